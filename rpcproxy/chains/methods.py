@@ -1,0 +1,38 @@
+"""What the proxy needs to know of a JSON-RPC method, whatever the chain."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from rpcproxy.messages import MethodClass
+
+
+class Kind(enum.Enum):
+    """How a method relates to the chain, which decides how it may be answered."""
+
+    LOCAL = "local"  # answered by the proxy itself
+    HEAD_READ = "head_read"  # depends on the head
+    BLOCK_READ = "block_read"  # has a block parameter: a tag, a number or a hash
+    LOOKUP = "lookup"  # by hash: null may mean that this upstream does not know it yet
+    IMMUTABLE = "immutable"
+    SEND = "send"
+    STATEFUL = "stateful"  # filters and subscriptions
+    REFUSED = "refused"  # keys and mining: never through a proxy
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """``block_param``: position of the block parameter, ``None`` where there is none.
+    ``null_is_data``: the method may answer null. ``weight`` is the cost relative to
+    eth_blockNumber. ``criticality`` orders shedding, 0 is shed last."""
+
+    name: str
+    kind: Kind
+    method_class: MethodClass
+    block_param: int | None = None
+    null_is_data: bool = True
+    confirm_null: bool = False  # ask one more upstream before a null is given
+    can_hedge: bool = True
+    weight: int = 1
+    criticality: int = 2

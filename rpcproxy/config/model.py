@@ -1,0 +1,116 @@
+"""The configuration as frozen values. Units are part of the names."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Address(Frozen):
+    """Where to listen. ``host`` is a literal address or a name, ``port`` 0 means any."""
+
+    host: str
+    port: int
+
+
+class Limits(Frozen):
+    """What one client may take. Over a limit the answer says so in words."""
+
+    header_bytes: int = 16 * 1024
+    body_bytes: int = 5 * 1024 * 1024
+    batch: int = 1000
+    connections: int = 20_000
+    header_seconds: float = 10.0
+    body_seconds: float = 30.0
+    idle_seconds: float = 120.0
+
+
+class Tls(Frozen):
+    """TLS towards clients: PEM files."""
+
+    certificate: str
+    key: str
+
+
+class Server(Frozen):
+    listen: Address = Address(host="127.0.0.1", port=8545)
+    admin: Address | None = Address(host="127.0.0.1", port=9545)
+    tls: Tls | None = None
+    gzip: bool = True
+    outage_status: Literal[200, 503] = 200
+    log: Literal["text", "json"] = "text"
+    drain_seconds: float = 10.0
+    limits: Limits = Limits()
+
+
+class Deadlines(Frozen):
+    """Total time for one request, by method class."""
+
+    light_seconds: float = 4.5
+    heavy_seconds: float = 30.0
+    send_seconds: float = 12.0
+
+
+class ErrorPhrase(Frozen):
+    """A phrase our tables do not know. ``verdict`` is a label of ``messages.Verdict``
+    (``class`` in the file)."""
+
+    contains: str
+    verdict: str
+
+
+class Upstream(Frozen):
+    """One provider's URL. ``*_guessed`` says that the value is ours, not the user's."""
+
+    name: str
+    url: str
+    ws_url: str | None = None
+    provider: str
+    provider_guessed: bool = False
+    cloud: str = "unknown"
+    region: str = "unknown"
+    tier: Literal["primary", "backup"] = "primary"
+    role: Literal["full", "reads", "sends"] = "full"
+    private: bool = False
+    rate_limit_per_second: float | None = None
+    weight: float = 1.0
+    headers: dict[str, str] = {}
+    errors: tuple[ErrorPhrase, ...] = ()
+
+
+class Chain(Frozen):
+    name: str
+    kind: Literal["evm"] = "evm"
+    chain_id: int
+    block_time_seconds: float = 12.0
+    max_lag_blocks: int = 2
+    selection: Literal["fastest", "ordered", "weighted"] = "fastest"
+    deadlines: Deadlines = Deadlines()
+    attempt_timeout_seconds: float = 1.5
+    hedge: Literal["auto", "off"] | float = "auto"  # a number is a fixed delay in seconds
+    upstreams: tuple[Upstream, ...]
+
+
+class Config(Frozen):
+    """``warnings`` are sentences for the person who wrote the file."""
+
+    server: Server = Server()
+    chains: tuple[Chain, ...]
+    warnings: tuple[str, ...] = ()
+
+
+class KnownChain(Frozen):
+    """What is filled in for a chain that is named and not described. Sources: chains/known.py."""
+
+    name: str
+    chain_id: int
+    kind: Literal["evm"] = "evm"
+    block_time_seconds: float
+    max_lag_blocks: int
+    aliases: tuple[str, ...] = ()
+    public_urls: tuple[str, ...] = ()

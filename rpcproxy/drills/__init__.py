@@ -1,0 +1,2 @@
+"""Simulated providers on one simulated chain, faults, and the demo.
+"""

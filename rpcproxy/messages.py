@@ -1,0 +1,385 @@
+"""The values that travel between floors, and the JSON-RPC codec.
+
+Glossary: a *request* is the client's; an *attempt* is one send of it to one
+upstream; what comes back from the wire is an *outcome* (``Reply | Failure``);
+a *verdict* says what the outcome means on two axes, where to retry and who is
+to blame; an *observation* is what one attempt, probe or notification taught us;
+an *answer* is what leaves the proxy.
+
+Pure: no clock, no randomness, no IO, no state.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Sequence
+from typing import Final, Protocol
+
+import msgspec
+
+# --------------------------------------------------------------------------
+# Requests
+
+
+class MethodClass(enum.IntEnum):
+    """What a method costs an upstream; latencies and breakers are kept apart by it."""
+
+    LIGHT = 0
+    HEAVY = 1
+    SEND = 2
+
+
+METHOD_CLASSES: Final = (MethodClass.LIGHT, MethodClass.HEAVY, MethodClass.SEND)
+CLASS_NAMES: Final = ("light", "heavy", "send")
+
+
+class Request(msgspec.Struct, gc=False):
+    """One JSON-RPC request as the client wrote it.
+
+    ``id`` and ``params`` hold the exact JSON text, so that an id of any size or
+    notation goes back as it came. ``id`` is empty for a notification, ``params``
+    is empty where the client left it out.
+    """
+
+    method: str
+    id: msgspec.Raw = msgspec.Raw()
+    params: msgspec.Raw = msgspec.Raw()
+
+    @property
+    def is_notification(self) -> bool:
+        return not self.id
+
+
+class Malformed(Exception):
+    """A client's body is not JSON-RPC. Carries the error code to answer with."""
+
+    def __init__(self, code: int, reason: str, id: bytes = b"null") -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+        self.id = id
+
+
+# --------------------------------------------------------------------------
+# Outcomes of one attempt
+
+
+class FailureKind(enum.Enum):
+    """Why an attempt brought no HTTP reply."""
+
+    RESOLVE = "resolve"  # the host name has no address
+    CONNECT = "connect"  # refused, unreachable
+    TLS = "tls"  # handshake failed, certificate or host name not verified
+    RESET = "reset"  # the connection broke before a whole reply
+    TRUNCATED = "truncated"  # the peer closed in the middle of a body
+    PROTOCOL = "protocol"  # what came is not HTTP/1.1, or is not safe to read
+    TOO_LARGE = "too_large"  # decompressed past the limit
+    TIMEOUT = "timeout"  # no whole reply in time
+    OVERTAKEN = "overtaken"  # a later attempt answered first, and this one never did
+    CANCELLED = "cancelled"  # we gave it up; says nothing about the upstream
+
+
+class BodyStream(Protocol):
+    """The rest of a body too large to hold; reading it lets the upstream go on."""
+
+    async def read(self) -> bytes:
+        """The next piece, ``b""`` at the end. Raises ``StreamBroken``."""
+
+    def close(self) -> None:
+        """Give up the rest; idempotent."""
+
+
+class StreamBroken(Exception):
+    """An upstream's body ended before its end, after part of it was passed on."""
+
+
+class Reply(msgspec.Struct, gc=False):
+    """A whole HTTP reply, decompressed; ``rest`` is set when it goes on past ``body``."""
+
+    status: int
+    body: bytes
+    retry_after: str = ""  # the header as sent: seconds or a date
+    content_type: str = ""
+    rest: BodyStream | None = None
+
+
+class Failure(msgspec.Struct, gc=False, frozen=True):
+    """No HTTP reply. ``detail`` is for people and carries no secrets."""
+
+    kind: FailureKind
+    detail: str = ""
+
+
+Outcome = Reply | Failure
+
+
+# --------------------------------------------------------------------------
+# Verdicts
+
+
+class Retry(enum.Enum):
+    """The first axis of a verdict: who else is worth asking."""
+
+    NO = "no"  # this is the answer
+    ELSEWHERE = "elsewhere"  # another upstream may serve it
+    HIGHER = "higher"  # another one, with a higher head or an archive
+    CONFIRM = "confirm"  # one more is asked before this is given
+
+
+class Blame(enum.Enum):
+    """The second axis of a verdict: whose fault it was."""
+
+    NOBODY = "nobody"
+    CLIENT = "client"
+    UPSTREAM = "upstream"  # counts against its health
+    LIMIT = "limit"  # it refused within its rights: cooldown, no health penalty
+    ACCESS = "access"  # key refused, wrong chain: quarantine until proven otherwise
+
+
+class Verdict(enum.Enum):
+    """What an outcome means: ``(name, retry, blame)``. Tables in ``chains`` name these."""
+
+    UNKNOWN = ("unknown", Retry.ELSEWHERE, Blame.UPSTREAM)
+    OK = ("ok", Retry.NO, Blame.NOBODY)
+    NULL = ("null", Retry.CONFIRM, Blame.NOBODY)
+    RANGE_TOO_LARGE = ("range_too_large", Retry.ELSEWHERE, Blame.NOBODY)
+    SIZE_REFUSED = ("size_refused", Retry.ELSEWHERE, Blame.NOBODY)
+    SENDER_LIMITED = ("sender_limited", Retry.NO, Blame.CLIENT)
+    QUOTA = ("quota", Retry.ELSEWHERE, Blame.LIMIT)
+    RATE_LIMITED = ("rate_limited", Retry.ELSEWHERE, Blame.LIMIT)
+    MISSING_DATA = ("missing_data", Retry.HIGHER, Blame.NOBODY)
+    REVERTED = ("reverted", Retry.NO, Blame.CLIENT)
+    ALREADY_KNOWN = ("already_known", Retry.NO, Blame.NOBODY)
+    NONCE_TOO_LOW = ("nonce_too_low", Retry.CONFIRM, Blame.CLIENT)
+    SEND_POLICY = ("send_policy", Retry.ELSEWHERE, Blame.NOBODY)
+    SEND_REFUSED = ("send_refused", Retry.NO, Blame.CLIENT)
+    INSUFFICIENT_FUNDS = ("insufficient_funds", Retry.CONFIRM, Blame.CLIENT)
+    UNSUPPORTED = ("unsupported", Retry.ELSEWHERE, Blame.NOBODY)
+    BATCH_REFUSED = ("batch_refused", Retry.ELSEWHERE, Blame.NOBODY)
+    INVALID_PARAMS = ("invalid_params", Retry.NO, Blame.CLIENT)
+    KEY_REFUSED = ("key_refused", Retry.ELSEWHERE, Blame.ACCESS)
+    WRONG_CHAIN = ("wrong_chain", Retry.ELSEWHERE, Blame.ACCESS)
+    SERVER_ERROR = ("server_error", Retry.ELSEWHERE, Blame.UPSTREAM)
+    NOT_JSON = ("not_json", Retry.ELSEWHERE, Blame.UPSTREAM)
+    EMPTY = ("empty", Retry.ELSEWHERE, Blame.UPSTREAM)
+    WRONG_ID = ("wrong_id", Retry.ELSEWHERE, Blame.UPSTREAM)
+    BAD_RESULT = ("bad_result", Retry.ELSEWHERE, Blame.UPSTREAM)
+    UNREACHABLE = ("unreachable", Retry.ELSEWHERE, Blame.UPSTREAM)
+    BROKEN = ("broken", Retry.ELSEWHERE, Blame.UPSTREAM)
+    TIMEOUT = ("timeout", Retry.ELSEWHERE, Blame.UPSTREAM)
+    OVERTAKEN = ("overtaken", Retry.ELSEWHERE, Blame.UPSTREAM)
+    CANCELLED = ("cancelled", Retry.NO, Blame.NOBODY)
+
+    # Plain attributes set once: an enum property costs a call on the hot path.
+    retry: Retry
+    blame: Blame
+    label: str
+
+    def __init__(self, label: str, retry: Retry, blame: Blame) -> None:
+        self.label = label
+        self.retry = retry
+        self.blame = blame
+
+
+class Judgement(msgspec.Struct, gc=False):
+    """A verdict with what the outcome held.
+
+    ``result`` and ``error`` are exact JSON texts, at most one of them set.
+    ``cooldown_seconds`` is how long the upstream asked to be left alone
+    (Retry-After or a hint in the body), ``None`` where it did not say.
+    ``detail`` is a short text for people, free of secrets.
+    """
+
+    verdict: Verdict
+    result: msgspec.Raw | None = None
+    error: msgspec.Raw | None = None
+    cooldown_seconds: float | None = None
+    detail: str = ""
+
+
+class Head(msgspec.Struct, gc=False, frozen=True):
+    """A block as an upstream told it. Hashes are ``0x`` hex, empty where not told;
+    ``timestamp`` is the chain's, in Unix seconds, 0 where not told."""
+
+    number: int
+    hash: str = ""
+    parent_hash: str = ""
+    timestamp: int = 0
+
+
+class Observation(msgspec.Struct, gc=False, frozen=True):
+    """What one attempt, probe or notification taught about one upstream.
+
+    ``seconds`` is the time the attempt took, ``None`` where there is none to learn.
+    A plain value: another process or replica can send its own.
+    """
+
+    upstream: str
+    method_class: MethodClass
+    verdict: Verdict
+    seconds: float | None = None
+    method: str = ""
+    head: Head | None = None
+    cooldown_seconds: float | None = None
+    request_bytes: int = 0
+    is_probe: bool = False
+    detail: str = ""
+
+
+# --------------------------------------------------------------------------
+# Answers
+
+
+class AnswerStream(Protocol):
+    """The rest of an answer that leaves in pieces."""
+
+    async def read(self) -> bytes:
+        """The next piece, ``b""`` at the end. Raises ``StreamBroken``."""
+
+    def close(self) -> None:
+        """Give up the rest; idempotent."""
+
+
+class Answer(msgspec.Struct, gc=False):
+    """What leaves the proxy for one HTTP body.
+
+    ``body`` is empty for a body of notifications alone. ``rest`` is set when the
+    answer goes on past ``body``. ``retry_after_seconds`` becomes a header when > 0.
+    """
+
+    body: bytes
+    status: int = 200
+    rest: AnswerStream | None = None
+    retry_after_seconds: int = 0
+
+
+# --------------------------------------------------------------------------
+# Codec
+
+PARSE_ERROR: Final = -32700
+INVALID_REQUEST: Final = -32600
+METHOD_REFUSED: Final = -32601
+INVALID_PARAMS: Final = -32602
+INTERNAL_ERROR: Final = -32603
+LIMIT_EXCEEDED: Final = -32005
+
+_request_decoder = msgspec.json.Decoder(Request)
+_batch_decoder = msgspec.json.Decoder(list[msgspec.Raw])
+_encoder = msgspec.json.Encoder()
+
+_WHITESPACE: Final = b" \t\r\n"
+# First bytes of an id that JSON-RPC allows: string, number, null.
+_ID_STARTS: Final = frozenset(b'"-0123456789n')
+# First bytes of params that JSON-RPC allows: array, object; null is taken as left out.
+_PARAMS_STARTS: Final = frozenset(b"[{n")
+
+
+def decode_request(text: bytes | msgspec.Raw) -> Request:
+    """Read one request object. Raises ``Malformed`` (−32700 or −32600)."""
+    try:
+        request = _request_decoder.decode(text)
+    except msgspec.ValidationError as error:
+        raise Malformed(INVALID_REQUEST, f"invalid request: {error}", _salvage_id(text)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Malformed(PARSE_ERROR, f"parse error: {error}") from None
+    except RecursionError:
+        raise Malformed(PARSE_ERROR, "parse error: nested too deeply") from None
+    if request.id and memoryview(request.id)[0] not in _ID_STARTS:
+        raise Malformed(INVALID_REQUEST, "invalid request: id must be a string, a number or null")
+    if request.params and memoryview(request.params)[0] not in _PARAMS_STARTS:
+        raise Malformed(
+            INVALID_REQUEST,
+            "invalid request: params must be an array or an object",
+            bytes(request.id) or b"null",
+        )
+    return request
+
+
+def decode_body(body: bytes) -> Request | list[msgspec.Raw]:
+    """Read one HTTP body: a request, or the members of a batch, not yet decoded.
+
+    Raises ``Malformed``: −32700 for what is not JSON, −32600 for an empty batch and
+    for JSON that is neither an object nor an array.
+    """
+    if body[:1] == b"[" or body.lstrip(_WHITESPACE)[:1] == b"[":
+        try:
+            members = _batch_decoder.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Malformed(PARSE_ERROR, f"parse error: {error}") from None
+        except RecursionError:
+            raise Malformed(PARSE_ERROR, "parse error: nested too deeply") from None
+        if not members:
+            raise Malformed(INVALID_REQUEST, "invalid request: empty batch")
+        return members
+    return decode_request(body)
+
+
+def encode_call(id: int, method: str, params: bytes | msgspec.Raw) -> bytes:
+    """One request for an upstream, under an id of our own. ``method`` is encoded as JSON."""
+    return b'{"jsonrpc":"2.0","id":%d,"method":%b,"params":%b}' % (
+        id,
+        _encoder.encode(method),
+        params or b"[]",
+    )
+
+
+def encode_result(id: bytes | msgspec.Raw, result: bytes | msgspec.Raw) -> bytes:
+    """A reply for a client; both arguments are JSON texts, passed on as they are."""
+    return b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (id, result)
+
+
+def encode_raw_error(id: bytes | msgspec.Raw, error: bytes | msgspec.Raw) -> bytes:
+    """An error reply for a client; ``error`` is the JSON text of the error object."""
+    return b'{"jsonrpc":"2.0","id":%b,"error":%b}' % (id or b"null", error)
+
+
+def encode_error(id: bytes | msgspec.Raw, code: int, reason: str, **data: object) -> bytes:
+    """An error of the proxy's own; ``reason`` goes into the message and ``data.reason``."""
+    error = {"code": code, "message": reason, "data": {"reason": reason, **data}}
+    return encode_raw_error(id, _encoder.encode(error))
+
+
+def encode_batch(replies: Iterable[bytes]) -> bytes:
+    """Join encoded replies into one array."""
+    return b"[" + b",".join(replies) + b"]"
+
+
+class Envelope(msgspec.Struct, gc=False):
+    """An upstream's reply object; absent members are empty ``Raw``."""
+
+    id: msgspec.Raw = msgspec.Raw()
+    result: msgspec.Raw = msgspec.Raw()
+    error: msgspec.Raw = msgspec.Raw()
+
+
+_envelope_decoder = msgspec.json.Decoder(Envelope)
+_envelopes_decoder = msgspec.json.Decoder(list[Envelope])
+
+
+def decode_envelope(body: bytes) -> Envelope | None:
+    """An upstream's single reply, ``None`` where the body is not one JSON object."""
+    try:
+        return _envelope_decoder.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def decode_envelopes(body: bytes) -> Sequence[Envelope] | None:
+    """An upstream's reply to a batch, ``None`` where the body is not an array of objects."""
+    try:
+        return _envelopes_decoder.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _salvage_id(text: bytes | msgspec.Raw) -> bytes:
+    """The id of an object that is valid JSON but no valid request, else ``null``."""
+    try:
+        id = msgspec.json.decode(text, type=_OnlyId).id
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return b"null"
+    return bytes(id) if id and memoryview(id)[0] in _ID_STARTS else b"null"
+
+
+class _OnlyId(msgspec.Struct, gc=False):
+    id: msgspec.Raw = msgspec.Raw()
