@@ -199,7 +199,8 @@ class Judgement(msgspec.Struct, gc=False):
 
 class Head(msgspec.Struct, gc=False, frozen=True):
     """A block as an upstream told it. Hashes are ``0x`` hex, empty where not told;
-    ``timestamp`` is the chain's, in Unix seconds, 0 where not told."""
+    ``timestamp`` is the chain's, in Unix seconds, 0 where not told.
+    """
 
     number: int
     hash: str = ""

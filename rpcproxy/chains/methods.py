@@ -25,7 +25,8 @@ class Kind(enum.Enum):
 class Method:
     """``block_param``: position of the block parameter, ``None`` where there is none.
     ``null_is_data``: the method may answer null. ``weight`` is the cost relative to
-    eth_blockNumber. ``criticality`` orders shedding, 0 is shed last."""
+    eth_blockNumber. ``criticality`` orders shedding, 0 is shed last.
+    """
 
     name: str
     kind: Kind

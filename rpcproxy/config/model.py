@@ -58,7 +58,8 @@ class Deadlines(Frozen):
 
 class ErrorPhrase(Frozen):
     """A phrase our tables do not know. ``verdict`` is a label of ``messages.Verdict``
-    (``class`` in the file)."""
+    (``class`` in the file).
+    """
 
     contains: str
     verdict: str

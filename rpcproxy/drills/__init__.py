@@ -1,2 +1,1 @@
-"""Simulated providers on one simulated chain, faults, and the demo.
-"""
+"""Simulated providers on one simulated chain, faults, and the demo."""
