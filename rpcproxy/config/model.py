@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Values may hold keys: an error of pydantic's own must not print them.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class Address(Frozen):
@@ -66,11 +67,14 @@ class ErrorPhrase(Frozen):
 
 
 class Upstream(Frozen):
-    """One provider's URL. ``*_guessed`` says that the value is ours, not the user's."""
+    """One provider's URL. ``*_guessed`` says that the value is ours, not the user's.
+
+    URLs and headers hold keys and are left out of ``repr``: upstreams are shown by name.
+    """
 
     name: str
-    url: str
-    ws_url: str | None = None
+    url: str = Field(repr=False)
+    ws_url: str | None = Field(default=None, repr=False)
     provider: str
     provider_guessed: bool = False
     cloud: str = "unknown"
@@ -80,7 +84,7 @@ class Upstream(Frozen):
     private: bool = False
     rate_limit_per_second: float | None = None
     weight: float = 1.0
-    headers: dict[str, str] = {}
+    headers: dict[str, str] = Field(default={}, repr=False)
     errors: tuple[ErrorPhrase, ...] = ()
 
 

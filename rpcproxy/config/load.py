@@ -1,0 +1,145 @@
+"""The door of the configuration: a file, a text or names in, a ``Config`` or one error out.
+
+Every problem found is told at once, each with file and line. Nothing of YAML's or pydantic's own
+errors reaches a person, and no secret reaches a message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Final
+
+from rpcproxy.config.environment import forgotten_braces
+from rpcproxy.config.model import Config, KnownChain
+from rpcproxy.config.problems import ConfigError, Report, Reported, Unfit, nearest, quoted
+from rpcproxy.config.read_chain import CHAIN, DEADLINES, chain_of_public_urls
+from rpcproxy.config.read_chain import chains as read_chains
+from rpcproxy.config.read_server import LIMITS, SERVER, TLS, read_server
+from rpcproxy.config.read_upstream import PHRASE, UPSTREAM
+from rpcproxy.config.reading import Field, Reading, Section, described
+from rpcproxy.config.source import LARGEST_TEXT, Items, Node, Scalar, Table, parse
+
+__all__ = ["ConfigError", "from_names", "load_file", "load_text"]
+
+TOP: Final = Section(
+    "the file",
+    {
+        "server": Field("server", read_server, may_be_empty=True),
+        "chains": Field("chains", read_chains),
+    },
+    required=("chains",),
+)
+
+
+def _homes() -> dict[str, tuple[str, ...]]:
+    """Where each key belongs, for who put it elsewhere."""
+    homes: dict[str, tuple[str, ...]] = {}
+    for section in (SERVER, LIMITS, TLS, CHAIN, DEADLINES, UPSTREAM, PHRASE):
+        for key in section.keys:
+            homes[key] = (*homes.get(key, ()), section.title)
+    return homes
+
+
+_HOMES: Final = _homes()
+
+
+def load_file(
+    path: str | Path, known: Mapping[str, KnownChain], environ: Mapping[str, str]
+) -> Config:
+    """Read a YAML file, UTF-8. Raises ``ConfigError``."""
+    file = str(path)
+    try:
+        with Path(path).open("rb") as source:
+            raw = source.read(LARGEST_TEXT * 4 + 1)
+    except FileNotFoundError:
+        raise ConfigError([f"{file}: no such file"]) from None
+    except IsADirectoryError:
+        raise ConfigError([f"{file}: is a directory; expected a file"]) from None
+    except PermissionError:
+        raise ConfigError([f"{file}: may not be read by this user"]) from None
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "bad path"
+        raise ConfigError([f"{file}: cannot be read: {reason}"]) from None
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise ConfigError([f"{file}:{line}: not UTF-8 text; expected UTF-8"]) from None
+    return load_text(text, file=file, known=known, environ=environ)
+
+
+def load_text(
+    text: str, *, file: str, known: Mapping[str, KnownChain], environ: Mapping[str, str]
+) -> Config:
+    """Read YAML. ``file`` is the name in messages. Raises ``ConfigError``."""
+    report = Report(file)
+    root = parse(text, file, report)
+    if root is None or (isinstance(root, Scalar) and root.kind == "empty"):
+        raise ConfigError([f"{file}: empty; expected chains, each with name and upstreams"])
+    reading = Reading(report, environ, by_any_name(known), _HOMES)
+    if not isinstance(root, Table):
+        report.problem(root.line, f"the file is {described(root)}; expected a mapping with chains")
+        raise report.error()
+    _warn_of_forgotten_braces(root, reading)
+    # x-…: a place for anchors, as in Compose files
+    entries = {key: entry for key, entry in root.entries.items() if not key.startswith("x-")}
+    try:
+        values = reading.values(Table(root.line, entries), TOP)
+    except (Reported, Unfit):
+        raise report.error() from None
+    if report.has_problems:
+        raise report.error()
+    return Config.model_validate(values | {"warnings": report.warnings()})
+
+
+def from_names(names: Iterable[str], known: Mapping[str, KnownChain]) -> Config:
+    """Known chains on their shipped public endpoints, in the order given.
+
+    Raises ``ConfigError`` for a name that is not known, given twice, or has none shipped.
+    """
+    every = by_any_name(known)
+    found: dict[str, KnownChain] = {}
+    problems: list[str] = []
+    for name in names:
+        chain = every.get(name.casefold())
+        if chain is None:
+            meant = nearest(name, every)
+            hint = f"; did you mean '{meant}'?" if meant else ""
+            problems.append(f"chain {quoted(name)} is not known{hint}")
+        elif not chain.public_urls:
+            problems.append(
+                f"chain {quoted(name)} has no public endpoints shipped; "
+                "expected a configuration file with upstreams (-c FILE)"
+            )
+        elif chain.name in found:
+            problems.append(f"chain {quoted(name)} is named twice")
+        else:
+            found[chain.name] = chain
+    if not found and not problems:
+        problems.append("no chain named; expected names such as ethereum or base")
+    if problems:
+        raise ConfigError(problems)
+    return Config(chains=tuple(chain_of_public_urls(chain) for chain in found.values()))
+
+
+def by_any_name(known: Mapping[str, KnownChain]) -> dict[str, KnownChain]:
+    """Known chains by name and alias, in lower case."""
+    aliases = {alias.casefold(): chain for chain in known.values() for alias in chain.aliases}
+    return aliases | {chain.name.casefold(): chain for chain in known.values()}
+
+
+def _warn_of_forgotten_braces(root: Node, reading: Reading) -> None:
+    waiting: list[Node] = [root]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, Items):
+            waiting.extend(node.items)
+        elif isinstance(node, Table):
+            waiting.extend(entry.node for entry in node.entries.values())
+        else:
+            name = forgotten_braces(node.written, reading.environ)
+            if name:
+                reading.report.warn(
+                    node.line, f"${name} is left as it is; write ${{{name}}} for its value"
+                )

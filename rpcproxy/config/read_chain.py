@@ -1,0 +1,201 @@
+"""The ``chains`` section: its keys, what is known filled in, and what does not go together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from rpcproxy.config.model import Chain, Deadlines, KnownChain, Upstream
+from rpcproxy.config.problems import Reported, Unfit, listed, nearest, quoted
+from rpcproxy.config.read_upstream import Draft, Link, name_like, settled, upstreams
+from rpcproxy.config.reading import (
+    Field,
+    Reading,
+    Section,
+    as_switch,
+    choice,
+    described,
+    duration,
+    nested,
+    scalar,
+    whole,
+)
+from rpcproxy.config.source import Items, Node, Table
+from rpcproxy.config.urls import check
+from rpcproxy.config.warn import chain_warnings
+
+_CHAIN_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+# Paths of the proxy's own.
+_RESERVED: Final = frozenset({"healthz", "readyz", "status", "metrics"})
+
+
+def hedge(node: Node, reading: Reading) -> str | float:
+    value = scalar(node, "auto, off or a duration such as 200ms")
+    switch = as_switch(value)
+    if switch is not None:
+        return "auto" if switch else "off"
+    if value.text == "auto":
+        return "auto"
+    try:
+        return duration(value, reading)
+    except Unfit as unfit:
+        expected = "auto, off or a duration above 0 such as 200ms"
+        raise Unfit(
+            unfit.wrong, expected, unfit.meant or nearest(value.text, ("auto", "off"))
+        ) from None
+
+
+def chain_name(node: Node, reading: Reading) -> str:
+    """A name is a path: the chain is served at ``/NAME``."""
+    name = _NAME_LIKE(node, reading)
+    if name in _RESERVED:
+        raise Unfit(f"is {quoted(name)}, a path of the proxy's own", "another name")
+    return name
+
+
+_NAME_LIKE: Final = name_like(_CHAIN_NAME, "- _")
+
+DEADLINES: Final = Section(
+    "deadlines",
+    {
+        "light": Field("light_seconds", duration),
+        "heavy": Field("heavy_seconds", duration),
+        "send": Field("send_seconds", duration),
+    },
+)
+
+CHAIN: Final = Section(
+    "a chain",
+    {
+        "name": Field("name", chain_name),
+        "kind": Field("kind", choice(("evm",))),
+        "chain_id": Field("chain_id", whole(1, "1")),
+        "block_time": Field("block_time_seconds", duration),
+        "max_lag": Field("max_lag_blocks", whole(0, "2")),
+        "selection": Field("selection", choice(("fastest", "ordered", "weighted"))),
+        "deadlines": Field("deadlines", nested(DEADLINES, Deadlines), may_be_empty=True),
+        "attempt_timeout": Field("attempt_timeout_seconds", duration),
+        "hedge": Field("hedge", hedge),
+        "upstreams": Field("upstreams", upstreams),
+    },
+    required=("name",),
+    later=(
+        *("finality", "journal", "accept_while_down", "private_fallback"),
+        *("pinning", "caching", "cache"),
+    ),
+)
+
+
+def read_chain(node: Node, reading: Reading) -> Chain:
+    """A chain, what is known of it filled in. Raises ``Unfit`` or ``Reported``."""
+    if not isinstance(node, Table):
+        raise Unfit(f"is {described(node)}", "a mapping with name and upstreams")
+    values = reading.values(node, CHAIN)
+    name = str(values["name"])
+    if "chain_id" in node.entries and "chain_id" not in values:
+        raise Reported
+    lines = {key: entry.line for key, entry in node.entries.items()}
+    known = _known(name, values, lines, reading)
+    if "upstreams" not in lines:
+        wrong = f"chain {quoted(name)} has no upstreams"
+        reading.report.problem(node.line, f"{wrong}; expected a list of at least one URL")
+    if "upstreams" not in values:
+        raise Reported
+    filled: dict[str, object] = {}
+    if known is not None:
+        filled = {
+            "kind": known.kind,
+            "chain_id": known.chain_id,
+            "block_time_seconds": known.block_time_seconds,
+            "max_lag_blocks": known.max_lag_blocks,
+        }
+    chain = reading.build(Chain, filled | values, node.line)
+    if name.isdecimal() and int(name) != chain.chain_id:
+        wrong = f"name is '{name}', which reads as the id of another chain"
+        reading.report.problem(lines["name"], f"{wrong}; expected a name with letters")
+        raise Reported
+    if all(upstream.role == "sends" for upstream in chain.upstreams):
+        wrong = f"every upstream of chain {quoted(name)} has role: sends, nobody serves reads"
+        reading.report.problem(lines["upstreams"], f"{wrong}; expected one with role full or reads")
+        raise Reported
+    for sentence in chain_warnings(chain):
+        reading.report.warn(lines["upstreams"], sentence)
+    return chain
+
+
+def _known(
+    name: str, values: Mapping[str, object], lines: Mapping[str, int], reading: Reading
+) -> KnownChain | None:
+    """What is known of a chain, by name, else by id. Raises ``Reported``."""
+    by_name = reading.known.get(name.casefold())
+    chain_id = values.get("chain_id")
+    if by_name is not None:
+        if chain_id in (None, by_name.chain_id):
+            return by_name
+        wrong = f"chain_id is {chain_id}, but {quoted(name)} is known as {by_name.chain_id}"
+        reading.report.problem(
+            lines["chain_id"], f"{wrong}; expected {by_name.chain_id}, or another name"
+        )
+        raise Reported
+    if chain_id is None:
+        meant = nearest(name, reading.known)
+        hint = f"; did you mean '{meant}'?" if meant else ""
+        wrong = f"chain {quoted(name)} is not known and has no chain_id"
+        reading.report.problem(lines["name"], f"{wrong}; expected chain_id{hint}")
+        raise Reported
+    return next((chain for chain in reading.known.values() if chain.chain_id == chain_id), None)
+
+
+def chains(node: Node, reading: Reading) -> tuple[Chain, ...]:
+    """All chains, in the order of the file. Raises ``Unfit`` or ``Reported``."""
+    if not isinstance(node, Items) or not node.items:
+        is_empty = isinstance(node, Items)
+        wrong = "is an empty list" if is_empty else f"is {described(node)}"
+        raise Unfit(wrong, "a list of chains, each beginning with '- name: …'")
+    found = _each(node.items, reading)
+    for index, (line, chain) in enumerate(found):
+        for earlier_line, earlier in found[:index]:
+            if earlier.name.casefold() == chain.name.casefold():
+                wrong = f"two chains are named {quoted(chain.name)}"
+                reading.report.problem(
+                    line, f"{wrong}, the first on line {earlier_line}; expected a name of its own"
+                )
+            elif earlier.chain_id == chain.chain_id:
+                names = listed((quoted(earlier.name), quoted(chain.name)), "and")
+                reading.report.warn(
+                    line,
+                    f"chains {names} have the same chain_id: /{chain.chain_id} reaches the first",
+                )
+    return tuple(chain for _, chain in found)
+
+
+def _each(items: Sequence[Node], reading: Reading) -> list[tuple[int, Chain]]:
+    found: list[tuple[int, Chain]] = []
+    for item in items:
+        try:
+            found.append((item.line, read_chain(reading.expanded(item), reading)))
+        except Unfit as unfit:
+            reading.report.problem(item.line, unfit.about("chain"))
+        except Reported:
+            pass
+    return found
+
+
+# --------------------------------------------------------------------------
+# Without a file
+
+
+def chain_of_public_urls(known: KnownChain) -> Chain:
+    """A known chain on its shipped endpoints."""
+    drafts = [
+        Draft(0, Link(url, check(url, url, ("https", "http"))), {}) for url in known.public_urls
+    ]
+    return Chain(
+        name=known.name,
+        kind=known.kind,
+        chain_id=known.chain_id,
+        block_time_seconds=known.block_time_seconds,
+        max_lag_blocks=known.max_lag_blocks,
+        upstreams=tuple(Upstream.model_validate(values) for values in settled(drafts)),
+    )

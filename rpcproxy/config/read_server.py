@@ -1,0 +1,106 @@
+"""The ``server`` section: its keys and what they fill."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from rpcproxy.config.model import Address, Limits, Server, Tls
+from rpcproxy.config.problems import Reported, Unfit
+from rpcproxy.config.reading import (
+    Field,
+    Reading,
+    Section,
+    as_switch,
+    choice,
+    described,
+    duration,
+    duration_or_zero,
+    flag,
+    nested,
+    scalar,
+    size,
+    text,
+    whole,
+)
+from rpcproxy.config.source import Node
+from rpcproxy.config.urls import is_host
+
+_ADDRESS: Final = "HOST:PORT such as 127.0.0.1:8545"
+_PARTS: Final = re.compile(r"(?:\[([^\]]*)\]|([^:\[\]]*)):([0-9]{1,5})")
+
+
+def address(node: Node, reading: Reading) -> Address:
+    """``host:port``, IPv6 in brackets and quotes; port 0 takes any free one."""
+    value = scalar(node, f"{_ADDRESS}, in quotes where it begins with [")
+    parts = _PARTS.fullmatch(value.text)
+    if parts is None:
+        if value.text.isdecimal():
+            raise Unfit(f"is {described(node)}", _ADDRESS, f"127.0.0.1:{value.written}")
+        raise Unfit(f"is {described(node)}", f"{_ADDRESS} (IPv6 as '[::1]:8545')")
+    host, port = parts[1] or parts[2], int(parts[3])
+    if not host:
+        raise Unfit("has no host", f"{_ADDRESS}, or 0.0.0.0:{port} for every interface")
+    if (":" in host) != (parts[1] is not None) or not is_host(host):
+        raise Unfit(f"is {described(node)}, whose host is malformed", _ADDRESS)
+    if port > 65535:
+        raise Unfit(f"is {described(node)}", f"{_ADDRESS}, the port at most 65535")
+    return reading.build(Address, {"host": host, "port": port}, node.line)
+
+
+def admin(node: Node, reading: Reading) -> Address | None:
+    """An address; ``off`` for none, ``on`` for the default one."""
+    switch = as_switch(scalar(node, f"{_ADDRESS} or off"))
+    if switch is None:
+        return address(node, reading)
+    return Server().admin if switch else None
+
+
+def outage_status(node: Node, reading: Reading) -> int:
+    return int(choice(("200", "503"))(node, reading))
+
+
+LIMITS: Final = Section(
+    "server.limits",
+    {
+        "header_size": Field("header_bytes", size),
+        "body_size": Field("body_bytes", size),
+        "batch": Field("batch", whole(1, "1000")),
+        "connections": Field("connections", whole(1, "20000")),
+        "header_timeout": Field("header_seconds", duration),
+        "body_timeout": Field("body_seconds", duration),
+        "idle_timeout": Field("idle_seconds", duration),
+    },
+)
+
+TLS: Final = Section(
+    "server.tls",
+    {"certificate": Field("certificate", text), "key": Field("key", text)},
+    required=("certificate", "key"),
+)
+
+SERVER: Final = Section(
+    "server",
+    {
+        "listen": Field("listen", address),
+        "admin": Field("admin", admin),
+        "tls": Field("tls", nested(TLS, Tls), may_be_empty=True),
+        "gzip": Field("gzip", flag),
+        "outage_status": Field("outage_status", outage_status),
+        "log": Field("log", choice(("text", "json"))),
+        "drain": Field("drain_seconds", duration_or_zero),
+        "limits": Field("limits", nested(LIMITS, Limits), may_be_empty=True),
+    },
+    later=("workers", "journal", "exchange", "redis", "accept_while_down", "private_fallback"),
+)
+
+
+def read_server(node: Node, reading: Reading) -> Server:
+    """Raises ``Unfit`` or ``Reported``."""
+    server = reading.build(Server, reading.values(node, SERVER), node.line)
+    if server.admin and server.admin == server.listen and server.listen.port:
+        reading.report.problem(
+            node.line, "server: listen and admin are the same address; expected two, or admin: off"
+        )
+        raise Reported
+    return server

@@ -1,0 +1,119 @@
+"""The shipped chains: ids, aliases, endpoints."""
+
+from __future__ import annotations
+
+import pytest
+
+from rpcproxy.chains.known import KNOWN
+from rpcproxy.config.load import ConfigError, by_any_name, from_names
+
+IDS = {
+    "ethereum": 1,
+    "sepolia": 11155111,
+    "hoodi": 560048,
+    "base": 8453,
+    "optimism": 10,
+    "arbitrum": 42161,
+    "arbitrum-nova": 42170,
+    "polygon": 137,
+    "bsc": 56,
+    "avalanche": 43114,
+    "gnosis": 100,
+    "zksync": 324,
+    "linea": 59144,
+    "scroll": 534352,
+    "blast": 81457,
+    "mantle": 5000,
+    "unichain": 130,
+    "ink": 57073,
+    "world": 480,
+    "celo": 42220,
+    "berachain": 80094,
+    "sonic": 146,
+    "monad": 143,
+    "hyperevm": 999,
+}
+
+
+def test_ids() -> None:
+    assert {name: chain.chain_id for name, chain in KNOWN.items()} == IDS
+    assert all(name == chain.name for name, chain in KNOWN.items())
+
+
+def test_no_alias_means_two_chains() -> None:
+    names = [name for chain in KNOWN.values() for name in (chain.name, *chain.aliases)]
+    assert len(names) == len(set(names))
+    assert all(name == name.lower() for name in names)
+
+
+@pytest.mark.parametrize(
+    ("alias", "name"),
+    [
+        ("mainnet", "ethereum"),
+        ("eth", "ethereum"),
+        ("ETH", "ethereum"),
+        ("arb", "arbitrum"),
+        ("op", "optimism"),
+        ("matic", "polygon"),
+        ("bnb", "bsc"),
+    ],
+)
+def test_aliases(alias: str, name: str) -> None:
+    assert from_names([alias], KNOWN).chains[0].name == name
+
+
+def test_lag_and_block_time_are_sensible() -> None:
+    for chain in KNOWN.values():
+        assert 0 < chain.block_time_seconds <= 12
+        assert chain.max_lag_blocks >= 1
+        assert chain.max_lag_blocks * chain.block_time_seconds <= 24
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_public_endpoints_are_https_without_keys_and_of_different_companies(name: str) -> None:
+    chain = from_names([name], KNOWN).chains[0]
+    assert len(chain.upstreams) >= 2
+    assert all(upstream.url.startswith("https://") for upstream in chain.upstreams)
+    assert all(len(part) < 28 for u in chain.upstreams for part in u.url.split("/")[3:])
+    providers = [upstream.provider for upstream in chain.upstreams]
+    assert len(set(providers)) == len(providers)
+    assert all(upstream.provider_guessed for upstream in chain.upstreams)
+
+
+def test_names_to_configuration() -> None:
+    config = from_names(["base", "mainnet"], KNOWN)
+    assert [chain.name for chain in config.chains] == ["base", "ethereum"]
+    base = config.chains[0]
+    assert (base.chain_id, base.block_time_seconds, base.max_lag_blocks) == (8453, 2.0, 2)
+    assert [u.name for u in base.upstreams] == ["base", "publicnode", "drpc", "1rpc", "tenderly"]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["etherium"], "chain 'etherium' is not known; did you mean 'ethereum'?"),
+        (
+            ["base", "zzz", "bass"],
+            "chain 'zzz' is not known\nchain 'bass' is not known; did you mean 'base'?",
+        ),
+        (["eth", "ethereum"], "chain 'ethereum' is named twice"),
+        ([], "no chain named; expected names such as ethereum or base"),
+        (
+            ["bare"],
+            (
+                "chain 'bare' has no public endpoints shipped; "
+                "expected a configuration file with upstreams (-c FILE)"
+            ),
+        ),
+    ],
+)
+def test_names_that_cannot_be_served(names: list[str], message: str) -> None:
+    bare = KNOWN["base"].model_copy(update={"name": "bare", "aliases": (), "public_urls": ()})
+    with pytest.raises(ConfigError) as caught:
+        from_names(names, {**KNOWN, "bare": bare})
+    assert str(caught.value) == message
+
+
+def test_a_name_wins_over_an_alias() -> None:
+    other = KNOWN["base"].model_copy(update={"name": "other", "aliases": ("ethereum",)})
+    assert by_any_name({**KNOWN, "other": other})["ethereum"].chain_id == 1
