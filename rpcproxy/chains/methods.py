@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import enum
+import re
 from dataclasses import dataclass
+from typing import Final
 
 from rpcproxy.messages import MethodClass
 
@@ -19,6 +21,15 @@ class Kind(enum.Enum):
     SEND = "send"
     STATEFUL = "stateful"  # filters and subscriptions
     REFUSED = "refused"  # keys and mining: never through a proxy
+
+
+# How the JSON text of a result begins. One match on the hot path answers both "is it null"
+# and "can it be what was asked for"; null is the only JSON text that begins with n.
+NOT_NULL: Final = re.compile(rb"[^n]")
+DATA: Final = re.compile(rb'"0x')
+QUANTITY: Final = re.compile(rb'"0x[0-9a-fA-F]{1,64}"\Z')
+LIST: Final = re.compile(rb"\[")
+OBJECT: Final = re.compile(rb"\{")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,3 +48,6 @@ class Method:
     can_hedge: bool = True
     weight: int = 1
     criticality: int = 2
+    null_is_lag: bool = False  # null says that this upstream does not have the block
+    is_execution: bool = False  # runs code: its errors may be the code's own
+    shape: re.Pattern[bytes] = NOT_NULL  # what the JSON text of a result must match, null apart

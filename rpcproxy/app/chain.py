@@ -1,0 +1,112 @@
+"""One chain, put together: standings, connections, executor, pipeline, watcher.
+
+State: none of its own; it holds the objects that do.
+"""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from rpcproxy.config.model import Chain, Server, Upstream
+from rpcproxy.edges.metrics import ChainCounters
+from rpcproxy.edges.target import EdgeSettings, Target
+from rpcproxy.edges.upstream_http import Upstream as Wire
+from rpcproxy.engine.broadcast import Broadcast
+from rpcproxy.engine.executor import Executor, Member
+from rpcproxy.engine.pipeline import Pipeline, policies
+from rpcproxy.engine.told import ToldHead
+from rpcproxy.engine.watcher import Watcher
+from rpcproxy.rules.classify import Classifier
+from rpcproxy.rules.failover import Budgets
+from rpcproxy.rules.limits import HedgeAllowance, RetryBudget
+from rpcproxy.rules.standing import Settings, Standings
+
+WARM_CONNECTIONS: Final = 2  # a failover pays no handshake
+
+
+class ChainRuntime:
+    """A chain at work: ``start`` it once, ``retire`` it when another takes over, ``close`` it."""
+
+    def __init__(
+        self,
+        chain: Chain,
+        server: Server,
+        counters: ChainCounters,
+        *,
+        ssl_context: ssl.SSLContext | None = None,
+        old: ChainRuntime | None = None,
+    ) -> None:
+        now = time.monotonic()
+        self.chain = chain
+        self.counters = counters
+        self.standings = Standings(chain.upstreams, Settings.of(chain), now)
+        self.wires = self._wires(chain, ssl_context, old)
+        members = {
+            upstream.name: Member(
+                self.standings[upstream.name],
+                self.wires[upstream.name],
+                Classifier(upstream.errors),
+            )
+            for upstream in chain.upstreams
+        }
+        budgets = Budgets(RetryBudget(now), HedgeAllowance())
+        self.executor = Executor(members, self.standings, budgets, counters, chain_name=chain.name)
+        self.told = ToldHead(self.standings, chain.block_time_seconds)
+        if old is not None:
+            self.standings.adopt(old.standings, now)
+            self.told.adopt(old.told)
+        broadcast = Broadcast(
+            self.executor,
+            counters,
+            chain_name=chain.name,
+            policies=policies(chain),
+            private_only=any(upstream.private for upstream in chain.upstreams),
+        )
+        self.pipeline = Pipeline(
+            chain,
+            self.executor,
+            broadcast,
+            self.told,
+            counters,
+            server,
+        )
+        self.watcher = Watcher(chain, members, self.executor, self.told, counters)
+        self.executor.listeners.append(self.watcher.on_changes)
+
+    @staticmethod
+    def _wires(
+        chain: Chain, ssl_context: ssl.SSLContext | None, old: ChainRuntime | None
+    ) -> dict[str, Wire]:
+        """Connections to upstreams that stay are kept warm through a reload."""
+        kept = {} if old is None else {_key(u): old.wires[u.name] for u in old.chain.upstreams}
+        settings = EdgeSettings(warm=WARM_CONNECTIONS, ssl_context=ssl_context)
+        wires = {}
+        for upstream in chain.upstreams:
+            target = Target(upstream.name, upstream.url, upstream.headers)
+            wires[upstream.name] = kept.get(_key(upstream)) or Wire(target, settings)
+        return wires
+
+    def start(self) -> None:
+        """Open connections and begin to watch. Waits for nobody."""
+        for wire in self.wires.values():
+            wire.warm_up()
+        self.watcher.start()
+
+    async def retire(self) -> None:
+        """Stop asking; what is in flight goes on."""
+        await self.watcher.stop()
+
+    async def close(self, kept: Sequence[Wire] = ()) -> None:
+        """Give up what is in flight and close the connections but ``kept``."""
+        await self.watcher.stop()
+        self.executor.close()
+        for wire in self.wires.values():
+            if not any(wire is other for other in kept):
+                await wire.close()
+
+
+def _key(upstream: Upstream) -> tuple[str, str, tuple[tuple[str, str], ...]]:
+    return upstream.name, upstream.url, tuple(sorted(upstream.headers.items()))

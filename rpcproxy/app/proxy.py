@@ -1,0 +1,305 @@
+"""The whole proxy: chains behind the wallet port, the admin port, reloads and the end.
+
+State: the configuration in force, the chains at work and those that finish their last requests,
+the doors by path, the recent changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+from aiohttp import web
+
+from rpcproxy import __version__
+from rpcproxy.app.chain import ChainRuntime
+from rpcproxy.config.model import Address, Config
+from rpcproxy.edges.exposition import Exposition, ProxyCollector, Sources
+from rpcproxy.edges.logs import Redactor, event, secrets_of, utc
+from rpcproxy.edges.metrics import Counters, LoopLag
+from rpcproxy.engine import tasks
+from rpcproxy.engine.pipeline import Pipeline
+from rpcproxy.front.admin import (
+    ChainStatus,
+    RecentChanges,
+    ReloadStatus,
+    Status,
+    chain_state,
+    make_admin_app,
+    readiness,
+)
+from rpcproxy.front.listener import Listener
+from rpcproxy.front.shared import FrontSettings
+from rpcproxy.front.web import make_web_app
+from rpcproxy.messages import CLASS_NAMES, METHOD_CLASSES, MethodClass
+from rpcproxy.rules.standing import Change
+
+T = TypeVar("T")
+
+_log = logging.getLogger("rpcproxy.app")
+
+# A chain that was replaced goes on for its longest request before it is taken down.
+RETIRED_SECONDS: Final = 35.0
+
+
+class Proxy:
+    """See the module's docstring. ``start``, then ``stop``; ``reload`` in between."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        config_path: str | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        redactor: Redactor | None = None,
+    ) -> None:
+        self.config = config
+        self.counters = Counters()
+        self.chains: dict[str, ChainRuntime] = {}
+        self.doors: dict[str, Pipeline] = {}
+        self.changes = RecentChanges()
+        self.redactor = redactor or Redactor()
+        self._ssl_context = ssl_context
+        self._config_path = config_path
+        self._started = time.monotonic()
+        self._reloads: dict[str, Any] = {"last_result": "", "last_time": None}
+        self._retiring: set[asyncio.Task[None]] = set()
+        self._listener: Listener | None = None
+        self._admin: web.AppRunner | None = None
+        self._loop_lag = LoopLag(self.counters.on_loop_lag)
+        self.address: tuple[str, int] = ("", 0)
+        self.admin_address: tuple[str, int] | None = None
+        self._exposition = Exposition(
+            ProxyCollector(
+                self.counters,
+                Sources(
+                    standings=self._snapshots,
+                    front=self._front_figures,
+                    heads=self._served_heads,
+                    connections=self._connections,
+                ),
+            )
+        )
+
+    # ---- life
+
+    async def start(self) -> None:
+        """Listen and begin to watch; waits for no upstream. Raises ``OSError`` with the address
+        in ``filename`` when a port cannot be had.
+        """
+        self.redactor.add(secrets_of(self.config))
+        self._build(self.config)
+        app = make_web_app(self.doors, self.ready, self.describe)
+        settings = FrontSettings.of_server(self.config.server)
+        self._listener = Listener(self.doors, settings, app)
+        try:
+            self.address = await _worded(self._listener.start(), self.config.server.listen)
+            if self.config.server.admin is not None:
+                await self._start_admin(self.config.server.admin)
+        except OSError:
+            await self.stop(drain_seconds=0)
+            raise
+        for runtime in self.chains.values():
+            runtime.start()
+        self._loop_lag.start()
+
+    async def _start_admin(self, address: Address) -> None:
+        runner = web.AppRunner(make_admin_app(self, self.redactor), access_log=None)
+        await runner.setup()
+        self._admin = runner
+        site = web.TCPSite(runner, address.host, address.port)
+        await _worded(site.start(), address)
+        bound = runner.addresses[0]
+        self.admin_address = (bound[0], bound[1])
+
+    async def stop(self, drain_seconds: float | None = None) -> None:
+        """Finish what is in flight, within bounds, and close everything."""
+        seconds = self.config.server.drain_seconds if drain_seconds is None else drain_seconds
+        if self._listener is not None:
+            await self._listener.drain(seconds)
+            await self._listener.close()
+            self._listener = None
+        self._loop_lag.stop()
+        await tasks.stop(*self._retiring)
+        for runtime in self.chains.values():
+            await runtime.close()
+        if self._admin is not None:
+            await self._admin.cleanup()
+            self._admin = None
+
+    # ---- configuration
+
+    def _build(self, config: Config) -> None:
+        """Chains and doors for ``config``; what was learned of upstreams that stay is kept."""
+        old = self.chains
+        self.chains = {}
+        for chain in config.chains:
+            before = old.get(chain.name)
+            if before is not None and before.chain.chain_id != chain.chain_id:
+                before = None
+            runtime = ChainRuntime(
+                chain,
+                config.server,
+                self.counters.chain(chain.name),
+                ssl_context=self._ssl_context,
+                old=before,
+            )
+            runtime.executor.listeners.append(self._listener_for(chain.name))
+            if before is not None:
+                gone = set(before.wires) - set(runtime.wires)
+                runtime.counters.drop_upstreams(gone)
+            self.chains[chain.name] = runtime
+        self.counters.keep(list(self.chains))
+        self.doors.clear()
+        for position, runtime in enumerate(self.chains.values()):
+            if position == 0:
+                self.doors["/"] = runtime.pipeline
+            # Of two chains with one id, the first has the number.
+            self.doors.setdefault(f"/{runtime.chain.chain_id}", runtime.pipeline)
+            self.doors[f"/{runtime.chain.name}"] = runtime.pipeline
+
+    def _listener_for(self, chain: str) -> Callable[[Sequence[Change]], None]:
+        def on_changes(changes: Sequence[Change]) -> None:
+            for change in changes:
+                self.changes.add(chain, change, time.time())
+
+        return on_changes
+
+    def reload(self, config: Config) -> None:
+        """Take over ``config``. Requests in flight end on the chains they began on."""
+        old = self.chains
+        self.redactor.add(secrets_of(config))
+        fixed = {"listen", "admin", "tls", "limits", "gzip"}
+        changed = [
+            key
+            for key in sorted(fixed)
+            if getattr(config.server, key) != getattr(self.config.server, key)
+        ]
+        self._build(config)
+        self.config = config
+        for runtime in self.chains.values():
+            runtime.start()
+        retired = tasks.start(self._retire(list(old.values())), "retire old chains")
+        self._retiring.add(retired)
+        retired.add_done_callback(self._retiring.discard)
+        result = "taken over"
+        if changed:
+            result += f"; server.{', server.'.join(changed)} take effect at the next start"
+        self._note_reload(result, is_accepted=True)
+
+    def refuse_reload(self, reason: str) -> None:
+        """A new configuration cannot be used: the one in force stays."""
+        self._note_reload(f"refused, the configuration in force stays: {reason}", is_accepted=False)
+
+    def _note_reload(self, result: str, *, is_accepted: bool) -> None:
+        self.counters.on_reload(is_accepted=is_accepted)
+        self._reloads = {"last_result": result, "last_time": utc(time.time())}
+        level = logging.INFO if is_accepted else logging.ERROR
+        event(_log, level, "config_reload", f"configuration {result}")
+
+    async def _retire(self, old: Sequence[ChainRuntime]) -> None:
+        try:
+            for runtime in old:
+                await runtime.retire()
+            await asyncio.sleep(RETIRED_SECONDS)
+        finally:
+            kept = [wire for runtime in self.chains.values() for wire in runtime.wires.values()]
+            for runtime in old:
+                await runtime.close(kept)
+
+    # ---- what the admin port may know
+
+    def status(self) -> Status:
+        reloads: ReloadStatus = {
+            "path": self._config_path,
+            "accepted": self.counters.reloads["accepted"],
+            "refused": self.counters.reloads["refused"],
+            "last_result": self._reloads["last_result"],
+            "last_time": self._reloads["last_time"],
+        }
+        return {
+            "version": __version__,
+            "uptime_seconds": round(time.monotonic() - self._started, 1),
+            "chains": [self._chain_status(runtime) for runtime in self.chains.values()],
+            "changes": self.changes.latest_first(),
+            "config": reloads,
+        }
+
+    def _chain_status(self, runtime: ChainRuntime) -> ChainStatus:
+        now = time.monotonic()
+        standings = runtime.standings
+        usable = len(standings.usable(MethodClass.LIGHT))
+        since = standings.outage_since(MethodClass.LIGHT)
+        can_hedge = runtime.chain.hedge != "off"
+        return {
+            "name": runtime.chain.name,
+            "chain_id": runtime.chain.chain_id,
+            "state": chain_state(usable, len(runtime.chain.upstreams)),
+            "served_head": _or_none(standings.heads.served),
+            "usable": usable,
+            "panic": 2 * usable < len(runtime.chain.upstreams),
+            "hedge_delay_seconds": {
+                CLASS_NAMES[c]: round(standings.hedge_delay(c), 4) if can_hedge else None
+                for c in METHOD_CLASSES
+                if c is not MethodClass.SEND
+            },
+            "outage_since": None if since is None else utc(time.time() - (now - since)),
+            "upstreams": standings.snapshot(now),
+        }
+
+    def ready(self) -> tuple[bool, dict[str, Any]]:
+        return readiness([self._chain_status(runtime) for runtime in self.chains.values()])
+
+    def describe(self) -> list[dict[str, Any]]:
+        """The chains, for the page in the browser."""
+        return [
+            {"name": chain.name, "chain_id": chain.chain_id, "path": f"/{chain.name}"}
+            for chain in self.config.chains
+        ]
+
+    async def metrics(self, accept: str) -> tuple[bytes, str]:
+        return await self._exposition.scrape(accept)
+
+    def _snapshots(self) -> Mapping[str, Sequence[Any]]:
+        now = time.monotonic()
+        return {name: runtime.standings.snapshot(now) for name, runtime in self.chains.items()}
+
+    def _front_figures(self) -> Mapping[str, float]:
+        listener = self._listener
+        if listener is None:
+            return {}
+        return {
+            "client_connections": listener.open_connections,
+            "client_connections_refused": listener.counters.refused_connections,
+        }
+
+    def _served_heads(self) -> Mapping[str, int | None]:
+        return {
+            name: _or_none(runtime.standings.heads.served) for name, runtime in self.chains.items()
+        }
+
+    def _connections(self) -> Mapping[str, Mapping[str, tuple[int, int]]]:
+        return {
+            name: {
+                upstream: (wire.open_connections, wire.idle_connections)
+                for upstream, wire in runtime.wires.items()
+            }
+            for name, runtime in self.chains.items()
+        }
+
+
+def _or_none(number: int) -> int | None:
+    return number if number >= 0 else None
+
+
+async def _worded(start: Awaitable[T], address: Address) -> T:
+    """Await ``start``; an ``OSError`` learns which address it was about."""
+    try:
+        return await start
+    except OSError as error:
+        error.filename = f"{address.host}:{address.port}"
+        raise

@@ -1,0 +1,213 @@
+"""The methods of EVM chains as a table, and what is assumed of a name that is not in it.
+
+Sources: the execution-apis specification, the namespaces documented by geth, Erigon, Nethermind,
+Besu, Reth, Bor, Nitro, the OP stack, zkSync and Linea. Weights follow the compute units that
+metered providers publish, roughly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Final
+
+from rpcproxy.chains.methods import DATA, LIST, OBJECT, QUANTITY, Kind, Method
+from rpcproxy.messages import MethodClass
+
+LIGHT: Final = MethodClass.LIGHT
+HEAVY: Final = MethodClass.HEAVY
+
+# The longest real name has some 50 characters; what is longer is an attack on our tables.
+LONGEST_NAME: Final = 80
+TOO_LONG: Final = "(too long)"
+
+_LOCAL = Method("", Kind.LOCAL, LIGHT, can_hedge=False, criticality=0)
+_HEAD = Method("", Kind.HEAD_READ, LIGHT)
+_HEAD_HEAVY = Method("", Kind.HEAD_READ, HEAVY, weight=10, criticality=4)
+_QUANTITY = replace(_HEAD, null_is_data=False, shape=QUANTITY)
+_STATE = Method("", Kind.BLOCK_READ, LIGHT, block_param=1, null_is_data=False, weight=2)
+_CALL = replace(_STATE, is_execution=True, weight=3)
+_BLOCK = Method(
+    "", Kind.BLOCK_READ, LIGHT, block_param=0, null_is_data=False, null_is_lag=True, weight=2
+)
+_TRACE_BLOCK = replace(_BLOCK, method_class=HEAVY, weight=20, criticality=4)
+_TRACE_CALL = replace(_CALL, method_class=HEAVY, weight=20, criticality=4)
+_LOGS = Method(
+    "",
+    Kind.BLOCK_READ,
+    HEAVY,
+    block_param=0,
+    null_is_data=False,
+    weight=8,
+    criticality=3,
+    shape=LIST,
+)
+_LOOKUP = Method("", Kind.LOOKUP, LIGHT, confirm_null=True, weight=2)
+_RECEIPT = replace(_LOOKUP, criticality=1)
+_TRACE_TX = replace(_LOOKUP, method_class=HEAVY, weight=20, criticality=4)
+_IMMUTABLE = Method("", Kind.IMMUTABLE, LIGHT)
+_SEND = Method("", Kind.SEND, MethodClass.SEND, can_hedge=False, weight=5, criticality=0)
+_STATEFUL = Method("", Kind.STATEFUL, LIGHT, can_hedge=False)
+_REFUSED = Method("", Kind.REFUSED, LIGHT, can_hedge=False)
+
+_GROUPS: Final[tuple[tuple[Method, str], ...]] = (
+    (
+        _LOCAL,
+        "eth_chainId net_version web3_clientVersion net_listening eth_syncing eth_accounts",
+    ),
+    (_IMMUTABLE, "web3_sha3 zks_L1ChainId zks_getMainContract zks_getBridgehubContract"),
+    (_IMMUTABLE, "zks_getBridgeContracts zks_getBaseTokenL1Address zks_getTestnetPaymaster"),
+    # The head and the fees
+    (replace(_QUANTITY, criticality=0), "eth_blockNumber"),
+    (_QUANTITY, "eth_gasPrice eth_maxPriorityFeePerGas eth_blobBaseFee eth_baseFee"),
+    (replace(_STATE, null_is_data=False, shape=OBJECT), "eth_feeHistory"),
+    (_HEAD, "eth_config eth_capabilities eth_protocolVersion eth_coinbase eth_mining"),
+    (_HEAD, "eth_hashrate net_peerCount rpc_modules txpool_status optimism_syncStatus"),
+    (_HEAD, "optimism_rollupConfig optimism_version rollup_gasPrices zks_L1BatchNumber"),
+    (_HEAD, "zks_getFeeParams zks_getL1GasPrice zks_getProtocolVersion zks_getBatchFeeInput"),
+    (_HEAD, "bor_getCurrentProposer bor_getCurrentValidators eth_getFinalizedHeader"),
+    (_HEAD, "eth_getFinalizedBlock parity_pendingTransactions arb_getMinRequiredL1Fee"),
+    (_HEAD, "erigon_blockNumber erigon_forks eth_pendingTransactions ots_getApiLevel"),
+    (_HEAD_HEAVY, "txpool_content txpool_contentFrom txpool_inspect"),
+    (replace(_HEAD_HEAVY, is_execution=True), "testing_buildBlockV1"),
+    # State at a block
+    (replace(_STATE, shape=QUANTITY), "eth_getBalance"),
+    (replace(_STATE, shape=QUANTITY, criticality=1), "eth_getTransactionCount"),
+    (replace(_STATE, shape=DATA), "eth_getCode"),
+    (replace(_STATE, shape=DATA, block_param=2), "eth_getStorageAt"),
+    (replace(_STATE, shape=OBJECT, weight=5), "eth_getStorageValues eth_getAccount"),
+    (
+        replace(_STATE, shape=OBJECT, method_class=HEAVY, weight=10, block_param=2, criticality=3),
+        "eth_getProof linea_getProof",
+    ),
+    (replace(_STATE, null_is_data=True), "eth_getAccountInfo ots_hasCode ots_getContractCreator"),
+    # Execution
+    (replace(_CALL, shape=DATA), "eth_call"),
+    (replace(_CALL, shape=QUANTITY), "eth_estimateGas"),
+    (replace(_CALL, method_class=HEAVY, weight=5, shape=OBJECT), "eth_createAccessList"),
+    (replace(_CALL, method_class=HEAVY, weight=20, shape=LIST), "eth_simulateV1"),
+    (
+        replace(_CALL, block_param=None),
+        "linea_estimateGas zks_estimateFee zks_estimateGasL1ToL2 eth_estimateUserOperationGas",
+    ),
+    (
+        replace(_TRACE_CALL, block_param=None),
+        "eth_callMany eth_callBundle eth_simulateBundle debug_traceCallMany trace_rawTransaction",
+    ),
+    (_TRACE_CALL, "debug_traceCall trace_callMany eth_multicallV1"),
+    (_TRACE_CALL, "alchemy_simulateExecution tenderly_simulateTransaction"),
+    (replace(_TRACE_CALL, block_param=2), "trace_call"),
+    # Blocks by number
+    (replace(_BLOCK, criticality=1), "eth_getBlockByNumber"),
+    (_BLOCK, "eth_getHeaderByNumber eth_getBlockTransactionCountByNumber"),
+    (_BLOCK, "eth_getUncleCountByBlockNumber erigon_getHeaderByNumber bor_getAuthor"),
+    (_BLOCK, "bor_getSnapshot bor_getSigners optimism_outputAtBlock ots_getBlockDetails"),
+    (_BLOCK, "zks_getBlockDetails zks_getRawBlockTransactions"),
+    (
+        replace(_BLOCK, null_is_data=True, null_is_lag=False, confirm_null=True),
+        "eth_getTransactionByBlockNumberAndIndex eth_getRawTransactionByBlockNumberAndIndex",
+    ),
+    (
+        replace(_BLOCK, null_is_data=True, null_is_lag=False),
+        "eth_getUncleByBlockNumberAndIndex ots_getBlockTransactions",
+    ),
+    (
+        replace(_BLOCK, method_class=HEAVY, weight=10, criticality=3),
+        "eth_getBlockReceipts parity_getBlockReceipts erigon_getBlockReceiptsByBlockHash",
+    ),
+    (_TRACE_BLOCK, "debug_traceBlockByNumber debug_getRawBlock debug_getRawHeader"),
+    (_TRACE_BLOCK, "debug_getRawReceipts debug_dumpBlock debug_accountRange debug_printBlock"),
+    (_TRACE_BLOCK, "debug_getModifiedAccountsByNumber debug_intermediateRoots trace_block"),
+    (_TRACE_BLOCK, "trace_replayBlockTransactions debug_executionWitness arbtrace_block"),
+    (_TRACE_BLOCK, "arbtrace_replayBlockTransactions debug_getBlockRlp"),
+    # Logs and searches over ranges
+    (_LOGS, "eth_getLogs erigon_getLogs erigon_getLatestLogs"),
+    (replace(_LOGS, weight=30, criticality=4), "trace_filter arbtrace_filter"),
+    (_HEAD_HEAVY, "bor_getRootHash ots_searchTransactionsBefore ots_searchTransactionsAfter"),
+    (_HEAD_HEAVY, "alchemy_getAssetTransfers alchemy_getTokenBalances qn_getTransactionsByAddress"),
+    # By hash
+    (_RECEIPT, "eth_getTransactionReceipt eth_getTransactionByHash eth_getBlockByHash"),
+    (_LOOKUP, "eth_getHeaderByHash eth_getBlockTransactionCountByHash eth_getRawTransactionByHash"),
+    (_LOOKUP, "eth_getUncleCountByBlockHash eth_getTransactionByBlockHashAndIndex"),
+    (_LOOKUP, "eth_getRawTransactionByBlockHashAndIndex erigon_getHeaderByHash"),
+    (_LOOKUP, "eth_getTransactionBySenderAndNonce ots_getTransactionBySenderAndNonce"),
+    (_LOOKUP, "zks_getTransactionDetails zks_getL2ToL1LogProof zks_getL2ToL1MsgProof"),
+    (_LOOKUP, "eth_getUserOperationReceipt eth_getUserOperationByHash eth_getTransactionStatus"),
+    (_LOOKUP, "eth_getPrivateTransactionByHash bor_getTransactionReceiptsByBlock"),
+    (replace(_LOOKUP, confirm_null=False), "eth_getUncleByBlockHashAndIndex"),
+    (_TRACE_TX, "trace_transaction trace_get trace_replayTransaction arbtrace_transaction"),
+    (_TRACE_TX, "debug_getRawTransaction debug_storageRangeAt debug_traceBlockByHash"),
+    (_TRACE_TX, "debug_getModifiedAccountsByHash ots_traceTransaction ots_getTransactionError"),
+    (_TRACE_TX, "ots_getInternalOperations linea_getTransactionExclusionStatusV1"),
+    (
+        replace(_TRACE_TX, null_is_data=False, confirm_null=False, null_is_lag=True),
+        "debug_traceTransaction",
+    ),
+    # Sends: signed by the client, so no key of ours is needed
+    (_SEND, "eth_sendRawTransaction eth_sendRawTransactionSync eth_sendRawTransactionConditional"),
+    (_SEND, "eth_sendPrivateTransaction eth_sendPrivateRawTransaction eth_sendBundle"),
+    (_SEND, "mev_sendBundle eth_sendUserOperation timeboost_sendExpressLaneTransaction"),
+    (_SEND, "eth_cancelPrivateTransaction eth_cancelBundle"),
+    # Filters and subscriptions
+    (_STATEFUL, "eth_newFilter eth_newBlockFilter eth_newPendingTransactionFilter"),
+    (_STATEFUL, "eth_getFilterChanges eth_getFilterLogs eth_uninstallFilter"),
+    (_STATEFUL, "eth_subscribe eth_unsubscribe parity_subscribe parity_unsubscribe"),
+    # Keys, mining, and what changes a node
+    (_REFUSED, "eth_sign eth_signTransaction eth_signTypedData eth_sendTransaction"),
+    (_REFUSED, "eth_getWork eth_submitWork eth_submitHashrate debug_setHead debug_gcStats"),
+    (_REFUSED, "debug_startCPUProfile debug_stopCPUProfile debug_cpuProfile debug_memStats"),
+    (_REFUSED, "debug_startGoTrace debug_stopGoTrace debug_goTrace debug_freeOSMemory"),
+    (_REFUSED, "debug_chaindbCompact debug_chaindbProperty debug_dbGet debug_verbosity"),
+    (_REFUSED, "debug_vmodule debug_backtraceAt debug_stacks debug_blockProfile"),
+    (_REFUSED, "debug_writeBlockProfile debug_writeMemProfile debug_writeMutexProfile"),
+    (_REFUSED, "debug_mutexProfile debug_setBlockProfileRate debug_setGCPercent"),
+    (_REFUSED, "debug_setMutexProfileFraction debug_setTrieFlushInterval"),
+    (_REFUSED, "debug_standardTraceBlockToFile debug_standardTraceBadBlockToFile"),
+    (_REFUSED, "debug_traceBlockFromFile debug_seedHash debug_sync"),
+)
+
+# evm_, anvil_, hardhat_, ganache_ change a development node: replicas would drift apart.
+_REFUSED_PREFIXES: Final = (
+    *("personal_", "admin_", "miner_", "engine_", "eth_sign", "clique_", "les_"),
+    *("evm_", "anvil_", "hardhat_", "ganache_"),
+)
+_HEAVY_PREFIXES: Final = ("debug_", "trace_", "arbtrace_", "ots_trace", "txpool_")
+
+
+def _rows() -> Iterator[tuple[str, Method]]:
+    for like, names in _GROUPS:
+        for name in names.split():
+            yield name, replace(like, name=name)
+
+
+METHODS: Final[Mapping[str, Method]] = MappingProxyType(dict(_rows()))
+
+
+@lru_cache(maxsize=1024)
+def _presumed(name: str) -> Method:
+    """What an unknown name is taken for: forwarded, unless it asks for keys or for the node."""
+    if name.startswith(_REFUSED_PREFIXES):
+        return replace(_REFUSED, name=name)
+    if "subscribe" in name.lower():
+        return replace(_STATEFUL, name=name)
+    if "send" in name.lower() or "submit" in name.lower():
+        return replace(_SEND, name=name)
+    if name.startswith(_HEAVY_PREFIXES):
+        return replace(_HEAD_HEAVY, name=name, weight=20)
+    return replace(_HEAD, name=name)
+
+
+def describe(name: str) -> Method:
+    """What is known, or presumed, of the method of that name. Never raises.
+
+    Names are case-sensitive, as they are for every node. A name of absurd length is refused
+    under a name of ours, so that it reaches no table and no label.
+    """
+    method = METHODS.get(name)
+    if method is not None:
+        return method
+    if len(name) > LONGEST_NAME:
+        return replace(_REFUSED, name=TOO_LONG)
+    return _presumed(name)

@@ -1,0 +1,211 @@
+"""The commands. Every way to fail ends in words and an exit code: 2 for what the user can mend."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import errno
+import gc
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import uvloop
+
+from rpcproxy import __version__
+from rpcproxy.app.proxy import Proxy
+from rpcproxy.chains.known import KNOWN
+from rpcproxy.config.load import from_names, load_file
+from rpcproxy.config.model import Config
+from rpcproxy.config.problems import ConfigError
+from rpcproxy.edges.logs import Redactor, configure, event, secrets_of
+from rpcproxy.engine import tasks
+
+_log = logging.getLogger("rpcproxy.cli")
+
+USAGE_ERROR: Final = 2
+WATCH_FILE_SECONDS: Final = 1.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.run(options)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return USAGE_ERROR
+    except KeyboardInterrupt:
+        return 130
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="rpcproxy",
+        description="A JSON-RPC failover proxy: one URL for the wallet, several providers behind.",
+    )
+    parser.add_argument("--version", action="version", version=f"rpcproxy {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    serve = commands.add_parser("serve", help="run the proxy")
+    serve.add_argument("chains", nargs="*", help="known chains, on their public endpoints")
+    serve.add_argument("-c", "--config", metavar="FILE", help="a configuration file (YAML)")
+    serve.set_defaults(run=_serve)
+    demo = commands.add_parser("demo", help="simulated providers, outages, and the proxy in front")
+    demo.add_argument("--port", type=int, default=8545, help="the wallet port (default 8545)")
+    demo.add_argument("--no-outages", action="store_true", help="keep all providers well")
+    demo.set_defaults(run=_demo)
+    return parser
+
+
+# --------------------------------------------------------------------------
+# serve
+
+
+def _serve(options: argparse.Namespace) -> int:
+    if bool(options.config) == bool(options.chains):
+        print(
+            "rpcproxy serve needs either -c FILE or names of chains, as in: "
+            "rpcproxy serve ethereum base",
+            file=sys.stderr,
+        )
+        return USAGE_ERROR
+    config = _load(options)
+    redactor = Redactor(secrets_of(config))
+    handler = configure(config.server.log, redactor=redactor)
+    for warning in config.warnings:
+        event(_log, logging.WARNING, "config", warning)
+    try:
+        return uvloop.run(_serve_until_signal(config, options, redactor))
+    finally:
+        handler.close()
+
+
+def _load(options: argparse.Namespace) -> Config:
+    if options.config:
+        return load_file(options.config, KNOWN, os.environ)
+    return from_names(options.chains, KNOWN)
+
+
+async def _serve_until_signal(
+    config: Config, options: argparse.Namespace, redactor: Redactor
+) -> int:
+    proxy = Proxy(config, config_path=options.config, redactor=redactor)
+    try:
+        await proxy.start()
+    except OSError as error:
+        event(_log, logging.ERROR, "start", explain_port(error))
+        return USAGE_ERROR
+    # What was built at the start lives on: keep the collector from walking it again and again.
+    gc.freeze()
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stopping.set)
+    watching = None
+    if options.config:
+        reloading = asyncio.Event()
+        loop.add_signal_handler(signal.SIGHUP, reloading.set)
+        watching = tasks.start(_watch_file(proxy, options, reloading), "watch configuration")
+    _announce(proxy)
+    await stopping.wait()
+    event(_log, logging.INFO, "drain", "stopping: requests in flight are finished first")
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, _leave_at_once)
+    await tasks.stop(watching)
+    await proxy.stop()
+    return 0
+
+
+def _leave_at_once() -> None:
+    """A second signal: somebody is in a hurry."""
+    logging.shutdown()
+    os._exit(130)
+
+
+def explain_port(error: OSError) -> str:
+    """Why a port cannot be had, in words."""
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"{error.filename} is in use by another program: stop that one, or choose another port"
+        )
+    if error.errno == errno.EACCES:
+        return f"{error.filename} may not be opened by this user: choose a port from 1024 on"
+    return f"cannot listen on {error.filename}: {error.strerror or error}"
+
+
+def _announce(proxy: Proxy) -> None:
+    host, port = proxy.address
+    scheme = "https" if proxy.config.server.tls else "http"
+    for position, chain in enumerate(proxy.config.chains):
+        path = "" if position == 0 else f"/{chain.name}"
+        event(
+            _log,
+            logging.INFO,
+            "serving",
+            f"{chain.name} for wallets at {scheme}://{_host(host)}:{port}{path}",
+            chain=chain.name,
+            upstreams=len(chain.upstreams),
+        )
+    if proxy.admin_address is not None:
+        admin_host, admin_port = proxy.admin_address
+        event(
+            _log, logging.INFO, "admin", f"status at http://{_host(admin_host)}:{admin_port}/status"
+        )
+
+
+def _host(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+async def _watch_file(proxy: Proxy, options: argparse.Namespace, reloading: asyncio.Event) -> None:
+    """Reload on SIGHUP and when the file has changed; a bad file is refused in words."""
+    seen = _fingerprint(options.config)
+    while True:
+        try:
+            await asyncio.wait_for(reloading.wait(), WATCH_FILE_SECONDS)
+            is_asked = True
+        except TimeoutError:
+            is_asked = False
+        reloading.clear()
+        now = _fingerprint(options.config)
+        if now == seen and not is_asked:
+            continue
+        seen = now
+        if now is None and not is_asked:
+            continue  # between an editor's remove and rename
+        try:
+            config = await asyncio.to_thread(_load, options)
+        except ConfigError as error:
+            proxy.refuse_reload(str(error))
+            continue
+        for warning in config.warnings:
+            event(_log, logging.WARNING, "config", warning)
+        try:
+            proxy.reload(config)
+        except Exception as error:  # noqa: BLE001 - logged; the one in force goes on
+            _log.exception("reload failed")
+            proxy.refuse_reload(type(error).__name__)
+
+
+def _fingerprint(path: str) -> tuple[int, int, int] | None:
+    try:
+        stat = Path(path).stat()
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
+# --------------------------------------------------------------------------
+# demo
+
+
+def _demo(options: argparse.Namespace) -> int:
+    # Imported here: the terminal view would cost `serve` a third of its start-up time.
+    from rpcproxy.drills.demo import run_demo  # noqa: PLC0415
+
+    return run_demo(port=options.port, has_outages=not options.no_outages)

@@ -1,0 +1,389 @@
+"""What Prometheus reads: the counters and the standings as metric families.
+
+``ProxyCollector`` reads ``Counters``, and what others tell it through callables, at scrape
+time; ``Exposition`` writes the families in the format that was asked for. Labels are bounded:
+chains and upstreams come from the configuration, everything else from fixed tables.
+No state of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from rpcproxy import __version__
+from rpcproxy.edges.metrics import ChainCounters, Counters
+from rpcproxy.messages import CLASS_NAMES, MethodClass
+
+Standing = Mapping[str, Any]
+# What a standing can be; a chain's upstreams are counted by it, zeros included.
+STATES: Final = ("up", "lagging", "unknown", "cooling", "ejected", "quarantined")
+
+_LABELS: Final = ("provider", "cloud", "region", "tier", "role")
+_EOF: Final = b"# EOF\n"
+
+
+def _nothing() -> Mapping[str, Any]:
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where the collector asks at scrape time; all are called on the event loop's thread.
+
+    ``standings``: chain → one mapping per upstream, as ``Standings.snapshot`` gives it; keys
+    that are missing leave their sample out. ``front``: ``client_connections`` now, and
+    ``client_connections_refused`` so far. ``heads``: chain → number of the served head, ``None``
+    while there is none. ``connections``: chain → upstream → (open, idle) connections.
+    """
+
+    standings: Callable[[], Mapping[str, Sequence[Standing]]] = _nothing
+    front: Callable[[], Mapping[str, float]] = _nothing
+    heads: Callable[[], Mapping[str, int | None]] = _nothing
+    connections: Callable[[], Mapping[str, Mapping[str, tuple[int, int]]]] = _nothing
+
+
+@dataclass(frozen=True, slots=True)
+class _Gauge:
+    """One figure per upstream, or per upstream and method class; ``None`` is left out."""
+
+    name: str
+    help: str
+    read: Callable[[Standing], Any]
+
+
+_UPSTREAM_GAUGES: Final = (
+    _Gauge(
+        "up",
+        "1 while the upstream is well, 0 in any other state.",
+        lambda standing: standing["state"] == "up" if "state" in standing else None,
+    ),
+    _Gauge("head_number", "Highest block it told.", lambda standing: standing.get("head")),
+    _Gauge("lag_blocks", "Blocks behind the served head.", lambda standing: standing.get("lag")),
+    _Gauge("in_flight", "Attempts under way.", lambda standing: standing.get("in_flight")),
+    _Gauge(
+        "cooldown_seconds",
+        "Time left until it is asked again after it refused.",
+        lambda standing: standing.get("cooldown_seconds"),
+    ),
+    _Gauge(
+        "suspect",
+        "1 while its fault domain is distrusted.",
+        lambda standing: standing.get("suspect"),
+    ),
+    _Gauge(
+        "unsupported_methods",
+        "Methods it is not asked for, because it said that it lacks them.",
+        lambda standing: len(standing["unsupported"]) if "unsupported" in standing else None,
+    ),
+)
+
+_CLASS_GAUGES: Final = (
+    _Gauge(
+        "cost",
+        "What selection weighs: latency in ms, times load and penalties, over weight.",
+        lambda standing: standing.get("cost"),
+    ),
+    _Gauge(
+        "latency_seconds",
+        "Peak-sensitive moving average of its answers' latency.",
+        lambda standing: (
+            None if standing.get("latency_ms") is None else standing["latency_ms"] / 1000
+        ),
+    ),
+    _Gauge(
+        "failure_ratio",
+        "Decaying share of attempts that failed by its own fault.",
+        lambda standing: standing.get("failure_share"),
+    ),
+    _Gauge(
+        "breaker_open",
+        "1 while the breaker keeps requests away, half-open included.",
+        lambda standing: standing["breaker"] != "closed" if "breaker" in standing else None,
+    ),
+)
+
+# Counters by upstream, by reason, and plain: attribute of ChainCounters, name, help.
+_BY_UPSTREAM: Final = (
+    ("hedges", "rpcproxy_hedges", "Second copies sent while the first was awaited."),
+    ("hedges_won", "rpcproxy_hedges_won", "Second copies that answered first."),
+)
+_PLAIN: Final = (
+    ("local_answers", "rpcproxy_local_answers", "Requests answered by the proxy itself."),
+    ("batches", "rpcproxy_batches", "Batches received."),
+    ("batch_members", "rpcproxy_batch_members", "Requests received inside batches."),
+    (
+        "budget_exhausted",
+        "rpcproxy_retry_budget_exhausted",
+        "Retries and hedges not made because the retry budget was used up.",
+    ),
+    (
+        "waited_for_recovery",
+        "rpcproxy_waited_for_recovery",
+        "Requests that found nobody to ask and waited for the first recovery.",
+    ),
+)
+
+
+class ProxyCollector(Collector):
+    """The proxy's own metric families. Scraping takes the worst event loop lag with it."""
+
+    def __init__(self, counters: Counters, sources: Sources | None = None) -> None:
+        self._counters = counters
+        self._sources = sources or Sources()
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._process()
+        chains = self._counters.chains
+        yield from _requests(chains)
+        yield from _attempts(chains)
+        yield from _events(chains)
+        yield from _plain(chains)
+        standings = self._sources.standings()
+        yield from _chains(standings, self._sources.heads())
+        yield from _upstreams(standings)
+        yield from _connections(self._sources.connections())
+
+    def _process(self) -> Iterator[Metric]:
+        build = {"version": __version__, "python": platform.python_version()}
+        yield InfoMetricFamily("rpcproxy_build", "What runs here.", value=build)
+        reloads = CounterMetricFamily(
+            "rpcproxy_config_reloads", "Reloads of the configuration.", labels=["result"]
+        )
+        for result, count in self._counters.reloads.items():
+            reloads.add_metric([result], count)
+        yield reloads
+        yield GaugeMetricFamily(
+            "rpcproxy_event_loop_lag_seconds",
+            "How late the event loop woke, the worst since the last scrape.",
+            value=self._counters.take_loop_lag(),
+        )
+        front = self._sources.front()
+        yield GaugeMetricFamily(
+            "rpcproxy_client_connections",
+            "Open connections of clients.",
+            value=front.get("client_connections", 0),
+        )
+        yield CounterMetricFamily(
+            "rpcproxy_client_connections_refused",
+            "Connections of clients refused over the limit.",
+            value=front.get("client_connections_refused", 0),
+        )
+
+
+class Exposition:
+    """The registry of one process: the proxy's families, and Python's and the process's own."""
+
+    def __init__(self, collector: Collector) -> None:
+        self._registry = CollectorRegistry()
+        self._registry.register(collector)
+        ProcessCollector(registry=self._registry)
+        PlatformCollector(registry=self._registry)
+        GCCollector(registry=self._registry)
+
+    async def scrape(self, accept: str = "") -> tuple[bytes, str]:
+        """The metrics and their content type; ``accept`` is the client's Accept header.
+
+        Many upstreams make for thousands of lines, so requests are let in between families.
+        """
+        try:
+            encode, content_type = choose_encoder(accept)
+        except (TypeError, ValueError):  # a version that is no number
+            encode, content_type = choose_encoder("")
+        pieces = []
+        has_eof = content_type.startswith("application/openmetrics-text")
+        for family in self._registry.collect():
+            piece = encode(_Alone(family))
+            pieces.append(piece.removesuffix(_EOF) if has_eof else piece)
+            await asyncio.sleep(0)
+        if has_eof:
+            pieces.append(_EOF)
+        return b"".join(pieces), content_type
+
+
+class _Alone(Collector):
+    """One family in the place of a registry."""
+
+    def __init__(self, family: Metric) -> None:
+        self._family = family
+
+    def collect(self) -> Iterable[Metric]:
+        return (self._family,)
+
+
+def _requests(chains: Mapping[str, ChainCounters]) -> Iterator[Metric]:
+    count = CounterMetricFamily(
+        "rpcproxy_requests",
+        "Requests answered: ok, rpc_error of an upstream, own_error, local without an upstream.",
+        labels=["chain", "method_class", "outcome"],
+    )
+    seconds = HistogramMetricFamily(
+        "rpcproxy_request_seconds",
+        "Time from a request to its answer; local answers are mostly not timed.",
+        labels=["chain", "method_class"],
+    )
+    for chain, counters in chains.items():
+        for name, tally in zip(CLASS_NAMES, counters.requests, strict=True):
+            for outcome, number in tally.labels.items():
+                count.add_metric([chain, name, outcome], number + _untimed(counters, name, outcome))
+            seconds.add_metric([chain, name], tally.cumulative(), tally.seconds)
+    yield count
+    yield seconds
+
+
+def _untimed(counters: ChainCounters, class_name: str, outcome: str) -> int:
+    """Local answers that were not timed: they are light reads."""
+    is_light = class_name == CLASS_NAMES[MethodClass.LIGHT]
+    return counters.local_answers if is_light and outcome == "local" else 0
+
+
+def _attempts(chains: Mapping[str, ChainCounters]) -> Iterator[Metric]:
+    labels = ["chain", "upstream", "verdict"]
+    count = CounterMetricFamily("rpcproxy_attempts", "Attempts that ended.", labels=labels)
+    probes = CounterMetricFamily("rpcproxy_probes", "Probes that ended.", labels=labels)
+    seconds = HistogramMetricFamily(
+        "rpcproxy_attempt_seconds",
+        "Time from sending an attempt to its end; cancelled ones are not timed.",
+        labels=["chain", "upstream"],
+    )
+    for chain, counters in chains.items():
+        for upstream, tally in counters.attempts.items():
+            for verdict, number in tally.labels.items():
+                # Of some thirty verdicts most upstreams show five.
+                if number or verdict == "ok":
+                    count.add_metric([chain, upstream, verdict], number)
+            seconds.add_metric([chain, upstream], tally.cumulative(), tally.seconds)
+        for upstream, verdicts in counters.probes.items():
+            for verdict, number in verdicts.items():
+                probes.add_metric([chain, upstream, verdict], number)
+    yield count
+    yield probes
+    yield seconds
+
+
+def _events(chains: Mapping[str, ChainCounters]) -> Iterator[Metric]:
+    failovers = CounterMetricFamily(
+        "rpcproxy_failovers",
+        "Requests that went on to another upstream, by what the one before answered.",
+        labels=["chain", "reason"],
+    )
+    changes = CounterMetricFamily(
+        "rpcproxy_state_changes",
+        "Changes of an upstream's standing.",
+        labels=["chain", "upstream", "kind"],
+    )
+    sends = CounterMetricFamily(
+        "rpcproxy_sends", "Transactions, by what the wallet was told.", labels=["chain", "result"]
+    )
+    for chain, counters in chains.items():
+        for reason, number in counters.failovers.items():
+            failovers.add_metric([chain, reason], number)
+        for (upstream, kind), number in counters.changes.items():
+            changes.add_metric([chain, upstream, kind], number)
+        sends.add_metric([chain, "accepted"], counters.sends_accepted)
+        sends.add_metric([chain, "rejected"], counters.sends_rejected)
+    yield failovers
+    yield changes
+    yield sends
+    for attribute, name, text in _BY_UPSTREAM:
+        family = CounterMetricFamily(name, text, labels=["chain", "upstream"])
+        for chain, counters in chains.items():
+            for upstream, number in getattr(counters, attribute).items():
+                family.add_metric([chain, upstream], number)
+        yield family
+
+
+def _plain(chains: Mapping[str, ChainCounters]) -> Iterator[Metric]:
+    for attribute, name, text in _PLAIN:
+        family = CounterMetricFamily(name, text, labels=["chain"])
+        for chain, counters in chains.items():
+            number = getattr(counters, attribute)
+            if attribute == "local_answers":  # those that were timed are in the requests
+                number += sum(tally.labels["local"] for tally in counters.requests)
+            family.add_metric([chain], number)
+        yield family
+
+
+def _chains(
+    standings: Mapping[str, Sequence[Standing]], heads: Mapping[str, int | None]
+) -> Iterator[Metric]:
+    head = GaugeMetricFamily(
+        "rpcproxy_chain_head_number", "The block that answers are given from.", labels=["chain"]
+    )
+    for chain, number in heads.items():
+        if number is not None:
+            head.add_metric([chain], number)
+    by_state = GaugeMetricFamily(
+        "rpcproxy_chain_upstreams", "Upstreams by state.", labels=["chain", "state"]
+    )
+    for chain, upstreams in standings.items():
+        states = [upstream.get("state") for upstream in upstreams]
+        for state in STATES:
+            by_state.add_metric([chain, state], states.count(state))
+    yield head
+    yield by_state
+
+
+def _upstreams(standings: Mapping[str, Sequence[Standing]]) -> Iterator[Metric]:
+    named = [
+        (chain, str(upstream["name"]), upstream)
+        for chain, upstreams in standings.items()
+        for upstream in upstreams
+        if "name" in upstream
+    ]
+    info = InfoMetricFamily(
+        "rpcproxy_upstream", "Where an upstream runs.", labels=["chain", "upstream"]
+    )
+    for chain, name, upstream in named:
+        info.add_metric([chain, name], {key: str(upstream.get(key, "")) for key in _LABELS})
+    yield info
+    for gauge in _UPSTREAM_GAUGES:
+        family = _family(gauge, "chain", "upstream")
+        for chain, name, upstream in named:
+            _add(family, [chain, name], gauge.read(upstream))
+        yield family
+    for gauge in _CLASS_GAUGES:
+        family = _family(gauge, "chain", "upstream", "method_class")
+        for chain, name, upstream in named:
+            for class_name, standing in upstream.get("classes", {}).items():
+                _add(family, [chain, name, class_name], gauge.read(standing))
+        yield family
+
+
+def _connections(chains: Mapping[str, Mapping[str, tuple[int, int]]]) -> Iterator[Metric]:
+    labels = ["chain", "upstream"]
+    opened = GaugeMetricFamily(
+        "rpcproxy_upstream_connections", "Open connections, idle ones included.", labels=labels
+    )
+    idle = GaugeMetricFamily(
+        "rpcproxy_upstream_connections_idle", "Connections that wait for work.", labels=labels
+    )
+    for chain, upstreams in chains.items():
+        for upstream, (open_count, idle_count) in upstreams.items():
+            opened.add_metric([chain, upstream], open_count)
+            idle.add_metric([chain, upstream], idle_count)
+    yield opened
+    yield idle
+
+
+def _family(gauge: _Gauge, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"rpcproxy_upstream_{gauge.name}", gauge.help, labels=labels)
+
+
+def _add(family: GaugeMetricFamily, labels: Sequence[str], value: float | None) -> None:
+    if value is not None:
+        family.add_metric(labels, float(value))

@@ -1,0 +1,260 @@
+"""The counters behind the metrics; ``exposition`` turns them into what Prometheus reads.
+
+Writers on the hot path make plain additions on ``ChainCounters``: a counter of
+prometheus_client takes a lock and 1–2 µs for every one.
+
+State: ``Counters``, one per process, written by front, executor, watcher and app on the
+event loop's thread alone, and read there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Iterable
+from typing import Final, Protocol, TypeVar
+
+from rpcproxy.messages import CLASS_NAMES, METHOD_CLASSES, MethodClass, Verdict
+
+T = TypeVar("T")
+
+# 75 and 150 ms are what we promise in an outage, 5 s is where MetaMask shows its banner.
+BUCKET_SECONDS: Final = (
+    *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5),
+    *(1.0, 2.5, 5.0, 10.0, 30.0),
+)
+_BUCKET_NAMES: Final = (*map(repr, BUCKET_SECONDS), "+Inf")  # as OpenMetrics spells them
+OUTCOMES: Final = ("ok", "rpc_error", "own_error", "local")
+_VERDICT_LABELS: Final = tuple(verdict.label for verdict in Verdict)
+
+
+class Change(Protocol):
+    """What counters, log and status read of a standing's change.
+
+    ``upstream`` is a fault domain's name for suspicion, and empty for what concerns the chain;
+    ``method_class`` is ``None`` where all of an upstream is meant.
+    """
+
+    @property
+    def upstream(self) -> str: ...
+
+    @property
+    def kind(self) -> object: ...
+
+    @property
+    def reason(self) -> str: ...
+
+    @property
+    def method_class(self) -> MethodClass | None: ...
+
+
+class Tally:
+    """How often each label came, and a histogram of how long it took."""
+
+    __slots__ = ("buckets", "labels", "seconds")
+
+    def __init__(self, labels: Iterable[str]) -> None:
+        self.labels = dict.fromkeys(labels, 0)
+        self.buckets = [0] * len(_BUCKET_NAMES)  # not cumulative
+        self.seconds = 0.0
+
+    def add(self, label: str, seconds: float) -> None:
+        self.labels[label] += 1
+        self.buckets[bisect_left(BUCKET_SECONDS, seconds)] += 1
+        self.seconds += seconds
+
+    def cumulative(self) -> list[tuple[str, float]]:
+        """The buckets as Prometheus wants them: each holds those below it."""
+        total, pairs = 0, []
+        for name, count in zip(_BUCKET_NAMES, self.buckets, strict=True):
+            total += count
+            pairs.append((name, float(total)))
+        return pairs
+
+
+class ChainCounters:
+    """The counters of one chain. Writers call ``on_…``; the attributes are for reading."""
+
+    __slots__ = (
+        "attempts",
+        "batch_members",
+        "batches",
+        "budget_exhausted",
+        "changes",
+        "failovers",
+        "hedges",
+        "hedges_won",
+        "local_answers",
+        "probes",
+        "requests",
+        "sends_accepted",
+        "sends_rejected",
+        "waited_for_recovery",
+    )
+
+    def __init__(self) -> None:
+        self.requests = tuple(Tally(OUTCOMES) for _ in METHOD_CLASSES)
+        self.local_answers = 0
+        self.attempts: dict[str, Tally] = {}  # by upstream
+        self.probes: dict[str, dict[str, int]] = {}  # by upstream, then verdict
+        self.failovers: dict[str, int] = {}  # by reason
+        self.hedges: dict[str, int] = {}  # by upstream
+        self.hedges_won: dict[str, int] = {}  # by upstream
+        self.changes: dict[tuple[str, str], int] = {}  # by upstream and kind
+        self.sends_accepted = 0
+        self.sends_rejected = 0
+        self.budget_exhausted = 0
+        self.waited_for_recovery = 0
+        self.batches = 0
+        self.batch_members = 0
+
+    def on_request(self, method_class: MethodClass, seconds: float, outcome: str) -> None:
+        """One client request answered after ``seconds``; ``outcome`` is one of ``OUTCOMES``."""
+        self.requests[method_class].add(outcome, seconds)
+
+    def on_local(self) -> None:
+        """One request answered by the proxy itself, too quick to be worth timing.
+
+        It counts among the requests too: call this or ``on_request``, not both.
+        """
+        self.local_answers += 1
+
+    def on_attempt(self, upstream: str, verdict: Verdict, seconds: float) -> None:
+        """One attempt ended. The time of a cancelled one says nothing and is not kept."""
+        try:
+            tally = self.attempts[upstream]
+        except KeyError:
+            tally = self.attempts[upstream] = Tally(_VERDICT_LABELS)
+        if verdict is Verdict.CANCELLED:
+            tally.labels[verdict.label] += 1
+        else:
+            tally.add(verdict.label, seconds)
+
+    def on_failover(self, reason: str) -> None:
+        """A request went on to another upstream; ``reason`` is a verdict's label."""
+        self.failovers[reason] = self.failovers.get(reason, 0) + 1
+
+    def on_hedge(self, upstream: str) -> None:
+        """A second copy was sent to ``upstream`` while the first was still awaited."""
+        self.hedges[upstream] = self.hedges.get(upstream, 0) + 1
+
+    def on_hedge_won(self, upstream: str) -> None:
+        """The copy at ``upstream`` answered first."""
+        self.hedges_won[upstream] = self.hedges_won.get(upstream, 0) + 1
+
+    def on_change(self, change: Change) -> None:
+        """A standing changed."""
+        key = (change.upstream, name_of(change.kind))
+        self.changes[key] = self.changes.get(key, 0) + 1
+
+    def on_probe(self, upstream: str, verdict: Verdict) -> None:
+        """One probe of our own ended."""
+        verdicts = self.probes.setdefault(upstream, {})
+        verdicts[verdict.label] = verdicts.get(verdict.label, 0) + 1
+
+    def on_send(self, *, is_accepted: bool) -> None:
+        """One transaction was answered with its hash, or rejected."""
+        if is_accepted:
+            self.sends_accepted += 1
+        else:
+            self.sends_rejected += 1
+
+    def on_budget_exhausted(self) -> None:
+        """A retry or hedge was not made because the retry budget was used up."""
+        self.budget_exhausted += 1
+
+    def on_waited_for_recovery(self) -> None:
+        """A request found nobody to ask and waited for the first recovery."""
+        self.waited_for_recovery += 1
+
+    def on_batch(self, members: int) -> None:
+        """One batch came, with ``members`` requests in it."""
+        self.batches += 1
+        self.batch_members += members
+
+    def drop_upstreams(self, names: Collection[str]) -> None:
+        """Forget upstreams that left the configuration."""
+        self.attempts = _without(self.attempts, names)
+        self.probes = _without(self.probes, names)
+        self.hedges = _without(self.hedges, names)
+        self.hedges_won = _without(self.hedges_won, names)
+        self.changes = {key: count for key, count in self.changes.items() if key[0] not in names}
+
+
+class Counters:
+    """The counters of the process. ``reloads`` are of the configuration, by result."""
+
+    def __init__(self) -> None:
+        self.chains: dict[str, ChainCounters] = {}
+        self.reloads = {"accepted": 0, "refused": 0}
+        self.loop_lag_seconds = 0.0
+
+    def chain(self, name: str) -> ChainCounters:
+        """The counters of a chain, made when first asked for."""
+        try:
+            return self.chains[name]
+        except KeyError:
+            counters = self.chains[name] = ChainCounters()
+            return counters
+
+    def keep(self, names: Collection[str]) -> None:
+        """Forget chains that left the configuration; ``names`` are those that stay."""
+        self.chains = {name: chain for name, chain in self.chains.items() if name in names}
+
+    def drop(self, name: str) -> None:
+        """Forget one chain, if it is there."""
+        self.chains.pop(name, None)
+
+    def on_reload(self, *, is_accepted: bool) -> None:
+        self.reloads["accepted" if is_accepted else "refused"] += 1
+
+    def on_loop_lag(self, seconds: float) -> None:
+        """The event loop woke ``seconds`` too late; the worst since the last scrape is kept."""
+        self.loop_lag_seconds = max(self.loop_lag_seconds, seconds)
+
+    def take_loop_lag(self) -> float:
+        """The worst lag in seconds since the last call."""
+        worst, self.loop_lag_seconds = self.loop_lag_seconds, 0.0
+        return worst
+
+
+class LoopLag:
+    """Measures how late the event loop wakes, and reports it, several times a second."""
+
+    def __init__(self, report: Callable[[float], None], every_seconds: float = 0.25) -> None:
+        self._report = report
+        self._every_seconds = every_seconds
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Begin, on the running loop."""
+        self._set(asyncio.get_running_loop())
+
+    def stop(self) -> None:
+        """End; idempotent."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _set(self, loop: asyncio.AbstractEventLoop) -> None:
+        due = loop.time() + self._every_seconds
+        self._timer = loop.call_at(due, self._on_time, loop, due)
+
+    def _on_time(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
+        self._report(max(0.0, loop.time() - due))
+        self._set(loop)
+
+
+def name_of(kind: object) -> str:
+    """A kind as a label: enums by their value."""
+    return str(kind.value if isinstance(kind, enum.Enum) else kind)
+
+
+def class_name(method_class: MethodClass | None) -> str | None:
+    """A method class as a label."""
+    return None if method_class is None else CLASS_NAMES[method_class]
+
+
+def _without(table: dict[str, T], names: Collection[str]) -> dict[str, T]:
+    return {name: value for name, value in table.items() if name not in names}

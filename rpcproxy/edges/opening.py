@@ -1,0 +1,125 @@
+"""One new connection on its way: addresses, then a socket, then TLS, within one time limit."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+
+from rpcproxy.edges.names import Address, Addresses, Dial
+from rpcproxy.edges.target import Origin
+from rpcproxy.edges.tls import Handshake
+from rpcproxy.messages import Failure, FailureKind
+
+
+class Route:
+    """What connections to one upstream have in common.
+
+    ``session`` is the last TLS session that worked, so that the next handshake is a short one.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        origin: Origin,
+        addresses: Addresses,
+        context: ssl.SSLContext | None,
+        connect_seconds: float,
+    ) -> None:
+        self.loop = loop
+        self.origin = origin
+        self.addresses = addresses
+        self.context = context
+        self.connect_seconds = connect_seconds
+        self.session: ssl.SSLSession | None = None
+
+
+class Opening:
+    """Opens one connection. Exactly one callback is called, from the loop, unless cancelled.
+
+    ``on_open(opening, sock, address)`` gives the socket away; ``on_failed(opening, failure)``
+    comes with every resource closed.
+    """
+
+    def __init__(
+        self,
+        route: Route,
+        on_open: Callable[[Opening, socket.socket, Address], None],
+        on_failed: Callable[[Opening, Failure], None],
+    ) -> None:
+        self._route = route
+        self._on_open = on_open
+        self._on_failed = on_failed
+        self._stage = FailureKind.RESOLVE
+        self._dial: Dial | None = None
+        self._handshake: Handshake | None = None
+        self._is_over = False
+        self._timer = route.loop.call_later(route.connect_seconds, self._on_late)
+        route.addresses.find(self._on_addresses)
+
+    def cancel(self) -> None:
+        self._is_over = True
+        self._timer.cancel()
+        if self._dial is not None:
+            self._dial.cancel()
+        if self._handshake is not None:
+            self._handshake.cancel()
+
+    def _on_late(self) -> None:
+        if self._dial is not None and self._stage is FailureKind.CONNECT:
+            for address in self._dial.addresses_tried:
+                self._route.addresses.on_failed(address)
+        self._fail(f"not done in {self._route.connect_seconds:g} s")
+
+    def _on_addresses(self, addresses: Sequence[Address]) -> None:
+        if self._is_over:
+            return
+        if not addresses:
+            self._fail("no address")
+            return
+        self._stage = FailureKind.CONNECT
+        self._dial = Dial(
+            self._route.loop,
+            addresses,
+            self._on_connected,
+            self._fail,
+            self._route.addresses.on_failed,
+        )
+
+    def _on_connected(self, sock: socket.socket, address: Address) -> None:
+        route = self._route
+        route.addresses.on_connected(address)
+        if route.context is None:
+            self._finish(sock, address)
+            return
+        self._stage = FailureKind.TLS
+        try:
+            tls = route.context.wrap_socket(
+                sock,
+                server_hostname=route.origin.host,
+                do_handshake_on_connect=False,
+                suppress_ragged_eofs=False,
+                session=route.session,
+            )
+        except (OSError, ValueError):
+            # A peer that has closed already is noticed here.
+            with contextlib.suppress(OSError):
+                sock.close()
+            self._fail("closed before the handshake")
+            return
+        self._handshake = Handshake(
+            route.loop, tls, lambda done: self._finish(done, address), self._fail
+        )
+
+    def _finish(self, sock: socket.socket, address: Address) -> None:
+        self._is_over = True
+        self._timer.cancel()
+        self._on_open(self, sock, address)
+
+    def _fail(self, words: str) -> None:
+        if self._stage is FailureKind.TLS:
+            self._route.session = None
+        self.cancel()
+        self._on_failed(self, Failure(self._stage, f"{self._route.origin.label}: {words}"))

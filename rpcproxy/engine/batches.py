@@ -1,0 +1,211 @@
+"""Batches: split by member, sent on as batches where the upstream takes them, joined in order.
+
+Every member is answered on its own: locally, as a single, or within a batch for one upstream.
+Only members that failed are asked again, elsewhere. No state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from rpcproxy.chains.methods import Kind
+from rpcproxy.engine.calls import BATCH_METHOD, BatchCall, BatchVerdict, SingleCall, is_answered
+from rpcproxy.engine.executor import Settled
+from rpcproxy.messages import (
+    INTERNAL_ERROR,
+    Answer,
+    Judgement,
+    Malformed,
+    MethodClass,
+    Request,
+    StreamBroken,
+    Verdict,
+    decode_request,
+    encode_batch,
+    encode_error,
+    encode_result,
+)
+from rpcproxy.rules.selection import Need
+from rpcproxy.rules.standing import Standing
+
+if TYPE_CHECKING:
+    from rpcproxy.engine.pipeline import Pipeline, Profile
+
+GROUP: Final = 100  # what one upstream is asked at once; public providers refuse more
+SINGLES_FROM: Final = 8  # so few left-overs are asked one by one
+ROUNDS: Final = 2  # as a batch; after that one by one
+
+
+class Member(msgspec.Struct):
+    """A member that has to be forwarded within a batch; ``index`` is its place in the client's."""
+
+    index: int
+    request: Request
+    profile: Profile
+    call: SingleCall
+    earlier: Judgement | None = None  # what the batch brought for it, when that was no answer
+
+
+class Batches:
+    """See the module's docstring."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+
+    def handle(self, texts: Sequence[msgspec.Raw]) -> Answer | Coroutine[Any, Any, Answer]:
+        """Answer a batch: at once, when all of it can be answered from memory."""
+        replies: list[bytes | None] = [None] * len(texts)
+        singles: list[tuple[int, Request]] = []
+        members: list[Member] = []
+        for index, text in enumerate(texts):
+            try:
+                request = decode_request(text)
+            except Malformed as malformed:
+                replies[index] = encode_error(malformed.id, malformed.code, malformed.reason)
+                continue
+            local = self._pipeline.local_result(request.method)
+            if local is None:
+                self._sort(index, request, singles, members)
+            else:
+                self._pipeline.counters.on_local()
+                replies[index] = encode_result(request.id, local) if request.id else b""
+        if singles or members:
+            return self._forward(replies, singles, members)
+        return join(replies)
+
+    def _sort(
+        self,
+        index: int,
+        request: Request,
+        singles: list[tuple[int, Request]],
+        members: list[Member],
+    ) -> None:
+        """Light reads travel together; everything else goes its own way."""
+        pipeline = self._pipeline
+        profile = pipeline.profile(request.method)
+        method = profile.method
+        if profile.is_read and request.id and method.method_class is MethodClass.LIGHT:
+            call = pipeline.call_for(request, profile)
+            members.append(Member(index, request, profile, call))
+        elif request.id or method.kind is Kind.SEND:
+            singles.append((index, request))
+
+    async def _forward(
+        self,
+        replies: list[bytes | None],
+        singles: Sequence[tuple[int, Request]],
+        members: Sequence[Member],
+    ) -> Answer:
+        work: list[Coroutine[Any, Any, None]] = [
+            self._answer_single(replies, index, request) for index, request in singles
+        ]
+        work += [
+            self._answer_group(replies, members[start : start + GROUP], (), 0)
+            for start in range(0, len(members), GROUP)
+        ]
+        if len(work) == 1:
+            await work[0]
+        else:
+            await asyncio.gather(*work)
+        return join(replies)
+
+    async def _answer_single(
+        self, replies: list[bytes | None], index: int, request: Request
+    ) -> None:
+        answer = await self._pipeline.answer(request)
+        replies[index] = await whole(answer, request) if request.id else b""
+
+    async def _answer_group(
+        self,
+        replies: list[bytes | None],
+        members: Sequence[Member],
+        tried: tuple[Standing, ...],
+        round_: int,
+    ) -> None:
+        """Ask one upstream for a group; what it did not answer is asked elsewhere."""
+        if len(members) == 1 or round_ >= ROUNDS:
+            await asyncio.gather(*(self._answer_alone(replies, m, tried) for m in members))
+            return
+        pipeline = self._pipeline
+        call = BatchCall(
+            BATCH_METHOD,
+            need_of(members),
+            [(member.profile.method, member.request) for member in members],
+        )
+        policy = members[0].profile.policy
+        policy = msgspec.structs.replace(policy, confirm_nulls=False, confirm_refusals=False)
+        settled = await pipeline.executor.run(call, policy, tried)
+        judgement = settled.judgement
+        judged: Sequence[Judgement] = (
+            judgement.members if isinstance(judgement, BatchVerdict) else ()
+        )
+        left: list[Member] = []
+        for position, member in enumerate(members):
+            verdict = judged[position] if position < len(judged) else None
+            if verdict is not None and is_answered(verdict):
+                answer, outcome = pipeline.encode(member.request, Settled(verdict))
+                replies[member.index] = answer.body
+                pipeline.counters.on_request(MethodClass.LIGHT, settled.seconds, outcome)
+            else:
+                member.earlier = verdict
+                left.append(member)
+        if not left:
+            return
+        if settled.standing is not None:
+            tried = (*tried, settled.standing)
+        was_refused = not any(is_answered(verdict) for verdict in judged)
+        rounds = ROUNDS if was_refused or len(left) < SINGLES_FROM else round_ + 1
+        await self._answer_group(replies, left, tried, rounds)
+
+    async def _answer_alone(
+        self, replies: list[bytes | None], member: Member, tried: tuple[Standing, ...]
+    ) -> None:
+        pipeline = self._pipeline
+        policy = pipeline.policy_for(member.call, member.profile)
+        is_null = member.earlier is not None and member.earlier.verdict is Verdict.NULL
+        if is_null:  # this is the second opinion
+            policy = msgspec.structs.replace(policy, confirm_nulls=False)
+        settled = await pipeline.executor.run(member.call, policy, tried)
+        if is_null and (settled.exhausted or settled.judgement is None):
+            settled = Settled(member.earlier)
+        answer, outcome = pipeline.encode(member.request, settled)
+        pipeline.counters.on_request(MethodClass.LIGHT, settled.seconds, outcome)
+        replies[member.index] = await whole(answer, member.request)
+
+
+def need_of(members: Sequence[Member]) -> Need:
+    """What an upstream must have to serve all members."""
+    return Need(
+        MethodClass.LIGHT,
+        "batch",
+        block=max(member.call.need.block for member in members),
+        wants_head=any(member.call.need.wants_head for member in members),
+        request_bytes=max(member.call.need.request_bytes for member in members),
+        batch=True,
+        last_resort=False,
+    )
+
+
+async def whole(answer: Answer, request: Request) -> bytes:
+    """An answer in one piece: members of a batch cannot stream."""
+    if answer.rest is None:
+        return answer.body
+    pieces = [answer.body]
+    try:
+        while piece := await answer.rest.read():
+            pieces.append(piece)
+    except StreamBroken as broken:
+        return encode_error(request.id, INTERNAL_ERROR, f"the answer broke off: {broken}")
+    finally:
+        answer.rest.close()
+    return b"".join(pieces)
+
+
+def join(replies: Sequence[bytes | None]) -> Answer:
+    """Notifications have no reply; a batch of nothing else is answered by nothing."""
+    given = [reply for reply in replies if reply]
+    return Answer(encode_batch(given) if given else b"")

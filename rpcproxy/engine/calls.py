@@ -1,0 +1,142 @@
+"""What the executor carries out: one request, or a batch sent as one.
+
+A *call* knows how to write itself for an upstream under ids of our own, and how to judge what
+comes back. It holds no state of an attempt: the same call may be in flight twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from rpcproxy.chains.methods import Kind, Method
+from rpcproxy.messages import (
+    Blame,
+    Judgement,
+    MethodClass,
+    Outcome,
+    Reply,
+    Request,
+    Retry,
+    Verdict,
+    encode_batch,
+    encode_call,
+)
+from rpcproxy.rules.classify import Classifier
+from rpcproxy.rules.selection import Need
+
+
+class Call(Protocol):
+    """One unit of work for the executor."""
+
+    need: Need
+    method: Method
+    is_large: bool  # the reply is likely to be large: ask for gzip
+
+    @property
+    def size(self) -> int:
+        """How many ids it takes."""
+
+    def member_method(self, index: int) -> str:
+        """The name of the method that member ``index`` calls."""
+
+    def payload(self, first_id: int) -> bytes:
+        """The bytes for an upstream; ids are ``first_id`` and upward."""
+
+    def judge(
+        self, classifier: Classifier, outcome: Outcome, first_id: int, unix_seconds: float
+    ) -> Judgement:
+        """What the outcome means for the attempt as a whole."""
+
+    @property
+    def poison_key(self) -> bytes:
+        """What tells this request from others, for the memory of those that fail everywhere."""
+
+
+class SingleCall(msgspec.Struct, gc=False):
+    """One request."""
+
+    method: Method
+    need: Need
+    params: msgspec.Raw | bytes
+    is_large: bool = False
+    size: int = 1
+
+    def member_method(self, index: int) -> str:  # noqa: ARG002 the port's signature
+        return self.method.name
+
+    def payload(self, first_id: int) -> bytes:
+        return encode_call(first_id, self.method.name, self.params)
+
+    def judge(
+        self, classifier: Classifier, outcome: Outcome, first_id: int, unix_seconds: float
+    ) -> Judgement:
+        return classifier.judge(outcome, first_id, self.method, unix_seconds)
+
+    @property
+    def poison_key(self) -> bytes:
+        return self.method.name.encode() + b" " + bytes(self.params)
+
+
+class BatchVerdict(Judgement, gc=False):
+    """The judgement of a batch; ``members`` in the order in which they were sent."""
+
+    members: Sequence[Judgement] = ()
+
+
+# A batch is judged member by member; this stands for the whole in counters and selection.
+BATCH_METHOD = Method("batch", kind=Kind.HEAD_READ, method_class=MethodClass.LIGHT)
+
+
+class BatchCall(msgspec.Struct, gc=False):
+    """Several requests sent as one array. Succeeds as a whole when any member was answered:
+    what is left over is for the caller to ask again.
+    """
+
+    method: Method
+    need: Need
+    members: Sequence[tuple[Method, Request]]
+    is_large: bool = False
+
+    @property
+    def size(self) -> int:
+        return len(self.members)
+
+    def member_method(self, index: int) -> str:
+        return self.members[index][0].name
+
+    def payload(self, first_id: int) -> bytes:
+        return encode_batch(
+            encode_call(first_id + index, request.method, request.params)
+            for index, (_, request) in enumerate(self.members)
+        )
+
+    def judge(
+        self, classifier: Classifier, outcome: Outcome, first_id: int, unix_seconds: float
+    ) -> Judgement:
+        if isinstance(outcome, Reply) and outcome.rest is not None:
+            # Too large to hold: the members are asked one by one, where each may stream.
+            outcome.rest.close()
+            return BatchVerdict(Verdict.BATCH_REFUSED, detail="reply to a batch over 8 MiB")
+        calls = [(first_id + index, method) for index, (method, _) in enumerate(self.members)]
+        judged = classifier.judge_batch(outcome, calls, unix_seconds)
+        verdict = judged.verdict
+        if any(is_answered(member) for member in judged.members):
+            verdict = Verdict.OK
+        return BatchVerdict(
+            verdict,
+            cooldown_seconds=judged.cooldown_seconds,
+            detail=judged.detail,
+            members=judged.members,
+        )
+
+    @property
+    def poison_key(self) -> bytes:
+        return b""  # a batch is never poison: its members are
+
+
+def is_answered(judgement: Judgement) -> bool:
+    """Whether a member of a batch needs nobody else to be asked."""
+    return judgement.verdict.retry is Retry.NO and judgement.verdict.blame is not Blame.UPSTREAM

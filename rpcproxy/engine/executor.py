@@ -1,0 +1,523 @@
+"""Carries out calls: drives the plan of each with a clock, sends through the edge, reports.
+
+One executor per chain. State: attempts in flight by upstream, attempts that outlived their
+request, requests that wait for a recovery, the memory of requests that fail everywhere, and the
+budgets; all written here alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from rpcproxy.edges.logs import log_change
+from rpcproxy.edges.metrics import ChainCounters
+from rpcproxy.engine.calls import BatchVerdict, Call
+from rpcproxy.messages import (
+    Blame,
+    Failure,
+    FailureKind,
+    Judgement,
+    MethodClass,
+    Observation,
+    Outcome,
+    Reply,
+    Verdict,
+)
+from rpcproxy.rules.classify import Classifier
+from rpcproxy.rules.failover import (
+    Budgets,
+    Finish,
+    Plan,
+    Policy,
+    Send,
+    SingleAttempt,
+    Wait,
+    lost,
+)
+from rpcproxy.rules.poison import PoisonMemory
+from rpcproxy.rules.standing import Change, Standing, Standings
+
+_log = logging.getLogger("rpcproxy.upstreams")
+
+TICK_SECONDS: Final = 0.05
+# A timer that fires this late was held up by our own loop, not by the upstream: sockets are read
+# once before anybody is blamed.
+LATE_TIMER_SECONDS: Final = 0.02
+REREAD_SECONDS: Final = 0.003
+
+
+class WireCall(Protocol):
+    """An attempt on the wire; ``edges.upstream_http.Call``."""
+
+    def abandon(self) -> None: ...
+
+
+class Wire(Protocol):
+    """Where an attempt is sent; ``edges.upstream_http.Upstream``."""
+
+    def send(
+        self, payload: bytes, done: Callable[[Outcome], None], *, gzip: bool = False
+    ) -> WireCall: ...
+
+    def drop_idle(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One upstream as the executor needs it."""
+
+    standing: Standing
+    wire: Wire
+    classifier: Classifier
+
+
+@dataclass(slots=True)
+class Settled:
+    """How a call ended. ``reply`` is the HTTP reply behind ``judgement`` (for streaming on),
+    ``first_id`` the id it was sent under, ``exhausted``: nobody could answer.
+    """
+
+    judgement: Judgement | None
+    reply: Reply | None = None
+    first_id: int = 0
+    standing: Standing | None = None
+    exhausted: bool = False
+    failures: Sequence[tuple[str, Judgement]] = ()
+    seconds: float = 0.0
+
+
+class Attempt:
+    """One send to one upstream; told by the edge through ``on_outcome``."""
+
+    __slots__ = (
+        "call",
+        "executor",
+        "first_id",
+        "give_up_at",
+        "is_counted",
+        "is_hedge",
+        "is_lingering",
+        "is_overdue",
+        "member",
+        "overtaken_at",
+        "reply",
+        "run",
+        "started",
+        "wire_call",
+    )
+
+    def __init__(
+        self, executor: Executor, run: Run, member: Member, first_id: int, started: float
+    ) -> None:
+        self.executor = executor
+        self.run = run
+        self.call = run.call
+        self.member = member
+        self.first_id = first_id
+        self.started = started
+        self.give_up_at = started + run.policy.attempt_seconds
+        self.is_hedge = False
+        self.is_lingering = False  # the request is answered; we only want to learn
+        self.is_counted = False  # its failure was observed before its end
+        self.is_overdue = False
+        self.overtaken_at = 0.0
+        self.reply: Reply | None = None
+        self.wire_call: WireCall | None = None
+
+    def on_outcome(self, outcome: Outcome) -> None:
+        self.executor.on_outcome(self, outcome)
+
+
+class Run:
+    """One call on its way: its plan, and the future its coroutine sleeps on."""
+
+    __slots__ = (
+        "attempts",
+        "call",
+        "due",
+        "plan",
+        "policy",
+        "started",
+        "timer",
+        "waiter",
+        "winner",
+    )
+
+    def __init__(
+        self, call: Call, plan: Plan | SingleAttempt, policy: Policy, started: float
+    ) -> None:
+        self.started = started
+        self.call = call
+        self.plan = plan
+        self.policy = policy
+        self.attempts: list[Attempt] = []
+        self.winner: Attempt | None = None
+        self.waiter: asyncio.Future[None] | None = None
+        self.timer: asyncio.TimerHandle | None = None
+        self.due = 0.0
+
+    def wake(self) -> None:
+        waiter = self.waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+
+class Executor:
+    """See the module's docstring."""
+
+    def __init__(
+        self,
+        members: Mapping[str, Member],
+        standings: Standings,
+        budgets: Budgets,
+        counters: ChainCounters,
+        *,
+        chain_name: str,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._members = members
+        self.standings = standings
+        self._budgets = budgets
+        self._counters = counters
+        self._chain_name = chain_name
+        self._rng = rng or random.Random()
+        self._loop = asyncio.get_running_loop()
+        self._next_id = 1
+        self._in_flight: dict[str, set[Attempt]] = {name: set() for name in members}
+        self._lingering: set[Attempt] = set()
+        self._waiting: set[Run] = set()
+        self._recovery_waiters: set[asyncio.Future[None]] = set()
+        self.poison = PoisonMemory()
+        self._ticker: asyncio.TimerHandle | None = self._loop.call_later(TICK_SECONDS, self._tick)
+        self.listeners: list[Callable[[Sequence[Change]], None]] = []
+
+    # ---- one call, from begin to end
+
+    async def run(self, call: Call, policy: Policy, exclude: Sequence[Standing] = ()) -> Settled:
+        """Carry out ``call``. Never raises but for cancellation; ends by the policy's deadline."""
+        now = time.monotonic()
+        self._budgets.retries.on_request(now)
+        self._budgets.hedges.on_request()
+        plan = Plan(call.need, policy, self.standings, self._budgets, now, self._rng)
+        if exclude:
+            plan.exclude(exclude)
+        return await self._drive(Run(call, plan, policy, now), now)
+
+    async def ask(self, call: Call, policy: Policy, standing: Standing) -> Settled:
+        """One attempt, at this very upstream. Ends by the policy's attempt time."""
+        now = time.monotonic()
+        plan = SingleAttempt(standing, now + policy.attempt_seconds)
+        return await self._drive(Run(call, plan, policy, now), now)
+
+    async def _drive(self, run: Run, now: float) -> Settled:
+        """Do what the plan says until it says that it is finished."""
+        plan = run.plan
+        try:
+            while True:
+                step = plan.decide(now)
+                if isinstance(step, Send):
+                    self._send(run, step, now)
+                elif isinstance(step, Finish):
+                    return self._settle(run, step)
+                else:
+                    await self._sleep(run, step, now)
+                    now = time.monotonic()
+        finally:
+            if run.attempts:
+                self._leave(run)
+
+    async def wait_for_recovery(self, seconds: float) -> None:
+        """Sleep until an upstream comes back, or for ``seconds``."""
+        waiter = self._loop.create_future()
+        self._recovery_waiters.add(waiter)
+        try:
+            await asyncio.wait((waiter,), timeout=seconds)
+        finally:
+            self._recovery_waiters.discard(waiter)
+
+    async def _sleep(self, run: Run, step: Wait, now: float) -> None:
+        """Sleep until something happens to the run, or until the time."""
+        waiter = run.waiter = self._loop.create_future()
+        due = run.due = self._next_due(run, step.until)
+        run.timer = self._loop.call_later(max(0.0, due - now), self._on_time, run)
+        if step.for_recovery:
+            self._waiting.add(run)
+            self._counters.on_waited_for_recovery()
+        try:
+            await waiter
+        finally:
+            run.waiter = None
+            run.timer.cancel()
+            if step.for_recovery:
+                self._waiting.discard(run)
+
+    @staticmethod
+    def _next_due(run: Run, until: float) -> float:
+        for attempt in run.attempts:
+            until = min(until, attempt.give_up_at)
+        return until
+
+    def _on_time(self, run: Run) -> None:
+        now = time.monotonic()
+        if now - run.due > LATE_TIMER_SECONDS and run.attempts:
+            run.due = now + REREAD_SECONDS
+            run.timer = self._loop.call_later(REREAD_SECONDS, self._on_time, run)
+            return
+        for attempt in tuple(run.attempts):
+            if now >= attempt.give_up_at:
+                self._time_out(attempt)
+            elif not attempt.is_overdue and run.plan.is_hedge_time(now):
+                attempt.is_overdue = True
+                self.standings.on_overdue(
+                    attempt.member.standing, attempt.call.need.method_class, now
+                )
+        run.wake()
+
+    def _send(self, run: Run, step: Send, now: float) -> None:
+        member = self._members[step.standing.name]
+        call = run.call
+        first_id = self._next_id
+        self._next_id = first_id + call.size
+        attempt = Attempt(self, run, member, first_id, now)
+        self.standings.on_sent(member.standing, call.need.method_class, now)
+        run.plan.on_sent(member.standing, now)
+        run.attempts.append(attempt)
+        self._in_flight[member.standing.name].add(attempt)
+        if step.reason != "first":
+            self._count_again(step.reason, member.standing.name, attempt)
+        attempt.wire_call = member.wire.send(
+            call.payload(first_id), attempt.on_outcome, gzip=call.is_large
+        )
+
+    def _count_again(self, reason: str, upstream: str, attempt: Attempt) -> None:
+        if reason == "hedge":
+            attempt.is_hedge = True
+            self._counters.on_hedge(upstream)
+        else:
+            self._counters.on_failover(reason)
+
+    def _settle(self, run: Run, finish: Finish) -> Settled:
+        winner = run.winner
+        if winner is not None and winner.is_hedge:
+            self._counters.on_hedge_won(winner.member.standing.name)
+        if run.plan.failures:
+            self._remember_poison(run, finish)
+        return Settled(
+            finish.judgement,
+            winner.reply if winner is not None else None,
+            winner.first_id if winner is not None else 0,
+            finish.standing,
+            finish.exhausted,
+            run.plan.failures,
+            time.monotonic() - run.started,
+        )
+
+    def _remember_poison(self, run: Run, finish: Finish) -> None:
+        """Two upstreams gave an error of their own and nobody an answer: likely the request."""
+        judgement = finish.judgement
+        refused = {name for name, failed in run.plan.failures if failed.error is not None}
+        if (
+            len(refused) >= 2
+            and judgement is not None
+            and judgement.verdict.blame is Blame.UPSTREAM
+            and run.call.poison_key
+        ):
+            self.poison.remember(run.call.poison_key, time.monotonic())
+
+    def _leave(self, run: Run) -> None:
+        """The request is over, what is in flight goes on for a while, so that we learn whether
+        it would have answered. Heavy ones that nobody waits for are given up at once, for the
+        upstream's sake.
+        """
+        now = time.monotonic()
+        is_answered = run.plan.finish is not None
+        for attempt in run.attempts:
+            attempt.is_lingering = True
+            is_heavy = attempt.call.need.method_class is MethodClass.HEAVY
+            if is_heavy and not (is_answered and attempt.is_overdue):
+                self._end(attempt, lost(Failure(FailureKind.CANCELLED)), now)
+                self._abandon(attempt)
+                continue
+            attempt.overtaken_at = now if is_answered else attempt.give_up_at
+            self._lingering.add(attempt)
+        run.attempts = []
+
+    # ---- one attempt
+
+    def on_outcome(self, attempt: Attempt, outcome: Outcome) -> None:
+        """The edge says how an attempt ended."""
+        now = time.monotonic()
+        call = attempt.call
+        judgement = call.judge(attempt.member.classifier, outcome, attempt.first_id, time.time())
+        if attempt.is_lingering:
+            self._lingering.discard(attempt)
+            if type(outcome) is Reply and outcome.rest is not None:
+                outcome.rest.close()
+            self._end(attempt, judgement, now)
+            return
+        run = attempt.run
+        run.attempts.remove(attempt)
+        self._end(attempt, judgement, now)
+        run.plan.on_judgement(attempt.member.standing, judgement)
+        if type(outcome) is Reply:
+            attempt.reply = outcome
+            finish = run.plan.finish
+            if finish is not None and finish.judgement is judgement:
+                run.winner = attempt
+            elif outcome.rest is not None:
+                outcome.rest.close()
+        run.wake()
+
+    def _time_out(self, attempt: Attempt) -> None:
+        now = time.monotonic()
+        attempt.run.attempts.remove(attempt)
+        seconds = now - attempt.started
+        judgement = lost(Failure(FailureKind.TIMEOUT, f"no answer in {seconds:.1f} s"))
+        self._end(attempt, judgement, now)
+        self._abandon(attempt)
+        attempt.run.plan.on_judgement(attempt.member.standing, judgement)
+
+    def _abandon(self, attempt: Attempt) -> None:
+        if attempt.wire_call is not None:
+            attempt.wire_call.abandon()
+            attempt.wire_call = None
+
+    def _end(self, attempt: Attempt, judgement: Judgement, now: float) -> None:
+        """An attempt is over: the counts come down, and what it taught goes up."""
+        standing = attempt.member.standing
+        need = attempt.call.need
+        self._in_flight[standing.name].discard(attempt)
+        self.standings.on_settled(standing, need.method_class)
+        if attempt.is_overdue:
+            self.standings.on_overdue_settled(standing, need.method_class)
+        self._counters.on_attempt(standing.name, judgement.verdict, now - attempt.started)
+        if judgement.verdict is not Verdict.CANCELLED:
+            self._observe_attempt(attempt, judgement, now)
+
+    def _observe_attempt(self, attempt: Attempt, judgement: Judgement, now: float) -> None:
+        verdict = judgement.verdict
+        call = attempt.call
+        if judgement.error is not None and verdict.blame is Blame.UPSTREAM:
+            key = call.poison_key
+            if key and self.poison.is_poison(key, now):
+                return  # the request's fault, as two upstreams have shown
+        self.observe(
+            Observation(
+                attempt.member.standing.name,
+                call.need.method_class,
+                verdict,
+                now - attempt.started,
+                call.method.name,
+                None,
+                judgement.cooldown_seconds,
+                call.need.request_bytes,
+                False,
+                judgement.detail,
+            ),
+            now,
+        )
+        if type(judgement) is BatchVerdict:
+            self._observe_members(attempt, judgement, now)
+
+    def _observe_members(self, attempt: Attempt, batch: BatchVerdict, now: float) -> None:
+        """A batch that was answered in part may hold refusals that matter: a rate limit, a key,
+        a method not in the plan.
+        """
+        if batch.verdict is not Verdict.OK:
+            return
+        seen: set[Verdict] = set()
+        for index, member in enumerate(batch.members):
+            verdict = member.verdict
+            if verdict in seen or verdict.blame not in (Blame.LIMIT, Blame.ACCESS):
+                continue
+            seen.add(verdict)
+            self.observe(
+                Observation(
+                    attempt.member.standing.name,
+                    attempt.call.need.method_class,
+                    verdict,
+                    method=attempt.call.member_method(index),
+                    cooldown_seconds=member.cooldown_seconds,
+                    detail=member.detail,
+                ),
+                now,
+            )
+
+    # ---- knowledge
+
+    def observe(self, observation: Observation, now: float) -> None:
+        """Hand an observation to the standings, and act on what changed."""
+        changes = self.standings.observe(observation, now)
+        if changes:
+            self._on_changes(changes)
+
+    def _on_changes(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            self._counters.on_change(change)
+            log_change(_log, self._chain_name, change)
+            if change.kind in ("ejected", "quarantined"):
+                self._on_ejected(change.upstream)
+            elif change.kind in ("recovered", "readmitted", "cooled"):
+                self._on_recovery()
+        for listener in self.listeners:
+            listener(changes)
+
+    def _on_ejected(self, upstream: str) -> None:
+        member = self._members.get(upstream)
+        if member is None:
+            return
+        member.wire.drop_idle()
+        for attempt in tuple(self._in_flight[upstream]):
+            if not attempt.is_lingering:
+                attempt.run.plan.on_ejected(attempt.member.standing)
+                attempt.run.wake()
+
+    def _on_recovery(self) -> None:
+        for run in tuple(self._waiting):
+            run.plan.on_recovery()
+            run.wake()
+        for waiter in self._recovery_waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        self._ticker = self._loop.call_later(TICK_SECONDS, self._tick)
+        changes = self.standings.tick(now)
+        if changes:
+            self._on_changes(changes)
+        if self._lingering:
+            self._sweep(now)
+
+    def _sweep(self, now: float) -> None:
+        """Attempts that were overtaken and still have not answered count as failures. They stay
+        in flight until their time is up: as long as they hang, others are preferred.
+        """
+        for attempt in tuple(self._lingering):
+            need = attempt.call.need
+            if now >= attempt.give_up_at:
+                self._lingering.discard(attempt)
+                kind = FailureKind.CANCELLED if attempt.is_counted else FailureKind.TIMEOUT
+                self._end(attempt, lost(Failure(kind, "no answer in time")), now)
+                self._abandon(attempt)
+            elif not attempt.is_counted and now - attempt.overtaken_at > self.standings.hedge_delay(
+                need.method_class
+            ):
+                attempt.is_counted = True
+                self._observe_attempt(attempt, lost(Failure(FailureKind.OVERTAKEN)), now)
+
+    def close(self) -> None:
+        """Stop the clock and give up what is in flight."""
+        if self._ticker is not None:
+            self._ticker.cancel()
+            self._ticker = None
+        for attempts in self._in_flight.values():
+            for attempt in tuple(attempts):
+                self._abandon(attempt)
+        self._lingering.clear()

@@ -1,0 +1,103 @@
+"""The head as clients were told it, and the last blocks, for the time when nobody answers.
+
+State: the told number (never falls), when a usable upstream last confirmed it, the last few
+blocks as JSON texts, and the one question in flight that refreshes the number.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Final
+
+from rpcproxy.chains import evm
+from rpcproxy.engine import tasks
+from rpcproxy.engine.calls import SingleCall
+from rpcproxy.engine.executor import Executor, Settled
+from rpcproxy.messages import Head, MethodClass, Observation, Verdict
+from rpcproxy.rules.failover import Policy
+from rpcproxy.rules.selection import Need
+from rpcproxy.rules.standing import Standings
+
+LONGEST_FRESH_SECONDS: Final = 1.0
+BLOCKS_KEPT: Final = 8
+
+
+class ToldHead:
+    """See the module's docstring."""
+
+    def __init__(self, standings: Standings, block_time_seconds: float) -> None:
+        self._standings = standings
+        self._fresh_seconds = min(LONGEST_FRESH_SECONDS, block_time_seconds / 2)
+        self._number = -1
+        self._text = b""
+        self._confirmed_at = float("-inf")
+        self._blocks: dict[int, bytes] = {}
+        self._question: asyncio.Task[Settled] | None = None
+
+    @property
+    def number(self) -> int:
+        """The highest head given to a client, -1 before the first."""
+        return self._number
+
+    def on_report(self, number: int, now: float, block: bytes = b"") -> None:
+        """A usable upstream said its head is ``number``; ``block`` is its JSON text, if known."""
+        if number >= self._standings.heads.served:
+            self._confirmed_at = now
+        if block:
+            self._blocks[number] = block
+            while len(self._blocks) > BLOCKS_KEPT:
+                del self._blocks[min(self._blocks)]
+
+    def fresh_number(self, now: float) -> bytes | None:
+        """The JSON text of the head, ``None`` where it was not confirmed lately."""
+        if now - self._confirmed_at > self._fresh_seconds:
+            return None
+        return self.text()
+
+    def text(self) -> bytes | None:
+        """The JSON text of the head, however old; ``None`` before the first."""
+        served = self._standings.heads.served
+        if served > self._number:
+            self._number = served
+            self._text = b'"0x%x"' % served
+        return self._text or None
+
+    def block(self, number: int) -> bytes | None:
+        """The JSON text of a block seen lately, hashes of transactions only."""
+        return self._blocks.get(number)
+
+    async def ask(self, executor: Executor, policy: Policy) -> Settled:
+        """One question for the head, shared by all who ask while it is in flight."""
+        question = self._question
+        if question is None or question.done():
+            question = self._question = tasks.start(self._ask(executor, policy), "head question")
+        return await asyncio.shield(question)
+
+    async def _ask(self, executor: Executor, policy: Policy) -> Settled:
+        method = evm.describe("eth_blockNumber")
+        need = Need(MethodClass.LIGHT, method.name, wants_head=True, last_resort=False)
+        settled = await executor.run(SingleCall(method, need, b"[]"), policy)
+        judgement, standing = settled.judgement, settled.standing
+        if judgement is None or judgement.result is None or standing is None:
+            return settled
+        number = evm.parse_quantity(judgement.result)
+        if number is not None:
+            now = time.monotonic()
+            executor.observe(
+                Observation(
+                    standing.name,
+                    MethodClass.LIGHT,
+                    Verdict.OK,
+                    method=method.name,
+                    head=Head(number),
+                ),
+                now,
+            )
+            self.on_report(number, now)
+        return settled
+
+    def adopt(self, old: ToldHead) -> None:
+        """A reload must not make the head fall."""
+        self._number, self._text = old._number, old._text
+        self._blocks = dict(old._blocks)

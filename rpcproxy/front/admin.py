@@ -1,0 +1,224 @@
+"""The admin port: metrics, health, readiness and status, for machines and operators.
+
+Reads what an ``AdminView`` tells; nothing here changes the proxy. Upstreams are shown by
+name, and ``redact`` goes over every page as the last line of defence.
+
+State: ``RecentChanges``, one per process, written by whoever is told of changes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, Literal, Protocol, TypedDict
+
+import msgspec
+from aiohttp import web
+
+from rpcproxy import __version__
+from rpcproxy.edges.logs import utc
+from rpcproxy.edges.metrics import Change, class_name, name_of
+
+ChainState = Literal["ok", "degraded", "down"]
+Redact = Callable[[str], str]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+CHANGES_KEPT: Final = 100
+_log = logging.getLogger("rpcproxy.admin")
+
+
+class ChangeEntry(TypedDict):
+    """One change of a standing, as the status shows it; ``time`` is UTC, ISO 8601."""
+
+    time: str
+    chain: str
+    upstream: str
+    kind: str
+    method_class: str | None  # where only a part of an upstream is meant
+    reason: str
+
+
+class ChainStatus(TypedDict):
+    """One chain, as the status shows it. ``upstreams`` are ``Standings.snapshot`` entries.
+
+    ``hedge_delay_seconds`` by method class, ``None`` where nothing is hedged;
+    ``outage_since`` is UTC, ISO 8601, ``None`` while somebody can serve.
+    """
+
+    name: str
+    chain_id: int
+    state: ChainState
+    served_head: int | None
+    usable: int
+    panic: bool
+    hedge_delay_seconds: Mapping[str, float | None]
+    outage_since: str | None
+    upstreams: Sequence[Mapping[str, Any]]
+
+
+class ReloadStatus(TypedDict):
+    """Where the configuration came from, and how the last attempt to reload it ended."""
+
+    path: str | None
+    accepted: int
+    refused: int
+    last_result: str  # in words, empty while there was none
+    last_time: str | None  # UTC, ISO 8601
+
+
+class Status(TypedDict):
+    """The whole of ``/status``."""
+
+    version: str
+    uptime_seconds: float
+    chains: Sequence[ChainStatus]
+    changes: Sequence[ChangeEntry]  # the latest first
+    config: ReloadStatus
+
+
+class AdminView(Protocol):
+    """What the admin port may know. Called on the event loop's thread, once per page."""
+
+    def status(self) -> Status: ...
+
+    def ready(self) -> tuple[bool, Mapping[str, Any]]:
+        """Whether some upstream of every chain is usable, and what to tell: ``readiness``."""
+        ...
+
+    async def metrics(self, accept: str) -> tuple[bytes, str]:
+        """The metrics and their content type, for a client with this Accept header."""
+        ...
+
+
+class RecentChanges:
+    """The last changes of standings, for the status."""
+
+    def __init__(self, kept: int = CHANGES_KEPT) -> None:
+        self._entries: deque[ChangeEntry] = deque(maxlen=kept)
+
+    def add(self, chain: str, change: Change, unix_seconds: float) -> None:
+        """Remember a change that happened at ``unix_seconds`` of wall-clock time."""
+        self._entries.appendleft(
+            {
+                "time": utc(unix_seconds),
+                "chain": chain,
+                "upstream": change.upstream,
+                "kind": name_of(change.kind),
+                "method_class": class_name(change.method_class),
+                "reason": change.reason,
+            }
+        )
+
+    def latest_first(self) -> list[ChangeEntry]:
+        return list(self._entries)
+
+
+def chain_state(usable: int, total: int) -> ChainState:
+    """A chain in one word, from how many of its upstreams can be asked."""
+    if usable == 0:
+        return "down"
+    return "ok" if usable >= total else "degraded"
+
+
+def readiness(chains: Sequence[ChainStatus]) -> tuple[bool, dict[str, Any]]:
+    """Whether every chain has a usable upstream; for one that has not, why, in words."""
+    down = {chain["name"]: _why_down(chain) for chain in chains if chain["state"] == "down"}
+    return not down, {"ready": not down, "chains_down": down}
+
+
+def _why_down(chain: ChainStatus) -> str:
+    if not chain["upstreams"]:
+        return "no upstreams are configured"
+    parts = []
+    for upstream in chain["upstreams"]:
+        reason = upstream.get("state_reason")
+        state = upstream.get("state", "unknown")
+        parts.append(f"{upstream.get('name', '?')} {state}" + (f" ({reason})" if reason else ""))
+    return "; ".join(parts)
+
+
+# --------------------------------------------------------------------------
+# Pages
+
+
+def make_admin_app(view: AdminView, redact: Redact = str) -> web.Application:
+    """The application behind the admin port. Serve it without aiohttp's access log."""
+    app = web.Application(middlewares=[_answer_in_json])
+    app.add_routes(health_routes(view, redact))
+    app.add_routes(
+        [
+            web.get("/metrics", _metrics_page(view)),
+            web.get("/status", _status_page(view, redact)),
+        ]
+    )
+    return app
+
+
+def health_routes(view: AdminView, redact: Redact = str) -> list[web.RouteDef]:
+    """``/healthz`` and ``/readyz``, which the wallet port shows too."""
+
+    async def healthz(_request: web.Request) -> web.Response:
+        return json_page({"status": "ok", "version": __version__})
+
+    async def readyz(_request: web.Request) -> web.Response:
+        is_ready, told = view.ready()
+        return json_page(told, status=200 if is_ready else 503, redact=redact)
+
+    return [web.get("/healthz", healthz), web.get("/readyz", readyz)]
+
+
+def _metrics_page(view: AdminView) -> Handler:
+    async def metrics(request: web.Request) -> web.Response:
+        body, content_type = await view.metrics(",".join(request.headers.getall("Accept", [])))
+        return web.Response(body=body, headers={"Content-Type": content_type, **_ALWAYS})
+
+    return metrics
+
+
+def _status_page(view: AdminView, redact: Redact) -> Handler:
+    async def status(_request: web.Request) -> web.Response:
+        return json_page(view.status(), redact=redact)
+
+    return status
+
+
+_ALWAYS: Final = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Server": "rpcproxy",
+}
+
+
+def json_page(content: object, status: int = 200, redact: Redact = str) -> web.Response:
+    """A page of JSON, indented: people read these too."""
+    plain = _redacted(msgspec.to_builtins(content, enc_hook=str), redact)
+    body = msgspec.json.format(msgspec.json.encode(plain), indent=2) + b"\n"
+    return web.Response(
+        body=body, status=status, headers=_ALWAYS, content_type="application/json", charset="utf-8"
+    )
+
+
+def _redacted(content: object, redact: Redact) -> object:
+    """String by string: over the whole text a secret of digits would break numbers."""
+    if isinstance(content, str):
+        return redact(content)
+    if isinstance(content, dict):
+        return {key: _redacted(value, redact) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_redacted(value, redact) for value in content]
+    return content
+
+
+@web.middleware
+async def _answer_in_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except web.HTTPException as refusal:
+        page = json_page({"error": refusal.reason}, status=refusal.status)
+        if "Allow" in refusal.headers:
+            page.headers["Allow"] = refusal.headers["Allow"]
+        return page
+    except Exception:  # noqa: BLE001 - logged, and whoever asked is told in JSON
+        _log.exception("the page %s failed", request.path)
+        return json_page({"error": "this page failed; the log says why"}, status=500)

@@ -1,0 +1,200 @@
+"""The wallet port: its sockets, TLS, limits, the sweep over slow clients, the drain."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import Any, Final
+
+from aiohttp import web
+
+from rpcproxy.config.model import Tls
+from rpcproxy.front.handover import Handed
+from rpcproxy.front.http import Connection
+from rpcproxy.front.shared import Counters, Doors, FrontSettings, Shared
+
+_BACKLOG: Final = 4096
+_SWEEP_SECONDS: Final = 0.5
+# While draining, a connection that was used so lately may have its next request on the way.
+_QUIET_SECONDS: Final = 1.0
+# How often all connections, not only the watched ones, are looked at, in parts of idle time.
+_IDLE_PARTS: Final = 8
+
+
+class Listener:
+    """Serves ``doors`` on one port: POST by itself, the rest by ``web_app``.
+
+    ``start`` once, then ``drain`` and ``close``. State: see ``Shared``.
+    """
+
+    def __init__(self, doors: Doors, settings: FrontSettings, web_app: web.Application) -> None:
+        self._shared = Shared(doors, settings)
+        self._web_app = web_app
+        self._runner: web.AppRunner | None = None
+        self._server: asyncio.Server | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._next_full_sweep = 0.0
+        self._emptied = asyncio.Event()
+
+    @property
+    def counters(self) -> Counters:
+        return self._shared.counters
+
+    @property
+    def open_connections(self) -> int:
+        return self._shared.open_connections
+
+    @property
+    def is_draining(self) -> bool:
+        return self._shared.is_draining
+
+    async def start(self) -> tuple[str, int]:
+        """Listen; returns the bound address (the first, where a name has several).
+
+        Raises ``OSError`` where the address cannot be had, ``ssl.SSLError`` (an ``OSError``)
+        where certificate and key do not fit.
+        """
+        loop = self._loop = asyncio.get_running_loop()
+        shared, settings = self._shared, self._shared.settings
+        context = _tls_context(settings.tls) if settings.tls is not None else None
+        shared.now = loop.time()
+        runner = web.AppRunner(
+            self._web_app,
+            handle_signals=False,
+            access_log=None,
+            handler_cancellation=True,
+            keepalive_timeout=settings.limits.idle_seconds,
+            max_line_size=settings.limits.header_bytes,
+            max_field_size=settings.limits.header_bytes,
+            auto_decompress=False,
+        )
+        await runner.setup()
+        self._runner = runner
+        shared.new_web_protocol = self._new_web_protocol
+        tls: dict[str, Any] = {}
+        if context is not None:
+            tls = {"ssl": context, "ssl_handshake_timeout": settings.limits.header_seconds}
+        try:
+            self._server = await loop.create_server(
+                lambda: Connection(shared, loop),
+                settings.address.host or None,
+                settings.address.port,
+                backlog=_BACKLOG,
+                reuse_address=True,
+                reuse_port=settings.can_share_port or None,
+                **tls,
+            )
+        except OSError:
+            await self.close()
+            raise
+        self._next_full_sweep = shared.now + self._full_sweep_seconds()
+        self._timer = loop.call_later(self._sweep_seconds(), self._sweep)
+        host, port = self._server.sockets[0].getsockname()[:2]
+        return host, port
+
+    def reconfigure(self, settings: FrontSettings) -> None:
+        """Take over limits and gzip of ``settings``; address and TLS stay as they are.
+
+        A request that is being read keeps the limits it began under.
+        """
+        self._shared.settings = settings
+        self._shared.heads.forget()
+
+    async def drain(self, seconds: float) -> None:
+        """Stop accepting, finish what is in flight, close what is idle.
+
+        Responses say ``Connection: close`` from now on. What remains after ``seconds`` is
+        closed the hard way.
+        """
+        shared = self._shared
+        shared.is_draining = True
+        if self._server is not None:
+            self._server.close()
+        web_server = self._runner.server if self._runner is not None else None
+        if web_server is not None:
+            web_server.pre_shutdown()  # closes those that aiohttp has nothing to do on
+        shared.on_empty = self._emptied.set
+        self._retire()
+        shared.tell_if_empty()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._emptied.wait()
+        except TimeoutError:
+            pass
+        await self.close()
+
+    async def close(self) -> None:
+        """Close everything now; idempotent."""
+        shared = self._shared
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for connection in [*shared.connections, *shared.watched]:
+            connection.abort()
+        for handed in [*shared.handed]:
+            handed.abort()
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
+        if shared.open_connections:
+            self._emptied.clear()
+            shared.on_empty = self._emptied.set
+            await self._emptied.wait()  # the loop tells every connection within its next turn
+
+    def _new_web_protocol(self) -> asyncio.Protocol:
+        assert self._runner is not None  # noqa: S101  connections exist between start and close
+        assert self._runner.server is not None  # noqa: S101
+        return Handed(self._runner.server(), self._shared)
+
+    # ------------------------------------------------------------------ the sweep
+
+    def _sweep_seconds(self) -> float:
+        limits = self._shared.settings.limits
+        shortest = min(
+            limits.header_seconds,
+            limits.body_seconds,
+            limits.idle_seconds,
+            self._shared.settings.linger_seconds,
+        )
+        return min(_SWEEP_SECONDS, shortest / 4)
+
+    def _full_sweep_seconds(self) -> float:
+        return self._shared.settings.limits.idle_seconds / _IDLE_PARTS
+
+    def _sweep(self) -> None:
+        """Move the coarse clock, and close those that are out of time.
+
+        One timer for all connections: a timer per request would cost more than the rest of
+        its bookkeeping together.
+        """
+        assert self._loop is not None  # noqa: S101  the timer is set by start
+        shared = self._shared
+        now = shared.now = self._loop.time()
+        if now >= self._next_full_sweep:
+            self._next_full_sweep = now + self._full_sweep_seconds()
+            due = [*(shared.connections | shared.watched)]
+        else:
+            due = [*shared.watched]
+        for connection in due:
+            connection.check(now)
+        if shared.is_draining:
+            self._retire()
+        self._timer = self._loop.call_later(self._sweep_seconds(), self._sweep)
+
+    def _retire(self) -> None:
+        quiet_since = self._shared.now - _QUIET_SECONDS
+        for connection in [*self._shared.connections]:
+            if connection.since <= quiet_since:
+                connection.retire()
+
+
+def _tls_context(tls: Tls) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(tls.certificate, tls.key)
+    context.set_alpn_protocols(["http/1.1"])
+    return context

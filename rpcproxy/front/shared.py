@@ -1,0 +1,155 @@
+"""What the connections of one listener share.
+
+State: ``Shared`` belongs to its ``Listener``. Connections enter and leave its sets and add to
+its counters; the listener's sweep alone moves ``now``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Coroutine
+from itertools import count
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from rpcproxy.config.model import Address, Limits, Server, Tls
+from rpcproxy.front.heads import HeadMemory
+from rpcproxy.messages import Answer
+
+log: Final = logging.getLogger("rpcproxy.front")
+
+
+class Door(Protocol):
+    """One chain, as requests see it. Never raises, and neither does what it returns."""
+
+    def handle(self, body: bytes, trace_id: str) -> Answer | Coroutine[Any, Any, Answer]:
+        """Answer one HTTP body: at once, or by a coroutine that is cancelled on hang-up."""
+
+
+class Doors(Protocol):
+    """The chains by path, as ``/``, ``/ethereum``, ``/1``; a reload may change them."""
+
+    def get(self, path: str) -> Door | None: ...
+
+
+class FrontSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How one listener behaves.
+
+    ``stall_seconds`` is how long a client may take nothing of an answer that waits for it;
+    ``linger_seconds`` how long one that was told goodbye may go on sending;
+    ``half_close_seconds`` how long a request outlives its client's end of sending.
+    """
+
+    address: Address
+    limits: Limits = Limits()
+    gzip: bool = True
+    tls: Tls | None = None
+    can_share_port: bool = False
+    stall_seconds: float = 60.0
+    linger_seconds: float = 2.0
+    half_close_seconds: float = 5.0
+
+    @classmethod
+    def of_server(cls, server: Server, *, can_share_port: bool = False) -> FrontSettings:
+        return cls(
+            address=server.listen,
+            limits=server.limits,
+            gzip=server.gzip,
+            tls=server.tls,
+            can_share_port=can_share_port,
+        )
+
+
+class Counters:
+    """Plain additions, read by metrics. Bytes are those of bodies."""
+
+    __slots__ = (
+        "accepted_connections",
+        "answers_by_status",
+        "handed_connections",
+        "hung_up",
+        "received_bytes",
+        "refused_connections",
+        "sent_bytes",
+        "stalled_clients",
+        "timed_out",
+    )
+
+    def __init__(self) -> None:
+        # 200 is there from the start: the hot path adds to it without looking.
+        self.answers_by_status: dict[int, int] = {200: 0}
+        self.accepted_connections = 0
+        self.refused_connections = 0  # over limits.connections
+        self.handed_connections = 0  # given to aiohttp
+        self.hung_up = 0  # clients that left before their answer
+        self.timed_out = 0  # slow heads and bodies
+        self.stalled_clients = 0  # took nothing of their answer for too long
+        self.received_bytes = 0
+        self.sent_bytes = 0
+
+
+def trace_ids() -> Callable[[], str]:
+    """A source of ids of 16 hex digits: 8 drawn at random here, then a count."""
+    prefix = secrets.token_hex(4)
+    following = count(secrets.randbits(24)).__next__
+
+    def trace_id() -> str:
+        return f"{prefix}{following() & 0xFFFFFFFF:08x}"
+
+    return trace_id
+
+
+class Abortable(Protocol):
+    def abort(self) -> None:
+        """Close it now."""
+
+
+class Connected(Abortable, Protocol):
+    """What the sweep and the drain want of a connection."""
+
+    since: float
+    """When what it is doing began, by ``Shared.now``."""
+
+    def check(self, now: float) -> None:
+        """Close it, in words where there is someone to tell, if it is out of time."""
+
+    def retire(self) -> None:
+        """Close it if nothing is in flight on it."""
+
+
+class Shared:
+    """See the module. ``connections`` are all that were not handed over; ``watched`` are those
+    whose time is short: reading, lingering, stalled.
+    """
+
+    def __init__(self, doors: Doors, settings: FrontSettings) -> None:
+        self.doors = doors
+        self.settings = settings
+        self.heads = HeadMemory()
+        self.counters = Counters()
+        self.new_trace_id = trace_ids()
+        self.now = 0.0  # seconds of the loop's clock, coarse
+        self.is_draining = False
+        self.connections: set[Connected] = set()
+        self.watched: set[Connected] = set()
+        self.turned_away = 0  # connections over the limit that are being told so
+        self.handed: set[Abortable] = set()  # open connections that aiohttp serves
+        self.on_empty: Callable[[], None] | None = None
+        self.new_web_protocol: Callable[[], asyncio.Protocol] | None = None
+
+    @property
+    def open_connections(self) -> int:
+        return len(self.connections) + len(self.handed)
+
+    def leave(self, connection: Connected) -> None:
+        """``connection`` is no longer ours: closed, or handed over."""
+        self.connections.discard(connection)
+        self.watched.discard(connection)
+        self.tell_if_empty()
+
+    def tell_if_empty(self) -> None:
+        if self.on_empty is not None and not self.connections and not self.handed:
+            self.on_empty()

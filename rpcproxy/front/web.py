@@ -1,0 +1,214 @@
+"""Everything on the wallet port that does not begin with POST, served by aiohttp: the page
+for people, ``/healthz``, ``/readyz``, CORS preflights, and whatever a client sends after one
+of these on the same connection, POST included.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+from aiohttp import hdrs, web
+
+from rpcproxy.config.model import Limits
+from rpcproxy.front import cors, encoding, responses
+from rpcproxy.front.heads import takes_gzip
+from rpcproxy.front.shared import Doors, log, trace_ids
+from rpcproxy.messages import Answer, AnswerStream, StreamBroken
+
+_ALLOW: Final = {"Allow": "GET, HEAD, POST, OPTIONS"}
+# How long a client may take nothing of a stream, as FrontSettings.stall_seconds has it.
+_STALL_SECONDS: Final = 60.0
+
+Ready = Callable[[], tuple[bool, dict[str, Any]]]
+Describe = Callable[[], list[dict[str, Any]]]
+
+
+def make_web_app(
+    doors: Doors, ready: Ready, describe: Describe, limits: Limits | None = None
+) -> web.Application:
+    """``ready`` says whether every chain can be served, with details; ``describe`` lists the
+    chains as ``{"name": str, "chain_id": int, "paths": [str, …]}``, the best path first.
+    """
+    pages = _Pages(doors, ready, describe, limits or Limits())
+    app = web.Application(
+        client_max_size=pages.limits.body_bytes, middlewares=[pages.around_everything]
+    )
+    app.router.add_route("*", "/{path:.*}", pages.route)
+    return app
+
+
+class _Pages:
+    def __init__(self, doors: Doors, ready: Ready, describe: Describe, limits: Limits) -> None:
+        self._doors = doors
+        self._ready = ready
+        self._describe = describe
+        self.limits = limits
+        self._new_trace_id = trace_ids()
+
+    @web.middleware
+    async def around_everything(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        """Headers on every response; errors in JSON-RPC's words."""
+        trace_id = request["trace_id"] = self._new_trace_id()
+        if request.method == hdrs.METH_OPTIONS:  # here, since ``OPTIONS *`` matches no route
+            headers = {**_headers(trace_id), **cors.preflight(request.headers), **_ALLOW}
+            return web.Response(status=204, headers=headers)
+        try:
+            return await handler(request)
+        except web.HTTPRequestEntityTooLarge:
+            limit = self.limits.body_bytes
+            response = _refusal(
+                413, f"the request body is over the limit of {limit} bytes", trace_id
+            )
+            response.force_close()
+            return response
+        except web.HTTPException as refused:
+            return _refusal(refused.status, refused.reason, trace_id)
+        except Exception:  # noqa: BLE001  whatever it is, the client gets its answer
+            log.exception("request failed", extra={"trace_id": trace_id})
+            return _whole(responses.failure(), trace_id)
+
+    async def route(self, request: web.Request) -> web.StreamResponse:
+        path = request.path.rstrip("/") or "/"
+        if request.method == hdrs.METH_POST:
+            return await self._post(request, path)
+        trace_id = request["trace_id"]
+        if request.method not in (hdrs.METH_GET, hdrs.METH_HEAD):
+            response = _refusal(405, f"the method {request.method} is not served here", trace_id)
+            response.headers.update(_ALLOW)
+            return response
+        if path == "/healthz":
+            return _json(200, {"status": "ok"}, trace_id)
+        if path == "/readyz":
+            is_ready, details = self._ready()
+            return _json(200 if is_ready else 503, {"ready": is_ready, **details}, trace_id)
+        if path == "/" or self._doors.get(path) is not None:
+            return self._page(request, path)
+        return _whole(responses.unknown_path(), trace_id)
+
+    def _page(self, request: web.Request, path: str) -> web.Response:
+        chains = self._describe()
+        if path != "/":
+            chains = [chain for chain in chains if path in chain["paths"]]
+        base = f"{request.scheme}://{request.host}"
+        headers = _headers(request["trace_id"])
+        headers["Vary"] = "Accept"
+        if "text/html" in request.headers.get("Accept", ""):
+            return web.Response(
+                text=_as_html(base, chains), content_type="text/html", headers=headers
+            )
+        return web.Response(text=_as_text(base, chains), headers=headers)
+
+    # ------------------------------------------------------------------ POST
+
+    async def _post(self, request: web.Request, path: str) -> web.StreamResponse:
+        trace_id = request["trace_id"]
+        door = self._doors.get(path)
+        if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+            reason = "request bodies are taken uncompressed only"
+            return _refusal(415, reason, trace_id, has_to_close=True)
+        try:
+            async with asyncio.timeout(self.limits.body_seconds):
+                body = await request.read()
+        except TimeoutError:
+            reason = f"the request body took over {self.limits.body_seconds:g} s"
+            return _refusal(408, reason, trace_id, has_to_close=True)
+        if door is None:
+            return _whole(responses.unknown_path(), trace_id)
+        answer = door.handle(body, trace_id)
+        if not isinstance(answer, Answer):
+            answer = await answer
+        if answer.rest is not None:
+            return await _stream(request, answer, answer.rest)
+        is_worth = len(answer.body) > encoding.WORTH_BYTES
+        if is_worth and takes_gzip(request.headers.get("Accept-Encoding", "").encode()):
+            loop = asyncio.get_running_loop()
+            answer.body = await loop.run_in_executor(None, encoding.compress, answer.body)
+            response = _whole(answer, trace_id)
+            response.headers.update({"Content-Encoding": "gzip", "Vary": "Accept-Encoding"})
+            return response
+        return _whole(answer, trace_id)
+
+
+async def _stream(request: web.Request, answer: Answer, rest: AnswerStream) -> web.StreamResponse:
+    response = web.StreamResponse(status=answer.status, headers=_headers(request["trace_id"]))
+    response.content_type = "application/json"
+    try:
+        await response.prepare(request)
+        piece, answer.body = answer.body, b""
+        while piece:
+            async with asyncio.timeout(_STALL_SECONDS):
+                await response.write(piece)
+            piece = await rest.read()
+        await response.write_eof()
+    except (StreamBroken, TimeoutError):
+        # The client must see that the answer is not whole.
+        if request.transport is not None:
+            request.transport.abort()
+    finally:
+        rest.close()
+    return response
+
+
+def _headers(trace_id: str) -> dict[str, str]:
+    return {**cors.ALWAYS, "X-Trace-Id": trace_id}
+
+
+def _whole(answer: Answer, trace_id: str) -> web.Response:
+    headers = _headers(trace_id)
+    if answer.retry_after_seconds > 0:
+        headers["Retry-After"] = str(answer.retry_after_seconds)
+    return web.Response(
+        body=answer.body, status=answer.status, headers=headers, content_type="application/json"
+    )
+
+
+def _refusal(
+    status: int, reason: str, trace_id: str, *, has_to_close: bool = False
+) -> web.Response:
+    response = _whole(responses.refusal(status, reason), trace_id)
+    if has_to_close:
+        response.force_close()
+    return response
+
+
+def _json(status: int, value: Mapping[str, Any], trace_id: str) -> web.Response:
+    return web.json_response(value, status=status, headers=_headers(trace_id))
+
+
+# ---------------------------------------------------------------------- the page
+
+
+def _as_text(base: str, chains: list[dict[str, Any]]) -> str:
+    lines = ["rpcproxy: JSON-RPC for wallets and dapps. Point a wallet at one of these URLs:", ""]
+    for chain in chains:
+        lines.append(f"  {chain['name']} (chain id {chain['chain_id']})")
+        lines += [f"    {base}{path}" for path in chain["paths"]]
+    first = chains[0]["paths"][0] if chains else "/"
+    call = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "eth_blockNumber", "params": []})
+    lines += ["", "Try it:", "", f"  curl {base}{first} -d '{call}'", ""]
+    return "\n".join(lines)
+
+
+def _as_html(base: str, chains: list[dict[str, Any]]) -> str:
+    rows = "".join(
+        f"<tr><td>{html.escape(str(chain['name']))}</td><td>{int(chain['chain_id'])}</td><td>"
+        + "<br>".join(f"<code>{html.escape(base + path)}</code>" for path in chain["paths"])
+        + "</td></tr>"
+        for chain in chains
+    )
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width"><title>rpcproxy</title><style>'
+        "body{font:16px/1.5 system-ui,sans-serif;max-width:44em;margin:3em auto;padding:0 1em}"
+        "td,th{padding:.4em 1em .4em 0;text-align:left;vertical-align:top}</style></head><body>"
+        "<h1>rpcproxy</h1><p>JSON-RPC for wallets and dapps, from several providers at once. "
+        "This address is for programs: give one of these URLs to your wallet as its RPC URL.</p>"
+        "<table><tr><th>Network</th><th>Chain id</th><th>RPC URL</th></tr>"
+        f"{rows}</table></body></html>\n"
+    )

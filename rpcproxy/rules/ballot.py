@@ -1,0 +1,86 @@
+"""When a transaction counts as taken, and when as refused.
+
+A pure count of what the asked upstreams said (FACTS: Chainlink MultiNode waits for 70 % of its
+nodes): one acceptance beats any rejection; a rejection is given only after 70 % of the asked
+upstreams spoke, or 2 s after the first answer. A node's own policy is no rejection while others
+can be asked.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from rpcproxy.messages import Judgement, Verdict
+
+REJECTION_SHARE: Final = 0.7
+REJECTION_SECONDS: Final = 2.0
+
+# Which rejection says most about the transaction itself, best first.
+_WEIGHTS: Final = {
+    Verdict.SENDER_LIMITED: 6,
+    Verdict.SEND_REFUSED: 5,
+    Verdict.INVALID_PARAMS: 4,
+    Verdict.INSUFFICIENT_FUNDS: 3,
+    Verdict.NONCE_TOO_LOW: 2,
+    Verdict.REVERTED: 2,
+    Verdict.SEND_POLICY: 1,
+}
+ACCEPTED: Final = (Verdict.OK, Verdict.ALREADY_KNOWN)
+
+
+class Tally(msgspec.Struct):
+    """State of one broadcast. ``rejection`` is the weightiest so far."""
+
+    asked: int = 0
+    settled: int = 0
+    accepted: Judgement | None = None
+    rejection: Judgement | None = None
+    rejections: int = 0
+    first_answer_at: float | None = None
+    failures: list[tuple[str, Judgement]] = []
+
+    def on_asked(self) -> None:
+        self.asked += 1
+
+    def on_judgement(
+        self, upstream: str, judgement: Judgement, now: float, *, is_at_head: bool
+    ) -> None:
+        """One upstream spoke, or failed. ``is_at_head``: it is not behind the served head, so
+        that what it says of an account's funds counts.
+        """
+        self.settled += 1
+        verdict = judgement.verdict
+        if verdict in ACCEPTED:
+            self.accepted = self.accepted or judgement
+            return
+        if verdict not in _WEIGHTS:
+            self.failures.append((upstream, judgement))
+            return
+        if self.first_answer_at is None:
+            self.first_answer_at = now
+        if verdict is Verdict.INSUFFICIENT_FUNDS and not is_at_head:
+            self.failures.append((upstream, judgement))
+            return
+        self.rejections += 1
+        best = self.rejection
+        if best is None or _WEIGHTS[verdict] > _WEIGHTS[best.verdict]:
+            self.rejection = judgement
+
+    def is_final_refusal(self) -> bool:
+        """The sequencer's own word; asking others is pointless."""
+        return self.rejection is not None and self.rejection.verdict is Verdict.SENDER_LIMITED
+
+    def is_rejected(self, now: float, *, can_ask_more: bool) -> bool:
+        """Whether the rejection may be given now."""
+        if self.rejection is None or self.accepted is not None:
+            return False
+        if self.is_final_refusal():
+            return True
+        if self.settled == self.asked and not can_ask_more:
+            return True
+        is_protocol = self.rejection.verdict in (Verdict.SEND_REFUSED, Verdict.INVALID_PARAMS)
+        if is_protocol and self.rejections >= REJECTION_SHARE * self.asked and self.asked > 1:
+            return True
+        return self.first_answer_at is not None and now - self.first_answer_at > REJECTION_SECONDS

@@ -1,0 +1,47 @@
+"""When to ask for heads: in step with the chain.
+
+Learns the time between blocks and when the last one came. Asks when the next is expected, then in
+short steps until it is there, and in any case every few seconds, so that an upstream without
+traffic is not forgotten. Registries are wrong about several chains: the configured block time is
+where learning starts.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+SHORTEST_PAUSE_SECONDS: Final = 0.25  # the probe budget: at most four head questions a second
+LONGEST_PAUSE_SECONDS: Final = 3.0
+STEPS_PER_BLOCK: Final = 8
+LEARNING: Final = 0.2  # weight of a new interval
+SICK_PAUSE_SECONDS: Final = 1.0  # an upstream that failed is asked again this often
+DARK_PAUSE_SECONDS: Final = 0.25  # when no upstream is usable, each is
+
+
+class Cadence:
+    """One per chain. State: the learned interval and when the last new head came."""
+
+    __slots__ = ("_last_new_at", "_number", "interval_seconds")
+
+    def __init__(self, block_time_seconds: float) -> None:
+        self.interval_seconds = block_time_seconds
+        self._number = -1
+        self._last_new_at = 0.0
+
+    def on_head(self, number: int, now: float) -> None:
+        """Some usable upstream's head is ``number``."""
+        if number <= self._number:
+            return
+        blocks = number - self._number
+        if self._number >= 0 and now > self._last_new_at and blocks <= STEPS_PER_BLOCK:
+            seen = (now - self._last_new_at) / blocks
+            self.interval_seconds += LEARNING * (seen - self.interval_seconds)
+        self._number = number
+        self._last_new_at = now
+
+    def pause(self, number: int, now: float) -> float:
+        """Seconds until an upstream whose head is ``number`` is asked again."""
+        step = self.interval_seconds / STEPS_PER_BLOCK
+        expected = self._last_new_at + self.interval_seconds - now
+        pause = expected if number >= self._number and expected > step else step
+        return min(LONGEST_PAUSE_SECONDS, max(SHORTEST_PAUSE_SECONDS, pause))

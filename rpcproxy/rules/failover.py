@@ -1,0 +1,366 @@
+"""The plan of one request: whom to ask, when to ask another, what to give.
+
+A state machine without IO. The executor tells it what happened (``on_sent``,
+``on_judgement``, ``on_lost``, ``on_ejected``) and asks ``decide(now)`` what to do next:
+``Send`` to an upstream, ``Wait`` until a time, or ``Finish``. It never sleeps and never sends.
+
+Choices, with their sources in the project's design notes:
+
+- the first attempt goes to whom selection picks; every further one to another fault domain first;
+- a *hedge* is a second copy after the class's usual time (The Tail at Scale);
+- a *retry* follows a failed attempt. The second attempt is always granted, since a wallet must
+  not see an error while anybody can serve; from the third on retries pay from the budget;
+- the need that a plan begins with excludes the ejected (``last_resort=False``): one that is known
+  to be dead is asked only after a pause that brought no recovery;
+- when nobody is left to ask, the request waits for a recovery until its deadline, or for at most
+  a second where the outage is old.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from rpcproxy.messages import Blame, Failure, Judgement, Retry, Verdict
+from rpcproxy.rules.limits import HedgeAllowance, RetryBudget
+from rpcproxy.rules.selection import Need, Rng
+from rpcproxy.rules.standing import Standing, Standings
+
+MAX_ATTEMPTS: Final = 6  # of one round; every upstream is asked at most once in a round
+YOUNG_OUTAGE_SECONDS: Final = 15.0  # younger outages are waited out until the deadline
+OLD_OUTAGE_WAIT_SECONDS: Final = 0.8  # older ones are answered within a second
+# Pauses between rounds when everybody failed: full jitter under a doubling cap.
+FIRST_PAUSE_SECONDS: Final = 0.1
+LONGEST_PAUSE_SECONDS: Final = 0.8
+
+
+class Send(msgspec.Struct, gc=False, frozen=True):
+    """Make an attempt. ``reason`` is ``first``, ``hedge``, or the verdict that made us retry."""
+
+    standing: Standing
+    reason: str
+
+
+class Wait(msgspec.Struct, gc=False, frozen=True):
+    """Nothing to do before ``until``, unless something happens. ``for_recovery``: nobody can be
+    asked, so an upstream's recovery is worth waking for.
+    """
+
+    until: float
+    for_recovery: bool = False
+
+
+class Finish(msgspec.Struct, gc=False, frozen=True):
+    """``judgement`` is the answer; ``exhausted`` says that nobody could give one, and
+    ``judgement`` is then the best of the failures, if any attempt came back.
+    """
+
+    judgement: Judgement | None
+    standing: Standing | None = None
+    exhausted: bool = False
+
+
+Step = Send | Wait | Finish
+
+
+class Policy(msgspec.Struct, gc=False, frozen=True):
+    """What a class of requests may take. All in seconds; ``hedge_seconds``: ``None`` is never."""
+
+    deadline_seconds: float
+    attempt_seconds: float
+    can_hedge: bool = True
+    hedge_seconds: float | None = None  # a fixed delay in place of the learned one
+    confirm_nulls: bool = False
+    confirm_refusals: bool = False  # invalid params, though calls of this method have worked
+    single_attempt: bool = False  # it lately failed everywhere
+
+
+class Budgets(msgspec.Struct, gc=False):
+    """What all requests of a chain share."""
+
+    retries: RetryBudget
+    hedges: HedgeAllowance
+
+
+class Plan:
+    """One per request. State: what was tried, what is in flight, the best answer so far."""
+
+    __slots__ = (
+        "_best",
+        "_best_standing",
+        "_budgets",
+        "_hedge_at",
+        "_last_reason",
+        "_live",
+        "_must_hedge",
+        "_need",
+        "_null_seen",
+        "_pauses",
+        "_policy",
+        "_resume_at",
+        "_rng",
+        "_standings",
+        "_tried",
+        "deadline",
+        "failures",
+        "finish",
+        "sent",
+    )
+
+    def __init__(
+        self,
+        need: Need,
+        policy: Policy,
+        standings: Standings,
+        budgets: Budgets,
+        now: float,
+        rng: Rng,
+    ) -> None:
+        self._need = need
+        self._policy = policy
+        self._standings = standings
+        self._budgets = budgets
+        self._rng = rng
+        self.deadline = now + policy.deadline_seconds
+        self.sent = 0
+        self.failures: list[tuple[str, Judgement]] = []
+        self.finish: Finish | None = None
+        self._tried: tuple[Standing, ...] = ()
+        self._live: tuple[Standing, ...] = ()
+        self._hedge_at = 0.0
+        self._must_hedge = False
+        self._last_reason = "first"
+        self._best: Judgement | None = None
+        self._best_standing: Standing | None = None
+        self._null_seen = False
+        self._resume_at = 0.0
+        self._pauses = 0
+
+    # ---- what happened
+
+    def exclude(self, standings: Sequence[Standing]) -> None:
+        """These have failed this request already; they are asked last."""
+        self._tried = (*self._tried, *standings)
+
+    def on_sent(self, standing: Standing, now: float) -> None:
+        self.sent += 1
+        self._tried = (*self._tried, standing)
+        self._live = (*self._live, standing)
+        self._must_hedge = False
+        fixed = self._policy.hedge_seconds
+        delay = self._standings.hedge_delay(self._need.method_class) if fixed is None else fixed
+        self._hedge_at = now + delay
+
+    def on_ejected(self, standing: Standing) -> None:
+        """An upstream with an attempt of ours is known to be dead: do not wait for it."""
+        if standing in self._live:
+            self._must_hedge = True
+
+    def on_judgement(self, standing: Standing, judgement: Judgement) -> None:
+        """An attempt came to its end, whatever the end was."""
+        self._live = tuple(live for live in self._live if live is not standing)
+        if self.finish is not None:
+            return
+        verdict = judgement.verdict
+        retry = verdict.retry
+        if retry is Retry.NO:
+            if verdict is Verdict.INVALID_PARAMS and self._wants_confirmation(verdict):
+                self._keep(standing, judgement)
+                self._last_reason = verdict.label
+                return
+            self.finish = Finish(judgement, standing)
+            return
+        if retry is Retry.CONFIRM:
+            self._on_null(standing, judgement)
+            return
+        self.failures.append((standing.name, judgement))
+        self._keep(standing, judgement)
+        self._last_reason = verdict.label
+        if self._policy.single_attempt and judgement.error is not None:
+            self.finish = Finish(judgement, standing)
+
+    def _on_null(self, standing: Standing, judgement: Judgement) -> None:
+        if self._null_seen or not self._policy.confirm_nulls:
+            self.finish = Finish(judgement, standing)
+            return
+        self._null_seen = True
+        self._keep(standing, judgement)
+        self._last_reason = judgement.verdict.label
+        if standing.head is not None and standing.head.number > self._need.block:
+            self._need = msgspec.structs.replace(self._need, block=standing.head.number)
+
+    def _wants_confirmation(self, verdict: Verdict) -> bool:
+        """Whether this refusal is the first of its kind and worth a second opinion."""
+        if not self._policy.confirm_refusals:
+            return False
+        return self._best is None or self._best.verdict is not verdict
+
+    def _keep(self, standing: Standing, judgement: Judgement) -> None:
+        if self._best is None or rank(judgement) > rank(self._best):
+            self._best = judgement
+            self._best_standing = standing
+
+    # ---- what to do
+
+    def is_hedge_time(self, now: float) -> bool:
+        """Whether what is in flight has taken longer than usual."""
+        return now >= self._hedge_at
+
+    def decide(self, now: float) -> Step:
+        """The next step. After ``Send`` the caller sends, says ``on_sent`` and asks again."""
+        if self.finish is not None:
+            return self.finish
+        if now >= self.deadline:
+            return self._give_up()
+        if self._live:
+            return self._while_waiting(now)
+        if now < self._resume_at:
+            return Wait(min(self._resume_at, self.deadline), for_recovery=True)
+        return self._ask_next(now)
+
+    def _while_waiting(self, now: float) -> Step:
+        """An attempt is in flight: hedge it, or wait."""
+        if now < self._hedge_at and not self._must_hedge:
+            return Wait(min(self._hedge_at, self.deadline))
+        if self._policy.can_hedge and self.sent < MAX_ATTEMPTS and not self._policy.single_attempt:
+            standing = self._pick(now)
+            if standing is not None and self._may_hedge(now):
+                return Send(standing, "hedge")
+        self._must_hedge = False
+        self._hedge_at = now + self._standings.hedge_delay(self._need.method_class)
+        return Wait(min(self._hedge_at, self.deadline))
+
+    def _may_hedge(self, now: float) -> bool:
+        """A hedge against a single slow answer pays from the small allowance; one against an
+        upstream that shows signs of failing pays from the retry budget as well.
+        """
+        if self._must_hedge or any(self._is_failing(live) for live in self._live):
+            return self._budgets.hedges.take() or self._budgets.retries.take(now)
+        return self._budgets.hedges.take()
+
+    def _is_failing(self, standing: Standing) -> bool:
+        """More than one slow answer speaks against it: that is no usual spread."""
+        record = standing.classes[self._need.method_class]
+        return (
+            record.overdue > 1
+            or record.is_doubtful
+            or record.breaker.is_open
+            or standing.is_suspect
+        )
+
+    def _ask_next(self, now: float) -> Step:
+        """Nothing is in flight: ask another, give what there is, or wait for better times."""
+        final = self._final_without_asking()
+        standing = None if self.sent >= MAX_ATTEMPTS else self._pick(now)
+        if standing is None and self._pauses and self.sent == 0 and self._budgets.retries.take(now):
+            # Waiting did not help: an upstream out of favour is better than none.
+            need = msgspec.structs.replace(self._need, last_resort=True)
+            standing = self._standings.pick(need, self._tried, now, self._rng)
+        if standing is None:
+            return final or self._pause(now)
+        if self.sent >= 2 and final is None and not self._budgets.retries.take(now):
+            return self._pause(now)
+        if self.sent == 1 and not self._null_seen:
+            self._budgets.retries.take(now)  # counted, never refused
+        return Send(standing, self._last_reason)
+
+    def _pick(self, now: float) -> Standing | None:
+        return self._standings.pick(self._need, self._tried, now, self._rng)
+
+    def _final_without_asking(self) -> Finish | None:
+        """The answer, should nobody else be there to ask: a null, a refusal or missing data
+        does not get better by waiting, a broken connection may.
+        """
+        best = self._best
+        if best is None:
+            return None
+        if best.verdict.blame in (Blame.UPSTREAM, Blame.LIMIT, Blame.ACCESS):
+            is_own_word = best.error is not None and best.verdict.blame is Blame.UPSTREAM
+            return Finish(best, self._best_standing) if is_own_word else None
+        return Finish(best, self._best_standing)
+
+    def _pause(self, now: float) -> Step:
+        """Everybody was asked. Forget whom, and begin again after a pause."""
+        since = self._standings.outage_since(self._need.method_class)
+        if since is not None and now - since > YOUNG_OUTAGE_SECONDS:
+            self.deadline = min(self.deadline, now + OLD_OUTAGE_WAIT_SECONDS)
+        cap = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2**self._pauses)
+        self._pauses += 1
+        self._tried = ()
+        self.sent = 0
+        self._resume_at = now + cap * (0.5 + 0.5 * self._rng.random())
+        return Wait(min(self._resume_at, self.deadline), for_recovery=True)
+
+    def on_recovery(self) -> None:
+        """An upstream came back while this request waited for one."""
+        self._resume_at = 0.0
+
+    def _give_up(self) -> Finish:
+        final = self._final_without_asking()
+        if final is not None:
+            return final
+        return Finish(self._best, self._best_standing, exhausted=True)
+
+
+class SingleAttempt:
+    """The plan of a send to one chosen upstream: one attempt, and its end is the end."""
+
+    __slots__ = ("_is_sent", "_standing", "_until", "failures", "finish")
+
+    def __init__(self, standing: Standing, until: float) -> None:
+        self._standing = standing
+        self._until = until
+        self._is_sent = False
+        self.finish: Finish | None = None
+        self.failures: list[tuple[str, Judgement]] = []
+
+    def decide(self, now: float) -> Step:
+        if self.finish is not None:
+            return self.finish
+        if not self._is_sent:
+            return Send(self._standing, "first")
+        return Wait(max(self._until, now))
+
+    def is_hedge_time(self, now: float) -> bool:
+        return now >= self._until
+
+    def on_sent(self, _standing: Standing, _now: float) -> None:
+        self._is_sent = True
+
+    def on_judgement(self, standing: Standing, judgement: Judgement) -> None:
+        self.finish = Finish(judgement, standing)
+
+    def on_ejected(self, _standing: Standing) -> None:
+        """Nothing to do: the attempt may still end well, and is bounded in time."""
+
+    def on_recovery(self) -> None:
+        """Nothing to do: it never waits for one."""
+
+
+def rank(judgement: Judgement) -> int:
+    """Which of several is shown: an answer over a refusal of the request itself over an
+    upstream's own error over a refusal to serve over a failure of transport.
+    """
+    verdict = judgement.verdict
+    if verdict.retry is Retry.NO:
+        return 5
+    if verdict is Verdict.NULL:
+        return 4
+    if judgement.error is None:
+        return 0
+    if verdict.blame is Blame.NOBODY:
+        return 3
+    if verdict.blame is Blame.UPSTREAM:
+        return 2
+    return 1
+
+
+def lost(failure: Failure) -> Judgement:
+    """The judgement of an attempt that ended by our own decision."""
+    verdict = {
+        "timeout": Verdict.TIMEOUT,
+        "overtaken": Verdict.OVERTAKEN,
+    }.get(failure.kind.value, Verdict.CANCELLED)
+    return Judgement(verdict, detail=failure.detail)

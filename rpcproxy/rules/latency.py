@@ -1,0 +1,113 @@
+"""Latency: what an answer is likely to take, and the quantiles that hedging waits for.
+
+*Peak-EWMA* (Finagle): jumps to a worse sample at once, comes back to better ones with a time
+constant of ten seconds. All in seconds of a monotonic clock, which is an argument.
+State: the samples of one upstream and method class, or of one chain and method class.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+TAU_SECONDS: Final = 10.0
+# An unused class drifts towards what its upstream is otherwise known for, so that one bad sample
+# of long ago does not keep it from ever being asked again.
+IDLE_SECONDS: Final = 10.0
+IDLE_TAU_SECONDS: Final = 30.0
+
+
+def rank_of(samples: list[float], quantile: float) -> float:
+    """The sample at ``quantile`` (0 … 1) of a non-empty list."""
+    samples.sort()
+    return samples[min(len(samples) - 1, int(quantile * len(samples)))]
+
+
+class Latency:
+    """Peak-EWMA of one upstream's good answers. ``seconds`` is 0.0 while nothing is known."""
+
+    __slots__ = ("_recent", "sampled_at", "seconds")
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.sampled_at = 0.0
+        self._recent: deque[float] = deque(maxlen=64)
+
+    def add(self, seconds: float, now: float) -> None:
+        """A good answer took ``seconds``."""
+        gap = now - self.sampled_at
+        self.sampled_at = now
+        self._recent.append(seconds)
+        known = self.seconds
+        if seconds >= known:
+            self.seconds = seconds
+        elif gap > 0.0:
+            # gap / (gap + τ) stands for 1 − exp(−gap / τ): the same for short gaps, cheaper.
+            self.seconds = known + (seconds - known) * gap / (gap + TAU_SECONDS)
+
+    def add_wait(self, seconds: float, now: float) -> None:
+        """``seconds`` passed without an answer: it is at least as slow as that."""
+        if seconds > self.seconds:
+            self.seconds = seconds
+            self.sampled_at = now
+
+    def restart(self, seconds: float, now: float) -> None:
+        """Forget the waits of an outage: since then an answer took ``seconds`` (0: unknown)."""
+        self.seconds = seconds
+        self.sampled_at = now
+
+    def drift(self, towards: float, elapsed_seconds: float, now: float) -> bool:
+        """Let an idle value move towards another; whether it moved."""
+        if not self.seconds or not towards or now - self.sampled_at < IDLE_SECONDS:
+            return False
+        share = elapsed_seconds / (elapsed_seconds + IDLE_TAU_SECONDS)
+        self.seconds += (towards - self.seconds) * share
+        return True
+
+    def quantile(self, quantile: float) -> float | None:
+        """Over the last 64 good answers, ``None`` where there is none."""
+        return rank_of(list(self._recent), quantile) if self._recent else None
+
+    def copy(self) -> Latency:
+        twin = Latency()
+        twin.seconds = self.seconds
+        twin.sampled_at = self.sampled_at
+        twin._recent.extend(self._recent)
+        return twin
+
+
+class Window:
+    """The last 256 good answers of a method class, whoever gave them, for its p95.
+
+    Sorted anew while it fills up, and then when ``renew`` is called, not for each sample.
+    """
+
+    __slots__ = ("_known", "_quantile", "_samples", "_sorted", "add")
+
+    def __init__(self, quantile: float = 0.95) -> None:
+        self._samples: deque[float] = deque(maxlen=256)
+        self._quantile = quantile
+        self._known = 0.0
+        self._sorted = 0
+        # The deque's own method: a Python frame around it would double its cost.
+        self.add = self._samples.append
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def value(self) -> float:
+        """The quantile, 0.0 without samples."""
+        if len(self._samples) != self._sorted:
+            self.renew()
+        return self._known
+
+    def renew(self) -> None:
+        """Sort, and remember the quantile."""
+        self._sorted = len(self._samples)
+        if self._sorted:
+            self._known = rank_of(list(self._samples), self._quantile)
+
+    def copy(self) -> Window:
+        twin = Window(self._quantile)
+        twin._samples.extend(self._samples)
+        return twin

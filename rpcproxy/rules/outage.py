@@ -1,0 +1,52 @@
+"""Why a request could not be served, in words for a person behind a wallet."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from rpcproxy.messages import Judgement, Verdict
+
+_WORDS = {
+    Verdict.UNREACHABLE: "not reachable",
+    Verdict.BROKEN: "connection broke",
+    Verdict.TIMEOUT: "no answer in time",
+    Verdict.OVERTAKEN: "no answer in time",
+    Verdict.RATE_LIMITED: "rate limit reached",
+    Verdict.QUOTA: "quota used up",
+    Verdict.KEY_REFUSED: "key refused",
+    Verdict.WRONG_CHAIN: "wrong chain",
+    Verdict.NOT_JSON: "answered something that is not JSON",
+    Verdict.EMPTY: "answered nothing",
+    Verdict.WRONG_ID: "answered another request",
+    Verdict.SERVER_ERROR: "error of its own",
+    Verdict.UNKNOWN: "error of its own",
+    Verdict.MISSING_DATA: "does not have the block",
+    Verdict.UNSUPPORTED: "does not offer the method",
+    Verdict.RANGE_TOO_LARGE: "range or size too large",
+    Verdict.SIZE_REFUSED: "request too large",
+}
+
+
+def explain(
+    chain: str,
+    failures: Sequence[tuple[str, Judgement]],
+    outage_seconds: float | None,
+    upstreams: int,
+) -> str:
+    """What failed where, since when, and what is being done. Upstreams are named, never by URL."""
+    latest = {name: judgement.verdict for name, judgement in failures}
+    if latest:
+        counted = Counter(_WORDS.get(verdict, verdict.label) for verdict in latest.values())
+        where = {
+            words: ", ".join(n for n, v in latest.items() if _WORDS.get(v, v.label) == words)
+            for words in counted
+        }
+        what = "; ".join(f"{where[words]}: {words}" for words in counted)
+    else:
+        what = f"none of the {upstreams} upstreams can be asked now"
+    since = "" if outage_seconds is None else f" for {outage_seconds:.0f} s"
+    return (
+        f"no upstream of {chain} could answer{since} ({what}); "
+        "all are checked continuously and used again as soon as one answers"
+    )

@@ -1,0 +1,192 @@
+"""Reading what an upstream wrote: reply objects, their ids, their errors, and pages that are none.
+
+Nothing here judges, and nothing here raises, whatever the bytes.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from rpcproxy.messages import INTERNAL_ERROR, Verdict, decode_envelope
+from rpcproxy.rules import hints
+
+NULL: Final = msgspec.Raw(b"null")
+UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+# The beginning of a success: members before `result`, none of them an error. The id is told
+# where it comes before the result.
+_SUCCESS_START: Final = re.compile(
+    rb'\s*\{\s*(?:"(?:jsonrpc"\s*:\s*"[^"\\]{0,16}"|error"\s*:\s*null'
+    rb'|id"\s*:\s*(?P<id>"[^"\\]{0,64}"|[0-9.]{1,64}))\s*,\s*)*"result"\s*:\s*(?=[^\sn])'
+)
+_START_BYTES: Final = 4096
+_PAGE_BYTES: Final = 4096
+_TEXT_CHARACTERS: Final = 1000
+_DATA_STRINGS: Final = ("message", "reason", "details", "detail", "error")
+_LONGEST_ID: Final = 20
+
+
+class Read(msgspec.Struct, gc=False):
+    """An upstream's reply with its id decoded; absent members are empty. An id that is no
+    number, string or null is NaN, which equals none of ours.
+    """
+
+    id: int | str | float | None = None
+    result: msgspec.Raw = msgspec.Raw()
+    error: msgspec.Raw = msgspec.Raw()
+
+    @property
+    def is_error(self) -> bool:
+        return bool(self.error) and self.error != NULL
+
+    @property
+    def is_rpc(self) -> bool:
+        return bool(self.result) or self.is_error
+
+
+class ErrorText(msgspec.Struct, gc=False):
+    """An error member, read. ``text`` is lower case and holds the message and the strings of
+    ``data``; ``json`` is fit to be given to a client.
+    """
+
+    code: int | None
+    message: str
+    text: str
+    data: object
+    json: msgspec.Raw
+
+    @property
+    def detail(self) -> str:
+        said = hints.tell(self.message)
+        return said if self.code is None else f"{self.code}: {said}"
+
+
+decode_read = msgspec.json.Decoder(Read).decode
+_decode_reads = msgspec.json.Decoder(list[Read]).decode
+_decode_raws = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_raw = msgspec.json.Decoder(msgspec.Raw).decode
+_decode_any = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+
+
+def read_reply(body: bytes | msgspec.Raw) -> Read | None:
+    """A single reply, ``None`` where the body is not one JSON object."""
+    try:
+        return decode_read(body)
+    except UNREADABLE:
+        pass
+    envelope = decode_envelope(bytes(body))  # an id of any type, in any bytes
+    if envelope is None:
+        return None
+    return Read(math.nan, envelope.result, envelope.error)
+
+
+def read_members(body: bytes) -> Sequence[Read] | None:
+    """The reply to a batch, ``None`` where the body is not an array. Members that are not
+    objects come as replies without anything in them.
+    """
+    if body[:1] != b"[" and body[:64].lstrip()[:1] != b"[":
+        return None
+    try:
+        return _decode_reads(body)
+    except UNREADABLE:
+        pass
+    try:
+        return [read_reply(member) or Read(math.nan) for member in _decode_raws(body)]
+    except UNREADABLE:
+        return None
+
+
+def own_id(id: float | str | None) -> int | None:
+    """The number that an id stands for: some upstreams (Tenderly) reply with strings."""
+    if isinstance(id, int):
+        return id
+    if isinstance(id, str):
+        is_number = len(id) <= _LONGEST_ID and id.isascii() and id.isdigit()
+        return int(id) if is_number else None
+    if isinstance(id, float) and id.is_integer():
+        return int(id)
+    return None
+
+
+def read_error(raw: msgspec.Raw) -> ErrorText:
+    """An error member, whatever its form: gateways send strings, or objects without a code."""
+    try:
+        error = _decode_any(raw)
+    except UNREADABLE:  # bytes that are no text, nested too deeply
+        page = page_text(bytes(raw))
+        return ErrorText(None, page, page, None, _repaired(None, page))
+    if not isinstance(error, dict):
+        said = error if isinstance(error, str) else ""
+        return ErrorText(None, said, _lower(said), None, _repaired(None, said))
+    code = _code(error.get("code"))
+    message: object = error.get("message")
+    data = error.get("data")
+    texts: list[object] = [message, data]
+    if isinstance(data, dict):
+        texts += [data.get(name) for name in _DATA_STRINGS]
+    # Hex data is a revert's, and says nothing in words.
+    words = [t for t in texts if isinstance(t, str) and not t.startswith("0x")]
+    text = _lower("\n".join(word[:_TEXT_CHARACTERS] for word in words))
+    is_sound = isinstance(error.get("code"), int) and code is not None and isinstance(message, str)
+    said = message if isinstance(message, str) else "\n".join(words[:1])
+    return ErrorText(code, said, text, data, raw if is_sound else _repaired(code, said))
+
+
+def _code(value: object) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    if isinstance(value, str):
+        try:
+            return int(value[:_LONGEST_ID])
+        except ValueError:
+            return None
+    return int(value) if isinstance(value, int) or value.is_integer() else None
+
+
+def _lower(text: str) -> str:
+    return text[: 2 * _TEXT_CHARACTERS].lower()
+
+
+def _repaired(code: int | None, message: str) -> msgspec.Raw:
+    """An error object in due form, for a client, from one that was not."""
+    told = message[:_TEXT_CHARACTERS] or "the upstream gave an error without a message"
+    said = INTERNAL_ERROR if code is None or not -(2**53) < code < 2**53 else code
+    return msgspec.Raw(_encode({"code": said, "message": told}))
+
+
+def page_text(body: bytes) -> str:
+    """The beginning of a body as lower-case text."""
+    return body[:_PAGE_BYTES].decode("utf-8", "replace").lower()
+
+
+def begins_as_success(body: bytes, id: int) -> Verdict:
+    """What the beginning of a reply too large to hold promises: ``OK``, ``WRONG_ID``, or
+    ``UNKNOWN``. Where the id only comes after the result it is taken on trust.
+    """
+    start = _SUCCESS_START.match(body[:_START_BYTES])
+    if start is None:
+        return Verdict.UNKNOWN
+    if start["id"] is None:
+        return Verdict.OK
+    told = read_reply(b'{"id":%b}' % start["id"])
+    return Verdict.OK if told and own_id(told.id) == id else Verdict.WRONG_ID
+
+
+def unread(body: bytes) -> Verdict:
+    """Why a body was not read as a reply.
+
+    What is nested too deeply to be checked (traces of attacks are) is nobody's fault.
+    """
+    try:
+        _decode_raw(body)
+    except RecursionError:
+        return Verdict.RANGE_TOO_LARGE
+    except UNREADABLE:
+        return Verdict.NOT_JSON
+    return Verdict.BAD_RESULT

@@ -1,0 +1,363 @@
+"""Standings: what is known of each upstream of a chain, and who is asked.
+
+``observe`` is the only door for knowledge; ``tick`` lets time pass; ``on_sent`` and its kin count
+attempts under way; ``pick`` chooses. Who does what: ``health`` judges failures and refusals,
+``admit`` chain ids and keys, ``heads`` and ``domains`` their own, ``selection`` ranks and picks;
+``track_record`` is one upstream.
+
+State: ``Standings``, one per chain, written by whoever calls ``observe`` and ``tick`` (the
+executor and the watcher, on one thread).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from rpcproxy.config.model import Chain, Upstream
+from rpcproxy.messages import METHOD_CLASSES, Blame, MethodClass, Observation, Verdict
+from rpcproxy.rules import admit
+from rpcproxy.rules.domains import FAILING_SHARE, Domains
+from rpcproxy.rules.heads import Heads
+from rpcproxy.rules.health import Health
+from rpcproxy.rules.latency import Window
+from rpcproxy.rules.selection import Need, Policy, Ranking, Rng
+from rpcproxy.rules.snapshot import describe
+from rpcproxy.rules.track_record import FLOOR_SECONDS, Change, ClassStanding, Standing
+
+__all__ = ["Change", "ClassStanding", "Need", "Settings", "Standing", "Standings"]
+
+DEFAULT_HEDGE_SECONDS: Final = 0.150
+HEDGE_MIN_SAMPLES: Final = 20
+HEDGE_FACTOR: Final = 1.25
+SHORTEST_HEDGE_SECONDS: Final = 0.020
+LONGEST_HEDGE_SECONDS: Final = 1.0
+
+_OK: Final = Verdict.OK
+# Good answers: they heal, and their time is learned.
+_GOOD: Final = frozenset({Verdict.OK, Verdict.NULL, Verdict.REVERTED, Verdict.ALREADY_KNOWN})
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What of a chain's configuration concerns its standings."""
+
+    block_time_seconds: float = 12.0
+    max_lag_blocks: int = 2
+    policy: Policy = "fastest"
+    chain_id: int = 1
+
+    @classmethod
+    def of(cls, chain: Chain) -> Settings:
+        return cls(
+            block_time_seconds=chain.block_time_seconds,
+            max_lag_blocks=chain.max_lag_blocks,
+            policy=chain.selection,
+            chain_id=chain.chain_id,
+        )
+
+
+class Standings:
+    """See the module's docstring. ``now`` is monotonic seconds; going backward does no harm."""
+
+    __slots__ = (
+        "_all",
+        "_by_name",
+        "_domains",
+        "_health",
+        "_now",
+        "_ranking",
+        "_settings",
+        "_ticked_at",
+        "_windows",
+        "heads",
+        "is_panicking",
+    )
+
+    def __init__(self, upstreams: Sequence[Upstream], settings: Settings, now: float) -> None:
+        self._settings = settings
+        self._all = tuple(Standing(upstream, i, now) for i, upstream in enumerate(upstreams))
+        self._by_name = {standing.name: standing for standing in self._all}
+        self._ranking = Ranking(self._all, settings.policy, now)
+        self._health = Health(self._ranking)
+        self._domains = Domains(self._all)
+        self._windows = tuple(Window() for _ in METHOD_CLASSES)
+        self._now = self._ticked_at = now
+        self.heads = Heads(settings.block_time_seconds)
+        self.is_panicking = False
+
+    def __getitem__(self, name: str) -> Standing:
+        return self._by_name[name]
+
+    def __iter__(self) -> Iterator[Standing]:
+        return iter(self._all)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def all(self) -> Sequence[Standing]:
+        """In the order of the configuration."""
+        return self._all
+
+    # ---- knowledge
+
+    def observe(self, o: Observation, now: float) -> Sequence[Change]:
+        """Learn. Returns what turned by it, usually nothing. Unknown upstreams are ignored: a
+        reload may have removed them.
+        """
+        standing = self._by_name.get(o.upstream)
+        if standing is None:
+            return ()
+        record = standing.classes[o.method_class]
+        if o.verdict is _OK and record.is_calm and not o.is_probe and o.head is None:
+            # The hot path: a good answer from an upstream that is well.
+            seconds = o.seconds
+            if seconds is not None:
+                latency = record.latency
+                latency.add(seconds, now)
+                record.cost = (latency.seconds + FLOOR_SECONDS) * record.factor
+                self._windows[o.method_class].add(seconds)
+            exclusions = standing.exclusions
+            if o.request_bytes > exclusions.took_bytes or exclusions.methods:
+                exclusions.on_taken(o.method, o.request_bytes)
+            return ()
+        now = self._now = max(now, self._now)
+        changes: list[Change] = []
+        self._learn(standing, o, changes)
+        if record.settle(now):
+            self._ranking.mark()
+        self._renew(changes)
+        return changes
+
+    def _learn(self, standing: Standing, o: Observation, changes: list[Change]) -> None:
+        now = self._now
+        verdict = o.verdict
+        blame = verdict.blame
+        if verdict in _GOOD:
+            if o.seconds is not None:
+                self._windows[o.method_class].add(o.seconds)
+            self._health.on_good(standing, o, now, changes)
+            if admit.is_check(o) and admit.on_checked(
+                standing, now, changes, is_needed=not self._ranking.usable[o.method_class]
+            ):
+                self._ranking.mark()
+            if o.head is not None and standing.report_head(o.head, now):
+                self._settle_heads(changes)
+        elif blame is Blame.UPSTREAM:
+            self._health.on_failure(standing, o, now, changes)
+        elif blame is Blame.LIMIT:
+            self._health.on_limit(standing, o, now, changes)
+        elif blame is Blame.ACCESS:
+            usable = self._ranking.usable[o.method_class]
+            if admit.on_refused(standing, o, now, changes, is_last=usable == (standing,)):
+                self._ranking.mark()
+        elif verdict is not Verdict.CANCELLED:
+            self._health.on_exclusion(standing, o, now, changes)
+
+    def tick(self, now: float) -> Sequence[Change]:
+        """Let time pass: what ends or fades by itself. Call it about every 100 ms."""
+        now = self._now = max(now, self._now)
+        elapsed = now - self._ticked_at
+        self._ticked_at = now
+        changes: list[Change] = []
+        for standing in self._all:
+            self._pass_time(standing, elapsed, now, changes)
+        for window in self._windows:
+            window.renew()
+        self._settle_domains(changes)
+        self._settle_heads(changes)
+        self._ranking.reprice()
+        self._renew(changes)
+        return changes
+
+    def _pass_time(
+        self, standing: Standing, elapsed: float, now: float, changes: list[Change]
+    ) -> None:
+        for record in standing.classes:
+            breaker = record.breaker
+            breaker.fade(elapsed, now)
+            if record is not standing.light:
+                record.latency.drift(standing.light.latency.seconds, elapsed, now)
+            if record.settle(now):
+                self._ranking.mark()
+            if breaker.is_open or breaker.share > FAILING_SHARE:
+                standing.failing_at = now
+        self._health.close_proven(standing, now, changes)
+        standing.rates.settle(elapsed, now)
+        standing.exclusions.forget_expired(now)
+        standing.settle_care()
+        if standing.is_cooling and now >= standing.cooldown.until:
+            standing.is_cooling = False
+            self._ranking.mark()
+            changes.append(Change(standing.name, "cooled", "the time it asked for is over"))
+
+    # ---- what follows from knowledge
+
+    def _renew(self, changes: list[Change]) -> None:
+        """Where something changed: ranks, states, panic."""
+        if not changes and not self._ranking.is_stale:
+            return
+        self._ranking.renew(self._now)
+        for standing in self._all:
+            standing.settle_state(self._now)
+        trusted = sum(standing.is_trusted for standing in self._all)
+        serving = sum(standing.state in ("up", "lagging") for standing in self._all)
+        is_panicking = serving * 2 < trusted
+        if is_panicking != self.is_panicking:
+            self.is_panicking = is_panicking
+            kind = "panic" if is_panicking else "panic_over"
+            words = "; ejected ones are a last resort" if is_panicking else ""
+            changes.append(Change("", kind, f"{serving} of {trusted} upstreams usable{words}"))
+
+    def _settle_domains(self, changes: list[Change]) -> None:
+        for suspicion in self._domains.settle(self._now):
+            kind = "suspect" if suspicion.is_suspect else "unsuspect"
+            changes.append(Change(suspicion.domain, kind, suspicion.reason, None, suspicion.until))
+            for standing in self._all:
+                for record in standing.classes:
+                    record.reprice()
+            self._ranking.mark()
+
+    def _settle_heads(self, changes: list[Change]) -> None:
+        now = self._now
+        self._ranking.renew(now)
+        # Those that only take transactions know the chain as well as the others.
+        usable = self._ranking.usable[MethodClass.LIGHT] or self._ranking.usable[MethodClass.SEND]
+        expected = sum(not standing.is_quarantined for standing in self._all)
+        self.heads.settle(usable, expected, now)
+        if self.heads.settle_halt(usable):
+            kind = "chain_halted" if self.heads.is_halted else "chain_resumed"
+            served = self.heads.served
+            words = "all heads stand still at" if self.heads.is_halted else "heads move again past"
+            changes.append(Change("", kind, f"{words} block {served}"))
+        for standing in self._all:
+            self._settle_lag(standing, changes)
+
+    def _settle_lag(self, standing: Standing, changes: list[Change]) -> None:
+        track = standing.track
+        if track.head is None:
+            return
+        heads = self.heads
+        lag = max(0, heads.reference - track.number)
+        is_late = lag > self._settings.max_lag_blocks
+        # By its reports, not by the clock: who was not asked did not stand still.
+        is_stalled = (
+            0 < lag <= self._settings.max_lag_blocks
+            and heads.moved_at > track.moved_at
+            and track.still_seconds() > heads.stall_seconds
+        )
+        is_above = heads.served >= 0 and track.number > heads.highest_plausible(self._now)
+        was_stale, was_stalled = standing.is_stale, standing.is_stalled
+        standing.is_lagging, standing.is_stalled = is_late, is_stalled
+        standing.is_far_above = is_above
+        penalty = 1.0 + min(1.0, lag / (self._settings.max_lag_blocks + 1))
+        if penalty != standing.lag_penalty:
+            standing.lag_penalty = penalty
+            for record in standing.classes:
+                record.reprice()
+        if standing.is_stale == was_stale and is_stalled == was_stalled:
+            return
+        self._ranking.mark()
+        if not standing.is_stale:
+            standing.stale_reason = ""
+            changes.append(Change(standing.name, "caught_up", f"its head is {track.number}"))
+            return
+        if is_stalled:
+            still = track.still_seconds()
+            reason = f"its head stands still at {track.number} for {still:.0f} s"
+        elif is_above:
+            reason = f"its head {track.number} is far above the others' {heads.reference}"
+        else:
+            reason = f"its head {track.number} is {lag} blocks behind"
+        standing.stale_reason = reason
+        kind = "stalled_head" if is_stalled else "lagging"
+        changes.append(Change(standing.name, kind, reason))
+
+    # ---- attempts under way
+
+    def on_sent(self, s: Standing, c: MethodClass, now: float, calls: int = 1) -> None:
+        """An attempt goes out; ``calls`` is the size of a batch, for the rate limit."""
+        del c  # in flight counts all classes: they share the upstream
+        s.in_flight += 1
+        rates = s.rates
+        rates.sent += calls
+        if rates.is_limited:
+            rates.take(now, calls)
+
+    def on_settled(self, s: Standing, c: MethodClass) -> None:
+        """An attempt came to its end, whatever the end was."""
+        del c
+        if s.in_flight > 0:
+            s.in_flight -= 1
+
+    def on_overdue(self, s: Standing, c: MethodClass, now: float) -> None:
+        """An attempt passed its hedge time without an answer: others are preferred meanwhile."""
+        record = s.classes[c]
+        record.overdue += 1
+        if record.overdue == 1:
+            self._now = max(now, self._now)
+            self._ranking.mark()
+
+    def on_overdue_settled(self, s: Standing, c: MethodClass) -> None:
+        """An attempt that had been overdue ended."""
+        record = s.classes[c]
+        if record.overdue > 0:
+            record.overdue -= 1
+            if record.overdue == 0:
+                self._ranking.mark()
+
+    # ---- choosing
+
+    def pick(self, need: Need, tried: Sequence[Standing], now: float, rng: Rng) -> Standing | None:
+        """The upstream to ask next; see ``selection.Ranking.pick``."""
+        return self._ranking.pick(need, tried, now, rng)
+
+    def hedge_delay(self, c: MethodClass) -> float:
+        """Seconds after which an unanswered attempt deserves a second copy."""
+        window = self._windows[c]
+        if len(window) < HEDGE_MIN_SAMPLES:
+            return DEFAULT_HEDGE_SECONDS
+        delay = HEDGE_FACTOR * window.value()
+        return min(LONGEST_HEDGE_SECONDS, max(SHORTEST_HEDGE_SECONDS, delay))
+
+    def usable(self, c: MethodClass) -> Sequence[Standing]:
+        """Trusted, not ejected, not cooling, of the right role; in the configuration's order."""
+        self._ranking.renew(self._now)
+        return self._ranking.usable[c]
+
+    def has_usable(self, c: MethodClass, now: float) -> bool:
+        self._ranking.renew(now)
+        return bool(self._ranking.usable[c])
+
+    def outage_since(self, c: MethodClass) -> float | None:
+        """Since when nobody is usable for the class, ``None`` while somebody is."""
+        self._ranking.renew(self._now)
+        return self._ranking.outage_since[c]
+
+    # ---- reload and status
+
+    def adopt(self, old: Standings, now: float) -> None:
+        """A reload: keep what was learned about upstreams that stay, and the served head.
+        Nothing is kept when the chain is another one.
+        """
+        if old._settings.chain_id != self._settings.chain_id:
+            return
+        now = self._now = self._ticked_at = max(now, old._now)
+        for standing in self._all:
+            known = old._by_name.get(standing.name)
+            if known is not None and standing.is_same_as(known):
+                standing.adopt(known)
+        self.heads.adopt(old.heads)
+        self._domains.adopt(old._domains, now)
+        self._windows = tuple(window.copy() for window in old._windows)
+        self.is_panicking = old.is_panicking
+        for standing in self._all:
+            for record in standing.classes:
+                record.settle(now)
+        self._ranking.mark()
+        self._renew([])
+
+    def snapshot(self, now: float) -> list[dict[str, Any]]:
+        """Per upstream, for the status page and metrics; see ``snapshot.describe``."""
+        return [describe(standing, self.heads.served, now) for standing in self._all]

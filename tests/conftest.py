@@ -1,0 +1,26 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+
+import pytest
+
+
+@pytest.fixture
+def require_tool() -> Callable[[str], str]:
+    """The path of an outside program. Without it the test is skipped by name, or fails where
+    RPCPROXY_REQUIRE_ALL=1 says that this machine has everything.
+    """
+
+    def find(name: str) -> str:
+        path = shutil.which(name)
+        if path is None:
+            if os.environ.get("RPCPROXY_REQUIRE_ALL") == "1":
+                pytest.fail(f"{name} is not installed, and RPCPROXY_REQUIRE_ALL=1")
+            pytest.skip(f"{name} is not installed")
+        return path
+
+    return find

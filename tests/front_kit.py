@@ -1,0 +1,248 @@
+"""A listener with scripted doors, and raw clients for it."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import inspect
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+import pytest
+import uvloop
+
+from rpcproxy.config.model import Address, Limits, Tls
+from rpcproxy.front.listener import Listener
+from rpcproxy.front.shared import FrontSettings
+from rpcproxy.front.web import make_web_app
+from rpcproxy.messages import Answer
+
+CHAINS = [{"name": "ethereum", "chain_id": 1, "paths": ["/ethereum", "/1", "/"]}]
+
+
+NEW_LOOP = pytest.mark.parametrize(
+    "new_loop", [asyncio.SelectorEventLoop, uvloop.new_event_loop], ids=["asyncio", "uvloop"]
+)
+
+
+def both_loops(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run an async test on a loop of asyncio and on one of uvloop."""
+
+    def run(*, new_loop: Callable[[], asyncio.AbstractEventLoop], **given: Any) -> None:
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            runner.run(test(**given))
+
+    signature = inspect.signature(test)
+    new_loop = inspect.Parameter("new_loop", inspect.Parameter.KEYWORD_ONLY)
+    run.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[*signature.parameters.values(), new_loop], return_annotation=None
+    )
+    run.__name__, run.__doc__, run.__module__ = test.__name__, test.__doc__, test.__module__
+    return NEW_LOOP(run)
+
+
+class Echo:
+    """Answers at once, with what was asked."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[bytes, str]] = []
+
+    def handle(self, body: bytes, trace_id: str) -> Answer:
+        self.seen.append((body, trace_id))
+        return Answer(body)
+
+
+class Later:
+    """Answers by a coroutine, which waits for ``gate`` (open unless a test closes it)."""
+
+    def __init__(self, answer: Callable[[bytes], Answer] = Answer) -> None:
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.answer = answer
+        self.running = 0
+        self.cancelled = 0
+        self.done = 0
+
+    async def handle(self, body: bytes, trace_id: str) -> Answer:
+        self.running += 1
+        try:
+            await asyncio.sleep(0)
+            await self.gate.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        finally:
+            self.running -= 1
+        self.done += 1
+        return self.answer(body)
+
+
+class Saying:
+    """Answers at once with ``answer()``."""
+
+    def __init__(self, answer: Callable[[], Answer]) -> None:
+        self.answer = answer
+
+    def handle(self, body: bytes, trace_id: str) -> Answer:
+        return self.answer()
+
+
+class Pieces:
+    """A stream for ``Answer.rest``."""
+
+    def __init__(self, *pieces: bytes | Exception) -> None:
+        self.pieces = list(pieces)
+        self.closed = 0
+        self.reads = 0
+
+    async def read(self) -> bytes:
+        await asyncio.sleep(0)
+        self.reads += 1
+        if not self.pieces:
+            return b""
+        piece = self.pieces.pop(0)
+        if isinstance(piece, Exception):
+            raise piece
+        return piece
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+class Response(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        return gzip.decompress(self.body).decode() if self.is_gzip else self.body.decode()
+
+    @property
+    def is_gzip(self) -> bool:
+        return self.headers.get("content-encoding") == "gzip"
+
+
+class Client:
+    """A raw connection: bytes out, responses in."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    def send(self, data: bytes) -> None:
+        self.writer.write(data)
+
+    async def head(self) -> tuple[int, dict[str, str]]:
+        text = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        line, *fields = text[:-4].split("\r\n")
+        headers: dict[str, str] = {}
+        for field in fields:
+            name, _, value = field.partition(": ")
+            assert name.lower() not in headers, f"{name} is repeated"
+            headers[name.lower()] = value
+        return int(line.split(" ")[1]), headers
+
+    async def response(self, *, is_head: bool = False) -> Response:
+        status, headers = await self.head()
+        if is_head or status in (100, 204):
+            body = b""
+        elif headers.get("transfer-encoding") == "chunked":
+            body = b""
+            while size := int(await self.reader.readuntil(b"\r\n"), 16):
+                body += await self.reader.readexactly(size)
+                assert await self.reader.readexactly(2) == b"\r\n"
+            assert await self.reader.readexactly(2) == b"\r\n"
+        elif "content-length" in headers:
+            body = await self.reader.readexactly(int(headers["content-length"]))
+        else:
+            body = await self.reader.read()
+        return Response(status, headers, body)
+
+    async def ask(self, body: bytes, path: str = "/", *fields: str) -> Response:
+        self.send(post(body, path, *fields))
+        return await self.response()
+
+    async def rest(self) -> bytes:
+        """What comes until the end of the connection, however that ends."""
+        data = b""
+        try:
+            while piece := await self.reader.read(65536):
+                data += piece
+        except ConnectionError:
+            pass
+        return data
+
+    @property
+    def socket(self) -> socket.socket:
+        return self.writer.get_extra_info("socket")
+
+    def reset(self) -> None:
+        """Hang up with a reset, so that the other side hears of it at once."""
+        self.writer.transport.abort()
+
+    def close(self) -> None:
+        self.writer.close()
+
+
+def post(body: bytes, path: str = "/", *fields: str, version: str = "1.1") -> bytes:
+    lines = [f"POST {path} HTTP/{version}", "Host: proxy", f"Content-Length: {len(body)}", *fields]
+    return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
+
+
+async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.002)
+
+
+class Front:
+    """A running listener. ``doors`` may be changed at any time."""
+
+    def __init__(self, listener: Listener, doors: dict[str, Any], port: int) -> None:
+        self.listener = listener
+        self.doors = doors
+        self.port = port
+        self.clients: list[Client] = []
+        self.is_ready = True
+
+    async def client(self, **options: Any) -> Client:
+        client = Client(*await asyncio.open_connection("127.0.0.1", self.port, **options))
+        self.clients.append(client)
+        return client
+
+
+@asynccontextmanager
+async def a_front(
+    doors: dict[str, Any] | None = None,
+    *,
+    limits: Limits | None = None,
+    tls: Tls | None = None,
+    **settings: Any,
+) -> AsyncIterator[Front]:
+    """Nothing may be left behind: no connection, no task, no exception nobody caught."""
+    loop = asyncio.get_running_loop()
+    complaints: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, context: complaints.append(context))
+    doors = {"/": Echo(), "/later": Later()} if doors is None else doors
+    limits = limits or Limits()
+    front: Front
+    app = make_web_app(doors, lambda: (front.is_ready, {"detail": 1}), lambda: CHAINS, limits)
+    address = Address(host="127.0.0.1", port=0)
+    listener = Listener(
+        doors, FrontSettings(address=address, limits=limits, tls=tls, **settings), app
+    )
+    tasks_before = asyncio.all_tasks()
+    _, port = await listener.start()
+    front = Front(listener, doors, port)
+    try:
+        yield front
+    finally:
+        for client in front.clients:
+            client.reset()
+        await listener.close()
+        assert listener.open_connections == 0
+        await until(lambda: asyncio.all_tasks() <= tasks_before)
+        assert complaints == []

@@ -1,0 +1,303 @@
+"""The benchmark's own arithmetic, and the upstream that it measures against."""
+
+from __future__ import annotations
+
+import json
+import os
+import ssl
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from benchmarks import __main__ as command
+from benchmarks import cases, contenders, figures, load, procfs, report, stub
+
+MIB = figures.MIB
+
+
+class TestFigures:
+    def test_a_ratio_is_taken_round_by_round(self) -> None:
+        # The machine was twice as slow in the second round, for both.
+        found = figures.ratio([15.0, 32.0, 14.0], [10.0, 20.0, 10.0])
+        assert found == figures.Ratio(median=1.5, low=1.4, high=1.6)
+        assert found.spread == pytest.approx(0.2 / 1.5)
+        assert str(found) == "1.50 (1.40–1.60)"
+
+    def test_rounds_must_match(self) -> None:
+        with pytest.raises(ValueError, match="shorter"):
+            figures.ratio([1.0, 2.0], [1.0])
+
+    @pytest.mark.parametrize(
+        ("share", "expected"), [(0.0, 1), (0.5, 50), (0.99, 99), (0.995, 100), (1.0, 100)]
+    )
+    def test_percentile_of_one_to_hundred(self, share: float, expected: float) -> None:
+        assert figures.percentile(range(100, 0, -1), share) == expected
+
+    def test_percentile_of_one_value(self) -> None:
+        assert figures.percentile([7.0], 0.99) == 7.0
+
+    def test_a_line_is_found_and_small_sizes_count(self) -> None:
+        sizes = [1, 10, 100, 1000]
+        found = figures.line(sizes, [20 + 3 * size for size in sizes])
+        assert found.fixed == pytest.approx(20)
+        assert found.per_unit == pytest.approx(3)
+        assert found.worst == pytest.approx(0, abs=1e-9)
+
+    def test_a_square_is_not_taken_for_a_line(self) -> None:
+        sizes = [1, 10, 100, 1000]
+        assert figures.line(sizes, [20 + size**2 for size in sizes]).worst > 0.5
+
+    def test_one_size_has_no_slope(self) -> None:
+        assert figures.line([5, 5], [7.0, 7.0]) == figures.Line(7.0, 0.0, 0.0)
+
+    def test_ticks_of_a_process_with_an_odd_name(self) -> None:
+        stat = "42 (a) b (c) S 7 42 42 0 -1 4194304 1 0 0 0 1200 34 5 6 20 0 3 0 99"
+        assert figures.cpu_ticks(stat) == 1234
+        assert figures.parent_pid(stat) == 7
+
+    def test_status_lines(self) -> None:
+        status = "Name:\tx\nVmHWM:\t  2048 kB\nVmRSS:\t  1024 kB\n"
+        assert figures.status_bytes(status, "VmRSS") == MIB
+        assert figures.status_bytes(status, "VmHWM") == 2 * MIB
+        with pytest.raises(KeyError):
+            figures.status_bytes(status, "VmSwap")
+
+    @pytest.mark.parametrize(
+        ("count", "text"), [(12, "12 B"), (1536, "1.5 KiB"), (64 * MIB, "64 MiB")]
+    )
+    def test_bytes_in_words(self, count: float, text: str) -> None:
+        assert figures.bytes_text(count) == text
+
+
+class TestProcfs:
+    def test_our_own_process(self) -> None:
+        pids = procfs.tree(os.getpid())
+        assert pids[0] == os.getpid()
+        assert procfs.cpu_seconds(pids[:1]) > 0
+        assert MIB < procfs.memory_bytes(pids[:1]) <= procfs.peak_memory_bytes(pids[:1])
+
+    def test_a_process_that_is_not(self) -> None:
+        with pytest.raises(ProcessLookupError):
+            procfs.tree(2**22 + 1)  # above the kernel's largest process id
+
+
+class TestLoad:
+    def test_the_last_json_line_of_wrk_counts(self) -> None:
+        told = {"requests": 8, "microseconds": 2_000_000, "bytes": 9, "errors": 1}
+        told |= {"p50_us": 250, "p99_us": 4000}
+        found = load.parse_wrk(f'Running\n{{"no": "this"}}\n{json.dumps(told)}\n')
+        assert found == load.Closed(8, 2.0, 1, 0.00025, 0.004)
+
+    def test_wrk_without_figures(self) -> None:
+        with pytest.raises(load.LoadFailed, match="unable to connect"):
+            load.parse_wrk("unable to connect to 127.0.0.1\n")
+
+    def test_content_length(self) -> None:
+        assert load.content_length(b"HTTP/1.1 200 OK\r\ncontent-length: 12") == 12
+        with pytest.raises(load.LoadFailed):
+            load.content_length(b"HTTP/1.1 200 OK\r\nX: 1")
+
+    def test_only_http_urls(self) -> None:
+        with pytest.raises(load.LoadFailed, match="only http"):
+            load.Client("https://localhost:1/")
+
+
+class TestReplies:
+    def test_ids_are_echoed_exactly(self) -> None:
+        for id_ in (b"1", b'"a\\"b"', b"1.50", b"null", b"18446744073709551616"):
+            body = b'{"jsonrpc":"2.0","id":%b,"method":"eth_getBalance","params":[]}' % id_
+            reply = stub.Replies().reply(body)
+            assert isinstance(reply, bytes)
+            assert reply.startswith(b'{"jsonrpc":"2.0","id":%b,"result":"0x' % id_)
+
+    def test_a_batch_has_one_reply_each_and_each_is_counted(self) -> None:
+        replies = stub.Replies()
+        calls = [{"id": number, "method": "eth_getBalance"} for number in range(3)]
+        reply = replies.reply(json.dumps(calls).encode())
+        assert isinstance(reply, bytes)
+        assert [one["id"] for one in json.loads(reply)] == [0, 1, 2]
+        assert json.loads(_joined(replies, "bench_count"))["result"] == 3
+
+    @pytest.mark.parametrize("size", [0, 64, 300 * 1024])
+    def test_an_answer_has_the_size_asked_for(self, size: int) -> None:
+        body = _joined(stub.Replies(), "eth_call", [{"data": f"0x{size:064x}"}])
+        assert len(json.loads(body)["result"]) == len("0x") + size
+
+    def test_the_id_may_follow_megabytes_of_params(self) -> None:
+        data = f"0x{64:064x}" + "0" * MIB
+        call = {"method": "eth_call", "params": [{"data": data}], "id": 77}
+        parts = stub.Replies().reply(json.dumps(call).encode())
+        assert json.loads(b"".join(parts))["id"] == 77
+
+    def test_blocks_are_linked(self) -> None:
+        replies = stub.Replies()
+        first = json.loads(_joined(replies, "eth_getBlockByNumber", ["0x10", False]))["result"]
+        second = json.loads(_joined(replies, "eth_getBlockByNumber", ["0x11", False]))["result"]
+        assert second["parentHash"] == first["hash"]
+        head = json.loads(_joined(replies, "eth_blockNumber"))["result"]
+        latest = json.loads(_joined(replies, "eth_getBlockByNumber", ["latest", False]))["result"]
+        assert 0 <= int(latest["number"], 16) - int(head, 16) <= 1
+
+    def test_the_chain_id_is_the_configured_one(self) -> None:
+        assert json.loads(_joined(stub.Replies(), "eth_chainId"))["result"] == hex(stub.CHAIN_ID)
+
+
+def _joined(replies: stub.Replies, method: str, params: list[object] | None = None) -> bytes:
+    call = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params or []}
+    reply = replies.reply(json.dumps(call).encode())
+    return reply if isinstance(reply, bytes) else b"".join(reply)
+
+
+class TestFramer:
+    REQUEST = b'POST / HTTP/1.1\r\ncontent-length: 36\r\n\r\n{"id":5,"method":"eth_getBalance"   }'
+
+    @pytest.mark.parametrize("step", [1, 7, 50, 1000])
+    def test_pipelined_requests_in_pieces(self, step: int) -> None:
+        written: list[stub.Written] = []
+        framer = stub.Framer(stub.Replies())
+        stream = self.REQUEST * 3
+        for start in range(0, len(stream), step):
+            framer.on_bytes(stream[start : start + step], written.append)
+        assert len(written) == 3
+        for response in written:
+            assert isinstance(response, bytes)
+            head, _, body = response.partition(b"\r\n\r\n")
+            assert load.content_length(head) == len(body)
+            assert json.loads(body)["id"] == 5
+
+
+class TestStubProcess:
+    @pytest.fixture
+    def stage(self, tmp_path: Path) -> contenders.Stage:
+        return contenders.Stage(tmp_path, procfs.Cores())
+
+    def test_plain_and_tls_answer_and_large_answers_arrive_whole(
+        self, stage: contenders.Stage
+    ) -> None:
+        with contenders.upstreams(stage, plain=2, tls=1) as up:
+            url = f"http://127.0.0.1:{up.plain[1]}/"
+            latencies = load.open_loop(url, rate=200, seconds=0.1, connections=2)
+            assert len(latencies) == 20
+            assert up.answered() == 20
+            size = 2 * MIB
+            received = load.slow_readers(url, count=3, size=size, slow_seconds=0.1)
+            assert received > 3 * size
+            trust = ssl.create_default_context(cafile=str(up.authority))
+            call = b'{"id":9,"method":"eth_call","params":[{"data":"0x%064x"}]}' % size
+            request = urllib.request.Request(f"https://localhost:{up.tls[0]}/", data=call)
+            with urllib.request.urlopen(request, context=trust) as response:
+                assert len(json.load(response)["result"]) == size + len("0x")
+
+    def test_a_contender_that_ends_at_once_says_why(self, stage: contenders.Stage) -> None:
+        complaint = ["sh", "-c", "echo the reason; exit 3"]
+        with stage.run(complaint, "broken") as process:
+            process.wait(10)
+            with pytest.raises(contenders.CannotStart, match="the reason"):
+                stage.await_answer("broken", "http://127.0.0.1:1/", process)
+
+
+class TestReport:
+    def row(self, case: str, micros: list[float], name: str = "rpcproxy") -> cases.Row:
+        runs = [cases.Run(one, 1000, 500.0, 1.0) for one in micros]
+        row = cases.Row(name, case, runs)
+        row.ratio = row.ratio_plain = figures.ratio(micros, [10.0] * len(micros))
+        return row
+
+    def results(self) -> report.Results:
+        return report.Results(
+            {"cores": "2"},
+            rows=[self.row("plain", [10.0, 10.0], "haproxy"), self.row("plain", [24.0, 26.0])],
+            latencies=[cases.Latency("rpcproxy", 500, 0.0002, 0.0004, 0.0001, 0.0003)],
+            scalings=[
+                cases.Scaling(
+                    "bytes of the answer",
+                    "bytes",
+                    [1024, MIB],
+                    [20.0, 200.0],
+                    [10.0, 100.0],
+                    figures.line([1024, MIB], [20.0, 200.0]),
+                ),
+                cases.Scaling(
+                    "upstreams",
+                    "upstreams",
+                    [1, 64],
+                    [20.0, 21.0],
+                    [10.0, 10.0],
+                    figures.line([1, 64], [20.0, 21.0]),
+                ),
+            ],
+            idle=cases.Idle(10_000, 2048.0, 0.001),
+            slow=cases.SlowReaders(50, 64 * MIB, 60 * MIB, 90 * MIB),
+            rounds=2,
+            seconds=1.0,
+        )
+
+    def test_a_bound_passed_is_said_and_a_third_is_granted_in_ci(self) -> None:
+        rows = self.results().rows
+        assert report.misses(rows) == [
+            "forward, plain: 2.50 times HAProxy's CPU, at most 2.00 is allowed"
+        ]
+        assert report.misses(rows, cases.GRACE) == []
+        assert report.misses([self.row("local", [6.0])]) == []
+        assert len(report.misses([self.row("local", [9.0])], cases.GRACE)) == 1
+
+    def test_another_proxy_is_never_too_slow(self) -> None:
+        assert report.misses([self.row("plain", [99.0], "nginx")]) == []
+
+    def test_the_files_say_the_same(self, tmp_path: Path) -> None:
+        report.write(self.results(), tmp_path)
+        text = (tmp_path / "results.md").read_text()
+        assert "| forward, plain | rpcproxy | 25.0 | 2.50 (2.40–2.60) | 2.50 | ≤ 2.0 |" in text
+        assert "| rpcproxy | 0.200 | 0.400 | 0.100 | 0.300 |" in text
+        assert "| 1 MiB | 200.0 | 100.0 | 2.00 |" in text
+        assert "Most above the cost with one upstream: +5%." in text
+        assert "10,000 idle connections: 2 KiB each" in text
+        assert "memory grew by 30 MiB at most" in text
+        told = json.loads((tmp_path / "results.json").read_text())
+        assert told["rows"][1]["ratio"]["median"] == 2.5
+        assert "<svg" in (tmp_path / "results.svg").read_text()
+
+    def test_a_skipped_case_is_named(self) -> None:
+        results = report.Results({}, idle="skipped: the hard limit here is 1024")
+        assert report.memory_lines(results) == [
+            "Idle connections: skipped: the hard limit here is 1024."
+        ]
+
+    def test_the_machine_in_neutral_words(self) -> None:
+        told = report.machine(2, is_split=False)
+        assert told["placement"] == "all on one core"
+        assert set(told) >= {"processor", "cores", "Python", "HAProxy", "wrk"}
+
+
+class TestCommand:
+    def test_quick_is_shorter(self) -> None:
+        quick, full = command.parse(["--quick"]), command.parse([])
+        assert quick.rounds * quick.seconds < full.rounds * full.seconds
+        assert command.parse(["--quick", "--rounds", "9"]).rounds == 9
+
+    def test_a_pid_alone_is_refused(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit):
+            command.parse(["--pid", "1"])
+        assert "--url" in capsys.readouterr().err
+
+    def test_each_of_ours_follows_its_reference(self) -> None:
+        def one(name: str) -> contenders.Contender:
+            return contenders.Contender(name, "http://127.0.0.1:1/", ())
+
+        ours, haproxy = one("rpcproxy"), one("haproxy")
+        found = command.entries(
+            {"plain": ours, "tls": ours}, [{"plain": haproxy, "tls": haproxy}], one("other")
+        )
+        assert [(entry.contender.name, entry.case) for entry in found] == [
+            ("haproxy", "plain"),
+            ("rpcproxy", "plain"),
+            ("other", "plain"),
+            ("rpcproxy", "local"),
+            ("haproxy", "tls"),
+            ("rpcproxy", "tls"),
+        ]
+
+    def test_missing_tools_are_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(contenders, "is_here", lambda tool: tool != "wrk")
+        assert command.lacking() == "wrk must be installed (on Debian: apt-get install …)"

@@ -1,0 +1,104 @@
+import pytest
+
+from rpcproxy.chains.evm_methods import LONGEST_NAME, METHODS, TOO_LONG, describe
+from rpcproxy.chains.methods import Kind
+from rpcproxy.messages import MethodClass
+
+LIGHT, HEAVY, SEND = MethodClass.LIGHT, MethodClass.HEAVY, MethodClass.SEND
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "method_class", "block_param", "criticality"),
+    [
+        ("eth_chainId", Kind.LOCAL, LIGHT, None, 0),
+        ("net_version", Kind.LOCAL, LIGHT, None, 0),
+        ("web3_clientVersion", Kind.LOCAL, LIGHT, None, 0),
+        ("net_listening", Kind.LOCAL, LIGHT, None, 0),
+        ("eth_syncing", Kind.LOCAL, LIGHT, None, 0),
+        ("eth_accounts", Kind.LOCAL, LIGHT, None, 0),
+        ("eth_blockNumber", Kind.HEAD_READ, LIGHT, None, 0),
+        ("eth_getTransactionCount", Kind.BLOCK_READ, LIGHT, 1, 1),
+        ("eth_call", Kind.BLOCK_READ, LIGHT, 1, 2),
+        ("eth_estimateGas", Kind.BLOCK_READ, LIGHT, 1, 2),
+        ("eth_getStorageAt", Kind.BLOCK_READ, LIGHT, 2, 2),
+        ("eth_getProof", Kind.BLOCK_READ, HEAVY, 2, 3),
+        ("eth_feeHistory", Kind.BLOCK_READ, LIGHT, 1, 2),
+        ("eth_getLogs", Kind.BLOCK_READ, HEAVY, 0, 3),
+        ("eth_getBlockReceipts", Kind.BLOCK_READ, HEAVY, 0, 3),
+        ("eth_createAccessList", Kind.BLOCK_READ, HEAVY, 1, 2),
+        ("eth_simulateV1", Kind.BLOCK_READ, HEAVY, 1, 2),
+        ("eth_getBlockByNumber", Kind.BLOCK_READ, LIGHT, 0, 1),
+        ("eth_getTransactionReceipt", Kind.LOOKUP, LIGHT, None, 1),
+        ("debug_traceTransaction", Kind.LOOKUP, HEAVY, None, 4),
+        ("trace_filter", Kind.BLOCK_READ, HEAVY, 0, 4),
+        ("trace_call", Kind.BLOCK_READ, HEAVY, 2, 4),
+        ("web3_sha3", Kind.IMMUTABLE, LIGHT, None, 2),
+        ("eth_sendRawTransaction", Kind.SEND, SEND, None, 0),
+        ("eth_sendRawTransactionSync", Kind.SEND, SEND, None, 0),
+        ("eth_sendRawTransactionConditional", Kind.SEND, SEND, None, 0),
+        ("eth_sendPrivateTransaction", Kind.SEND, SEND, None, 0),
+        ("eth_sendBundle", Kind.SEND, SEND, None, 0),
+        ("eth_newFilter", Kind.STATEFUL, LIGHT, None, 2),
+        ("eth_subscribe", Kind.STATEFUL, LIGHT, None, 2),
+        ("eth_sendTransaction", Kind.REFUSED, LIGHT, None, 2),
+        ("eth_sign", Kind.REFUSED, LIGHT, None, 2),
+        ("debug_setHead", Kind.REFUSED, LIGHT, None, 2),
+        # Names that are in no table
+        ("debug_whatever", Kind.HEAD_READ, HEAVY, None, 4),
+        ("trace_whatever", Kind.HEAD_READ, HEAVY, None, 4),
+        ("foo_bar", Kind.HEAD_READ, LIGHT, None, 2),
+        ("", Kind.HEAD_READ, LIGHT, None, 2),
+        ("personal_sign", Kind.REFUSED, LIGHT, None, 2),
+        ("admin_addPeer", Kind.REFUSED, LIGHT, None, 2),
+        ("miner_start", Kind.REFUSED, LIGHT, None, 2),
+        ("engine_newPayloadV4", Kind.REFUSED, LIGHT, None, 2),
+        ("eth_signTypedData_v4", Kind.REFUSED, LIGHT, None, 2),
+        ("anvil_setBalance", Kind.REFUSED, LIGHT, None, 2),
+        ("foo_sendSigned", Kind.SEND, SEND, None, 0),
+        ("foo_subscribe", Kind.STATEFUL, LIGHT, None, 2),
+    ],
+)
+def test_what_a_method_is(name, kind, method_class, block_param, criticality):
+    method = describe(name)
+    assert method.name == name
+    assert (method.kind, method.method_class) == (kind, method_class)
+    assert (method.block_param, method.criticality) == (block_param, criticality)
+
+
+def test_a_null_is_confirmed_where_another_upstream_may_know_more():
+    for name in ("eth_getTransactionReceipt", "eth_getTransactionByHash", "eth_getBlockByHash"):
+        assert describe(name).confirm_null
+        assert describe(name).null_is_data
+    for name in ("eth_getBalance", "eth_call", "eth_getTransactionCount", "eth_blockNumber"):
+        assert not describe(name).null_is_data
+        assert not describe(name).confirm_null
+    assert describe("eth_getBlockByNumber").null_is_lag
+
+
+def test_only_what_may_be_asked_twice_is_hedged():
+    for method in METHODS.values():
+        is_read = method.kind in {Kind.HEAD_READ, Kind.BLOCK_READ, Kind.LOOKUP, Kind.IMMUTABLE}
+        assert method.can_hedge == is_read, method.name
+    assert describe("foo_bar").can_hedge
+
+
+def test_rows_of_the_table_are_sound():
+    for name, method in METHODS.items():
+        assert method.name == name
+        assert len(name) <= LONGEST_NAME
+        assert 0 <= method.criticality <= 4
+        assert method.weight >= 1
+        assert (method.method_class is SEND) == (method.kind is Kind.SEND)
+        if method.block_param is not None:
+            assert method.kind is Kind.BLOCK_READ
+        assert not (method.confirm_null and not method.null_is_data)
+
+
+def test_a_name_of_absurd_length_reaches_no_table():
+    method = describe("x" * 10_000)
+    assert (method.kind, method.name) == (Kind.REFUSED, TOO_LONG)
+
+
+def test_a_name_is_described_once():
+    assert describe("foo_once") is describe("foo_once")
+    assert describe("eth_call") is METHODS["eth_call"]
