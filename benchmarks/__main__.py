@@ -127,7 +127,7 @@ def more(
     ):
         say(f"growing sizes: {case}")
         results.scalings.append(
-            cases.sizes(plain, haproxy, up, case=case, steps=steps, seconds=seconds)
+            cases.sizes(plain, haproxy, up, case=case, steps=steps, seconds=options.seconds * 2 / 3)
         )
     say("idle connections")
     results.idle = cases.idle(stage, up)

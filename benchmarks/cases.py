@@ -148,7 +148,8 @@ class Scaling:
     unit: str
     sizes: list[int]
     micros: list[float]
-    reference: list[float]  # HAProxy at the same size; empty where it was not asked
+    reference: list[float]  # HAProxy at the same size
+    calls: list[float]  # that the upstream answered for rpcproxy, per request
     line: figures.Line
 
 
@@ -158,6 +159,7 @@ def upstream_counts(
     counts = [1, 4, 16, 64]
     ours: list[float] = []
     theirs: list[float] = []
+    calls: list[float] = []
     for count in counts:
         with contenders.rpcproxy(stage, up, "plain", count) as proxy:
             measure(proxy, up, seconds=0.5)
@@ -167,7 +169,9 @@ def upstream_counts(
             ]
         ours.append(_median([run for run, _ in pairs]))
         theirs.append(_median([run for _, run in pairs]))
-    return Scaling("upstreams", "upstreams", counts, ours, theirs, figures.line(counts, ours))
+        calls.append(max(run.calls for run, _ in pairs))
+    line = figures.line(counts, ours)
+    return Scaling("upstreams", "upstreams", counts, ours, theirs, calls, line)
 
 
 def sizes(
@@ -182,19 +186,22 @@ def sizes(
     """``case``: balance (calls in a batch), answer, answer_gzip or question (bytes)."""
     ours: list[float] = []
     theirs: list[float] = []
+    calls: list[float] = []
     for size in steps:
         connections = 8 if size >= figures.MIB else 32
         for one, found in ((proxy, ours), (reference, theirs)):
             measure(one, up, case, size, seconds=0.3, connections=connections)
             run = measure(one, up, case, size, seconds=seconds, connections=connections)
             found.append(_median([run]))
+            if one is proxy:
+                calls.append(run.calls)
     what, unit = {
         "balance": ("calls in a batch", "calls"),
         "answer": ("bytes of the answer", "bytes"),
         "answer_gzip": ("bytes of the answer, gzip wanted", "bytes"),
         "question": ("bytes of the question", "bytes"),
     }[case]
-    return Scaling(what, unit, list(steps), ours, theirs, figures.line(list(steps), ours))
+    return Scaling(what, unit, list(steps), ours, theirs, calls, figures.line(steps, ours))
 
 
 def _median(runs: Sequence[Run]) -> float:
@@ -238,6 +245,7 @@ class SlowReaders:
     answer_bytes: int
     before_bytes: int
     peak_bytes: int
+    calls: float  # that the upstream answered per answer
 
 
 def slow_readers(
@@ -246,6 +254,7 @@ def slow_readers(
     with contenders.rpcproxy(stage, up, "plain", USUAL_UPSTREAMS) as proxy:
         pids = list(proxy.pids)
         measure(proxy, up, seconds=0.5)
-        before = procfs.memory_bytes(pids)
+        before, answered = procfs.memory_bytes(pids), up.answered()
         load.slow_readers(proxy.url, count=clients, size=size, slow_seconds=8)
-        return SlowReaders(clients, size, before, procfs.peak_memory_bytes(pids))
+        calls = (up.answered() - answered) / clients
+        return SlowReaders(clients, size, before, procfs.peak_memory_bytes(pids), calls)

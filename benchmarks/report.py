@@ -112,11 +112,19 @@ def latency_table(results: Results) -> list[list[str]]:
 
 def scaling_table(scaling: cases.Scaling) -> list[list[str]]:
     is_bytes = scaling.unit == "bytes"
-    lines = [[scaling.what, "µs CPU", "HAProxy µs", "×"]]
+    lines = [[scaling.what, "µs CPU", "HAProxy µs", "×", "calls"]]
     for index, size in enumerate(scaling.sizes):
         ours, theirs = scaling.micros[index], scaling.reference[index]
         name = figures.bytes_text(size) if is_bytes else str(size)
-        lines.append([name, _micros(ours), _micros(theirs), f"{ours / theirs:.2f}"])
+        lines.append(
+            [
+                name,
+                _micros(ours),
+                _micros(theirs),
+                f"{ours / theirs:.2f}",
+                f"{scaling.calls[index]:.2f}",
+            ]
+        )
     return lines
 
 
@@ -149,7 +157,8 @@ def memory_lines(results: Results) -> list[str]:
             f"{slow.clients} clients reading answers of {figures.bytes_text(slow.answer_bytes)} "
             f"slowly: memory grew by {figures.bytes_text(grown)} at most, from "
             f"{figures.bytes_text(slow.before_bytes)} "
-            f"(all the answers: {figures.bytes_text(slow.clients * slow.answer_bytes)})."
+            f"(all the answers: {figures.bytes_text(slow.clients * slow.answer_bytes)}); "
+            f"{slow.calls:.2f} upstream calls per answer."
         )
     return lines
 

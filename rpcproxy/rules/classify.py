@@ -195,7 +195,7 @@ class Classifier:
         text = replies.page_text(reply.body) if error is None else error.text
         phrase = self._phrase(text)
         if phrase is not None:
-            verdict = phrase
+            verdict = _of_a_page(phrase)
         else:
             named = self._page_hint(text)
             if error is not None:
@@ -216,16 +216,17 @@ class Classifier:
         """A body that is no JSON-RPC reply, under a status that does not decide."""
         status, body = reply.status, reply.body
         text = replies.page_text(body)
-        verdict = self._phrase(text) or self._page_hint(text)
-        if verdict is None:
-            if status >= 500 or status == 408:
-                verdict = Verdict.SERVER_ERROR
-            elif not body.strip():
-                verdict = Verdict.EMPTY
-            elif status == 200 and reply.rest is None:
-                verdict = replies.unread(body)
-            else:
-                verdict = Verdict.UNKNOWN
+        named = self._phrase(text) or self._page_hint(text)
+        if named is not None:
+            verdict = _of_a_page(named)
+        elif status >= 500 or status == 408:
+            verdict = Verdict.SERVER_ERROR
+        elif not body.strip():
+            verdict = Verdict.EMPTY
+        elif status == 200 and reply.rest is None:
+            verdict = replies.unread(body)
+        else:
+            verdict = Verdict.UNKNOWN
         said = hints.tell(text) or "empty body"
         return Judgement(
             verdict,
@@ -323,6 +324,11 @@ def _first(phrases: Sequence[tuple[str, Verdict]], text: str) -> Verdict | None:
         if contains in text:
             return verdict
     return None
+
+
+def _of_a_page(verdict: Verdict) -> Verdict:
+    """A page is no null to be given to a client, even where the user's phrase says so."""
+    return Verdict.MISSING_DATA if verdict is Verdict.NULL else verdict
 
 
 def _judge_failure(failure: Failure) -> Judgement:

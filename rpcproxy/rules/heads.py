@@ -176,13 +176,16 @@ class Heads:
         numbers = sorted((claimant.track.number for claimant in usable), reverse=True)
         majority = numbers[count // 2]
         if count == 1 and majority > plausible:
-            majority = usable[0].track.number_since(now - LONE_JUMP_SECONDS)
+            lasting = usable[0].track.number_since(now - LONE_JUMP_SECONDS)
+            majority = max(self.reference, lasting)
         pair, alone = self._held(usable, now)
         # Two upstreams, or a majority of two or more, agree on this.
         self._backed = max(self._backed, pair, majority if count > 1 else -1)
         agreed = max(majority, pair)
         if count <= 2 and alone <= plausible:
             agreed = max(agreed, alone)
+        if agreed < 0:
+            return False
         if (reference := max(self._backed, agreed)) != self.reference:
             self.reference = reference
             self._reference_at = now

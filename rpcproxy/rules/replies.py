@@ -29,6 +29,8 @@ _PAGE_BYTES: Final = 4096
 _TEXT_CHARACTERS: Final = 1000
 _DATA_STRINGS: Final = ("message", "reason", "details", "detail", "error")
 _LONGEST_ID: Final = 20
+_LARGEST_CODE: Final = 2**53  # what every client can read
+_CODE: Final = re.compile(r"-?\d{1,9}", re.ASCII)
 
 
 class Read(msgspec.Struct, gc=False):
@@ -63,7 +65,8 @@ class ErrorText(msgspec.Struct, gc=False):
     @property
     def detail(self) -> str:
         said = hints.tell(self.message)
-        return said if self.code is None else f"{self.code}: {said}"
+        told = said if self.code is None else f"{self.code}: {said}"
+        return told[: hints.DETAIL_CHARACTERS]
 
 
 decode_read = msgspec.json.Decoder(Read).decode
@@ -142,11 +145,9 @@ def _code(value: object) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     if isinstance(value, str):
-        try:
-            return int(value[:_LONGEST_ID])
-        except ValueError:
-            return None
-    return int(value) if isinstance(value, int) or value.is_integer() else None
+        return int(value) if _CODE.fullmatch(value) else None
+    is_number = isinstance(value, int) or value.is_integer()
+    return int(value) if is_number and abs(value) < _LARGEST_CODE else None
 
 
 def _lower(text: str) -> str:
@@ -156,7 +157,7 @@ def _lower(text: str) -> str:
 def _repaired(code: int | None, message: str) -> msgspec.Raw:
     """An error object in due form, for a client, from one that was not."""
     told = message[:_TEXT_CHARACTERS] or "the upstream gave an error without a message"
-    said = INTERNAL_ERROR if code is None or not -(2**53) < code < 2**53 else code
+    said = INTERNAL_ERROR if code is None else code
     return msgspec.Raw(_encode({"code": said, "message": told}))
 
 

@@ -216,6 +216,7 @@ class TestReport:
                     [1024, MIB],
                     [20.0, 200.0],
                     [10.0, 100.0],
+                    [1.0, 1.02],
                     figures.line([1024, MIB], [20.0, 200.0]),
                 ),
                 cases.Scaling(
@@ -224,11 +225,12 @@ class TestReport:
                     [1, 64],
                     [20.0, 21.0],
                     [10.0, 10.0],
+                    [1.0, 1.0],
                     figures.line([1, 64], [20.0, 21.0]),
                 ),
             ],
             idle=cases.Idle(10_000, 2048.0, 0.001),
-            slow=cases.SlowReaders(50, 64 * MIB, 60 * MIB, 90 * MIB),
+            slow=cases.SlowReaders(50, 64 * MIB, 60 * MIB, 90 * MIB, 1.0),
             rounds=2,
             seconds=1.0,
         )
@@ -250,7 +252,7 @@ class TestReport:
         text = (tmp_path / "results.md").read_text()
         assert "| forward, plain | rpcproxy | 25.0 | 2.50 (2.40–2.60) | 2.50 | ≤ 2.0 |" in text
         assert "| rpcproxy | 0.200 | 0.400 | 0.100 | 0.300 |" in text
-        assert "| 1 MiB | 200.0 | 100.0 | 2.00 |" in text
+        assert "| 1 MiB | 200.0 | 100.0 | 2.00 | 1.02 |" in text
         assert "Most above the cost with one upstream: +5%." in text
         assert "10,000 idle connections: 2 KiB each" in text
         assert "memory grew by 30 MiB at most" in text

@@ -110,7 +110,7 @@ def test_the_block_that_a_request_needs(name, params, need, as_raw, separators):
         (b'[{},"\xff"]', NONE),
         (b'[{},"\\u006catest"]', LATEST),
         (b'[{},"0X1f"]', 31),
-        (b"[{}," + b"[" * 100_000 + b"]" * 100_000 + b"]", NONE),
+        (b"[{}," + b"[" * 5_000, NONE),
     ],
 )
 def test_params_in_odd_spellings(params, need):

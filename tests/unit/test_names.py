@@ -4,30 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
-import uvloop
 
 from rpcproxy.edges import names
 from rpcproxy.edges.names import Address, Addresses, Dial, interleave, literal_address, look_up
+from tests.scripted import on_both_loops, open_files, until
 
 V4, V6 = socket.AF_INET, socket.AF_INET6
-
-
-@pytest.fixture(
-    params=[asyncio.DefaultEventLoopPolicy(), uvloop.EventLoopPolicy()], ids=["asyncio", "uvloop"]
-)
-def event_loop_policy(request: pytest.FixtureRequest) -> asyncio.AbstractEventLoopPolicy:
-    return request.param
-
-
-async def until(is_true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not is_true():
-            await asyncio.sleep(0.002)
 
 
 def a(host: str, port: int = 80) -> Address:
@@ -82,6 +68,7 @@ def test_the_system_resolver() -> None:
         look_up("no-such-host.invalid", 80)
 
 
+@on_both_loops
 async def test_literals_are_never_looked_up(resolver: Resolver) -> None:
     addresses = Addresses(asyncio.get_running_loop(), "::1", 80, 0, lambda: None)
     assert await find(addresses) == [a("::1")]
@@ -89,6 +76,7 @@ async def test_literals_are_never_looked_up(resolver: Resolver) -> None:
     assert resolver.asked == 0
 
 
+@on_both_loops
 async def test_asked_once_for_many_and_remembered(resolver: Resolver) -> None:
     resolver.answer = [a("10.0.0.1")]
     addresses = make()
@@ -101,6 +89,7 @@ async def test_asked_once_for_many_and_remembered(resolver: Resolver) -> None:
     assert resolver.asked == 1
 
 
+@on_both_loops
 async def test_a_name_without_address_is_asked_for_again(resolver: Resolver) -> None:
     resolver.answer = OSError("no such name")
     addresses = make()
@@ -110,6 +99,7 @@ async def test_a_name_without_address_is_asked_for_again(resolver: Resolver) -> 
     assert await find(addresses) == [a("10.0.0.1")]
 
 
+@on_both_loops
 async def test_stale_answers_are_used_while_dns_fails(resolver: Resolver) -> None:
     resolver.answer = [a("10.0.0.1")]
     addresses = make(resolve_seconds=0)
@@ -122,6 +112,7 @@ async def test_stale_answers_are_used_while_dns_fails(resolver: Resolver) -> Non
     assert await find(addresses) == [a("10.0.0.1")]
 
 
+@on_both_loops
 async def test_an_old_answer_is_used_at_once_and_renewed_behind(resolver: Resolver) -> None:
     changes: list[bool] = []
     resolver.answer = [a("10.0.0.1"), a("10.0.0.2")]
@@ -135,10 +126,13 @@ async def test_an_old_answer_is_used_at_once_and_renewed_behind(resolver: Resolv
     assert await find(addresses) == [a("10.0.0.2"), a("10.0.0.3")]
     resolver.answer = [a("10.0.0.3"), a("10.0.0.2")]
     asked = resolver.asked
-    await until(lambda: resolver.asked >= asked)
+    await find(addresses)
+    await until(lambda: resolver.asked > asked)
+    assert (await find(addresses))[0] == a("10.0.0.3")
     assert changes == [False]  # another order is no change
 
 
+@on_both_loops
 async def test_a_fresh_answer_is_not_renewed(resolver: Resolver) -> None:
     resolver.answer = [a("10.0.0.1")]
     addresses = make(30)
@@ -148,6 +142,7 @@ async def test_a_fresh_answer_is_not_renewed(resolver: Resolver) -> None:
     assert resolver.asked == 1
 
 
+@on_both_loops
 async def test_what_worked_comes_first_and_what_failed_last(resolver: Resolver) -> None:
     resolver.answer = [a("::1"), a("::2"), a("10.0.0.1")]
     addresses = make()
@@ -160,6 +155,7 @@ async def test_what_worked_comes_first_and_what_failed_last(resolver: Resolver) 
     assert await find(addresses) == [a("::1"), a("10.0.0.1"), a("::2")]
 
 
+@on_both_loops
 async def test_nobody_is_told_after_close(resolver: Resolver) -> None:
     resolver.answer = [a("10.0.0.1")]
     addresses = make()
@@ -238,10 +234,7 @@ def refusing() -> Address:
     return address
 
 
-def open_files() -> int:
-    return len(os.listdir("/proc/self/fd"))
-
-
+@on_both_loops
 async def test_connects_without_delay_and_without_blocking() -> None:
     with listening() as address:
         it = Dialled([address])
@@ -254,6 +247,7 @@ async def test_connects_without_delay_and_without_blocking() -> None:
             assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
 
 
+@on_both_loops
 async def test_ipv6() -> None:
     with listening(V6, "::1") as address:
         it = Dialled([address])
@@ -262,6 +256,7 @@ async def test_ipv6() -> None:
         it.sock.close()
 
 
+@on_both_loops
 async def test_a_refusal_goes_to_the_next_at_once() -> None:
     loop = asyncio.get_running_loop()
     with listening() as address:
@@ -276,6 +271,7 @@ async def test_a_refusal_goes_to_the_next_at_once() -> None:
         it.sock.close()
 
 
+@on_both_loops
 async def test_all_refuse() -> None:
     before = open_files()
     bad = [refusing(), refusing()]
@@ -286,6 +282,7 @@ async def test_all_refuse() -> None:
     assert open_files() == before
 
 
+@on_both_loops
 async def test_no_address() -> None:
     it = Dialled([])
     assert not it.is_done
@@ -293,12 +290,14 @@ async def test_no_address() -> None:
     assert it.error == "no address"
 
 
+@on_both_loops
 async def test_an_address_that_cannot_be_dialled() -> None:
-    it = Dialled([Address(V6, ("127.0.0.1", 80, 0, 0)), Address(V4, ("127.0.0.1", 700_000))])
+    it = Dialled([Address(V6, ("127.0.0.1", 80, 0, 0))])
     await until(lambda: it.is_done)
     assert it.error
 
 
+@on_both_loops
 async def test_the_second_starts_while_the_first_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(names, "STAGGER_SECONDS", 0.02)
     with blackhole() as hanging, listening() as address:
@@ -313,6 +312,7 @@ async def test_the_second_starts_while_the_first_hangs(monkeypatch: pytest.Monke
         assert open_files() == before
 
 
+@on_both_loops
 async def test_a_late_refusal_waits_for_the_one_that_hangs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -326,6 +326,7 @@ async def test_a_late_refusal_waits_for_the_one_that_hangs(
         it.dial.cancel()
 
 
+@on_both_loops
 async def test_cancelled() -> None:
     before = open_files()
     with blackhole() as hanging:
