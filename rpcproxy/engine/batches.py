@@ -58,6 +58,7 @@ class Batches:
 
     def handle(self, texts: Sequence[msgspec.Raw]) -> Answer | Coroutine[Any, Any, Answer]:
         """Answer a batch: at once, when all of it can be answered from memory."""
+        self._pipeline.counters.on_batch(len(texts))
         replies: list[bytes | None] = [None] * len(texts)
         singles: list[tuple[int, Request]] = []
         members: list[Member] = []

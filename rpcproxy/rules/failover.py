@@ -276,10 +276,20 @@ class Plan:
         best = self._best
         if best is None:
             return None
-        if best.verdict.blame in (Blame.UPSTREAM, Blame.LIMIT, Blame.ACCESS):
-            is_own_word = best.error is not None and best.verdict.blame is Blame.UPSTREAM
-            return Finish(best, self._best_standing) if is_own_word else None
+        if best.verdict.blame in (Blame.LIMIT, Blame.ACCESS):
+            return None
+        if best.verdict.blame is Blame.UPSTREAM and not self._is_own_word(best):
+            return None
         return Finish(best, self._best_standing)
+
+    def _is_own_word(self, best: Judgement) -> bool:
+        """Whether an upstream's own error may stand as the answer: two upstreams gave one, or
+        the only one that can be asked gave it twice.
+        """
+        if best.error is None:
+            return False
+        refused = {name for name, failed in self.failures if failed.error is not None}
+        return len(refused) > 1 or self._pauses > 0 or self._policy.single_attempt
 
     def _pause(self, now: float) -> Step:
         """Everybody was asked. Forget whom, and begin again after a pause."""

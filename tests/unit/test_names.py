@@ -11,7 +11,7 @@ import pytest
 
 from rpcproxy.edges import names
 from rpcproxy.edges.names import Address, Addresses, Dial, interleave, literal_address, look_up
-from tests.scripted import on_both_loops, open_files, until
+from tests.scripted import on_both_loops, open_sockets, until
 
 V4, V6 = socket.AF_INET, socket.AF_INET6
 
@@ -273,13 +273,13 @@ async def test_a_refusal_goes_to_the_next_at_once() -> None:
 
 @on_both_loops
 async def test_all_refuse() -> None:
-    before = open_files()
+    before = open_sockets()
     bad = [refusing(), refusing()]
     it = Dialled(bad)
     await until(lambda: it.is_done)
     assert it.error == "connection refused"
     assert it.failed == bad
-    assert open_files() == before
+    assert open_sockets() == before
 
 
 @on_both_loops
@@ -301,7 +301,7 @@ async def test_an_address_that_cannot_be_dialled() -> None:
 async def test_the_second_starts_while_the_first_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(names, "STAGGER_SECONDS", 0.02)
     with blackhole() as hanging, listening() as address:
-        before = open_files()
+        before = open_sockets()
         it = Dialled([hanging, address])
         await until(lambda: it.is_done)
         assert it.address == address
@@ -309,7 +309,7 @@ async def test_the_second_starts_while_the_first_hangs(monkeypatch: pytest.Monke
         assert it.dial.addresses_tried == []
         assert it.sock is not None
         it.sock.close()
-        assert open_files() == before
+        assert open_sockets() == before
 
 
 @on_both_loops
@@ -328,13 +328,13 @@ async def test_a_late_refusal_waits_for_the_one_that_hangs(
 
 @on_both_loops
 async def test_cancelled() -> None:
-    before = open_files()
+    before = open_sockets()
     with blackhole() as hanging:
-        held = open_files()
+        held = open_sockets()
         it = Dialled([hanging, refusing()])
         await until(lambda: bool(it.dial.addresses_tried))
         it.dial.cancel()
         it.dial.cancel()
-        assert open_files() == held
+        assert open_sockets() == held
         assert not it.is_done
-    assert open_files() == before
+    assert open_sockets() == before
