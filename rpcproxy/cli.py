@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import errno
 import gc
 import logging
+import math
 import os
 import signal
 import sys
@@ -17,6 +17,7 @@ from typing import Final
 import uvloop
 
 from rpcproxy import __version__
+from rpcproxy.app.ports import explain_port
 from rpcproxy.app.proxy import Proxy
 from rpcproxy.chains.known import KNOWN
 from rpcproxy.config.load import from_names, load_file
@@ -29,6 +30,7 @@ _log = logging.getLogger("rpcproxy.cli")
 
 USAGE_ERROR: Final = 2
 WATCH_FILE_SECONDS: Final = 1.0
+HIGHEST_PORT: Final = 65535
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,10 +58,33 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("-c", "--config", metavar="FILE", help="a configuration file (YAML)")
     serve.set_defaults(run=_serve)
     demo = commands.add_parser("demo", help="simulated providers, outages, and the proxy in front")
-    demo.add_argument("--port", type=int, default=8545, help="the wallet port (default 8545)")
+    demo.add_argument("--port", type=_port, default=8545, help="the wallet port (default 8545)")
+    demo.add_argument(
+        "--admin-port", type=_port, help="the status port (default: the wallet port + 1000)"
+    )
     demo.add_argument("--no-outages", action="store_true", help="keep all providers well")
+    demo.add_argument("--seconds", type=_positive, help="end by itself after this time")
+    demo.add_argument(
+        "--pace", type=_positive, default=1.0, help="scenes last this many times as long"
+    )
     demo.set_defaults(run=_demo)
     return parser
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > HIGHEST_PORT:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 (any) to {HIGHEST_PORT}")
+    return int(text)
+
+
+def _positive(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return number
 
 
 # --------------------------------------------------------------------------
@@ -125,17 +150,6 @@ def _leave_at_once() -> None:
     """A second signal: somebody is in a hurry."""
     logging.shutdown()
     os._exit(130)
-
-
-def explain_port(error: OSError) -> str:
-    """Why a port cannot be had, in words."""
-    if error.errno == errno.EADDRINUSE:
-        return (
-            f"{error.filename} is in use by another program: stop that one, or choose another port"
-        )
-    if error.errno == errno.EACCES:
-        return f"{error.filename} may not be opened by this user: choose a port from 1024 on"
-    return f"cannot listen on {error.filename}: {error.strerror or error}"
 
 
 def _announce(proxy: Proxy) -> None:
@@ -208,4 +222,10 @@ def _demo(options: argparse.Namespace) -> int:
     # Imported here: the terminal view would cost `serve` a third of its start-up time.
     from rpcproxy.drills.demo import run_demo  # noqa: PLC0415
 
-    return run_demo(port=options.port, has_outages=not options.no_outages)
+    return run_demo(
+        port=options.port,
+        has_outages=not options.no_outages,
+        admin_port=options.admin_port,
+        seconds=options.seconds,
+        pace=options.pace,
+    )

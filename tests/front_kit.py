@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import inspect
 import socket
+import struct
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
@@ -40,6 +41,7 @@ def both_loops(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., 
         parameters=[*signature.parameters.values(), new_loop], return_annotation=None
     )
     run.__name__, run.__doc__, run.__module__ = test.__name__, test.__doc__, test.__module__
+    run.pytestmark = list(getattr(test, "pytestmark", []))  # type: ignore[attr-defined]
     return NEW_LOOP(run)
 
 
@@ -181,6 +183,8 @@ class Client:
 
     def reset(self) -> None:
         """Hang up with a reset, so that the other side hears of it at once."""
+        if not self.writer.is_closing():
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 
     def close(self) -> None:
@@ -194,7 +198,7 @@ def post(body: bytes, path: str = "/", *fields: str, version: str = "1.1") -> by
 
 async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
     async with asyncio.timeout(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110  conditions of many kinds, none has an event
             await asyncio.sleep(0.002)
 
 

@@ -61,9 +61,12 @@ def on_both_loops(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..
 
 
 async def until(is_true: Callable[[], bool]) -> None:
+    """Looks at every turn of the loop at first, so that short states are seen too."""
     async with asyncio.timeout(5):
+        turns = 0
         while not is_true():
-            await asyncio.sleep(0.002)
+            turns += 1
+            await asyncio.sleep(0 if turns < 100 else 0.001)
 
 
 def open_sockets() -> int:

@@ -102,6 +102,7 @@ class ChainRuntime:
     async def close(self, kept: Sequence[Wire] = ()) -> None:
         """Give up what is in flight and close the connections but ``kept``."""
         await self.watcher.stop()
+        self.pipeline.close()
         self.executor.close()
         for wire in self.wires.values():
             if not any(wire is other for other in kept):

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from rpcproxy.edges.http_reply import ReplyReader
-from rpcproxy.edges.links import Link, Loss
+from rpcproxy.edges.links import PLAIN_READ_BYTES, Link, Loss
 from rpcproxy.edges.names import Address
 from rpcproxy.edges.reply_body import HeldBody, Rest
 from rpcproxy.edges.reply_head import REQUEST_TIMEOUT, BadReply, HeadMemory
@@ -63,7 +63,10 @@ class Pool(Protocol):
         """The connection brought its first whole reply."""
 
     def on_closed(self, connection: Connection) -> None:
-        """The connection is gone."""
+        """The connection is gone, by whose doing ever."""
+
+    def on_refused(self) -> None:
+        """The upstream took a connection and closed it without having been asked anything."""
 
     def replay(self, call: Call) -> None:
         """Send the attempt again, over a fresh connection."""
@@ -76,8 +79,9 @@ class Connection:
 
     __slots__ = (
         "_call",
+        "_has_short_way",
         "_held",
-        "_is_reused",
+        "_is_proven",
         "_link",
         "_loop",
         "_pool",
@@ -96,7 +100,8 @@ class Connection:
         self._pool = pool
         self._reader = ReplyReader(pool.heads)
         self._call: Call | None = None
-        self._is_reused = False
+        self._is_proven = False  # it has brought a whole reply
+        self._has_short_way = False
         self._held: HeldBody | None = None
         self._rest: Rest | None = None
         self.address = address
@@ -106,11 +111,6 @@ class Connection:
         self._link = (
             TlsLink(loop, sock, self) if isinstance(sock, ssl.SSLSocket) else Link(loop, sock, self)
         )
-
-    @property
-    def is_reused(self) -> bool:
-        """It has brought a whole reply."""
-        return self._is_reused
 
     @property
     def session(self) -> ssl.SSLSession | None:
@@ -150,7 +150,7 @@ class Connection:
             self.drop()
             return False
         reader = self._reader
-        if self._is_reused and reader.is_fresh and (body := reader.whole(data)) is not None:
+        if self._has_short_way and reader.is_fresh and (body := reader.whole(data)) is not None:
             head = reader.head
             self._call = None
             if self.is_last or self._link.unsent is not None:
@@ -167,6 +167,8 @@ class Connection:
         self._pool.on_closed(self)
         call, self._call = self._call, None
         if call is None:
+            if not self._is_proven:
+                self._pool.on_refused()
             return
         if self._rest is None and self._reader.is_fresh and self._can_replay(call):
             self._pool.replay(call)
@@ -181,7 +183,7 @@ class Connection:
             self._break_off(call, error.failure)
 
     def _can_replay(self, call: Call) -> bool:
-        return self._is_reused and not call.has_been_replayed and call.done is not None
+        return self._is_proven and not call.has_been_replayed and call.done is not None
 
     def _read_on(self, call: Call, data: bytes) -> bool:
         """The general way of ``on_bytes``: replies in pieces, of new heads, coded, large."""
@@ -241,8 +243,9 @@ class Connection:
         head = reader.head
         reader.reset()
         self._held = self._rest = self._call = None
-        if not self._is_reused:
-            self._is_reused = True
+        if not self._is_proven:
+            self._is_proven = True
+            self._has_short_way = self._pool.hold_bytes >= PLAIN_READ_BYTES
             self._pool.on_proven(self)
         if has_ended:
             self.drop()

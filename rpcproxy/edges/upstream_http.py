@@ -170,11 +170,11 @@ class Upstream:
         self._connections.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
-            if not connection.is_reused:
-                # Accepted and closed again: no better than refused.
-                self._back_off()
         if self._waiting:
             self._open_for_waiting()
+
+    def on_refused(self) -> None:
+        self._back_off()
 
     def replay(self, call: Call) -> None:
         call.has_been_replayed = True

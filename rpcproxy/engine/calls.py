@@ -13,7 +13,6 @@ import msgspec
 
 from rpcproxy.chains.methods import Kind, Method
 from rpcproxy.messages import (
-    Blame,
     Judgement,
     MethodClass,
     Outcome,
@@ -25,6 +24,7 @@ from rpcproxy.messages import (
     encode_call,
 )
 from rpcproxy.rules.classify import Classifier
+from rpcproxy.rules.failover import is_own_word
 from rpcproxy.rules.selection import Need
 
 
@@ -116,17 +116,20 @@ class BatchCall(msgspec.Struct, gc=False):
     def judge(
         self, classifier: Classifier, outcome: Outcome, first_id: int, unix_seconds: float
     ) -> Judgement:
+        calls = [(first_id + index, method) for index, (method, _) in enumerate(self.members)]
+        judged = classifier.judge_batch(outcome, calls, unix_seconds)
         if isinstance(outcome, Reply) and outcome.rest is not None:
             # Too large to hold: the members are asked one by one, where each may stream.
             outcome.rest.close()
-            return BatchVerdict(Verdict.BATCH_REFUSED, detail="reply to a batch over 8 MiB")
-        calls = [(first_id + index, method) for index, (method, _) in enumerate(self.members)]
-        judged = classifier.judge_batch(outcome, calls, unix_seconds)
-        verdict = judged.verdict
+        verdict, error = judged.verdict, None
         if any(is_answered(member) for member in judged.members):
             verdict = Verdict.OK
+        else:
+            # Where members failed by themselves, others are not asked until the deadline.
+            error = next((m.error for m in judged.members if is_own_word(m)), None)
         return BatchVerdict(
             verdict,
+            error=error,
             cooldown_seconds=judged.cooldown_seconds,
             detail=judged.detail,
             members=judged.members,
@@ -139,4 +142,4 @@ class BatchCall(msgspec.Struct, gc=False):
 
 def is_answered(judgement: Judgement) -> bool:
     """Whether a member of a batch needs nobody else to be asked."""
-    return judgement.verdict.retry is Retry.NO and judgement.verdict.blame is not Blame.UPSTREAM
+    return judgement.verdict.retry is Retry.NO and judgement.verdict is not Verdict.CANCELLED

@@ -181,14 +181,15 @@ class Executor:
         chain_name: str,
         rng: random.Random | None = None,
     ) -> None:
-        self._members = members
+        self.members = members
         self.standings = standings
         self._budgets = budgets
         self._counters = counters
         self._chain_name = chain_name
-        self._rng = rng or random.Random()
+        self.rng = rng or random.Random()
         self._loop = asyncio.get_running_loop()
-        self._next_id = 1
+        self.next_id = 1
+        self.uncounted = 0
         self._in_flight: dict[str, set[Attempt]] = {name: set() for name in members}
         self._lingering: set[Attempt] = set()
         self._waiting: set[Run] = set()
@@ -202,12 +203,36 @@ class Executor:
     async def run(self, call: Call, policy: Policy, exclude: Sequence[Standing] = ()) -> Settled:
         """Carry out ``call``. Never raises but for cancellation; ends by the policy's deadline."""
         now = time.monotonic()
-        self._budgets.retries.on_request(now)
-        self._budgets.hedges.on_request()
-        plan = Plan(call.need, policy, self.standings, self._budgets, now, self._rng)
+        self.uncounted += 1
+        self._count_requests(now)
+        plan = Plan(call.need, policy, self.standings, self._budgets, now, self.rng)
         if exclude:
             plan.exclude(exclude)
         return await self._drive(Run(call, plan, policy, now), now)
+
+    def take_over(
+        self, call: Call, policy: Policy, member: Member, first_id: int, started: float
+    ) -> Attempt:
+        """Make a run of an attempt that the express lane has sent; ``finish`` drives it."""
+        self.uncounted += 1
+        self._count_requests(started)
+        plan = Plan(call.need, policy, self.standings, self._budgets, started, self.rng)
+        plan.on_sent(member.standing, started)
+        run = Run(call, plan, policy, started)
+        attempt = Attempt(self, run, member, first_id, started)
+        run.attempts.append(attempt)
+        self._in_flight[member.standing.name].add(attempt)
+        return attempt
+
+    async def finish(self, run: Run) -> Settled:
+        """Drive a run that was taken over."""
+        return await self._drive(run, time.monotonic())
+
+    def _count_requests(self, now: float) -> None:
+        """Budgets grow with the requests; the express lane counts its own in bulk."""
+        count, self.uncounted = self.uncounted, 0
+        self._budgets.retries.on_request(now, count)
+        self._budgets.hedges.on_request(count)
 
     async def ask(self, call: Call, policy: Policy, standing: Standing) -> Settled:
         """One attempt, at this very upstream. Ends by the policy's attempt time."""
@@ -230,7 +255,7 @@ class Executor:
                     now = time.monotonic()
         finally:
             if run.attempts:
-                self._leave(run)
+                self.leave(run)
 
     async def wait_for_recovery(self, seconds: float) -> None:
         """Sleep until an upstream comes back, or for ``seconds``."""
@@ -273,17 +298,19 @@ class Executor:
             if now >= attempt.give_up_at:
                 self._time_out(attempt)
             elif not attempt.is_overdue and run.plan.is_hedge_time(now):
-                attempt.is_overdue = True
-                self.standings.on_overdue(
-                    attempt.member.standing, attempt.call.need.method_class, now
-                )
+                self.mark_overdue(attempt, now)
         run.wake()
 
+    def mark_overdue(self, attempt: Attempt, now: float) -> None:
+        """It has passed its hedge time: while it hangs, others are preferred."""
+        attempt.is_overdue = True
+        self.standings.on_overdue(attempt.member.standing, attempt.call.need.method_class, now)
+
     def _send(self, run: Run, step: Send, now: float) -> None:
-        member = self._members[step.standing.name]
+        member = self.members[step.standing.name]
         call = run.call
-        first_id = self._next_id
-        self._next_id = first_id + call.size
+        first_id = self.next_id
+        self.next_id = first_id + call.size
         attempt = Attempt(self, run, member, first_id, now)
         self.standings.on_sent(member.standing, call.need.method_class, now)
         run.plan.on_sent(member.standing, now)
@@ -330,7 +357,7 @@ class Executor:
         ):
             self.poison.remember(run.call.poison_key, time.monotonic())
 
-    def _leave(self, run: Run) -> None:
+    def leave(self, run: Run) -> None:
         """The request is over, what is in flight goes on for a while, so that we learn whether
         it would have answered. Heavy ones that nobody waits for are given up at once, for the
         upstream's sake.
@@ -455,9 +482,9 @@ class Executor:
         """Hand an observation to the standings, and act on what changed."""
         changes = self.standings.observe(observation, now)
         if changes:
-            self._on_changes(changes)
+            self.on_changes(changes)
 
-    def _on_changes(self, changes: Sequence[Change]) -> None:
+    def on_changes(self, changes: Sequence[Change]) -> None:
         for change in changes:
             self._counters.on_change(change)
             log_change(_log, self._chain_name, change)
@@ -469,7 +496,7 @@ class Executor:
             listener(changes)
 
     def _on_ejected(self, upstream: str) -> None:
-        member = self._members.get(upstream)
+        member = self.members.get(upstream)
         if member is None:
             return
         member.wire.drop_idle()
@@ -491,9 +518,11 @@ class Executor:
         self._ticker = self._loop.call_later(TICK_SECONDS, self._tick)
         changes = self.standings.tick(now)
         if changes:
-            self._on_changes(changes)
+            self.on_changes(changes)
         if self._lingering:
             self._sweep(now)
+        if self.uncounted:
+            self._count_requests(now)
 
     def _sweep(self, now: float) -> None:
         """Attempts that were overtaken and still have not answered count as failures. They stay

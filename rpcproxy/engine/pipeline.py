@@ -22,6 +22,7 @@ from rpcproxy.engine.batches import Batches
 from rpcproxy.engine.broadcast import Broadcast
 from rpcproxy.engine.calls import SingleCall
 from rpcproxy.engine.executor import Executor, Settled
+from rpcproxy.engine.express import Express
 from rpcproxy.engine.streaming import restore_id
 from rpcproxy.engine.told import ToldHead
 from rpcproxy.messages import (
@@ -34,6 +35,7 @@ from rpcproxy.messages import (
     Judgement,
     Malformed,
     MethodClass,
+    Pending,
     Request,
     decode_body,
     encode_error,
@@ -48,6 +50,9 @@ from rpcproxy.rules.selection import Need
 HEAVY_ATTEMPTS: Final = 3  # a heavy attempt may take this part of the request's time
 LARGE_REQUEST_BYTES: Final = 64 * 1024  # from here on, sizes that an upstream took are learned
 MAX_PROFILES: Final = 1000  # clients may invent method names
+
+
+Handled = Answer | Pending | Coroutine[Any, Any, Answer]
 
 
 class Profile(msgspec.Struct, gc=False):
@@ -82,10 +87,11 @@ class Pipeline:
         self._policies = policies(chain)
         self._profiles: dict[str, Profile] = {}
         self._batches = Batches(self)
+        self._express = Express(self)
 
     # ---- the front's door
 
-    def handle(self, body: bytes, trace_id: str) -> Answer | Coroutine[Any, Any, Answer]:  # noqa: ARG002 the port's signature
+    def handle(self, body: bytes, trace_id: str) -> Handled:  # noqa: ARG002 the port's signature
         """See docs/architecture.md, "front → engine"."""
         try:
             decoded = decode_body(body)
@@ -101,6 +107,12 @@ class Pipeline:
         if local is not None:
             self.counters.on_local()
             return Answer(encode_result(decoded.id, local) if decoded.id else b"")
+        profile = self._profiles.get(decoded.method)
+        if profile is not None and profile.is_read and decoded.id:
+            call = self.call_for(decoded, profile)
+            first_try = self._express.start(decoded, profile, call)
+            if first_try is not None:
+                return first_try
         return self._single(decoded)
 
     def local_result(self, method: str) -> bytes | None:
@@ -189,6 +201,15 @@ class Pipeline:
             need = msgspec.structs.replace(need, request_bytes=size)
         return SingleCall(method, need, params, method.method_class is MethodClass.HEAVY)
 
+    def hedge_seconds(self, method_class: MethodClass) -> float:
+        """After how long an attempt is looked at again."""
+        fixed = self._policies[method_class].hedge_seconds
+        return self.executor.standings.hedge_delay(method_class) if fixed is None else fixed
+
+    def close(self) -> None:
+        """Stop the clocks."""
+        self._express.close()
+
     def policy_for(self, call: SingleCall, profile: Profile) -> Policy:
         """How long and how often this call may be tried."""
         poison = self.executor.poison
@@ -207,16 +228,16 @@ class Pipeline:
                 id = bytes(request.id)
                 return restore_id(reply.body, reply.rest, settled.first_id, id), "ok"
             if judgement.result is not None:
-                self._learn(request.method, is_success=True)
+                self.on_worked(request.method)
                 return Answer(encode_result(request.id, judgement.result)), "ok"
             if judgement.error is not None and is_presentable(judgement):
                 return Answer(encode_raw_error(request.id, judgement.error)), "rpc_error"
         return self._in_outage(request, settled), "own_error"
 
-    def _learn(self, method: str, *, is_success: bool) -> None:
+    def on_worked(self, method: str) -> None:
         """Once calls of a method have worked, "invalid params" is worth a second opinion."""
         profile = self._profiles.get(method)
-        if is_success and profile is not None and not profile.policy.confirm_refusals:
+        if profile is not None and not profile.policy.confirm_refusals:
             profile.policy = msgspec.structs.replace(profile.policy, confirm_refusals=True)
 
     def _in_outage(self, request: Request, settled: Settled) -> Answer:

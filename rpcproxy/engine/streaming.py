@@ -1,8 +1,9 @@
 """Answers too large to hold: they leave in pieces, under the client's id.
 
-The upstream answered under an id of ours. Where the id comes first (most nodes), it is replaced in
-the part that is held; where it comes last (reth), the end of the stream is held back until it is
-known. Memory: the held part, and ``TAIL_BYTES`` beside each piece.
+The upstream answered under an id of ours, before the result (most nodes) or after it (reth). What
+stands before the result is written anew, with the client's id; what stands after it (our id,
+``"error": null``, which wallets throw at) is taken off the end of the stream, which is held back
+until it is known. Memory: the part that was held anyway, and ``TAIL_BYTES`` beside each piece.
 """
 
 from __future__ import annotations
@@ -10,31 +11,50 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from rpcproxy.messages import Answer, BodyStream, StreamBroken
+from rpcproxy.messages import INTERNAL_ERROR, Answer, BodyStream, StreamBroken, encode_error
 
-HEAD_BYTES: Final = 512  # an id before the result stands within these
-TAIL_BYTES: Final = 512  # an id after the result stands within these
+TAIL_BYTES: Final = 512  # what follows the result stands within these
+
+# As rules.replies knows the beginning of a success; an id there was compared already.
+_START: Final = re.compile(
+    rb'\s*\{\s*(?:"(?:jsonrpc"\s*:\s*"[^"\\]{0,16}"|error"\s*:\s*null'
+    rb'|id"\s*:\s*(?P<id>"[^"\\]{0,64}"|[0-9.]{1,64}))\s*,\s*)*"result"\s*:\s*'
+)
+# Members directly before the last brace are the reply's own, never the result's.
+_END: Final = re.compile(
+    rb'(?:\s*,\s*"(?:id"\s*:\s*(?P<id>"[^"\\]*"|[^\s,{}\[\]"]+)|error"\s*:\s*null'
+    rb'|(?!id"|error")[^"\\]{1,64}"\s*:\s*(?:"[^"\\]*"|[^\s,{}\[\]"]+)))*\s*\}\s*\Z'
+)
 
 
 def restore_id(body: bytes, rest: BodyStream, sent_id: int, id: bytes) -> Answer:
-    """An answer that streams ``body`` and ``rest`` with ``sent_id`` replaced by ``id``."""
-    text = b"%d" % sent_id
-    head = re.match(
-        rb'(\s*\{(?:\s*"jsonrpc"\s*:\s*"2\.0"\s*,)?\s*"id"\s*:\s*)"?' + text + rb'"?(?=\s*,)', body
-    )
-    if head is not None:
-        return Answer(head[1] + id + body[head.end() :], rest=rest)
-    return Answer(body[:-TAIL_BYTES], rest=TailStream(body[-TAIL_BYTES:], rest, text, id))
+    """An answer that streams ``body`` and ``rest`` with ``sent_id`` replaced by ``id``.
+
+    ``body`` begins as a success, as ``rules.replies.begins_as_success`` says.
+    """
+    start = _START.match(body)
+    if start is None:
+        rest.close()
+        return Answer(encode_error(id, INTERNAL_ERROR, "the upstream's answer cannot be read"))
+    split = max(start.end(), len(body) - TAIL_BYTES)
+    # Copied once: it may be 8 MiB.
+    held = memoryview(body)[start.end() : split]
+    head = b"".join((b'{"jsonrpc":"2.0","id":%b,"result":' % id, held))
+    is_told = start["id"] is not None
+    return Answer(head, rest=TailStream(body[split:], rest, sent_id, is_told=is_told))
 
 
 class TailStream:
-    """Passes a stream on, holding back its end, where the id is replaced."""
+    """Passes a stream on, holding back its end, where the upstream's own members are taken off.
 
-    def __init__(self, held: bytes, rest: BodyStream, sent_id: bytes, id: bytes) -> None:
+    ``is_told``: the id stood before the result.
+    """
+
+    def __init__(self, held: bytes, rest: BodyStream, sent_id: int, *, is_told: bool) -> None:
         self._held = held
         self._rest = rest
-        self._pattern = re.compile(rb'("id"\s*:\s*)"?' + sent_id + rb'"?(?=\s*[,}])')
-        self._id = id
+        self._sent_id = b"%d" % sent_id
+        self._is_told = is_told
         self._is_done = False
 
     async def read(self) -> bytes:
@@ -42,8 +62,9 @@ class TailStream:
         while not self._is_done:
             piece = await self._rest.read()
             if not piece:
+                last = self._last()
                 self._is_done = True
-                return self._last()
+                return last
             whole = self._held + piece
             self._held = whole[-TAIL_BYTES:]
             if len(whole) > TAIL_BYTES:
@@ -51,11 +72,15 @@ class TailStream:
         return b""
 
     def _last(self) -> bytes:
-        found = list(self._pattern.finditer(self._held))
-        if not found or not self._held.rstrip().endswith(b"}"):
+        end = _END.search(self._held)
+        if end is None:
+            raise StreamBroken("the reply ended in the middle")
+        told = end["id"]
+        if told is None and not self._is_told:
             raise StreamBroken("the reply ended without its id")
-        last = found[-1]
-        return self._held[: last.start()] + last[1] + self._id + self._held[last.end() :]
+        if told is not None and told.strip(b'"').removesuffix(b".0") != self._sent_id:
+            raise StreamBroken("the reply ended with another id")
+        return self._held[: end.start()] + b"}"
 
     def close(self) -> None:
         """Give up the rest; idempotent."""

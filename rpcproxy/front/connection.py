@@ -76,6 +76,10 @@ class ClientConnection(asyncio.Protocol):
         """Give up a request whose client has gone."""
         raise NotImplementedError
 
+    def forget(self) -> None:
+        """Read the next request head anew: limits have changed."""
+        raise NotImplementedError
+
     def _on_gone(self) -> None:
         """The connection is closed: let go of everything."""
         raise NotImplementedError

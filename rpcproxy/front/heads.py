@@ -68,6 +68,7 @@ class RequestHead(msgspec.Struct, gc=False, frozen=True):
     has_gzip: bool = False
     has_expect: bool = False
     is_plain: bool = False  # HTTP/1.1 on keep-alive: its response needs no Connection header
+    text: bytes = b""  # the head itself; the same object in the memory and on connections
 
 
 class HeadMemory:
@@ -88,6 +89,7 @@ class HeadMemory:
         return len(self._known)
 
     def remember(self, text: bytes, head: RequestHead) -> None:
+        """``text`` ends with its first blank line, so that no body can look like it."""
         if len(text) > self._head_bytes:
             return
         fingerprint = hash(text)
@@ -135,6 +137,7 @@ def parse_head(text: bytes) -> RequestHead:
         content_length=_length_of(fields, is_http10=is_http10),
         is_keep_alive=is_keep_alive,
         is_plain=is_keep_alive and not is_http10,
+        text=text,
         is_http10=is_http10,
         has_gzip=takes_gzip(fields.get(b"accept-encoding", b"")),
         has_expect=b"expect" in fields and not is_http10,

@@ -1,7 +1,8 @@
 """The hot path: requests and answers on one client connection.
 
 A request whose head is remembered and whose body came with it is served inside
-``data_received``: one dictionary look-up, one call of the door, one write. Everything else
+``data_received``: one comparison with the head before it, or one look-up, one call of the
+door, one write. Everything else
 goes through a ``RequestReader`` and ``_advance``, a loop over what has arrived. One request of
 a connection is served at a time, so that pipelined ones are answered in order.
 
@@ -20,7 +21,7 @@ from rpcproxy.front.heads import Refused, RequestHead
 from rpcproxy.front.reader import RequestReader, Stage
 from rpcproxy.front.shared import Shared, log
 from rpcproxy.front.streams import pour
-from rpcproxy.messages import Answer, StreamBroken
+from rpcproxy.messages import Answer, Pending, StreamBroken
 
 # Bound once: attributes of a class or module cost a look-up per request.
 _IDLE: Final = Phase.IDLE
@@ -42,21 +43,29 @@ class Connection(ClientConnection):
     __slots__ = (
         "_coroutine",
         "_door_of",
+        "_head",
         "_is_delivering",
         "_is_scheduled",
         "_known",
+        "_last",
+        "_pending",
         "_reader",
         "_task",
         "_timed_stage",
+        "_trace_id",
     )
 
     def __init__(self, shared: Shared, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(shared, loop)
         self._known = shared.heads.get
         self._door_of = shared.doors.get
+        self._last: RequestHead | None = None  # remembered, of the last request
         self._reader: RequestReader | None = None  # most connections never need one
         self._timed_stage = Stage.EMPTY  # what ``since`` is the beginning of, while READING
         self._task: asyncio.Task[None] | None = None
+        self._pending: Pending | None = None
+        self._head: RequestHead | None = None  # of the request that is pending
+        self._trace_id = ""
         self._coroutine: Coroutine[Any, Any, Answer] | None = None  # not yet begun by the task
         self._is_delivering = False  # part of an answer has left, more is to come
         self._is_scheduled = False  # _advance will be called by the loop
@@ -65,8 +74,12 @@ class Connection(ClientConnection):
 
     def data_received(self, data: bytes) -> None:
         if self._phase is _IDLE:
-            end = data.find(b"\r\n\r\n") + 4
-            head = self._known(data[:end])
+            head = self._last
+            if head is not None and data.startswith(head.text):
+                end = len(head.text)
+            else:
+                end = data.find(b"\r\n\r\n") + 4
+                head = self._last = self._known(data[:end])
             # The length of a chunked body is -1, so never this one.
             if head is not None and len(data) - end == head.content_length:
                 self._serve(head, data[end:])
@@ -86,6 +99,7 @@ class Connection(ClientConnection):
         reader = self._reader
         if reader is None:
             reader = self._reader = RequestReader(self._shared.settings.limits, self._shared.heads)
+        reader.limits = self._shared.settings.limits  # a reload may have changed them
         try:
             reader.receive(data)
         except Refused as refused:
@@ -178,6 +192,13 @@ class Connection(ClientConnection):
             if self._respond(head, answer, trace_id):
                 return
             work = self._deliver_alone(head, answer, trace_id)
+        elif isinstance(answer, Pending):
+            self._phase = Phase.BUSY
+            self._pending = answer
+            self._head = head
+            self._trace_id = trace_id
+            answer.deliver = self._on_delivered
+            return
         else:
             self._coroutine = cast("Coroutine[Any, Any, Answer]", answer)
             work = self._run(head, trace_id)
@@ -185,6 +206,15 @@ class Connection(ClientConnection):
         # Not engine.tasks.start: the connection keeps the reference and logs the exceptions,
         # and a callback per task would be a tenth of what the front may cost.
         self._task = self._loop.create_task(work)
+
+    def _on_delivered(self, answer: Answer) -> None:
+        """A pending answer is there."""
+        self._pending = None
+        head, trace_id = cast("RequestHead", self._head), self._trace_id
+        if self._respond(head, answer, trace_id):
+            self._on_answered()
+        else:
+            self._task = self._loop.create_task(self._deliver_alone(head, answer, trace_id))
 
     def _respond(self, head: RequestHead, answer: Answer, trace_id: str) -> bool:
         """Write the whole response at once; False where that takes a task."""
@@ -341,12 +371,19 @@ class Connection(ClientConnection):
         if self._is_eof and not self._is_delivering and waited_seconds > limit_seconds:
             self._transport.abort()
 
+    def forget(self) -> None:
+        self._last = None
+
     def _on_gone(self) -> None:
         self._reader = None
         if self._task is not None:
             self._shared.counters.hung_up += 1
             self._task.cancel()
             self._task = None
+        if self._pending is not None:
+            self._shared.counters.hung_up += 1
+            self._pending.cancel()
+            self._pending = None
         if self._coroutine is not None:  # the task is cancelled before it began
             self._coroutine.close()
             self._coroutine = None

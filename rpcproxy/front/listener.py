@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from typing import Any, Final
 
 from aiohttp import web
 
 from rpcproxy.config.model import Tls
+from rpcproxy.engine import tasks
 from rpcproxy.front.handover import Handed
 from rpcproxy.front.http import Connection
 from rpcproxy.front.shared import Counters, Doors, FrontSettings, Shared
@@ -59,6 +61,7 @@ class Listener:
         shared, settings = self._shared, self._shared.settings
         context = _tls_context(settings.tls) if settings.tls is not None else None
         shared.now = loop.time()
+        self._web_app.on_response_prepare.append(self._on_web_response)
         runner = web.AppRunner(
             self._web_app,
             handle_signals=False,
@@ -100,6 +103,8 @@ class Listener:
         """
         self._shared.settings = settings
         self._shared.heads.forget()
+        for connection in self._shared.connections:
+            connection.forget()
 
     async def drain(self, seconds: float) -> None:
         """Stop accepting, finish what is in flight, close what is idle.
@@ -111,17 +116,19 @@ class Listener:
         shared.is_draining = True
         if self._server is not None:
             self._server.close()
-        web_server = self._runner.server if self._runner is not None else None
-        if web_server is not None:
-            web_server.pre_shutdown()  # closes those that aiohttp has nothing to do on
         shared.on_empty = self._emptied.set
         self._retire()
         shared.tell_if_empty()
-        try:
+        # aiohttp's own: finishes what is in flight on its connections, closes them, idle or not.
+        web_server = self._runner.server if self._runner is not None else None
+        finishing = None
+        if web_server is not None:
+            web_server.pre_shutdown()
+            finishing = tasks.start(web_server.shutdown(seconds), "drain of the web connections")
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._emptied.wait()
-        except TimeoutError:
-            pass
+        await tasks.stop(finishing)
         await self.close()
 
     async def close(self) -> None:
@@ -144,6 +151,11 @@ class Listener:
             self._emptied.clear()
             shared.on_empty = self._emptied.set
             await self._emptied.wait()  # the loop tells every connection within its next turn
+
+    async def _on_web_response(self, _: web.Request, response: web.StreamResponse) -> None:
+        if self._shared.is_draining:
+            response.force_close()
+            response.headers["Connection"] = "close"
 
     def _new_web_protocol(self) -> asyncio.Protocol:
         assert self._runner is not None  # noqa: S101  connections exist between start and close

@@ -22,6 +22,8 @@ from rpcproxy.front.heads import (
 )
 
 _BLANK: Final = b"\r\n\r\n"
+# aiohttp's parser knows these, and answers others without the headers that browsers want.
+_HANDED_ON: Final = frozenset(("GET", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH"))
 
 
 class Stage(enum.Enum):
@@ -36,22 +38,22 @@ class RequestReader:
     """Reads the requests of one connection. Written by that connection alone.
 
     ``wants_continue`` is set when the client waits for ``100 Continue``; the caller sends it
-    and clears it. ``stage`` says what is being waited for.
+    and clears it. ``stage`` says what is being waited for. ``limits`` may be changed at any time.
     """
 
     __slots__ = (
         "_body",
         "_buffer",
         "_head",
-        "_limits",
         "_memory",
         "_scanned",
+        "limits",
         "stage",
         "wants_continue",
     )
 
     def __init__(self, limits: Limits, memory: HeadMemory) -> None:
-        self._limits = limits
+        self.limits = limits
         self._memory = memory
         self._buffer = bytearray()
         self._scanned = 0  # bytes of the buffer in which no end of a head was found
@@ -111,8 +113,8 @@ class RequestReader:
             self.stage = Stage.EMPTY
             return False
         end = buffer.find(_BLANK, max(0, self._scanned - 3)) + 4
-        if (end if end > 3 else len(buffer)) > self._limits.header_bytes:
-            raise Refused(431, f"the request head is over {self._limits.header_bytes} bytes")
+        if (end if end > 3 else len(buffer)) > self.limits.header_bytes:
+            raise Refused(431, f"the request head is over {self.limits.header_bytes} bytes")
         if end < 4:
             if buffer != b"\r":
                 refuse_early(buffer, self._scanned)
@@ -122,6 +124,8 @@ class RequestReader:
         text = bytes(buffer[:end])
         head = self._memory.get(text) or parse_head(text)
         if head.method != "POST":
+            if head.method not in _HANDED_ON:
+                raise Refused(501, "this method is not known here")
             self.stage = Stage.FOREIGN
             return False
         del buffer[:end]
@@ -130,7 +134,7 @@ class RequestReader:
         return True
 
     def _begin_body(self, head: RequestHead, text: bytes) -> None:
-        limit = self._limits.body_bytes
+        limit = self.limits.body_bytes
         length = head.content_length
         if length > limit:
             raise Refused(413, _over(limit))
@@ -144,7 +148,7 @@ class RequestReader:
         try:
             return self._body.add(data)
         except BodyTooLarge:
-            raise Refused(413, _over(self._limits.body_bytes)) from None
+            raise Refused(413, _over(self.limits.body_bytes)) from None
         except BadChunks as bad:
             raise Refused(400, str(bad)) from None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from itertools import count
 from typing import Any, Final, Protocol
 
@@ -17,7 +17,7 @@ import msgspec
 
 from rpcproxy.config.model import Address, Limits, Server, Tls
 from rpcproxy.front.heads import HeadMemory
-from rpcproxy.messages import Answer
+from rpcproxy.messages import Answer, Pending
 
 log: Final = logging.getLogger("rpcproxy.front")
 
@@ -25,7 +25,7 @@ log: Final = logging.getLogger("rpcproxy.front")
 class Door(Protocol):
     """One chain, as requests see it. Never raises, and neither does what it returns."""
 
-    def handle(self, body: bytes, trace_id: str) -> Answer | Coroutine[Any, Any, Answer]:
+    def handle(self, body: bytes, trace_id: str) -> Answer | Pending | Coroutine[Any, Any, Answer]:
         """Answer one HTTP body: at once, or by a coroutine that is cancelled on hang-up."""
 
 
@@ -91,15 +91,20 @@ class Counters:
         self.sent_bytes = 0
 
 
+_ENDINGS: Final = tuple(f"{number:03x}" for number in range(0x1000))
+
+
 def trace_ids() -> Callable[[], str]:
     """A source of ids of 16 hex digits: 8 drawn at random here, then a count."""
-    prefix = secrets.token_hex(4)
-    following = count(secrets.randbits(24)).__next__
+    return _trace_ids(secrets.token_hex(4), secrets.randbits(16)).__next__
 
-    def trace_id() -> str:
-        return f"{prefix}{following() & 0xFFFFFFFF:08x}"
 
-    return trace_id
+def _trace_ids(prefix: str, start: int) -> Iterator[str]:
+    # Formatting once per 4096 ids makes one a third as dear, and every request needs one.
+    for number in count(start):
+        beginning = f"{prefix}{number & 0xFFFFF:05x}"
+        for ending in _ENDINGS:
+            yield beginning + ending
 
 
 class Abortable(Protocol):
@@ -118,6 +123,9 @@ class Connected(Abortable, Protocol):
 
     def retire(self) -> None:
         """Close it if nothing is in flight on it."""
+
+    def forget(self) -> None:
+        """Read the next request head anew: limits have changed."""
 
 
 class Shared:

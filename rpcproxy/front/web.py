@@ -17,7 +17,7 @@ from rpcproxy.config.model import Limits
 from rpcproxy.front import cors, encoding, responses
 from rpcproxy.front.heads import takes_gzip
 from rpcproxy.front.shared import Doors, log, trace_ids
-from rpcproxy.messages import Answer, AnswerStream, StreamBroken
+from rpcproxy.messages import Answer, AnswerStream, Pending, StreamBroken
 
 _ALLOW: Final = {"Allow": "GET, HEAD, POST, OPTIONS"}
 # How long a client may take nothing of a stream, as FrontSettings.stall_seconds has it.
@@ -34,11 +34,11 @@ def make_web_app(
     chains as ``{"name": str, "chain_id": int, "paths": [str, …]}``, the best path first.
     """
     pages = _Pages(doors, ready, describe, limits or Limits())
-    app = web.Application(
-        client_max_size=pages.limits.body_bytes, middlewares=[pages.around_everything]
+    # A middleware and no routes: ``OPTIONS *`` and the like match no route, and want their
+    # headers too.
+    return web.Application(
+        client_max_size=pages.limits.body_bytes, middlewares=[pages.answer_everything]
     )
-    app.router.add_route("*", "/{path:.*}", pages.route)
-    return app
 
 
 class _Pages:
@@ -50,34 +50,29 @@ class _Pages:
         self._new_trace_id = trace_ids()
 
     @web.middleware
-    async def around_everything(
-        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    async def answer_everything(
+        self,
+        request: web.Request,
+        handler: Callable[[web.Request], Awaitable[web.StreamResponse]],  # noqa: ARG002  no routes
     ) -> web.StreamResponse:
-        """Headers on every response; errors in JSON-RPC's words."""
-        trace_id = request["trace_id"] = self._new_trace_id()
-        if request.method == hdrs.METH_OPTIONS:  # here, since ``OPTIONS *`` matches no route
-            headers = {**_headers(trace_id), **cors.preflight(request.headers), **_ALLOW}
-            return web.Response(status=204, headers=headers)
+        """One request; whatever goes wrong is said in JSON-RPC's words."""
+        trace_id = self._new_trace_id()
         try:
-            return await handler(request)
+            return await self._answer(request, trace_id)
         except web.HTTPRequestEntityTooLarge:
-            limit = self.limits.body_bytes
-            response = _refusal(
-                413, f"the request body is over the limit of {limit} bytes", trace_id
-            )
-            response.force_close()
-            return response
-        except web.HTTPException as refused:
-            return _refusal(refused.status, refused.reason, trace_id)
+            reason = f"the request body is over the limit of {self.limits.body_bytes} bytes"
+            return _refusal(413, reason, trace_id, has_to_close=True)
         except Exception:  # noqa: BLE001  whatever it is, the client gets its answer
             log.exception("request failed", extra={"trace_id": trace_id})
             return _whole(responses.failure(), trace_id)
 
-    async def route(self, request: web.Request) -> web.StreamResponse:
+    async def _answer(self, request: web.Request, trace_id: str) -> web.StreamResponse:
         path = request.path.rstrip("/") or "/"
+        if request.method == hdrs.METH_OPTIONS:
+            headers = {**_headers(trace_id), **cors.preflight(request.headers), **_ALLOW}
+            return web.Response(status=204, headers=headers)
         if request.method == hdrs.METH_POST:
-            return await self._post(request, path)
-        trace_id = request["trace_id"]
+            return await self._post(request, path, trace_id)
         if request.method not in (hdrs.METH_GET, hdrs.METH_HEAD):
             response = _refusal(405, f"the method {request.method} is not served here", trace_id)
             response.headers.update(_ALLOW)
@@ -88,15 +83,15 @@ class _Pages:
             is_ready, details = self._ready()
             return _json(200 if is_ready else 503, {"ready": is_ready, **details}, trace_id)
         if path == "/" or self._doors.get(path) is not None:
-            return self._page(request, path)
+            return self._page(request, path, trace_id)
         return _whole(responses.unknown_path(), trace_id)
 
-    def _page(self, request: web.Request, path: str) -> web.Response:
+    def _page(self, request: web.Request, path: str, trace_id: str) -> web.Response:
         chains = self._describe()
         if path != "/":
             chains = [chain for chain in chains if path in chain["paths"]]
         base = f"{request.scheme}://{request.host}"
-        headers = _headers(request["trace_id"])
+        headers = _headers(trace_id)
         headers["Vary"] = "Accept"
         if "text/html" in request.headers.get("Accept", ""):
             return web.Response(
@@ -106,8 +101,7 @@ class _Pages:
 
     # ------------------------------------------------------------------ POST
 
-    async def _post(self, request: web.Request, path: str) -> web.StreamResponse:
-        trace_id = request["trace_id"]
+    async def _post(self, request: web.Request, path: str, trace_id: str) -> web.StreamResponse:
         door = self._doors.get(path)
         if request.headers.get("Content-Encoding", "identity").lower() != "identity":
             reason = "request bodies are taken uncompressed only"
@@ -120,11 +114,13 @@ class _Pages:
             return _refusal(408, reason, trace_id, has_to_close=True)
         if door is None:
             return _whole(responses.unknown_path(), trace_id)
-        answer = door.handle(body, trace_id)
-        if not isinstance(answer, Answer):
-            answer = await answer
+        handled = door.handle(body, trace_id)
+        if isinstance(handled, Pending):
+            answer = await _delivered(handled)
+        else:
+            answer = handled if isinstance(handled, Answer) else await handled
         if answer.rest is not None:
-            return await _stream(request, answer, answer.rest)
+            return await _stream(request, answer, answer.rest, trace_id)
         is_worth = len(answer.body) > encoding.WORTH_BYTES
         if is_worth and takes_gzip(request.headers.get("Accept-Encoding", "").encode()):
             loop = asyncio.get_running_loop()
@@ -135,8 +131,10 @@ class _Pages:
         return _whole(answer, trace_id)
 
 
-async def _stream(request: web.Request, answer: Answer, rest: AnswerStream) -> web.StreamResponse:
-    response = web.StreamResponse(status=answer.status, headers=_headers(request["trace_id"]))
+async def _stream(
+    request: web.Request, answer: Answer, rest: AnswerStream, trace_id: str
+) -> web.StreamResponse:
+    response = web.StreamResponse(status=answer.status, headers=_headers(trace_id))
     response.content_type = "application/json"
     try:
         await response.prepare(request)
@@ -212,3 +210,14 @@ def _as_html(base: str, chains: list[dict[str, Any]]) -> str:
         "<table><tr><th>Network</th><th>Chain id</th><th>RPC URL</th></tr>"
         f"{rows}</table></body></html>\n"
     )
+
+
+async def _delivered(pending: Pending) -> Answer:
+    """Wait for a pending answer; given up where the client hangs up."""
+    answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+    pending.deliver = answered.set_result
+    try:
+        return await answered
+    except asyncio.CancelledError:
+        pending.cancel()
+        raise

@@ -80,6 +80,8 @@ class Tally(msgspec.Struct):
             return True
         if self.settled == self.asked and not can_ask_more:
             return True
+        if self.rejection.verdict is Verdict.SEND_POLICY and can_ask_more:
+            return False
         is_protocol = self.rejection.verdict in (Verdict.SEND_REFUSED, Verdict.INVALID_PARAMS)
         if is_protocol and self.rejections >= REJECTION_SHARE * self.asked and self.asked > 1:
             return True

@@ -32,8 +32,9 @@ SHARE_STEP: Final = 0.1
 SHARE_TAU_SECONDS: Final = 10.0
 # Counts outlive pauses between probes of a minute, where few are paid for.
 FORGET_SECONDS: Final = 60.0
-# What a recovered upstream begins with: two failures, and others are preferred again.
-SHARE_AFTER_RECOVERY: Final = 0.1
+# What a recovered upstream begins with: one failure, and others are preferred; three, and it trips.
+STREAK_AFTER_RECOVERY: Final = 1
+BALANCE_AFTER_RECOVERY: Final = 2
 
 FIRST_OPEN_SECONDS: Final = 1.0
 LONGEST_OPEN_SECONDS: Final = 30.0
@@ -171,7 +172,8 @@ class Breaker:
     def close(self, now: float) -> None:
         """Recovered: slow start begins."""
         self.reset()
-        self.share = SHARE_AFTER_RECOVERY
+        self.streak = STREAK_AFTER_RECOVERY
+        self.balance = BALANCE_AFTER_RECOVERY
         self.closed_at = now
 
     def ramp(self, now: float) -> float:

@@ -14,6 +14,9 @@ SHORTEST_PAUSE_SECONDS: Final = 0.25  # the probe budget: at most four head ques
 LONGEST_PAUSE_SECONDS: Final = 3.0
 STEPS_PER_BLOCK: Final = 8
 LEARNING: Final = 0.2  # weight of a new interval
+# One sample counts for at most this many times what is known, and at least for this part: a halt
+# of hours, or a head that jumped, is forgotten within a few blocks.
+SURPRISE: Final = 4.0
 SICK_PAUSE_SECONDS: Final = 1.0  # an upstream that failed is asked again this often
 DARK_PAUSE_SECONDS: Final = 0.25  # when no upstream is usable, each is
 
@@ -32,10 +35,11 @@ class Cadence:
         """Some usable upstream's head is ``number``."""
         if number <= self._number:
             return
-        blocks = number - self._number
-        if self._number >= 0 and now > self._last_new_at and blocks <= STEPS_PER_BLOCK:
-            seen = (now - self._last_new_at) / blocks
-            self.interval_seconds += LEARNING * (seen - self.interval_seconds)
+        if self._number >= 0 and now > self._last_new_at:
+            known = self.interval_seconds
+            seen = (now - self._last_new_at) / (number - self._number)
+            seen = min(known * SURPRISE, max(known / SURPRISE, seen))
+            self.interval_seconds += LEARNING * (seen - known)
         self._number = number
         self._last_new_at = now
 

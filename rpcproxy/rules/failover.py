@@ -1,7 +1,7 @@
 """The plan of one request: whom to ask, when to ask another, what to give.
 
 A state machine without IO. The executor tells it what happened (``on_sent``,
-``on_judgement``, ``on_lost``, ``on_ejected``) and asks ``decide(now)`` what to do next:
+``on_judgement``, ``on_ejected``, ``on_recovery``) and asks ``decide(now)`` what to do next:
 ``Send`` to an upstream, ``Wait`` until a time, or ``Finish``. It never sleeps and never sends.
 
 Choices, with their sources in the project's design notes:
@@ -9,7 +9,8 @@ Choices, with their sources in the project's design notes:
 - the first attempt goes to whom selection picks; every further one to another fault domain first;
 - a *hedge* is a second copy after the class's usual time (The Tail at Scale);
 - a *retry* follows a failed attempt. The second attempt is always granted, since a wallet must
-  not see an error while anybody can serve; from the third on retries pay from the budget;
+  not see an error while anybody can serve; from the third on retries pay from the budget, and
+  where it is empty those who were not asked yet are asked after a pause;
 - the need that a plan begins with excludes the ejected (``last_resort=False``): one that is known
   to be dead is asked only after a pause that brought no recovery;
 - when nobody is left to ask, the request waits for a recovery until its deadline, or for at most
@@ -160,12 +161,17 @@ class Plan:
 
     def on_judgement(self, standing: Standing, judgement: Judgement) -> None:
         """An attempt came to its end, whatever the end was."""
-        self._live = tuple(live for live in self._live if live is not standing)
+        live = self._live
+        # The first line is the common case, at half the cost.
+        if len(live) == 1 and live[0] is standing:
+            self._live = ()
+        else:
+            self._live = tuple(other for other in live if other is not standing)
         if self.finish is not None:
             return
         verdict = judgement.verdict
         retry = verdict.retry
-        if retry is Retry.NO:
+        if retry is Retry.NO and verdict is not Verdict.CANCELLED:
             if verdict is Verdict.INVALID_PARAMS and self._wants_confirmation(verdict):
                 self._keep(standing, judgement)
                 self._last_reason = verdict.label
@@ -175,10 +181,17 @@ class Plan:
         if retry is Retry.CONFIRM:
             self._on_null(standing, judgement)
             return
+        self._on_failure(standing, judgement)
+
+    def _on_failure(self, standing: Standing, judgement: Judgement) -> None:
+        verdict = judgement.verdict
         self.failures.append((standing.name, judgement))
         self._keep(standing, judgement)
         self._last_reason = verdict.label
-        if self._policy.single_attempt and judgement.error is not None:
+        if verdict.retry is Retry.HIGHER:
+            self._ask_as_high_as(standing)
+        # A limit or a refused key says nothing about the request: that one goes on elsewhere.
+        if self._policy.single_attempt and is_own_word(judgement):
             self.finish = Finish(judgement, standing)
 
     def _on_null(self, standing: Standing, judgement: Judgement) -> None:
@@ -188,6 +201,10 @@ class Plan:
         self._null_seen = True
         self._keep(standing, judgement)
         self._last_reason = judgement.verdict.label
+        self._ask_as_high_as(standing)
+
+    def _ask_as_high_as(self, standing: Standing) -> None:
+        """Whoever is behind ``standing`` knows no more than it does."""
         if standing.head is not None and standing.head.number > self._need.block:
             self._need = msgspec.structs.replace(self._need, block=standing.head.number)
 
@@ -225,7 +242,7 @@ class Plan:
         if now < self._hedge_at and not self._must_hedge:
             return Wait(min(self._hedge_at, self.deadline))
         if self._policy.can_hedge and self.sent < MAX_ATTEMPTS and not self._policy.single_attempt:
-            standing = self._pick(now)
+            standing = self._standings.pick(self._need, self._tried, now, self._rng)
             if standing is not None and self._may_hedge(now):
                 return Send(standing, "hedge")
         self._must_hedge = False
@@ -252,53 +269,50 @@ class Plan:
 
     def _ask_next(self, now: float) -> Step:
         """Nothing is in flight: ask another, give what there is, or wait for better times."""
-        final = self._final_without_asking()
-        standing = None if self.sent >= MAX_ATTEMPTS else self._pick(now)
-        if standing is None and self._pauses and self.sent == 0 and self._budgets.retries.take(now):
-            # Waiting did not help: an upstream out of favour is better than none.
-            need = msgspec.structs.replace(self._need, last_resort=True)
-            standing = self._standings.pick(need, self._tried, now, self._rng)
+        final = None if self._best is None else self._final_without_asking()
+        standing = self._standings.pick(self._need, self._tried, now, self._rng)
+        if standing is None and self._pauses and not self._tried:
+            standing = self._last_resort(now)
         if standing is None:
+            self._tried = ()
+        if standing is None or self.sent >= MAX_ATTEMPTS:
+            self.finish = final
             return final or self._pause(now)
-        if self.sent >= 2 and final is None and not self._budgets.retries.take(now):
+        if self.sent >= 2 and not self._budgets.retries.take(now):
             return self._pause(now)
         if self.sent == 1 and not self._null_seen:
             self._budgets.retries.take(now)  # counted, never refused
         return Send(standing, self._last_reason)
 
-    def _pick(self, now: float) -> Standing | None:
-        return self._standings.pick(self._need, self._tried, now, self._rng)
+    def _last_resort(self, now: float) -> Standing | None:
+        """Waiting did not help: an upstream out of favour is better than none."""
+        need = msgspec.structs.replace(self._need, last_resort=True)
+        standing = self._standings.pick(need, (), now, self._rng)
+        return standing if standing is not None and self._budgets.retries.take(now) else None
 
     def _final_without_asking(self) -> Finish | None:
         """The answer, should nobody else be there to ask: a null, a refusal or missing data
         does not get better by waiting, a broken connection may.
         """
         best = self._best
-        if best is None:
+        if best is None or best.verdict is Verdict.CANCELLED:
             return None
         if best.verdict.blame in (Blame.LIMIT, Blame.ACCESS):
             return None
-        if best.verdict.blame is Blame.UPSTREAM and not self._is_own_word(best):
-            return None
+        if best.verdict.blame is Blame.UPSTREAM:
+            # Stands when two upstreams gave one, or the only one that can be asked gave it twice.
+            refused = {name for name, failed in self.failures if is_own_word(failed)}
+            if not refused or (len(refused) == 1 and not self._pauses):
+                return None
         return Finish(best, self._best_standing)
 
-    def _is_own_word(self, best: Judgement) -> bool:
-        """Whether an upstream's own error may stand as the answer: two upstreams gave one, or
-        the only one that can be asked gave it twice.
-        """
-        if best.error is None:
-            return False
-        refused = {name for name, failed in self.failures if failed.error is not None}
-        return len(refused) > 1 or self._pauses > 0 or self._policy.single_attempt
-
     def _pause(self, now: float) -> Step:
-        """Everybody was asked. Forget whom, and begin again after a pause."""
+        """A round is over: begin another after a pause."""
         since = self._standings.outage_since(self._need.method_class)
         if since is not None and now - since > YOUNG_OUTAGE_SECONDS:
             self.deadline = min(self.deadline, now + OLD_OUTAGE_WAIT_SECONDS)
-        cap = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2**self._pauses)
+        cap = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(self._pauses, 10))
         self._pauses += 1
-        self._tried = ()
         self.sent = 0
         self._resume_at = now + cap * (0.5 + 0.5 * self._rng.random())
         return Wait(min(self._resume_at, self.deadline), for_recovery=True)
@@ -311,7 +325,10 @@ class Plan:
         final = self._final_without_asking()
         if final is not None:
             return final
-        return Finish(self._best, self._best_standing, exhausted=True)
+        best = self._best
+        # Even a lone error of an upstream's own says more than that time is up.
+        has_word = best is not None and is_own_word(best)
+        return Finish(best, self._best_standing, exhausted=not has_word)
 
 
 class SingleAttempt:
@@ -349,22 +366,28 @@ class SingleAttempt:
         """Nothing to do: it never waits for one."""
 
 
+def is_own_word(judgement: Judgement) -> bool:
+    """Whether it is an upstream's own error, in words."""
+    return judgement.error is not None and judgement.verdict.blame is Blame.UPSTREAM
+
+
 def rank(judgement: Judgement) -> int:
     """Which of several is shown: an answer over a refusal of the request itself over an
-    upstream's own error over a refusal to serve over a failure of transport.
+    upstream's own error over a refusal to serve over a failure of transport. What upstreams
+    cannot do counts without an error text as well: a body too large, a batch refused by status.
     """
     verdict = judgement.verdict
+    if verdict is Verdict.CANCELLED:
+        return 0
     if verdict.retry is Retry.NO:
         return 5
-    if verdict is Verdict.NULL:
+    if verdict.retry is Retry.CONFIRM:
         return 4
-    if judgement.error is None:
-        return 0
     if verdict.blame is Blame.NOBODY:
         return 3
-    if verdict.blame is Blame.UPSTREAM:
-        return 2
-    return 1
+    if judgement.error is None:
+        return 0
+    return 2 if verdict.blame is Blame.UPSTREAM else 1
 
 
 def lost(failure: Failure) -> Judgement:

@@ -74,8 +74,7 @@ class Health:
         reason = f"{first.clean} clean answers after {now - first.tripped_at:.1f} s"
         for record in closed:
             record.breaker.close(now)
-            if record.latency.sampled_at <= record.breaker.tripped_at:
-                record.latency.restart(0.0, now)  # only waits of the outage are known
+            record.latency.forget_waits()
             record.settle(now)
         standing.settle_care()
         self._ranking.mark()

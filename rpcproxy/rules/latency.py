@@ -26,11 +26,12 @@ def rank_of(samples: list[float], quantile: float) -> float:
 class Latency:
     """Peak-EWMA of one upstream's good answers. ``seconds`` is 0.0 while nothing is known."""
 
-    __slots__ = ("_recent", "sampled_at", "seconds")
+    __slots__ = ("_before_waits", "_recent", "sampled_at", "seconds")
 
     def __init__(self) -> None:
         self.seconds = 0.0
         self.sampled_at = 0.0
+        self._before_waits: float | None = None
         self._recent: deque[float] = deque(maxlen=64)
 
     def add(self, seconds: float, now: float) -> None:
@@ -48,13 +49,22 @@ class Latency:
     def add_wait(self, seconds: float, now: float) -> None:
         """``seconds`` passed without an answer: it is at least as slow as that."""
         if seconds > self.seconds:
+            if self._before_waits is None:
+                self._before_waits = self.seconds
             self.seconds = seconds
             self.sampled_at = now
 
+    def forget_waits(self) -> None:
+        """Recovered: what was waited for in the outage says nothing any more."""
+        if self._before_waits is not None:
+            self.seconds = self._before_waits
+            self._before_waits = None
+
     def restart(self, seconds: float, now: float) -> None:
-        """Forget the waits of an outage: since then an answer took ``seconds`` (0: unknown)."""
+        """An answer took ``seconds``, and what was before it counts no more."""
         self.seconds = seconds
         self.sampled_at = now
+        self._before_waits = None
 
     def drift(self, towards: float, elapsed_seconds: float, now: float) -> bool:
         """Let an idle value move towards another; whether it moved."""
@@ -72,6 +82,7 @@ class Latency:
         twin = Latency()
         twin.seconds = self.seconds
         twin.sampled_at = self.sampled_at
+        twin._before_waits = self._before_waits
         twin._recent.extend(self._recent)
         return twin
 

@@ -9,6 +9,7 @@ State: one object each, written by ``Standings`` or the executor.
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Final
 
@@ -89,7 +90,7 @@ class Rates:
 
     def adopt(self, old: Rates) -> None:
         """A reload: keep what was learned."""
-        self.learned = old.learned
+        self.learned = copy.copy(old.learned)
         self.is_limited = self.configured is not None or self.learned is not None
         self._refused_rate = old._refused_rate
         self._last_rate = old._last_rate
@@ -199,9 +200,9 @@ class RetryBudget:
         full = RETRY_FLOOR_PER_SECOND * RETRY_WINDOW_SECONDS
         self._floor = min(full, self._floor + gap * RETRY_FLOOR_PER_SECOND)
 
-    def on_request(self, now: float) -> None:
-        """A client's request came in: a fifth of a retry is earned, and spent or lost in 10 s."""
-        self._earned += RETRY_SHARE
+    def on_request(self, now: float, count: int = 1) -> None:
+        """Clients' requests came in: a fifth of a retry each is earned, spent or lost in 10 s."""
+        self._earned += RETRY_SHARE * count
         self._settle(now)
 
     def left(self, now: float) -> float:
@@ -230,8 +231,8 @@ class HedgeAllowance:
         self.share = share
         self._tokens = HEDGE_BURST
 
-    def on_request(self) -> None:
-        tokens = self._tokens + self.share
+    def on_request(self, count: int = 1) -> None:
+        tokens = self._tokens + self.share * count
         self._tokens = min(HEDGE_BURST, tokens)
 
     def left(self) -> float:

@@ -25,6 +25,13 @@ _WORDS = {
     Verdict.UNSUPPORTED: "does not offer the method",
     Verdict.RANGE_TOO_LARGE: "range or size too large",
     Verdict.SIZE_REFUSED: "request too large",
+    Verdict.BATCH_REFUSED: "does not take batches",
+    Verdict.BAD_RESULT: "answered something that cannot be right",
+    Verdict.NULL: "does not know it",
+    Verdict.NONCE_TOO_LOW: "says the nonce is too low",
+    Verdict.SEND_POLICY: "refused the transaction by its own policy",
+    Verdict.INSUFFICIENT_FUNDS: "sees insufficient funds, and is behind the others",
+    Verdict.CANCELLED: "not waited for",
 }
 
 
@@ -44,7 +51,8 @@ def explain(
         }
         what = "; ".join(f"{where[words]}: {words}" for words in counted)
     else:
-        what = f"none of the {upstreams} upstreams can be asked now"
+        count = "the only upstream cannot" if upstreams == 1 else f"none of {upstreams} can"
+        what = f"{count} be asked now"
     since = "" if outage_seconds is None else f" for {outage_seconds:.0f} s"
     return (
         f"no upstream of {chain} could answer{since} ({what}); "

@@ -36,8 +36,10 @@ AFFORDABLE_FACTOR: Final = 3.0
 # Each usable upstream gets a share of the light reads, so that knowledge of it stays fresh.
 EXPLORE_SHARE: Final = 0.01
 MOST_EXPLORING: Final = 0.05
-# How much an emptying rate bucket adds to the cost.
+# How much an emptying rate bucket adds to the cost, from this level on. Above it nothing is added,
+# since a bucket kept full wastes the rate.
 RATE_PENALTY: Final = 3.0
+RATE_EASY_LEVEL: Final = 0.5
 
 
 class Rng(Protocol):
@@ -380,5 +382,7 @@ def load(record: ClassStanding, now: float) -> float:
     standing = record.standing
     cost = record.cost * (standing.in_flight + 1)
     if standing.rates.is_limited:
-        cost *= 1.0 + RATE_PENALTY * (1.0 - max(0.0, standing.rates.level(now)))
+        level = standing.rates.level(now)
+        if level < RATE_EASY_LEVEL:
+            cost *= 1.0 + RATE_PENALTY * (1.0 - level / RATE_EASY_LEVEL)
     return cost

@@ -11,13 +11,14 @@ executor and the watcher, on one thread).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from rpcproxy.config.model import Chain, Upstream
-from rpcproxy.messages import METHOD_CLASSES, Blame, MethodClass, Observation, Verdict
+from rpcproxy.messages import METHOD_CLASSES, Blame, Head, MethodClass, Observation, Verdict
 from rpcproxy.rules import admit
 from rpcproxy.rules.domains import FAILING_SHARE, Domains
 from rpcproxy.rules.heads import Heads
@@ -142,8 +143,8 @@ class Standings:
                 standing, now, changes, is_needed=not self._ranking.usable[o.method_class]
             ):
                 self._ranking.mark()
-            if o.head is not None and standing.report_head(o.head, now):
-                self._settle_heads(changes)
+            if o.head is not None:
+                self._on_head(standing, o.head, changes)
         elif blame is Blame.UPSTREAM:
             self._health.on_failure(standing, o, now, changes)
         elif blame is Blame.LIMIT:
@@ -154,6 +155,12 @@ class Standings:
                 self._ranking.mark()
         elif verdict is not Verdict.CANCELLED:
             self._health.on_exclusion(standing, o, now, changes)
+
+    def _on_head(self, standing: Standing, head: Head, changes: list[Change]) -> None:
+        if standing.head is None:
+            self._ranking.mark()  # no longer unknown
+        if standing.report_head(head, self._now):
+            self._settle_heads(changes)
 
     def tick(self, now: float) -> Sequence[Change]:
         """Let time pass: what ends or fades by itself. Call it about every 100 ms."""
@@ -241,12 +248,10 @@ class Standings:
         heads = self.heads
         lag = max(0, heads.reference - track.number)
         is_late = lag > self._settings.max_lag_blocks
+        standing.behind_since = min(standing.behind_since, self._now) if lag else math.inf
         # By its reports, not by the clock: who was not asked did not stand still.
-        is_stalled = (
-            0 < lag <= self._settings.max_lag_blocks
-            and heads.moved_at > track.moved_at
-            and track.still_seconds() > heads.stall_seconds
-        )
+        still_seconds = track.reported_at - max(track.moved_at, standing.behind_since)
+        is_stalled = lag > 0 and not is_late and still_seconds > heads.stall_seconds
         is_above = heads.served >= 0 and track.number > heads.highest_plausible(self._now)
         was_stale, was_stalled = standing.is_stale, standing.is_stalled
         standing.is_lagging, standing.is_stalled = is_late, is_stalled
@@ -264,8 +269,7 @@ class Standings:
             changes.append(Change(standing.name, "caught_up", f"its head is {track.number}"))
             return
         if is_stalled:
-            still = track.still_seconds()
-            reason = f"its head stands still at {track.number} for {still:.0f} s"
+            reason = f"its head stands still at {track.number} for {still_seconds:.0f} s"
         elif is_above:
             reason = f"its head {track.number} is far above the others' {heads.reference}"
         else:

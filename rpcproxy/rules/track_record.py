@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
 from typing import Final
@@ -129,6 +130,7 @@ class Standing:
 
     __slots__ = (
         "_url",
+        "behind_since",
         "classes",
         "clean_checks",
         "cloud",
@@ -204,6 +206,7 @@ class Standing:
         self.refused_at = -math.inf  # when its key was last refused
         self.is_lagging = self.is_stalled = self.is_far_above = False
         self.is_suspect = False
+        self.behind_since = math.inf
         self.lag_penalty = 1.0
         self.failing_at = -math.inf
         self.exclusions = Exclusions()
@@ -332,11 +335,12 @@ class Standing:
         """Take over what was learned. Attempts in flight stay counted on the old one."""
         for name in _LEARNED:
             setattr(self, name, getattr(old, name))
+        self.cooldown = copy.copy(old.cooldown)
         self.exclusions = old.exclusions.copy()
         self.track = old.track.copy()
         self.rates.adopt(old.rates)
         for record, known in zip(self.classes, old.classes, strict=True):
-            record.breaker = known.breaker
+            record.breaker = copy.copy(known.breaker)
             record.latency = known.latency.copy()
             record.ramp = known.ramp
             record.is_calm = known.is_calm
@@ -345,8 +349,8 @@ class Standing:
 
 
 _LEARNED: Final = (
+    "behind_since",
     "clean_checks",
-    "cooldown",
     "cooldown_reason",
     "failing_at",
     "head",

@@ -49,7 +49,9 @@ class Fleet:
 
     def tell(self, name: str, verdict: Verdict = Verdict.OK, **fields: Any) -> list[Change]:
         fields = {"method_class": LIGHT, "seconds": 0.02, **fields}
-        changes = list(self.standings.observe(Observation(name, verdict=verdict, **fields), self.now))
+        changes = list(
+            self.standings.observe(Observation(name, verdict=verdict, **fields), self.now)
+        )
         self.changes += changes
         return changes
 
@@ -62,7 +64,9 @@ class Fleet:
     def head(self, name: str, number: int, hash: str = "") -> list[Change]:
         return self.probe(name, head=Head(number, hash))
 
-    def fail(self, name: str, verdict: Verdict = Verdict.SERVER_ERROR, times: int = 1, **f: Any) -> None:
+    def fail(
+        self, name: str, verdict: Verdict = Verdict.SERVER_ERROR, times: int = 1, **f: Any
+    ) -> None:
         for _ in range(times):
             self.tell(name, verdict, **f)
 

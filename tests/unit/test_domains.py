@@ -60,7 +60,13 @@ def test_two_of_five_are_not_half() -> None:
 
 
 def test_those_not_admitted_say_nothing() -> None:
-    members = [east("a", failing_at=0.0), east("b", failing_at=0.0), east("c"), east("d"), east("e")]
+    members = [
+        east("a", failing_at=0.0),
+        east("b", failing_at=0.0),
+        east("c"),
+        east("d"),
+        east("e"),
+    ]
     members[4].is_admitted = False
     assert len(Domains(members).settle(0.0)) == 2
     members[0].is_admitted = False
@@ -89,3 +95,6 @@ def test_a_reload_keeps_suspicion() -> None:
     new.adopt(old, 10.0)
     assert [m.is_suspect for m in fresh] == [True, True, False]
     assert [f.is_suspect for f in new.settle(31.0)] == [False]
+    late = [Member("a", "p"), Member("b", "p")]
+    Domains(late).adopt(old, 31.0)
+    assert [m.is_suspect for m in late] == [False, False]

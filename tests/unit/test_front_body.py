@@ -1,5 +1,8 @@
 """front.body, front.reader: bodies and requests in any pieces."""
 
+from contextlib import suppress
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,7 +15,7 @@ from rpcproxy.front.reader import RequestReader, Stage
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:
     edges = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
-    return [data[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    return [data[a:b] for a, b in pairwise(edges)]
 
 
 def test_pieces():
@@ -48,6 +51,11 @@ def test_chunks_in_any_pieces(places):
     assert used == len(CHUNKED)
     assert chunks.join() == b'{"a": 1}'
     assert chunks.received == 8
+
+
+def add_by_byte(chunks: Chunks, text: bytes) -> None:
+    for n in range(len(text)):
+        chunks.add(text[n : n + 1])
 
 
 @pytest.mark.parametrize(
@@ -91,8 +99,7 @@ def test_bad_chunks(text):
         Chunks(10_000).add(text)
     by_byte = Chunks(10_000)
     with pytest.raises(BadChunks):
-        for n in range(len(text)):
-            by_byte.add(text[n : n + 1])
+        add_by_byte(by_byte, text)
 
 
 def test_chunks_over_the_limit_are_refused_by_their_size_line():
@@ -161,12 +168,10 @@ def test_mutated_requests_are_read_or_refused(changes):
         at = place % len(stream)
         stream[at : at + len(new)] = new
     these = reader()
-    try:
-        read(these, *cut(bytes(stream), [100, 200, 3000]))
-    except Refused as refused:
-        assert refused.reason
-    else:
-        assert these.stage in Stage
+    with suppress(Refused):
+        for path, body in read(these, *cut(bytes(stream), [100, 200, 3000])):
+            assert path.startswith(("/", "*"))
+            assert len(body) <= len(stream)
 
 
 def test_stages():

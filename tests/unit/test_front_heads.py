@@ -1,5 +1,7 @@
 """front.heads: what is read, what is refused, what is remembered."""
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,7 +31,7 @@ def test_a_browser_head():
         "Cookie: a=ü",
     )
     assert parse_head(text) == RequestHead(
-        method="POST", path="/", content_length=42, has_gzip=True, is_plain=True
+        method="POST", path="/", content_length=42, has_gzip=True, is_plain=True, text=text
     )
 
 
@@ -225,11 +227,10 @@ def test_refused_before_the_end(partial, is_refused):
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(text):
-    try:
-        parse_head(b"POST / HTTP/1.1\r\nHost: x\r\n" + text + b"\r\n\r\n")
-    except Refused as refused:
-        assert 400 <= refused.status < 506
-        assert refused.reason
+    with suppress(Refused):
+        parsed = parse_head(b"POST / HTTP/1.1\r\nHost: x\r\n" + text + b"\r\n\r\n")
+        assert parsed.path == "/"
+        assert parsed.content_length >= CHUNKED
 
 
 def a_head(path: str = "/") -> RequestHead:

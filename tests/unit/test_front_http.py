@@ -4,15 +4,15 @@ import asyncio
 import gzip
 import json
 import random
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rpcproxy.config.model import Limits
-from rpcproxy.messages import Answer
+from rpcproxy.messages import Answer, Pending
 from tests.front_kit import NEW_LOOP, Client, Echo, Later, Saying, a_front, both_loops, post, until
-
 
 ALWAYS = {
     "access-control-allow-origin": "*",
@@ -41,6 +41,17 @@ async def test_an_answer_at_once():
         assert counters.answers_by_status == {200: 5}
         assert counters.received_bytes == counters.sent_bytes == 5 * len(b'{"id":0}')
         assert front.listener.open_connections == counters.accepted_connections == 1
+
+
+@both_loops
+async def test_heads_that_alternate_are_told_apart():
+    async with a_front({"/": Echo(), "/1": Later()}) as front:
+        client = await front.client()
+        for n in range(4):
+            for path in ("/", "/1"):
+                for body in (b"%d" % n, b"12", b"", b"123\r\n\r\n" + post(b"inside")):
+                    assert (await client.ask(body, path)).body == body
+            assert (await client.ask(b"x", "/2")).status == 404
 
 
 @both_loops
@@ -310,6 +321,14 @@ async def test_an_upload_too_large_is_refused_before_it_is_read():
         assert await client.rest() == b""
 
 
+async def send_on(client: Client, size: int) -> None:
+    async with asyncio.timeout(10):
+        while True:
+            client.send(b"x" * size)
+            await client.writer.drain()
+            await asyncio.sleep(0.001)
+
+
 @both_loops
 async def test_a_client_that_never_stops_sending_is_cut_off():
     async with a_front(linger_seconds=0.1) as front:
@@ -317,11 +336,7 @@ async def test_a_client_that_never_stops_sending_is_cut_off():
         client.send(post(b"x", version="9.9"))
         assert (await client.response()).status == 505
         with pytest.raises(ConnectionError):
-            async with asyncio.timeout(10):
-                while True:
-                    client.send(b"x" * 1000)
-                    await client.writer.drain()
-                    await asyncio.sleep(0.001)
+            await send_on(client, 1000)
         assert front.listener.open_connections == 0
 
 
@@ -333,11 +348,7 @@ async def test_discarding_is_bounded(monkeypatch):
         client.send(post(b"x", version="9.9"))
         await client.response()
         with pytest.raises(ConnectionError):
-            async with asyncio.timeout(10):
-                while True:
-                    client.send(b"x" * 50_000)
-                    await client.writer.drain()
-                    await asyncio.sleep(0.001)
+            await send_on(client, 50_000)
 
 
 @both_loops
@@ -359,6 +370,59 @@ async def test_bugs_behind_the_door_are_answered(caplog):
         records = [record for record in caplog.records if record.name == "rpcproxy.front"]
         assert len(records) == 3
         assert records[-1].trace_id == response.headers["x-trace-id"]
+
+
+# ---------------------------------------------------------------------- pending answers
+
+
+class Soon(Pending):
+    """Delivers when the test says so."""
+
+    def __init__(self) -> None:
+        self.cancelled = 0
+
+    def cancel(self) -> None:
+        self.cancelled += 1
+
+
+class Hands:
+    """Gives out pending answers."""
+
+    def __init__(self) -> None:
+        self.given: list[tuple[bytes, Soon]] = []
+
+    def handle(self, body: bytes, trace_id: str) -> Soon:
+        self.given.append((body, Soon()))
+        return self.given[-1][1]
+
+
+@both_loops
+@pytest.mark.parametrize("size", [1, 2000, 200_000])
+async def test_pending_answers_in_order(size):
+    hands = Hands()
+    async with a_front({"/": hands, "/echo": Echo()}) as front:
+        client = await front.client()
+        fields = "Accept-Encoding: gzip"  # the largest is compressed off the loop
+        client.send(b"".join(post(b"%d" % n, "/", fields) + post(b"x", "/echo") for n in range(5)))
+        for n in range(5):
+            await until(lambda n=n: len(hands.given) == n + 1)
+            body, pending = hands.given[-1]
+            assert body == b"%d" % n
+            pending.deliver(Answer(body * size))
+            assert (await client.response()).text == str(n) * size
+            assert (await client.response()).body == b"x"
+
+
+@both_loops
+async def test_hanging_up_cancels_a_pending_answer():
+    hands = Hands()
+    async with a_front({"/": hands}) as front:
+        client = await front.client()
+        client.send(post(b"x"))
+        await until(lambda: len(hands.given) == 1)
+        client.reset()
+        await until(lambda: hands.given[0][1].cancelled == 1)
+        assert front.listener.counters.hung_up == 1
 
 
 # ---------------------------------------------------------------------- gzip
@@ -486,7 +550,7 @@ STREAM += b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\
 
 async def talk(client: Client, data: bytes, places: list[int]) -> bytes:
     edges = [0, *sorted(place % len(data) for place in places), len(data)]
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         client.send(data[start:end])
         await asyncio.sleep(0.0005)
     client.writer.write_eof()
@@ -542,7 +606,7 @@ def test_mutated_bytes_are_answered_or_closed(new_loop):
                 client.close()
             await until(lambda: front.listener.open_connections == 0)
             assert set(front.listener.counters.answers_by_status) <= {
-                200, 400, 404, 413, 415, 417, 431, 505,
+                200, 400, 404, 413, 415, 417, 431, 501, 505,
             }  # fmt: skip
 
     with asyncio.Runner(loop_factory=new_loop) as runner:

@@ -229,11 +229,13 @@ async def test_slow_readers_hold_the_stream_back():
         clients = []
         for _ in rests:
             client = await front.client(limit=1000)
-            client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 128 * 1024)
             client.send(post(b"x"))
             clients.append(client)
         connections = front.listener._shared.connections
-        await until(lambda: len(connections) == 8 and all(c._is_writing_paused for c in connections))
+        await until(
+            lambda: len(connections) == 8 and all(c._is_writing_paused for c in connections)
+        )
         buffered = [c._transport.get_write_buffer_size() for c in connections]
         assert max(buffered) <= 3 * 256 * 1024
         assert sum(rest.reads for rest in rests) < 8 * 40
@@ -282,7 +284,7 @@ async def test_a_client_that_takes_nothing_is_cut_off(has_rest):
         client.send(post(b"x") + post(b"y"))
         await until(lambda: front.listener.counters.stalled_clients == 1)
         await until(lambda: front.listener.open_connections == 0)
-        assert rest.closed == has_rest
+        await until(lambda: rest.closed == has_rest)
 
 
 @both_loops
@@ -349,6 +351,25 @@ async def test_drain_closes_what_is_idle():
         assert front.listener.open_connections == 0
         for client in front.clients:
             assert await client.rest() == b""
+
+
+@both_loops
+async def test_drain_finishes_what_aiohttp_serves():
+    later = Later()
+    later.gate.clear()
+    async with a_front({"/": later}) as front:
+        client = await front.client()
+        client.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" + post(b"x"))
+        assert (await client.response()).status == 200
+        await until(lambda: later.running == 1)
+        drain = asyncio.ensure_future(front.listener.drain(10))
+        await until(lambda: front.listener.is_draining)
+        later.gate.set()
+        response = await client.response()
+        assert (response.status, response.body) == (200, b"x")
+        assert response.headers["connection"] == "close"
+        assert await client.rest() == b""
+        await drain
 
 
 @both_loops

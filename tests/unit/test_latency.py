@@ -30,6 +30,10 @@ def test_a_wait_only_makes_it_slower() -> None:
     latency.add_wait(1.5, 1.0)
     assert latency.seconds == 1.5
     assert latency.quantile(0.95) == 0.3
+    latency.add_wait(2.5, 1.0)
+    latency.forget_waits()
+    latency.forget_waits()
+    assert latency.seconds == 0.3
     latency.restart(0.05, 2.0)
     assert (latency.seconds, latency.sampled_at) == (0.05, 2.0)
 

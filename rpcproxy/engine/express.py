@@ -1,0 +1,264 @@
+"""The express lane: the first attempt of a read, without a task, a timer or a plan of its own.
+
+Nearly every request is answered by the first upstream that is asked, in its usual time. Such a
+request costs one object here and two calls: ``start`` sends it, the edge calls ``on_outcome``, and
+the answer is written. Whatever does not go that way is *promoted*: a plan takes over with the
+attempt already made, and the executor drives it like any other. Promoted are outcomes that are not
+a plain success, attempts that pass their hedge time, and those whose upstream was ejected.
+
+State: the attempts under way by class, in the order in which they began, and one timer that looks
+at the oldest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from rpcproxy.engine import tasks
+from rpcproxy.engine.calls import SingleCall
+from rpcproxy.engine.executor import REREAD_SECONDS, Attempt, Member, Run, WireCall
+from rpcproxy.messages import (
+    INTERNAL_ERROR,
+    Answer,
+    Judgement,
+    MethodClass,
+    Observation,
+    Outcome,
+    Pending,
+    Request,
+    Verdict,
+    encode_call,
+    encode_error,
+    encode_result,
+)
+from rpcproxy.rules.standing import Change
+
+if TYPE_CHECKING:
+    from rpcproxy.engine.pipeline import Pipeline, Profile
+
+_log = logging.getLogger("rpcproxy.requests")
+
+# The timer looks no more often than this: hedges may be late by as much.
+SHORTEST_LOOK_SECONDS: Final = 0.002
+# A look that comes this late was held up by our own loop: sockets are read once before anybody
+# is blamed.
+LATE_LOOK_SECONDS: Final = 0.02
+EXPRESS_CLASSES: Final = (MethodClass.LIGHT, MethodClass.HEAVY)
+_OK: Final = Verdict.OK
+
+
+class FirstTry(Pending):
+    """One request on the express lane; after promotion, the handle of its slow way."""
+
+    __slots__ = (
+        "attempt",
+        "call",
+        "id",
+        "is_over",
+        "lane",
+        "member",
+        "profile",
+        "request",
+        "started",
+        "task",
+        "wire_call",
+    )
+
+    def __init__(
+        self, lane: Express, request: Request, profile: Profile, call: SingleCall, member: Member
+    ) -> None:
+        self.lane = lane
+        self.request = request
+        self.profile = profile
+        self.call = call
+        self.member = member
+        self.id = 0
+        self.started = 0.0
+        self.is_over = False  # answered, promoted or cancelled: no longer the lane's
+        self.wire_call: WireCall | None = None
+        self.attempt: Attempt | None = None
+        self.task: asyncio.Task[None] | None = None
+
+    def on_outcome(self, outcome: Outcome) -> None:
+        """The edge says how the attempt ended."""
+        attempt = self.attempt
+        if attempt is not None:
+            attempt.on_outcome(outcome)
+            return
+        lane = self.lane
+        now = time.monotonic()
+        member = self.member
+        method = self.call.method
+        judgement = member.classifier.judge(outcome, self.id, method, time.time())
+        result = judgement.result
+        if judgement.verdict is not _OK or result is None:
+            lane.promote(self).on_outcome(outcome)
+            return
+        self.is_over = True
+        lane.on_success(self, judgement, now)
+        self.deliver(Answer(encode_result(self.request.id, result)))
+
+    def cancel(self) -> None:
+        """The client hung up. What is out goes on for a while, so that we learn from it."""
+        lane = self.lane
+        if not self.is_over:
+            lane.give_up(self)
+        elif self.task is not None:
+            self.task.cancel()
+            if self.attempt is not None:
+                # A task that is cancelled before its first step has nothing to clean up with.
+                lane.executor.leave(self.attempt.run)
+
+
+class Express:
+    """See the module's docstring. One per chain."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        executor = self.executor = pipeline.executor
+        self._standings = executor.standings
+        self._counters = pipeline.counters
+        self._under_way: tuple[deque[FirstTry], ...] = tuple(deque() for _ in EXPRESS_CLASSES)
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
+        self._loop = asyncio.get_running_loop()
+        executor.listeners.append(self._on_changes)
+
+    def start(self, request: Request, profile: Profile, call: SingleCall) -> FirstTry | None:
+        """Send a read to whom selection picks; ``None`` where nobody can be asked now."""
+        now = time.monotonic()
+        executor = self.executor
+        need = call.need
+        standing = self._standings.pick(need, (), now, executor.rng)
+        if standing is None:
+            return None
+        member = executor.members[standing.name]
+        try_ = FirstTry(self, request, profile, call, member)
+        try_.started = now
+        id = try_.id = executor.next_id
+        executor.next_id = id + 1
+        self._standings.on_sent(standing, need.method_class, now)
+        try_.wire_call = member.wire.send(
+            encode_call(id, call.method.name, call.params), try_.on_outcome, gzip=call.is_large
+        )
+        self._under_way[need.method_class].append(try_)
+        if self._timer is None:
+            self._look_at(now + self._pipeline.hedge_seconds(need.method_class), now)
+        return try_
+
+    def on_success(self, try_: FirstTry, judgement: Judgement, now: float) -> None:
+        """The usual end: what it taught goes up, what it cost is counted."""
+        standing = try_.member.standing
+        call = try_.call
+        need = call.need
+        method_class = need.method_class
+        seconds = now - try_.started
+        standings = self._standings
+        standings.on_settled(standing, method_class)
+        changes = standings.observe(
+            Observation(
+                standing.name,
+                method_class,
+                judgement.verdict,
+                seconds,
+                call.method.name,
+                None,
+                None,
+                need.request_bytes,
+            ),
+            now,
+        )
+        if changes:
+            self.executor.on_changes(changes)
+        counters = self._counters
+        counters.on_attempt(standing.name, judgement.verdict, seconds)
+        counters.on_request(method_class, seconds, "ok")
+        self.executor.uncounted += 1
+        if not try_.profile.policy.confirm_refusals:
+            self._pipeline.on_worked(call.method.name)
+
+    # ---- when the usual does not happen
+
+    def promote(self, try_: FirstTry) -> Attempt:
+        """Hand the attempt over to a plan, and to a task that drives it."""
+        attempt = self._take_over(try_)
+        try_.task = tasks.start(self._finish(try_, attempt.run), "promoted request")
+        return attempt
+
+    def give_up(self, try_: FirstTry) -> None:
+        """Nobody waits for it any more."""
+        self.executor.leave(self._take_over(try_).run)
+
+    def _take_over(self, try_: FirstTry) -> Attempt:
+        try_.is_over = True
+        policy = self._pipeline.policy_for(try_.call, try_.profile)
+        attempt = try_.attempt = self.executor.take_over(
+            try_.call, policy, try_.member, try_.id, try_.started
+        )
+        attempt.wire_call = try_.wire_call
+        return attempt
+
+    async def _finish(self, try_: FirstTry, run: Run) -> None:
+        request = try_.request
+        try:
+            settled = await self.executor.finish(run)
+            answer, outcome = self._pipeline.encode(request, settled)
+        except Exception:  # noqa: BLE001 - logged; the client gets its answer whatever it was
+            _log.exception("request failed")
+            reason = "the proxy failed on this request; its log says why"
+            answer, outcome = Answer(encode_error(request.id, INTERNAL_ERROR, reason)), "own_error"
+        seconds = time.monotonic() - try_.started
+        self._counters.on_request(try_.call.method.method_class, seconds, outcome)
+        try_.deliver(answer)
+
+    def _on_changes(self, changes: Sequence[Change]) -> None:
+        """Do not wait for an upstream that is known to be dead."""
+        for change in changes:
+            if change.kind not in ("ejected", "quarantined"):
+                continue
+            for tries in self._under_way:
+                for try_ in tuple(tries):
+                    standing = try_.member.standing
+                    if not try_.is_over and standing.name == change.upstream:
+                        self.promote(try_).run.plan.on_ejected(standing)
+
+    # ---- time
+
+    def _look(self) -> None:
+        """Promote the attempts that have passed their hedge time."""
+        now = time.monotonic()
+        self._timer = None
+        if now - self._due > LATE_LOOK_SECONDS:
+            self._look_at(now + REREAD_SECONDS, now)
+            return
+        soonest = 0.0
+        for method_class in EXPRESS_CLASSES:
+            tries = self._under_way[method_class]
+            delay = self._pipeline.hedge_seconds(method_class)
+            while tries:
+                oldest = tries[0]
+                due = oldest.started + delay
+                if not oldest.is_over and due > now:
+                    soonest = min(soonest, due) if soonest else due
+                    break
+                tries.popleft()
+                if not oldest.is_over:
+                    self.executor.mark_overdue(self.promote(oldest), now)
+        if soonest:
+            self._look_at(soonest, now)
+
+    def _look_at(self, due: float, now: float) -> None:
+        delay = max(SHORTEST_LOOK_SECONDS, due - now)
+        self._due = now + delay
+        self._timer = self._loop.call_later(delay, self._look)
+
+    def close(self) -> None:
+        """Stop the clock."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -1,0 +1,291 @@
+"""A whole proxy between a raw client and scripted upstreams, all in the test's own loop.
+
+async with Upstream(each(lambda call: ok(call, b'"0x1"'))) as upstream:
+    async with a_proxy(upstream) as wallet:
+        reply = await wallet.ask(b'{"id":1,"method":"eth_gasPrice"}')
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import inspect
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from typing import Any
+
+import msgspec
+import uvloop
+
+from rpcproxy.app.proxy import Proxy
+from rpcproxy.config import model
+from rpcproxy.messages import METHOD_CLASSES
+from tests import front_kit, scripted
+
+CHAIN_ID = 7
+NUMBER = 1000
+CLOUDS = ("aws", "gcp", "azure", "hetzner")
+
+
+class Call(msgspec.Struct):
+    """One call as it arrived at an upstream."""
+
+    method: str
+    id: msgspec.Raw = msgspec.Raw(b"null")
+    params: msgspec.Raw = msgspec.Raw(b"[]")
+
+
+class Post(msgspec.Struct):
+    """One HTTP request as it arrived at an upstream; ``head`` is in lower case."""
+
+    head: bytes
+    calls: list[Call]
+    is_batch: bool
+
+
+class Sent(msgspec.Struct):
+    """What an upstream answers. ``cut_at``: so many bytes of the body leave, and then the
+    connection is ``end``-ed; ``end`` may also follow a whole answer.
+    """
+
+    body: bytes
+    status: int = 200
+    lines: tuple[bytes, ...] = ()
+    cut_at: int | None = None
+    end: str = ""  # "", close, reset, stall
+    pieces: Sequence[bytes] = ()  # go out after the body
+
+
+Script = Callable[[Post], Sent | bytes]
+PROBES = {
+    ("eth_chainId", b"[]"),
+    ("eth_getBlockByNumber", b'["latest",false]'),
+    ("eth_getLogs", b'[{"fromBlock":"latest","toBlock":"latest","address":"0x%040d"}]' % 0),
+}
+
+
+def ok(call: Call, result: bytes) -> bytes:
+    return b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (bytes(call.id), result)
+
+
+def wrong(call: Call, code: int, message: str, **rest: Any) -> bytes:
+    error = msgspec.json.encode({"code": code, "message": message, **rest})
+    return b'{"jsonrpc":"2.0","id":%b,"error":%b}' % (bytes(call.id), error)
+
+
+def array(replies: Sequence[bytes]) -> bytes:
+    return b"[%b]" % b",".join(replies)
+
+
+def each(answer: Callable[[Call], bytes]) -> Script:
+    """Answer call by call, batches as batches."""
+
+    def script(post: Post) -> bytes:
+        replies = [answer(call) for call in post.calls]
+        return array(replies) if post.is_batch else replies[0]
+
+    return script
+
+
+def always(sent: Sent | bytes) -> Script:
+    return lambda _: sent
+
+
+class Upstream(scripted.Scripted):
+    """An upstream that runs ``script`` for what clients ask. Probes of the watcher are answered
+    by the kit and not counted, unless ``are_probes_scripted``.
+    """
+
+    def __init__(self, script: Script, name: str = "", *, chain_id: int = CHAIN_ID) -> None:
+        super().__init__(self._serve)
+        self.script = script
+        self.name = name
+        self.chain_id = chain_id
+        self.block = b'{"number":"0x%x","hash":"0x%064x"}' % (NUMBER, NUMBER)
+        self.are_probes_scripted = False
+        self.posts: list[Post] = []
+        self.probes = 0
+
+    @property
+    def calls(self) -> list[Call]:
+        return [call for post in self.posts for call in post.calls]
+
+    @property
+    def methods(self) -> list[str]:
+        return [call.method for call in self.calls]
+
+    @property
+    def shapes(self) -> list[int]:
+        """Of what arrived: 0 for a single, else the size of the batch."""
+        return [len(post.calls) if post.is_batch else 0 for post in self.posts]
+
+    def forget(self) -> None:
+        self.posts.clear()
+
+    async def _serve(self, peer: scripted.Peer) -> None:
+        while True:
+            head, _, body = (await peer.request()).partition(b"\r\n\r\n")
+            peer.requests.clear()
+            is_batch = body.startswith(b"[")
+            kind: Any = list[Call] if is_batch else Call
+            decoded = msgspec.json.decode(body, type=kind)
+            post = Post(head.lower(), decoded if is_batch else [decoded], is_batch)
+            if not await self._answer(peer, self._decide(post)):
+                return
+
+    def _decide(self, post: Post) -> Sent:
+        call = post.calls[0]
+        is_probe = not post.is_batch and (call.method, bytes(call.params)) in PROBES
+        if is_probe:
+            self.probes += 1
+        else:
+            self.posts.append(post)
+        sent = self._probe(call) if is_probe and not self.are_probes_scripted else self.script(post)
+        return Sent(sent) if isinstance(sent, bytes) else sent
+
+    def _probe(self, call: Call) -> bytes:
+        if call.method == "eth_chainId":
+            return ok(call, b'"0x%x"' % self.chain_id)
+        return ok(call, b"[]" if call.method == "eth_getLogs" else self.block)
+
+    @staticmethod
+    async def _answer(peer: scripted.Peer, sent: Sent) -> bool:
+        """Whether the connection goes on."""
+        size = len(sent.body) + sum(map(len, sent.pieces))
+        lines = (b"Content-Type: application/json", *sent.lines, b"Content-Length: %d" % size)
+        head = b"HTTP/1.1 %d Said\r\n%b\r\n\r\n" % (sent.status, b"\r\n".join(lines))
+        if sent.cut_at is None:
+            await peer.send(head + sent.body)
+            for piece in sent.pieces:
+                await peer.send(piece)
+        elif sent.cut_at:
+            await peer.send(head + sent.body[: sent.cut_at])
+        if sent.end == "reset":
+            peer.reset()
+        elif sent.end == "stall":
+            await peer.gone()
+        return not sent.end
+
+
+class Wallet:
+    """What a test sees of the proxy: raw HTTP, one keep-alive connection."""
+
+    def __init__(self, proxy: Proxy, client: front_kit.Client) -> None:
+        self.proxy = proxy
+        self.client = client
+        self.runtime = next(iter(proxy.chains.values()))
+
+    async def post(self, body: bytes, *fields: str) -> front_kit.Response:
+        """POST; every response has what CORS and tracing ask for."""
+        response = await self.client.ask(body, "/", *fields)
+        headers = response.headers
+        assert headers["access-control-allow-origin"] == "*"
+        assert headers["access-control-expose-headers"] == "Retry-After, X-Trace-Id"
+        assert headers["x-trace-id"]
+        return response
+
+    async def ask(self, body: bytes) -> bytes:
+        """The body of an answer that is HTTP 200."""
+        response = await self.post(body)
+        assert response.status == 200, response.body
+        return response.body
+
+    async def call(self, method: str, params: bytes = b"[]", id: bytes = b"1") -> dict[str, Any]:
+        reply = await self.ask(request(method, params, id))
+        decoded: dict[str, Any] = msgspec.json.decode(reply)
+        return decoded
+
+    def state(self, upstream: Upstream) -> str:
+        return self.runtime.standings[upstream.name].state
+
+    async def until_state(self, upstream: Upstream, state: str) -> None:
+        await scripted.until(lambda: self.state(upstream) == state)
+
+
+def request(method: str, params: bytes = b"[]", id: bytes = b"1") -> bytes:
+    return b'{"jsonrpc":"2.0","id":%b,"method":"%b","params":%b}' % (id, method.encode(), params)
+
+
+def described(upstream: Upstream, index: int, **more: Any) -> model.Upstream:
+    """Each on a cloud of its own."""
+    upstream.name = upstream.name or f"up{index}"
+    return model.Upstream(
+        name=upstream.name,
+        url=upstream.url,
+        provider=f"provider{index}",
+        cloud=CLOUDS[index],
+        region="r1",
+        **more,
+    )
+
+
+@contextlib.asynccontextmanager
+async def a_proxy(
+    *upstreams: Upstream,
+    admitted: int | None = None,
+    more: Sequence[dict[str, Any]] = (),
+    server: dict[str, Any] | None = None,
+    **chain: Any,
+) -> AsyncIterator[Wallet]:
+    """A proxy that is ready: ``admitted`` upstreams (all of them by default) are usable. Asked
+    in their order and never hedged, so that calls can be counted. Nothing may be left behind.
+    """
+    before = asyncio.all_tasks()
+    given = {"selection": "ordered", "hedge": "off", "chain_id": CHAIN_ID, **chain}
+    settings = [dict(more[i]) if i < len(more) else {} for i in range(len(upstreams))]
+    config = model.Config(
+        server=model.Server(
+            listen=model.Address(host="127.0.0.1", port=0), admin=None, **(server or {})
+        ),
+        chains=(
+            model.Chain(
+                name="test",
+                upstreams=tuple(
+                    described(upstream, index, **settings[index])
+                    for index, upstream in enumerate(upstreams)
+                ),
+                **given,
+            ),
+        ),
+    )
+    proxy = Proxy(config)
+    await proxy.start()
+    wallet = None
+    try:
+        standings = proxy.chains["test"].standings
+        wanted = len(upstreams) if admitted is None else admitted
+        await scripted.until(
+            lambda: (
+                sum(s.is_trusted and s.head is not None for s in standings) >= wanted
+                and (not wanted or all(standings.has_usable(c, 0.0) for c in METHOD_CLASSES))
+            )
+        )
+        streams = await asyncio.open_connection(*proxy.address, limit=1 << 20)
+        wallet = Wallet(proxy, front_kit.Client(*streams))
+        yield wallet
+    finally:
+        if wallet is not None:
+            wallet.client.reset()
+        await proxy.stop(drain_seconds=0)
+    serving = {task for upstream in upstreams for task in upstream._tasks}
+    await scripted.until(lambda: asyncio.all_tasks() - serving <= before | serving)
+
+
+def on_uvloop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run an ``async def`` test on the loop that serves; unhandled errors fail it."""
+
+    @functools.wraps(test)
+    def run(**fixtures: Any) -> None:
+        unhandled: list[dict[str, Any]] = []
+
+        async def watched() -> None:
+            loop = asyncio.get_running_loop()
+            loop.set_exception_handler(lambda _, context: unhandled.append(context))
+            await test(**fixtures)
+
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(watched())
+        assert not unhandled
+
+    run.__signature__ = inspect.signature(test)  # type: ignore[attr-defined]
+    return run

@@ -1,0 +1,210 @@
+"""People with wallets: real clients in processes of their own, and a steady stream of reads.
+
+State: what each client printed so far, as threads of ours read it.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import IO, Any, Final
+from urllib.parse import urlsplit
+
+from tests.integration.anvil import Account
+from tests.integration.running_proxy import wait_until
+
+CLIENTS: Final = Path(__file__).resolve().parents[1] / "clients"
+END_SECONDS: Final = 40.0
+# Steps that wait for the chain, not for an answer.
+WAITING_STEPS: Final = frozenset(("receipt",))
+
+
+class Wallet:
+    """One client on its journeys; see tests/clients/journeys.mjs for what a journey is."""
+
+    def __init__(self, command: list[str], url: str, account: Account, contract: str) -> None:
+        self.name = Path(command[1]).stem + (f" {command[2]}" if len(command) > 2 else "")
+        self.account = account
+        self.journeys: list[dict[str, Any]] = []
+        self.errors: list[str] = []
+        self.is_ready = False
+        self._process = subprocess.Popen(
+            [*command, url, account.key, contract],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        self._readers = [
+            threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True),
+            threading.Thread(target=self._read_errors, args=(self._process.stderr,), daemon=True),
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def _read(self, lines: IO[str]) -> None:
+        with lines:
+            for line in lines:
+                told = json.loads(line)
+                if told["event"] == "ready":
+                    self.is_ready = True
+                elif told["event"] == "journey":
+                    self.journeys.append(told)
+                elif told["event"] == "error":
+                    self.errors.append(f"{self.name}, {told['step']}: {told['message']}")
+
+    def _read_errors(self, lines: IO[str]) -> None:
+        with lines:
+            self.errors.extend(f"{self.name} said: {line.rstrip()}" for line in lines)
+
+    @property
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
+    @property
+    def is_stopped(self) -> bool:
+        return self._process.stdin is None or self._process.stdin.closed
+
+    @property
+    def slowest_seconds(self) -> float:
+        """The longest wait for an answer on any journey."""
+        return max(
+            seconds
+            for journey in self.journeys
+            for step, seconds in journey["seconds"].items()
+            if step not in WAITING_STEPS
+        )
+
+    def stop(self) -> None:
+        """Let it finish the journey it is on."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+
+    def wait(self) -> None:
+        self._process.wait(END_SECONDS)
+        for reader in self._readers:
+            reader.join(END_SECONDS)
+
+    def close(self) -> None:
+        """End it at once."""
+        self.stop()
+        self._process.kill()
+        self.wait()
+
+
+def python_client(kind: str) -> list[str]:
+    return [sys.executable, str(CLIENTS / "web3_client.py"), kind]
+
+
+class Wire:
+    """One keep-alive connection to the proxy, for calls as they are on the wire."""
+
+    def __init__(self, url: str, timeout_seconds: float = 30.0) -> None:
+        netloc = urlsplit(url).netloc
+        self._connection = http.client.HTTPConnection(netloc, timeout=timeout_seconds)
+        self._id = 0
+
+    def post(self, body: object) -> tuple[int, Any]:
+        """Status and decoded body of one POST."""
+        headers = {"Content-Type": "application/json"}
+        self._connection.request("POST", "/", json.dumps(body), headers)
+        response = self._connection.getresponse()
+        return response.status, json.loads(response.read())
+
+    def ask(self, method: str, *params: Any) -> tuple[int, dict[str, Any]]:
+        """Status and reply object of one call."""
+        self._id += 1
+        request = {"jsonrpc": "2.0", "id": self._id, "method": method, "params": params}
+        status, reply = self.post(request)
+        assert reply["id"] == self._id
+        return status, reply
+
+    def result(self, method: str, *params: Any) -> Any:
+        """The result; an error fails the test."""
+        status, reply = self.ask(method, *params)
+        assert status == 200, reply
+        assert "result" in reply, reply
+        return reply["result"]
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class Readers:
+    """Reads without a break from several connections. ``errors`` is what went wrong.
+
+    Block numbers are compared across connections: none may be below one that was answered
+    before it was asked.
+    """
+
+    PAUSE_SECONDS = 0.02
+
+    def __init__(self, url: str, address: str, connections: int = 3) -> None:
+        self.errors: list[str] = []
+        self.count = 0
+        self.slowest_seconds = 0.0
+        self._url = url
+        self._calls = (
+            ("eth_blockNumber", ()),
+            ("eth_getBalance", (address, "latest")),
+            ("eth_getBlockByNumber", ("latest", False)),
+            ("eth_gasPrice", ()),
+        )
+        self._highest = -1
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._read, name=f"reader {n}", daemon=True)
+            for n in range(connections)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _read(self) -> None:
+        wire = Wire(self._url)
+        position = 0
+        while not self._stopping.wait(self.PAUSE_SECONDS):
+            method, params = self._calls[position % len(self._calls)]
+            position += 1
+            highest = self._highest
+            started = time.monotonic()
+            try:
+                status, reply = wire.ask(method, *params)
+            except (OSError, http.client.HTTPException, ValueError) as error:
+                self.errors.append(f"{method}: {error!r}")
+                wire.close()
+                wire = Wire(self._url)
+                continue
+            self._note(method, status, reply, highest, time.monotonic() - started)
+        wire.close()
+
+    def _note(
+        self, method: str, status: int, reply: dict[str, Any], highest: int, seconds: float
+    ) -> None:
+        with self._lock:
+            self.count += 1
+            self.slowest_seconds = max(self.slowest_seconds, seconds)
+            if status != 200 or reply.get("result") is None:
+                self.errors.append(f"{method}: HTTP {status} {reply}")
+            elif method == "eth_blockNumber":
+                number = int(reply["result"], 16)
+                if number < highest:
+                    self.errors.append(f"the head went from {highest} back to {number}")
+                self._highest = max(self._highest, number)
+
+    def wait_for(self, count: int, seconds: float = 20.0) -> None:
+        """Wait for so many more answers."""
+        goal = self.count + count
+        wait_until(lambda: self.count >= goal, f"{count} more reads", seconds)
+
+    def stop(self) -> None:
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join(END_SECONDS)
