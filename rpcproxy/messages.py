@@ -298,7 +298,7 @@ def decode_request(text: bytes | msgspec.Raw) -> Request:
     try:
         request = _request_decoder.decode(text)
     except msgspec.ValidationError as error:
-        raise Malformed(INVALID_REQUEST, f"invalid request: {error}", _salvage_id(text)) from None
+        raise _invalid(text, error) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Malformed(PARSE_ERROR, f"parse error: {error}") from None
     except RecursionError:
@@ -407,14 +407,26 @@ def _check_utf8(body: bytes) -> None:
         raise Malformed(PARSE_ERROR, f"parse error: not UTF-8 (byte {error.start})") from None
 
 
-def _salvage_id(text: bytes | msgspec.Raw) -> bytes:
-    """The id of an object that is valid JSON but no valid request, else ``null``."""
+def _invalid(text: bytes | msgspec.Raw, error: msgspec.ValidationError) -> Malformed:
+    """Why an object of the wrong form is refused: the decoder stops at the first wrong member,
+    and what follows may not even be JSON. The id is told where there is one.
+    """
     try:
-        id = msgspec.json.decode(text, type=_OnlyId).id
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return b"null"
-    return bytes(id) if id and memoryview(id)[0] in _ID_STARTS else b"null"
+        _raw_decoder.decode(text)
+        id = _id_decoder.decode(text).id
+    except msgspec.ValidationError:
+        id = msgspec.Raw()
+    except msgspec.DecodeError as worse:
+        return Malformed(PARSE_ERROR, f"parse error: {worse}")
+    except RecursionError:
+        return Malformed(PARSE_ERROR, "parse error: nested too deeply")
+    is_id = bool(id) and memoryview(id)[0] in _ID_STARTS
+    return Malformed(INVALID_REQUEST, f"invalid request: {error}", bytes(id) if is_id else b"null")
 
 
 class _OnlyId(msgspec.Struct, gc=False):
     id: msgspec.Raw = msgspec.Raw()
+
+
+_raw_decoder = msgspec.json.Decoder(msgspec.Raw)
+_id_decoder = msgspec.json.Decoder(_OnlyId)

@@ -1,8 +1,8 @@
 """Upstreams scripted byte by byte, and what tests of connections share.
 
-    async with Scripted(script) as server:   # ``async def script(peer: Peer)``, per connection
-        upstream = server.upstream()
-        outcome = await ask(upstream)
+async with Scripted(script) as server:   # ``async def script(peer: Peer)``, per connection
+    upstream = server.upstream()
+    outcome = await ask(upstream)
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ import asyncio
 import contextlib
 import functools
 import inspect
-import os
 import re
 import socket
 import ssl
 import struct
 from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
 from typing import Any, Self
 
 import pytest
 import uvloop
 
 from rpcproxy.edges.upstream_http import Call, EdgeSettings, Target, Upstream
-from rpcproxy.messages import Failure, FailureKind, Outcome, Reply
+from rpcproxy.messages import BodyStream, Failure, FailureKind, Outcome, Reply
 
 OK = b"HTTP/1.1 200 OK\r\n"
 BODY = b'{"jsonrpc":"2.0","id":1,"result":"0x1"}'
@@ -72,9 +72,9 @@ async def until(is_true: Callable[[], bool]) -> None:
 def open_sockets() -> int:
     """Of this process. Other files are left out: uvloop keeps one in reserve."""
     count = 0
-    for name in os.listdir("/proc/self/fd"):
+    for file in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):
-            count += os.readlink(f"/proc/self/fd/{name}").startswith("socket:")
+            count += str(file.readlink()).startswith("socket:")
     return count
 
 
@@ -100,6 +100,13 @@ async def ask_reply(upstream: Upstream, payload: bytes = PAYLOAD, *, gzip: bool 
     outcome = await ask(upstream, payload, gzip=gzip)
     assert isinstance(outcome, Reply), outcome
     return outcome
+
+
+async def read_all(stream: BodyStream) -> bytes:
+    pieces = []
+    while piece := await stream.read():
+        pieces.append(piece)
+    return b"".join(pieces)
 
 
 async def ask_failure(upstream: Upstream) -> tuple[FailureKind, str]:

@@ -93,7 +93,9 @@ class Proxy:
         """
         self.redactor.add(secrets_of(self.config))
         self._build(self.config)
-        app = make_web_app(self.doors, self.ready, self.describe)
+        app = make_web_app(
+            self.doors, self.ready, self.describe, self.config.server.limits
+        )
         settings = FrontSettings.of_server(self.config.server)
         self._listener = Listener(self.doors, settings, app)
         try:
@@ -255,9 +257,17 @@ class Proxy:
         return readiness([self._chain_status(runtime) for runtime in self.chains.values()])
 
     def describe(self) -> list[dict[str, Any]]:
-        """The chains, for the page in the browser."""
+        """The chains, for the page in the browser: best path first."""
         return [
-            {"name": chain.name, "chain_id": chain.chain_id, "path": f"/{chain.name}"}
+            {
+                "name": chain.name,
+                "chain_id": chain.chain_id,
+                "paths": [
+                    path
+                    for path, door in self.doors.items()
+                    if door is self.chains[chain.name].pipeline
+                ],
+            }
             for chain in self.config.chains
         ]
 

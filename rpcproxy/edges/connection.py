@@ -48,6 +48,32 @@ class Call:
             done(outcome)
 
 
+class Departures:
+    """The attempts that begin in one turn of the loop, written together at its end.
+
+    Each write to a peer that sleeps pays for waking it; of a burst only the first does. Measured
+    on loopback: a quarter of the CPU of a forwarded request. No latency is added: the loop does
+    not go to sleep in between.
+    """
+
+    __slots__ = ("_loop", "_waiting")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waiting: list[Connection] = []
+
+    def add(self, connection: Connection) -> None:
+        waiting = self._waiting
+        if not waiting:
+            self._loop.call_soon(self._leave)
+        waiting.append(connection)
+
+    def _leave(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for connection in waiting:
+            connection.depart()
+
+
 class Pool(Protocol):
     """What a connection asks of the pool it belongs to."""
 
@@ -55,6 +81,7 @@ class Pool(Protocol):
     label: str
     hold_bytes: int
     max_decompressed: int
+    departures: Departures
 
     def on_idle(self, connection: Connection) -> None:
         """The connection may carry the next attempt."""
@@ -81,6 +108,7 @@ class Connection:
         "_call",
         "_has_short_way",
         "_held",
+        "_is_departing",
         "_is_proven",
         "_link",
         "_loop",
@@ -117,10 +145,20 @@ class Connection:
         return self._link.session if isinstance(self._link, TlsLink) else None
 
     def start(self, call: Call) -> None:
-        """Send the attempt; the connection must be idle."""
+        """Send the attempt; the connection must be idle. It leaves at the end of this turn of
+        the loop, together with all others (``Departures``).
+        """
         self._call = call
         call.connection = self
-        self._link.write(call.wire)
+        self._is_departing = True
+        self._pool.departures.add(self)
+
+    def depart(self) -> None:
+        """Write the attempt, unless it was given up meanwhile."""
+        self._is_departing = False
+        call = self._call
+        if call is not None:
+            self._link.write(call.wire)
 
     def resume(self) -> None:
         self._link.resume()
@@ -145,9 +183,11 @@ class Connection:
 
     def on_bytes(self, data: bytes) -> bool:
         call = self._call
-        if call is None:
+        if call is None or self._is_departing:
             # Nothing was asked: whatever this is, it must not become the next reply.
             self.drop()
+            if call is not None:
+                self._pool.replay(call)
             return False
         reader = self._reader
         if self._has_short_way and reader.is_fresh and (body := reader.whole(data)) is not None:

@@ -97,9 +97,8 @@ def _in_words(error: Exception) -> str:
         return f"certificate not accepted: {error.verify_message}"
     if isinstance(error, ssl.SSLEOFError | ConnectionError):
         return "closed in the handshake"
-    if isinstance(error, ssl.SSLError) and error.reason:
-        return f"handshake failed: {error.reason.lower().replace('_', ' ')}"
-    return "handshake failed"
+    reason = getattr(error, "reason", None)
+    return f"handshake failed: {reason.lower().replace('_', ' ')}" if reason else "handshake failed"
 
 
 class TlsLink(Link):

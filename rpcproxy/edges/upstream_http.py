@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Final
 
 from rpcproxy.edges import tls
-from rpcproxy.edges.connection import Call, Connection
+from rpcproxy.edges.connection import Call, Connection, Departures
 from rpcproxy.edges.names import Address, Addresses
 from rpcproxy.edges.opening import Opening, Route
 from rpcproxy.edges.reply_head import HeadMemory
@@ -51,6 +51,7 @@ class Upstream:
         self.connects = 0
         self._loop = loop or asyncio.get_running_loop()
         self._now = self._loop.time
+        self.departures = Departures(self._loop)
         self._idle_seconds = settings.idle_seconds
         self._max_connections = settings.max_connections
         self._sweep_seconds = min(SWEEP_SECONDS, settings.idle_seconds / 4)
@@ -159,6 +160,9 @@ class Upstream:
             if call.done is not None:
                 connection.start(call)
                 return
+        if connection.is_last:
+            connection.drop()
+            return
         connection.expires_at = self._now() + limit
         self._idle.append(connection)
 
@@ -202,6 +206,8 @@ class Upstream:
         connection = Connection(self._loop, self, sock, address)
         self.connects += 1
         self._connections.add(connection)
+        # The name may have moved while this was on its way.
+        connection.is_last = not self._addresses.has(address)
         call = self._replays.pop(opening, None)
         if call is not None and call.done is not None:
             connection.start(call)

@@ -1,12 +1,14 @@
 """Batches: split by member, sent on as batches where the upstream takes them, joined in order.
 
 Every member is answered on its own: locally, as a single, or within a batch for one upstream.
-Only members that failed are asked again, elsewhere. No state.
+Only members that failed are asked again, elsewhere: what the batch brought for a member is the
+first attempt of its own plan, and all its attempts share one deadline. No state.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -41,13 +43,18 @@ ROUNDS: Final = 2  # as a batch; after that one by one
 
 
 class Member(msgspec.Struct):
-    """A member that has to be forwarded within a batch; ``index`` is its place in the client's."""
+    """A member that has to be forwarded within a batch; ``index`` is its place in the client's.
+
+    ``due``: when it has to be answered, in monotonic seconds. ``earlier``: who was asked for it
+    within a batch, and what came back, when that was no answer.
+    """
 
     index: int
     request: Request
     profile: Profile
     call: SingleCall
-    earlier: Judgement | None = None  # what the batch brought for it, when that was no answer
+    due: float
+    earlier: tuple[Standing, Judgement] | None = None
 
 
 class Batches:
@@ -91,7 +98,8 @@ class Batches:
         method = profile.method
         if profile.is_read and request.id and method.method_class is MethodClass.LIGHT:
             call = pipeline.call_for(request, profile)
-            members.append(Member(index, request, profile, call))
+            due = time.monotonic() + profile.policy.deadline_seconds
+            members.append(Member(index, request, profile, call, due))
         elif request.id or method.kind is Kind.SEND:
             singles.append((index, request))
 
@@ -128,54 +136,89 @@ class Batches:
         round_: int,
     ) -> None:
         """Ask one upstream for a group; what it did not answer is asked elsewhere."""
-        if len(members) == 1 or round_ >= ROUNDS:
+        if len(members) == 1 or round_ >= ROUNDS or not self._has_taker(tried):
             await asyncio.gather(*(self._answer_alone(replies, m, tried) for m in members))
             return
-        pipeline = self._pipeline
         call = BatchCall(
             BATCH_METHOD,
             need_of(members),
             [(member.profile.method, member.request) for member in members],
         )
-        policy = members[0].profile.policy
-        policy = msgspec.structs.replace(policy, confirm_nulls=False, confirm_refusals=False)
-        settled = await pipeline.executor.run(call, policy, tried)
-        judgement = settled.judgement
-        judged: Sequence[Judgement] = (
-            judgement.members if isinstance(judgement, BatchVerdict) else ()
+        policy = msgspec.structs.replace(
+            members[0].profile.policy,
+            deadline_seconds=members[0].due - time.monotonic(),
+            confirm_nulls=False,
+            confirm_refusals=False,
         )
-        left: list[Member] = []
-        for position, member in enumerate(members):
-            verdict = judged[position] if position < len(judged) else None
-            if verdict is not None and is_answered(verdict):
-                answer, outcome = pipeline.encode(member.request, Settled(verdict))
-                replies[member.index] = answer.body
-                pipeline.counters.on_request(MethodClass.LIGHT, settled.seconds, outcome)
-            else:
-                member.earlier = verdict
-                left.append(member)
+        settled = await self._pipeline.executor.run(call, policy, tried)
+        left = self._take_answers(replies, members, settled)
         if not left:
             return
-        if settled.standing is not None:
-            tried = (*tried, settled.standing)
-        was_refused = not any(is_answered(verdict) for verdict in judged)
+        standing, judgement = settled.standing, settled.judgement
+        if standing is not None and (
+            judgement is None or judgement.verdict is not Verdict.BATCH_REFUSED
+        ):
+            tried = (*tried, standing)
+        was_refused = len(left) == len(members)
         rounds = ROUNDS if was_refused or len(left) < SINGLES_FROM else round_ + 1
         await self._answer_group(replies, left, tried, rounds)
+
+    def _has_taker(self, tried: Sequence[Standing]) -> bool:
+        """Whether anybody usable is left who has not lately refused batches."""
+        now = time.monotonic()
+        usable = self._pipeline.executor.standings.usable(MethodClass.LIGHT)
+        others = (standing for standing in usable if standing not in tried)
+        return not usable or any(standing.exclusions.batch_until <= now for standing in others)
+
+    def _take_answers(
+        self, replies: list[bytes | None], members: Sequence[Member], settled: Settled
+    ) -> list[Member]:
+        """Take over what a batch brought; returns the members that are still to be answered."""
+        pipeline = self._pipeline
+        judged: Sequence[Judgement] = (
+            settled.judgement.members if isinstance(settled.judgement, BatchVerdict) else ()
+        )
+        left: list[Member] = []
+        # All are looked at before any is counted as a call that worked.
+        are_done = [not wants_more(*pair) for pair in zip(judged, members, strict=False)]
+        for position, member in enumerate(members):
+            judgement = judged[position] if position < len(judged) else None
+            if judgement is not None and are_done[position]:
+                answer, outcome = pipeline.encode(member.request, Settled(judgement))
+                replies[member.index] = answer.body
+                pipeline.counters.on_request(MethodClass.LIGHT, settled.seconds, outcome)
+                continue
+            member.earlier = None
+            if (
+                judgement is not None
+                and settled.standing is not None
+                and judgement.verdict is not Verdict.BATCH_REFUSED
+            ):
+                member.earlier = settled.standing, judgement
+            left.append(member)
+        return left
 
     async def _answer_alone(
         self, replies: list[bytes | None], member: Member, tried: tuple[Standing, ...]
     ) -> None:
         pipeline = self._pipeline
-        policy = pipeline.policy_for(member.call, member.profile)
-        is_null = member.earlier is not None and member.earlier.verdict is Verdict.NULL
-        if is_null:  # this is the second opinion
-            policy = msgspec.structs.replace(policy, confirm_nulls=False)
-        settled = await pipeline.executor.run(member.call, policy, tried)
-        if is_null and (settled.exhausted or settled.judgement is None):
-            settled = Settled(member.earlier)
+        policy = msgspec.structs.replace(
+            pipeline.policy_for(member.call, member.profile),
+            deadline_seconds=member.due - time.monotonic(),
+        )
+        settled = await pipeline.executor.run(member.call, policy, tried, member.earlier)
         answer, outcome = pipeline.encode(member.request, settled)
         pipeline.counters.on_request(MethodClass.LIGHT, settled.seconds, outcome)
         replies[member.index] = await whole(answer, member.request)
+
+
+def wants_more(judgement: Judgement, member: Member) -> bool:
+    """Whether a member needs somebody else to be asked. A refusal of its params may be given at
+    once, unless such calls have worked: then its own plan confirms it.
+    """
+    if not is_answered(judgement):
+        return True
+    return judgement.verdict is Verdict.INVALID_PARAMS and member.profile.policy.confirm_refusals
 
 
 def need_of(members: Sequence[Member]) -> Need:

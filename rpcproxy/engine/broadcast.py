@@ -9,6 +9,7 @@ State: broadcasts in flight by transaction hash; a second client with the same o
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Mapping
@@ -47,6 +48,7 @@ SYNC_METHOD: Final = "eth_sendRawTransactionSync"
 # Every other send (conditional, private, bundles) goes to one upstream at a time, under the rules
 # of that upstream alone.
 RECHECK_SECONDS: Final = 0.25
+SHORTEST_PATIENCE_SECONDS: Final = 0.25
 RECEIPT_SECONDS: Final = 0.25
 SYNC_DEFAULT_SECONDS: Final = 20.0  # Nitro's default; its cap is 60 s
 SYNC_LONGEST_SECONDS: Final = 60.0
@@ -131,15 +133,18 @@ class Broadcast:
         )
         call = SingleCall(method, need, params)
         deadline = time.monotonic() + self._policy.deadline_seconds
+        next_copy_at = math.inf
         asked: list[Standing] = []
         running: set[asyncio.Task[tuple[Standing, Judgement]]] = set()
         while (now := time.monotonic()) < deadline:
             candidate = standings.pick(need, asked, now, self._rng)
             if tally.is_rejected(now, can_ask_more=candidate is not None):
                 break
-            if candidate is not None and len(running) < copies:
+            if candidate is not None and (len(running) < copies or now >= next_copy_at):
                 asked.append(candidate)
                 tally.on_asked()
+                if copies > 1:
+                    next_copy_at = now + self._patience_seconds()
                 running.add(tasks.start(self._ask(call, candidate, hash), "send attempt"))
                 continue
             if not running:
@@ -150,9 +155,10 @@ class Broadcast:
                 # Waiting did not help: an upstream out of favour is better than none.
                 need = msgspec.structs.replace(need, last_resort=True)
                 continue
+            until = deadline if candidate is None else min(deadline, next_copy_at)
             done, running = await asyncio.wait(
                 running,
-                timeout=min(RECHECK_SECONDS, deadline - now),
+                timeout=min(RECHECK_SECONDS, until - now),
                 return_when=asyncio.FIRST_COMPLETED,
             )
             for task in done:
@@ -187,6 +193,12 @@ class Broadcast:
         need = Need(MethodClass.LIGHT, name, private_only=self._private_only, last_resort=False)
         policy = msgspec.structs.replace(self._read_policy, confirm_nulls=True)
         return await self._executor.run(SingleCall(method, need, b'["%b"]' % hash.encode()), policy)
+
+    def _patience_seconds(self) -> float:
+        """How long all copies may be silent before another upstream gets one: they may hang."""
+        return max(
+            SHORTEST_PATIENCE_SECONDS, self._executor.standings.hedge_delay(MethodClass.SEND)
+        )
 
     def _is_young_outage(self, now: float) -> bool:
         since = self._executor.standings.outage_since(MethodClass.SEND)

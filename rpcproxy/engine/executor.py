@@ -200,14 +200,26 @@ class Executor:
 
     # ---- one call, from begin to end
 
-    async def run(self, call: Call, policy: Policy, exclude: Sequence[Standing] = ()) -> Settled:
-        """Carry out ``call``. Never raises but for cancellation; ends by the policy's deadline."""
+    async def run(
+        self,
+        call: Call,
+        policy: Policy,
+        exclude: Sequence[Standing] = (),
+        earlier: tuple[Standing, Judgement] | None = None,
+    ) -> Settled:
+        """Carry out ``call``. Never raises but for cancellation; ends by the policy's deadline.
+
+        ``earlier``: who was asked already, within a batch, and what came back.
+        """
         now = time.monotonic()
         self.uncounted += 1
         self._count_requests(now)
         plan = Plan(call.need, policy, self.standings, self._budgets, now, self.rng)
         if exclude:
             plan.exclude(exclude)
+        if earlier is not None:
+            plan.on_sent(earlier[0], now)
+            plan.on_judgement(*earlier)
         return await self._drive(Run(call, plan, policy, now), now)
 
     def take_over(

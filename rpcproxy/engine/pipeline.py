@@ -164,6 +164,9 @@ class Pipeline:
 
     def profile(self, name: str) -> Profile:
         """What a method needs; remembered, within bounds."""
+        known = self._profiles.get(name)
+        if known is not None:
+            return known
         method = evm.describe(name)
         policy = self._policies[method.method_class]
         profile = Profile(

@@ -118,6 +118,7 @@ class Heads:
     __slots__ = (
         "_anchor",
         "_backed",
+        "_backed_at",
         "_first_claim_at",
         "_reference_at",
         "block_time_seconds",
@@ -136,6 +137,7 @@ class Heads:
         self.moved_at = -math.inf
         self.is_halted = False
         self._backed = -1
+        self._backed_at = -math.inf
         self._reference_at = -math.inf
         self._first_claim_at = math.inf
         self._anchor: tuple[int, float] | None = None
@@ -161,8 +163,11 @@ class Heads:
         """
         if self.reference < 0:
             return 2**63
-        passed = max(0.0, now - self._reference_at)
-        return self.reference + SLACK_BLOCKS + int(2.0 * passed / self.block_time_seconds)
+        return self._grown(self.reference, self._reference_at, now)
+
+    def _grown(self, number: int, at: float, now: float) -> int:
+        passed = max(0.0, now - at)
+        return number + SLACK_BLOCKS + int(2.0 * passed / self.block_time_seconds)
 
     def settle(self, usable: Sequence[Claimant], expected: int, now: float) -> bool:
         """Recompute from the usable upstreams' claims; ``expected`` is how many may yet be heard.
@@ -180,12 +185,22 @@ class Heads:
             majority = max(self.reference, lasting)
         pair, alone = self._held(usable, now)
         # Two upstreams, or a majority of two or more, agree on this.
-        self._backed = max(self._backed, pair, majority if count > 1 else -1)
+        backed = max(pair, majority if count > 1 else -1)
         agreed = max(majority, pair)
         if count <= 2 and alone <= plausible:
             agreed = max(agreed, alone)
         if agreed < 0:
             return False
+        # What was backed goes on in the word of the last one left: those that come back behind it
+        # are late, many as they may be.
+        if (
+            count <= 2
+            and self._backed >= 0
+            and agreed <= self._grown(self._backed, self._backed_at, now)
+        ):
+            backed = max(backed, agreed)
+        if backed > self._backed:
+            self._backed, self._backed_at = backed, now
         if (reference := max(self._backed, agreed)) != self.reference:
             self.reference = reference
             self._reference_at = now

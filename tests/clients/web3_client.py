@@ -121,8 +121,12 @@ class Wallet:
         price = await step("gasPrice", lambda: eth.ask("gas_price"))
         signed = self._account.sign_transaction(
             {
-                **{"to": RECIPIENT, "value": 1, "nonce": nonce, "gas": gas},
-                **{"gasPrice": 2 * price, "chainId": CHAIN_ID},
+                "to": RECIPIENT,
+                "value": 1,
+                "nonce": nonce,
+                "gas": gas,
+                "gasPrice": 2 * price,
+                "chainId": CHAIN_ID,
             }
         )
         hash = await step("send", lambda: eth.ask("send_raw_transaction", signed.raw_transaction))
@@ -173,12 +177,17 @@ def tell(**line: Any) -> None:
     print(json.dumps(line), flush=True)
 
 
+def set_at_end_of_input(over: threading.Event) -> None:
+    sys.stdin.read()
+    over.set()
+
+
 async def main() -> None:
     kind, url, key, contract = sys.argv[1:]
     eth = Blocking(url) if kind == "sync" else Waiting(url)
     wallet = Wallet(eth, key, contract)
     over = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
+    threading.Thread(target=set_at_end_of_input, args=(over,), daemon=True).start()
     tell(event="ready", client=f"web3.py {kind}")
     number = 0
     while not over.is_set():

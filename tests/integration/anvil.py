@@ -311,8 +311,12 @@ class AnvilChain:
         for node in able[1:]:
             self._follow(node, block)
 
+    def gossip(self) -> None:
+        """Every reachable node learns of every waiting transaction."""
+        with self._lock:
+            self._spread()
+
     def _spread(self) -> None:
-        """What gossip does: every reachable node learns of every waiting transaction."""
         reachable = [node for node in self.nodes if node.is_reachable]
         pools = {node.name: node.pool() for node in reachable}
         waiting: dict[str, None] = {}

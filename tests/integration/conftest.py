@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -15,10 +16,9 @@ from tests.integration.running_proxy import RunningProxy
 CLIENTS = Path(__file__).resolve().parents[1] / "clients"
 
 StartProxy = Callable[[str], RunningProxy]
-StartChain = Callable[[], AnvilChain]
 
 
-def missing(what: str) -> None:
+def missing(what: str) -> NoReturn:
     """Skip the test by name, or fail it where RPCPROXY_REQUIRE_ALL=1 (see tests/conftest.py)."""
     if os.environ.get("RPCPROXY_REQUIRE_ALL") == "1":
         pytest.fail(f"{what} is not installed, and RPCPROXY_REQUIRE_ALL=1")
@@ -32,7 +32,6 @@ def anvil_binary() -> str:
     path = str(installed[0]) if installed else shutil.which("anvil")
     if path is None:
         missing("anvil")
-    assert path is not None
     return path
 
 
@@ -42,7 +41,6 @@ def node_binary() -> str:
     path = shutil.which("node")
     if path is None:
         missing("node")
-    assert path is not None
     return path
 
 

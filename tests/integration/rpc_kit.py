@@ -105,6 +105,12 @@ class Upstream(scripted.Scripted):
         self.are_probes_scripted = False
         self.posts: list[Post] = []
         self.probes = 0
+        self._bugs: list[Exception] = []
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await super().__aexit__(*exc_info)
+        if self._bugs:
+            raise self._bugs[0]  # of the script: without it nothing else makes sense
 
     @property
     def calls(self) -> list[Call]:
@@ -140,7 +146,13 @@ class Upstream(scripted.Scripted):
             self.probes += 1
         else:
             self.posts.append(post)
-        sent = self._probe(call) if is_probe and not self.are_probes_scripted else self.script(post)
+        if is_probe and not self.are_probes_scripted:
+            return Sent(self._probe(call))
+        try:
+            sent = self.script(post)
+        except Exception as bug:
+            self._bugs.append(bug)
+            raise
         return Sent(sent) if isinstance(sent, bytes) else sent
 
     def _probe(self, call: Call) -> bytes:

@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from tests.integration.wire import Wire
+
 ROOT: Final = Path(__file__).resolve().parents[2]
 START_SECONDS: Final = 20.0
 STOP_SECONDS: Final = 20.0
@@ -52,8 +54,18 @@ class RunningProxy:
         self.write_config(config)
         self.lines: list[str] = []
         self.expected_errors: list[str] = []  # parts of ERROR lines that the test provokes
+        self._wires: list[Wire] = []
         self._process = subprocess.Popen(
-            [sys.executable, "-W", "default", "-m", "rpcproxy", "serve", "-c", str(self.config_path)],
+            [
+                sys.executable,
+                "-W",
+                "default",
+                "-m",
+                "rpcproxy",
+                "serve",
+                "-c",
+                str(self.config_path),
+            ],
             cwd=ROOT,
             stderr=subprocess.PIPE,
             text=True,
@@ -98,6 +110,11 @@ class RunningProxy:
         self._process.send_signal(signal.SIGHUP)
 
     # ---- what it says
+
+    def wire(self) -> Wire:
+        """A connection to the wallet port; closed with the proxy at the latest."""
+        self._wires.append(Wire(self.url))
+        return self._wires[-1]
 
     def wait_for_line(
         self, pattern: re.Pattern[str], seconds: float = 10.0, since: int = 0
@@ -146,11 +163,10 @@ class RunningProxy:
 
     # ---- the end
 
-    def terminate(self) -> int:
-        """Ask it to end (SIGTERM), and wait; the exit code."""
+    def ask_to_end(self) -> None:
+        """SIGTERM."""
         if self.is_running:
             self._process.send_signal(signal.SIGTERM)
-        return self.wait()
 
     def wait(self) -> int:
         """Wait for its end; the exit code."""
@@ -170,9 +186,12 @@ class RunningProxy:
 
     def close(self) -> None:
         """End it and look back: a clean exit, and no trouble in the log."""
-        code = self.terminate()
+        for wire in self._wires:
+            wire.close()
+        self.ask_to_end()
+        code = self.wait()
         trouble = [line for line in self.lines if self._is_trouble(line)]
-        assert not trouble, "trouble in the log:\n" + "\n".join(trouble) + f"\n\n{self.log}"
+        assert not trouble, "trouble in the log:\n" + "\n".join(trouble[:5])
         assert code == 0, f"exit code {code}:\n{self.log}"
 
     def _is_trouble(self, line: str) -> bool:

@@ -5,11 +5,13 @@ asked again, and who takes no batches is remembered.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 
 import msgspec
 import pytest
 
+from rpcproxy.config.model import Deadlines
 from tests.integration.rpc_kit import (
     Call,
     Post,
@@ -18,6 +20,7 @@ from tests.integration.rpc_kit import (
     Upstream,
     Wallet,
     a_proxy,
+    always,
     array,
     each,
     ok,
@@ -26,11 +29,17 @@ from tests.integration.rpc_kit import (
     wrong,
 )
 
+pytestmark = pytest.mark.timeout(20)
+
 Harm = Callable[[Post, list[bytes]], Sent | bytes]
 
 
+def first_param(call: Call) -> bytes:
+    return bytes(call.params)[1:].split(b",")[0].rstrip(b"]")
+
+
 def echo(call: Call) -> bytes:
-    return ok(call, call.params[1:].split(b",")[0])
+    return ok(call, first_param(call))
 
 
 def asks(count: int, start: int = 0) -> list[bytes]:
@@ -68,10 +77,6 @@ async def two(first: Script) -> AsyncIterator[tuple[Wallet, Upstream, Upstream]]
         yield wallet, a, b
 
 
-def limited(call: Call) -> bytes:
-    return wrong(call, -32005, "daily request count is fine, rate limit exceeded")
-
-
 def refusals(post: Post) -> list[bytes]:
     return [wrong(call, -32005, "rate limit exceeded") for call in post.calls]
 
@@ -80,14 +85,13 @@ def swapped(_: Post, replies: list[bytes]) -> bytes:
     return array([*replies[1::2], *reversed(replies[::2])])
 
 
-def as_texts(post: Post, replies: list[bytes]) -> bytes:
-    del replies
-    return array(
-        [
-            ok(Call("", msgspec.Raw(b'"%b"' % bytes(c.id)), c.params), c.params[1:].split(b",")[0])
-            for c in post.calls
-        ]
-    )
+def named(call: Call, id: bytes) -> bytes:
+    """The reply to ``call``, under another id."""
+    return b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (id, first_param(call))
+
+
+def as_texts(post: Post, _: list[bytes]) -> bytes:
+    return array([named(call, b'"%b"' % bytes(call.id)) for call in post.calls])
 
 
 @pytest.mark.parametrize("harm", [swapped, as_texts])
@@ -114,7 +118,7 @@ PARTS: dict[str, tuple[Harm, int]] = {
         1,
     ),
     "one has another id": (
-        lambda p, r: array([*r[:7], ok(Call("", msgspec.Raw(b"12345678")), b'"0x0"'), *r[8:]]),
+        lambda p, r: array([*r[:7], named(p.calls[7], b"12345678"), *r[8:]]),
         1,
     ),
     "one is answered twice": (lambda _, r: array([*r, r[7]]), 1),
@@ -148,9 +152,7 @@ WHOLE: dict[str, Harm] = {
     "one refusal for all": lambda *_: b'{"id":null,"error":{"code":-32005,"message":"rate limit"}}',
     "one trouble for all": lambda *_: b'{"id":null,"error":{"code":-32603,"message":"oh"}}',
     "500 with trouble for all": lambda p, _: Sent(wrong(p.calls[0], -32603, "oh"), 500),
-    "others' ids": lambda p, _: array(
-        [ok(Call("", msgspec.Raw(b"9%b" % bytes(c.id))), b'"0x0"') for c in p.calls]
-    ),
+    "others' ids": lambda p, _: array([named(c, b"9" + bytes(c.id)) for c in p.calls]),
     "the connection breaks": lambda _, r: Sent(array(r), cut_at=30, end="reset"),
 }
 
@@ -166,7 +168,7 @@ async def test_a_batch_that_failed_as_a_whole_goes_elsewhere_as_a_batch(name: st
 @on_uvloop
 async def test_errors_that_are_answers_are_not_asked_again() -> None:
     def script(call: Call) -> bytes:
-        number = int(call.params[1:].split(b",")[0].strip(b'"'), 16)
+        number = int(first_param(call).strip(b'"'), 16)
         if number % 3 == 0:
             return wrong(call, 3, "execution reverted", data="0x")
         return wrong(call, -32602, "invalid params") if number % 3 == 1 else echo(call)
@@ -175,6 +177,60 @@ async def test_errors_that_are_answers_are_not_asked_again() -> None:
         replies = msgspec.json.decode(await wallet.ask(array(asks(30))))
         assert [reply.get("error", {}).get("code") for reply in replies] == [3, -32602, None] * 10
         assert (a.shapes, b.shapes) == ([30], [])
+
+
+@on_uvloop
+async def test_invalid_params_are_confirmed_where_such_calls_have_worked() -> None:
+    def picky(call: Call) -> bytes:
+        is_refused = first_param(call) in (b'"0x3"', b'"0x4"')
+        return wrong(call, -32602, "invalid params") if is_refused else echo(call)
+
+    async with two(each(picky)) as (wallet, a, b):
+        await wallet.ask(array(asks(2)))
+        assert await wallet.ask(array(asks(5))) == answers(5)  # the other one takes them
+        assert (a.shapes, b.shapes) == ([2, 5], [0, 0])
+        b.script = each(picky)
+        replies = msgspec.json.decode(await wallet.ask(array(asks(5))))
+        assert [reply.get("error", {}).get("code") for reply in replies] == [None] * 3 + [
+            -32602
+        ] * 2
+        assert (a.shapes, b.shapes) == ([2, 5, 5], [0] * 4)
+
+
+@on_uvloop
+async def test_what_a_lone_upstream_does_not_have_is_not_asked_again() -> None:
+    def empty(call: Call) -> bytes:
+        if call.method == "eth_getTransactionReceipt":
+            return ok(call, b"null")
+        return wrong(call, -32000, "header not found")
+
+    async with Upstream(each(empty), "a") as a, a_proxy(a) as wallet:
+        receipt = request("eth_getTransactionReceipt", b'["0x%064x"]' % 7, b'"r"')
+        replies = msgspec.json.decode(await wallet.ask(array([*asks(2), receipt])))
+        assert [reply.get("error", {}).get("message") for reply in replies] == [
+            "header not found",
+            "header not found",
+            None,
+        ]
+        assert replies[2] == {"jsonrpc": "2.0", "id": "r", "result": None}
+        assert a.shapes == [3]
+
+
+@on_uvloop
+async def test_all_rounds_of_a_batch_share_one_deadline() -> None:
+    down = always(Sent(b"no", 503))
+    async with (
+        Upstream(down, "a") as a,
+        Upstream(down, "b") as b,
+        a_proxy(a, b, deadlines=Deadlines(light_seconds=1.0)) as wallet,
+    ):
+        started = time.monotonic()
+        replies = msgspec.json.decode(await wallet.ask(array(asks(20))))
+        assert time.monotonic() - started < 1.9  # two rounds would take 2.0
+        assert [reply["id"] for reply in replies] == [f"i{n}" for n in range(20)]
+        for reply in replies:
+            assert reply["error"]["code"] == -32603
+            assert "error of its own" in reply["error"]["data"]["reason"]
 
 
 # ---- who takes no batches

@@ -27,6 +27,8 @@ from tests.integration.rpc_kit import (
     wrong,
 )
 
+pytestmark = pytest.mark.timeout(20)
+
 GOOD = b'"0x900d"'
 ANSWER = b'{"jsonrpc":"2.0","id":1,"result":%b}' % GOOD
 ASK = request("eth_getBalance", b'["0x1","latest"]')

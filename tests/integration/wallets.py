@@ -13,10 +13,10 @@ import threading
 import time
 from pathlib import Path
 from typing import IO, Any, Final
-from urllib.parse import urlsplit
 
 from tests.integration.anvil import Account
 from tests.integration.running_proxy import wait_until
+from tests.integration.wire import Wire
 
 CLIENTS: Final = Path(__file__).resolve().parents[1] / "clients"
 END_SECONDS: Final = 40.0
@@ -76,7 +76,7 @@ class Wallet:
     def slowest_seconds(self) -> float:
         """The longest wait for an answer on any journey."""
         return max(
-            seconds
+            float(seconds)
             for journey in self.journeys
             for step, seconds in journey["seconds"].items()
             if step not in WAITING_STEPS
@@ -103,42 +103,10 @@ def python_client(kind: str) -> list[str]:
     return [sys.executable, str(CLIENTS / "web3_client.py"), kind]
 
 
-class Wire:
-    """One keep-alive connection to the proxy, for calls as they are on the wire."""
-
-    def __init__(self, url: str, timeout_seconds: float = 30.0) -> None:
-        netloc = urlsplit(url).netloc
-        self._connection = http.client.HTTPConnection(netloc, timeout=timeout_seconds)
-        self._id = 0
-
-    def post(self, body: object) -> tuple[int, Any]:
-        """Status and decoded body of one POST."""
-        headers = {"Content-Type": "application/json"}
-        self._connection.request("POST", "/", json.dumps(body), headers)
-        response = self._connection.getresponse()
-        return response.status, json.loads(response.read())
-
-    def ask(self, method: str, *params: Any) -> tuple[int, dict[str, Any]]:
-        """Status and reply object of one call."""
-        self._id += 1
-        request = {"jsonrpc": "2.0", "id": self._id, "method": method, "params": params}
-        status, reply = self.post(request)
-        assert reply["id"] == self._id
-        return status, reply
-
-    def result(self, method: str, *params: Any) -> Any:
-        """The result; an error fails the test."""
-        status, reply = self.ask(method, *params)
-        assert status == 200, reply
-        assert "result" in reply, reply
-        return reply["result"]
-
-    def close(self) -> None:
-        self._connection.close()
-
-
 class Readers:
     """Reads without a break from several connections. ``errors`` is what went wrong.
+
+    ``may_end``: a port that refuses a new connection is the end, and no error.
 
     Block numbers are compared across connections: none may be below one that was answered
     before it was asked.
@@ -146,11 +114,14 @@ class Readers:
 
     PAUSE_SECONDS = 0.02
 
-    def __init__(self, url: str, address: str, connections: int = 3) -> None:
+    def __init__(
+        self, url: str, address: str, connections: int = 3, *, may_end: bool = False
+    ) -> None:
         self.errors: list[str] = []
         self.count = 0
         self.slowest_seconds = 0.0
         self._url = url
+        self._may_end = may_end
         self._calls = (
             ("eth_blockNumber", ()),
             ("eth_getBalance", (address, "latest")),
@@ -178,6 +149,8 @@ class Readers:
             try:
                 status, reply = wire.ask(method, *params)
             except (OSError, http.client.HTTPException, ValueError) as error:
+                if self._may_end and isinstance(error, ConnectionRefusedError):
+                    break
                 self.errors.append(f"{method}: {error!r}")
                 wire.close()
                 wire = Wire(self._url)
@@ -203,6 +176,10 @@ class Readers:
         """Wait for so many more answers."""
         goal = self.count + count
         wait_until(lambda: self.count >= goal, f"{count} more reads", seconds)
+
+    @property
+    def have_ended(self) -> bool:
+        return not any(thread.is_alive() for thread in self._threads)
 
     def stop(self) -> None:
         self._stopping.set()

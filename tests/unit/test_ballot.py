@@ -109,6 +109,12 @@ def test_the_two_seconds_begin_with_an_answer_not_with_a_failure() -> None:
     assert count.is_rejected(NOW + 7.1, can_ask_more=True)
 
 
+def test_the_two_seconds_do_not_begin_anew() -> None:
+    count = tally(Verdict.NONCE_TOO_LOW, asked=3)
+    count.on_judgement("u1", Judgement(Verdict.NONCE_TOO_LOW), NOW + 1.9, is_at_head=True)
+    assert count.is_rejected(NOW + 2.1, can_ask_more=True)
+
+
 def test_insufficient_funds_counts_only_from_an_upstream_at_the_head() -> None:
     behind = tally(Verdict.INSUFFICIENT_FUNDS, is_at_head=False)
     assert behind.rejection is None

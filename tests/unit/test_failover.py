@@ -101,6 +101,15 @@ class Stage:
     def tell_head(self, name: str, number: int) -> None:
         self.learn(name, OK, head=Head(number), is_probe=True)
 
+    def go_up_to(self, number: int, *names: str) -> None:
+        """Heads rise, and low-water marks with them. The last is made the slowest by far, so
+        that nothing but its head speaks for it.
+        """
+        for name in names:
+            for _ in range(10):
+                self.tell_head(name, number)
+        self.learn(names[-1], OK, 0.5)
+
     def kill(self, *names: str) -> None:
         for name in names:
             for _ in range(3):
@@ -299,6 +308,7 @@ def test_a_single_slow_answer_pays_from_the_hedge_allowance_alone() -> None:
     stage.spend(hedges=True)
     left = stage.budgets.retries.left(stage.now)
     stage.step()
+    stage.standings.on_overdue(stage.standings["a"], LIGHT, stage.now)
     stage.at(0.15)
     assert stage.steps() == ["wait 0.300"]
     assert stage.budgets.retries.left(stage.now) == left
@@ -559,8 +569,7 @@ def test_hedges_count_as_attempts() -> None:
 
 def test_a_null_is_confirmed_by_one_more_whose_head_is_as_high() -> None:
     stage = Stage("a", "behind", "c", "d", confirm_nulls=True)
-    stage.tell_head("a", 101)
-    stage.tell_head("c", 101)
+    stage.go_up_to(101, "a", "c")
     stage.step()
     stage.answer("a", NULL)
     left = stage.budgets.retries.left(stage.now)
@@ -636,16 +645,7 @@ def test_a_refusal_stands_where_nobody_else_can_be_asked() -> None:
 
 def test_missing_data_is_asked_of_one_at_least_as_high() -> None:
     stage = Stage("a", "behind", "c")
-    stage.tell_head("a", 102)
-    stage.tell_head("c", 102)
-    stage.step()
-    stage.answer("a", MISSING)
-    # The low-water mark of c is still 100, as that of the one behind: the cost decides there.
-    assert stage.step() in ("send c missing_data", "send behind missing_data")
-    stage = Stage("a", "behind", "c")
-    for _ in range(10):
-        stage.tell_head("a", 102)
-        stage.tell_head("c", 102)
+    stage.go_up_to(101, "a", "c")
     stage.step()
     stage.answer("a", MISSING)
     assert stage.step() == "send c missing_data"

@@ -45,16 +45,20 @@ def read(*pieces: bytes) -> tuple[int, bytes]:
     return it.head.status, b"".join(it.pieces)
 
 
+def feed_bytewise(data: bytes) -> None:
+    it = reader()
+    for n in range(len(data)):
+        it.feed(data[n : n + 1])
+
+
 def refusal(data: bytes) -> str:
     whole = reader()
     assert whole.whole(data) is None
     with pytest.raises(BadReply) as caught:
         whole.feed(data)
     assert caught.value.failure.kind is FailureKind.PROTOCOL
-    bytewise = reader()
     with pytest.raises(BadReply):
-        for n in range(len(data)):
-            bytewise.feed(data[n : n + 1])
+        feed_bytewise(data)
     return caught.value.failure.detail
 
 
@@ -65,8 +69,7 @@ REPLIES = {
     "chunks": chunked(BODY[:1], BODY[1:9], BODY[9:]),
     "no chunk": chunked(),
     "trailer": chunked(BODY, trailer=b"X-Sum: 1\r\nX-Other: 2\r\n"),
-    "extension": OK
-    + b"Transfer-Encoding: Chunked\r\n\r\n2 ;a=b\r\n{}\r\n000;c=\"d e\"\r\n\r\n",
+    "extension": OK + b'Transfer-Encoding: Chunked\r\n\r\n2 ;a=b\r\n{}\r\n000;c="d e"\r\n\r\n',
     "interim": b"HTTP/1.1 100 Continue\r\n\r\n" * 3
     + b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
     + with_length(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime
+import datetime as dt
 import os
 import random
 import socket
@@ -18,7 +18,7 @@ import trustme
 
 from rpcproxy.edges import tls
 from rpcproxy.edges.links import Loss
-from rpcproxy.edges.tls import TlsLink
+from rpcproxy.edges.tls import Handshake, TlsLink
 from rpcproxy.edges.upstream_http import EdgeSettings, Target, Upstream
 from rpcproxy.messages import FailureKind, Reply
 from tests.scripted import (
@@ -125,9 +125,7 @@ async def test_large_bodies_both_ways(version: ssl.TLSVersion) -> None:
         (CA.issue_cert("127.0.0.2"), "IP address mismatch"),
         (trustme.CA().issue_cert("127.0.0.1"), "unable to get local issuer certificate"),
         (
-            CA.issue_cert(
-                "127.0.0.1", not_after=datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
-            ),
+            CA.issue_cert("127.0.0.1", not_after=dt.datetime(2020, 1, 1, tzinfo=dt.UTC)),
             "certificate has expired",
         ),
     ],
@@ -227,6 +225,59 @@ async def test_a_handshake_that_hangs() -> None:
         kind, detail = await ask_failure(upstream)
         assert kind is FailureKind.TLS
         assert "0.05 s" in detail
+
+
+class Unwilling(ssl.SSLContext):
+    def wrap_socket(self, *_: object, **__: object) -> ssl.SSLSocket:
+        raise ConnectionResetError
+
+
+@on_both_loops
+async def test_a_peer_that_is_gone_before_the_handshake() -> None:
+    before = open_sockets()
+    async with Scripted(Peer.gone) as server:
+        upstream = server.upstream(
+            f"https://127.0.0.1:{server.port}", ssl_context=Unwilling(ssl.PROTOCOL_TLS_CLIENT)
+        )
+        kind, detail = await ask_failure(upstream)
+        assert kind is FailureKind.TLS
+        assert detail.endswith(": closed before the handshake")
+    await until(lambda: open_sockets() <= before)
+
+
+@on_both_loops
+async def test_handshakes_that_wait_and_break() -> None:
+    for error, words in (
+        (OSError(), "handshake failed"),
+        (ssl.SSLError(1, "no reason"), "handshake failed"),
+    ):
+        near, far = socket.socketpair()
+        with far:
+            sock, told = Shaking(near, error), list[str]()
+            Handshake(asyncio.get_running_loop(), sock, lambda _: None, told.append)  # type: ignore[arg-type]
+            await until(lambda sock=sock: sock.steps == 1)
+            far.send(b"x")
+            await until(lambda told=told, words=words: told == [words])
+        assert near.fileno() == -1
+
+
+class Shaking:
+    """Plays the handshake of an ``SSLSocket``: reads, writes, then breaks."""
+
+    def __init__(self, sock: socket.socket, error: Exception) -> None:
+        self._sock = sock
+        self._script = [ssl.SSLWantReadError(), ssl.SSLWantWriteError(), error]
+        self.steps = 0
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    def do_handshake(self) -> None:
+        self.steps += 1
+        raise self._script.pop(0)
+
+    def close(self) -> None:
+        self._sock.close()
 
 
 @on_both_loops
@@ -505,7 +556,7 @@ async def test_a_read_that_has_to_write_first() -> None:
 @on_both_loops
 async def test_a_write_that_has_to_read_first() -> None:
     with played() as (sock, heard, link, far):
-        sock.writes = [3, ssl.SSLWantReadError(), 2]
+        sock.writes = [3, ssl.SSLWantReadError(), 2, ssl.SSLWantWriteError()]
         link.write(b"request")
         assert sock.written == b"req"
         assert link.unsent is not None
@@ -578,31 +629,34 @@ async def test_nobody_asked_after_a_pause_or_a_close() -> None:
     assert heard.lost == []
 
 
-
+@pytest.mark.parametrize("taken", [[], [3]])
 @on_both_loops
-async def test_a_broken_write_is_told_by_the_reading_side() -> None:
+async def test_a_broken_write_is_told_by_the_reading_side(taken: list[int]) -> None:
     near, far = socket.socketpair()
     with far:
         heard = Heard()
-        sock = socket.socket(fileno=near.detach())
-        sock.setblocking(False)
-        link = TlsLink(asyncio.get_running_loop(), _Broken(sock), heard)  # type: ignore[arg-type]
+        sock = Broken(near, list(taken))
+        link = TlsLink(asyncio.get_running_loop(), sock, heard)  # type: ignore[arg-type]
         link.write(b"request")
+        assert link.unsent is None
         assert heard.lost == []
         await until(lambda: heard.lost == [Loss.CUT])
 
 
-class _Broken(socket.socket):
-    """A socket whose TLS broke while writing."""
+class Broken(socket.socket):
+    """A socket whose TLS breaks while writing."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, taken: list[int]) -> None:
         super().__init__(sock.family, sock.type, fileno=sock.detach())
         self.setblocking(False)
+        self._taken = taken
 
     def pending(self) -> int:
         return 0
 
     def send(self, *_: object) -> int:
+        if self._taken:
+            return self._taken.pop()
         raise ssl.SSLError(1, "broken")
 
     def recv(self, *_: object) -> bytes:

@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import random
 import socket
+import threading
 
 import pytest
 
@@ -27,14 +28,13 @@ from tests.scripted import (
     ask_reply,
     on_both_loops,
     open_sockets,
+    read_all,
     reply,
     until,
 )
 
 MIB = 1024 * 1024
-CHUNKED = (
-    OK + b"Transfer-Encoding: chunked\r\n\r\n" + b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
-)
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n" + b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
 
 
 @on_both_loops
@@ -55,7 +55,11 @@ async def test_what_is_sent_and_what_comes_back() -> None:
         assert b"Accept-Encoding" not in requests[0]
         assert b"\r\nAccept-Encoding: gzip\r\n" in requests[3]
         assert requests[3].endswith(b"\r\nContent-Length: 2\r\n\r\n[]")
-        assert (upstream.connects, upstream.open_connections, upstream.idle_connections) == (1, 1, 1)
+        assert (upstream.connects, upstream.open_connections, upstream.idle_connections) == (
+            1,
+            1,
+            1,
+        )
         assert "key" not in repr(upstream)
 
 
@@ -487,6 +491,16 @@ async def test_the_upstreams_own_limit_is_kept() -> None:
         assert upstream.connects == 1
 
 
+@on_both_loops
+async def test_too_old_to_use_though_not_swept_yet() -> None:
+    async with Scripted(answering(reply())) as server:
+        upstream = server.upstream(idle_seconds=20)
+        await ask_reply(upstream)
+        upstream._idle[0].expires_at = 0.0
+        assert (await ask_reply(upstream)).body == BODY
+        assert (upstream.connects, upstream.open_connections) == (2, 1)
+
+
 # Warm connections
 
 
@@ -610,6 +624,24 @@ async def test_names_without_address() -> None:
 
 
 @on_both_loops
+async def test_a_resolver_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    release = threading.Event()
+
+    def look_up(_: str, port: int) -> list[Address]:
+        release.wait(5)
+        return [Address(socket.AF_INET, ("127.0.0.1", port))]
+
+    monkeypatch.setattr(names, "look_up", look_up)
+    upstream = Upstream(Target("it", "http://rpc.test/key"), EdgeSettings(connect_seconds=0.02))
+    kind, detail = await ask_failure(upstream)
+    assert (kind, detail) == (FailureKind.RESOLVE, "rpc.test:80: not done in 0.02 s")
+    release.set()
+    await until(lambda: upstream._addresses.has(Address(socket.AF_INET, ("127.0.0.1", 80))))
+    assert upstream.open_connections == 0
+    await upstream.close()
+
+
+@on_both_loops
 async def test_connections_follow_the_name(monkeypatch: pytest.MonkeyPatch) -> None:
     async with Scripted(answering(reply())) as old, Scripted(answering(reply(b"new"))) as new:
         where = [old.port]
@@ -684,10 +716,7 @@ async def test_what_is_too_large_to_hold_is_streamed(coding: str) -> None:
         got = await ask_reply(upstream)
         assert 100_000 < len(got.body) <= 200_000
         assert got.rest is not None
-        pieces = [got.body]
-        while piece := await got.rest.read():
-            pieces.append(piece)
-        assert b"".join(pieces) == body
+        assert got.body + await read_all(got.rest) == body
         got.rest.close()
         if coding != "close":
             assert (await ask_reply(upstream)).body == BODY
@@ -768,8 +797,7 @@ async def test_a_stream_that_breaks_says_so(how: str) -> None:
         got = await ask_reply(upstream)
         assert got.rest is not None
         with pytest.raises(StreamBroken):
-            while await got.rest.read():
-                pass
+            await read_all(got.rest)
         assert upstream.open_connections == 0
 
 
@@ -826,8 +854,7 @@ async def test_close_breaks_streams_and_replays() -> None:
         assert got.rest is not None
         await streaming.close()
         with pytest.raises(StreamBroken):
-            while await got.rest.read():
-                pass
+            await read_all(got.rest)
         assert replayed.outcomes == []
 
 
@@ -842,4 +869,4 @@ async def test_the_sweep_rests_when_there_is_nothing_to_look_after() -> None:
 
 def test_targets_that_cannot_be_used() -> None:
     with pytest.raises(ValueError, match="upstream it"):
-        Upstream(Target("it", "rpc.test/secret"), EdgeSettings(), asyncio.new_event_loop())
+        Upstream(Target("it", "rpc.test/secret"), EdgeSettings())

@@ -1,0 +1,124 @@
+"""One transaction, sent again and again: one hash, one place in the chain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from eth_account import Account
+
+from tests.integration import anvil
+from tests.integration.anvil import CHAIN_ID, DOMAINS, AnvilChain, proxy_config
+from tests.integration.running_proxy import RunningProxy, wait_until
+from tests.integration.wire import ask_together
+
+RECIPIENT = "0x00000000000000000000000000000000000CA5E1"
+SEND = "eth_sendRawTransaction"
+LONGEST_SECONDS = 2.0
+
+
+def signed_transfer(account: anvil.Account, nonce: int, value: int = 1) -> tuple[str, str]:
+    """Hash and raw bytes of a transfer."""
+    signed = Account.from_key(account.key).sign_transaction(
+        {
+            "to": RECIPIENT,
+            "value": value,
+            "nonce": nonce,
+            "gas": 21_000,
+            "maxFeePerGas": 3 * 10**9,
+            "maxPriorityFeePerGas": 10**9,
+            "chainId": CHAIN_ID,
+        }
+    )
+    return signed.hash.to_0x_hex(), signed.raw_transaction.to_0x_hex()
+
+
+def holders(chain: AnvilChain, hash: str) -> list[str]:
+    """The nodes that were handed the transaction."""
+    return [node.name for node in chain.nodes if node.is_reachable and hash in node.pool()]
+
+
+def test_five_resubmits_give_one_hash(
+    anvil_chain: AnvilChain, proxy_process: Callable[[str], RunningProxy]
+) -> None:
+    proxy = proxy_process(proxy_config(anvil_chain.nodes))
+    proxy.wait_until_well()
+    wire = proxy.wire()
+    sender = anvil_chain.accounts[0]
+    hash, raw = signed_transfer(sender, nonce=0)
+
+    # Five times one after the other: pending, "already known" to whoever has it.
+    assert [wire.result(SEND, raw) for _ in range(5)] == [hash] * 5
+    anvil_chain.gossip()
+    pending = wire.result("eth_getTransactionByHash", hash)
+    assert pending["blockHash"] is None
+    anvil_chain.mine()
+    receipt = wire.result("eth_getTransactionReceipt", hash)
+    assert receipt["status"] == "0x1"
+
+    # Mined: "nonce too low" is a yes for this very transaction …
+    assert [wire.result(SEND, raw) for _ in range(5)] == [hash] * 5
+    # … and a no for another one of that nonce.
+    _, other = signed_transfer(sender, nonce=0, value=2)
+    status, reply = wire.ask(SEND, other)
+    assert status == 200
+    assert reply["error"] == {"code": -32003, "message": "nonce too low"}
+
+    anvil_chain.mine(2)
+    mined = [known for block in anvil_chain.blocks for known, _ in block.transactions]
+    assert mined.count(hash) == 1
+    assert wire.result("eth_getTransactionCount", sender.address, "latest") == "0x1"
+    assert wire.result("eth_getBalance", RECIPIENT, "latest") == "0x1"
+
+
+def test_five_at_once_give_one_hash(
+    anvil_chain: AnvilChain, proxy_process: Callable[[str], RunningProxy]
+) -> None:
+    proxy = proxy_process(proxy_config(anvil_chain.nodes))
+    proxy.wait_until_well()
+    hash, raw = signed_transfer(anvil_chain.accounts[1], nonce=0)
+    answers = [future.result() for future in ask_together(proxy.url, *[(SEND, (raw,))] * 5)]
+    assert [answered.reply["result"] for answered in answers] == [hash] * 5
+    # More than one copy went out, on more than one cloud.
+    wait_until(lambda: len(holders(anvil_chain, hash)) >= 2, "a second node has it")
+    assert len({DOMAINS[name][1] for name in holders(anvil_chain, hash)}) >= 2
+
+
+def test_a_transaction_outlives_the_node_that_took_it(
+    anvil_chain: AnvilChain, proxy_process: Callable[[str], RunningProxy]
+) -> None:
+    proxy = proxy_process(proxy_config(anvil_chain.nodes))
+    proxy.wait_until_well()
+    wire = proxy.wire()
+    hash, raw = signed_transfer(anvil_chain.accounts[2], nonce=0)
+    assert wire.result(SEND, raw) == hash
+    wait_until(lambda: len(holders(anvil_chain, hash)) >= 2, "a second node has it")
+    anvil_chain.kill(anvil_chain[holders(anvil_chain, hash)[0]])
+    assert wire.result(SEND, raw) == hash
+    anvil_chain.mine()
+    assert wire.result("eth_getTransactionReceipt", hash)["status"] == "0x1"
+
+
+def test_sends_with_two_nodes_frozen(
+    anvil_chain: AnvilChain, proxy_process: Callable[[str], RunningProxy]
+) -> None:
+    """Those that hang may have it or not: the answer is the hash, and it is mined once."""
+    proxy = proxy_process(proxy_config(anvil_chain.nodes))
+    proxy.wait_until_well()
+    wire = proxy.wire()
+    anvil_chain.freeze(*anvil_chain.nodes[:2])
+    hashes = []
+    for nonce in range(5):
+        hash, raw = signed_transfer(anvil_chain.accounts[3], nonce)
+        answered = ask_together(proxy.url, (SEND, (raw,)))[0].result()
+        assert answered.reply["result"] == hash
+        assert answered.seconds < LONGEST_SECONDS  # a third copy goes out when two hang
+        assert [wire.result(SEND, raw) for _ in range(2)] == [hash] * 2
+        hashes.append(hash)
+        anvil_chain.mine()
+        assert wire.result("eth_getTransactionReceipt", hash)["status"] == "0x1"
+    anvil_chain.heal()
+    assert len(anvil_chain.heads()) == 1
+    anvil_chain.mine(2)
+    assert len(anvil_chain.heads()) == 1
+    mined = [hash for block in anvil_chain.blocks for hash, _ in block.transactions]
+    assert [mined.count(hash) for hash in hashes] == [1] * 5
