@@ -326,7 +326,7 @@ def decode_body(body: bytes) -> Request | list[msgspec.Raw]:
     """
     if not body.isascii():
         _check_utf8(body)
-    if body[:1] == b"[" or body.lstrip(_WHITESPACE)[:1] == b"[":
+    if body[:1] != b"{" and body.lstrip(_WHITESPACE)[:1] == b"[":
         try:
             members = _batch_decoder.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -93,9 +93,7 @@ class Proxy:
         """
         self.redactor.add(secrets_of(self.config))
         self._build(self.config)
-        app = make_web_app(
-            self.doors, self.ready, self.describe, self.config.server.limits
-        )
+        app = make_web_app(self.doors, self.ready, self.describe, self.config.server.limits)
         settings = FrontSettings.of_server(self.config.server)
         self._listener = Listener(self.doors, settings, app)
         try:

@@ -186,8 +186,11 @@ class Connection:
         if call is None or self._is_departing:
             # Nothing was asked: whatever this is, it must not become the next reply.
             self.drop()
-            if call is not None:
+            if call is not None and self._can_replay(call):
                 self._pool.replay(call)
+            elif call is not None:
+                unasked = Failure(FailureKind.PROTOCOL, "bytes came before the request")
+                self._break_off(call, unasked)
             return False
         reader = self._reader
         if self._has_short_way and reader.is_fresh and (body := reader.whole(data)) is not None:
@@ -223,7 +226,10 @@ class Connection:
             self._break_off(call, error.failure)
 
     def _can_replay(self, call: Call) -> bool:
-        return self._is_proven and not call.has_been_replayed and call.done is not None
+        # Whatever has been idle may have been closed meanwhile, a warm connection that never
+        # carried an attempt no less than one that did.
+        has_been_idle = self._is_proven or self.expires_at > 0.0
+        return has_been_idle and not call.has_been_replayed and call.done is not None
 
     def _read_on(self, call: Call, data: bytes) -> bool:
         """The general way of ``on_bytes``: replies in pieces, of new heads, coded, large."""

@@ -131,6 +131,23 @@ class ChainCounters:
         else:
             tally.add(verdict.label, seconds)
 
+    def on_plain(self, upstream: str, method_class: MethodClass, seconds: float) -> None:
+        """One request answered well by its only attempt: ``on_request`` and ``on_attempt`` in
+        one, since nearly all are.
+        """
+        try:
+            attempts = self.attempts[upstream]
+        except KeyError:
+            attempts = self.attempts[upstream] = Tally(_VERDICT_LABELS)
+        place = bisect_left(BUCKET_SECONDS, seconds)
+        attempts.labels["ok"] += 1
+        attempts.buckets[place] += 1
+        attempts.seconds += seconds
+        requests = self.requests[method_class]
+        requests.labels["ok"] += 1
+        requests.buckets[place] += 1
+        requests.seconds += seconds
+
     def on_failover(self, reason: str) -> None:
         """A request went on to another upstream; ``reason`` is a verdict's label."""
         self.failovers[reason] = self.failovers.get(reason, 0) + 1

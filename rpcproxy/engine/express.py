@@ -25,17 +25,16 @@ from rpcproxy.engine.executor import REREAD_SECONDS, Attempt, Member, Run, WireC
 from rpcproxy.messages import (
     INTERNAL_ERROR,
     Answer,
-    Judgement,
     MethodClass,
     Observation,
     Outcome,
     Pending,
     Request,
     Verdict,
-    encode_call,
     encode_error,
     encode_result,
 )
+from rpcproxy.rules.selection import Need
 from rpcproxy.rules.standing import Change
 
 if TYPE_CHECKING:
@@ -53,15 +52,19 @@ _OK: Final = Verdict.OK
 
 
 class FirstTry(Pending):
-    """One request on the express lane; after promotion, the handle of its slow way."""
+    """One request on the express lane; after promotion, the handle of its slow way.
+
+    ``attempt`` and ``task`` are there once it was promoted, ``wire_call`` once it was sent.
+    """
 
     __slots__ = (
         "attempt",
-        "call",
         "id",
         "is_over",
+        "is_promoted",
         "lane",
         "member",
+        "need",
         "profile",
         "request",
         "started",
@@ -69,104 +72,58 @@ class FirstTry(Pending):
         "wire_call",
     )
 
-    def __init__(
-        self, lane: Express, request: Request, profile: Profile, call: SingleCall, member: Member
+    attempt: Attempt
+    task: asyncio.Task[None] | None
+    wire_call: WireCall
+
+    def __init__(  # noqa: PLR0913, PLR0917 - one call instead of seven assignments per request
+        self,
+        lane: Express,
+        request: Request,
+        profile: Profile,
+        need: Need,
+        member: Member,
+        id: int,
+        started: float,
     ) -> None:
         self.lane = lane
         self.request = request
         self.profile = profile
-        self.call = call
+        self.need = need
         self.member = member
-        self.id = 0
-        self.started = 0.0
+        self.id = id
+        self.started = started
         self.is_over = False  # answered, promoted or cancelled: no longer the lane's
-        self.wire_call: WireCall | None = None
-        self.attempt: Attempt | None = None
-        self.task: asyncio.Task[None] | None = None
+        self.is_promoted = False
 
     def on_outcome(self, outcome: Outcome) -> None:
         """The edge says how the attempt ended."""
-        attempt = self.attempt
-        if attempt is not None:
-            attempt.on_outcome(outcome)
+        if self.is_over:
+            self.attempt.on_outcome(outcome)
             return
         lane = self.lane
         now = time.monotonic()
-        member = self.member
-        method = self.call.method
-        judgement = member.classifier.judge(outcome, self.id, method, time.time())
+        method = self.profile.method
+        judgement = self.member.classifier.judge(outcome, self.id, method, time.time())
         result = judgement.result
         if judgement.verdict is not _OK or result is None:
             lane.promote(self).on_outcome(outcome)
             return
         self.is_over = True
-        lane.on_success(self, judgement, now)
-        self.deliver(Answer(encode_result(self.request.id, result)))
-
-    def cancel(self) -> None:
-        """The client hung up. What is out goes on for a while, so that we learn from it."""
-        lane = self.lane
-        if not self.is_over:
-            lane.give_up(self)
-        elif self.task is not None:
-            self.task.cancel()
-            if self.attempt is not None:
-                # A task that is cancelled before its first step has nothing to clean up with.
-                lane.executor.leave(self.attempt.run)
-
-
-class Express:
-    """See the module's docstring. One per chain."""
-
-    def __init__(self, pipeline: Pipeline) -> None:
-        self._pipeline = pipeline
-        executor = self.executor = pipeline.executor
-        self._standings = executor.standings
-        self._counters = pipeline.counters
-        self._under_way: tuple[deque[FirstTry], ...] = tuple(deque() for _ in EXPRESS_CLASSES)
-        self._timer: asyncio.TimerHandle | None = None
-        self._due = 0.0
-        self._loop = asyncio.get_running_loop()
-        executor.listeners.append(self._on_changes)
-
-    def start(self, request: Request, profile: Profile, call: SingleCall) -> FirstTry | None:
-        """Send a read to whom selection picks; ``None`` where nobody can be asked now."""
-        now = time.monotonic()
-        executor = self.executor
-        need = call.need
-        standing = self._standings.pick(need, (), now, executor.rng)
-        if standing is None:
-            return None
-        member = executor.members[standing.name]
-        try_ = FirstTry(self, request, profile, call, member)
-        try_.started = now
-        id = try_.id = executor.next_id
-        executor.next_id = id + 1
-        self._standings.on_sent(standing, need.method_class, now)
-        try_.wire_call = member.wire.send(
-            encode_call(id, call.method.name, call.params), try_.on_outcome, gzip=call.is_large
-        )
-        self._under_way[need.method_class].append(try_)
-        if self._timer is None:
-            self._look_at(now + self._pipeline.hedge_seconds(need.method_class), now)
-        return try_
-
-    def on_success(self, try_: FirstTry, judgement: Judgement, now: float) -> None:
-        """The usual end: what it taught goes up, what it cost is counted."""
-        standing = try_.member.standing
-        call = try_.call
-        need = call.need
+        # The usual end: what it taught goes up, what it cost is counted.
+        standing = self.member.standing
+        need = self.need
         method_class = need.method_class
-        seconds = now - try_.started
-        standings = self._standings
+        seconds = now - self.started
+        standings = lane.standings
         standings.on_settled(standing, method_class)
         changes = standings.observe(
             Observation(
                 standing.name,
                 method_class,
-                judgement.verdict,
+                _OK,
                 seconds,
-                call.method.name,
+                method.name,
                 None,
                 None,
                 need.request_bytes,
@@ -174,13 +131,61 @@ class Express:
             now,
         )
         if changes:
-            self.executor.on_changes(changes)
-        counters = self._counters
-        counters.on_attempt(standing.name, judgement.verdict, seconds)
-        counters.on_request(method_class, seconds, "ok")
-        self.executor.uncounted += 1
-        if not try_.profile.policy.confirm_refusals:
-            self._pipeline.on_worked(call.method.name)
+            lane.executor.on_changes(changes)
+        lane.counters.on_plain(standing.name, method_class, seconds)
+        lane.executor.uncounted += 1
+        if not self.profile.policy.confirm_refusals:
+            lane.on_worked(method.name)
+        self.deliver(Answer(encode_result(self.request.id, result)))
+
+    def cancel(self) -> None:
+        """The client hung up. What is out goes on for a while, so that we learn from it."""
+        lane = self.lane
+        if not self.is_over:
+            lane.give_up(self)
+        elif self.is_promoted and self.task is not None:
+            self.task.cancel()
+            # A task that is cancelled before its first step has nothing to clean up with.
+            lane.executor.leave(self.attempt.run)
+
+
+class Express:
+    """See the module's docstring. One per chain."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self.on_worked = pipeline.on_worked
+        executor = self.executor = pipeline.executor
+        self.standings = executor.standings
+        self.counters = pipeline.counters
+        self._pick = self.standings.pick
+        self._members = executor.members
+        self._under_way: tuple[deque[FirstTry], ...] = tuple(deque() for _ in EXPRESS_CLASSES)
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
+        self._loop = asyncio.get_running_loop()
+        executor.listeners.append(self._on_changes)
+
+    def start(self, request: Request, profile: Profile, need: Need) -> FirstTry | None:
+        """Send a read to whom selection picks; ``None`` where nobody can be asked now."""
+        now = time.monotonic()
+        executor = self.executor
+        standing = self._pick(need, (), now, executor.rng)
+        if standing is None:
+            return None
+        member = self._members[standing.name]
+        id = executor.next_id
+        executor.next_id = id + 1
+        try_ = FirstTry(self, request, profile, need, member, id, now)
+        method_class = need.method_class
+        self.standings.on_sent(standing, method_class, now)
+        try_.wire_call = member.wire.send(
+            profile.encode(id, request.params), try_.on_outcome, gzip=profile.is_large
+        )
+        self._under_way[method_class].append(try_)
+        if self._timer is None:
+            self._look_at(now + self._pipeline.hedge_seconds(method_class), now)
+        return try_
 
     # ---- when the usual does not happen
 
@@ -195,10 +200,13 @@ class Express:
         self.executor.leave(self._take_over(try_).run)
 
     def _take_over(self, try_: FirstTry) -> Attempt:
-        try_.is_over = True
-        policy = self._pipeline.policy_for(try_.call, try_.profile)
+        try_.is_over = try_.is_promoted = True
+        try_.task = None
+        profile = try_.profile
+        call = SingleCall(profile.method, try_.need, try_.request.params, profile.is_large)
+        policy = self._pipeline.policy_for(call, profile)
         attempt = try_.attempt = self.executor.take_over(
-            try_.call, policy, try_.member, try_.id, try_.started
+            call, policy, try_.member, try_.id, try_.started
         )
         attempt.wire_call = try_.wire_call
         return attempt
@@ -213,7 +221,7 @@ class Express:
             reason = "the proxy failed on this request; its log says why"
             answer, outcome = Answer(encode_error(request.id, INTERNAL_ERROR, reason)), "own_error"
         seconds = time.monotonic() - try_.started
-        self._counters.on_request(try_.call.method.method_class, seconds, outcome)
+        self.counters.on_request(try_.need.method_class, seconds, outcome)
         try_.deliver(answer)
 
     def _on_changes(self, changes: Sequence[Change]) -> None:

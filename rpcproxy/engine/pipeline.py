@@ -49,6 +49,9 @@ from rpcproxy.rules.selection import Need
 
 HEAVY_ATTEMPTS: Final = 3  # a heavy attempt may take this part of the request's time
 LARGE_REQUEST_BYTES: Final = 64 * 1024  # from here on, sizes that an upstream took are learned
+# How most reads end. Where it stands in the middle of stranger params, the request is routed by
+# the head all the same, which costs no more than a second attempt.
+_AT_LATEST: Final = b'"latest"]'
 MAX_PROFILES: Final = 1000  # clients may invent method names
 
 
@@ -62,6 +65,12 @@ class Profile(msgspec.Struct, gc=False):
     need: Need
     policy: Policy
     is_read: bool
+    is_large: bool  # its answers are worth compressing
+    head: bytes  # of the request for an upstream, up to its params
+
+    def encode(self, id: int, params: msgspec.Raw) -> bytes:
+        """One request for an upstream, under an id of ours."""
+        return b'%b%b,"id":%d}' % (self.head, params or b"[]", id)
 
 
 class Pipeline:
@@ -109,8 +118,10 @@ class Pipeline:
             return Answer(encode_result(decoded.id, local) if decoded.id else b"")
         profile = self._profiles.get(decoded.method)
         if profile is not None and profile.is_read and decoded.id:
-            call = self.call_for(decoded, profile)
-            first_try = self._express.start(decoded, profile, call)
+            need = profile.need
+            if len(body) > LARGE_REQUEST_BYTES or (need.wants_head and _AT_LATEST not in body):
+                need = self._need_of(decoded, profile)
+            first_try = self._express.start(decoded, profile, need)
             if first_try is not None:
                 return first_try
         return self._single(decoded)
@@ -185,6 +196,8 @@ class Pipeline:
             ),
             is_read=method.kind not in (Kind.SEND, Kind.STATEFUL, Kind.REFUSED)
             and name != "eth_blockNumber",
+            is_large=method.method_class is MethodClass.HEAVY,
+            head=b'{"jsonrpc":"2.0","method":%b,"params":' % msgspec.json.encode(name),
         )
         if len(self._profiles) < MAX_PROFILES:
             self._profiles[name] = profile
@@ -192,17 +205,25 @@ class Pipeline:
 
     def call_for(self, request: Request, profile: Profile) -> SingleCall:
         """What the executor needs to carry out a read."""
-        method, need, params = profile.method, profile.need, request.params
-        if need.wants_head and params:
-            block = evm.required_block(method, params)
+        need = self._need_of(request, profile)
+        return SingleCall(profile.method, need, request.params, profile.is_large)
+
+    @staticmethod
+    def _need_of(request: Request, profile: Profile) -> Need:
+        """What an upstream must have to serve this very request."""
+        need, params = profile.need, request.params
+        if not params:
+            return need
+        if need.wants_head:
+            block = evm.required_block(profile.method, params)
             if block >= 0:
                 need = msgspec.structs.replace(need, block=block, wants_head=False)
             elif block not in (evm.LATEST, evm.PENDING):
                 need = msgspec.structs.replace(need, wants_head=False)
-        size = memoryview(params).nbytes if params else 0
+        size = memoryview(params).nbytes
         if size > LARGE_REQUEST_BYTES:
             need = msgspec.structs.replace(need, request_bytes=size)
-        return SingleCall(method, need, params, method.method_class is MethodClass.HEAVY)
+        return need
 
     def hedge_seconds(self, method_class: MethodClass) -> float:
         """After how long an attempt is looked at again."""

@@ -301,3 +301,42 @@ def on_uvloop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., N
 
     run.__signature__ = inspect.signature(test)  # type: ignore[attr-defined]
     return run
+
+
+# ---- upstreams that are well, and what they say
+
+GOOD = b'"0x900d"'
+ANSWER = b'{"jsonrpc":"2.0","id":1,"result":%b}' % GOOD
+ASK = b'{"jsonrpc":"2.0","id":1,"method":"eth_getBalance","params":["0x1","latest"]}'
+HASH = b'["0x%064x"]' % 5
+
+
+def good(call: Call) -> bytes:
+    return ok(call, GOOD)
+
+
+@contextlib.asynccontextmanager
+async def fleet(*scripts: Script, **given: object) -> AsyncIterator[tuple[Wallet, list[Upstream]]]:
+    """Upstreams a, b, c, d, asked in this order; without a script they are well."""
+    async with contextlib.AsyncExitStack() as stack:
+        scripts = (*scripts, *[each(good)] * (2 - len(scripts)))
+        upstreams = [
+            await stack.enter_async_context(Upstream(script, name))
+            for script, name in zip(scripts, "abcd", strict=False)
+        ]
+        yield await stack.enter_async_context(a_proxy(*upstreams, **given)), upstreams
+
+
+def counts(upstreams: list[Upstream]) -> list[int]:
+    return [len(upstream.calls) for upstream in upstreams]
+
+
+def first_and_all(upstreams: list[Upstream]) -> tuple[int, int]:
+    """Calls at the first, and at all together: which is asked second depends on their speed."""
+    return len(upstreams[0].calls), sum(counts(upstreams))
+
+
+def error_reply(code: int, message: str, data: str = "") -> bytes:
+    told = b',"data":"%b"' % data.encode() if data else b""
+    error = b'{"code":%d,"message":"%b"%b}' % (code, message.encode(), told)
+    return b'{"jsonrpc":"2.0","id":1,"error":%b}' % error

@@ -242,6 +242,7 @@ async def test_a_peer_that_is_gone_before_the_handshake() -> None:
         kind, detail = await ask_failure(upstream)
         assert kind is FailureKind.TLS
         assert detail.endswith(": closed before the handshake")
+        await until(lambda: len(server.peers) == 1)
     await until(lambda: open_sockets() <= before)
 
 

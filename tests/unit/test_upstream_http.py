@@ -200,6 +200,22 @@ async def test_a_reused_connection_that_closes_is_replaced_once(ending: str) -> 
 
 
 @on_both_loops
+async def test_a_warm_connection_that_closes_at_its_first_request_is_replaced_too() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        if peer.number:
+            await peer.send(reply())
+            await peer.gone()
+
+    async with Scripted(script) as server:
+        upstream = server.upstream()
+        upstream.warm_up()
+        await until(lambda: upstream.idle_connections == 1)
+        assert (await ask_reply(upstream)).body == BODY
+        assert len(server.peers) == 2
+
+
+@on_both_loops
 async def test_replaced_only_once_and_only_before_the_first_byte() -> None:
     async def never(peer: Peer) -> None:
         if peer.number == 0:
