@@ -123,7 +123,7 @@ class ClientConnection(asyncio.Protocol):
         statuses[status] = statuses.get(status, 0) + 1
         trace_id = self._shared.new_trace_id()
         text = responses.head(answer, trace_id, len(answer.body), connection=b"close")
-        self._transport.write(text + answer.body)
+        self.write(text + answer.body)
         self._say_goodbye()
 
     def _say_goodbye(self) -> None:
@@ -134,6 +134,7 @@ class ClientConnection(asyncio.Protocol):
         """
         self._phase = Phase.CLOSING
         self._watch()
+        self._shared.outbox.flush()
         if self._is_eof or not self._transport.can_write_eof():
             self._transport.close()
             return
@@ -174,6 +175,8 @@ class ClientConnection(asyncio.Protocol):
             self._advance()
 
     def write(self, data: bytes) -> None:
+        """Write after what waits in the outbox."""
+        self._shared.outbox.flush()
         self._transport.write(data)
 
     async def drain(self) -> None:
@@ -215,6 +218,7 @@ class ClientConnection(asyncio.Protocol):
     def retire(self) -> None:
         """Close it if nothing is in flight on it."""
         if self._phase is Phase.IDLE:
+            self._shared.outbox.flush()
             self._transport.close()
 
     def abort(self) -> None:

@@ -150,7 +150,7 @@ class Connection(ClientConnection):
         else:
             if reader is not None and reader.wants_continue:
                 reader.wants_continue = False
-                self._transport.write(responses.CONTINUE)
+                self.write(responses.CONTINUE)
             if stage is not self._timed_stage:
                 self._timed_stage = stage
                 self._watch()
@@ -159,6 +159,7 @@ class Connection(ClientConnection):
     def _leave(self) -> None:
         self._phase = Phase.CLOSING
         self._watch()
+        self._shared.outbox.flush()
         self._transport.close()
 
     def _hand_over(self, data: bytes) -> None:
@@ -168,6 +169,7 @@ class Connection(ClientConnection):
             return
         self._phase = Phase.GONE
         self._resume_reading()
+        self._shared.outbox.flush()
         protocol = new_web_protocol()
         self._transport.set_protocol(protocol)
         protocol.connection_made(self._transport)
@@ -232,7 +234,8 @@ class Connection(ClientConnection):
             counters = shared.counters
             counters.answers_by_status[200] += 1
             counters.sent_bytes += size
-            self._transport.write(b"".join((_OK_START, trace_id.encode(), _LENGTHS[size], body)))
+            text = b"".join((_OK_START, trace_id.encode(), _LENGTHS[size], body))
+            shared.outbox.put(self._transport, text)
             return True
         if answer.rest is not None:
             return False
@@ -302,10 +305,10 @@ class Connection(ClientConnection):
         text, is_last = self._open_response(head, answer, trace_id, len(body), has_gzip=has_gzip)
         self._shared.counters.sent_bytes += len(body)
         if len(body) <= _JOIN_BYTES:
-            self._transport.write(text + body)
+            self.write(text + body)
         else:
-            self._transport.write(text)
-            self._transport.write(body)
+            self.write(text)
+            self.write(body)
         if is_last:
             self._say_goodbye()
 
@@ -319,7 +322,7 @@ class Connection(ClientConnection):
         length = responses.IN_CHUNKS if is_chunked else responses.UNTIL_CLOSE
         text, is_last = self._open_response(head, answer, trace_id, length, has_gzip=False)
         self._is_delivering = True
-        self._transport.write(text)
+        self.write(text)
         try:
             sent = await pour(answer, self, is_chunked=is_chunked)
         except StreamBroken:

@@ -280,7 +280,10 @@ async def a_proxy(
             wallet.client.reset()
         await proxy.stop(drain_seconds=0)
     serving = {task for upstream in upstreams for task in upstream._tasks}
-    await scripted.until(lambda: asyncio.all_tasks() - serving <= before | serving)
+    try:
+        await scripted.until(lambda: asyncio.all_tasks() <= before | serving)
+    except TimeoutError:
+        raise AssertionError(f"left behind: {asyncio.all_tasks() - before - serving}") from None
 
 
 def on_uvloop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
