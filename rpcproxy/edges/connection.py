@@ -24,13 +24,14 @@ from rpcproxy.messages import Failure, FailureKind, Outcome, Reply
 class Call:
     """One attempt, from ``Upstream.send``. ``done`` is ``None`` once it was called or given up."""
 
-    __slots__ = ("connection", "done", "has_been_replayed", "wire")
+    __slots__ = ("connection", "done", "has_been_replayed", "received_bytes", "wire")
 
     def __init__(self, wire: bytes, done: Callable[[Outcome], None]) -> None:
         self.wire = wire
         self.done: Callable[[Outcome], None] | None = done
         self.connection: Connection | None = None
         self.has_been_replayed = False
+        self.received_bytes = 0  # of a reply that comes in pieces, so far
 
     def abandon(self) -> None:
         """Give the attempt up: ``done`` will not be called. Its connection is closed, since
@@ -234,6 +235,7 @@ class Connection:
     def _read_on(self, call: Call, data: bytes) -> bool:
         """The general way of ``on_bytes``: replies in pieces, of new heads, coded, large."""
         reader = self._reader
+        call.received_bytes += len(data)
         try:
             is_complete = reader.feed(data)
             if reader.has_head and self._is_idle_timeout(call):
@@ -269,8 +271,8 @@ class Connection:
             )
         self._held.add(pieces)
         if self._held.is_over:
-            self._rest = self._held.rest(self._loop, self)
-            self._hand_over(call, self._held.join(), self._rest)
+            beginning, self._rest = self._held.split(self._loop, self)
+            self._hand_over(call, beginning, self._rest)
 
     def _complete(self, call: Call) -> None:
         """The reply is whole. Raises ``BadReply`` where its coding says otherwise."""

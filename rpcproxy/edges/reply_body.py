@@ -21,6 +21,8 @@ BOMB_RATIO: Final = 100
 QUEUE_FULL_BYTES: Final = 192 * 1024
 QUEUE_LOW_BYTES: Final = 64 * 1024
 PIECE_BYTES: Final = 64 * 1024
+# Of a body that streams, so much at least comes at once: enough to tell what it is.
+BEGINNING_BYTES: Final = 16 * 1024
 
 _GZIP: Final = 31
 _ZLIB: Final = 15
@@ -140,9 +142,17 @@ class HeldBody:
         if self._inflater is not None and not self._inflater.is_whole:
             raise BadReply(FailureKind.TRUNCATED, "compressed body cut short")
 
-    def rest(self, loop: asyncio.AbstractEventLoop, owner: RestOwner) -> Rest:
-        """What follows the held part, as a stream."""
-        return Rest(loop, owner, self._inflater, self._backlog)
+    def split(self, loop: asyncio.AbstractEventLoop, owner: RestOwner) -> tuple[bytes, Rest]:
+        """The beginning, and all that follows as a stream. The held pieces are given away as
+        they are: joining 8 MiB would hold them twice.
+        """
+        held, self._pieces = deque(self._pieces), []
+        beginning = [held.popleft()]
+        size = len(beginning[0])
+        while held and size < BEGINNING_BYTES:
+            size += len(held[0])
+            beginning.append(held.popleft())
+        return b"".join(beginning), Rest(loop, owner, self._inflater, held, self._backlog)
 
 
 class RestOwner(Protocol):
@@ -164,6 +174,7 @@ class Rest:
 
     __slots__ = (
         "_broken",
+        "_held",
         "_inflater",
         "_is_closed",
         "_is_ended",
@@ -179,8 +190,10 @@ class Rest:
         loop: asyncio.AbstractEventLoop,
         owner: RestOwner,
         inflater: Inflater | None,
+        held: deque[bytes],
         backlog: list[bytes],
     ) -> None:
+        self._held = held  # decoded already
         self._loop = loop
         self._owner: RestOwner | None = owner
         self._inflater = inflater
@@ -211,6 +224,7 @@ class Rest:
         if self._is_closed:
             return
         self._is_closed = True
+        self._held.clear()
         self._queue.clear()
         self._wake()
         owner, self._owner = self._owner, None
@@ -218,6 +232,8 @@ class Rest:
             owner.drop()
 
     def _next_piece(self) -> bytes:
+        if self._held:
+            return self._held.popleft()
         inflater = self._inflater
         if inflater is None:
             return self._pop() if self._queue else b""

@@ -3,7 +3,8 @@
 The hash is computed here, so that "already known" is a yes and five resubmits give one hash. A
 broadcast goes on when the client hangs up: its transaction may be out already.
 
-State: broadcasts in flight by transaction hash; a second client with the same one joins.
+State: broadcasts in flight by transaction hash (a second client with the same one joins), and
+the copies under way, which may outlive their broadcast.
 """
 
 from __future__ import annotations
@@ -84,6 +85,12 @@ class Broadcast:
         self._private_only = private_only
         self._rng = random.Random()
         self._in_flight: dict[tuple[str, str], asyncio.Task[Outcome]] = {}
+        self._copies: set[asyncio.Task[tuple[Standing, Judgement]]] = set()
+
+    def close(self) -> None:
+        """The upstreams' connections are about to close: wait for no more answers."""
+        for task in (*self._in_flight.values(), *self._copies):
+            task.cancel()
 
     async def send(self, request: Request, method: Method) -> tuple[Answer, str]:
         """Carry out a send; the second value is for the counters."""
@@ -145,7 +152,10 @@ class Broadcast:
                 tally.on_asked()
                 if copies > 1:
                     next_copy_at = now + self._patience_seconds()
-                running.add(tasks.start(self._ask(call, candidate, hash), "send attempt"))
+                copy = tasks.start(self._ask(call, candidate, hash), "send attempt")
+                self._copies.add(copy)
+                copy.add_done_callback(self._copies.discard)
+                running.add(copy)
                 continue
             if not running:
                 if not self._is_young_outage(now):

@@ -49,11 +49,15 @@ TICK_SECONDS: Final = 0.05
 # A timer that fires this late was held up by our own loop, not by the upstream: sockets are read
 # once before anybody is blamed.
 LATE_TIMER_SECONDS: Final = 0.02
+# A reply that brings this much between two looks is on its way: nobody else is asked for it.
+PROGRESS_BYTES: Final = 16 * 1024
 REREAD_SECONDS: Final = 0.003
 
 
 class WireCall(Protocol):
     """An attempt on the wire; ``edges.upstream_http.Call``."""
+
+    received_bytes: int
 
     def abandon(self) -> None: ...
 
@@ -108,6 +112,7 @@ class Attempt:
         "overtaken_at",
         "reply",
         "run",
+        "seen_bytes",
         "started",
         "wire_call",
     )
@@ -127,11 +132,20 @@ class Attempt:
         self.is_counted = False  # its failure was observed before its end
         self.is_overdue = False
         self.overtaken_at = 0.0
+        self.seen_bytes = 0
         self.reply: Reply | None = None
         self.wire_call: WireCall | None = None
 
     def on_outcome(self, outcome: Outcome) -> None:
         self.executor.on_outcome(self, outcome)
+
+    def has_progressed(self) -> bool:
+        """Whether a large reply has come on since the last look; a dribble does not count."""
+        call = self.wire_call
+        if call is None or call.received_bytes - self.seen_bytes < PROGRESS_BYTES:
+            return False
+        self.seen_bytes = call.received_bytes
+        return True
 
 
 class Run:
@@ -307,11 +321,21 @@ class Executor:
             run.timer = self._loop.call_later(REREAD_SECONDS, self._on_time, run)
             return
         for attempt in tuple(run.attempts):
-            if now >= attempt.give_up_at:
+            if attempt.has_progressed():
+                attempt.give_up_at = now + run.policy.attempt_seconds
+                run.plan.on_progress(now)
+            elif now >= attempt.give_up_at:
                 self._time_out(attempt)
             elif not attempt.is_overdue and run.plan.is_hedge_time(now):
                 self.mark_overdue(attempt, now)
         run.wake()
+
+    def on_hedge_time(self, attempt: Attempt, now: float) -> None:
+        """An attempt of the express lane has taken longer than usual."""
+        if attempt.has_progressed():
+            attempt.run.plan.on_progress(now)
+        else:
+            self.mark_overdue(attempt, now)
 
     def mark_overdue(self, attempt: Attempt, now: float) -> None:
         """It has passed its hedge time: while it hangs, others are preferred."""

@@ -256,7 +256,7 @@ class Express:
                     break
                 tries.popleft()
                 if not oldest.is_over:
-                    self.executor.mark_overdue(self.promote(oldest), now)
+                    self.executor.on_hedge_time(self.promote(oldest), now)
         if soonest:
             self._look_at(soonest, now)
 

@@ -112,9 +112,9 @@ class Pipeline:
                 reason = f"batch of {len(decoded)} requests, at most {self._max_batch} are taken"
                 return Answer(encode_error(b"null", INVALID_REQUEST, reason), 413)
             return self._batches.handle(decoded)
-        local = self.local_result(decoded.method)
+        local = self._constant.get(decoded.method) or self._changing_result(decoded.method)
         if local is not None:
-            self.counters.on_local()
+            self.counters.local_answers += 1
             return Answer(encode_result(decoded.id, local) if decoded.id else b"")
         profile = self._profiles.get(decoded.method)
         if profile is not None and profile.is_read and decoded.id:
@@ -128,9 +128,9 @@ class Pipeline:
 
     def local_result(self, method: str) -> bytes | None:
         """The JSON text of a result that needs nobody else, ``None`` where it does."""
-        result = self._constant.get(method)
-        if result is not None:
-            return result
+        return self._constant.get(method) or self._changing_result(method)
+
+    def _changing_result(self, method: str) -> bytes | None:
         if method == "eth_blockNumber":
             return self.told.fresh_number(time.monotonic())
         if method == LISTENING:
@@ -231,8 +231,10 @@ class Pipeline:
         return self.executor.standings.hedge_delay(method_class) if fixed is None else fixed
 
     def close(self) -> None:
-        """Stop the clocks."""
+        """Stop the clocks, and the tasks that outlive their requests."""
         self._express.close()
+        self._broadcast.close()
+        self.told.close()
 
     def policy_for(self, call: SingleCall, profile: Profile) -> Policy:
         """How long and how often this call may be tried."""

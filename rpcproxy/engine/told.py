@@ -97,6 +97,11 @@ class ToldHead:
             self.on_report(number, now)
         return settled
 
+    def close(self) -> None:
+        """Give up the question in flight."""
+        if self._question is not None:
+            self._question.cancel()
+
     def adopt(self, old: ToldHead) -> None:
         """A reload must not make the head fall."""
         self._number, self._text = old._number, old._text

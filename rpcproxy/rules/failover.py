@@ -30,6 +30,7 @@ from rpcproxy.rules.selection import Need, Rng
 from rpcproxy.rules.standing import Standing, Standings
 
 MAX_ATTEMPTS: Final = 6  # of one round; every upstream is asked at most once in a round
+PROGRESS_SECONDS: Final = 1.0  # a single attempt whose reply is arriving gets so much longer
 YOUNG_OUTAGE_SECONDS: Final = 15.0  # younger outages are waited out until the deadline
 OLD_OUTAGE_WAIT_SECONDS: Final = 0.8  # older ones are answered within a second
 # Pauses between rounds when everybody failed: full jitter under a doubling cap.
@@ -153,6 +154,10 @@ class Plan:
         fixed = self._policy.hedge_seconds
         delay = self._standings.hedge_delay(self._need.method_class) if fixed is None else fixed
         self._hedge_at = now + delay
+
+    def on_progress(self, now: float) -> None:
+        """A large reply is arriving well: a second copy would only cost."""
+        self._hedge_at = now + self._standings.hedge_delay(self._need.method_class)
 
     def on_ejected(self, standing: Standing) -> None:
         """An upstream with an attempt of ours is known to be dead: do not wait for it."""
@@ -358,6 +363,10 @@ class SingleAttempt:
 
     def on_judgement(self, standing: Standing, judgement: Judgement) -> None:
         self.finish = Finish(judgement, standing)
+
+    def on_progress(self, now: float) -> None:
+        """Its end moves on with it."""
+        self._until = max(self._until, now + PROGRESS_SECONDS)
 
     def on_ejected(self, _standing: Standing) -> None:
         """Nothing to do: the attempt may still end well, and is bounded in time."""

@@ -13,6 +13,8 @@ from eth_account import Account
 from tests.integration.rpc_kit import (
     CHAIN_ID,
     Call,
+    Post,
+    Sent,
     Upstream,
     Wallet,
     a_proxy,
@@ -296,3 +298,19 @@ async def test_every_member_gets_its_own_reply_in_order(size: int) -> None:
             else:
                 members.append(b'{"method":"eth_gasPrice"}')
         assert await wallet.ask(array(members)) == array(expected)
+
+
+@on_uvloop
+async def test_a_send_that_hangs_at_one_upstream_ends_with_the_proxy() -> None:
+    """The first yes answers; the other copy goes on, but not past the proxy's own end, which
+    ``a_proxy`` looks after.
+    """
+
+    def hang(post: Post) -> Sent:
+        return Sent(b"{", cut_at=0, end="stall")
+
+    async with two() as (wallet, a, b):
+        a.script = hang
+        body = await wallet.ask(request("eth_sendRawTransaction", RAW_PARAMS))
+        assert body == b'{"jsonrpc":"2.0","id":1,"result":%b}' % HASH
+        assert a.methods == b.methods == ["eth_sendRawTransaction"]

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rpcproxy.edges.reply_body import QUEUE_FULL_BYTES, HeldBody, Inflater
+from rpcproxy.edges.reply_body import QUEUE_FULL_BYTES, HeldBody, Inflater, Rest
 from rpcproxy.edges.reply_head import BadReply
 from rpcproxy.messages import FailureKind, StreamBroken
 from tests.scripted import read_all
@@ -122,11 +122,11 @@ class Owner:
         self.dropped += 1
 
 
-def over(coding: str, wire: bytes, hold_bytes: int = 1000) -> tuple[bytes, HeldBody]:
+def over(coding: str, wire: bytes, owner: Owner, hold_bytes: int = 1000) -> tuple[bytes, Rest]:
     body = HeldBody(coding, hold_bytes, 64 * MIB)
     body.add([wire])
     assert body.is_over
-    return body.join(), body
+    return body.split(asyncio.get_running_loop(), owner)
 
 
 @pytest.mark.parametrize("coding", ["", "gzip"])
@@ -134,8 +134,7 @@ async def test_what_is_not_held_is_streamed(coding: str) -> None:
     data = random.Random(3).randbytes(MIB).hex().encode()
     wire = gzip.compress(data) if coding else data
     owner = Owner()
-    first, body = over(coding, wire[:100_000])
-    rest = body.rest(asyncio.get_running_loop(), owner)
+    first, rest = over(coding, wire[:100_000], owner)
     reading = asyncio.ensure_future(rest.read()) if not coding else None
     await asyncio.sleep(0)
     read = [first]
@@ -153,10 +152,21 @@ async def test_what_is_not_held_is_streamed(coding: str) -> None:
     assert owner.dropped == 0
 
 
+async def test_what_is_held_is_given_in_pieces_and_not_joined() -> None:
+    body = HeldBody("", 100_000, 64 * MIB)
+    pieces = [bytes([n]) * 10_000 for n in range(12)]
+    body.add(pieces)
+    beginning, rest = body.split(asyncio.get_running_loop(), Owner())
+    assert beginning == pieces[0] + pieces[1]  # enough to tell what it is
+    rest.push([b"more"])
+    rest.finish()
+    assert [await rest.read() for _ in range(11)] == [*pieces[2:], b"more"]
+    assert await rest.read() == b""
+
+
 async def test_back_pressure() -> None:
     owner = Owner()
-    _, body = over("", b"x" * 2000)
-    rest = body.rest(asyncio.get_running_loop(), owner)
+    _, rest = over("", b"x" * 2000, owner)
     pushed = 0
     while not rest.push([b"y" * 50_000]):
         pushed += 1
@@ -170,8 +180,7 @@ async def test_back_pressure() -> None:
 
 async def test_a_break_comes_after_what_was_received() -> None:
     owner = Owner()
-    _, body = over("", b"x" * 2000)
-    rest = body.rest(asyncio.get_running_loop(), owner)
+    _, rest = over("", b"x" * 2000, owner)
     rest.push([b"last"])
     rest.break_off("connection reset")
     assert await rest.read() == b"last"
@@ -183,8 +192,7 @@ async def test_a_break_comes_after_what_was_received() -> None:
 
 async def test_a_waiting_reader_hears_of_end_and_break_and_close() -> None:
     for end, result in (("finish", b""), ("break_off", None), ("close", None)):
-        _, body = over("", b"x" * 2000)
-        rest = body.rest(asyncio.get_running_loop(), Owner())
+        _, rest = over("", b"x" * 2000, Owner())
         reading = asyncio.ensure_future(rest.read())
         await asyncio.sleep(0)
         getattr(rest, end)(*["gone"] if end == "break_off" else [])
@@ -197,8 +205,7 @@ async def test_a_waiting_reader_hears_of_end_and_break_and_close() -> None:
 
 async def test_closing_drops_the_connection_once() -> None:
     owner = Owner()
-    _, body = over("", b"x" * 2000)
-    rest = body.rest(asyncio.get_running_loop(), owner)
+    _, rest = over("", b"x" * 2000, owner)
     rest.close()
     rest.close()
     assert owner.dropped == 1
@@ -211,8 +218,7 @@ async def test_a_stream_whose_coding_breaks(what: str) -> None:
     data = random.Random(4).randbytes(50_000).hex().encode()
     wire = gzip.compress(data)
     owner = Owner()
-    first, body = over("gzip", wire[:20_000])
-    rest = body.rest(asyncio.get_running_loop(), owner)
+    first, rest = over("gzip", wire[:20_000], owner)
     rest.push([wire[20_000:-8], bytes(8)] if what == "corrupt" else [wire[20_000:-9]])
     if what == "short":
         rest.finish()
