@@ -18,6 +18,7 @@ import uvloop
 
 from rpcproxy import __version__
 from rpcproxy.app.ports import explain_port
+from rpcproxy.app.process import check_certificate, open_standard_streams, raise_file_limit
 from rpcproxy.app.proxy import Proxy
 from rpcproxy.chains.known import KNOWN
 from rpcproxy.config.load import from_names, load_file
@@ -35,6 +36,7 @@ HIGHEST_PORT: Final = 65535
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
+    open_standard_streams()
     options = _parser().parse_args(arguments)
     try:
         code: int = options.run(options)
@@ -100,6 +102,8 @@ def _serve(options: argparse.Namespace) -> int:
         )
         return USAGE_ERROR
     config = _load(options)
+    check_certificate(config.server)
+    raise_file_limit()
     redactor = Redactor(secrets_of(config))
     handler = configure(config.server.log, redactor=redactor)
     for warning in config.warnings:
@@ -194,6 +198,7 @@ async def _watch_file(proxy: Proxy, options: argparse.Namespace, reloading: asyn
             continue  # between an editor's remove and rename
         try:
             config = await asyncio.to_thread(_load, options)
+            check_certificate(config.server)
         except ConfigError as error:
             proxy.refuse_reload(str(error))
             continue

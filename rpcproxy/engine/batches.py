@@ -57,16 +57,26 @@ class Member(msgspec.Struct):
     earlier: tuple[Standing, Judgement] | None = None
 
 
+class Replies(list[bytes | None]):
+    """The replies of one batch, by place, as they come; and the trace id of all."""
+
+    def __init__(self, count: int, trace_id: str) -> None:
+        super().__init__([None] * count)
+        self.trace_id = trace_id
+
+
 class Batches:
     """See the module's docstring."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
 
-    def handle(self, texts: Sequence[msgspec.Raw]) -> Answer | Coroutine[Any, Any, Answer]:
+    def handle(
+        self, texts: Sequence[msgspec.Raw], trace_id: str
+    ) -> Answer | Coroutine[Any, Any, Answer]:
         """Answer a batch: at once, when all of it can be answered from memory."""
         self._pipeline.counters.on_batch(len(texts))
-        replies: list[bytes | None] = [None] * len(texts)
+        replies = Replies(len(texts), trace_id)
         singles: list[tuple[int, Request]] = []
         members: list[Member] = []
         for index, text in enumerate(texts):
@@ -105,7 +115,7 @@ class Batches:
 
     async def _forward(
         self,
-        replies: list[bytes | None],
+        replies: Replies,
         singles: Sequence[tuple[int, Request]],
         members: Sequence[Member],
     ) -> Answer:
@@ -122,15 +132,13 @@ class Batches:
             await asyncio.gather(*work)
         return join(replies)
 
-    async def _answer_single(
-        self, replies: list[bytes | None], index: int, request: Request
-    ) -> None:
-        answer = await self._pipeline.answer(request)
+    async def _answer_single(self, replies: Replies, index: int, request: Request) -> None:
+        answer = await self._pipeline.answer(request, replies.trace_id)
         replies[index] = await whole(answer, request) if request.id else b""
 
     async def _answer_group(
         self,
-        replies: list[bytes | None],
+        replies: Replies,
         members: Sequence[Member],
         tried: tuple[Standing, ...],
         round_: int,
@@ -171,7 +179,7 @@ class Batches:
         return not usable or any(standing.exclusions.batch_until <= now for standing in others)
 
     def _take_answers(
-        self, replies: list[bytes | None], members: Sequence[Member], settled: Settled
+        self, replies: Replies, members: Sequence[Member], settled: Settled
     ) -> list[Member]:
         """Take over what a batch brought; returns the members that are still to be answered."""
         pipeline = self._pipeline
@@ -184,7 +192,9 @@ class Batches:
         for position, member in enumerate(members):
             judgement = judged[position] if position < len(judged) else None
             if judgement is not None and are_done[position]:
-                answer, outcome = pipeline.encode(member.request, Settled(judgement))
+                answer, outcome = pipeline.encode(
+                    member.request, Settled(judgement), replies.trace_id
+                )
                 replies[member.index] = answer.body
                 pipeline.counters.on_request(MethodClass.LIGHT, settled.seconds, outcome)
                 continue
@@ -199,7 +209,7 @@ class Batches:
         return left
 
     async def _answer_alone(
-        self, replies: list[bytes | None], member: Member, tried: tuple[Standing, ...]
+        self, replies: Replies, member: Member, tried: tuple[Standing, ...]
     ) -> None:
         pipeline = self._pipeline
         policy = msgspec.structs.replace(
@@ -207,7 +217,7 @@ class Batches:
             deadline_seconds=member.due - time.monotonic(),
         )
         settled = await pipeline.executor.run(member.call, policy, tried, member.earlier)
-        answer, outcome = pipeline.encode(member.request, settled)
+        answer, outcome = pipeline.encode(member.request, settled, replies.trace_id)
         pipeline.counters.on_request(MethodClass.LIGHT, settled.seconds, outcome)
         replies[member.index] = await whole(answer, member.request)
 

@@ -220,8 +220,9 @@ class Broadcast:
             if hash is not None:
                 return Outcome(result=b'"%b"' % hash.encode())
             return Outcome(result=bytes(accepted.result or b""), error=bytes(accepted.error or b""))
-        if tally.rejection is not None and tally.rejection.error is not None:
-            return Outcome(error=bytes(tally.rejection.error))
+        rejection = tally.rejection or tally.weak
+        if rejection is not None and rejection.error is not None:
+            return Outcome(error=bytes(rejection.error))
         for _, failed in tally.failures:
             if failed.error is not None and failed.verdict.blame in (Blame.UPSTREAM, Blame.NOBODY):
                 return Outcome(error=bytes(failed.error))

@@ -69,6 +69,7 @@ class FirstTry(Pending):
         "request",
         "started",
         "task",
+        "trace_id",
         "wire_call",
     )
 
@@ -85,6 +86,7 @@ class FirstTry(Pending):
         member: Member,
         id: int,
         started: float,
+        trace_id: str,
     ) -> None:
         self.lane = lane
         self.request = request
@@ -93,6 +95,7 @@ class FirstTry(Pending):
         self.member = member
         self.id = id
         self.started = started
+        self.trace_id = trace_id
         self.is_over = False  # answered, promoted or cancelled: no longer the lane's
         self.is_promoted = False
 
@@ -166,7 +169,9 @@ class Express:
         self._loop = asyncio.get_running_loop()
         executor.listeners.append(self._on_changes)
 
-    def start(self, request: Request, profile: Profile, need: Need) -> FirstTry | None:
+    def start(
+        self, request: Request, profile: Profile, need: Need, trace_id: str
+    ) -> FirstTry | None:
         """Send a read to whom selection picks; ``None`` where nobody can be asked now."""
         now = time.monotonic()
         executor = self.executor
@@ -176,7 +181,7 @@ class Express:
         member = self._members[standing.name]
         id = executor.next_id
         executor.next_id = id + 1
-        try_ = FirstTry(self, request, profile, need, member, id, now)
+        try_ = FirstTry(self, request, profile, need, member, id, now, trace_id)
         method_class = need.method_class
         self.standings.on_sent(standing, method_class, now)
         try_.wire_call = member.wire.send(
@@ -215,9 +220,9 @@ class Express:
         request = try_.request
         try:
             settled = await self.executor.finish(run)
-            answer, outcome = self._pipeline.encode(request, settled)
+            answer, outcome = self._pipeline.encode(request, settled, try_.trace_id)
         except Exception:  # noqa: BLE001 - logged; the client gets its answer whatever it was
-            _log.exception("request failed")
+            _log.exception("request failed", extra={"trace_id": try_.trace_id})
             reason = "the proxy failed on this request; its log says why"
             answer, outcome = Answer(encode_error(request.id, INTERNAL_ERROR, reason)), "own_error"
         seconds = time.monotonic() - try_.started

@@ -8,6 +8,7 @@ State: what each method needs, prepared once, and which methods have worked.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Coroutine
 from typing import Any, Final
@@ -17,6 +18,7 @@ import msgspec
 from rpcproxy.chains import evm
 from rpcproxy.chains.methods import Kind, Method
 from rpcproxy.config.model import Chain, Server
+from rpcproxy.edges.logs import event
 from rpcproxy.edges.metrics import ChainCounters
 from rpcproxy.engine.batches import Batches
 from rpcproxy.engine.broadcast import Broadcast
@@ -44,14 +46,18 @@ from rpcproxy.messages import (
 )
 from rpcproxy.rules.admission import LISTENING, REFUSED_KEYS, REFUSED_STATEFUL, constant_answers
 from rpcproxy.rules.failover import Policy
+from rpcproxy.rules.limits import TokenBucket
 from rpcproxy.rules.outage import explain
 from rpcproxy.rules.selection import Need
+
+_log = logging.getLogger("rpcproxy.requests")
 
 HEAVY_ATTEMPTS: Final = 3  # a heavy attempt may take this part of the request's time
 LARGE_REQUEST_BYTES: Final = 64 * 1024  # from here on, sizes that an upstream took are learned
 # How most reads end. Where it stands in the middle of stranger params, the request is routed by
 # the head all the same, which costs no more than a second attempt.
 _AT_LATEST: Final = b'"latest"]'
+LOG_LINES_PER_SECOND: Final = 5.0  # about requests that nobody could serve
 MAX_PROFILES: Final = 1000  # clients may invent method names
 
 
@@ -95,12 +101,13 @@ class Pipeline:
         self._constant = constant_answers(chain.chain_id)
         self._policies = policies(chain)
         self._profiles: dict[str, Profile] = {}
+        self._log_bucket = TokenBucket(LOG_LINES_PER_SECOND, time.monotonic())
         self._batches = Batches(self)
         self._express = Express(self)
 
     # ---- the front's door
 
-    def handle(self, body: bytes, trace_id: str) -> Handled:  # noqa: ARG002 the port's signature
+    def handle(self, body: bytes, trace_id: str) -> Handled:
         """See docs/architecture.md, "front → engine"."""
         try:
             decoded = decode_body(body)
@@ -111,7 +118,7 @@ class Pipeline:
             if len(decoded) > self._max_batch:
                 reason = f"batch of {len(decoded)} requests, at most {self._max_batch} are taken"
                 return Answer(encode_error(b"null", INVALID_REQUEST, reason), 413)
-            return self._batches.handle(decoded)
+            return self._batches.handle(decoded, trace_id)
         local = self._constant.get(decoded.method) or self._changing_result(decoded.method)
         if local is not None:
             self.counters.local_answers += 1
@@ -121,10 +128,10 @@ class Pipeline:
             need = profile.need
             if len(body) > LARGE_REQUEST_BYTES or (need.wants_head and _AT_LATEST not in body):
                 need = self._need_of(decoded, profile)
-            first_try = self._express.start(decoded, profile, need)
+            first_try = self._express.start(decoded, profile, need, trace_id)
             if first_try is not None:
                 return first_try
-        return self._single(decoded)
+        return self._single(decoded, trace_id)
 
     def local_result(self, method: str) -> bytes | None:
         """The JSON text of a result that needs nobody else, ``None`` where it does."""
@@ -140,11 +147,11 @@ class Pipeline:
 
     # ---- one request
 
-    async def _single(self, request: Request) -> Answer:
-        answer = await self.answer(request)
+    async def _single(self, request: Request, trace_id: str) -> Answer:
+        answer = await self.answer(request, trace_id)
         return answer if request.id else Answer(b"")
 
-    async def answer(self, request: Request) -> Answer:
+    async def answer(self, request: Request, trace_id: str) -> Answer:
         """Answer a request that has no local answer; counts it."""
         started = time.monotonic()
         profile = self._profiles.get(request.method) or self.profile(request.method)
@@ -153,13 +160,15 @@ class Pipeline:
                 return Answer(b"")  # nobody would see what a read brings
             call = self.call_for(request, profile)
             settled = await self.executor.run(call, self.policy_for(call, profile))
-            answer, outcome = self.encode(request, settled)
+            answer, outcome = self.encode(request, settled, trace_id)
         else:
-            answer, outcome = await self._answer_other(request, profile)
+            answer, outcome = await self._answer_other(request, profile, trace_id)
         self.counters.on_request(profile.method.method_class, time.monotonic() - started, outcome)
         return answer
 
-    async def _answer_other(self, request: Request, profile: Profile) -> tuple[Answer, str]:
+    async def _answer_other(
+        self, request: Request, profile: Profile, trace_id: str
+    ) -> tuple[Answer, str]:
         method = profile.method
         if method.kind is Kind.SEND:
             return await self._broadcast.send(request, method)
@@ -171,7 +180,7 @@ class Pipeline:
         number = self.told.text()
         if number is not None:
             return Answer(encode_result(request.id, number)), "ok"
-        return self.encode(request, settled)
+        return self.encode(request, settled, trace_id)
 
     def profile(self, name: str) -> Profile:
         """What a method needs; remembered, within bounds."""
@@ -245,7 +254,7 @@ class Pipeline:
 
     # ---- encode
 
-    def encode(self, request: Request, settled: Settled) -> tuple[Answer, str]:
+    def encode(self, request: Request, settled: Settled, trace_id: str) -> tuple[Answer, str]:
         """The answer for a client; the second value is for the counters."""
         judgement = settled.judgement
         if judgement is not None and not settled.exhausted:
@@ -258,7 +267,7 @@ class Pipeline:
                 return Answer(encode_result(request.id, judgement.result)), "ok"
             if judgement.error is not None and is_presentable(judgement):
                 return Answer(encode_raw_error(request.id, judgement.error)), "rpc_error"
-        return self._in_outage(request, settled), "own_error"
+        return self._in_outage(request, settled, trace_id), "own_error"
 
     def on_worked(self, method: str) -> None:
         """Once calls of a method have worked, "invalid params" is worth a second opinion."""
@@ -266,7 +275,7 @@ class Pipeline:
         if profile is not None and not profile.policy.confirm_refusals:
             profile.policy = msgspec.structs.replace(profile.policy, confirm_refusals=True)
 
-    def _in_outage(self, request: Request, settled: Settled) -> Answer:
+    def _in_outage(self, request: Request, settled: Settled, trace_id: str) -> Answer:
         """Nobody could answer. The block that clients were told is the head is still given."""
         if request.method == "eth_getBlockByNumber":
             block = self._told_block(request)
@@ -276,7 +285,24 @@ class Pipeline:
         since = standings.outage_since(MethodClass.LIGHT)
         seconds = None if since is None else max(0.0, time.monotonic() - since)
         reason = explain(self.chain.name, settled.failures, seconds, len(self.chain.upstreams))
+        self._log_unserved(request.method, reason, trace_id)
         return Answer(encode_error(request.id, INTERNAL_ERROR, reason), self._outage_status)
+
+    def _log_unserved(self, method: str, reason: str, trace_id: str) -> None:
+        """A wallet saw an error: some lines a second tell of it, the metrics of all."""
+        now = time.monotonic()
+        if self._log_bucket.tokens(now) < 1.0:
+            return
+        self._log_bucket.take(now)
+        event(
+            _log,
+            logging.WARNING,
+            "unserved",
+            reason,
+            chain=self.chain.name,
+            method=method[:80],
+            trace_id=trace_id,
+        )
 
     def _told_block(self, request: Request) -> bytes | None:
         method = evm.describe(request.method)

@@ -31,12 +31,15 @@ ACCEPTED: Final = (Verdict.OK, Verdict.ALREADY_KNOWN)
 
 
 class Tally(msgspec.Struct):
-    """State of one broadcast. ``rejection`` is the weightiest so far."""
+    """State of one broadcast. ``rejection`` is the weightiest so far; ``weak`` is one from an
+    upstream behind the served head, which counts where nobody else is left to ask.
+    """
 
     asked: int = 0
     settled: int = 0
     accepted: Judgement | None = None
     rejection: Judgement | None = None
+    weak: Judgement | None = None
     rejections: int = 0
     first_answer_at: float | None = None
     failures: list[tuple[str, Judgement]] = []
@@ -62,6 +65,7 @@ class Tally(msgspec.Struct):
             self.first_answer_at = now
         if verdict is Verdict.INSUFFICIENT_FUNDS and not is_at_head:
             self.failures.append((upstream, judgement))
+            self.weak = judgement
             return
         self.rejections += 1
         best = self.rejection
@@ -74,8 +78,10 @@ class Tally(msgspec.Struct):
 
     def is_rejected(self, now: float, *, can_ask_more: bool) -> bool:
         """Whether the rejection may be given now."""
-        if self.rejection is None or self.accepted is not None:
+        if self.accepted is not None:
             return False
+        if self.rejection is None:
+            return self.weak is not None and self.settled == self.asked and not can_ask_more
         if self.is_final_refusal():
             return True
         if self.settled == self.asked and not can_ask_more:

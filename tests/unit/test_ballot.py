@@ -118,7 +118,10 @@ def test_the_two_seconds_do_not_begin_anew() -> None:
 def test_insufficient_funds_counts_only_from_an_upstream_at_the_head() -> None:
     behind = tally(Verdict.INSUFFICIENT_FUNDS, is_at_head=False)
     assert behind.rejection is None
-    assert not behind.is_rejected(NOW + 100, can_ask_more=False)
+    assert not behind.is_rejected(NOW + 100, can_ask_more=True)
+    # Where all that can be asked are behind, their word is what there is.
+    assert behind.is_rejected(NOW, can_ask_more=False)
+    assert behind.weak is not None
     assert [name for name, _ in behind.failures] == ["u0"]
     assert behind.first_answer_at == NOW
     behind.on_asked()

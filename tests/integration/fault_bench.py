@@ -1,0 +1,356 @@
+"""A proxy before four simulated providers on three clouds, under a load that does not end.
+
+    bench.refresh()                                  # upstreams without a past
+    with bench.watch() as seen:
+        bench.providers.set_fault("a", faults.FREEZE)
+        bench.pass_time(1.6)
+    assert seen.latency.p99_seconds < 0.075
+
+Five processes: the proxy, the providers (one for all), the load, and the test. State: what the
+load has reported so far, in ``EndlessLoad``; the names that upstreams go by, in ``Bench``.
+
+By itself (``python -m tests.integration.fault_bench URL RATE``) this is the load's process: it
+answers each line on its input with a report of what came since the last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Self
+
+import msgspec
+import uvloop
+
+from rpcproxy.engine import tasks
+from tests.integration.running_proxy import RunningProxy, wait_until
+from tests.load import MAX_REQUESTS, TIME_LIMIT_SECONDS, Load
+from tests.load_report import LOCAL_METHODS, Report, Window
+from tests.providers import ROOT, ProviderProcess
+
+RATE_PER_SECOND: Final = 300.0
+CONNECTIONS: Final = 64
+LATENCY_SECONDS: Final = 0.02
+BLOCK_TIME_SECONDS: Final = 1.0
+# Three clouds, as the demo has them: two of the four share one, in different regions.
+PLACES: Final = {
+    "a": ("aws", "us-east-1"),
+    "b": ("gcp", "europe-west1"),
+    "c": ("azure", "westeurope"),
+    "d": ("aws", "eu-central-1"),
+}
+# The proxy's question for the heavy class; the load asks no such thing.
+HEAVY_PROBE: Final = "eth_getLogs"
+# A machine that wakes a sleeper this late would make any proxy look slow.
+DISTURBED_SECONDS: Final = 0.010
+STEP_SECONDS: Final = 0.005
+
+# What "back to normal" means.
+NORMAL_P99_SECONDS: Final = 0.040
+NORMAL_SHARE: Final = 0.08  # of the calls, for each of the four; a fresh slow start takes less
+NORMAL_WINDOW_SECONDS: Final = 1.0
+
+
+def configuration(urls: Mapping[str, str], names: Mapping[str, str]) -> str:
+    """``names``: what the proxy calls the upstream at each provider."""
+    lines = [
+        "server: {listen: 127.0.0.1:0, admin: 127.0.0.1:0}",
+        "chains:",
+        "  - name: sim",
+        "    chain_id: 1337",
+        f"    block_time: {BLOCK_TIME_SECONDS:g}s",
+        "    upstreams:",
+    ]
+    for provider, url in urls.items():
+        cloud, region = PLACES[provider]
+        lines.append(
+            f"      - {{name: {names[provider]}, url: {url}, provider: {provider},"
+            f" cloud: {cloud}, region: {region}}}"
+        )
+    return "\n".join(lines) + "\n"
+
+
+@dataclass(slots=True)
+class Seen:
+    """What wallets saw between two moments, and what it cost. Complete after the ``with``."""
+
+    began_at: float
+    ended_at: float = 0.0
+    latency: Window = field(default_factory=lambda: Window(0, 0, 0, 0.0, 0.0, 0.0))
+    errors: Sequence[str] = ()
+    calls: int = 0  # at the providers, probes apart
+    forwardable: int = 0  # requests that the proxy cannot answer by itself
+    calls_by_provider: Mapping[str, int] = field(default_factory=dict)
+    staleness_blocks: int = 0
+    backward_heads: int = 0
+    disturbance_seconds: float = 0.0
+
+    @property
+    def calls_per_request(self) -> float:
+        return self.calls / max(1, self.forwardable)
+
+    @property
+    def is_disturbed(self) -> bool:
+        """Whether the machine was too busy for latencies to mean anything."""
+        return self.disturbance_seconds > DISTURBED_SECONDS
+
+    def __str__(self) -> str:
+        latency = self.latency
+        return (
+            f"{latency.count} requests, {latency.error_count} errors, "
+            f"p50 {latency.p50_seconds * 1e3:.0f} p99 {latency.p99_seconds * 1e3:.0f} "
+            f"max {latency.max_seconds * 1e3:.0f} ms, {self.calls_per_request:.3f} calls each, "
+            f"{self.staleness_blocks} blocks stale, {self.backward_heads} heads backward, "
+            f"sleepers woken {self.disturbance_seconds * 1e3:.0f} ms late"
+        )
+
+
+class EndlessLoad:
+    """Wallets that go on asking until ``stop``; ``report`` grows with each ``take``."""
+
+    def __init__(self, url: str, rate_per_second: float = RATE_PER_SECOND) -> None:
+        self._gap = 1 / rate_per_second
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.integration.fault_bench", url, str(rate_per_second)],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        self.report = Report(0, 0, [], [], {}, 0, 0, 0, 0)
+        wait_until(lambda: self.take().started_at > 0, "the load began")
+        self.report.started_at = self.take().started_at
+
+    def take(self) -> Report:
+        """What came since the last time; ``report`` has it, too."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(b"\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        assert line, "the load has ended: see standard error"
+        news = msgspec.json.decode(line, type=Report)
+        self.report.samples += news.samples
+        self.report.errors += news.errors
+        self.report.by_method = news.by_method
+        return news
+
+    def wait_for_answers(self, until: float) -> Sequence[Report]:
+        """Wait until every request that was due before ``until`` has ended."""
+        began_at = self.report.started_at
+        due = max(0, int((until - began_at) / self._gap) - 2)
+        while began_at + due * self._gap < until:
+            due += 1
+        news: list[Report] = []
+
+        def are_all_there() -> bool:
+            news.append(self.take())
+            return sum(sample.at < until for sample in self.report.samples) >= due
+
+        wait_until(are_all_there, "every request has ended", TIME_LIMIT_SECONDS + 2.0)
+        return news
+
+    def stop(self) -> None:
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            raise
+
+
+class Bench:
+    """See the module's docstring. ``load`` is ``None`` where the test asks by itself."""
+
+    def __init__(self, directory: Path, *, with_load: bool = True) -> None:
+        self._generation = 0
+        self._worst_oversleep_seconds = 0.0
+        self.load: EndlessLoad | None = None
+        self.providers = ProviderProcess(
+            *PLACES, latency_seconds=LATENCY_SECONDS, block_time_seconds=BLOCK_TIME_SECONDS
+        )
+        try:
+            self.names = {provider: f"{provider}-0" for provider in PLACES}
+            self.proxy = RunningProxy(configuration(self.providers.urls, self.names), directory)
+        except BaseException:
+            self.providers.close()
+            raise
+        try:
+            self._wait_until_ready()
+            if with_load:
+                self.load = EndlessLoad(self.proxy.url)
+        except BaseException:
+            self.proxy.kill()
+            self.providers.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            if self.load is not None:
+                self.load.stop()
+            self.proxy.close()
+        finally:
+            self.providers.close()
+
+    # ---- the proxy
+
+    def upstreams(self) -> dict[str, dict[str, Any]]:
+        """What ``/status`` says, by provider."""
+        by_name = {u["name"]: u for u in self.proxy.status()["chains"][0]["upstreams"]}
+        return {provider: by_name.get(name, {}) for provider, name in self.names.items()}
+
+    def are_up(self, *providers: str) -> bool:
+        upstreams = self.upstreams()
+        return all(upstreams[p].get("state") == "up" for p in providers or PLACES)
+
+    def refresh(self, *providers: str) -> None:
+        """Give upstreams new names, all of them by default: what was learned of the old ones
+        (trips remembered for a minute, quarantines, learned rates) is gone with them.
+        """
+        self._generation += 1
+        for provider in providers or PLACES:
+            self.names[provider] = f"{provider}-{self._generation}"
+        self.proxy.write_config(configuration(self.providers.urls, self.names))
+        self.proxy.hang_up()
+        self._wait_until_ready()
+
+    def _wait_until_ready(self) -> None:
+        def are_ready() -> bool:
+            upstreams = self.upstreams().values()
+            return all(u.get("state") == "up" and u["head"] is not None for u in upstreams)
+
+        wait_until(are_ready, "all upstreams are up, their heads known")
+
+    # ---- what wallets see
+
+    @contextmanager
+    def watch(self) -> Iterator[Seen]:
+        """Watch what happens meanwhile; the requests of that time have ended afterwards."""
+        assert self.load is not None
+        before = self.load.take()
+        state = self.providers.state()
+        error_count = len(self.load.report.errors)
+        self._worst_oversleep_seconds = 0.0
+        seen = Seen(time.monotonic())
+        yield seen
+        seen.ended_at = time.monotonic()
+        counted = self.load.take()
+        after = self.providers.state()
+        seen.calls_by_provider = {
+            name: forwarded(provider.counts) - forwarded(state.providers[name].counts)
+            for name, provider in after.providers.items()
+        }
+        seen.calls += sum(seen.calls_by_provider.values())
+        seen.forwardable += forwardable(counted) - forwardable(before)
+        news = [counted, *self.load.wait_for_answers(seen.ended_at)]
+        seen.latency = self.load.report.between(seen.began_at, seen.ended_at)
+        seen.errors = self.load.report.errors[error_count:]
+        seen.staleness_blocks = max(report.worst_staleness_blocks for report in news)
+        seen.backward_heads = sum(report.backward_heads for report in news)
+        seen.disturbance_seconds = max(
+            self._worst_oversleep_seconds, *(report.worst_lateness_seconds for report in news)
+        )
+
+    def since(self, moment: float) -> Window:
+        """Latencies of all requests due since ``moment`` and until now, which have ended then."""
+        assert self.load is not None
+        now = time.monotonic()
+        self.load.wait_for_answers(now)
+        return self.load.report.between(moment, now)
+
+    def pass_time(self, seconds: float) -> None:
+        """Let wallets go on for so long, and notice how busy the machine is."""
+        end = time.monotonic() + seconds
+        while (now := time.monotonic()) < end:
+            pause = min(STEP_SECONDS, end - now)
+            time.sleep(pause)
+            late = time.monotonic() - now - pause
+            self._worst_oversleep_seconds = max(self._worst_oversleep_seconds, late)
+
+    def wait_until_normal(self, seconds: float) -> Seen:
+        """Wait until all upstreams are up, share the load again, and answer as quickly as ever.
+        What the last second before that was like.
+        """
+        end = time.monotonic() + seconds
+        while True:
+            with self.watch() as last:
+                self.pass_time(NORMAL_WINDOW_SECONDS)
+            states = {name: upstream["state"] for name, upstream in self.upstreams().items()}
+            shares = {
+                name: calls / max(1, last.calls) for name, calls in last.calls_by_provider.items()
+            }
+            if (
+                set(states.values()) == {"up"}
+                and last.latency.p99_seconds < NORMAL_P99_SECONDS
+                and min(shares.values()) >= NORMAL_SHARE
+            ):
+                return last
+            assert last.began_at < end, (
+                f"not back to normal within {seconds:g} s: {states}, shares {shares}, {last}"
+            )
+
+
+def forwarded(counts: Any) -> int:
+    """Calls that arrived at a provider, probes apart."""
+    return int(counts.forwarded) - counts.calls.get(HEAVY_PROBE, 0)
+
+
+def forwardable(report: Report) -> int:
+    """Requests so far that the proxy cannot answer by itself."""
+    return sum(n for method, n in report.by_method.items() if method not in LOCAL_METHODS)
+
+
+# --- The load's process
+
+
+class Reporter(asyncio.Protocol):
+    """Answers each line of the input with a report, and tells when the input has ended."""
+
+    def __init__(self, load: Load, ended: asyncio.Future[None]) -> None:
+        self._load = load
+        self._ended = ended
+
+    def data_received(self, data: bytes) -> None:
+        for _ in range(data.count(b"\n")):
+            report = self._load.report
+            report.by_method = dict(self._load.by_method)
+            sys.stdout.buffer.write(msgspec.json.encode(report) + b"\n")
+            sys.stdout.buffer.flush()
+            report.samples.clear()
+            report.errors.clear()
+            report.worst_lateness_seconds = report.worst_staleness_blocks = 0
+            report.backward_heads = 0
+
+    def connection_lost(self, _: Exception | None) -> None:
+        if not self._ended.done():
+            self._ended.set_result(None)
+
+
+async def _report(url: str, rate_per_second: float) -> None:
+    loop = asyncio.get_running_loop()
+    load = Load(url, rate_per_second, MAX_REQUESTS / rate_per_second, CONNECTIONS)
+    await load.prepare(TIME_LIMIT_SECONDS)
+    # Collections of some ms would be measured as the proxy's.
+    gc.collect()
+    gc.disable()
+    ended = loop.create_future()
+    await loop.connect_read_pipe(lambda: Reporter(load, ended), sys.stdin)
+    running = tasks.start(load.run(), "load")
+    await ended
+    await tasks.stop(running)
+
+
+if __name__ == "__main__":
+    uvloop.run(_report(sys.argv[1], float(sys.argv[2])))
