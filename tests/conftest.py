@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -24,3 +25,11 @@ def require_tool() -> Callable[[str], str]:
         return path
 
     return find
+
+
+@pytest.fixture(autouse=True)
+def usual_recursion_limit() -> None:
+    """eth_account raises the process's limit a hundredfold when it is imported; the proxy runs
+    with Python's own.
+    """
+    sys.setrecursionlimit(1000)

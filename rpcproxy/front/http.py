@@ -271,6 +271,8 @@ class Connection(ClientConnection):
         is_clear = reader is None or reader.stage is Stage.EMPTY
         if is_clear and not self._is_writing_paused and not self._is_eof:
             self._phase = Phase.IDLE
+            if self._is_reading_paused:  # too much waited behind this request
+                self._resume_reading()
         else:
             self._phase = Phase.READING
             self._advance()

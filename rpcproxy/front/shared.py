@@ -156,7 +156,9 @@ class Outbox:
         if self._waiting:
             waiting, self._waiting = self._waiting, []
             for transport, data in waiting:
-                transport.write(data)
+                # uvloop raises for a client that left meanwhile; the others get theirs.
+                if not transport.is_closing():
+                    transport.write(data)
 
 
 class Shared:

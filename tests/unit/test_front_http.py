@@ -121,6 +121,24 @@ async def test_ten_thousand_pipelined_of_both_kinds():
 
 
 @both_loops
+async def test_reading_goes_on_when_what_waited_ends_with_a_request():
+    """Reading had been paused for too much waiting, and the last of it took a task."""
+    later = Later()
+    later.gate.clear()
+    async with a_front({"/": later}) as front:
+        client = await front.client()
+        client.send(post(b"first"))
+        await until(lambda: later.running == 1)
+        client.send(post(b"x" * 2000) * 40)
+        await until(lambda: any(c._is_reading_paused for c in front.listener._shared.connections))
+        later.gate.set()
+        assert (await client.response()).body == b"first"
+        for _ in range(40):
+            assert (await client.response()).body == b"x" * 2000
+        assert (await client.ask(b"more")).body == b"more"
+
+
+@both_loops
 async def test_a_burst_does_not_keep_others_waiting():
     async with a_front() as front:
         echo = front.doors["/"]
