@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 import uvloop
 
-from rpcproxy.config.model import Address, Limits, Tls
+from rpcproxy.config.model import Address, Limits, Server, Tls
 from rpcproxy.front.listener import Listener
 from rpcproxy.front.shared import FrontSettings
 from rpcproxy.front.web import make_web_app
@@ -233,7 +233,9 @@ async def a_front(
     doors = {"/": Echo(), "/later": Later()} if doors is None else doors
     limits = limits or Limits()
     front: Front
-    app = make_web_app(doors, lambda: (front.is_ready, {"detail": 1}), lambda: CHAINS, limits)
+    app = make_web_app(
+        doors, lambda: (front.is_ready, {"detail": 1}), lambda: CHAINS, Server(limits=limits)
+    )
     address = Address(host="127.0.0.1", port=0)
     listener = Listener(
         doors, FrontSettings(address=address, limits=limits, tls=tls, **settings), app

@@ -14,7 +14,7 @@ from rpcproxy.config.model import Chain, Server, Upstream
 from rpcproxy.edges.metrics import ChainCounters
 from rpcproxy.edges.target import EdgeSettings, Target
 from rpcproxy.edges.upstream_http import Upstream as Wire
-from rpcproxy.engine.broadcast import Broadcast
+from rpcproxy.engine.broadcast import SYNC_LONGEST_SECONDS, Broadcast
 from rpcproxy.engine.executor import Executor, Member
 from rpcproxy.engine.pipeline import Pipeline, policies
 from rpcproxy.engine.told import ToldHead
@@ -88,6 +88,17 @@ class ChainRuntime:
             target = Target(upstream.name, upstream.url, upstream.headers)
             wires[upstream.name] = kept.get(_key(upstream)) or Wire(target, settings)
         return wires
+
+    @property
+    def longest_seconds(self) -> float:
+        """For how long a request may be under way."""
+        deadlines = self.chain.deadlines
+        return max(
+            deadlines.light_seconds,
+            deadlines.heavy_seconds,
+            # A send may wait for its receipt, and the last look-up has a deadline of its own.
+            deadlines.send_seconds + SYNC_LONGEST_SECONDS + deadlines.light_seconds,
+        )
 
     def start(self) -> None:
         """Open connections and begin to watch. Waits for nobody."""

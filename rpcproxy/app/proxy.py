@@ -42,8 +42,9 @@ T = TypeVar("T")
 
 _log = logging.getLogger("rpcproxy.app")
 
-# A chain that was replaced goes on for its longest request before it is taken down.
-RETIRED_SECONDS: Final = 35.0
+# A chain that was replaced goes on for its longest request, and so much more, before it is taken
+# down.
+RETIRED_GRACE_SECONDS: Final = 5.0
 
 
 class Proxy:
@@ -68,6 +69,7 @@ class Proxy:
         self._started = time.monotonic()
         self._reloads: dict[str, Any] = {"last_result": "", "last_time": None}
         self._retiring: set[asyncio.Task[None]] = set()
+        self._retired: list[ChainRuntime] = []  # at work on their last requests
         self._listener: Listener | None = None
         self._admin: web.AppRunner | None = None
         self._loop_lag = LoopLag(self.counters.on_loop_lag)
@@ -93,7 +95,7 @@ class Proxy:
         """
         self.redactor.add(secrets_of(self.config))
         self._build(self.config)
-        app = make_web_app(self.doors, self.ready, self.describe, self.config.server.limits)
+        app = make_web_app(self.doors, self.ready, self.describe, self.config.server)
         settings = FrontSettings.of_server(self.config.server)
         self._listener = Listener(self.doors, settings, app)
         try:
@@ -134,9 +136,33 @@ class Proxy:
     # ---- configuration
 
     def _build(self, config: Config) -> None:
-        """Chains and doors for ``config``; what was learned of upstreams that stay is kept."""
+        """Chains and doors for ``config``; what was learned of upstreams that stay is kept.
+        What cannot be built changes nothing.
+        """
         old = self.chains
-        self.chains = {}
+        chains: dict[str, ChainRuntime] = {}
+        try:
+            self._build_chains(config, old, chains)
+        except BaseException:
+            for runtime in chains.values():
+                runtime.executor.close()
+            raise
+        for name, runtime in chains.items():
+            if name in old:
+                runtime.counters.drop_upstreams(set(old[name].wires) - set(runtime.wires))
+        self.chains = chains
+        self.counters.keep(list(self.chains))
+        self.doors.clear()
+        for position, runtime in enumerate(self.chains.values()):
+            if position == 0:
+                self.doors["/"] = runtime.pipeline
+            # Of two chains with one id, the first has the number.
+            self.doors.setdefault(f"/{runtime.chain.chain_id}", runtime.pipeline)
+            self.doors[f"/{runtime.chain.name}"] = runtime.pipeline
+
+    def _build_chains(
+        self, config: Config, old: Mapping[str, ChainRuntime], chains: dict[str, ChainRuntime]
+    ) -> None:
         for chain in config.chains:
             before = old.get(chain.name)
             if before is not None and before.chain.chain_id != chain.chain_id:
@@ -149,18 +175,7 @@ class Proxy:
                 old=before,
             )
             runtime.executor.listeners.append(self._listener_for(chain.name))
-            if before is not None:
-                gone = set(before.wires) - set(runtime.wires)
-                runtime.counters.drop_upstreams(gone)
-            self.chains[chain.name] = runtime
-        self.counters.keep(list(self.chains))
-        self.doors.clear()
-        for position, runtime in enumerate(self.chains.values()):
-            if position == 0:
-                self.doors["/"] = runtime.pipeline
-            # Of two chains with one id, the first has the number.
-            self.doors.setdefault(f"/{runtime.chain.chain_id}", runtime.pipeline)
-            self.doors[f"/{runtime.chain.name}"] = runtime.pipeline
+            chains[chain.name] = runtime
 
     def _listener_for(self, chain: str) -> Callable[[Sequence[Change]], None]:
         def on_changes(changes: Sequence[Change]) -> None:
@@ -173,7 +188,7 @@ class Proxy:
         """Take over ``config``. Requests in flight end on the chains they began on."""
         old = self.chains
         self.redactor.add(secrets_of(config))
-        fixed = {"listen", "admin", "tls", "limits", "gzip"}
+        fixed = {"listen", "admin", "tls", "log"}
         changed = [
             key
             for key in sorted(fixed)
@@ -181,8 +196,11 @@ class Proxy:
         ]
         self._build(config)
         self.config = config
+        if self._listener is not None:
+            self._listener.reconfigure(FrontSettings.of_server(config.server))
         for runtime in self.chains.values():
             runtime.start()
+        self._retired += old.values()
         retired = tasks.start(self._retire(list(old.values())), "retire old chains")
         self._retiring.add(retired)
         retired.add_done_callback(self._retiring.discard)
@@ -205,9 +223,14 @@ class Proxy:
         try:
             for runtime in old:
                 await runtime.retire()
-            await asyncio.sleep(RETIRED_SECONDS)
+            await asyncio.sleep(
+                max((runtime.longest_seconds for runtime in old), default=0.0)
+                + RETIRED_GRACE_SECONDS
+            )
         finally:
-            kept = [wire for runtime in self.chains.values() for wire in runtime.wires.values()]
+            self._retired = [runtime for runtime in self._retired if runtime not in old]
+            living = (*self.chains.values(), *self._retired)
+            kept = [wire for runtime in living for wire in runtime.wires.values()]
             for runtime in old:
                 await runtime.close(kept)
 
@@ -233,15 +256,16 @@ class Proxy:
         now = time.monotonic()
         standings = runtime.standings
         usable = len(standings.usable(MethodClass.LIGHT))
+        readers = sum(upstream.role != "sends" for upstream in runtime.chain.upstreams)
         since = standings.outage_since(MethodClass.LIGHT)
         can_hedge = runtime.chain.hedge != "off"
         return {
             "name": runtime.chain.name,
             "chain_id": runtime.chain.chain_id,
-            "state": chain_state(usable, len(runtime.chain.upstreams)),
+            "state": chain_state(usable, readers),
             "served_head": _or_none(standings.heads.served),
             "usable": usable,
-            "panic": 2 * usable < len(runtime.chain.upstreams),
+            "panic": 2 * usable < readers,
             "hedge_delay_seconds": {
                 CLASS_NAMES[c]: round(standings.hedge_delay(c), 4) if can_hedge else None
                 for c in METHOD_CLASSES

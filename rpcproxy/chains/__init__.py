@@ -1,5 +1,6 @@
-"""What each kind of chain means, as data: methods, block parameters, error phrases, known chains.
+"""What each kind of chain means, as data. Pure; a row of a table cites its source beside it.
 
-Tables cite their source beside the row. Tables belong to one kind of chain and are never shared:
-the same error number means opposite things on two kinds. Pure.
+``methods`` what is known of a method; ``evm`` the door to the EVM's tables: ``evm_methods``,
+``evm_blocks`` (block parameters, heads), ``evm_errors``, ``evm_transactions`` (hashes); ``known``
+chains by name. Tables belong to one kind of chain: one number means opposite things on two kinds.
 """

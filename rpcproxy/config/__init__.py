@@ -1,9 +1,8 @@
-"""Configuration: read once, validated whole, frozen.
+"""Configuration: read once, validated whole, frozen. Which chains are known is an argument.
 
-``model`` holds the values. ``load`` is the door: a YAML file, or names of known chains, in; a
+``model`` holds the values. ``load`` is the door: a file, or names of known chains, in; a
 ``Config`` or one ``ConfigError`` with every problem in words out. Behind it: ``source`` (YAML to
-nodes that know their line), ``environment`` (``${ENV}``), ``units`` (durations, rates, sizes),
-``urls`` (checks and guesses that print no secrets), ``reading`` (tables of keys and converters),
-``read_server`` and ``read_chain`` (the tables), ``problems`` (what is said to people).
-Which chains are known is an argument: this floor is below ``chains``.
+nodes that know their line), ``environment`` (``${ENV}``), ``units``, ``urls`` (print no secrets),
+``reading`` (tables of keys, converters), ``read_server``, ``read_chain`` and ``read_upstream`` (the
+tables), ``warn`` (allowed and seldom wise), ``problems`` (what is said to people).
 """

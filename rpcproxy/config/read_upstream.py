@@ -34,7 +34,8 @@ _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, se
 # Set by the connection itself; a second one would break its framing.
 _OWN_HEADERS: Final = frozenset(
     {
-        *("connection", "content-length", "content-encoding", "content-type", "expect"),
+        *("accept-encoding", "connection", "content-length", "content-encoding"),
+        *("content-type", "expect"),
         *("host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"),
     }
 )

@@ -132,7 +132,8 @@ class Connection(asyncio.Protocol):
 
     def reset(self) -> None:
         """Close with RST."""
-        if self._transport is not None:
+        # A transport that is closing has given its socket up.
+        if self._transport is not None and not self._transport.is_closing():
             sock = self._transport.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
             self._transport.abort()

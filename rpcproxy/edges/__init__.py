@@ -1,4 +1,7 @@
-"""Touches the world: HTTP connections to upstreams, names, TLS, metrics.
+"""Touches the world: connections to upstreams, metrics, logs.
 
-Foreign exceptions are turned into ``messages.Failure`` here and go no further up.
+``upstream_http`` one upstream's pool of ``connection``, made by ``opening`` from ``target`` (URL),
+``names`` (DNS, dialling) and ``tls``; ``links`` move bytes; ``http_reply``, ``reply_head`` and
+``reply_body`` read them strictly. ``metrics`` counts, ``exposition`` is what Prometheus reads,
+``logs`` writes lines. Foreign exceptions become ``messages.Failure`` here and go no further up.
 """

@@ -163,7 +163,9 @@ class LineFormatter(logging.Formatter):
         self._write = _json_line if style == "json" else _text_line
 
     def format(self, record: logging.LogRecord) -> str:
-        fields = getattr(record, "fields", {})
+        fields = dict(getattr(record, "fields", {}))
+        if "trace_id" in record.__dict__:
+            fields["trace_id"] = record.__dict__["trace_id"]
         exception = self._exception(record)
         line = {
             "time": utc(record.created),

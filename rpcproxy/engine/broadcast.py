@@ -55,6 +55,7 @@ SYNC_DEFAULT_SECONDS: Final = 20.0  # Nitro's default; its cap is 60 s
 SYNC_LONGEST_SECONDS: Final = 60.0
 # After these the upstream may have taken the transaction, though it never said so.
 MAY_HAVE_TAKEN: Final = (Verdict.TIMEOUT, Verdict.BROKEN, Verdict.OVERTAKEN)
+CLOSED: Final = "it may or may not have been sent: the proxy was closed meanwhile"
 
 
 class Outcome(msgspec.Struct, gc=False):
@@ -93,7 +94,9 @@ class Broadcast:
             task.cancel()
 
     async def send(self, request: Request, method: Method) -> tuple[Answer, str]:
-        """Carry out a send; the second value is for the counters."""
+        """Carry out a send; the second value is for the counters, ``unserved`` where nobody
+        could take it.
+        """
         params = bytes(request.params)
         try:
             raw = evm.raw_transaction(params)
@@ -107,15 +110,26 @@ class Broadcast:
             work = self._send(method, params, hash)
             task = self._in_flight[key] = tasks.start(work, f"send {hash or method.name}")
             task.add_done_callback(lambda _: self._in_flight.pop(key, None))
-        # Shielded: the client hanging up must not stop what may be out already.
-        outcome = await asyncio.shield(task)
+        outcome = await self._outcome_of(task)
         if outcome.result:
             self._counters.on_send(is_accepted=True)
             return Answer(encode_result(request.id, outcome.result)), "ok"
         self._counters.on_send(is_accepted=False)
         if outcome.error:
             return Answer(encode_raw_error(request.id, outcome.error)), "rpc_error"
-        return Answer(encode_error(request.id, INTERNAL_ERROR, outcome.reason)), "own_error"
+        answer = Answer(encode_error(request.id, INTERNAL_ERROR, outcome.reason))
+        return answer, "unserved"
+
+    @staticmethod
+    async def _outcome_of(task: asyncio.Task[Outcome]) -> Outcome:
+        """Shielded: the client hanging up must not stop what may be out already."""
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            asker = asyncio.current_task()
+            if not task.cancelled() or (asker is not None and asker.cancelling()):
+                raise
+            return Outcome(reason=CLOSED)
 
     async def _send(self, method: Method, params: bytes, hash: str | None) -> Outcome:
         if method.name == SYNC_METHOD and hash is not None:
@@ -158,9 +172,10 @@ class Broadcast:
                 running.add(copy)
                 continue
             if not running:
-                if not self._is_young_outage(now):
+                # A copy begun in the last moment would leave open whether it was sent.
+                if not self._is_young_outage(now) or deadline - now < 2 * RECHECK_SECONDS:
                     break
-                await self._executor.wait_for_recovery(min(RECHECK_SECONDS, deadline - now))
+                await self._executor.wait_for_recovery(RECHECK_SECONDS)
                 asked.clear()
                 # Waiting did not help: an upstream out of favour is better than none.
                 need = msgspec.structs.replace(need, last_resort=True)
@@ -188,6 +203,7 @@ class Broadcast:
         anywhere: it was mined in the meantime.
         """
         settled = await self._executor.ask(call, self._policy, standing)
+        settled.close()
         judgement = settled.judgement or Judgement(Verdict.CANCELLED)
         if judgement.verdict is Verdict.NONCE_TOO_LOW and hash and await self._is_known(hash):
             judgement = Judgement(Verdict.ALREADY_KNOWN, error=judgement.error)
@@ -202,7 +218,11 @@ class Broadcast:
         method = evm.describe(name)
         need = Need(MethodClass.LIGHT, name, private_only=self._private_only, last_resort=False)
         policy = msgspec.structs.replace(self._read_policy, confirm_nulls=True)
-        return await self._executor.run(SingleCall(method, need, b'["%b"]' % hash.encode()), policy)
+        settled = await self._executor.run(
+            SingleCall(method, need, b'["%b"]' % hash.encode()), policy
+        )
+        settled.close()
+        return settled
 
     def _patience_seconds(self) -> float:
         """How long all copies may be silent before another upstream gets one: they may hang."""
@@ -267,4 +287,4 @@ def sync_timeout_seconds(text: bytes) -> float:
             milliseconds = int(text)
         except ValueError:
             return SYNC_DEFAULT_SECONDS
-    return min(SYNC_LONGEST_SECONDS, max(0.0, milliseconds / 1000))
+    return min(SYNC_LONGEST_SECONDS * 1000, max(0, milliseconds)) / 1000

@@ -1,8 +1,8 @@
 """Carries out calls: drives the plan of each with a clock, sends through the edge, reports.
 
 One executor per chain. State: attempts in flight by upstream, attempts that outlived their
-request, requests that wait for a recovery, the memory of requests that fail everywhere, and the
-budgets; all written here alone.
+request, requests that wait for a recovery, the memory of requests that fail everywhere, how each
+upstream failed last, and the budgets; all written here alone.
 """
 
 from __future__ import annotations
@@ -52,6 +52,9 @@ LATE_TIMER_SECONDS: Final = 0.02
 # A reply that brings this much between two looks is on its way: nobody else is asked for it.
 PROGRESS_BYTES: Final = 16 * 1024
 REREAD_SECONDS: Final = 0.003
+# How members of a batch are judged that have no reply, or none that can be theirs.
+_LEFT_OUT: Final = (Verdict.BAD_RESULT, Verdict.WRONG_ID)
+_UPSTREAMS_OWN: Final = (Blame.UPSTREAM, Blame.LIMIT, Blame.ACCESS)
 
 
 class WireCall(Protocol):
@@ -94,6 +97,11 @@ class Settled:
     exhausted: bool = False
     failures: Sequence[tuple[str, Judgement]] = ()
     seconds: float = 0.0
+
+    def close(self) -> None:
+        """Nobody will read the rest of a reply too large to hold."""
+        if self.reply is not None and self.reply.rest is not None:
+            self.reply.rest.close()
 
 
 class Attempt:
@@ -155,6 +163,7 @@ class Run:
         "attempts",
         "call",
         "due",
+        "has_reread",
         "plan",
         "policy",
         "started",
@@ -175,6 +184,7 @@ class Run:
         self.waiter: asyncio.Future[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
         self.due = 0.0
+        self.has_reread = False  # in this sleep
 
     def wake(self) -> None:
         waiter = self.waiter
@@ -209,7 +219,10 @@ class Executor:
         self._waiting: set[Run] = set()
         self._recovery_waiters: set[asyncio.Future[None]] = set()
         self.poison = PoisonMemory()
-        self._ticker: asyncio.TimerHandle | None = self._loop.call_later(TICK_SECONDS, self._tick)
+        self._last_failures: dict[str, Judgement] = {}
+        self._ticker: asyncio.TimerHandle | None = None
+        self._tick_due = 0.0
+        self._set_ticker(TICK_SECONDS)
         self.listeners: list[Callable[[Sequence[Change]], None]] = []
 
     # ---- one call, from begin to end
@@ -280,7 +293,7 @@ class Executor:
                     await self._sleep(run, step, now)
                     now = time.monotonic()
         finally:
-            if run.attempts:
+            if run.attempts or run.winner is not None:
                 self.leave(run)
 
     async def wait_for_recovery(self, seconds: float) -> None:
@@ -296,6 +309,7 @@ class Executor:
         """Sleep until something happens to the run, or until the time."""
         waiter = run.waiter = self._loop.create_future()
         due = run.due = self._next_due(run, step.until)
+        run.has_reread = False
         run.timer = self._loop.call_later(max(0.0, due - now), self._on_time, run)
         if step.for_recovery:
             self._waiting.add(run)
@@ -316,8 +330,8 @@ class Executor:
 
     def _on_time(self, run: Run) -> None:
         now = time.monotonic()
-        if now - run.due > LATE_TIMER_SECONDS and run.attempts:
-            run.due = now + REREAD_SECONDS
+        if now - run.due > LATE_TIMER_SECONDS and run.attempts and not run.has_reread:
+            run.has_reread = True
             run.timer = self._loop.call_later(REREAD_SECONDS, self._on_time, run)
             return
         for attempt in tuple(run.attempts):
@@ -348,7 +362,7 @@ class Executor:
         first_id = self.next_id
         self.next_id = first_id + call.size
         attempt = Attempt(self, run, member, first_id, now)
-        self.standings.on_sent(member.standing, call.need.method_class, now)
+        self.standings.on_sent(member.standing, call.need.method_class, now, call.size)
         run.plan.on_sent(member.standing, now)
         run.attempts.append(attempt)
         self._in_flight[member.standing.name].add(attempt)
@@ -366,9 +380,12 @@ class Executor:
             self._counters.on_failover(reason)
 
     def _settle(self, run: Run, finish: Finish) -> Settled:
-        winner = run.winner
+        # An attempt knows its run: this way round it would be a cycle that keeps the reply.
+        winner, run.winner = run.winner, None
         if winner is not None and winner.is_hedge:
             self._counters.on_hedge_won(winner.member.standing.name)
+        if run.plan.is_over_budget:
+            self._counters.on_budget_exhausted()
         if run.plan.failures:
             self._remember_poison(run, finish)
         return Settled(
@@ -400,6 +417,9 @@ class Executor:
         """
         now = time.monotonic()
         is_answered = run.plan.finish is not None
+        winner, run.winner = run.winner, None
+        if winner is not None and winner.reply is not None and winner.reply.rest is not None:
+            winner.reply.rest.close()  # the client hung up just as the answer began to come
         for attempt in run.attempts:
             attempt.is_lingering = True
             is_heavy = attempt.call.need.method_class is MethodClass.HEAVY
@@ -459,8 +479,13 @@ class Executor:
         self.standings.on_settled(standing, need.method_class)
         if attempt.is_overdue:
             self.standings.on_overdue_settled(standing, need.method_class)
-        self._counters.on_attempt(standing.name, judgement.verdict, now - attempt.started)
-        if judgement.verdict is not Verdict.CANCELLED:
+        verdict = judgement.verdict
+        if attempt.is_counted and (verdict is Verdict.CANCELLED or verdict.blame is Blame.UPSTREAM):
+            # Its failure is known; how it came to its end is no second one.
+            self._counters.on_attempt(standing.name, Verdict.OVERTAKEN, now - attempt.started)
+            return
+        self._counters.on_attempt(standing.name, verdict, now - attempt.started)
+        if verdict is not Verdict.CANCELLED:
             self._observe_attempt(attempt, judgement, now)
 
     def _observe_attempt(self, attempt: Attempt, judgement: Judgement, now: float) -> None:
@@ -490,10 +515,22 @@ class Executor:
 
     def _observe_members(self, attempt: Attempt, batch: BatchVerdict, now: float) -> None:
         """A batch that was answered in part may hold refusals that matter: a rate limit, a key,
-        a method not in the plan.
+        a method not in the plan. Where members have no reply, it takes no batches.
         """
         if batch.verdict is not Verdict.OK:
             return
+        if any(member.verdict in _LEFT_OUT and member.error is None for member in batch.members):
+            # Each batch would cost a second one. Sent singly, each fault is seen as it is.
+            self.observe(
+                Observation(
+                    attempt.member.standing.name,
+                    attempt.call.need.method_class,
+                    Verdict.BATCH_REFUSED,
+                    method=attempt.call.method.name,
+                    detail="it answers only a part of a batch",
+                ),
+                now,
+            )
         seen: set[Verdict] = set()
         for index, member in enumerate(batch.members):
             verdict = member.verdict
@@ -516,9 +553,17 @@ class Executor:
 
     def observe(self, observation: Observation, now: float) -> None:
         """Hand an observation to the standings, and act on what changed."""
+        verdict = observation.verdict
+        if verdict.blame in _UPSTREAMS_OWN:
+            self._last_failures[observation.upstream] = Judgement(verdict)
         changes = self.standings.observe(observation, now)
         if changes:
             self.on_changes(changes)
+
+    def failures_of_unusable(self) -> Sequence[tuple[str, Judgement]]:
+        """How each upstream that cannot be asked now has failed last, probes included."""
+        usable = {standing.name for standing in self.standings.usable(MethodClass.LIGHT)}
+        return [known for known in self._last_failures.items() if known[0] not in usable]
 
     def on_changes(self, changes: Sequence[Change]) -> None:
         for change in changes:
@@ -549,21 +594,29 @@ class Executor:
             if not waiter.done():
                 waiter.set_result(None)
 
+    def _set_ticker(self, seconds: float) -> None:
+        self._tick_due = time.monotonic() + seconds
+        self._ticker = self._loop.call_later(seconds, self._tick)
+
     def _tick(self) -> None:
         now = time.monotonic()
-        self._ticker = self._loop.call_later(TICK_SECONDS, self._tick)
+        is_late = now - self._tick_due > LATE_TIMER_SECONDS
+        self._set_ticker(TICK_SECONDS)
         changes = self.standings.tick(now)
         if changes:
             self.on_changes(changes)
-        if self._lingering:
-            self._sweep(now)
+        if self._lingering and is_late:
+            self._loop.call_later(REREAD_SECONDS, self._sweep)
+        elif self._lingering:
+            self._sweep()
         if self.uncounted:
             self._count_requests(now)
 
-    def _sweep(self, now: float) -> None:
+    def _sweep(self) -> None:
         """Attempts that were overtaken and still have not answered count as failures. They stay
         in flight until their time is up: as long as they hang, others are preferred.
         """
+        now = time.monotonic()
         for attempt in tuple(self._lingering):
             need = attempt.call.need
             if now >= attempt.give_up_at:

@@ -6,13 +6,14 @@ the answer is written. Whatever does not go that way is *promoted*: a plan takes
 attempt already made, and the executor drives it like any other. Promoted are outcomes that are not
 a plain success, attempts that pass their hedge time, and those whose upstream was ejected.
 
-State: the attempts under way by class, in the order in which they began, and one timer that looks
-at the oldest.
+State: the attempts under way by class, in the order in which they began, and a timer per class that
+looks at the oldest.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import time
 from collections import deque
@@ -164,8 +165,7 @@ class Express:
         self._pick = self.standings.pick
         self._members = executor.members
         self._under_way: tuple[deque[FirstTry], ...] = tuple(deque() for _ in EXPRESS_CLASSES)
-        self._timer: asyncio.TimerHandle | None = None
-        self._due = 0.0
+        self._timers: list[asyncio.TimerHandle | None] = [None] * len(EXPRESS_CLASSES)
         self._loop = asyncio.get_running_loop()
         executor.listeners.append(self._on_changes)
 
@@ -188,8 +188,8 @@ class Express:
             profile.encode(id, request.params), try_.on_outcome, gzip=profile.is_large
         )
         self._under_way[method_class].append(try_)
-        if self._timer is None:
-            self._look_at(now + self._pipeline.hedge_seconds(method_class), now)
+        if self._timers[method_class] is None:
+            self._look_at(method_class, now + self._pipeline.hedge_seconds(method_class), now)
         return try_
 
     # ---- when the usual does not happen
@@ -242,36 +242,36 @@ class Express:
 
     # ---- time
 
-    def _look(self) -> None:
+    def _look(self, method_class: MethodClass, due: float, *, is_reread: bool = False) -> None:
         """Promote the attempts that have passed their hedge time."""
         now = time.monotonic()
-        self._timer = None
-        if now - self._due > LATE_LOOK_SECONDS:
-            self._look_at(now + REREAD_SECONDS, now)
+        self._timers[method_class] = None
+        if now - due > LATE_LOOK_SECONDS and not is_reread:
+            self._timers[method_class] = self._loop.call_later(
+                REREAD_SECONDS, functools.partial(self._look, method_class, due, is_reread=True)
+            )
             return
-        soonest = 0.0
-        for method_class in EXPRESS_CLASSES:
-            tries = self._under_way[method_class]
-            delay = self._pipeline.hedge_seconds(method_class)
-            while tries:
-                oldest = tries[0]
-                due = oldest.started + delay
-                if not oldest.is_over and due > now:
-                    soonest = min(soonest, due) if soonest else due
-                    break
-                tries.popleft()
-                if not oldest.is_over:
-                    self.executor.on_hedge_time(self.promote(oldest), now)
-        if soonest:
-            self._look_at(soonest, now)
+        tries = self._under_way[method_class]
+        delay = self._pipeline.hedge_seconds(method_class)
+        while tries:
+            oldest = tries[0]
+            due = oldest.started + delay
+            if not oldest.is_over and due > now:
+                self._look_at(method_class, due, now)
+                return
+            tries.popleft()
+            if not oldest.is_over:
+                self.executor.on_hedge_time(self.promote(oldest), now)
 
-    def _look_at(self, due: float, now: float) -> None:
+    def _look_at(self, method_class: MethodClass, due: float, now: float) -> None:
         delay = max(SHORTEST_LOOK_SECONDS, due - now)
-        self._due = now + delay
-        self._timer = self._loop.call_later(delay, self._look)
+        self._timers[method_class] = self._loop.call_later(
+            delay, self._look, method_class, now + delay
+        )
 
     def close(self) -> None:
-        """Stop the clock."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        """Stop the clocks."""
+        for timer in self._timers:
+            if timer is not None:
+                timer.cancel()
+        self._timers = [None] * len(EXPRESS_CLASSES)

@@ -171,7 +171,12 @@ class Pipeline:
     ) -> tuple[Answer, str]:
         method = profile.method
         if method.kind is Kind.SEND:
-            return await self._broadcast.send(request, method)
+            answer, outcome = await self._broadcast.send(request, method)
+            if outcome == "unserved":
+                self._log_unserved(method.name, "a transaction could not be sent", trace_id)
+                answer.status = self._outage_status
+                outcome = "own_error"
+            return answer, outcome
         if method.kind in (Kind.STATEFUL, Kind.REFUSED):
             why = REFUSED_STATEFUL if method.kind is Kind.STATEFUL else REFUSED_KEYS
             reason = f"{method.name} is not available: {why}"
@@ -236,8 +241,10 @@ class Pipeline:
 
     def hedge_seconds(self, method_class: MethodClass) -> float:
         """After how long an attempt is looked at again."""
-        fixed = self._policies[method_class].hedge_seconds
-        return self.executor.standings.hedge_delay(method_class) if fixed is None else fixed
+        policy = self._policies[method_class]
+        if policy.hedge_seconds is None:
+            return self.executor.standings.hedge_delay(method_class)
+        return min(policy.hedge_seconds, policy.attempt_seconds)
 
     def close(self) -> None:
         """Stop the clocks, and the tasks that outlive their requests."""
@@ -284,7 +291,9 @@ class Pipeline:
         standings = self.executor.standings
         since = standings.outage_since(MethodClass.LIGHT)
         seconds = None if since is None else max(0.0, time.monotonic() - since)
-        reason = explain(self.chain.name, settled.failures, seconds, len(self.chain.upstreams))
+        # What this request met outweighs what is known from before.
+        failures = (*self.executor.failures_of_unusable(), *settled.failures)
+        reason = explain(self.chain.name, failures, seconds, len(self.chain.upstreams))
         self._log_unserved(request.method, reason, trace_id)
         return Answer(encode_error(request.id, INTERNAL_ERROR, reason), self._outage_status)
 

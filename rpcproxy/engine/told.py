@@ -72,12 +72,19 @@ class ToldHead:
         question = self._question
         if question is None or question.done():
             question = self._question = tasks.start(self._ask(executor, policy), "head question")
-        return await asyncio.shield(question)
+        try:
+            return await asyncio.shield(question)
+        except asyncio.CancelledError:
+            asker = asyncio.current_task()
+            if not question.cancelled() or (asker is not None and asker.cancelling()):
+                raise
+            return Settled(None, exhausted=True)  # by ``close``, not by the client
 
     async def _ask(self, executor: Executor, policy: Policy) -> Settled:
         method = evm.describe("eth_blockNumber")
         need = Need(MethodClass.LIGHT, method.name, wants_head=True, last_resort=False)
         settled = await executor.run(SingleCall(method, need, b"[]"), policy)
+        settled.close()
         judgement, standing = settled.judgement, settled.standing
         if judgement is None or judgement.result is None or standing is None:
             return settled

@@ -117,7 +117,9 @@ class Watcher:
             wake.clear()
             spread = 1 + JITTER * (self._rng.random() - 0.5)
             try:
-                await asyncio.wait_for(wake.wait(), pause * spread)
+                # Not wait_for, which until Python 3.12 may swallow the cancellation by `stop`.
+                async with asyncio.timeout(pause * spread):
+                    await wake.wait()
             except TimeoutError:
                 continue
             await asyncio.sleep(CONFIRM_PAUSE_SECONDS)
@@ -130,12 +132,15 @@ class Watcher:
         if now - self._verified_at.get(name, float("-inf")) > IDENTITY_SECONDS:
             if not await self._verify(member):
                 return self._pause_when_sick()
-            self._verified_at[name] = time.monotonic()
+            if standing.is_trusted:  # in quarantine one clean check is not enough
+                self._verified_at[name] = time.monotonic()
         number = await self._ask_head(member)
         if number is None:
             return self._pause_when_sick()
         if standing.classes[MethodClass.HEAVY].breaker.is_open:
             await self._probe(member, HEAVY, HEAVY_PROBE_SECONDS)
+        if (standing.quarantine_until or 0.0) > now:
+            return self._pause_when_sick()  # its time is not over, whatever it answers
         if not is_well(standing):
             return DARK_PAUSE_SECONDS  # it answers again: soon it has proven itself
         return self.cadence.pause(number, time.monotonic())
@@ -150,9 +155,11 @@ class Watcher:
         """Whether the upstream serves the configured chain."""
         probed = await self._send(member, CHAIN_ID, PROBE_SECONDS)
         judgement = probed.judgement
-        if judgement.verdict is Verdict.OK and judgement.result is not None:
-            number = evm.parse_quantity(judgement.result)
-            if number != self._chain.chain_id:
+        if judgement.verdict is Verdict.OK:
+            number = evm.parse_quantity(judgement.result or b"")
+            if number is None:
+                judgement.verdict = Verdict.BAD_RESULT
+            elif number != self._chain.chain_id:
                 judgement.verdict = Verdict.WRONG_CHAIN
                 judgement.detail = f"chain id {number}, configured {self._chain.chain_id}"
         self._observe(member.standing, CHAIN_ID, probed)
@@ -162,15 +169,18 @@ class Watcher:
         probed = await self._send(member, HEAD, PROBE_SECONDS)
         judgement = probed.judgement
         head = None
-        if judgement.verdict is Verdict.OK and judgement.result is not None:
-            head = evm.head_of_block(judgement.result)
+        if judgement.verdict is Verdict.OK:
+            head = evm.head_of_block(judgement.result or b"")
             if head is None:
                 judgement.verdict = Verdict.BAD_RESULT
-        self._observe(member.standing, HEAD, probed, head)
+        standing = member.standing
+        self._observe(standing, HEAD, probed, head)
         if head is None:
             return None
         now = time.monotonic()
-        if is_well(member.standing):
+        # A lone liar, or whoever is heard first: neither is the chain.
+        is_plausible = self._executor.standings.heads.served >= 0 and not standing.is_far_above
+        if is_plausible and is_well(standing):
             self.cadence.on_head(head.number, now)
             self._told.on_report(head.number, now, bytes(judgement.result or b""))
         return head.number
@@ -213,15 +223,17 @@ class Watcher:
         id = self._next_id
         started = time.monotonic()
         call = member.wire.send(encode_call(id, method, params), on_done)
-        done, _ = await asyncio.wait((answered,), timeout=limit_seconds)
-        outcome: Outcome
-        if done:
-            outcome = answered.result()
-        else:
-            call.abandon()
-            outcome = Failure(FailureKind.TIMEOUT, f"no answer to a probe in {limit_seconds:g} s")
-        if isinstance(outcome, Reply) and outcome.rest is not None:
-            outcome.rest.close()
+        outcome: Outcome = Failure(
+            FailureKind.TIMEOUT, f"no answer to a probe in {limit_seconds:g} s"
+        )
+        try:
+            await asyncio.wait((answered,), timeout=limit_seconds)
+        finally:
+            call.abandon()  # does nothing where it was answered
+            if answered.done():
+                outcome = answered.result()
+            if isinstance(outcome, Reply) and outcome.rest is not None:
+                outcome.rest.close()
         judgement = member.classifier.judge(outcome, id, evm.describe(method), time.time())
         return Probed(judgement, time.monotonic() - started)
 

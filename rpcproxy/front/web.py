@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from aiohttp import hdrs, web
 
-from rpcproxy.config.model import Limits
+from rpcproxy.config.model import Server
 from rpcproxy.front import cors, encoding, responses
 from rpcproxy.front.heads import takes_gzip
 from rpcproxy.front.shared import Doors, log, trace_ids
@@ -28,12 +28,12 @@ Describe = Callable[[], list[dict[str, Any]]]
 
 
 def make_web_app(
-    doors: Doors, ready: Ready, describe: Describe, limits: Limits | None = None
+    doors: Doors, ready: Ready, describe: Describe, server: Server | None = None
 ) -> web.Application:
     """``ready`` says whether every chain can be served, with details; ``describe`` lists the
     chains as ``{"name": str, "chain_id": int, "paths": [str, …]}``, the best path first.
     """
-    pages = _Pages(doors, ready, describe, limits or Limits())
+    pages = _Pages(doors, ready, describe, server or Server())
     # A middleware and no routes: ``OPTIONS *`` and the like match no route, and want their
     # headers too.
     return web.Application(
@@ -42,11 +42,12 @@ def make_web_app(
 
 
 class _Pages:
-    def __init__(self, doors: Doors, ready: Ready, describe: Describe, limits: Limits) -> None:
+    def __init__(self, doors: Doors, ready: Ready, describe: Describe, server: Server) -> None:
         self._doors = doors
         self._ready = ready
         self._describe = describe
-        self.limits = limits
+        self.limits = server.limits
+        self._can_gzip = server.gzip
         self._new_trace_id = trace_ids()
 
     @web.middleware
@@ -121,7 +122,7 @@ class _Pages:
             answer = handled if isinstance(handled, Answer) else await handled
         if answer.rest is not None:
             return await _stream(request, answer, answer.rest, trace_id)
-        is_worth = len(answer.body) > encoding.WORTH_BYTES
+        is_worth = self._can_gzip and len(answer.body) > encoding.WORTH_BYTES
         if is_worth and takes_gzip(request.headers.get("Accept-Encoding", "").encode()):
             loop = asyncio.get_running_loop()
             answer.body = await loop.run_in_executor(None, encoding.compress, answer.body)

@@ -1,7 +1,8 @@
 """The breaker of one upstream and method class: closed, or open until proven well.
 
 Opens on any of:
-- three transport failures in a row (refused, broken, no answer in time);
+- three transport failures in a row (refused, broken, no answer in time), or two within two seconds
+  where the last could not even connect;
 - a balance of five (+1 on failure, −1 on success, never below 0), so that a sustained share of
   failures above one half trips it as well;
 - a decaying share of failures above one half, over ten samples at least.
@@ -23,6 +24,8 @@ from rpcproxy.messages import MethodClass, Verdict
 
 TRIP_BALANCE: Final = 5
 TRIP_TRANSPORT: Final = 3
+TRIP_UNREACHABLE: Final = 2
+UNREACHABLE_SECONDS: Final = 2.0
 TRIP_MUTE: Final = 5
 TRIP_SHARE: Final = 0.5
 MIN_SAMPLES: Final = 10.0
@@ -40,7 +43,7 @@ FIRST_OPEN_SECONDS: Final = 1.0
 LONGEST_OPEN_SECONDS: Final = 30.0
 FLAP_MEMORY_SECONDS: Final = 60.0
 CLEAN_NEEDED: Final = 2
-SLOW_START_SECONDS: Final = 5.0
+SLOW_START_SECONDS: Final = 3.0
 SLOW_START_SHARE: Final = 0.1
 
 TRANSPORT: Final = frozenset({Verdict.UNREACHABLE, Verdict.BROKEN, Verdict.TIMEOUT})
@@ -58,6 +61,7 @@ class Breaker:
         "_mute",
         "_transport",
         "_trips",
+        "_unreachable",
         "balance",
         "clean",
         "closed_at",
@@ -92,6 +96,7 @@ class Breaker:
         self.streak = 0
         self._transport = 0
         self._mute = 0
+        self._unreachable = 0
         self.share = 0.0
         self.samples = 0.0
 
@@ -103,7 +108,21 @@ class Breaker:
     @property
     def is_dead(self) -> bool:
         """Whether nothing at all came back lately: the transport fails, not a method."""
-        return self._transport >= TRIP_TRANSPORT or self._mute >= TRIP_MUTE
+        return (
+            self._transport >= TRIP_TRANSPORT
+            or self._mute >= TRIP_MUTE
+            or self._unreachable >= TRIP_UNREACHABLE
+        )
+
+    @property
+    def is_in_question(self) -> bool:
+        """Whether a first connection failed just now: the next attempt says what it was."""
+        return self._unreachable > 0 and self.streak == 1
+
+    @property
+    def is_early(self) -> bool:
+        """Whether two failed connections alone speak against it."""
+        return self._unreachable >= TRIP_UNREACHABLE and self._transport < TRIP_TRANSPORT
 
     @property
     def has_lost_transport(self) -> bool:
@@ -122,9 +141,11 @@ class Breaker:
         """An answer of any kind: the transport works."""
         self._transport = 0
         self._mute = 0
+        self._unreachable = 0
 
     def on_failure(self, verdict: Verdict, now: float) -> str:
         """Count a failure. The reason to trip, in words, or ``""``."""
+        is_soon = now - self.failed_at <= UNREACHABLE_SECONDS
         self.failed_at = now
         self.balance = min(TRIP_BALANCE, self.balance + 1)
         self.streak += 1
@@ -134,6 +155,10 @@ class Breaker:
             self._mute += 1
             # Being overtaken proves neither that the transport works nor that it does not.
             self._transport += verdict in TRANSPORT
+            if verdict is not Verdict.UNREACHABLE:
+                self._unreachable = 0
+            else:
+                self._unreachable = self._transport if is_soon else 1
         else:
             self.on_answer()
         if self.is_open:
@@ -143,7 +168,7 @@ class Breaker:
 
     def _reason_to_trip(self, verdict: Verdict) -> str:
         label = verdict.label.replace("_", " ")
-        if self._transport >= TRIP_TRANSPORT:
+        if self._transport >= TRIP_TRANSPORT or self._unreachable >= TRIP_UNREACHABLE:
             return f"{self._transport} transport failures in a row, the last: {label}"
         if self.balance >= TRIP_BALANCE:
             return f"failures outweigh answers by {self.balance}, the last: {label}"
@@ -189,7 +214,7 @@ class Breaker:
             share = self.share * kept
             self.share = share if share > 0.005 else 0.0
         if now - self.failed_at > FORGET_SECONDS and not self.is_open:
-            self.streak = self._mute = self._transport = self.balance = 0
+            self.streak = self._mute = self._transport = self._unreachable = self.balance = 0
 
     def state(self, now: float) -> str:
         """``closed``, ``open`` or ``half_open``: the word for people."""

@@ -1,14 +1,15 @@
 """Fault domains: a cloud, a region of it, a provider.
 
 When at least two and at least half of a domain's members fail within ten seconds, the rest is
-distrusted before it fails: the domain is *suspect*, and stays so for 30 s after it last looked so.
-Where nothing was said about an upstream's cloud, it belongs to its provider's domain alone.
+distrusted before it fails: the domain is *suspect*, until none of its members has been failing for
+a second. That doubles, up to 30 s, for a domain that becomes suspect again within a minute. Where nothing was said about an upstream's cloud, it belongs to its provider's domain alone.
 
-State: ``until`` per domain and ``is_suspect`` of its members; written by ``Standings`` alone.
+State: suspicion per domain and ``is_suspect`` of its members; written by ``Standings`` alone.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
 
@@ -16,7 +17,11 @@ import msgspec
 
 UNKNOWN: Final = "unknown"
 WINDOW_SECONDS: Final = 10.0
-SUSPICION_SECONDS: Final = 30.0
+FIRST_CALM_SECONDS: Final = 1.0
+LONGEST_CALM_SECONDS: Final = 30.0
+RELAPSE_SECONDS: Final = 60.0
+# A member was seen to fail at the last tick or the one before.
+FAILING_NOW_SECONDS: Final = 0.25
 FAILING_SHARE: Final = 0.3
 
 
@@ -60,41 +65,54 @@ def domains_of(provider: str, cloud: str, region: str) -> Iterable[str]:
 
 
 class Domain:
-    """``until`` is when suspicion ends, 0.0 while there is none."""
+    """``until`` is when suspicion ends if nobody fails meanwhile, 0.0 while there is none."""
 
-    __slots__ = ("members", "name", "until")
+    __slots__ = ("_calm_seconds", "_ended_at", "members", "name", "until")
 
     def __init__(self, name: str, members: Sequence[Member]) -> None:
         self.name = name
         self.members = members
         self.until = 0.0
+        self._calm_seconds = 0.0
+        self._ended_at = -math.inf
 
     def settle(self, now: float) -> Suspicion | None:
         """Judge anew; what changed, if anything did."""
         admitted = failing = 0
+        # What ended the last suspicion is not held against it again.
+        since = max(now - WINDOW_SECONDS, self._ended_at)
+        latest = -math.inf
         for member in self.members:
             if member.is_admitted:
                 admitted += 1
-                failing += now - member.failing_at <= WINDOW_SECONDS
-        was_suspect = self.until > 0.0
-        if failing >= 2 and failing * 2 >= admitted:
-            self.until = now + SUSPICION_SECONDS
-            if was_suspect:
-                return None
-            reason = f"{failing} of {admitted} upstreams fail: {self._failing_names(now)}"
-            return Suspicion(self.name, is_suspect=True, reason=reason, until=self.until)
-        if was_suspect and now >= self.until:
-            self.until = 0.0
-            reason = f"no more than its usual failures for {SUSPICION_SECONDS:.0f} s"
-            return Suspicion(self.name, is_suspect=False, reason=reason, until=None)
-        return None
+                failing_at = member.failing_at
+                failing += failing_at >= since
+                latest = max(latest, failing_at)
+        if self.until > 0.0:
+            if now - latest <= FAILING_NOW_SECONDS:
+                self.until = now + self._calm_seconds
+            return self._end(now) if now >= self.until else None
+        if failing < 2 or failing * 2 < admitted:
+            return None
+        is_relapse = now - self._ended_at <= RELAPSE_SECONDS
+        calm_seconds = self._calm_seconds * 2.0 if is_relapse else FIRST_CALM_SECONDS
+        self._calm_seconds = min(LONGEST_CALM_SECONDS, calm_seconds)
+        self.until = now + self._calm_seconds
+        names = ", ".join(m.name for m in self.members if m.is_admitted and m.failing_at >= since)
+        reason = f"{failing} of {admitted} upstreams fail: {names}"
+        return Suspicion(self.name, is_suspect=True, reason=reason, until=self.until)
 
-    def _failing_names(self, now: float) -> str:
-        return ", ".join(
-            member.name
-            for member in self.members
-            if member.is_admitted and now - member.failing_at <= WINDOW_SECONDS
-        )
+    def _end(self, now: float) -> Suspicion:
+        self.until = 0.0
+        self._ended_at = now
+        reason = f"none of its upstreams has failed for {self._calm_seconds:.0f} s"
+        return Suspicion(self.name, is_suspect=False, reason=reason, until=None)
+
+    def adopt(self, old: Domain) -> None:
+        """A reload: suspicion outlives it."""
+        self.until = old.until
+        self._calm_seconds = old._calm_seconds
+        self._ended_at = old._ended_at
 
 
 class Domains:
@@ -128,9 +146,10 @@ class Domains:
 
     def adopt(self, old: Domains, now: float) -> None:
         """A reload: suspicion outlives it."""
-        known = {domain.name: domain.until for domain in old._domains}
+        known = {domain.name: domain for domain in old._domains}
         for domain in self._domains:
-            domain.until = known.get(domain.name, 0.0)
+            if domain.name in known:
+                domain.adopt(known[domain.name])
             if domain.until > now:
                 for member in domain.members:
                     member.is_suspect = True

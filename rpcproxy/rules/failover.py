@@ -108,6 +108,7 @@ class Plan:
         "deadline",
         "failures",
         "finish",
+        "is_over_budget",
         "sent",
     )
 
@@ -129,6 +130,7 @@ class Plan:
         self.sent = 0
         self.failures: list[tuple[str, Judgement]] = []
         self.finish: Finish | None = None
+        self.is_over_budget = False  # a retry was refused
         self._tried: tuple[Standing, ...] = ()
         self._live: tuple[Standing, ...] = ()
         self._hedge_at = 0.0
@@ -259,8 +261,15 @@ class Plan:
         upstream that shows signs of failing pays from the retry budget as well.
         """
         if self._must_hedge or any(self._is_failing(live) for live in self._live):
-            return self._budgets.hedges.take() or self._budgets.retries.take(now)
+            return self._budgets.hedges.take() or self._pay(now)
         return self._budgets.hedges.take()
+
+    def _pay(self, now: float) -> bool:
+        """Take one retry from the budget."""
+        if self._budgets.retries.take(now):
+            return True
+        self.is_over_budget = True
+        return False
 
     def _is_failing(self, standing: Standing) -> bool:
         """More than one slow answer speaks against it: that is no usual spread."""
@@ -283,17 +292,17 @@ class Plan:
         if standing is None or self.sent >= MAX_ATTEMPTS:
             self.finish = final
             return final or self._pause(now)
-        if self.sent >= 2 and not self._budgets.retries.take(now):
+        if self.sent >= 2 and not self._pay(now):
             return self._pause(now)
         if self.sent == 1 and not self._null_seen:
-            self._budgets.retries.take(now)  # counted, never refused
+            self._pay(now)  # counted, never refused
         return Send(standing, self._last_reason)
 
     def _last_resort(self, now: float) -> Standing | None:
         """Waiting did not help: an upstream out of favour is better than none."""
         need = msgspec.structs.replace(self._need, last_resort=True)
         standing = self._standings.pick(need, (), now, self._rng)
-        return standing if standing is not None and self._budgets.retries.take(now) else None
+        return standing if standing is not None and self._pay(now) else None
 
     def _final_without_asking(self) -> Finish | None:
         """The answer, should nobody else be there to ask: a null, a refusal or missing data
@@ -339,12 +348,13 @@ class Plan:
 class SingleAttempt:
     """The plan of a send to one chosen upstream: one attempt, and its end is the end."""
 
-    __slots__ = ("_is_sent", "_standing", "_until", "failures", "finish")
+    __slots__ = ("_is_sent", "_standing", "_until", "failures", "finish", "is_over_budget")
 
     def __init__(self, standing: Standing, until: float) -> None:
         self._standing = standing
         self._until = until
         self._is_sent = False
+        self.is_over_budget = False
         self.finish: Finish | None = None
         self.failures: list[tuple[str, Judgement]] = []
 

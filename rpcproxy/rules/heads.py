@@ -25,6 +25,10 @@ from rpcproxy.messages import Head
 
 REPORTS: Final = 10
 LONGEST_HOLD_SECONDS: Final = 2.0
+# Who claims a number far above is a liar only when as many as half of the others have reported this
+# much later and are not there: until then it may be the first to tell of a jump. Longer than an
+# answer is on its way.
+CONTRADICTION_SECONDS: Final = 1.0
 # A lone upstream's claim far above needs to last this long: after a laptop slept, the heads jump
 # further than the (monotonic) clock says.
 LONE_JUMP_SECONDS: Final = 5.0
@@ -164,6 +168,19 @@ class Heads:
         if self.reference < 0:
             return 2**63
         return self._grown(self.reference, self._reference_at, now)
+
+    def is_lone_claim(self, claimant: Claimant, usable: Sequence[Claimant], since: float) -> bool:
+        """Whether others have contradicted what it has claimed ``since``: half of them at least
+        have reported later, and nobody is as high.
+        """
+        others = [
+            other.track
+            for other in usable
+            if other.track is not claimant.track and other.track.head is not None
+        ]
+        newer = sum(track.reported_at >= since + CONTRADICTION_SECONDS for track in others)
+        ceiling = claimant.track.number - SLACK_BLOCKS
+        return 0 < len(others) <= newer * 2 and all(track.number < ceiling for track in others)
 
     def _grown(self, number: int, at: float, now: float) -> int:
         passed = max(0.0, now - at)

@@ -40,6 +40,8 @@ class Health:
         if o.seconds is not None:
             record.latency.add(o.seconds, now)
         standing.exclusions.on_taken(o.method, o.request_bytes)
+        if standing.is_cooling and o.is_probe and o.seconds is not None:
+            standing.cooldown.on_clean_probe(now - o.seconds, now)
         # What began before a trip, or at an unknown time, does not close the breaker.
         if o.seconds is None and not o.is_probe:
             return
@@ -95,6 +97,7 @@ class Health:
                 return  # begun before the recovery: old news
             if verdict in SLOWNESS:
                 record.latency.add_wait(o.seconds, now)
+        record.latency.on_trouble(now)
         reason = breaker.on_failure(verdict, now)
         if o.is_probe:
             for other in standing.classes:
@@ -121,15 +124,16 @@ class Health:
         is_heavy = record.method_class is MethodClass.HEAVY
         # A heavy call that hangs says nothing of the light ones; a refused connection does.
         is_dead = breaker.is_dead and (not is_heavy or verdict is Verdict.UNREACHABLE)
-        # Three in a row without any answer is an outage; anything less may be slowness, for
-        # which the last one is not ejected.
+        # Three in a row without any answer is an outage; anything less may be slowness or a
+        # moment's weakness, for which the last one is not ejected.
         is_slowness = verdict in SLOWNESS and (is_heavy or not breaker.has_lost_transport)
+        is_forgivable = is_slowness or breaker.is_early
         tripped = [
             other
             for other in standing.classes
             if not other.breaker.is_open
             and (other is record or is_dead)
-            and not (is_slowness and self._is_last_usable(standing, other.method_class, now))
+            and not (is_forgivable and self._is_last_usable(standing, other.method_class, now))
         ]
         if not tripped:
             return
@@ -155,10 +159,13 @@ class Health:
         standing.classes[o.method_class].breaker.on_answer()
         is_quota = o.verdict is Verdict.QUOTA
         begun_at = now - (o.seconds or 0.0)
-        cooldown = standing.cooldown
-        is_news = cooldown.on_refused(o.cooldown_seconds, begun_at, now, is_quota=is_quota)
+        cooldown, rates = standing.cooldown, standing.rates
+        has_answered = rates.has_answered(standing.in_flight)
+        is_news = cooldown.on_refused(
+            o.cooldown_seconds, begun_at, now, is_quota=is_quota, is_again=not has_answered
+        )
         if is_news and not is_quota:
-            standing.rates.on_refused(now)
+            rates.on_refused(now, is_rate=has_answered and not o.is_probe)
             standing.settle_care()
         if standing.is_cooling or cooldown.until <= now:
             return

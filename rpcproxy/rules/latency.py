@@ -1,7 +1,9 @@
 """Latency: what an answer is likely to take, and the quantiles that hedging waits for.
 
 *Peak-EWMA* (Finagle): jumps to a worse sample at once, comes back to better ones with a time
-constant of ten seconds. All in seconds of a monotonic clock, which is an argument.
+constant of ten seconds, and at once where nothing but better ones came for a while: else an
+upstream that recovered, and is hardly asked because it was slow, would stay slow for long.
+All in seconds of a monotonic clock, which is an argument.
 State: the samples of one upstream and method class, or of one chain and method class.
 """
 
@@ -11,6 +13,14 @@ from collections import deque
 from typing import Final
 
 TAU_SECONDS: Final = 10.0
+# Every sample of so many seconds was below this share of what is known: three at least, two where
+# they are rare.
+BETTER_SHARE: Final = 0.8
+BETTER_SECONDS: Final = 1.5
+BETTER_LOOKS: Final = 3
+RARE_LOOKS: Final = 2
+# Samples further apart than this are rare: a look finds one, most likely.
+RARE_SECONDS: Final = 0.2
 # An unused class drifts towards what its upstream is otherwise known for, so that one bad sample
 # of long ago does not keep it from ever being asked again.
 IDLE_SECONDS: Final = 10.0
@@ -26,11 +36,26 @@ def rank_of(samples: list[float], quantile: float) -> float:
 class Latency:
     """Peak-EWMA of one upstream's good answers. ``seconds`` is 0.0 while nothing is known."""
 
-    __slots__ = ("_before_waits", "_recent", "sampled_at", "seconds")
+    __slots__ = (
+        "_before_waits",
+        "_better_looks",
+        "_better_seconds",
+        "_better_since",
+        "_recent",
+        "_seen_seconds",
+        "sampled_at",
+        "seconds",
+        "seen_at",
+    )
 
     def __init__(self) -> None:
         self.seconds = 0.0
         self.sampled_at = 0.0
+        self.seen_at = 0.0
+        self._seen_seconds = 0.0
+        self._better_looks = 0
+        self._better_seconds = 0.0
+        self._better_since = 0.0
         self._before_waits: float | None = None
         self._recent: deque[float] = deque(maxlen=64)
 
@@ -48,11 +73,40 @@ class Latency:
 
     def add_wait(self, seconds: float, now: float) -> None:
         """``seconds`` passed without an answer: it is at least as slow as that."""
+        self.on_trouble(now)
         if seconds > self.seconds:
             if self._before_waits is None:
                 self._before_waits = self.seconds
             self.seconds = seconds
             self.sampled_at = now
+
+    def on_trouble(self, now: float) -> None:
+        """It failed: good answers before that do not count as a row."""
+        self._better_looks = 0
+        self._better_seconds = 0.0
+        self._better_since = now
+
+    def settle(self, now: float) -> bool:
+        """Look at the samples since the last look; whether they made the estimate jump down.
+        Needed only where ``sampled_at`` is not ``seen_at``.
+        """
+        is_rare = self.sampled_at - self.seen_at > RARE_SECONDS
+        self.seen_at = self.sampled_at
+        known, seen = self.seconds, self._seen_seconds
+        self._seen_seconds = known
+        recent = self._recent
+        count = 1 if is_rare else BETTER_LOOKS
+        newest = max(list(recent)[-count:], default=known)
+        if known > seen or newest > BETTER_SHARE * known:
+            self.on_trouble(now)
+            return False
+        self._better_looks += 1
+        self._better_seconds = max(self._better_seconds, newest)
+        needed = RARE_LOOKS if is_rare else BETTER_LOOKS
+        if self._better_looks < needed or now - self._better_since < BETTER_SECONDS:
+            return False
+        self.restart(self._better_seconds, now)
+        return True
 
     def forget_waits(self) -> None:
         """Recovered: what was waited for in the outage says nothing any more."""
@@ -63,8 +117,10 @@ class Latency:
     def restart(self, seconds: float, now: float) -> None:
         """An answer took ``seconds``, and what was before it counts no more."""
         self.seconds = seconds
-        self.sampled_at = now
+        self.sampled_at = self.seen_at = now
+        self._seen_seconds = seconds
         self._before_waits = None
+        self.on_trouble(now)
 
     def drift(self, towards: float, elapsed_seconds: float, now: float) -> bool:
         """Let an idle value move towards another; whether it moved."""
@@ -82,6 +138,7 @@ class Latency:
         twin = Latency()
         twin.seconds = self.seconds
         twin.sampled_at = self.sampled_at
+        twin.seen_at = self.seen_at
         twin._before_waits = self._before_waits
         twin._recent.extend(self._recent)
         return twin

@@ -1,10 +1,9 @@
 """Limits: what an upstream may be asked, and what retries and hedges may cost.
 
 ``TokenBucket`` is the arithmetic. ``Rates`` is one upstream's: a configured rate, and one learned
-from its refusals (after AIMD: cut to 0.7 of what was refused, 5 % a second back). ``Cooldown`` is
-the pause after a refusal. ``RetryBudget`` (Finagle, Envoy: 20 % of the requests and 10/s, over
-10 s) and ``HedgeAllowance`` (The Tail at Scale: a few percent) are shared by a chain's requests.
-State: one object each, written by ``Standings`` or the executor.
+from its refusals. ``Cooldown`` is the pause after a refusal. ``RetryBudget`` (Finagle, Envoy: 20 %
+of the requests and 10/s, over 10 s) and ``HedgeAllowance`` (The Tail at Scale: a few percent) are
+shared by a chain's requests. State: one object each, written by ``Standings`` or the executor.
 """
 
 from __future__ import annotations
@@ -13,11 +12,25 @@ import copy
 import math
 from typing import Final
 
-LEARNED_CUT: Final = 0.7
-LEARNED_GROWTH_PER_SECOND: Final = 0.05
+# A refusal cuts what was believed to be bearable to this share of what was measured; of what was
+# believed before, no less than the second is left: one refusal in a lull proves little.
+FIRST_CUT: Final = 0.7
+LATER_CUT: Final = 0.85
+DEEPEST_CUT: Final = 0.6
+# Refused again before anything was answered: that speaks of the moment, not of our rate. The
+# allowance is halved, and doubles as quickly up to what was borne before (TCP's slow start).
+DOUBLING_SECONDS: Final = 0.5
+# Above that it grows by so much a second, and by so much more for each second that passed without
+# a refusal (as CUBIC does): slow beside a limit that is there, quick past one that is gone.
+GROWTH_PER_SECOND: Final = 0.01
+GROWTH_GAIN_PER_SECOND: Final = 0.005
 LEARNED_FLOOR_PER_SECOND: Final = 1.0
-# A learned rate this many times over what was refused is no limit any more.
-LEARNED_FORGET_FACTOR: Final = 4.0
+# No refusal for so long: there is no limit any more.
+LEARNED_FORGET_SECONDS: Final = 15.0
+# A learned limit is often counted in short windows: it is spent evenly.
+LEARNED_BURST_SECONDS: Final = 0.2
+# What was borne is believed a little less each second.
+PROVEN_FADE_PER_SECOND: Final = 0.02
 
 FIRST_COOLDOWN_SECONDS: Final = 1.0
 LONGEST_COOLDOWN_SECONDS: Final = 60.0
@@ -35,21 +48,22 @@ HEDGE_BURST: Final = 10.0
 
 
 class TokenBucket:
-    """Holds one second's worth, one token at least. May go into debt by as much, since its
+    """Holds ``burst_seconds`` worth, one token at least. May go into debt by as much, since its
     limit is soft: where nobody else can serve, a request goes out all the same.
     """
 
-    __slots__ = ("_filled_at", "_tokens", "burst", "rate")
+    __slots__ = ("_burst_seconds", "_filled_at", "_tokens", "burst", "rate")
 
-    def __init__(self, rate_per_second: float, now: float) -> None:
+    def __init__(self, rate_per_second: float, now: float, burst_seconds: float = 1.0) -> None:
+        self._burst_seconds = burst_seconds
         self.rate = rate_per_second
-        self.burst = max(1.0, rate_per_second)
+        self.burst = max(1.0, rate_per_second * burst_seconds)
         self._tokens = self.burst
         self._filled_at = now
 
     def set_rate(self, rate_per_second: float) -> None:
         self.rate = rate_per_second
-        self.burst = max(1.0, rate_per_second)
+        self.burst = max(1.0, rate_per_second * self._burst_seconds)
         self._tokens = min(self._tokens, self.burst)
 
     def tokens(self, now: float) -> float:
@@ -65,12 +79,19 @@ class TokenBucket:
 
 
 class Rates:
-    """How often one upstream is asked, and how often it may be."""
+    """How often one upstream is asked, and how often it may be. ``sent`` counts all calls.
+
+    The *proven* rate is what it bore lately, by whole seconds in which it refused nothing.
+    """
 
     __slots__ = (
+        "_counted",
         "_counted_since",
+        "_has_refused",
         "_last_rate",
-        "_refused_rate",
+        "_proven",
+        "_quiet_since",
+        "_sent_at_pause",
         "configured",
         "is_limited",
         "learned",
@@ -84,16 +105,21 @@ class Rates:
         self.learned: TokenBucket | None = None
         self.is_limited = self.configured is not None
         self.sent = 0
+        self._counted = 0
         self._counted_since = now
         self._last_rate = 0.0
-        self._refused_rate = 0.0
+        self._proven = 0.0
+        self._has_refused = False
+        self._quiet_since = now
+        self._sent_at_pause = 0
 
     def adopt(self, old: Rates) -> None:
         """A reload: keep what was learned."""
         self.learned = copy.copy(old.learned)
         self.is_limited = self.configured is not None or self.learned is not None
-        self._refused_rate = old._refused_rate
         self._last_rate = old._last_rate
+        self._proven = old._proven
+        self._quiet_since = old._quiet_since
 
     def take(self, now: float, count: float = 1.0) -> None:
         """An attempt of ``count`` calls goes out."""
@@ -113,71 +139,138 @@ class Rates:
         return level
 
     def measured(self, now: float) -> float:
-        """Attempts per second over the last second or two."""
+        """Calls per second over the last second or two."""
         gap = now - self._counted_since
-        return max(self._last_rate, self.sent / gap if gap > 0.2 else 0.0)
+        return max(self._last_rate, (self.sent - self._counted) / gap if gap > 0.2 else 0.0)
 
-    def on_refused(self, now: float) -> None:
-        """It said that this was too much: learn less than that."""
-        measured = self.measured(now)
-        known = measured if self.learned is None else min(measured, self.learned.rate)
-        rate = max(LEARNED_FLOOR_PER_SECOND, known * LEARNED_CUT)
-        self._refused_rate = max(measured, rate)
+    def has_answered(self, in_flight: int) -> bool:
+        """Whether it took a call since the last pause, the one that was just refused apart."""
+        return self.sent - self._sent_at_pause - in_flight > 1
+
+    def on_refused(self, now: float, *, is_rate: bool = True) -> None:
+        """It said that this was too much. ``is_rate`` ``False``: it refused the first call after
+        a pause, which says nothing of how many it bears.
+        """
+        self._has_refused = True
+        self._quiet_since = now
         if self.learned is None:
-            self.learned = TokenBucket(rate, now)
+            self._proven = max(FIRST_CUT * self.measured(now), DEEPEST_CUT * self._proven)
+            self._allow(self._proven, now)
+        elif is_rate:
+            measured = min(self.measured(now), self.learned.rate)
+            self._proven = max(LATER_CUT * measured, DEEPEST_CUT * self._proven)
+            self._allow(self._proven, now)
+        else:
+            self._allow(self.learned.rate / 2.0, now)
+
+    def _allow(self, rate_per_second: float, now: float) -> None:
+        rate = max(LEARNED_FLOOR_PER_SECOND, rate_per_second)
+        if self.learned is None:
+            self.learned = TokenBucket(rate, now, LEARNED_BURST_SECONDS)
             self.is_limited = True
         else:
             self.learned.set_rate(rate)
 
-    def settle(self, elapsed_seconds: float, now: float) -> bool:
-        """Time passed. True when a learned limit was forgotten."""
+    def on_pause_over(self, now: float) -> None:
+        """It is asked again after a cooldown: what was counted before says nothing."""
+        self._quiet_since = self._counted_since = now
+        self._sent_at_pause = self._counted = self.sent
+        self._last_rate = 0.0
+        self._has_refused = False
+
+    def settle(self, elapsed_seconds: float, now: float, *, is_paused: bool = False) -> bool:
+        """Time passed. True when a learned limit was forgotten. Nothing is learned in a pause."""
+        if is_paused:
+            return False
         gap = now - self._counted_since
         if gap >= 1.0:
-            self._last_rate = self.sent / gap
-            self.sent = 0
-            self._counted_since = now
+            self._count(gap, now)
         if self.learned is None:
             return False
-        rate = self.learned.rate * (1.0 + LEARNED_GROWTH_PER_SECOND * elapsed_seconds)
-        if rate > LEARNED_FORGET_FACTOR * self._refused_rate:
+        quiet_seconds = now - self._quiet_since
+        if quiet_seconds > LEARNED_FORGET_SECONDS:
             self.learned = None
             self.is_limited = self.configured is not None
             return True
+        rate = self.learned.rate
+        # The time since the last tick may be an hour's sleep.
+        seconds = min(elapsed_seconds, quiet_seconds)
+        if rate < self._proven:
+            rate = min(self._proven, rate * 2.0 ** (seconds / DOUBLING_SECONDS))
+        else:
+            growth = GROWTH_PER_SECOND + GROWTH_GAIN_PER_SECOND * quiet_seconds
+            rate *= 1.0 + growth * seconds
         self.learned.set_rate(rate)
         return False
 
+    def _count(self, gap: float, now: float) -> None:
+        """A second's calls are complete."""
+        self._last_rate = (self.sent - self._counted) / gap
+        self._counted = self.sent
+        self._counted_since = now
+        self._proven *= 1.0 - min(1.0, PROVEN_FADE_PER_SECOND * gap)
+        if not self._has_refused:
+            self._proven = max(self._proven, self._last_rate)
+        self._has_refused = False
+
 
 class Cooldown:
-    """The pause that an upstream asked for, or that we take where it did not say."""
+    """The pause that an upstream asked for, or that we take where it did not say. Ours begins
+    with a second, and doubles when the first call after it is refused as well.
+    """
 
-    __slots__ = ("_began_at", "_level", "until")
+    __slots__ = ("_began_at", "_level", "_word_until", "until")
 
     def __init__(self) -> None:
         self.until = 0.0
         self._began_at = -math.inf
+        self._word_until = -math.inf
         self._level = 0
 
     def on_refused(
-        self, hint_seconds: float | None, begun_at: float, now: float, *, is_quota: bool
+        self,
+        hint_seconds: float | None,
+        begun_at: float,
+        now: float,
+        *,
+        is_quota: bool = False,
+        is_again: bool = True,
     ) -> bool:
-        """``hint_seconds`` is its own word, ``begun_at`` when the refused attempt was sent.
-        False when the attempt was already under way as the pause began, which teaches nothing.
+        """``hint_seconds`` is its own word, ``begun_at`` when the refused attempt was sent,
+        ``is_again``: nothing was answered since the last pause.
+        False when the attempt was already under way as the pause began, which teaches nothing,
+        or was made in spite of it, which teaches that it must last.
         """
         is_old_news = begun_at <= self._began_at and not is_quota
+        is_pausing = now < self.until and not is_quota
         if hint_seconds is not None and hint_seconds > 0.0:
             longest = LONGEST_QUOTA_SECONDS if is_quota else LONGEST_HINT_SECONDS
-            self.until = max(self.until, now + min(hint_seconds, longest))
+            self._keep_word(now + min(hint_seconds, longest))
         elif is_quota:
-            self.until = max(self.until, now + QUOTA_SECONDS)
+            self._keep_word(now + QUOTA_SECONDS)
+        elif is_pausing and not is_old_news:
+            self.until = max(self.until, now + FIRST_COOLDOWN_SECONDS)
         elif not is_old_news:
-            if now - self.until > COOLDOWN_MEMORY_SECONDS:
+            if not is_again or now - self.until > COOLDOWN_MEMORY_SECONDS:
                 self._level = 0
             seconds = FIRST_COOLDOWN_SECONDS * 2.0 ** min(self._level, 10)
             self.until = max(self.until, now + min(seconds, LONGEST_COOLDOWN_SECONDS))
             self._level += 1
         if not is_old_news:
             self._began_at = now
-        return not is_old_news
+        return not is_old_news and not is_pausing
+
+    def _keep_word(self, until: float) -> None:
+        self.until = max(self.until, until)
+        self._word_until = max(self._word_until, until)
+
+    def on_clean_probe(self, begun_at: float, now: float) -> None:
+        """It answers again: a pause of our own making, or what exceeds its word, is over a second
+        after its last refusal.
+        """
+        if begun_at > self._began_at:
+            soonest = max(self._word_until, self._began_at + FIRST_COOLDOWN_SECONDS, now)
+            self.until = min(self.until, soonest)
 
 
 class RetryBudget:

@@ -8,7 +8,8 @@ that no herd runs after the best (``fastest``), the first (``ordered``), or one 
 demerits, in which filters are relaxed from the least important up:
 
     last resort only (unsupported, ejected, cooling) > too large > block > head > rate
-    > fails now and then > suspect > backup > same fault domain as one already tried > cost
+    > fails now and then > suspect > backup > behind the served head (for the latest state)
+    > same fault domain as one already tried > cost
 
 State: pools and flags of one chain; written by ``Standings`` alone.
 """
@@ -136,19 +137,20 @@ class Ranking:
             self.outage_since[method_class] = now
         pool = self._best_group(usable)
         self._pools[method_class] = pool
-        self._fresh[method_class] = self._best_group(self._with_fresh_head(usable))
+        self._fresh[method_class] = self._best_group(self._with_fresh_head(usable), wants_head=True)
         if self._policy == "weighted":
             self._weights[method_class] = list(accumulate(r.standing.weight for r in pool))
         if method_class is MethodClass.LIGHT:
             tier = pool[0].standing.tier if pool else ""
             self._explorers = tuple(r for r in usable if r.standing.tier == tier and not r.overdue)
 
-    def _best_group(self, records: Sequence[ClassStanding]) -> Pool:
+    def _best_group(self, records: Sequence[ClassStanding], *, wants_head: bool = False) -> Pool:
         """Members of the best group that has any, in the order of the configuration."""
-        groups: dict[tuple[bool, bool, bool], list[ClassStanding]] = {}
+        groups: dict[tuple[bool, bool, bool, bool], list[ClassStanding]] = {}
         for record in records:
             standing = record.standing
-            group = (record.is_wanting, standing.tier == "backup", standing.is_suspect)
+            is_behind = wants_head and standing.is_behind
+            group = (record.is_wanting, standing.tier == "backup", standing.is_suspect, is_behind)
             groups.setdefault(group, []).append(record)
         if not groups:
             return EMPTY
@@ -246,9 +248,10 @@ class Ranking:
         if index >= len(explorers):
             return None
         record = explorers[index]
-        if need.wants_head and (record.standing.is_stale or record.standing.head is None):
+        standing = record.standing
+        if need.wants_head and (standing.is_stale or standing.is_behind or standing.head is None):
             return None
-        return record.standing if fits(record, need, now) else None
+        return standing if fits(record, need, now) else None
 
     @staticmethod
     def _one_of_two(
@@ -358,6 +361,7 @@ class Ranking:
             record.is_wanting,
             standing.is_suspect,
             standing.tier == "backup",
+            need.wants_head and standing.is_behind,
             any(standing.shares_domain(other) for other in tried),
             cost,
         )

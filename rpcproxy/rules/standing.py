@@ -24,7 +24,7 @@ from rpcproxy.rules.domains import FAILING_SHARE, Domains
 from rpcproxy.rules.heads import Heads
 from rpcproxy.rules.health import Health
 from rpcproxy.rules.latency import Window
-from rpcproxy.rules.selection import Need, Policy, Ranking, Rng
+from rpcproxy.rules.selection import Need, Policy, Ranking
 from rpcproxy.rules.snapshot import describe
 from rpcproxy.rules.track_record import FLOOR_SECONDS, Change, ClassStanding, Standing
 
@@ -74,6 +74,7 @@ class Standings:
         "_windows",
         "heads",
         "is_panicking",
+        "pick",
     )
 
     def __init__(self, upstreams: Sequence[Upstream], settings: Settings, now: float) -> None:
@@ -81,6 +82,8 @@ class Standings:
         self._all = tuple(Standing(upstream, i, now) for i, upstream in enumerate(upstreams))
         self._by_name = {standing.name: standing for standing in self._all}
         self._ranking = Ranking(self._all, settings.policy, now)
+        # The upstream to ask next, see there. Bound once: a frame less for each request.
+        self.pick = self._ranking.pick
         self._health = Health(self._ranking)
         self._domains = Domains(self._all)
         self._windows = tuple(Window() for _ in METHOD_CLASSES)
@@ -184,18 +187,22 @@ class Standings:
         for record in standing.classes:
             breaker = record.breaker
             breaker.fade(elapsed, now)
+            latency = record.latency
+            if latency.sampled_at != latency.seen_at:
+                latency.settle(now)
             if record is not standing.light:
-                record.latency.drift(standing.light.latency.seconds, elapsed, now)
+                latency.drift(standing.light.latency.seconds, elapsed, now)
             if record.settle(now):
                 self._ranking.mark()
             if breaker.is_open or breaker.share > FAILING_SHARE:
                 standing.failing_at = now
         self._health.close_proven(standing, now, changes)
-        standing.rates.settle(elapsed, now)
+        standing.rates.settle(elapsed, now, is_paused=standing.is_cooling)
         standing.exclusions.forget_expired(now)
         standing.settle_care()
         if standing.is_cooling and now >= standing.cooldown.until:
             standing.is_cooling = False
+            standing.rates.on_pause_over(now)
             self._ranking.mark()
             changes.append(Change(standing.name, "cooled", "the time it asked for is over"))
 
@@ -246,6 +253,10 @@ class Standings:
         if track.head is None:
             return
         heads = self.heads
+        is_behind = track.low_water < heads.served
+        if is_behind != standing.is_behind:
+            standing.is_behind = is_behind
+            self._ranking.mark()
         lag = max(0, heads.reference - track.number)
         is_late = lag > self._settings.max_lag_blocks
         standing.behind_since = min(standing.behind_since, self._now) if lag else math.inf
@@ -253,7 +264,7 @@ class Standings:
         still_seconds = track.reported_at - max(track.moved_at, standing.behind_since)
         is_stalled = lag > 0 and not is_late and still_seconds > heads.stall_seconds
         is_above = heads.served >= 0 and track.number > heads.highest_plausible(self._now)
-        was_stale, was_stalled = standing.is_stale, standing.is_stalled
+        was_stale = standing.is_stale
         standing.is_lagging, standing.is_stalled = is_late, is_stalled
         standing.is_far_above = is_above
         penalty = 1.0 + min(1.0, lag / (self._settings.max_lag_blocks + 1))
@@ -261,22 +272,39 @@ class Standings:
             standing.lag_penalty = penalty
             for record in standing.classes:
                 record.reprice()
-        if standing.is_stale == was_stale and is_stalled == was_stalled:
-            return
-        self._ranking.mark()
-        if not standing.is_stale:
-            standing.stale_reason = ""
+        if standing.is_stale != was_stale:
+            standing.stale_since = math.inf if was_stale else self._now
+            self._ranking.mark()
+        if standing.is_stale:
+            self._tell_stale(standing, lag, still_seconds, changes)
+        elif standing.stale_kind:
+            standing.stale_kind = standing.stale_reason = ""
             changes.append(Change(standing.name, "caught_up", f"its head is {track.number}"))
-            return
-        if is_stalled:
+
+    def _tell_stale(
+        self, standing: Standing, lag: int, still_seconds: float, changes: list[Change]
+    ) -> None:
+        """Say that it is stale, once that is known: who was not heard since the others moved may
+        have moved as well, and who is ahead of all others may only be the first.
+        """
+        heads, track = self.heads, standing.track
+        if standing.is_stalled:
+            kind = "stalled_head"
             reason = f"its head stands still at {track.number} for {still_seconds:.0f} s"
-        elif is_above:
+        elif standing.is_far_above:
+            kind = "lagging"
             reason = f"its head {track.number} is far above the others' {heads.reference}"
-        else:
+            usable = self._ranking.usable[MethodClass.LIGHT]
+            if not heads.is_lone_claim(standing, usable, standing.stale_since):
+                return
+        elif track.reported_at >= standing.stale_since:
+            kind = "lagging"
             reason = f"its head {track.number} is {lag} blocks behind"
-        standing.stale_reason = reason
-        kind = "stalled_head" if is_stalled else "lagging"
-        changes.append(Change(standing.name, kind, reason))
+        else:
+            return
+        if kind != standing.stale_kind:
+            standing.stale_kind, standing.stale_reason = kind, reason
+            changes.append(Change(standing.name, kind, reason))
 
     # ---- attempts under way
 
@@ -312,10 +340,6 @@ class Standings:
                 self._ranking.mark()
 
     # ---- choosing
-
-    def pick(self, need: Need, tried: Sequence[Standing], now: float, rng: Rng) -> Standing | None:
-        """The upstream to ask next; see ``selection.Ranking.pick``."""
-        return self._ranking.pick(need, tried, now, rng)
 
     def hedge_delay(self, c: MethodClass) -> float:
         """Seconds after which an unanswered attempt deserves a second copy."""

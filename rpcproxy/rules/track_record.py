@@ -106,8 +106,11 @@ class ClassStanding:
 
     def reprice(self) -> None:
         """Recompute the cost."""
-        standing = self.standing
-        factor = (1.0 + FAILURE_PENALTY * self.breaker.share) * standing.lag_penalty
+        standing, breaker = self.standing, self.breaker
+        # While a failed connection is in question it keeps its share of the requests: the next
+        # one settles at once whether it is dead, where a starved one would stay in doubt.
+        share = 0.0 if breaker.is_in_question else breaker.share
+        factor = (1.0 + FAILURE_PENALTY * share) * standing.lag_penalty
         if standing.is_suspect:
             factor *= SUSPECT_PENALTY
         self.factor = factor / standing.weight
@@ -125,6 +128,8 @@ class ClassStanding:
 class Standing:
     """What is known of one upstream. ``head`` is ``None`` and ``low_water`` −1 while it never
     reported: *unknown*, which is not zero lag. ``index`` is its place in the configuration.
+    ``is_behind``: it may answer the latest state from below the served head.
+    ``stale_kind``: how people were told that it is stale, ``""`` where they were not.
     ``needs_care``: a pick has more to check than the ranks say (a rate, a size, a method, a ramp).
     """
 
@@ -143,6 +148,7 @@ class Standing:
         "in_flight",
         "index",
         "is_admitted",
+        "is_behind",
         "is_cooling",
         "is_far_above",
         "is_lagging",
@@ -166,7 +172,9 @@ class Standing:
         "refused_at",
         "region",
         "role",
+        "stale_kind",
         "stale_reason",
+        "stale_since",
         "state",
         "state_since",
         "tier",
@@ -204,7 +212,9 @@ class Standing:
         self.readmitted_at = math.inf  # never yet: the level is kept
         self.clean_checks = 0
         self.refused_at = -math.inf  # when its key was last refused
-        self.is_lagging = self.is_stalled = self.is_far_above = False
+        self.is_lagging = self.is_stalled = self.is_far_above = self.is_behind = False
+        self.stale_kind = ""
+        self.stale_since = math.inf
         self.is_suspect = False
         self.behind_since = math.inf
         self.lag_penalty = 1.0
@@ -318,7 +328,7 @@ class Standing:
             return "ejected", self.main.breaker.reason
         if self.is_cooling:
             return "cooling", self.cooldown_reason
-        if self.is_stale:
+        if self.stale_kind:
             return "lagging", self.stale_reason
         for record in self.classes:
             if record.breaker.is_open and self.has_role(record.method_class):
@@ -355,6 +365,7 @@ _LEARNED: Final = (
     "failing_at",
     "head",
     "is_admitted",
+    "is_behind",
     "is_cooling",
     "is_far_above",
     "is_lagging",
@@ -368,7 +379,9 @@ _LEARNED: Final = (
     "readmitted_at",
     "reason",
     "refused_at",
+    "stale_kind",
     "stale_reason",
+    "stale_since",
     "state",
     "state_since",
 )

@@ -1,0 +1,510 @@
+"""Batches: one reply per request with id, in order, whatever becomes of each member."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import settings as run_with
+from hypothesis import strategies as st
+
+from rpcproxy.engine.batches import GROUP, join, whole
+from rpcproxy.messages import Answer, FailureKind, Reply, Request, StreamBroken
+from tests.unit.engine_kit import (
+    LIGHT,
+    Behaviour,
+    Engine,
+    Handle,
+    Rest,
+    Sent,
+    after,
+    answering,
+    error_of,
+    failing,
+    in_turn,
+    now,
+    refusing,
+    request,
+    result_of,
+    run_virtual,
+    silent,
+    virtual,
+)
+from tests.unit.fleet import four
+
+
+def batch(*members: bytes) -> bytes:
+    return b"[%b]" % b",".join(members)
+
+
+def prices(count: int, first: int = 0) -> list[bytes]:
+    return [
+        request("eth_getBalance", b'["0x%x","0x1"]' % n, b"%d" % n)
+        for n in range(first, first + count)
+    ]
+
+
+def echo(sent: Sent) -> None:
+    """Answers every member with its own first parameter."""
+    texts = [result_of(c, b'"%b"' % str(c["params"][0]).encode()) for c in sent.calls]
+    body = batch(*texts) if sent.is_batch else texts[0]
+    asyncio.get_running_loop().call_later(0.01, sent.say, body)
+
+
+def shapes(engine: Engine) -> list[tuple[str, int]]:
+    """Who was asked for how many, in order; 0 is a single."""
+    ordered = sorted(engine.sent, key=lambda sent: sent.at)
+    return [(sent.wire.name, len(sent.calls) if sent.is_batch else 0) for sent in ordered]
+
+
+async def replies(handle: Handle) -> list[dict[str, Any]]:
+    decoded: list[dict[str, Any]] = msgspec.json.decode((await handle.answer()).body)
+    return decoded
+
+
+def echoes(told: list[dict[str, Any]]) -> list[tuple[Any, Any]]:
+    return [(reply["id"], reply.get("result")) for reply in told]
+
+
+def wanted(count: int, first: int = 0) -> list[tuple[int, str]]:
+    return [(n, f"0x{n:x}") for n in range(first, first + count)]
+
+
+# ---- the whole
+
+
+@virtual
+async def test_light_reads_travel_together_and_come_back_in_order() -> None:
+    engine = Engine()
+    engine.all_behave(echo)
+    told = await replies(engine.handle(batch(*prices(20))))
+    assert echoes(told) == wanted(20)
+    assert shapes(engine) == [("a", 20)]
+    assert engine.counters.batch_members == 20
+    assert engine.counters.requests[LIGHT].labels["ok"] == 20
+    engine.assert_idle()
+
+
+@virtual
+async def test_replies_out_of_order_are_put_in_order() -> None:
+    engine = Engine()
+
+    def backward(sent: Sent) -> None:
+        texts = [result_of(c, b'"%b"' % c["params"][0].encode()) for c in sent.calls]
+        sent.say(batch(*reversed(texts)))
+
+    engine.all_behave(after(0.01, backward))
+    assert echoes(await replies(engine.handle(batch(*prices(5))))) == wanted(5)
+    engine.assert_idle()
+
+
+@virtual
+async def test_what_needs_nobody_is_answered_at_once() -> None:
+    engine = Engine()
+    handle = engine.handle(batch(request("eth_chainId"), b"5", request("net_version", id=b'"b"')))
+    assert handle.is_done
+    told = await replies(handle)
+    assert [reply.get("result") for reply in told] == ["0x7", None, "7"]
+    assert told[1]["error"]["code"] == -32600
+    assert told[1]["id"] is None
+    assert not engine.sent
+
+
+@virtual
+async def test_notifications_have_no_reply() -> None:
+    engine = Engine()
+    note, local = b'{"method":"eth_gasPrice"}', b'{"method":"eth_chainId"}'
+    assert (await engine.handle(batch(note, local)).answer()).body == b""
+    told = await replies(engine.handle(batch(note, request("eth_chainId"), local)))
+    assert len(told) == 1
+    assert not engine.sent
+
+
+@virtual
+async def test_every_kind_of_member_gets_its_reply_in_its_place() -> None:
+    engine = Engine()
+    members = [
+        request("eth_chainId", id=b"1"),
+        request("eth_getBalance", b'["0x1","0x1"]', b'"two"'),
+        request("debug_traceCall", id=b"3"),
+        request("eth_blockNumber", id=b"4"),
+        request("eth_sendRawTransaction", b'["0xc101"]', b"5"),
+        request("eth_newFilter", id=b"6"),
+        b'{"id":7}',
+        request("eth_gasPrice", id=b"null"),
+        request("eth_gasPrice", id=b"1"),
+    ]
+    told = await replies(engine.handle(batch(*members)))
+    assert [reply["id"] for reply in told] == [1, "two", 3, 4, 5, 6, 7, None, 1]
+    assert [i for i, reply in enumerate(told) if "error" in reply] == [5, 6]
+    assert [sent.method for sent in engine.sent].count("eth_getBalance") == 1
+    await engine.assert_soon_idle()
+
+
+@virtual
+async def test_a_send_without_id_is_sent() -> None:
+    engine = Engine()
+    note = b'{"method":"eth_sendRawTransaction","params":["0xc101"]}'
+    assert (await engine.handle(batch(note)).answer()).body == b""
+    assert [sent.method for sent in engine.sent] == ["eth_sendRawTransaction"] * 2
+    await engine.assert_soon_idle()
+
+
+@virtual
+async def test_a_lone_member_is_asked_as_a_single() -> None:
+    engine = Engine()
+    engine.all_behave(echo)
+    assert echoes(await replies(engine.handle(batch(*prices(1, 5))))) == wanted(1, 5)
+    assert shapes(engine) == [("a", 0)]
+    engine.assert_idle()
+
+
+@virtual
+async def test_large_ones_go_in_groups() -> None:
+    engine = Engine()
+    engine.all_behave(echo)
+    told = await replies(engine.handle(batch(*prices(950))))
+    assert echoes(told) == wanted(950)
+    assert [size for _, size in shapes(engine)] == [GROUP] * 9 + [50]
+    engine.assert_idle()
+
+
+# ---- members that fail
+
+
+@virtual
+async def test_only_failed_members_are_asked_again_and_elsewhere() -> None:
+    engine = Engine()
+
+    def odd(sent: Sent) -> None:
+        sent.say(
+            batch(
+                *(
+                    result_of(c, b'"%b"' % c["params"][0].encode())
+                    if int(c["params"][0], 16) % 5
+                    else error_of(c, -32603, "internal error")
+                    for c in sent.calls
+                )
+            )
+        )
+
+    engine.all_behave(echo)
+    engine.behave(a=after(0.01, odd))
+    assert echoes(await replies(engine.handle(batch(*prices(20))))) == wanted(20)
+    assert shapes(engine)[0] == ("a", 20)
+    assert len(shapes(engine)) == 5  # four left over, as singles
+    assert all(name != "a" and size == 0 for name, size in shapes(engine)[1:])
+    engine.assert_idle()
+
+
+@virtual
+async def test_many_left_overs_travel_together_again() -> None:
+    engine = Engine()
+
+    def half(sent: Sent) -> None:
+        texts = [result_of(c, b'"%b"' % c["params"][0].encode()) for c in sent.calls]
+        sent.say(batch(*texts[: len(texts) // 2]))
+
+    engine.all_behave(echo)
+    engine.behave(a=after(0.01, half))
+    assert echoes(await replies(engine.handle(batch(*prices(40))))) == wanted(40)
+    assert [size for _, size in shapes(engine)] == [40, 20]
+    assert shapes(engine)[1][0] != "a"
+    engine.assert_idle()
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        failing(FailureKind.CONNECT),
+        failing(FailureKind.TRUNCATED),
+        after(0.01, lambda sent: sent.say(b"<html>", 502)),
+        after(0.01, lambda sent: sent.say(b"{}")),
+        after(0.01, lambda sent: sent.say(b"[]")),
+        after(0.01, lambda sent: sent.say(b"", 429)),
+        refusing(-32603, "internal error"),
+    ],
+)
+@virtual
+async def test_an_upstream_that_fails_the_whole_is_followed_by_another(
+    behaviour: Behaviour,
+) -> None:
+    engine = Engine()
+    engine.all_behave(echo)
+    engine.behave(a=behaviour)
+    assert echoes(await replies(engine.handle(batch(*prices(20))))) == wanted(20)
+    engine.assert_idle()
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        after(0.01, lambda sent: sent.say(error_of(sent.calls[0], -32600, "batch too large"))),
+        after(0.01, lambda sent: sent.say(b'{"id":null,"error":{"code":-32600,"message":"x"}}')),
+        after(0.01, lambda sent: sent.say(b"not here", 405)),
+    ],
+)
+@virtual
+async def test_who_takes_no_batches_is_known_after_one(behaviour: Behaviour) -> None:
+    engine = Engine()
+    engine.all_behave(echo)
+    engine.behave(a=lambda sent: (behaviour if sent.is_batch else echo)(sent))
+    assert echoes(await replies(engine.handle(batch(*prices(10))))) == wanted(10)
+    assert echoes(await replies(engine.handle(batch(*prices(10))))) == wanted(10)
+    assert [name for name, size in shapes(engine) if size].count("a") == 1
+    assert engine.standings["a"].state == "up"
+    engine.assert_idle()
+
+
+@virtual
+async def test_where_nobody_takes_batches_members_go_one_by_one() -> None:
+    engine = Engine()
+
+    def only_singles(sent: Sent) -> None:
+        if sent.is_batch:
+            sent.say(b'{"id":null,"error":{"code":-32600,"message":"no batches"}}')
+        else:
+            echo(sent)
+
+    engine.all_behave(only_singles)
+    for _ in range(3):
+        assert echoes(await replies(engine.handle(batch(*prices(12))))) == wanted(12)
+    assert [size for _, size in shapes(engine)[-12:]] == [0] * 12
+    assert [size for _, size in shapes(engine)].count(12) <= 4
+    engine.assert_idle()
+
+
+@virtual
+async def test_a_final_error_of_a_member_is_its_answer() -> None:
+    engine = Engine()
+    engine.all_behave(refusing(3, "execution reverted"))
+    told = await replies(engine.handle(batch(*prices(3))))
+    assert [reply["error"]["message"] for reply in told] == ["execution reverted"] * 3
+    assert shapes(engine) == [("a", 3)]
+    engine.assert_idle()
+
+
+@virtual
+async def test_a_null_is_confirmed_by_one_more() -> None:
+    engine = Engine()
+    engine.behave(a=answering(b"null"), b=answering(b'{"found":1}'))
+    engine.behave(c=answering(b'{"found":1}'), d=answering(b'{"found":1}'))
+    members = [request("eth_getTransactionByHash", b'["0x%x"]' % n) for n in range(3)]
+    told = await replies(engine.handle(batch(*members)))
+    assert [reply["result"] for reply in told] == [{"found": 1}] * 3
+    assert shapes(engine)[0] == ("a", 3)
+    engine.assert_idle()
+
+
+@virtual
+async def test_a_refusal_is_confirmed_where_such_calls_have_worked() -> None:
+    engine = Engine()
+    members = [request("eth_call", b'[{},"0x1"]', b"%d" % n) for n in range(2)]
+    await replies(engine.handle(batch(*members)))
+    engine.behave(a=refusing(-32602, "missing value"))
+    told = await replies(engine.handle(batch(*members)))
+    assert [reply["result"] for reply in told] == ["0x1"] * 2
+    engine.assert_idle()
+
+
+# ---- time
+
+
+@virtual
+async def test_all_attempts_of_a_member_share_one_deadline() -> None:
+    engine = Engine()
+    engine.all_behave(silent)
+    started = now()
+    told = await replies(engine.handle(batch(*prices(30))))
+    assert now() - started < 4.7
+    assert all("no upstream of test could answer" in r["error"]["message"] for r in told)
+    await engine.assert_soon_idle()
+
+
+@virtual
+async def test_one_slow_member_holds_up_no_longer_than_its_own_time() -> None:
+    engine = Engine(deadlines={"heavy_seconds": 2.0})
+    engine.all_behave(lambda sent: (silent if "trace" in sent.method else echo)(sent))
+    started = now()
+    told = await replies(engine.handle(batch(*prices(2), request("debug_traceCall", id=b"9"))))
+    assert echoes(told)[:2] == wanted(2)
+    assert "error" in told[2]
+    assert now() - started < 2.2
+    await engine.assert_soon_idle()
+
+
+@virtual
+async def test_a_silent_upstream_is_hedged_for_the_whole_group() -> None:
+    engine = Engine()
+    engine.all_behave(echo)
+    engine.behave(a=silent)
+    started = now()
+    assert echoes(await replies(engine.handle(batch(*prices(20))))) == wanted(20)
+    assert now() - started < 0.3
+    await engine.assert_soon_idle()
+
+
+@virtual
+async def test_before_anybody_is_admitted_a_batch_waits() -> None:
+    engine = Engine(are_admitted=False)
+    engine.all_behave(echo)
+    handle = engine.handle(batch(*prices(10)))
+    await asyncio.sleep(1)
+    engine.admit("b")
+    assert echoes(await replies(handle)) == wanted(10)
+    engine.assert_idle()
+
+
+@virtual
+async def test_a_hang_up_leaves_nothing() -> None:
+    engine = Engine()
+    engine.all_behave(silent)
+    handle = engine.handle(batch(*prices(250), request("debug_traceCall")))
+    await asyncio.sleep(0.01)
+    assert sum(engine.in_flight().values()) == 4
+    handle.hang_up()
+    await engine.assert_soon_idle()
+    assert handle.answers == []
+
+
+# ---- pieces
+
+
+class Pieces:
+    def __init__(self, *pieces: bytes, breaks: bool = False) -> None:
+        self._pieces = list(pieces)
+        self._breaks = breaks
+        self.is_closed = False
+
+    async def read(self) -> bytes:
+        if not self._pieces and self._breaks:
+            raise StreamBroken("lost")
+        return self._pieces.pop(0) if self._pieces else b""
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+async def test_a_large_member_is_joined_in_one_piece() -> None:
+    rest = Pieces(b"b", b"c")
+    answer = Answer(b"a", rest=rest)
+    assert await whole(answer, Request("m")) == b"abc"
+    assert rest.is_closed
+    assert await whole(Answer(b"a"), Request("m")) == b"a"
+
+
+async def test_a_large_member_that_breaks_off_is_an_error() -> None:
+    rest = Pieces(b"b", breaks=True)
+    told = await whole(Answer(b"a", rest=rest), Request("m", msgspec.Raw(b"7")))
+    assert msgspec.json.decode(told)["error"]["message"] == "the answer broke off: lost"
+    assert rest.is_closed
+
+
+@virtual
+async def test_a_batch_answer_too_large_to_hold_is_asked_member_by_member() -> None:
+    engine = Engine()
+    rests: list[Rest] = []
+
+    def large(sent: Sent) -> None:
+        if sent.is_batch:
+            rests.append(Rest())
+            sent.end(Reply(200, b"[", rest=rests[-1]))
+        else:
+            echo(sent)
+
+    engine.all_behave(after(0.01, large))
+    assert echoes(await replies(engine.handle(batch(*prices(5))))) == wanted(5)
+    assert rests
+    assert all(rest.is_closed for rest in rests)
+    engine.assert_idle()
+
+
+def test_join_leaves_out_what_has_no_reply() -> None:
+    assert join([b"1", None, b"", b"2"]).body == b"[1,2]"
+    assert join([None, b""]).body == b""
+
+
+# ---- whatever happens
+
+member_kinds = st.sampled_from(
+    [
+        "eth_getBalance",
+        "eth_chainId",
+        "eth_blockNumber",
+        "debug_traceCall",
+        "eth_getTransactionByHash",
+        "eth_sign",
+        "broken",
+    ]
+)
+parts = st.sampled_from(["result", "null", "error", "limit", "missing", "stranger", "revert"])
+manners = st.one_of(
+    st.sampled_from(["silent", "fail", "html", "refuse"]), st.lists(parts, min_size=1, max_size=6)
+)
+
+
+def mannered(manner: Any) -> Behaviour:
+    """Answers members by turns in these ways."""
+    if isinstance(manner, str):
+        return {
+            "silent": silent,
+            "fail": failing(),
+            "html": after(0.01, lambda sent: sent.say(b"<html>", 503)),
+            "refuse": refusing(-32600, "no batches here"),
+        }[manner]
+
+    def act(sent: Sent) -> None:
+        texts = []
+        for index, call in enumerate(sent.calls):
+            text = {
+                "result": result_of(call),
+                "null": result_of(call, b"null"),
+                "error": error_of(call, -32603, "internal error"),
+                "limit": error_of(call, -32005, "rate limit"),
+                "revert": error_of(call, 3, "execution reverted"),
+                "stranger": result_of({"id": -1}),
+                "missing": b"",
+            }[manner[index % len(manner)]]
+            texts.append(text)
+        given = [text for text in texts if text]
+        sent.say(batch(*given) if sent.is_batch else (given or [b""])[0])
+
+    return after(0.01, act)
+
+
+@run_with(max_examples=40, deadline=None)
+@given(
+    st.lists(st.tuples(member_kinds, st.booleans()), min_size=1, max_size=40),
+    st.lists(st.lists(manners, min_size=1, max_size=3), min_size=1, max_size=3),
+)
+def test_every_member_with_an_id_gets_one_reply_in_its_place(
+    members: list[tuple[str, bool]], scripts: list[list[Any]]
+) -> None:
+    async def main() -> None:
+        engine = Engine(four()[: len(scripts)], deadlines={"heavy_seconds": 3.0})
+        for wire, script in zip(engine.wires.values(), scripts, strict=True):
+            wire.behaviour = in_turn(*map(mannered, script))
+        texts, ids = [], []
+        for index, (method, has_id) in enumerate(members):
+            if method == "broken":
+                texts.append(b'{"id":"%d"}' % index)
+                ids.append(str(index))
+            elif has_id:
+                texts.append(request(method, b"[]", b'"%d"' % index))
+                ids.append(str(index))
+            else:
+                texts.append(b'{"method":"%b"}' % method.encode())
+        started = now()
+        answer = await engine.handle(batch(*texts)).answer()
+        assert now() - started < 5
+        told = msgspec.json.decode(answer.body) if answer.body else []
+        assert [reply["id"] for reply in told] == ids
+        for reply in told:
+            assert ("result" in reply) != ("error" in reply)
+        await engine.assert_soon_idle()
+        engine.close()
+
+    assert not run_virtual(main)

@@ -1,0 +1,518 @@
+"""Sends: copies on distinct domains, the first yes, refusals by the rules, and no copy lost."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from rpcproxy.chains.evm import transaction_hash
+from rpcproxy.engine.broadcast import SYNC_DEFAULT_SECONDS, sync_timeout_seconds
+from rpcproxy.messages import FailureKind, Reply
+from tests.unit.engine_kit import (
+    SEND,
+    Behaviour,
+    Engine,
+    Handle,
+    Rest,
+    Sent,
+    after,
+    answering,
+    failing,
+    in_turn,
+    now,
+    refusing,
+    result_of,
+    silent,
+    virtual,
+)
+from tests.unit.fleet import four, upstream
+
+RAW = "0xc101"  # the shortest list that RLP knows to hold something
+HASH = transaction_hash(RAW) or ""
+PARAMS = b'["0xc101"]'
+NONCE = refusing(-32000, "nonce too low")
+SIGNATURE = refusing(-32000, "invalid sender")
+FUNDS = refusing(-32000, "insufficient funds for gas * price + value")
+POLICY = refusing(-32000, "transaction underpriced")
+YES = answering(b'"%b"' % HASH.encode())
+
+
+def send(engine: Engine, method: str = "eth_sendRawTransaction", params: bytes = PARAMS) -> Handle:
+    return engine.ask(method, params)
+
+
+def by_method(**behaviours: Behaviour) -> Behaviour:
+    """``send`` for sends, ``look`` for whatever is looked up."""
+    return lambda sent: behaviours["send" if "send" in sent.method else "look"](sent)
+
+
+def sends(engine: Engine) -> list[str]:
+    copies = [sent for sent in engine.sent if "send" in sent.method]
+    return [sent.wire.name for sent in sorted(copies, key=lambda sent: sent.at)]
+
+
+async def error_of(handle: Handle) -> dict[str, Any]:
+    error: dict[str, Any] = (await handle.reply())["error"]
+    return error
+
+
+def known_nowhere(behaviour: Behaviour) -> Behaviour:
+    return by_method(send=behaviour, look=answering(b"null"))
+
+
+# ---- a yes
+
+
+@virtual
+async def test_two_copies_go_to_distinct_domains_and_the_first_yes_answers() -> None:
+    fleet = [
+        upstream("a", provider="x", cloud="aws", region="r1"),
+        upstream("b", provider="x", cloud="aws", region="r1"),
+        upstream("c", provider="y", cloud="gcp", region="r1"),
+    ]
+    engine = Engine(fleet)
+    engine.behave(a=silent, c=YES)
+    handle = send(engine)
+    assert await handle.reply() == {"jsonrpc": "2.0", "id": 1, "result": HASH}
+    assert sends(engine) == ["a", "c"]
+    assert handle.at - engine.sent[0].at < 0.03  # the silent one is not waited for
+    assert engine.counters.sends_accepted == 1
+    assert engine.in_flight() == {"a": 1}  # its copy goes on
+    await engine.assert_soon_idle()
+
+
+@virtual
+async def test_the_answer_is_the_hash_that_was_computed_here() -> None:
+    engine = Engine()
+    engine.all_behave(answering(b'"0xsomething else"'))
+    assert (await send(engine).reply())["result"] == HASH
+    await engine.assert_soon_idle()
+
+
+@pytest.mark.parametrize(
+    "words", ["already known", "known transaction: 0x1", "transaction already imported"]
+)
+@virtual
+async def test_already_known_is_a_yes(words: str) -> None:
+    engine = Engine()
+    engine.all_behave(refusing(-32000, words))
+    assert (await send(engine).reply())["result"] == HASH
+    await engine.assert_soon_idle()
+
+
+@virtual
+async def test_one_yes_beats_refusals() -> None:
+    engine = Engine()
+    engine.behave(a=SIGNATURE, b=answering(b'"0x"', 0.2))
+    assert (await send(engine).reply())["result"] == HASH
+    await engine.assert_soon_idle()
+
+
+@virtual
+async def test_a_failed_copy_is_replaced_by_another() -> None:
+    engine = Engine()
+    engine.behave(a=failing(), b=failing(FailureKind.RESET), c=refusing(-32005, "rate limit"))
+    assert (await send(engine).reply())["result"] == HASH
+    assert sorted(sends(engine)) == ["a", "b", "c", "d"]
+    await engine.assert_soon_idle()
+
+
+@virtual
+async def test_two_silent_copies_are_not_waited_for() -> None:
+    engine = Engine()
+    engine.behave(a=silent, b=silent)
+    handle = send(engine)
+    assert (await handle.reply())["result"] == HASH
+    assert handle.at - engine.sent[0].at < 0.5
+    assert len(sends(engine)) == 3
+    await engine.assert_soon_idle()
+
+
+@virtual
+async def test_five_resubmits_at_once_are_one_broadcast() -> None:
+    engine = Engine()
+    handles = [send(engine) for _ in range(5)]
+    assert [(await handle.reply())["result"] for handle in handles] == [HASH] * 5
+    assert len(sends(engine)) == 2
+    assert engine.counters.sends_accepted == 5
+    await engine.assert_soon_idle()
+    assert not engine.broadcast._in_flight
+    assert not engine.broadcast._copies
+
+
+@virtual
+async def test_a_later_resubmit_goes_out_again() -> None:
+    engine = Engine()
+    await send(engine).answer()
+    engine.all_behave(refusing(-32000, "already known"))
+    assert (await send(engine).reply())["result"] == HASH
+    assert len(sends(engine)) == 4
+    await engine.assert_soon_idle()
+
+
+# ---- nonce too low
+
+
+@virtual
+async def test_nonce_too_low_is_a_yes_where_this_very_transaction_is_known() -> None:
+    engine = Engine()
+    found = answering(b'{"hash":"%b"}' % HASH.encode())
+    engine.all_behave(by_method(send=NONCE, look=found))
+    assert (await send(engine).reply())["result"] == HASH
+    looked = [sent for sent in engine.sent if sent.method == "eth_getTransactionByHash"]
+    assert looked
+    assert looked[0].params == [HASH]
+    await engine.assert_soon_idle()
+
+
+@virtual
+async def test_nonce_too_low_is_the_error_where_it_is_not_known() -> None:
+    engine = Engine()
+    engine.all_behave(known_nowhere(NONCE))
+    assert (await error_of(send(engine)))["message"] == "nonce too low"
+    assert engine.counters.sends_rejected == 1
+    await engine.assert_soon_idle()
+
+
+# ---- refusals
+
+
+@virtual
+async def test_a_refusal_of_the_protocol_is_given_after_a_second_opinion() -> None:
+    engine = Engine()
+    engine.all_behave(SIGNATURE)
+    handle = send(engine)
+    assert (await error_of(handle))["message"] == "invalid sender"
+    assert len(sends(engine)) == 2
+    assert handle.at - engine.sent[0].at < 0.1
+    await engine.assert_soon_idle()
+
+
+@virtual
+async def test_a_lone_refusal_is_given_two_seconds_after_it_came() -> None:
+    engine = Engine()
+    engine.all_behave(silent)
+    engine.behave(a=SIGNATURE)
+    handle = send(engine)
+    assert (await error_of(handle))["message"] == "invalid sender"
+    assert 2.0 <= handle.at - engine.sent[0].at < 2.5
+    await engine.assert_soon_idle()
+
+
+@virtual
+async def test_a_nodes_own_policy_is_no_refusal_while_others_can_be_asked() -> None:
+    engine = Engine()
+    engine.behave(a=POLICY, b=POLICY, c=POLICY)
+    assert (await send(engine).reply())["result"] == HASH
+    assert sorted(sends(engine)) == ["a", "b", "c", "d"]
+    engine.all_behave(POLICY)
+    assert (await error_of(send(engine)))["message"] == "transaction underpriced"
+    await engine.assert_soon_idle()
+
+
+@virtual
+async def test_the_sequencers_own_word_ends_it() -> None:
+    engine = Engine()
+    engine.all_behave(silent)
+    engine.behave(a=refusing(-32017, "sender is over rate limit"))
+    handle = send(engine)
+    assert (await error_of(handle))["code"] == -32017
+    assert handle.at - engine.sent[0].at < 0.1
+    await engine.assert_soon_idle()
+
+
+@virtual
+async def test_insufficient_funds_counts_from_those_at_the_head() -> None:
+    from rpcproxy.messages import Head, Verdict
+
+    engine = Engine()
+    for name in "bcd":
+        engine.observe(name, Verdict.OK, head=Head(120), is_probe=True)
+    assert engine.standings["a"].is_stale
+    engine.all_behave(answering())
+    engine.behave(a=FUNDS, b=FUNDS)
+    engine.standings["b"].is_lagging = True
+    assert (await send(engine).reply())["result"] == HASH
+    engine.all_behave(FUNDS)
+    assert "insufficient funds" in (await error_of(send(engine)))["message"]
+    await engine.assert_soon_idle()
+
+
+@pytest.mark.parametrize("raw", ["0x", "0xzz", "c101", "0x80", "0xc1"])
+@virtual
+async def test_what_is_no_transaction_is_sent_to_nobody(raw: str) -> None:
+    engine = Engine()
+    error = await error_of(send(engine, params=b'["%b"]' % raw.encode()))
+    assert error["code"] == -32602
+    assert error["message"].startswith("not sent: the transaction cannot be read: ")
+    assert not engine.sent
+    engine.assert_idle()
+
+
+@virtual
+async def test_without_a_transaction_the_upstream_says_what_is_wrong() -> None:
+    engine = Engine()
+    engine.all_behave(refusing(-32602, "missing value for required argument 0"))
+    error = await error_of(send(engine, params=b"[]"))
+    assert error["message"] == "missing value for required argument 0"
+    await engine.assert_soon_idle()
+
+
+@virtual
+async def test_a_type_whose_hash_is_not_ours_gets_the_upstreams_word() -> None:
+    engine = Engine()
+    engine.all_behave(answering(b'"0xtheirs"'))
+    assert (await send(engine, params=b'["0x71c0"]').reply())["result"] == "0xtheirs"
+    await engine.assert_soon_idle()
+
+
+@virtual
+async def test_an_upstreams_own_error_is_shown_when_nobody_said_more() -> None:
+    engine = Engine(four()[:1], deadlines={"send_seconds": 1.0})
+    engine.all_behave(refusing(-32603, "database is down"))
+    assert (await error_of(send(engine)))["message"] == "database is down"
+    await engine.assert_soon_idle()
+
+
+# ---- the client hangs up
+
+
+@virtual
+async def test_a_hang_up_does_not_stop_it() -> None:
+    engine = Engine()
+    engine.behave(a=failing(seconds=0.1), b=failing(seconds=0.1))
+    handle = send(engine)
+    await asyncio.sleep(0.05)
+    handle.hang_up()
+    await asyncio.sleep(1)
+    assert handle.answers == []
+    assert sorted(sends(engine)) == ["a", "b", "c", "d"]
+    await engine.assert_soon_idle()
+    assert not engine.broadcast._in_flight
+
+
+@virtual
+async def test_another_client_of_the_same_transaction_still_gets_the_answer() -> None:
+    engine = Engine()
+    engine.all_behave(answering(seconds=0.1))
+    first, second = send(engine), send(engine)
+    await asyncio.sleep(0.05)
+    first.hang_up()
+    assert (await second.reply())["result"] == HASH
+    assert len(sends(engine)) == 2
+    await engine.assert_soon_idle()
+
+
+@virtual
+async def test_a_notification_is_sent_too() -> None:
+    engine = Engine()
+    handle = engine.handle(b'{"method":"eth_sendRawTransaction","params":["0xc101"]}')
+    assert (await handle.answer()).body == b""
+    assert len(sends(engine)) == 2
+    await engine.assert_soon_idle()
+
+
+# ---- whom it may go to
+
+
+@virtual
+async def test_private_upstreams_get_it_and_nobody_else() -> None:
+    fleet = [upstream("a"), upstream("b", private=True), upstream("c"), upstream("d", private=True)]
+    engine = Engine(fleet)
+    engine.all_behave(known_nowhere(NONCE))
+    await send(engine).answer()
+    assert {sent.wire.name for sent in engine.sent} == {"b", "d"}  # look-ups included
+    engine.behave(b=failing(), d=failing())
+    error = await error_of(send(engine))
+    assert error["message"].startswith("not sent, and not sent later: ")
+    assert set(sends(engine)) == {"b", "d"}
+    await engine.assert_soon_idle()
+
+
+@virtual
+async def test_readers_are_asked_for_nothing() -> None:
+    engine = Engine([upstream("a", role="reads"), upstream("b"), upstream("c", role="sends")])
+    await send(engine).answer()
+    assert sorted(sends(engine)) == ["b", "c"]
+    await engine.assert_soon_idle()
+
+
+@virtual
+async def test_other_sends_go_to_one_at_a_time() -> None:
+    engine = Engine()
+    engine.behave(a=failing())
+    handle = send(engine, "eth_sendBundle", b'[{"txs":["0xc101"]}]')
+    assert (await handle.reply())["result"] == "0x1"
+    assert sends(engine) == ["a", "b"]
+    await engine.assert_soon_idle()
+
+
+# ---- nobody can take it
+
+
+@virtual
+async def test_all_down_says_not_sent_and_in_time() -> None:
+    engine = Engine()
+    engine.all_behave(failing())
+    engine.eject(*engine.wires)
+    started = now()
+    error = await error_of(send(engine))
+    assert error["code"] == -32603
+    assert error["message"].startswith("not sent, and not sent later: ")
+    assert "a, b, c, d: not reachable" in error["message"]
+    assert now() - started <= 12.5
+    await engine.assert_soon_idle()
+
+
+@virtual
+async def test_an_old_outage_is_answered_at_once() -> None:
+    engine = Engine()
+    engine.all_behave(failing())
+    engine.eject(*engine.wires)
+    await asyncio.sleep(20)
+    started = now()
+    assert "not sent" in (await error_of(send(engine)))["message"]
+    assert now() - started <= 1
+    await engine.assert_soon_idle()
+
+
+@virtual
+async def test_a_copy_that_may_have_arrived_is_not_called_unsent() -> None:
+    engine = Engine()
+    engine.all_behave(silent)
+    message = (await error_of(send(engine)))["message"]
+    assert message.startswith("it may or may not have been sent: ")
+    await engine.assert_soon_idle()
+
+
+@virtual
+async def test_a_recovery_in_time_is_used() -> None:
+    engine = Engine()
+    engine.all_behave(failing())
+    engine.eject(*engine.wires)
+    handle = send(engine)
+    await asyncio.sleep(3)
+    assert not handle.is_done
+    engine.all_behave(YES)
+    engine.recover("c")
+    assert (await handle.reply())["result"] == HASH
+    await engine.assert_soon_idle()
+
+
+@virtual
+async def test_before_anybody_is_admitted_it_waits() -> None:
+    engine = Engine(are_admitted=False)
+    handle = send(engine)
+    await asyncio.sleep(2)
+    assert not engine.sent
+    engine.admit("a")
+    assert (await handle.reply())["result"] == HASH
+    await engine.assert_soon_idle()
+
+
+# ---- eth_sendRawTransactionSync
+
+SYNC = "eth_sendRawTransactionSync"
+
+
+@virtual
+async def test_sync_sends_plainly_and_waits_for_the_receipt() -> None:
+    engine = Engine()
+    receipts = in_turn(*[answering(b"null")] * 6, answering(b'{"status":"0x1"}'))
+    engine.all_behave(by_method(send=YES, look=receipts))
+    handle = send(engine, SYNC, b'["0xc101",5000]')
+    assert (await handle.reply())["result"] == {"status": "0x1"}
+    assert {sent.method for sent in engine.sent} == {
+        "eth_sendRawTransaction",
+        "eth_getTransactionReceipt",
+    }
+    assert all(sent.params == [RAW] for sent in engine.sent if "send" in sent.method)
+    await engine.assert_soon_idle()
+
+
+@virtual
+async def test_sync_gives_up_in_time_and_says_that_it_was_sent() -> None:
+    engine = Engine()
+    engine.all_behave(known_nowhere(YES))
+    handle = send(engine, SYNC, b'["0xc101",2000]')
+    error = await error_of(handle)
+    assert error == {
+        "code": 4,
+        "message": "the transaction was sent and not mined within 2 s",
+        "data": HASH,
+    }
+    assert handle.at - engine.sent[0].at < 3
+    await engine.assert_soon_idle()
+
+
+@virtual
+async def test_sync_is_refused_as_any_send() -> None:
+    engine = Engine()
+    engine.all_behave(SIGNATURE)
+    assert (await error_of(send(engine, SYNC)))["message"] == "invalid sender"
+    await engine.assert_soon_idle()
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        (b"5000", 5.0),
+        (b'"0x1388"', 5.0),
+        (b"0", 0.0),
+        (b"-5", 0.0),
+        (b"100000", 60.0),
+        (b"1" + b"0" * 400, 60.0),
+        (b"null", SYNC_DEFAULT_SECONDS),
+        (b"1.5e3", SYNC_DEFAULT_SECONDS),
+        (b"", SYNC_DEFAULT_SECONDS),
+        (b"{}", SYNC_DEFAULT_SECONDS),
+    ],
+)
+def test_the_time_that_a_client_names(text: bytes, seconds: float) -> None:
+    assert sync_timeout_seconds(text) == seconds
+
+
+# ---- odd replies, and the end
+
+
+@virtual
+async def test_a_large_reply_is_a_yes_and_let_go() -> None:
+    engine = Engine()
+    rests: list[Rest] = []
+
+    def large(sent: Sent) -> None:
+        rests.append(Rest())
+        sent.end(Reply(200, result_of(sent.calls[0], b'"')[:-1], rest=rests[-1]))
+
+    engine.all_behave(after(0.01, large))
+    assert (await send(engine).reply())["result"] == HASH
+    await engine.assert_soon_idle()
+    assert rests
+    assert all(rest.is_closed for rest in rests)
+
+
+@virtual
+async def test_close_gives_up_what_is_under_way_and_tells_the_clients() -> None:
+    engine = Engine()
+    engine.all_behave(silent)
+    handles = [send(engine), send(engine, "eth_sendBundle", b"[{}]")]
+    await asyncio.sleep(0.01)
+    engine.broadcast.close()
+    for handle in handles:
+        message = (await error_of(handle))["message"]
+        assert message == "it may or may not have been sent: the proxy was closed meanwhile"
+    await engine.assert_soon_idle()
+    assert not engine.broadcast._in_flight
+    assert not engine.broadcast._copies
+
+
+@virtual
+async def test_sends_that_fail_teach_the_class_of_sends() -> None:
+    engine = Engine()
+    engine.behave(a=failing(), b=failing(), c=failing())
+    for _ in range(3):
+        await send(engine).answer()
+    assert engine.standings["a"].classes[SEND].breaker.is_open
+    await engine.assert_soon_idle()

@@ -1,0 +1,307 @@
+"""What README and docs say is so: names exist, and none is left out."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import re
+import shlex
+import typing
+from collections.abc import Iterator
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+import rpcproxy
+from rpcproxy import cli
+from rpcproxy.chains.methods import Kind
+from rpcproxy.config.model import Deadlines, Upstream
+from rpcproxy.edges.exposition import STATES, Exposition, ProxyCollector, Sources
+from rpcproxy.edges.logs import BETTER
+from rpcproxy.edges.metrics import BUCKET_SECONDS, Counters
+from rpcproxy.edges.target import EdgeSettings
+from rpcproxy.engine import broadcast, executor, pipeline, watcher
+from rpcproxy.front.admin import CHANGES_KEPT, ChainStatus, ChangeEntry, ReloadStatus, Status
+from rpcproxy.messages import MethodClass, Verdict
+from rpcproxy.rules import cadence, domains, exclusions, failover
+from rpcproxy.rules import standing as standing_rules
+from rpcproxy.rules.standing import Change, Settings, Standings
+from tests.unit.pages import (
+    CONFIGURATION,
+    DOCS,
+    METRICS,
+    PACKAGE,
+    PAGES,
+    README,
+    ROOT,
+    fenced,
+    first_names,
+    names,
+    rows,
+    section,
+)
+
+# ---- metrics, status, log
+
+
+def standings() -> Standings:
+    upstream = Upstream(name="a", url="http://a.test", provider="a", rate_limit_per_second=5)
+    return Standings([upstream], Settings(), 0.0)
+
+
+def counters_of_everything() -> Counters:
+    counters = Counters()
+    chain = counters.chain("c")
+    chain.on_request(MethodClass.LIGHT, 0.1, "ok")
+    chain.on_attempt("a", Verdict.OK, 0.1)
+    chain.on_probe("a", Verdict.OK)
+    chain.on_failover("timeout")
+    chain.on_hedge("a")
+    chain.on_hedge_won("a")
+    chain.on_change(Change("a", "ejected", "why"))
+    return counters
+
+
+def exposed() -> dict[str, tuple[str, set[str]]]:
+    """Name as it is scraped → type and labels."""
+    known = standings()
+    sources = Sources(
+        standings=lambda: {"c": [{**known.snapshot(1.0)[0], "head": 1, "lag": 0}]},
+        heads=lambda: {"c": 1},
+        connections=lambda: {"c": {"a": (1, 1)}},
+    )
+    # A latency, so that no sample is left out.
+    known["a"].light.latency.add(0.1, 0.5)
+    collector = ProxyCollector(counters_of_everything(), sources)
+    text = asyncio.run(Exposition(collector).scrape())[0].decode()
+    found: dict[str, tuple[str, set[str]]] = {}
+    for family in text_string_to_metric_families(text):
+        if not family.name.startswith("rpcproxy_"):
+            continue
+        assert family.samples, family.name
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        labels = {label for sample in family.samples for label in sample.labels} - {"le"}
+        found[name] = (family.type, labels)
+    return found
+
+
+def test_every_metric_is_told_as_it_is() -> None:
+    told = {
+        names(name)[0]: (kind, set(filter(None, labels.split(", "))))
+        for name, kind, labels, _ in rows(section(METRICS, "`/metrics`"))
+    }
+    assert told == exposed()
+
+
+def test_no_page_names_a_metric_that_is_none() -> None:
+    known = exposed()
+    for page, text in PAGES.items():
+        for name in re.findall(r"\brpcproxy_[a-z_]+", text):
+            assert name in known, f"{page}: {name}"
+
+
+def test_verdicts_and_states_are_told() -> None:
+    assert sorted(first_names(section(METRICS, "Verdicts"))) == sorted(v.label for v in Verdict)
+    assert sorted(first_names(section(METRICS, "States"))) == sorted(STATES)
+    for row in rows(section(METRICS, "Verdicts")):
+        verdict = next(v for v in Verdict if v.label == names(row[0])[0])
+        blames = {"": ("nobody", "client"), "yes": ("upstream",)}
+        blames |= {"cooldown": ("limit",), "quarantine": ("access",)}
+        assert verdict.blame.value in blames[row[2]], verdict
+
+
+def test_the_status_is_told_key_by_key() -> None:
+    snapshot = standings().snapshot(1.0)[0]
+    expected = [
+        *typing.get_type_hints(Status),
+        *typing.get_type_hints(ChainStatus),
+        *snapshot,
+        *snapshot["classes"]["light"],
+    ]
+    told = section(METRICS, "`/status`")
+    assert sorted(first_names(told)) == sorted(expected)
+    for key in (*typing.get_type_hints(ChangeEntry), *typing.get_type_hints(ReloadStatus)):
+        assert f"`{key}`" in told
+
+
+def logged_events() -> set[str]:
+    """Names of events and kinds of changes, as the code spells them."""
+    found = {"log_lines_lost"}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if "drills" in path.parts:
+            continue  # the demo's own are not logged by the proxy
+        text = path.read_text()
+        found |= set(re.findall(r'\bevent\(\s*_log,\s*[\w.]+,\s*"(\w+)"', text))
+        found |= set(re.findall(r'\bChange\([^,]+, "(\w+)"', text))
+        if path.parent.name == "rules":
+            for pair in re.findall(r'\bkind = "(\w+)"(?: if .+ else "(\w+)")?', text):
+                found |= set(filter(None, pair))
+    return found
+
+
+def test_every_event_is_told() -> None:
+    events = logged_events()
+    assert events > {"ejected", "suspect", "unsuspect", "lagging", "panic_over", "drain"}
+    table = list(rows(section(METRICS, "The log")))
+    assert sorted(names(row[0])[0] for row in table) == sorted(events)
+    ours = {"serving", "admin", "drain", "config_reload"}
+    for event, level, _ in table:
+        is_better = names(event)[0] in BETTER | ours
+        assert ("INFO" in level) == is_better, event
+
+
+# ---- numbers
+
+
+def test_numbers_are_those_of_the_code() -> None:
+    hedge = f"{standing_rules.HEDGE_FACTOR} times"
+    bounds = f"({standing_rules.SHORTEST_HEDGE_SECONDS * 1000:g} ms to "
+    bounds += f"{standing_rules.LONGEST_HEDGE_SECONDS:g} s"
+    unknown = f"{standing_rules.DEFAULT_HEDGE_SECONDS * 1000:g} ms while little is known"
+    young = f"for less than {failover.YOUNG_OUTAGE_SECONDS:g} s"
+    assert failover.OLD_OUTAGE_WAIT_SECONDS < 1.0, "README: within about a second"
+    deadlines = Deadlines()
+    waits = (
+        f"{deadlines.light_seconds:g} s for light reads, {deadlines.heavy_seconds:g} s for heavy "
+        f"ones, {deadlines.send_seconds:g} s for sends"
+    )
+    minutes = [exclusions.METHOD_SECONDS / 60, exclusions.SIZE_SECONDS / 60]
+    remembered = "{:g} to {:g} minutes".format(*minutes)
+    flat = " ".join(README.split())
+    for words in (hedge, bounds, unknown, young, waits, remembered, "two providers at once"):
+        assert words in flat, words
+    assert broadcast.COPIES == 2
+    assert (exclusions.BATCH_SECONDS, exclusions.SIZE_SECONDS) == (600.0, 600.0)
+    flat = " ".join(CONFIGURATION.split())
+    head = f"{cadence.SHORTEST_PAUSE_SECONDS:g} to {cadence.LONGEST_PAUSE_SECONDS:g} s"
+    identity = f"every {watcher.IDENTITY_SECONDS / 60:g} minutes"
+    window = f"fail within {domains.WINDOW_SECONDS:g} s"
+    for words in (hedge, bounds[:-1], head, identity, window):
+        assert words in flat, words
+    assert f"{EdgeSettings().hold_bytes >> 20} MiB" in PAGES["CHANGELOG.md"]
+    assert f"{EdgeSettings().hold_bytes >> 20} MiB" in DOCS["architecture.md"]
+    assert f"At most {pipeline.LOG_LINES_PER_SECOND:g} a second" in METRICS
+    assert f"the last {CHANGES_KEPT} changes" in METRICS
+    assert round(1 / executor.TICK_SECONDS) == 20, "architecture.md: twenty times a second"
+
+
+def test_buckets_are_told() -> None:
+    told = " ".join(section(METRICS, "`/metrics`").split())
+    small = re.search(r"buckets at ([\d., and]+) ms and at ([\d., and]+) s", told)
+    assert small is not None
+    numbers = [[float(n) for n in re.findall(r"\d[\d.]*", part)] for part in small.groups()]
+    assert [n / 1000 for n in numbers[0]] + numbers[1] == list(BUCKET_SECONDS)
+
+
+# ---- commands, links, names of modules
+
+
+def commands() -> Iterator[list[str]]:
+    for text in PAGES.values():
+        for block in fenced(text, "sh"):
+            for line in block.splitlines():
+                words = shlex.split(line, comments=True)
+                if words:
+                    yield words
+
+
+def test_commands_are_understood() -> None:
+    served = [words[1:] for words in commands() if words[0].endswith("/rpcproxy")]
+    assert len(served) >= 2
+    for arguments in served:
+        assert callable(cli._parser().parse_args(arguments).run)
+    for page, text in PAGES.items():
+        for arguments_text in re.findall(r"`rpcproxy ([a-z]+)[ `]", text):
+            assert arguments_text in ("serve", "demo"), page
+
+
+def test_make_has_its_targets() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    targets = {
+        target
+        for text in PAGES.values()
+        for target in re.findall(r"(?:`|^)make ([a-z]+)", text, re.MULTILINE)
+    }
+    assert targets >= {"run", "test", "check", "bench"}
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+    for arguments in re.findall(r'make run ARGS="([^"]+)"', README):
+        cli._parser().parse_args(["demo", *arguments.split()])
+
+
+def anchors(text: str) -> set[str]:
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    home = ROOT if page in ("README.md", "CHANGELOG.md") else ROOT / "docs"
+    for target in re.findall(r"\]\(([^)]+)\)", PAGES[page]):
+        path, _, anchor = target.partition("#")
+        file = home / path if path else home / page
+        assert file.exists(), target
+        if anchor:
+            assert anchor in anchors(file.read_text()), target
+
+
+def test_the_changelog_tells_this_version() -> None:
+    assert f"## {rpcproxy.__version__}\n" in PAGES["CHANGELOG.md"]
+
+
+def test_there_is_one_place_for_the_benchmark() -> None:
+    assert README.count("<!-- bench:begin -->") == README.count("<!-- bench:end -->") == 1
+    assert README.index("<!-- bench:begin -->") < README.index("<!-- bench:end -->")
+
+
+def test_refused_methods_are_refused() -> None:
+    from rpcproxy.chains.evm_methods import describe
+
+    refused = [row for row in rows(section(README, "What it refuses")) if "−32601" in row[1]]
+    kinds = [
+        {describe(name.replace("…", "_x" if name == "eth_sign…" else "x")).kind for name in found}
+        for row in refused
+        if (found := names(row[0]))
+    ]
+    assert kinds == [{Kind.STATEFUL}, {Kind.REFUSED}, {Kind.REFUSED}]
+
+
+MODULES = {
+    package.name: sorted(path.stem for path in package.glob("*.py") if path.stem != "__init__")
+    for package in sorted(PACKAGE.iterdir())
+    if (package / "__init__.py").exists()
+}
+
+
+@pytest.mark.parametrize("package", MODULES)
+def test_glossaries_name_every_module(package: str) -> None:
+    glossary = importlib.import_module(f"rpcproxy.{package}").__doc__ or ""
+    told = re.findall(r"``(\w+)(?:\.\w+)?``", glossary)
+    missing = set(MODULES[package]) - set(told)
+    assert not missing
+    floors = {*MODULES, "messages", "rng", "now", "Config", "ConfigError", "Standings"}
+    assert not set(told) - set(MODULES[package]) - floors
+
+
+def test_the_architecture_names_every_module() -> None:
+    told = {
+        names(row[0])[0]: names(row[1]) for row in rows(section(DOCS["architecture.md"], "Modules"))
+    }
+    assert set(told) == set(MODULES)
+    for package, modules in MODULES.items():
+        lower = {name for name in told[package] if name.islower()}
+        assert lower == set(modules), package
+
+
+def test_dotted_names_in_the_architecture_exist() -> None:
+    for name in set(
+        re.findall(
+            r"`((?:front|engine|edges|rules|chains|config|app)\.[\w.]+?)(?:\(\))?`",
+            DOCS["architecture.md"],
+        )
+    ):
+        parts = name.split(".")
+        module = importlib.import_module(f"rpcproxy.{parts[0]}.{parts[1]}")
+        found: object = module
+        for attribute in parts[2:]:
+            found = getattr(found, attribute)

@@ -1,0 +1,197 @@
+"""The head as clients were told it: never falls, asked once for many, and what it keeps."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from rpcproxy.engine.told import BLOCKS_KEPT, ToldHead
+from rpcproxy.messages import Head, Verdict
+from tests.unit.engine_kit import (
+    POLICY,
+    Engine,
+    answering,
+    failing,
+    now,
+    refusing,
+    result,
+    silent,
+    virtual,
+)
+
+
+def head(engine: Engine, number: int) -> None:
+    for name in engine.wires:
+        engine.observe(name, Verdict.OK, head=Head(number), is_probe=True)
+        engine.told.on_report(number, now())
+
+
+@virtual
+async def test_it_is_the_served_head_while_somebody_confirmed_it_lately() -> None:
+    engine = Engine()
+    assert engine.told.number == -1
+    assert engine.told.fresh_number(now()) is None  # served, and not confirmed to us
+    head(engine, 101)
+    assert engine.told.fresh_number(now()) == b'"0x65"'
+    assert engine.told.number == 101
+    assert engine.told.fresh_number(now() + 0.99) == b'"0x65"'
+    assert engine.told.fresh_number(now() + 1.01) is None
+    assert engine.told.text() == b'"0x65"'  # however old
+
+
+@virtual
+async def test_a_fast_chain_is_fresh_for_half_a_block() -> None:
+    engine = Engine(block_time_seconds=0.25)
+    head(engine, 101)
+    assert engine.told.fresh_number(now() + 0.12) is not None
+    assert engine.told.fresh_number(now() + 0.13) is None
+
+
+@virtual
+async def test_nothing_is_told_before_the_first_head() -> None:
+    engine = Engine(are_admitted=False)
+    assert engine.told.text() is None
+    assert engine.told.fresh_number(now()) is None
+
+
+@virtual
+async def test_who_is_behind_confirms_nothing() -> None:
+    engine = Engine()
+    head(engine, 105)
+    later = now() + 5
+    engine.told.on_report(104, later)
+    assert engine.told.fresh_number(later) is None
+    engine.told.on_report(105, later)
+    assert engine.told.fresh_number(later) == b'"0x69"'
+
+
+@virtual
+async def test_it_never_falls() -> None:
+    engine = Engine()
+    head(engine, 105)
+    assert engine.told.text() == b'"0x69"'
+    engine.standings.heads.served = 90
+    assert engine.told.text() == b'"0x69"'
+    assert engine.told.number == 105
+    twin = ToldHead(engine.standings, 12.0)  # a reload
+    twin.adopt(engine.told)
+    assert twin.text() == b'"0x69"'
+    assert twin.number == 105
+    assert twin.fresh_number(now()) is None
+
+
+@virtual
+async def test_the_last_blocks_are_kept() -> None:
+    engine = Engine()
+    for number in range(100, 120):
+        engine.told.on_report(number, now(), b'{"n":%d}' % number)
+    assert engine.told.block(119) == b'{"n":119}'
+    assert engine.told.block(119 - BLOCKS_KEPT) is None
+    assert engine.told.block(5) is None
+    twin = ToldHead(engine.standings, 12.0)
+    twin.adopt(engine.told)
+    assert twin.block(119) == b'{"n":119}'
+
+
+# ---- the question
+
+
+@virtual
+async def test_a_hundred_askers_are_one_question() -> None:
+    engine = Engine()
+    handles = [engine.ask("eth_blockNumber") for _ in range(100)]
+    engine.behave(a=answering(b'"0x64"'))
+    for handle in handles:
+        assert (await handle.reply())["result"] == "0x64"
+    assert engine.asked == "a"
+    assert engine.sent[0].method == "eth_blockNumber"
+    engine.assert_idle()
+
+
+@virtual
+async def test_what_it_brings_is_learned_and_confirms() -> None:
+    engine = Engine()
+    engine.all_behave(answering(b'"0x66"'))
+    await engine.ask("eth_blockNumber").answer()
+    a = engine.standings["a"]
+    assert a.head is not None
+    assert a.head.number == 102
+    # Served is 100 as long as one alone says otherwise; a hundred more are asked of nobody.
+    assert engine.told.fresh_number(now()) == b'"0x64"'
+    asked = len(engine.sent)
+    assert engine.ask("eth_blockNumber").is_done
+    assert len(engine.sent) == asked
+    engine.assert_idle()
+
+
+@virtual
+async def test_the_next_question_is_a_new_one() -> None:
+    engine = Engine()
+    engine.all_behave(answering(b'"0x64"'))
+    await engine.ask("eth_blockNumber").answer()
+    await asyncio.sleep(2)
+    await engine.ask("eth_blockNumber").answer()
+    assert engine.asked == "aa"
+    engine.assert_idle()
+
+
+@virtual
+async def test_one_that_hangs_up_does_not_end_it_for_the_others() -> None:
+    engine = Engine()
+    engine.all_behave(answering(b'"0x64"', 0.1))
+    first, second = engine.ask("eth_blockNumber"), engine.ask("eth_blockNumber")
+    await asyncio.sleep(0.01)
+    first.hang_up()
+    assert (await second.reply())["result"] == "0x64"
+    assert first.answers == []
+    assert first.task is not None
+    assert first.task.cancelled()
+    engine.assert_idle()
+
+
+@virtual
+async def test_a_failure_is_answered_with_the_last_told_head() -> None:
+    engine = Engine()
+    head(engine, 101)
+    await asyncio.sleep(2)
+    engine.all_behave(failing())
+    assert (await engine.ask("eth_blockNumber").reply())["result"] == "0x65"
+    await engine.assert_soon_idle()
+
+
+@virtual
+async def test_a_failure_before_the_first_head_is_an_error_in_words() -> None:
+    engine = Engine(are_admitted=False)
+    handles = [engine.ask("eth_blockNumber") for _ in range(3)]
+    for handle in handles:
+        reply = await handle.reply()
+        assert reply["error"]["code"] == -32603
+        assert "no upstream of test could answer" in reply["error"]["message"]
+    await engine.assert_soon_idle()
+
+
+@pytest.mark.parametrize(
+    "behaviour", [answering(b'"nonsense"'), refusing(-32601, "method not found")]
+)
+@virtual
+async def test_nonsense_moves_nothing(behaviour: object) -> None:
+    engine = Engine()
+    engine.all_behave(behaviour)  # type: ignore[arg-type]
+    settled = await engine.told.ask(engine.executor, POLICY)
+    assert result(settled) is None
+    assert engine.told.fresh_number(now()) is None
+    await engine.assert_soon_idle()
+
+
+@virtual
+async def test_close_answers_those_who_wait() -> None:
+    engine = Engine(are_admitted=False)
+    engine.told.close()  # nothing was asked
+    engine.all_behave(silent)
+    handles = [engine.ask("eth_blockNumber") for _ in range(3)]
+    await asyncio.sleep(0.01)
+    engine.told.close()
+    for handle in handles:
+        assert (await handle.reply())["error"]["code"] == -32603
+    engine.assert_idle()
