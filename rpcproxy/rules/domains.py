@@ -2,7 +2,8 @@
 
 When at least two and at least half of a domain's members fail within ten seconds, the rest is
 distrusted before it fails: the domain is *suspect*, until none of its members has been failing for
-a second. That doubles, up to 30 s, for a domain that becomes suspect again within a minute. Where nothing was said about an upstream's cloud, it belongs to its provider's domain alone.
+a second. That doubles, up to 30 s, for a domain that becomes suspect again within a minute. Where
+nothing was said about an upstream's cloud, it belongs to its provider's domain alone.
 
 State: suspicion per domain and ``is_suspect`` of its members; written by ``Standings`` alone.
 """

@@ -25,7 +25,7 @@ from rpcproxy.messages import Head
 
 REPORTS: Final = 10
 LONGEST_HOLD_SECONDS: Final = 2.0
-# Who claims a number far above is a liar only when as many as half of the others have reported this
+# Who claims a number far above is a liar only when more than half of the others have reported this
 # much later and are not there: until then it may be the first to tell of a jump. Longer than an
 # answer is on its way.
 CONTRADICTION_SECONDS: Final = 1.0
@@ -170,7 +170,7 @@ class Heads:
         return self._grown(self.reference, self._reference_at, now)
 
     def is_lone_claim(self, claimant: Claimant, usable: Sequence[Claimant], since: float) -> bool:
-        """Whether others have contradicted what it has claimed ``since``: half of them at least
+        """Whether others have contradicted what it has claimed ``since``: more than half of them
         have reported later, and nobody is as high.
         """
         others = [
@@ -180,7 +180,7 @@ class Heads:
         ]
         newer = sum(track.reported_at >= since + CONTRADICTION_SECONDS for track in others)
         ceiling = claimant.track.number - SLACK_BLOCKS
-        return 0 < len(others) <= newer * 2 and all(track.number < ceiling for track in others)
+        return newer * 2 > len(others) and all(track.number < ceiling for track in others)
 
     def _grown(self, number: int, at: float, now: float) -> int:
         passed = max(0.0, now - at)

@@ -41,7 +41,8 @@ class Health:
             record.latency.add(o.seconds, now)
         standing.exclusions.on_taken(o.method, o.request_bytes)
         if standing.is_cooling and o.is_probe and o.seconds is not None:
-            standing.cooldown.on_clean_probe(now - o.seconds, now)
+            is_needed = not self._ranking.usable[MethodClass.LIGHT]
+            standing.cooldown.on_clean_probe(now - o.seconds, now, is_needed=is_needed)
         # What began before a trip, or at an unknown time, does not close the breaker.
         if o.seconds is None and not o.is_probe:
             return

@@ -264,11 +264,13 @@ class Cooldown:
         self.until = max(self.until, until)
         self._word_until = max(self._word_until, until)
 
-    def on_clean_probe(self, begun_at: float, now: float) -> None:
-        """It answers again: a pause of our own making, or what exceeds its word, is over a second
-        after its last refusal.
+    def on_clean_probe(self, begun_at: float, now: float, *, is_needed: bool) -> None:
+        """It answers again: the pause is over a second after its last refusal, but not before the
+        time that it asked for. At once where ``is_needed``: nobody else can serve.
         """
-        if begun_at > self._began_at:
+        if is_needed:
+            self.until = min(self.until, now)
+        elif begun_at > self._began_at:
             soonest = max(self._word_until, self._began_at + FIRST_COOLDOWN_SECONDS, now)
             self.until = min(self.until, soonest)
 

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import msgspec
 
@@ -23,7 +24,7 @@ from rpcproxy.messages import Head, Judgement, MethodClass, Verdict
 from rpcproxy.rules.cadence import DARK_PAUSE_SECONDS, SICK_PAUSE_SECONDS, Cadence
 from rpcproxy.rules.failover import Budgets, Finish, Plan, Policy, Send, Wait
 from rpcproxy.rules.limits import HedgeAllowance, RetryBudget, TokenBucket
-from rpcproxy.rules.standing import Need, Standing
+from rpcproxy.rules.standing import Change, Need, Standing
 from tests.unit.fleet import LIGHT, Fleet
 
 READ = Need(LIGHT, "eth_call", wants_head=True, last_resort=False)
@@ -50,7 +51,10 @@ class Node:
     _bucket: TokenBucket | None = None
 
     def heal(self) -> None:
-        self.verdict, self.share, self.capacity, self._bucket = Verdict.OK, 1.0, None, None
+        self.verdict, self.share, self.seconds = Verdict.OK, 1.0, 0.02
+
+    def is_hit(self, rng: random.Random) -> bool:
+        return self.verdict is not Verdict.OK and rng.random() < self.share
 
     def answer(self, now: float, rng: random.Random) -> tuple[Verdict | None, float]:
         """What it says to a request that arrives now, and after how long."""
@@ -61,11 +65,9 @@ class Node:
             if self._bucket.tokens(now) < 1.0:
                 return Verdict.RATE_LIMITED, usual
             self._bucket.take(now)
-        if self.verdict is Verdict.OK or rng.random() >= self.share:
+        if not self.is_hit(rng):
             return Verdict.OK, usual
-        if self.verdict is Verdict.RATE_LIMITED:
-            return self.verdict, usual
-        return self.verdict, self.fault_seconds
+        return self.verdict, usual if self.verdict is Verdict.RATE_LIMITED else self.fault_seconds
 
 
 @dataclass(slots=True)
@@ -105,6 +107,7 @@ class Simulation:
         self.nodes = {each.name: Node(each.name) for each in upstreams}
         self.budgets = Budgets(RetryBudget(self.fleet.now), HedgeAllowance())
         self.tally = Tally()
+        self.extra_blocks = 0
         self.in_flight: list[Attempt] = []
         self.waiting: list[Request] = []
         self._block_time_seconds = block_time_seconds
@@ -127,10 +130,13 @@ class Simulation:
 
     @property
     def highest(self) -> int:
-        return 100 + int(self.seconds / self._block_time_seconds)
+        return 100 + self.extra_blocks + int(self.seconds / self._block_time_seconds)
 
     def __getitem__(self, name: str) -> Node:
         return self.nodes[name]
+
+    def __setitem__(self, name: str, node: Node) -> None:
+        self.nodes[name] = node
 
     def after(self, seconds: float, action: Callable[[], object]) -> None:
         heapq.heappush(self._events, (self.now + seconds, next(self._order), action))
@@ -159,10 +165,10 @@ class Simulation:
         self.on_changes(self.fleet.tick())
         self.after(0.05, self._tick)
 
-    def tell(self, name: str, verdict: Verdict, **fields: object) -> None:
+    def tell(self, name: str, verdict: Verdict, **fields: Any) -> None:
         self.on_changes(self.fleet.tell(name, verdict, **fields))
 
-    def on_changes(self, changes: Sequence[object]) -> None:
+    def on_changes(self, changes: Sequence[Change]) -> None:
         for change in changes:
             kind, name = change.kind, change.upstream
             if kind in ("ejected", "quarantined"):
