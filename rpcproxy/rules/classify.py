@@ -101,6 +101,7 @@ class Classifier:
                 and result
                 and (not error or error == NULL)
                 and method.shape.match(result)
+                and outcome.body.isascii()
             ):
                 return Judgement(Verdict.OK, result)
         return self._judge_reply(outcome, id, method, now_unix)
@@ -337,6 +338,8 @@ def _judge_failure(failure: Failure) -> Judgement:
 
 def _judge_result(result: msgspec.Raw, method: Method) -> Judgement:
     if method.shape.match(result):
+        if not replies.is_text(result):
+            return Judgement(Verdict.NOT_JSON, detail="the result is not UTF-8")
         return Judgement(Verdict.OK, result)
     if result != NULL:
         return Judgement(Verdict.BAD_RESULT, detail=f"no answer to {method.name}")

@@ -363,7 +363,8 @@ class SingleAttempt:
             return self.finish
         if not self._is_sent:
             return Send(self._standing, "first")
-        return Wait(max(self._until, now))
+        # Past it the attempt itself is given a little longer: waiting for "now" would spin.
+        return Wait(self._until if now < self._until else now + PROGRESS_SECONDS)
 
     def is_hedge_time(self, now: float) -> bool:
         return now >= self._until

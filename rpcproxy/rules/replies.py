@@ -105,6 +105,15 @@ def read_members(body: bytes) -> Sequence[Read] | None:
         return None
 
 
+def is_text(raw: msgspec.Raw) -> bool:
+    """Whether it is UTF-8, as JSON must be: the decoders skip over raw parts without a look."""
+    try:
+        str(memoryview(raw), "utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def own_id(id: float | str | None) -> int | None:
     """The number that an id stands for: some upstreams (Tenderly) reply with strings."""
     if isinstance(id, int):

@@ -57,16 +57,28 @@ ONE = b'"0x1"'
 
 # ---- the clock
 
+TURN_SECONDS = 1e-7
+MOST_TURNS = 5_000  # of the loop within a millisecond
+
 
 class _Jumps(selectors.SelectSelector):
     """Sleeps by moving the clock."""
 
     loop: VirtualLoop
+    _seen = 0.0
+    _turns = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None:
             raise AssertionError("everybody waits, and nothing will ever happen")
-        self.loop.now += max(0.0, timeout)
+        if self.loop.now - self._seen > 0.001:
+            self._seen = self.loop.now
+            self._turns = 0
+        self._turns += 1
+        if self._turns > MOST_TURNS:
+            raise AssertionError(f"the loop spins at {self.loop.now}")
+        # A turn takes some time: timers may fire by the clock's resolution too early.
+        self.loop.now += max(TURN_SECONDS, timeout)
         return super().select(0)
 
 

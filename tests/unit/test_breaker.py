@@ -18,10 +18,44 @@ def fail(breaker: Breaker, *verdicts: Verdict, now: float = 0.0) -> str:
 @pytest.mark.parametrize("verdict", [Verdict.UNREACHABLE, Verdict.BROKEN, Verdict.TIMEOUT])
 def test_three_transport_failures_in_a_row_trip(verdict: Verdict) -> None:
     breaker = Breaker(LIGHT)
-    assert fail(breaker, verdict, verdict) == ""
-    assert "3 transport failures in a row" in fail(breaker, verdict)
+    assert fail(breaker, verdict) == ""
+    assert fail(breaker, verdict, now=2.5) == ""
+    assert not breaker.is_dead
+    assert "3 transport failures in a row" in fail(breaker, verdict, now=2.5)
     assert breaker.is_dead
     assert breaker.has_lost_transport
+    assert not breaker.is_early
+
+
+@pytest.mark.parametrize("first", [Verdict.UNREACHABLE, Verdict.BROKEN, Verdict.TIMEOUT])
+def test_two_at_once_trip_where_the_last_could_not_connect(first: Verdict) -> None:
+    breaker = Breaker(LIGHT)
+    assert fail(breaker, first) == ""
+    assert "2 transport failures in a row" in fail(breaker, Verdict.UNREACHABLE, now=2.0)
+    assert breaker.is_dead
+    assert breaker.is_early
+    assert not breaker.has_lost_transport
+
+
+def test_two_with_an_answer_or_a_long_time_between_do_not_trip() -> None:
+    breaker = Breaker(LIGHT)
+    assert fail(breaker, Verdict.UNREACHABLE) == ""
+    assert fail(breaker, Verdict.UNREACHABLE, now=2.1) == ""
+    breaker.on_answer()
+    assert fail(breaker, Verdict.UNREACHABLE, now=2.2) == ""
+    assert fail(breaker, Verdict.BROKEN, now=2.2) == ""
+    assert not breaker.is_early
+
+
+def test_the_first_failed_connection_is_in_question_until_the_next_answer() -> None:
+    breaker = Breaker(LIGHT)
+    assert not breaker.is_in_question
+    fail(breaker, Verdict.UNREACHABLE)
+    assert breaker.is_in_question
+    breaker.on_success()
+    assert not breaker.is_in_question
+    fail(breaker, Verdict.BROKEN)
+    assert not breaker.is_in_question
 
 
 def test_an_answer_of_any_kind_shows_that_the_transport_works() -> None:
@@ -121,7 +155,7 @@ def test_slow_start_grows_from_a_tenth() -> None:
     assert breaker.closed_at == -math.inf
     breaker.trip("x", LIGHT, 0.0)
     breaker.close(10.0)
-    assert [breaker.ramp(t) for t in (9.0, 10.0, 12.5, 15.0, 99.0)] == [0.1, 0.1, 0.5, 1.0, 1.0]
+    assert [breaker.ramp(t) for t in (9.0, 10.0, 11.5, 13.0, 99.0)] == [0.1, 0.1, 0.5, 1.0, 1.0]
 
 
 def test_what_was_counted_fades() -> None:

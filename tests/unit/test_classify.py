@@ -541,3 +541,12 @@ def check(judgement):
     assert seconds is None or 0 <= seconds <= 86400
     assert len(judgement.detail) <= 200
     assert judgement.detail.isprintable()
+
+
+def test_a_result_that_is_not_utf8_is_never_given_to_a_client() -> None:
+    method = describe("eth_call")
+    for text, verdict in ((b'"0x\xff\xfe"', Verdict.NOT_JSON), (b'"0x\xc3\xa9"', Verdict.OK)):
+        reply = b'{"jsonrpc":"2.0","id":1,"result":%b}' % text
+        assert Classifier().judge(Reply(200, reply), 1, method, 0.0).verdict is verdict
+        judged = Classifier().judge_batch(Reply(200, b"[%b]" % reply), [(1, method)], 0.0)
+        assert judged.members[0].verdict is verdict

@@ -40,8 +40,8 @@ def test_two_of_three_failing_make_the_third_suspect() -> None:
     members[1].failing_at = 5.0
     found = domains.settle(5.0)
     assert [(f.domain, f.is_suspect, f.until) for f in found] == [
-        ("cloud aws", True, 35.0),
-        ("region aws/us-east-1", True, 35.0),
+        ("cloud aws", True, 6.0),
+        ("region aws/us-east-1", True, 6.0),
     ]
     assert found[0].reason == "2 of 3 upstreams fail: a, b"
     assert [m.is_suspect for m in members] == [True, True, True, False]
@@ -73,28 +73,51 @@ def test_those_not_admitted_say_nothing() -> None:
     assert Domains(members).settle(0.0) == []
 
 
-def test_suspicion_lasts_while_they_fail_and_half_a_minute_more() -> None:
+def test_suspicion_lasts_while_any_fails_and_a_second_more() -> None:
     members = [Member("a", "p", failing_at=0.0), Member("b", "p", failing_at=0.0)]
     domains = Domains(members)
     assert len(domains.settle(0.0)) == 1
-    members[0].failing_at = members[1].failing_at = 20.0
-    assert domains.settle(20.0) == []
-    assert domains.settle(49.0) == []  # seen within the window at 20 alone
+    members[1].failing_at = 0.9
+    assert domains.settle(0.9) == []
+    assert domains.settle(1.8) == []
     assert members[0].is_suspect
-    ended = domains.settle(60.1)
+    ended = domains.settle(1.9)
     assert [(f.domain, f.is_suspect, f.until) for f in ended] == [("provider p", False, None)]
+    assert ended[0].reason == "none of its upstreams has failed for 1 s"
     assert not members[0].is_suspect
+    # What ended it is within the window still, and is not held against it again.
+    assert domains.settle(2.0) == []
+    members[0].failing_at = 2.5
+    assert domains.settle(2.5) == []
+
+
+def test_relapses_are_held_against_it_ever_longer_and_forgotten() -> None:
+    members = [Member("a", "p"), Member("b", "p")]
+    domains = Domains(members)
+    now, seconds = 0.0, []
+    for _ in range(7):
+        members[0].failing_at = members[1].failing_at = now
+        [found] = domains.settle(now)
+        assert found.until is not None
+        seconds.append(found.until - now)
+        now = found.until
+        assert [f.is_suspect for f in domains.settle(now)] == [False]
+        now += 1.0
+    assert seconds == [1, 2, 4, 8, 16, 30, 30]
+    now += 60.0
+    members[0].failing_at = members[1].failing_at = now
+    assert [f.until for f in domains.settle(now)] == [now + 1.0]
 
 
 def test_a_reload_keeps_suspicion() -> None:
     members = [Member("a", "p", failing_at=0.0), Member("b", "p", failing_at=0.0)]
     old = Domains(members)
     old.settle(0.0)
-    fresh = [Member("a", "p"), Member("b", "p"), Member("c", "q")]
+    fresh = [Member("a", "p"), Member("b", "p"), Member("c", "q"), Member("d", "q")]
     new = Domains(fresh)
-    new.adopt(old, 10.0)
-    assert [m.is_suspect for m in fresh] == [True, True, False]
-    assert [f.is_suspect for f in new.settle(31.0)] == [False]
+    new.adopt(old, 0.5)
+    assert [m.is_suspect for m in fresh] == [True, True, False, False]
+    assert [f.is_suspect for f in new.settle(1.1)] == [False]
     late = [Member("a", "p"), Member("b", "p")]
     Domains(late).adopt(old, 31.0)
     assert [m.is_suspect for m in late] == [False, False]

@@ -284,6 +284,23 @@ async def test_a_reply_that_stops_in_the_middle_is_hedged_and_timed_out() -> Non
     await engine.assert_soon_idle()
 
 
+@virtual
+async def test_a_single_attempt_that_stops_in_the_middle_ends_without_spinning() -> None:
+    engine = Engine()
+
+    def stall(sent: Sent) -> None:
+        sent.received_bytes += 100_000
+
+    engine.behave(a=after(1.0, stall))
+    call = SingleCall(evm.describe("eth_gasPrice"), Need(LIGHT, "eth_gasPrice"), b"[]")
+    policy = Policy(60.0, 6.0, can_hedge=False)
+    settled = await engine.executor.ask(call, policy, engine.standings["a"])
+    assert settled.judgement is not None
+    assert settled.judgement.verdict is Verdict.TIMEOUT
+    assert settled.seconds == pytest.approx(12, abs=0.1)
+    engine.assert_idle()
+
+
 # ---- late answers
 
 

@@ -120,6 +120,24 @@ def test_a_lone_claim_far_above_moves_nothing() -> None:
     assert chain.claimants[0].track.number > chain.heads.highest_plausible(60.0)
 
 
+def test_who_is_above_is_contradicted_by_those_who_report_later() -> None:
+    chain = Chain(4)
+    first, *others = chain.claimants
+    chain.tell(0.0, 100, 100, 100, 100)
+    chain.tell(10.0, 120)
+    is_lone = chain.heads.is_lone_claim
+    assert not is_lone(first, chain.claimants, 10.0)  # nobody has spoken since
+    others[0].track.report(Head(100), 11.0)
+    others[1].track.report(Head(100), 10.9)  # may have been on its way
+    assert not is_lone(first, chain.claimants, 10.0)
+    others[1].track.report(Head(100), 11.1)
+    assert is_lone(first, chain.claimants, 10.0)
+    others[2].track.report(Head(119), 11.2)
+    assert not is_lone(first, chain.claimants, 10.0)
+    assert not is_lone(first, [first], 10.0)
+    assert not is_lone(first, [first, Claimant("p9")], 10.0)
+
+
 @pytest.mark.parametrize("count", [1, 2])
 def test_with_few_upstreams_one_is_enough_within_what_time_allows(count: int) -> None:
     chain = Chain(count)

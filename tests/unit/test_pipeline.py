@@ -245,7 +245,7 @@ async def test_a_limit_is_never_shown() -> None:
     assert error["message"].startswith("no upstream of test could answer")
     assert "rate limit reached" in error["message"]
     assert "1234" not in error["message"]
-    engine.assert_idle()
+    await engine.assert_soon_idle()
 
 
 @virtual

@@ -1,15 +1,8 @@
-import heapq
-import itertools
-import random
-from collections.abc import Callable
-from functools import partial
-from typing import Any
-
 import pytest
 
 from rpcproxy.config.model import Chain
 from rpcproxy.messages import Head, Observation, Verdict
-from rpcproxy.rules.standing import Need, Settings, Standing
+from rpcproxy.rules.standing import Settings
 from tests.unit.fleet import HEAVY, LIGHT, SEND, Fleet, four, upstream
 
 # ---- admission and quarantine
@@ -185,6 +178,20 @@ def test_the_last_one_is_not_ejected_for_slowness_but_for_silence() -> None:
     assert fleet.kinds("a") == ["ejected"]
 
 
+def test_two_failed_connections_eject_but_not_the_last_one() -> None:
+    fleet = Fleet(four())
+    cost = fleet["a"].light.cost
+    fleet.fail("a", Verdict.UNREACHABLE, seconds=0.001)
+    assert fleet["a"].light.cost == cost  # in question: it keeps its share
+    fleet.fail("a", Verdict.UNREACHABLE, seconds=0.001)
+    assert fleet.kinds("a") == ["ejected"]
+    fleet.kill("b", "c")
+    fleet.fail("d", Verdict.UNREACHABLE, 2, seconds=0.001)
+    assert fleet.usable() == ["d"]
+    fleet.fail("d", Verdict.UNREACHABLE, seconds=0.001)
+    assert fleet.usable() == []
+
+
 def test_two_clean_probes_after_the_open_time_bring_it_back() -> None:
     fleet = Fleet(four())
     fleet.kill("a")
@@ -356,6 +363,41 @@ def test_a_rate_limit_is_a_pause_and_no_fault() -> None:
     assert fleet["a"].rates.learned is not None
 
 
+def test_a_probe_that_is_refused_teaches_no_rate_and_a_clean_one_ends_the_pause() -> None:
+    fleet = Fleet(four())
+    for _ in range(20):
+        fleet.run(0.1)
+        for _ in range(5):
+            fleet.standings.on_sent(fleet["a"], LIGHT, fleet.now)
+            fleet.standings.on_settled(fleet["a"], LIGHT)
+    fleet.tell("a", Verdict.RATE_LIMITED)
+    rates = fleet["a"].rates
+    assert rates.learned is not None
+    known = rates.learned.rate
+    assert known > 30.0
+    for _ in range(8):
+        fleet.run(0.9)
+        fleet.probe("a", Verdict.RATE_LIMITED)
+        assert fleet["a"].is_cooling
+    assert rates.learned.rate == known
+    fleet.run(0.5)
+    fleet.probe("a")
+    assert fleet["a"].is_cooling
+    assert [c.kind for c in fleet.run(0.7)] == ["cooled"]
+
+
+def test_a_clean_probe_ends_any_pause_when_nobody_else_is_usable() -> None:
+    fleet = Fleet([upstream("a"), upstream("b")])
+    for name in "ab":
+        fleet.tell(name, Verdict.QUOTA)
+    fleet.now += 10.0
+    fleet.probe("a")
+    assert next((c.upstream, c.kind) for c in fleet.tick()) == ("a", "cooled")
+    fleet.probe("b")
+    fleet.tick()
+    assert fleet["b"].is_cooling
+
+
 def test_a_quota_is_a_long_pause_and_teaches_no_rate() -> None:
     fleet = Fleet(four())
     [change] = fleet.tell("a", Verdict.QUOTA)
@@ -451,10 +493,47 @@ def test_a_lone_claim_far_above_is_not_asked_for_the_head() -> None:
     fleet = Fleet(four())
     fleet.head("a", 1100)
     fleet.run(5.0)
+    assert fleet.changes == []  # it may be the first of all
+    assert "a" not in fleet.shares(500, wants_head=True)
+    for name in "bcd":
+        fleet.head(name, 100)
+    fleet.run(0.1)
     assert fleet.standings.heads.served == 100
     assert [(c.upstream, c.kind) for c in fleet.changes] == [("a", "lagging")]
     assert "far above" in fleet["a"].reason
     assert "a" not in fleet.shares(500, wants_head=True)
+
+
+def test_one_that_was_not_heard_since_is_not_called_late_but_not_asked_for_the_head() -> None:
+    fleet = Fleet(four())
+    fleet.tell("d", Verdict.RATE_LIMITED, cooldown_seconds=5.0)
+    fleet.changes.clear()
+    for _ in range(5):
+        fleet.run(1.0)
+        number = fleet["a"].track.number + 1
+        for name in "abc":
+            fleet.head(name, number)
+    fleet.run(0.5)
+    assert fleet.kinds() == ["cooled"]
+    assert fleet["d"].is_lagging
+    assert fleet["d"].state == "up"
+    assert "d" not in fleet.shares(500, wants_head=True)
+    fleet.head("d", 102)
+    assert fleet.kinds("d") == ["cooled", "lagging"]
+    assert fleet["d"].state == "lagging"
+    fleet.head("d", 105)
+    assert fleet.kinds("d") == ["cooled", "lagging", "caught_up"]
+    assert "d" in fleet.shares(500, wants_head=True)
+
+
+def test_a_stalled_head_that_falls_far_behind_is_told_again() -> None:
+    fleet = Fleet(four(), block_time_seconds=0.25, max_lag_blocks=10)
+    for second in range(14):
+        for name in "abc":
+            fleet.head(name, 101 + second)
+        fleet.head("d", 100)
+        fleet.run(1.0)
+    assert fleet.kinds("d") == ["stalled_head", "lagging"]
 
 
 def test_a_head_that_stands_still_while_the_chain_moves() -> None:

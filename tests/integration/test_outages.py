@@ -1,0 +1,241 @@
+"""Outages of several providers at once, under load, and of all of them.
+
+While one upstream can serve, no wallet sees an error; afterwards all is as before within
+seconds. While none can, requests wait; when that lasts, people are told why.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import pytest
+
+from rpcproxy.drills import faults
+from rpcproxy.drills.faults import Fault
+from tests.integration.fault_bench import (
+    LATENCY_SECONDS,
+    NORMAL_P99_SECONDS,
+    PLACES,
+    Bench,
+    Seen,
+    undisturbed,
+)
+from tests.integration.running_proxy import wait_until
+from tests.integration.wire import Answered, ask_together
+from tests.load import run_load
+
+OUTAGE_SECONDS = 4.0
+NORMAL_WITHIN_SECONDS = 5.0
+# What is known to be dead after so long is not waited for any more.
+KNOWN_AFTER_SECONDS = 1.0
+CALLS_PER_REQUEST = 1.1
+CALLS_PER_REQUEST_WHEN_WELL = 1.05
+FEW_SECONDS = 0.075
+MOST_SECONDS = 0.150
+
+DARK_SECONDS = 3.0
+LIGHT_DEADLINE_SECONDS = 4.5
+YOUNG_OUTAGE_SECONDS = 15.0
+OLD_OUTAGE_ANSWER_SECONDS = 1.0
+# What a busy machine may add to a deadline.
+GRACE_SECONDS = 0.5
+
+
+class Outage(NamedTuple):
+    """``happen`` takes its time; ``p99_seconds`` bounds it, and, once the dead are known to be
+    dead, every single request.
+    """
+
+    happen: Callable[[Bench], None]
+    p99_seconds: float
+
+
+def lasting(fault: Fault, *providers: str, seconds: float = OUTAGE_SECONDS) -> Any:
+    def happen(bench: Bench) -> None:
+        for provider in providers:
+            bench.providers.set_fault(provider, fault)
+        bench.pass_time(seconds)
+
+    return happen
+
+
+def rolling(fault: Fault) -> Any:
+    """Through all four, each for its part of the time."""
+
+    def happen(bench: Bench) -> None:
+        for provider in PLACES:
+            bench.providers.set_fault(provider, fault)
+            bench.pass_time(OUTAGE_SECONDS / len(PLACES))
+            bench.providers.set_fault(provider, None)
+
+    return happen
+
+
+# "Half of the connections reset": of all four, since one such provider is in the catalogue.
+OUTAGES = {
+    "two_blackholed": Outage(lasting(faults.BLACKHOLE, "a", "b"), MOST_SECONDS),
+    "three_blackholed": Outage(lasting(faults.BLACKHOLE, "a", "b", "c"), MOST_SECONDS),
+    "brownout_of_two": Outage(lasting(faults.brownout(0.5), "a", "b"), FEW_SECONDS),
+    "flapping": Outage(lasting(faults.flapping(1.5), "a", seconds=4.5), FEW_SECONDS),
+    "half_of_connections_reset": Outage(lasting(faults.reset_share(0.5), *PLACES), FEW_SECONDS),
+    "rolling": Outage(rolling(faults.REFUSE), FEW_SECONDS),
+    "rolling_blackhole": Outage(rolling(faults.BLACKHOLE), MOST_SECONDS),
+}
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    with Bench(tmp_path_factory.mktemp("outages")) as bench:
+        yield bench
+
+
+@pytest.mark.parametrize("outage", OUTAGES.values(), ids=OUTAGES)
+def test_nobody_notices(bench: Bench, outage: Outage) -> None:
+    def is_within_bounds(seen: Seen) -> bool:
+        worst = max(seen.latency.p99_seconds, _slowest_when_known(bench, seen))
+        return worst < outage.p99_seconds and seen.calls_per_request <= CALLS_PER_REQUEST
+
+    seen = undisturbed(lambda: _suffer(bench, outage), is_within_bounds)
+    assert seen.latency.p99_seconds < outage.p99_seconds, str(seen)
+    assert _slowest_when_known(bench, seen) < outage.p99_seconds, str(seen)
+    assert seen.calls_per_request <= CALLS_PER_REQUEST, str(seen)
+
+
+@pytest.mark.parametrize("fault", [faults.REFUSE, faults.BLACKHOLE], ids=["refuse", "blackhole"])
+def test_all_gone_for_three_seconds(bench: Bench, fault: Fault) -> None:
+    """Requests wait, and then succeed."""
+    bench.refresh(*PLACES)
+    with bench.watch() as seen:
+        lasting(fault, *PLACES, seconds=DARK_SECONDS)(bench)
+        bench.providers.clear()
+    assert_no_error(seen)
+    assert seen.latency.max_seconds > DARK_SECONDS - 2 * LATENCY_SECONDS  # they did wait
+    assert seen.latency.max_seconds < LIGHT_DEADLINE_SECONDS
+    assert_back_to_normal(bench)
+
+
+def test_nothing_was_lost_in_between(bench: Bench) -> None:
+    assert bench.load is not None
+    now = time.monotonic()
+    bench.load.wait_for_answers(now)
+    assert bench.load.report.errors == []
+    assert bench.load.report.between(0.0, now).error_count == 0
+
+
+def test_gone_for_good(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with Bench(tmp_path_factory.mktemp("gone"), with_load=False) as bench:
+        wire = bench.proxy.wire()
+        told = wire.result("eth_blockNumber")
+        block = wire.result("eth_getBlockByNumber", told, False)
+        reads = (
+            ("eth_getBalance", (faults_address(), "latest")),
+            ("eth_gasPrice", ()),
+            ("eth_call", ({"to": faults_address(), "data": "0x"}, "latest")),
+            ("eth_getTransactionReceipt", (block["transactions"][0],)),
+        )
+        known = (("eth_blockNumber", ()), ("eth_getBlockByNumber", (told, False)))
+
+        for provider, fault in zip(PLACES, (faults.REFUSE, faults.BLACKHOLE) * 2, strict=True):
+            bench.providers.set_fault(provider, fault)
+        young = [*ask_together(bench.proxy.url, *reads, *known)]
+        wait_until(lambda: outage_seconds(bench) > 0, "the proxy knows that nobody is left")
+        young += ask_together(bench.proxy.url, *reads, *known)
+        answers = [future.result() for future in young]
+        for answered in answers:
+            assert answered.seconds < LIGHT_DEADLINE_SECONDS + GRACE_SECONDS
+        half = len(reads) + len(known)
+        for turn in (answers[:half], answers[half:]):
+            assert_told_why(bench, turn[: len(reads)])
+            assert [answered.reply["result"] for answered in turn[len(reads) :]] == [told, block]
+
+        wait_until(
+            lambda: outage_seconds(bench) > YOUNG_OUTAGE_SECONDS,
+            "the outage is old",
+            YOUNG_OUTAGE_SECONDS + GRACE_SECONDS,
+            pause_seconds=0.1,
+        )
+        # The quickest of some: a busy machine may hold up one.
+        old = [
+            [future.result() for future in ask_together(bench.proxy.url, *reads, *known)]
+            for _ in range(3)
+        ]
+        for answered in zip(*old, strict=True):
+            assert min(one.seconds for one in answered) < OLD_OUTAGE_ANSWER_SECONDS
+        for turn in old:
+            assert_told_why(bench, turn[: len(reads)])
+            assert [answered.reply["result"] for answered in turn[len(reads) :]] == [told, block]
+
+        bench.providers.clear()
+        wait_until(bench.are_up, "all upstreams are up", NORMAL_WITHIN_SECONDS)
+        report = run_load(bench.proxy.url, rate_per_second=300, seconds=1.5)
+        assert report.error_count == 0, report.errors
+        assert report.backward_heads == 0
+        assert report.whole.p99_seconds < NORMAL_P99_SECONDS
+
+
+def _suffer(bench: Bench, outage: Outage) -> Seen:
+    """An outage of upstreams without a past, and the return to normal."""
+    bench.refresh(*PLACES)
+    with bench.watch() as seen:
+        outage.happen(bench)
+    assert_no_error(seen)
+    bench.providers.clear()
+    assert_back_to_normal(bench)
+    return seen
+
+
+def _slowest_when_known(bench: Bench, seen: Seen) -> float:
+    assert bench.load is not None
+    known_at = seen.began_at + KNOWN_AFTER_SECONDS
+    return bench.load.report.between(known_at, seen.ended_at).max_seconds
+
+
+def assert_no_error(seen: Seen) -> None:
+    """None, and no answer older than what was told before."""
+    assert not seen.errors, f"{len(seen.errors)} errors, the first: {seen.errors[0]}"
+    assert seen.latency.error_count == 0
+    assert seen.backward_heads == 0
+    assert seen.staleness_blocks == 0, str(seen)
+
+
+def assert_back_to_normal(bench: Bench) -> None:
+    last = bench.wait_until_normal(NORMAL_WITHIN_SECONDS)
+    assert_no_error(last)
+    assert last.calls_per_request <= CALLS_PER_REQUEST_WHEN_WELL, str(last)
+
+
+def outage_seconds(bench: Bench) -> float:
+    """For how long nobody has been usable."""
+    since = bench.proxy.status()["chains"][0]["outage_since"]
+    if since is None:
+        return 0.0
+    return (datetime.now(UTC) - datetime.fromisoformat(since)).total_seconds()
+
+
+def faults_address() -> str:
+    return "0x00000000000000000000000000000000000ca5e1"
+
+
+def assert_told_why(bench: Bench, answers: list[Answered]) -> None:
+    """In words: what failed where, never by URL."""
+    for answered in answers:
+        assert answered.status == 200
+        error = answered.reply["error"]
+        reason = error["data"]["reason"]
+        assert error["code"] == -32603
+        assert error["message"] == reason
+        assert reason.startswith("no upstream of sim could answer")
+        assert "127.0.0.1" not in reason
+        what = reason.partition("(")[2].partition(")")[0]
+        failed = {
+            name: words
+            for part in what.split("; ")
+            for names, _, words in [part.partition(": ")]
+            for name in names.split(", ")
+        }
+        assert set(failed) == set(bench.names.values()), reason
+        for provider, words in (("a", "not reachable"), ("b", "no answer in time")):
+            assert failed[bench.names[provider]] == words, reason
