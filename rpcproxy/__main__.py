@@ -1,6 +1,21 @@
-"""``python -m rpcproxy``."""
+"""``rpcproxy`` and ``python -m rpcproxy``.
 
-from rpcproxy.cli import main
+Importing the rest takes half a second, in which signals come too: Ctrl-C ends it in silence, and
+a hang-up, which asks a running proxy to read its configuration again, ends nothing.
+"""
+
+import signal
+
+
+def main() -> int:
+    """Run a command; returns the exit code."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    from rpcproxy.cli import main as run  # noqa: PLC0415 - see above
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    return run()
+
 
 if __name__ == "__main__":
     raise SystemExit(main())

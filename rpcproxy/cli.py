@@ -123,6 +123,12 @@ def _load(options: argparse.Namespace) -> Config:
 async def _serve_until_signal(
     config: Config, options: argparse.Namespace, redactor: Redactor
 ) -> int:
+    loop = asyncio.get_running_loop()
+    stopping, reloading = asyncio.Event(), asyncio.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stopping.set)
+    if options.config:
+        loop.add_signal_handler(signal.SIGHUP, reloading.set)
     proxy = Proxy(config, config_path=options.config, redactor=redactor)
     try:
         await proxy.start()
@@ -131,14 +137,8 @@ async def _serve_until_signal(
         return USAGE_ERROR
     # What was built at the start lives on: keep the collector from walking it again and again.
     gc.freeze()
-    loop = asyncio.get_running_loop()
-    stopping = asyncio.Event()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, stopping.set)
     watching = None
     if options.config:
-        reloading = asyncio.Event()
-        loop.add_signal_handler(signal.SIGHUP, reloading.set)
         watching = tasks.start(_watch_file(proxy, options, reloading), "watch configuration")
     _announce(proxy)
     await stopping.wait()

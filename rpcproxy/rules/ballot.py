@@ -27,12 +27,15 @@ _WEIGHTS: Final = {
     Verdict.REVERTED: 2,
     Verdict.SEND_POLICY: 1,
 }
+# Words that we do not know: a rejection once all have spoken, since asking again brings the same.
+_OWN_WORDS: Final = (Verdict.UNKNOWN, Verdict.SERVER_ERROR)
 ACCEPTED: Final = (Verdict.OK, Verdict.ALREADY_KNOWN)
 
 
 class Tally(msgspec.Struct):
     """State of one broadcast. ``rejection`` is the weightiest so far; ``weak`` is one from an
-    upstream behind the served head, which counts where nobody else is left to ask.
+    upstream behind the served head, or in words that we do not know: it counts where nobody else
+    is left to ask.
     """
 
     asked: int = 0
@@ -60,12 +63,14 @@ class Tally(msgspec.Struct):
             return
         if verdict not in _WEIGHTS:
             self.failures.append((upstream, judgement))
+            if judgement.error is not None and verdict in _OWN_WORDS:
+                self.weak = self.weak or judgement
             return
         if self.first_answer_at is None:
             self.first_answer_at = now
         if verdict is Verdict.INSUFFICIENT_FUNDS and not is_at_head:
             self.failures.append((upstream, judgement))
-            self.weak = judgement
+            self.weak = self.weak or judgement
             return
         self.rejections += 1
         best = self.rejection

@@ -191,8 +191,13 @@ class Breaker:
         seconds = FIRST_OPEN_SECONDS * 2.0 ** min(self._trips - 1, 10)
         self.open_until = now + min(seconds, LONGEST_OPEN_SECONDS)
 
+    @property
+    def is_proven(self) -> bool:
+        """Open, though its upstream has answered well since the trip."""
+        return self.is_open and self.clean >= CLEAN_NEEDED
+
     def can_close(self, now: float) -> bool:
-        return self.is_open and self.clean >= CLEAN_NEEDED and now >= self.open_until
+        return self.is_proven and now >= self.open_until
 
     def close(self, now: float) -> None:
         """Recovered: slow start begins."""

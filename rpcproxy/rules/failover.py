@@ -30,6 +30,7 @@ from rpcproxy.rules.selection import Need, Rng
 from rpcproxy.rules.standing import Standing, Standings
 
 MAX_ATTEMPTS: Final = 6  # of one round; every upstream is asked at most once in a round
+LAST_RESORT_SECONDS: Final = 0.25  # between two last resorts to one upstream
 PROGRESS_SECONDS: Final = 1.0  # a single attempt whose reply is arriving gets so much longer
 YOUNG_OUTAGE_SECONDS: Final = 15.0  # younger outages are waited out until the deadline
 OLD_OUTAGE_WAIT_SECONDS: Final = 0.8  # older ones are answered within a second
@@ -84,6 +85,7 @@ class Budgets(msgspec.Struct, gc=False):
 
     retries: RetryBudget
     hedges: HedgeAllowance
+    resorted_at: dict[str, float] = {}  # when each upstream was last a last resort
 
 
 class Plan:
@@ -285,6 +287,8 @@ class Plan:
         """Nothing is in flight: ask another, give what there is, or wait for better times."""
         final = None if self._best is None else self._final_without_asking()
         standing = self._standings.pick(self._need, self._tried, now, self._rng)
+        if standing is None:
+            standing = self._excluded_by_method(now)
         if standing is None and self._pauses and not self._tried:
             standing = self._last_resort(now)
         if standing is None:
@@ -299,10 +303,36 @@ class Plan:
         return Send(standing, self._last_reason)
 
     def _last_resort(self, now: float) -> Standing | None:
-        """Waiting did not help: an upstream out of favour is better than none."""
+        """Waiting did not help: an upstream out of favour is better than none, a few times a
+        second. A refusal with Retry-After is not answered by a flood.
+        """
+        standing = self._out_of_favour(now)
+        if standing is None:
+            return None
+        resorted = self._budgets.resorted_at
+        if now - resorted.get(standing.name, -1.0) < LAST_RESORT_SECONDS or not self._pay(now):
+            return None
+        resorted[standing.name] = now
+        return standing
+
+    def _out_of_favour(self, now: float) -> Standing | None:
         need = msgspec.structs.replace(self._need, last_resort=True)
-        standing = self._standings.pick(need, (), now, self._rng)
-        return standing if standing is not None and self._pay(now) else None
+        return self._standings.pick(need, (), now, self._rng)
+
+    def _excluded_by_method(self, now: float) -> Standing | None:
+        """An upstream that is well and lately said that it lacks the method: where all did, one
+        is asked again, and its word is the answer.
+        """
+        if self.sent or self._best is not None:
+            return None
+        standing = self._out_of_favour(now)
+        if standing is None or standing.exclusions.methods.get(self._need.method, 0.0) <= now:
+            return None
+        return None if self._is_out(standing, now) else standing
+
+    def _is_out(self, standing: Standing, now: float) -> bool:
+        record = standing.classes[self._need.method_class]
+        return record.breaker.is_open or standing.cooldown.until > now
 
     def _final_without_asking(self) -> Finish | None:
         """The answer, should nobody else be there to ask: a null, a refusal or missing data

@@ -69,8 +69,17 @@ class Health:
             record.latency.restart(o.seconds, now)
 
     def close_proven(self, standing: Standing, now: float, changes: Changes) -> None:
-        """Close the breakers that were proven well and whose time is over."""
-        closed = [record for record in standing.classes if record.breaker.can_close(now)]
+        """Close the breakers that were proven well and whose time is over. Where nobody else
+        is usable, being proven is enough: a flapping upstream is better than none.
+        """
+        self._ranking.renew(now)
+        usable = self._ranking.usable
+        closed = [
+            record
+            for record in standing.classes
+            if record.breaker.can_close(now)
+            or (record.breaker.is_proven and not usable[record.method_class])
+        ]
         if not closed:
             return
         first = closed[0].breaker

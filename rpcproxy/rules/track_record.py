@@ -323,7 +323,8 @@ class Standing:
         if self.is_quarantined:
             return "quarantined", self.quarantine_reason
         if not self.is_admitted:
-            return "unknown", UNVERIFIED
+            trouble = self.light.breaker.reason
+            return "unknown", f"{UNVERIFIED}: {trouble}" if trouble else UNVERIFIED
         if self.main.breaker.is_open:
             return "ejected", self.main.breaker.reason
         if self.is_cooling:

@@ -56,7 +56,7 @@ STEP_SECONDS: Final = 0.005
 # What "back to normal" means.
 NORMAL_P99_SECONDS: Final = 0.040
 NORMAL_SHARE: Final = 0.08  # of the calls, for each of the four; exploration alone takes 0.01
-NORMAL_WINDOW_SECONDS: Final = 1.0
+NORMAL_WINDOW_SECONDS: Final = 0.5
 
 
 def configuration(urls: Mapping[str, str], names: Mapping[str, str]) -> str:
@@ -290,7 +290,7 @@ class Bench:
 
     def wait_until_normal(self, seconds: float) -> Seen:
         """Wait until all upstreams are up, share the load again, and answer as quickly as ever.
-        What the last second before that was like.
+        What the moments before that were like.
         """
         end = time.monotonic() + seconds
         while True:

@@ -21,7 +21,7 @@ from tests.integration.fault_bench import (
 )
 from tests.integration.wire import Wire
 
-FAULT_SECONDS = 1.5
+FAULT_SECONDS = 1.4
 RETURN_SECONDS = 1.0
 P99_SECONDS = 0.075
 CALLS_PER_REQUEST = 1.1

@@ -11,7 +11,7 @@ import contextlib
 import os
 import random
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from hypothesis import HealthCheck, given
@@ -143,10 +143,19 @@ def broken(rng: random.Random, share: float) -> scripted.Script:
     return script
 
 
+class Server(Protocol):
+    """An upstream, by whatever means."""
+
+    @property
+    def url(self) -> str: ...
+    async def __aenter__(self) -> Any: ...
+    async def __aexit__(self, *exc_info: object) -> None: ...
+
+
 class World:
     """A proxy in front of scripted upstreams, all on one uvloop."""
 
-    def __init__(self, proxy: Proxy, servers: Sequence[scripted.Scripted]) -> None:
+    def __init__(self, proxy: Proxy, servers: Sequence[Server]) -> None:
         self.proxy = proxy
         self.servers = servers
         self.runtime = proxy.chains["test"]
@@ -186,7 +195,7 @@ class World:
         assert not any(record.overdue for s in standings for record in s.classes)
 
 
-def described(servers: Sequence[scripted.Scripted]) -> tuple[model.Upstream, ...]:
+def described(servers: Sequence[Server]) -> tuple[model.Upstream, ...]:
     return tuple(
         model.Upstream(
             name=f"up{index}", url=server.url, provider=f"p{index}", cloud=f"c{index}", region="r"
@@ -195,7 +204,7 @@ def described(servers: Sequence[scripted.Scripted]) -> tuple[model.Upstream, ...
     )
 
 
-def configuration(servers: Sequence[scripted.Scripted], **chain: Any) -> model.Config:
+def configuration(servers: Sequence[Server], **chain: Any) -> model.Config:
     address = model.Address(host="127.0.0.1", port=0)
     fields = {"deadlines": DEADLINES, "attempt_timeout_seconds": 0.4, **chain}
     return model.Config(
@@ -207,11 +216,14 @@ def configuration(servers: Sequence[scripted.Scripted], **chain: Any) -> model.C
 
 
 @contextlib.asynccontextmanager
-async def a_world(*scripts: scripted.Script, **chain: Any) -> AsyncIterator[World]:
+async def a_world(*scripts: scripted.Script | Server, **chain: Any) -> AsyncIterator[World]:
     """Afterwards tasks and sockets are what they were before."""
     tasks, sockets = asyncio.all_tasks(), scripted.open_sockets()
     async with contextlib.AsyncExitStack() as stack:
-        servers = [await stack.enter_async_context(scripted.Scripted(s)) for s in scripts]
+        servers: list[Server] = []
+        for script in scripts:
+            server = scripted.Scripted(script) if callable(script) else script
+            servers.append(await stack.enter_async_context(server))
         proxy = Proxy(configuration(servers, **chain))
         await proxy.start()
         try:

@@ -7,7 +7,8 @@ seconds. While none can, requests wait; when that lasts, people are told why.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -40,6 +41,9 @@ DARK_SECONDS = 3.0
 LIGHT_DEADLINE_SECONDS = 4.5
 YOUNG_OUTAGE_SECONDS = 15.0
 OLD_OUTAGE_ANSWER_SECONDS = 1.0
+GONE_BY = (faults.REFUSE, faults.BLACKHOLE, faults.HTTP_503, faults.FREEZE)
+GONE_WORDS = ("not reachable", "no answer in time", "error of its own", "no answer in time")
+ADDRESS = "0x00000000000000000000000000000000000ca5e1"
 # What a busy machine may add to a deadline.
 GRACE_SECONDS = 0.5
 
@@ -92,6 +96,71 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         yield bench
 
 
+class Gone:
+    """A proxy of its own whose four providers went away for good. ``young`` are answers to what
+    was asked before and after this was known.
+    """
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        wire = bench.proxy.wire()
+        self._told = wire.result("eth_blockNumber")
+        self._block = wire.result("eth_getBlockByNumber", self._told, False)
+        for provider, fault in zip(PLACES, GONE_BY, strict=True):
+            bench.providers.set_fault(provider, fault)
+        self.young = [self.ask()]
+        wait_until(lambda: outage_seconds(bench) > 0, "the proxy knows that nobody is left")
+        self.young.append(self.ask())
+
+    def ask(self) -> list[Future[Answered]]:
+        """What nobody can answer, and at the end what the proxy knows."""
+        return ask_together(
+            self.bench.proxy.url,
+            ("eth_getBalance", (ADDRESS, "latest")),
+            ("eth_gasPrice", ()),
+            ("eth_call", ({"to": ADDRESS, "data": "0x"}, "latest")),
+            ("eth_getTransactionReceipt", (self._block["transactions"][0],)),
+            ("eth_blockNumber", ()),
+            ("eth_getBlockByNumber", (self._told, False)),
+        )
+
+    def assert_told_why(self, answers: Sequence[Answered]) -> None:
+        """In words: what failed where, and never by URL."""
+        *unknown, number, block = answers
+        assert number.reply["result"] == self._told
+        assert block.reply["result"] == self._block
+        for answered in unknown:
+            assert answered.status == 200
+            error = answered.reply["error"]
+            reason = error["data"]["reason"]
+            assert error["code"] == -32603
+            assert error["message"] == reason
+            assert reason.startswith("no upstream of sim could answer")
+            assert "127.0.0.1" not in reason
+            assert failed_where(reason) == dict(
+                zip(self.bench.names.values(), GONE_WORDS, strict=True)
+            ), reason
+
+
+def failed_where(reason: str) -> dict[str, str]:
+    """Upstream → what it did, from "… (a, b: not reachable; c: no answer in time) …"."""
+    parts = reason.partition("(")[2].partition(")")[0].split("; ")
+    return {
+        name: words
+        for names, _, words in (part.partition(": ") for part in parts)
+        for name in names.split(", ")
+    }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def gone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gone]:
+    """Begins before all tests here: it takes 15 s until an outage is old. It costs next to
+    nothing beside them, since nobody asks meanwhile.
+    """
+    with Bench(tmp_path_factory.mktemp("gone"), with_load=False) as bench:
+        yield Gone(bench)
+
+
 @pytest.mark.parametrize("outage", OUTAGES.values(), ids=OUTAGES)
 def test_nobody_notices(bench: Bench, outage: Outage) -> None:
     def is_within_bounds(seen: Seen) -> bool:
@@ -125,55 +194,31 @@ def test_nothing_was_lost_in_between(bench: Bench) -> None:
     assert bench.load.report.between(0.0, now).error_count == 0
 
 
-def test_gone_for_good(tmp_path_factory: pytest.TempPathFactory) -> None:
-    with Bench(tmp_path_factory.mktemp("gone"), with_load=False) as bench:
-        wire = bench.proxy.wire()
-        told = wire.result("eth_blockNumber")
-        block = wire.result("eth_getBlockByNumber", told, False)
-        reads = (
-            ("eth_getBalance", (faults_address(), "latest")),
-            ("eth_gasPrice", ()),
-            ("eth_call", ({"to": faults_address(), "data": "0x"}, "latest")),
-            ("eth_getTransactionReceipt", (block["transactions"][0],)),
-        )
-        known = (("eth_blockNumber", ()), ("eth_getBlockByNumber", (told, False)))
+def test_gone_for_good(gone: Gone) -> None:
+    """Young, the outage is waited out; old, it is told at once. The head and its block are known."""
+    for answers in gone.young:
+        turn = [future.result() for future in answers]
+        assert max(answered.seconds for answered in turn) < LIGHT_DEADLINE_SECONDS + GRACE_SECONDS
+        gone.assert_told_why(turn)
 
-        for provider, fault in zip(PLACES, (faults.REFUSE, faults.BLACKHOLE) * 2, strict=True):
-            bench.providers.set_fault(provider, fault)
-        young = [*ask_together(bench.proxy.url, *reads, *known)]
-        wait_until(lambda: outage_seconds(bench) > 0, "the proxy knows that nobody is left")
-        young += ask_together(bench.proxy.url, *reads, *known)
-        answers = [future.result() for future in young]
-        for answered in answers:
-            assert answered.seconds < LIGHT_DEADLINE_SECONDS + GRACE_SECONDS
-        half = len(reads) + len(known)
-        for turn in (answers[:half], answers[half:]):
-            assert_told_why(bench, turn[: len(reads)])
-            assert [answered.reply["result"] for answered in turn[len(reads) :]] == [told, block]
+    wait_until(
+        lambda: outage_seconds(gone.bench) > YOUNG_OUTAGE_SECONDS,
+        "the outage is old",
+        YOUNG_OUTAGE_SECONDS + GRACE_SECONDS,
+    )
+    turns = [[future.result() for future in answers] for answers in [gone.ask() for _ in range(3)]]
+    for answers in zip(*turns, strict=True):
+        # The quickest: a busy machine may hold up one.
+        assert min(answered.seconds for answered in answers) < OLD_OUTAGE_ANSWER_SECONDS
+    for turn in turns:
+        gone.assert_told_why(turn)
 
-        wait_until(
-            lambda: outage_seconds(bench) > YOUNG_OUTAGE_SECONDS,
-            "the outage is old",
-            YOUNG_OUTAGE_SECONDS + GRACE_SECONDS,
-            pause_seconds=0.1,
-        )
-        # The quickest of some: a busy machine may hold up one.
-        old = [
-            [future.result() for future in ask_together(bench.proxy.url, *reads, *known)]
-            for _ in range(3)
-        ]
-        for answered in zip(*old, strict=True):
-            assert min(one.seconds for one in answered) < OLD_OUTAGE_ANSWER_SECONDS
-        for turn in old:
-            assert_told_why(bench, turn[: len(reads)])
-            assert [answered.reply["result"] for answered in turn[len(reads) :]] == [told, block]
-
-        bench.providers.clear()
-        wait_until(bench.are_up, "all upstreams are up", NORMAL_WITHIN_SECONDS)
-        report = run_load(bench.proxy.url, rate_per_second=300, seconds=1.5)
-        assert report.error_count == 0, report.errors
-        assert report.backward_heads == 0
-        assert report.whole.p99_seconds < NORMAL_P99_SECONDS
+    gone.bench.providers.clear()
+    wait_until(gone.bench.are_up, "all upstreams are up", NORMAL_WITHIN_SECONDS)
+    report = run_load(gone.bench.proxy.url, rate_per_second=300, seconds=1.0)
+    assert report.error_count == 0, report.errors
+    assert report.backward_heads == 0
+    assert report.whole.p99_seconds < NORMAL_P99_SECONDS
 
 
 def _suffer(bench: Bench, outage: Outage) -> Seen:
@@ -213,29 +258,3 @@ def outage_seconds(bench: Bench) -> float:
     if since is None:
         return 0.0
     return (datetime.now(UTC) - datetime.fromisoformat(since)).total_seconds()
-
-
-def faults_address() -> str:
-    return "0x00000000000000000000000000000000000ca5e1"
-
-
-def assert_told_why(bench: Bench, answers: list[Answered]) -> None:
-    """In words: what failed where, never by URL."""
-    for answered in answers:
-        assert answered.status == 200
-        error = answered.reply["error"]
-        reason = error["data"]["reason"]
-        assert error["code"] == -32603
-        assert error["message"] == reason
-        assert reason.startswith("no upstream of sim could answer")
-        assert "127.0.0.1" not in reason
-        what = reason.partition("(")[2].partition(")")[0]
-        failed = {
-            name: words
-            for part in what.split("; ")
-            for names, _, words in [part.partition(": ")]
-            for name in names.split(", ")
-        }
-        assert set(failed) == set(bench.names.values()), reason
-        for provider, words in (("a", "not reachable"), ("b", "no answer in time")):
-            assert failed[bench.names[provider]] == words, reason

@@ -54,6 +54,12 @@ def echo(sent: Sent) -> None:
     asyncio.get_running_loop().call_later(0.01, sent.say, body)
 
 
+def half(sent: Sent) -> None:
+    """Answers the first half of the members and no others."""
+    texts = [result_of(c, b'"%b"' % c["params"][0].encode()) for c in sent.calls]
+    sent.say(batch(*texts[: len(texts) // 2]))
+
+
 def shapes(engine: Engine) -> list[tuple[str, int]]:
     """Who was asked for how many, in order; 0 is a single."""
     ordered = sorted(engine.sent, key=lambda sent: sent.at)
@@ -203,11 +209,6 @@ async def test_only_failed_members_are_asked_again_and_elsewhere() -> None:
 @virtual
 async def test_many_left_overs_travel_together_again() -> None:
     engine = Engine()
-
-    def half(sent: Sent) -> None:
-        texts = [result_of(c, b'"%b"' % c["params"][0].encode()) for c in sent.calls]
-        sent.say(batch(*texts[: len(texts) // 2]))
-
     engine.all_behave(echo)
     engine.behave(a=after(0.01, half))
     assert echoes(await replies(engine.handle(batch(*prices(40))))) == wanted(40)
@@ -245,6 +246,7 @@ async def test_an_upstream_that_fails_the_whole_is_followed_by_another(
         after(0.01, lambda sent: sent.say(error_of(sent.calls[0], -32600, "batch too large"))),
         after(0.01, lambda sent: sent.say(b'{"id":null,"error":{"code":-32600,"message":"x"}}')),
         after(0.01, lambda sent: sent.say(b"not here", 405)),
+        after(0.01, half),
     ],
 )
 @virtual

@@ -464,9 +464,25 @@ def test_the_ejected_are_a_last_resort_after_a_pause_and_one_in_a_round() -> Non
     stage.answer("a", UNREACHABLE)
     assert stage.step() == "pause 0.300"
     stage.sleep()
+    # Not twice within a quarter of a second: one that is down, or refuses, is not flooded.
+    assert stage.step() == "pause 0.700"
+    stage.sleep()
     assert stage.step() == "send a unreachable"
     stage.answer("a", OK)
     assert stage.step() == "finish a ok"
+
+
+def test_a_method_that_all_lack_is_refused_at_once_by_one_of_them() -> None:
+    stage = Stage("a", "b")
+    for name in ("a", "b"):
+        stage.learn(name, error(Verdict.UNSUPPORTED), method="foo_bar")
+    stage.need = msgspec.structs.replace(stage.need, method="foo_bar")
+    left = stage.budgets.retries.left(stage.now)
+    stage.new_plan()
+    assert stage.step() == "send a first"
+    stage.answer("a", error(Verdict.UNSUPPORTED))
+    assert stage.step() == "finish a unsupported"
+    assert stage.budgets.retries.left(stage.now) == left
 
 
 def test_a_last_resort_pays_from_the_retry_budget_only_where_there_is_one() -> None:

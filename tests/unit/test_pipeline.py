@@ -10,7 +10,8 @@ import pytest
 
 from rpcproxy.config import model
 from rpcproxy.engine.pipeline import HEAVY_ATTEMPTS, LARGE_REQUEST_BYTES, MAX_PROFILES, policies
-from rpcproxy.messages import Answer, Head, Verdict
+from rpcproxy.messages import Answer, FailureKind, Head, Verdict
+from rpcproxy.rules.failover import YOUNG_OUTAGE_SECONDS
 from tests.unit.engine_kit import (
     HEAVY,
     LIGHT,
@@ -246,6 +247,19 @@ async def test_a_limit_is_never_shown() -> None:
     assert "rate limit reached" in error["message"]
     assert "1234" not in error["message"]
     await engine.assert_soon_idle()
+
+
+@virtual
+async def test_what_failed_where_is_said_though_nothing_came_back_this_time() -> None:
+    engine = Engine(four()[:3])
+    engine.behave(a=failing(), b=silent, c=failing(FailureKind.RESET))
+    for _ in range(6):
+        await engine.ask().answer()
+    await asyncio.sleep(YOUNG_OUTAGE_SECONDS)
+    engine.all_behave(silent)
+    reason = (await engine.ask().reply())["error"]["data"]["reason"]
+    for words in ("a: not reachable", "b: no answer in time", "c: connection broke"):
+        assert words in reason
 
 
 @virtual

@@ -242,6 +242,34 @@ def test_the_late_get_no_head_reads() -> None:
     assert "d" in fleet.shares(500)
 
 
+def test_no_head_read_goes_below_the_served_head_while_others_are_there() -> None:
+    fleet = Fleet(four())
+    for name in "abc":
+        fleet.head(name, 101)
+    assert fleet.standings.heads.served == 101
+    assert not fleet["d"].is_stale
+    assert set(fleet.shares(500, wants_head=True)) == {"a", "b", "c"}
+    assert len(fleet.shares(500)) == 4
+    assert fleet.pick("a", "b", wants_head=True) == "c"
+    # One that shows signs of failing is worse than one that is a block behind.
+    for name in "abc":
+        fleet.standings.on_overdue(fleet[name], LIGHT, fleet.now)
+    assert fleet.shares(100, wants_head=True) == {"d": 1.0}
+    for name in "abc":
+        fleet.standings.on_overdue_settled(fleet[name], LIGHT)
+    fleet.head("d", 101)
+    assert len(fleet.shares(500, wants_head=True)) == 4
+
+
+def test_who_fell_back_gets_no_head_reads_though_its_highest_is_high() -> None:
+    fleet = Fleet(four())
+    for name in "abcd":
+        fleet.head(name, 101)
+    fleet.head("d", 81)
+    assert fleet["d"].track.number == 101
+    assert set(fleet.shares(500, wants_head=True)) == {"a", "b", "c"}
+
+
 def test_methods_it_lacks() -> None:
     fleet = Fleet(four())
     for name in "abc":
