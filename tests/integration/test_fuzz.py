@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import random
+import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
@@ -159,10 +160,18 @@ class World:
         self.proxy = proxy
         self.servers = servers
         self.runtime = proxy.chains["test"]
+        self._clients: weakref.WeakSet[front_kit.Client] = weakref.WeakSet()
 
-    async def open(self) -> front_kit.Client:
-        streams = await asyncio.open_connection(*self.proxy.address, limit=1 << 22)
-        return front_kit.Client(*streams)
+    async def open(self, limit: int = 1 << 22) -> front_kit.Client:
+        """A connection, which is reset at the end at the latest."""
+        streams = await asyncio.open_connection(*self.proxy.address, limit=limit)
+        client = front_kit.Client(*streams)
+        self._clients.add(client)
+        return client
+
+    def hang_up(self) -> None:
+        for client in self._clients:
+            client.reset()
 
     async def ask(self, body: bytes) -> front_kit.Response:
         client = await self.open()
@@ -226,13 +235,17 @@ async def a_world(*scripts: scripted.Script | Server, **chain: Any) -> AsyncIter
             servers.append(await stack.enter_async_context(server))
         proxy = Proxy(configuration(servers, **chain))
         await proxy.start()
+        world = None
         try:
             standings = proxy.chains["test"].standings
             await scripted.until(
                 lambda: any(s.is_trusted and s.head is not None for s in standings)
             )
-            yield World(proxy, servers)
+            world = World(proxy, servers)
+            yield world
         finally:
+            if world is not None:
+                world.hang_up()
             await proxy.stop(drain_seconds=0)
     try:
         await scripted.until(lambda: asyncio.all_tasks() <= tasks)

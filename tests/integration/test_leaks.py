@@ -315,14 +315,11 @@ async def test_fifty_slow_readers_of_large_answers_take_bounded_memory() -> None
     async with a_world(
         *upstreams,
         deadlines=model.Deadlines(heavy_seconds=60.0),
-        attempt_timeout_seconds=1.5,
+        hedge=1.0,  # the first byte of fifty takes its time where others need the processor too
     ) as world:
         gc.collect()
         before = rss()
-        clients = []
-        for _ in range(CLIENTS):
-            streams = await asyncio.open_connection(*world.proxy.address, limit=64 * 1024)
-            clients.append(front_kit.Client(*streams))
+        clients = [await world.open(limit=64 * 1024) for _ in range(CLIENTS)]
         for client in clients:
             client.send(front_kit.post(rpc_kit.request("debug_traceCall", b'[{},"latest"]')))
         heads = await asyncio.gather(*(client.head() for client in clients))
@@ -334,11 +331,9 @@ async def test_fifty_slow_readers_of_large_answers_take_bounded_memory() -> None
         for client in clients[4:]:
             client.reset()
         rest = await asyncio.gather(*(read(client, 2 * LARGE) for client in clients[:4]))
-        small = len(rpc_kit.request("", b"")) * 4
         for first, more in zip(got, rest, strict=False):
-            assert LARGE < first + more < LARGE + small
-        assert sum(upstream.asked() for upstream in upstreams) == CLIENTS
-        with contextlib.suppress(OSError):
-            for client in clients:
-                client.reset()
+            assert LARGE < first + more < LARGE + 200
+        assert sum(upstream.asked() for upstream in upstreams) <= CLIENTS * 1.1
+        for client in clients:
+            client.reset()
         await until_nothing_is_left(world)
