@@ -587,7 +587,12 @@ class Executor:
                 attempt.run.wake()
 
     def _on_recovery(self) -> None:
-        for run in tuple(self._waiting):
+        runs = set(self._waiting)
+        for upstream, attempts in self._in_flight.items():
+            if self.members[upstream].standing.is_ejected:
+                # Taken as a last resort, or caught in the outage: they may never be answered.
+                runs.update(attempt.run for attempt in attempts if not attempt.is_lingering)
+        for run in runs:
             run.plan.on_recovery()
             run.wake()
         for waiter in self._recovery_waiters:

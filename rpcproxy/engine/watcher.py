@@ -19,7 +19,7 @@ from rpcproxy.chains import evm
 from rpcproxy.config.model import Chain
 from rpcproxy.edges.metrics import ChainCounters
 from rpcproxy.engine import tasks
-from rpcproxy.engine.executor import Executor, Member
+from rpcproxy.engine.executor import Executor, Member, WireCall
 from rpcproxy.engine.told import ToldHead
 from rpcproxy.messages import (
     Failure,
@@ -210,32 +210,59 @@ class Watcher:
         )
 
     async def _send(self, member: Member, question: Question, limit_seconds: float) -> Probed:
-        """One probe on the wire, judged; a probe without an answer in time is a timeout."""
-        method, params, _ = question
+        """One probe on the wire, judged; a probe without an answer in time is a timeout.
+
+        While nobody is usable copies follow it: what an upstream took before it came back may
+        never be answered, and requests wait for it to be found well. The first answer counts.
+        """
         loop = asyncio.get_running_loop()
-        answered: asyncio.Future[Outcome] = loop.create_future()
-
-        def on_done(outcome: Outcome) -> None:
-            if not answered.done():
-                answered.set_result(outcome)
-
-        self._next_id += 1
-        id = self._next_id
-        started = time.monotonic()
-        call = member.wire.send(encode_call(id, method, params), on_done)
+        answered: asyncio.Future[tuple[Outcome, int, float]] = loop.create_future()
+        calls: list[WireCall] = []
+        looks = max(1, round(limit_seconds / DARK_PAUSE_SECONDS))
         outcome: Outcome = Failure(
             FailureKind.TIMEOUT, f"no answer to a probe in {limit_seconds:g} s"
         )
+        id, started = self._next_id + 1, time.monotonic()
         try:
-            await asyncio.wait((answered,), timeout=limit_seconds)
+            for look in range(looks):
+                if look == 0 or self._is_awaited(member, question):
+                    calls.append(self._put_on_wire(member, question, answered))
+                await asyncio.wait((answered,), timeout=limit_seconds / looks)
+                if answered.done():
+                    break
         finally:
-            call.abandon()  # does nothing where it was answered
+            for call in calls:
+                call.abandon()  # does nothing where it was answered
             if answered.done():
-                outcome = answered.result()
+                outcome, id, started = answered.result()
             if isinstance(outcome, Reply) and outcome.rest is not None:
                 outcome.rest.close()
-        judgement = member.classifier.judge(outcome, id, evm.describe(method), time.time())
+        method = evm.describe(question[0])
+        judgement = member.classifier.judge(outcome, id, method, time.time())
         return Probed(judgement, time.monotonic() - started)
+
+    def _is_awaited(self, member: Member, question: Question) -> bool:
+        """Whether requests wait until it is found well: nobody is usable, and it once was."""
+        is_light = question[2] is MethodClass.LIGHT
+        return is_light and member.standing.is_admitted and self._is_dark()
+
+    def _put_on_wire(
+        self,
+        member: Member,
+        question: Question,
+        answered: asyncio.Future[tuple[Outcome, int, float]],
+    ) -> WireCall:
+        """Send a probe; ``answered`` gets its outcome, its id, and when it went out."""
+        self._next_id += 1
+        id, started = self._next_id, time.monotonic()
+
+        def on_done(outcome: Outcome) -> None:
+            if not answered.done():
+                answered.set_result((outcome, id, started))
+            elif isinstance(outcome, Reply) and outcome.rest is not None:
+                outcome.rest.close()
+
+        return member.wire.send(encode_call(id, question[0], question[1]), on_done)
 
 
 def is_well(standing: Standing) -> bool:

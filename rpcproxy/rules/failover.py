@@ -96,6 +96,7 @@ class Plan:
         "_best_standing",
         "_budgets",
         "_hedge_at",
+        "_is_rescue",
         "_last_reason",
         "_live",
         "_must_hedge",
@@ -137,6 +138,7 @@ class Plan:
         self._live: tuple[Standing, ...] = ()
         self._hedge_at = 0.0
         self._must_hedge = False
+        self._is_rescue = False
         self._last_reason = "first"
         self._best: Judgement | None = None
         self._best_standing: Standing | None = None
@@ -154,7 +156,7 @@ class Plan:
         self.sent += 1
         self._tried = (*self._tried, standing)
         self._live = (*self._live, standing)
-        self._must_hedge = False
+        self._must_hedge = self._is_rescue = False
         fixed = self._policy.hedge_seconds
         delay = self._standings.hedge_delay(self._need.method_class) if fixed is None else fixed
         self._hedge_at = now + delay
@@ -254,14 +256,17 @@ class Plan:
             standing = self._standings.pick(self._need, self._tried, now, self._rng)
             if standing is not None and self._may_hedge(now):
                 return Send(standing, "hedge")
-        self._must_hedge = False
+        self._must_hedge = self._is_rescue = False
         self._hedge_at = now + self._standings.hedge_delay(self._need.method_class)
         return Wait(min(self._hedge_at, self.deadline))
 
     def _may_hedge(self, now: float) -> bool:
         """A hedge against a single slow answer pays from the small allowance; one against an
-        upstream that shows signs of failing pays from the retry budget as well.
+        upstream that shows signs of failing pays from the retry budget as well. Nothing is paid
+        after a recovery: with the budgets spent in the outage it would be of no use.
         """
+        if self._is_rescue:
+            return True
         if self._must_hedge or any(self._is_failing(live) for live in self._live):
             return self._budgets.hedges.take() or self._pay(now)
         return self._budgets.hedges.take()
@@ -362,8 +367,14 @@ class Plan:
         return Wait(min(self._resume_at, self.deadline), for_recovery=True)
 
     def on_recovery(self) -> None:
-        """An upstream came back while this request waited for one."""
+        """An upstream came back while this request waited for one, or for answers of those that
+        are known to be dead: a last resort, taken before.
+        """
         self._resume_at = 0.0
+        method_class = self._need.method_class
+        if self._live and all(s.classes[method_class].breaker.is_open for s in self._live):
+            self._must_hedge = self._is_rescue = True
+            self._tried = self._live
 
     def _give_up(self) -> Finish:
         final = self._final_without_asking()

@@ -187,6 +187,29 @@ async def test_a_reload_that_cannot_be_built_changes_nothing() -> None:
 
 
 @quietly
+async def test_connections_live_as_long_as_any_chain_that_uses_them() -> None:
+    async with a_world(well, well) as world:
+        proxy = world.proxy
+        shared = world.runtime.wires["up1"]
+        proxy.reload(configuration(world.servers))  # the second chain takes the wire over
+        (first,) = proxy._retiring
+        proxy.reload(configuration(world.servers[:1]))  # the third has no use for it
+        (second,) = proxy._retiring - {first}
+        await world.assert_serves()
+        await front_kit.until(lambda: not any(t.get_name() == "watch test/up1" for t in _tasks()))
+        for retiring, is_closed in ((first, False), (second, True)):
+            retiring.cancel()  # its time is over
+            await asyncio.wait([retiring])
+            assert shared._is_closed is is_closed
+        assert not proxy._retired
+        await world.assert_serves()
+
+
+def _tasks() -> set[asyncio.Task[object]]:
+    return asyncio.all_tasks()
+
+
+@quietly
 async def test_a_loop_that_was_blocked_blames_nobody() -> None:
     async with a_world(well, well, well, well) as world:
         standings = world.runtime.standings
