@@ -572,7 +572,7 @@ class Executor:
             if change.kind in ("ejected", "quarantined"):
                 self._on_ejected(change.upstream)
             elif change.kind in ("recovered", "readmitted", "cooled"):
-                self._on_recovery()
+                self._on_recovery(change.upstream)
         for listener in self.listeners:
             listener(changes)
 
@@ -586,14 +586,13 @@ class Executor:
                 attempt.run.plan.on_ejected(attempt.member.standing)
                 attempt.run.wake()
 
-    def _on_recovery(self) -> None:
+    def _on_recovery(self, upstream: str) -> None:
+        member = self.members.get(upstream)
         runs = set(self._waiting)
-        for upstream, attempts in self._in_flight.items():
-            if self.members[upstream].standing.is_ejected:
-                # Taken as a last resort, or caught in the outage: they may never be answered.
-                runs.update(attempt.run for attempt in attempts if not attempt.is_lingering)
+        for attempts in self._in_flight.values():
+            runs.update(a.run for a in attempts if a.is_overdue and not a.is_lingering)
         for run in runs:
-            run.plan.on_recovery()
+            run.plan.on_recovery(member.standing if member is not None else None)
             run.wake()
         for waiter in self._recovery_waiters:
             if not waiter.done():

@@ -199,7 +199,8 @@ class Pipeline:
             Need(
                 method.method_class,
                 name,
-                wants_head=method.kind in (Kind.HEAD_READ, Kind.BLOCK_READ),
+                # What is looked up by hash is likely to be in the latest blocks.
+                wants_head=method.kind in (Kind.HEAD_READ, Kind.BLOCK_READ, Kind.LOOKUP),
                 for_send=method.kind is Kind.SEND,
                 last_resort=False,
             ),
@@ -228,7 +229,7 @@ class Pipeline:
         need, params = profile.need, request.params
         if not params:
             return need
-        if need.wants_head:
+        if need.wants_head and profile.method.kind is not Kind.LOOKUP:
             block = evm.required_block(profile.method, params)
             if block >= 0:
                 need = msgspec.structs.replace(need, block=block, wants_head=False)

@@ -366,15 +366,15 @@ class Plan:
         self._resume_at = now + cap * (0.5 + 0.5 * self._rng.random())
         return Wait(min(self._resume_at, self.deadline), for_recovery=True)
 
-    def on_recovery(self) -> None:
-        """An upstream came back while this request waited for one, or for answers of those that
-        are known to be dead: a last resort, taken before.
+    def on_recovery(self, recovered: Standing | None = None) -> None:
+        """An upstream came back. What was asked of it before, or of those that are known to be
+        dead, may never be answered: whoever waits for nothing else asks anew.
         """
         self._resume_at = 0.0
-        method_class = self._need.method_class
-        if self._live and all(s.classes[method_class].breaker.is_open for s in self._live):
+        live, method_class = self._live, self._need.method_class
+        if live and all(s is recovered or s.classes[method_class].breaker.is_open for s in live):
             self._must_hedge = self._is_rescue = True
-            self._tried = self._live
+            self._tried = tuple(s for s in live if s is not recovered)
 
     def _give_up(self) -> Finish:
         final = self._final_without_asking()
@@ -423,7 +423,7 @@ class SingleAttempt:
     def on_ejected(self, _standing: Standing) -> None:
         """Nothing to do: the attempt may still end well, and is bounded in time."""
 
-    def on_recovery(self) -> None:
+    def on_recovery(self, _recovered: Standing | None = None) -> None:
         """Nothing to do: it never waits for one."""
 
 
