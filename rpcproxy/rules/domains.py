@@ -106,7 +106,7 @@ class Domain:
     def _end(self, now: float) -> Suspicion:
         self.until = 0.0
         self._ended_at = now
-        reason = f"none of its upstreams has failed for {self._calm_seconds:.0f} s"
+        reason = f"all of its upstreams have been well for {self._calm_seconds:.0f} s"
         return Suspicion(self.name, is_suspect=False, reason=reason, until=None)
 
     def adopt(self, old: Domain) -> None:

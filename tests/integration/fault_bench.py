@@ -186,7 +186,7 @@ class Bench:
         except BaseException:
             self.providers.close()
             raise
-        # "none of its upstreams has failed for 2 s" is about them, not about us.
+        # "all of its upstreams have been well for 2 s" is about them, not about us.
         self.proxy.expected_errors.append(" unsuspect ")
         try:
             self._wait_until_ready()

@@ -83,7 +83,7 @@ def test_suspicion_lasts_while_any_fails_and_a_second_more() -> None:
     assert members[0].is_suspect
     ended = domains.settle(1.9)
     assert [(f.domain, f.is_suspect, f.until) for f in ended] == [("provider p", False, None)]
-    assert ended[0].reason == "none of its upstreams has failed for 1 s"
+    assert ended[0].reason == "all of its upstreams have been well for 1 s"
     assert not members[0].is_suspect
     # What ended it is within the window still, and is not held against it again.
     assert domains.settle(2.0) == []

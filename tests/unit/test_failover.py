@@ -353,6 +353,32 @@ def test_an_upstream_known_to_be_dead_is_hedged_at_once() -> None:
     assert stage.steps() == ["wait 0.170"]
 
 
+def test_after_a_recovery_nobody_waits_for_those_asked_in_the_outage() -> None:
+    stage = Stage("a", "b")
+    assert stage.steps() == ["send a first", "wait 0.150"]
+    stage.kill("a", "b")
+    stage.spend(retries=True, hedges=True)
+    assert stage.steps() == ["wait 0.150"]
+    stage.at(1.2)
+    stage.revive("b")
+    assert stage.steps() == ["send b hedge", "wait 1.350"]  # free, and once
+    stage.at(1.25)
+    stage.revive("a")
+    assert stage.steps() == ["wait 1.350"]
+
+
+def test_the_one_that_came_back_is_asked_anew() -> None:
+    stage = Stage("a")
+    assert stage.steps() == ["send a first", "wait 0.150"]
+    stage.kill("a")
+    stage.spend(retries=True, hedges=True)
+    stage.at(1.2)
+    stage.revive("a")
+    assert stage.steps() == ["send a hedge", "wait 1.350"]
+    stage.plan.on_judgement(stage.standings["a"], OK)
+    assert stage.steps() == ["finish a ok"]
+
+
 # ---- who is left, and for how long
 
 

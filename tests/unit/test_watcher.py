@@ -199,6 +199,33 @@ async def test_in_the_dark_everyone_is_asked_often() -> None:
 
 
 @virtual
+async def test_in_the_dark_a_probe_without_an_answer_holds_up_nobody() -> None:
+    engine = cold()
+    async with watching(engine):
+        await asyncio.sleep(1)
+        engine.all_behave(silent)
+        engine.eject(*engine.wires)
+        await asyncio.sleep(2.8)
+        for wire in engine.wires.values():
+            assert 1 < len(wire.open) <= 6
+        engine.all_behave(Node())
+        await asyncio.sleep(0.7)  # less than the time of a probe
+        assert all(standing.state == "up" for standing in engine.standings)
+        assert not any(wire.open for wire in engine.wires.values())
+
+
+@virtual
+async def test_while_others_serve_a_probe_has_no_copies() -> None:
+    engine = cold()
+    async with watching(engine):
+        await asyncio.sleep(1)
+        engine.behave(b=silent)
+        engine.eject("b")
+        await asyncio.sleep(5)
+        assert len(engine.wires["b"].open) <= 1
+
+
+@virtual
 async def test_while_others_serve_the_sick_are_asked_once_a_second() -> None:
     engine = cold()
     engine.behave(b=failing())
