@@ -176,8 +176,9 @@ class Plan:
         # The first line is the common case, at half the cost.
         if len(live) == 1 and live[0] is standing:
             self._live = ()
-        else:
-            self._live = tuple(other for other in live if other is not standing)
+        elif standing in live:
+            place = live.index(standing)  # asked anew after a recovery, it is there twice
+            self._live = live[:place] + live[place + 1 :]
         if self.finish is not None:
             return
         verdict = judgement.verdict

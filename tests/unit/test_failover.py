@@ -96,7 +96,7 @@ class Stage:
             if change.kind in ("ejected", "quarantined") and hasattr(self, "plan"):
                 self.plan.on_ejected(self.standings[change.upstream])
             if change.kind in ("recovered", "readmitted", "cooled") and hasattr(self, "plan"):
-                self.plan.on_recovery()
+                self.plan.on_recovery(self.standings[change.upstream])
 
     def tell_head(self, name: str, number: int) -> None:
         self.learn(name, OK, head=Head(number), is_probe=True)
@@ -839,8 +839,8 @@ class Drive:
     ) -> None:
         self.stage = stage
         self.deeds = {name: itertools.cycle(told) for name, told in deeds.items()}
-        self.live: dict[str, int] = {}
-        self.asked: set[str] = set()
+        self.live: set[tuple[str, int]] = set()
+        self.asked: set[str] = set()  # in this round; a recovery begins another
         self.sent = 0
         self.count = itertools.count()
         self.queue: list[tuple[float, int, str, Any]] = []
@@ -867,7 +867,6 @@ class Drive:
 
     def send(self, step: Send) -> None:
         stage, name = self.stage, step.standing.name
-        assert name not in self.live
         assert name not in self.asked, "asked twice in a round"
         self.asked.add(name)
         self.sent += 1
@@ -876,7 +875,7 @@ class Drive:
         seconds, judgement, is_heard = next(self.deeds[name])
         if judgement is None or seconds > stage.policy.attempt_seconds:
             seconds, judgement = stage.policy.attempt_seconds, TIMEOUT
-        self.live[name] = self.sent
+        self.live.add((name, self.sent))
         self.push(stage.now + seconds, "answer", (name, self.sent, judgement, is_heard))
 
     def wait(self, step: Wait) -> None:
@@ -896,7 +895,7 @@ class Drive:
         stage = self.stage
         if kind == "answer":
             name, number, judgement, is_heard = of
-            assert self.live.pop(name) == number
+            self.live.remove((name, number))
             if is_heard:
                 stage.learn(name, judgement)
             stage.answer(name, judgement)
@@ -906,10 +905,12 @@ class Drive:
         elif kind == "revive":
             for _ in range(2):
                 stage.learn(of, OK, is_probe=True)
+            self.asked &= {name for name, _ in self.live if name != of}
         elif kind == "shout":
             stage.plan.on_ejected(stage.standings[of])
         else:
             stage.plan.on_recovery()
+            self.asked &= {name for name, _ in self.live}
 
 
 seconds_of_answers = st.sampled_from([0.0, 0.02, 0.149, 0.15, 0.151, 0.6, 1.6])
