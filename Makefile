@@ -8,6 +8,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 NODE := tests/clients/node_modules
+METAMASK := tests/clients/metamask/node_modules
 ARGS ?=
 
 # 3.11 first: it is the fastest one measured (3.12 cost a quarter more CPU per request).
@@ -52,7 +53,7 @@ bench: $(VENV)/.installed-dev
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 clean:
-	rm -rf $(VENV) $(NODE) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(NODE) $(METAMASK) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The first Python that is new enough and can make environments; an environment that works stays.
@@ -93,6 +94,8 @@ clients:
 	@if command -v npm >/dev/null; then \
 		$(MAKE) --no-print-directory $(NODE)/.installed || \
 			echo "The Node clients could not be installed: their tests are skipped." >&2; \
+		$(MAKE) --no-print-directory $(METAMASK)/.installed || \
+			echo "MetaMask's packages could not be installed: their test is skipped." >&2; \
 	else \
 		echo "npm is not here: the tests with viem, ethers and anvil are skipped." >&2; \
 	fi
@@ -100,4 +103,10 @@ clients:
 $(NODE)/.installed: tests/clients/package.json
 	@echo "Installing viem, ethers and anvil for the tests." >&2
 	@$(call thrice,(cd tests/clients && $(NPM)))
+	@touch $@
+
+# Its packages come without those of its extension; stubs.mjs stands in for what is never called.
+$(METAMASK)/.installed: tests/clients/metamask/package.json
+	@echo "Installing MetaMask's packages for the tests." >&2
+	@$(call thrice,(cd tests/clients/metamask && $(NPM) --before=2026-10-01 --legacy-peer-deps --ignore-scripts))
 	@touch $@

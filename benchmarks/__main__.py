@@ -10,20 +10,21 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import cases, contenders, figures, load, procfs, report
+from benchmarks import age, cases, contenders, figures, load, procfs, report
 from benchmarks.cases import Entry
 from benchmarks.contenders import Contender, Stage, Upstreams
 
 HERE = Path(__file__).resolve().parent
 BATCHES = (1, 10, 100)
+AGE_LOADS = 10  # each half of a scene lasts as long as so many short loads
 BODIES = tuple(1024 * 4**power for power in range(7))  # 1 KiB to 4 MiB
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="CPU per request beside HAProxy and nginx in the same run, latency, growth "
-        "and memory. Needs Linux, haproxy and wrk; nginx where it is there.",
+        description="CPU per request beside HAProxy and nginx in the same run, latency, growth, "
+        "memory, and the age of the head. Needs Linux, haproxy and wrk; nginx where it is there.",
     )
     parser.add_argument(
         "--quick",
@@ -72,7 +73,7 @@ def entries(
     found.append(Entry(ours["plain"], "plain"))
     if other is not None:
         found.append(Entry(other, "plain"))
-    found.append(Entry(ours["plain"], "local"))
+    found += [Entry(ours["plain"], case) for case in ("kept", "local")]
     found += [Entry(one["tls"], "tls") for one in references]
     found.append(Entry(ours["tls"], "tls"))
     return found
@@ -133,6 +134,8 @@ def more(
     results.idle = cases.idle(stage, up)
     say(f"slow readers of {figures.bytes_text(64 * figures.MIB)}")
     results.slow = cases.slow_readers(stage, up)
+    say("the age of the head")
+    results.ages = age.measure(stage, age.Setting(seconds * AGE_LOADS))
 
 
 def main() -> int:
@@ -147,7 +150,7 @@ def main() -> int:
             stage = Stage(Path(directory), cores)
             with contenders.upstreams(stage, port=options.stub_port) as up:
                 results = run(options, stage, up)
-    except (contenders.CannotStart, load.LoadFailed, ProcessLookupError) as error:
+    except (contenders.CannotStart, load.LoadFailed, OSError) as error:
         print(f"Stopped: {error}", file=sys.stderr)
         return 2
     report.show(results)
@@ -157,7 +160,10 @@ def main() -> int:
     missed = report.misses(results.rows, cases.GRACE if options.quick else 1.0)
     for text in missed:
         print(f"Too slow: {text}.")
-    return 1 if missed else 0
+    old = report.old_ages(results.ages)
+    for text in old:
+        print(f"Too old: {text}.")
+    return 1 if missed or old else 0
 
 
 if __name__ == "__main__":

@@ -228,7 +228,9 @@ def _sides(
 
 @contextlib.contextmanager
 def rpcproxy(stage: Stage, up: Upstreams, side: Side, count: int) -> Iterator[Contender]:
-    """``rpcproxy serve`` with everything on that is on by default: metrics, health, hedging."""
+    """``rpcproxy serve`` with everything on that is on by default: metrics, health, hedging, reads
+    pinned to the served head, answers held against the chain, and kept.
+    """
     port, name = free_port(), f"rpcproxy-{side}"
     text = f"""server:
   listen: 127.0.0.1:{port}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import selectors
 import socket
 import subprocess
@@ -32,13 +33,20 @@ class Closed:
     p99_seconds: float
 
 
+def salt() -> str:
+    """16 hexadecimal digits that make the questions of one run others than those of any other, so
+    that no answer kept from before is theirs.
+    """
+    return secrets.token_hex(8)
+
+
 def closed_loop(
     url: str, case: str, size: int = 1, *, connections: int = 32, seconds: float = 2.0
 ) -> Closed:
     """wrk with benchmarks/post.lua: as many requests as ``connections`` can have answered."""
     # wrk takes whole seconds only; it is told more and stopped by SIGINT, which it sums up on.
     command = ["wrk", "-t1", f"-c{connections}", "-d60", "--timeout", "30"]
-    command += ["-s", str(SCRIPT), url, "--", case, str(size)]
+    command += ["-s", str(SCRIPT), url, "--", case, str(size), salt()]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         process.wait(seconds)
@@ -141,23 +149,20 @@ def open_loop(url: str, *, rate: float, seconds: float, connections: int = 8) ->
     clients = [Client(url) for _ in range(connections)]
     results: list[list[float]] = [[] for _ in clients]
     failures: list[Exception] = []
+    own = salt()
     begin = time.monotonic() + 0.05
 
     def drive(index: int) -> None:
         client, found = clients[index], results[index]
-        due = begin + index / rate
-        step = connections / rate
-        turn = index
         try:
-            while due < begin + seconds:
+            for turn in range(index, round(rate * seconds), connections):
+                due = begin + turn / rate
                 wait = due - time.monotonic()
                 if wait > 0:
                     time.sleep(wait)
                 sent = time.monotonic() if wait > 0 else due
-                client.result("eth_getBalance", [f"0x{turn:040x}", "latest"])
+                client.result("eth_getBalance", [f"0x{own}{turn:024x}", "latest"])
                 found.append(time.monotonic() - sent)
-                due += step
-                turn += connections
         except (OSError, LoadFailed) as error:
             failures.append(error)
 
@@ -224,8 +229,10 @@ def slow_readers(url: str, *, count: int, size: int, slow_seconds: float) -> int
     ``slow_seconds`` drink up. The bytes of bodies received. LoadFailed: one was not complete.
     """
     clients = [Client(url, receive_buffer=64 * 1024) for _ in range(count)]
-    for client in clients:
-        client.send("eth_getLogs", [{"topics": [f"0x{size:064x}"], "fromBlock": "0x1"}])
+    own = salt()
+    for number, client in enumerate(clients):
+        query = {"topics": [f"0x{size:064x}"], "address": f"0x{own}{number:024x}"}
+        client.send("eth_getLogs", [{**query, "fromBlock": "0x1"}])
     downloads = [Download(client) for client in clients]
     end = time.monotonic() + slow_seconds
     while time.monotonic() < end:

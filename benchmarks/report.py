@@ -13,11 +13,12 @@ from rich.console import Console
 from rich.table import Table
 
 import rpcproxy
-from benchmarks import cases, contenders, figures
+from benchmarks import age, cases, contenders, figures
 
 TITLES = {
     "plain": "forward, plain",
     "tls": "forward, TLS",
+    "kept": "kept answer",
     "local": "local answer",
 }
 
@@ -32,6 +33,7 @@ class Results:
     scalings: list[cases.Scaling] = field(default_factory=list)
     idle: cases.Idle | str | None = None
     slow: cases.SlowReaders | None = None
+    ages: list[age.Scene] = field(default_factory=list)
     rounds: int = 0
     seconds: float = 0.0
 
@@ -68,6 +70,16 @@ def misses(rows: list[cases.Row], factor: float = 1.0) -> list[str]:
                 f"at most {bound:.2f} is allowed"
             )
     return found
+
+
+def old_ages(scenes: list[age.Scene]) -> list[str]:
+    """In words: where wallets are further behind than they may be."""
+    return [
+        f"{scene.name}: {max(scene.head.mean, scene.state.mean):.3f} blocks behind on average, "
+        f"at most {age.BOUND_BLOCKS:g} is allowed"
+        for scene in scenes
+        if not scene.is_young
+    ]
 
 
 def _micros(value: float | None) -> str:
@@ -163,6 +175,25 @@ def memory_lines(results: Results) -> list[str]:
     return lines
 
 
+def age_table(results: Results) -> list[list[str]]:
+    """One line per scene and question."""
+    lines = [["upstreams have a block", "asked for", "mean", "p99", "worst", "behind", "bound"]]
+    for scene in results.ages:
+        for what, found in (("eth_blockNumber", scene.head), ("state at latest", scene.state)):
+            numbers = [f"{found.mean:.3f}", f"{found.p99:g}", str(found.worst)]
+            share = f"{found.share_behind:.1%} of {found.samples}"
+            lines.append([scene.name, what, *numbers, share, f"≤ {age.BOUND_BLOCKS:g}"])
+    return lines
+
+
+def probe_lines(results: Results) -> list[str]:
+    return [
+        f"Calls of the proxy's own per upstream and day, {scene.name}: {scene.idle_calls:,.0f} "
+        f"while nobody asks; {scene.head_calls:,.0f} for heads while a wallet asks all the time."
+        for scene in results.ages
+    ]
+
+
 def show(results: Results) -> None:
     """On the terminal."""
     console = Console()
@@ -170,6 +201,7 @@ def show(results: Results) -> None:
         console.width = 120
     tables = [("CPU per request", cost_table(results)), ("Latency", latency_table(results))]
     tables += [(one.what, scaling_table(one)) for one in results.scalings]
+    tables.append(("Blocks behind the freshest upstream", age_table(results)))
     for title, lines in tables:
         if len(lines) > 1:
             table = Table(title=title, title_justify="left")
@@ -178,7 +210,7 @@ def show(results: Results) -> None:
             for line in lines[1:]:
                 table.add_row(*line)
             console.print(table)
-    for text in memory_lines(results):
+    for text in memory_lines(results) + probe_lines(results):
         console.print(text)
 
 
@@ -195,13 +227,15 @@ def markdown(results: Results) -> str:
 
 Written by `make bench`; run it again with the same (`python -m benchmarks --help` for more: a
 quick run, another proxy beside ours). Every proxy forwards to the same upstream, which answers
-eth_getBalance at once; each request comes with a browser's 13 headers and asks about another
-address. CPU is user and system time of the proxy's process per request at 32 connections,
-{results.rounds} rounds of {results.seconds:g} s, everyone once per round. A ratio is the median
-of the rounds' ratios to HAProxy (one thread, keep-alive, certificates verified) in the same
-case, with the extremes; a local answer (eth_chainId) is compared with HAProxy forwarding plain.
-The µs belong to this machine, the ratios carry over. *calls*: what the upstream answered per
-request.
+eth_getBalance at once. Each request comes with a browser's 13 headers and, where it is forwarded,
+asks about another address, so that nothing kept can answer it; all that is on by default is on:
+reads pinned to the served head, answers held against the chain, and kept. CPU is user and system
+time of the proxy's process per request at 32 connections, {results.rounds} rounds of
+{results.seconds:g} s, everyone once per round. A ratio is the median of the rounds' ratios to
+HAProxy (one thread, keep-alive, certificates verified) in the same case, with the extremes; a kept
+answer (32 questions, again and again) and a local one (eth_chainId) are compared with HAProxy
+forwarding plain. The µs belong to this machine, the ratios carry over. *calls*: what the upstream
+answered per request.
 
 {facts}
 
@@ -224,6 +258,15 @@ request.
     if memory := memory_lines(results):
         parts.append("\n## Memory\n")
         parts.append("\n\n".join(memory) + "\n")
+    if results.ages:
+        seconds = results.ages[0].block_seconds
+        parts.append(
+            f"\n## The age of the head\n\nBlocks behind the freshest of {len(age.NAMES)} honest "
+            f"upstreams, heads polled, a block every {seconds:g} s; upstreams have it together, or "
+            "spread over some tenths of a second.\n"
+        )
+        parts.append(_markdown(age_table(results)))
+        parts.append("\n" + "\n\n".join(probe_lines(results)) + "\n")
     return "\n".join(parts)
 
 

@@ -185,7 +185,9 @@ async def _watch_file(proxy: Proxy, options: argparse.Namespace, reloading: asyn
     seen = _fingerprint(options.config)
     while True:
         try:
-            await asyncio.wait_for(reloading.wait(), WATCH_FILE_SECONDS)
+            # Not wait_for, which until Python 3.12 may swallow the cancellation at the end.
+            async with asyncio.timeout(WATCH_FILE_SECONDS):
+                await reloading.wait()
             is_asked = True
         except TimeoutError:
             is_asked = False

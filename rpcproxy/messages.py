@@ -169,6 +169,11 @@ class Verdict(enum.Enum):
     TIMEOUT = ("timeout", Retry.ELSEWHERE, Blame.UPSTREAM)
     OVERTAKEN = ("overtaken", Retry.ELSEWHERE, Blame.UPSTREAM)
     CANCELLED = ("cancelled", Retry.NO, Blame.NOBODY)
+    # Given by no upstream: what an answer is held against our chain and earlier ones for.
+    OFF_CHAIN = ("off_chain", Retry.ELSEWHERE, Blame.NOBODY)  # in a block that is not ours
+    FORGOTTEN = ("forgotten", Retry.ELSEWHERE, Blame.NOBODY)  # null for what was seen before
+    DROPPED = ("dropped", Retry.ELSEWHERE, Blame.NOBODY)  # null for what was seen as pending
+    STALE = ("stale", Retry.ELSEWHERE, Blame.UPSTREAM)  # older than what was told before
 
     # Plain attributes set once: an enum property costs a call on the hot path.
     retry: Retry
@@ -211,7 +216,10 @@ class Head(msgspec.Struct, gc=False, frozen=True):
 class Observation(msgspec.Struct, gc=False, frozen=True):
     """What one attempt, probe or notification taught about one upstream.
 
-    ``seconds`` is the time the attempt took, ``None`` where there is none to learn.
+    ``seconds`` is the time the attempt took, ``None`` where there is none to learn. ``header``
+    is one that was asked for.
+    ``lowest`` and ``span`` are those of the need: the lowest block that was read, where that was
+    an old one or a range of ``span`` blocks.
     A plain value: another process or replica can send its own.
     """
 
@@ -225,6 +233,11 @@ class Observation(msgspec.Struct, gc=False, frozen=True):
     request_bytes: int = 0
     is_probe: bool = False
     detail: str = ""
+    safe: Head | None = None
+    finalized: Head | None = None
+    header: Head | None = None
+    lowest: int = -1
+    span: int = 0
 
 
 # --------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from rpcproxy.config.model import Address, Limits, Server, Tls
 from rpcproxy.front.listener import Listener
 from rpcproxy.front.shared import FrontSettings
 from rpcproxy.front.web import make_web_app
-from rpcproxy.messages import Answer
+from rpcproxy.messages import Answer, Pending
 
 CHAINS = [{"name": "ethereum", "chain_id": 1, "paths": ["/ethereum", "/1", "/"]}]
 
@@ -79,6 +79,15 @@ class Later:
             self.running -= 1
         self.done += 1
         return self.answer(body)
+
+
+class Held(Pending):
+    """Answers when a test says so."""
+
+    is_cancelled = False
+
+    def cancel(self) -> None:
+        self.is_cancelled = True
 
 
 class Saying:

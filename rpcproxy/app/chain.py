@@ -10,13 +10,19 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
+from rpcproxy.app.disk import Disk, Place
 from rpcproxy.config.model import Chain, Server, Upstream
+from rpcproxy.edges.disk_cache import DiskCache
 from rpcproxy.edges.metrics import ChainCounters
 from rpcproxy.edges.target import EdgeSettings, Target
 from rpcproxy.edges.upstream_http import Upstream as Wire
+from rpcproxy.engine.attempts import Member
+from rpcproxy.engine.audits import Audits
 from rpcproxy.engine.broadcast import SYNC_LONGEST_SECONDS, Broadcast
-from rpcproxy.engine.executor import Executor, Member
-from rpcproxy.engine.pipeline import Pipeline, policies
+from rpcproxy.engine.executor import Executor
+from rpcproxy.engine.feeds import Feeds
+from rpcproxy.engine.pipeline import Pipeline
+from rpcproxy.engine.profiles import policies
 from rpcproxy.engine.told import ToldHead
 from rpcproxy.engine.watcher import Watcher
 from rpcproxy.rules.classify import Classifier
@@ -65,15 +71,26 @@ class ChainRuntime:
             policies=policies(chain),
             private_only=any(upstream.private for upstream in chain.upstreams),
         )
+        self.audits = Audits(
+            self.executor,
+            chain_name=chain.name,
+            policies=policies(chain),
+            calls_per_hour=chain.audits_per_hour,
+        )
         self.pipeline = Pipeline(
             chain,
             self.executor,
             broadcast,
             self.told,
-            counters,
             server,
+            self.audits,
         )
-        self.watcher = Watcher(chain, members, self.executor, self.told, counters)
+        self.feeds = Feeds(chain, members, self.executor, ssl_context)
+        self.watcher = Watcher(chain, members, self.executor, self.told, self.feeds)
+        self.disk = self._disk(chain, server, old)
+        if old is not None:
+            self.audits.adopt(old.audits)
+            self.pipeline.adopt(old.pipeline)
         self.executor.listeners.append(self.watcher.on_changes)
 
     @staticmethod
@@ -88,6 +105,22 @@ class ChainRuntime:
             target = Target(upstream.name, upstream.url, upstream.headers)
             wires[upstream.name] = kept.get(_key(upstream)) or Wire(target, settings)
         return wires
+
+    @staticmethod
+    def _disk(chain: Chain, server: Server, old: ChainRuntime | None) -> Disk | None:
+        """What is kept on disk; an open one stays open through a reload."""
+        place = Place.of(chain, server.cache)
+        if place is None:
+            return None
+        if old is not None and old.disk is not None and old.disk.place == place:
+            return old.disk
+        return Disk(place, chain.name)
+
+    @property
+    def held(self) -> tuple[Wire | Disk, ...]:
+        """What a chain that takes over may go on with: not to be closed under it."""
+        wires = tuple(self.wires.values())
+        return wires if self.disk is None else (*wires, self.disk)
 
     @property
     def longest_seconds(self) -> float:
@@ -104,20 +137,26 @@ class ChainRuntime:
         """Open connections and begin to watch. Waits for nobody."""
         for wire in self.wires.values():
             wire.warm_up()
+        if self.disk is not None:
+            self.disk.start(self._on_disk)
         self.watcher.start()
 
+    def _on_disk(self, cache: DiskCache) -> None:
+        self.pipeline.sharing.disk = cache
+
     async def retire(self) -> None:
-        """Stop asking; what is in flight goes on."""
+        """Stop asking, and telling what changes; what is in flight goes on."""
+        self.executor.retire()
         await self.watcher.stop()
 
-    async def close(self, kept: Sequence[Wire] = ()) -> None:
-        """Give up what is in flight and close the connections but ``kept``."""
+    async def close(self, kept: Sequence[Wire | Disk] = ()) -> None:
+        """Give up what is in flight and close what is ``held`` but for ``kept``."""
         await self.watcher.stop()
         self.pipeline.close()
         self.executor.close()
-        for wire in self.wires.values():
-            if not any(wire is other for other in kept):
-                await wire.close()
+        for mine in self.held:
+            if not any(mine is other for other in kept):
+                await mine.close()
 
 
 def _key(upstream: Upstream) -> tuple[str, str, tuple[tuple[str, str], ...]]:

@@ -17,8 +17,10 @@ from aiohttp import web
 
 from rpcproxy import __version__
 from rpcproxy.app.chain import ChainRuntime
-from rpcproxy.config.model import Address, Config
+from rpcproxy.app.report import chain_figures, chain_status
+from rpcproxy.config.model import Address, Config, Server
 from rpcproxy.edges.exposition import Exposition, ProxyCollector, Sources
+from rpcproxy.edges.figures import ChainFigures
 from rpcproxy.edges.logs import Redactor, event, secrets_of, utc
 from rpcproxy.edges.metrics import Counters, LoopLag
 from rpcproxy.engine import tasks
@@ -28,14 +30,12 @@ from rpcproxy.front.admin import (
     RecentChanges,
     ReloadStatus,
     Status,
-    chain_state,
     make_admin_app,
     readiness,
 )
 from rpcproxy.front.listener import Listener
 from rpcproxy.front.shared import FrontSettings
 from rpcproxy.front.web import make_web_app
-from rpcproxy.messages import CLASS_NAMES, METHOD_CLASSES, MethodClass
 from rpcproxy.rules.standing import Change
 
 T = TypeVar("T")
@@ -81,7 +81,7 @@ class Proxy:
                 Sources(
                     standings=self._snapshots,
                     front=self._front_figures,
-                    heads=self._served_heads,
+                    chains=self._figures,
                     connections=self._connections,
                 ),
             )
@@ -163,24 +163,27 @@ class Proxy:
     def _build_chains(
         self, config: Config, old: Mapping[str, ChainRuntime], chains: dict[str, ChainRuntime]
     ) -> None:
+        server = share_of(config)
         for chain in config.chains:
             before = old.get(chain.name)
             if before is not None and before.chain.chain_id != chain.chain_id:
                 before = None
             runtime = ChainRuntime(
                 chain,
-                config.server,
+                server,
                 self.counters.chain(chain.name),
                 ssl_context=self._ssl_context,
                 old=before,
             )
-            runtime.executor.listeners.append(self._listener_for(chain.name))
+            runtime.executor.listeners.append(self._listener_for(runtime))
             chains[chain.name] = runtime
 
-    def _listener_for(self, chain: str) -> Callable[[Sequence[Change]], None]:
+    def _listener_for(self, runtime: ChainRuntime) -> Callable[[Sequence[Change]], None]:
         def on_changes(changes: Sequence[Change]) -> None:
+            if runtime.executor.is_retired:
+                return
             for change in changes:
-                self.changes.add(chain, change, time.time())
+                self.changes.add(runtime.chain.name, change, time.time())
 
         return on_changes
 
@@ -230,7 +233,7 @@ class Proxy:
         finally:
             self._retired = [runtime for runtime in self._retired if runtime not in old]
             living = (*self.chains.values(), *self._retired)
-            kept = [wire for runtime in living for wire in runtime.wires.values()]
+            kept = [held for runtime in living for held in runtime.held]
             for runtime in old:
                 await runtime.close(kept)
 
@@ -247,36 +250,17 @@ class Proxy:
         return {
             "version": __version__,
             "uptime_seconds": round(time.monotonic() - self._started, 1),
-            "chains": [self._chain_status(runtime) for runtime in self.chains.values()],
+            "chains": self._chain_statuses(),
             "changes": self.changes.latest_first(),
             "config": reloads,
         }
 
-    def _chain_status(self, runtime: ChainRuntime) -> ChainStatus:
-        now = time.monotonic()
-        standings = runtime.standings
-        usable = len(standings.usable(MethodClass.LIGHT))
-        readers = sum(upstream.role != "sends" for upstream in runtime.chain.upstreams)
-        since = standings.outage_since(MethodClass.LIGHT)
-        can_hedge = runtime.chain.hedge != "off"
-        return {
-            "name": runtime.chain.name,
-            "chain_id": runtime.chain.chain_id,
-            "state": chain_state(usable, readers),
-            "served_head": _or_none(standings.heads.served),
-            "usable": usable,
-            "panic": 2 * usable < readers,
-            "hedge_delay_seconds": {
-                CLASS_NAMES[c]: round(standings.hedge_delay(c), 4) if can_hedge else None
-                for c in METHOD_CLASSES
-                if c is not MethodClass.SEND
-            },
-            "outage_since": None if since is None else utc(time.time() - (now - since)),
-            "upstreams": standings.snapshot(now),
-        }
+    def _chain_statuses(self) -> list[ChainStatus]:
+        now, unix_seconds = time.monotonic(), time.time()
+        return [chain_status(runtime, now, unix_seconds) for runtime in self.chains.values()]
 
     def ready(self) -> tuple[bool, dict[str, Any]]:
-        return readiness([self._chain_status(runtime) for runtime in self.chains.values()])
+        return readiness(self._chain_statuses())
 
     def describe(self) -> list[dict[str, Any]]:
         """The chains, for the page in the browser: best path first."""
@@ -309,10 +293,9 @@ class Proxy:
             "client_connections_refused": listener.counters.refused_connections,
         }
 
-    def _served_heads(self) -> Mapping[str, int | None]:
-        return {
-            name: _or_none(runtime.standings.heads.served) for name, runtime in self.chains.items()
-        }
+    def _figures(self) -> Mapping[str, ChainFigures]:
+        now = time.monotonic()
+        return {name: chain_figures(runtime, now) for name, runtime in self.chains.items()}
 
     def _connections(self) -> Mapping[str, Mapping[str, tuple[int, int]]]:
         return {
@@ -324,8 +307,14 @@ class Proxy:
         }
 
 
-def _or_none(number: int) -> int | None:
-    return number if number >= 0 else None
+def share_of(config: Config) -> Server:
+    """The server as one chain sees it: what answers are kept in is for all chains together."""
+    cache, count = config.server.cache, max(1, len(config.chains))
+    share = {
+        "memory_bytes": cache.memory_bytes // count,
+        "disk_bytes": cache.disk_bytes // count,
+    }
+    return config.server.model_copy(update={"cache": cache.model_copy(update=share)})
 
 
 async def _worded(start: Awaitable[T], address: Address) -> T:

@@ -1,23 +1,60 @@
 """The EVM as the engine sees it: one door to its tables."""
 
+from rpcproxy.chains.evm_answers import (
+    Told,
+    blocks_of_logs,
+    join_lists,
+    log_range,
+    nonce_of,
+    sender_of,
+    told_by,
+    with_range,
+)
 from rpcproxy.chains.evm_blocks import (
+    EARLIEST,
+    FINALIZED,
+    HASH,
     LATEST,
+    NONE,
     PENDING,
+    SAFE,
+    has_range,
     head_of_block,
     parse_quantity,
+    payee_of,
     required_block,
 )
-from rpcproxy.chains.evm_methods import describe
+from rpcproxy.chains.evm_methods import describe, is_known
+from rpcproxy.chains.evm_pins import Heights, Pinned, pin
 from rpcproxy.chains.evm_transactions import BadTransaction, raw_transaction, transaction_hash
 
 __all__ = [
+    "EARLIEST",
+    "FINALIZED",
+    "HASH",
     "LATEST",
+    "NONE",
     "PENDING",
+    "SAFE",
     "BadTransaction",
+    "Heights",
+    "Pinned",
+    "Told",
+    "blocks_of_logs",
     "describe",
+    "has_range",
     "head_of_block",
+    "is_known",
+    "join_lists",
+    "log_range",
+    "nonce_of",
     "parse_quantity",
+    "payee_of",
+    "pin",
     "raw_transaction",
     "required_block",
+    "sender_of",
+    "told_by",
     "transaction_hash",
+    "with_range",
 ]

@@ -41,11 +41,12 @@ _LAST: Final = re.compile(rb",\s*" + _ELEMENT + rb"\]\s*\Z")
 _FIRST: Final = re.compile(rb"\s*\[\s*" + _ELEMENT + rb"[,\]]")
 _TAIL_BYTES: Final = 40
 
-_RANGED: Final = frozenset(
+RANGED: Final = frozenset(
     ("eth_getLogs", "erigon_getLogs", "erigon_getLatestLogs", "trace_filter", "arbtrace_filter")
 )
 _HASH_DIGITS: Final = 64
-_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+_LIMIT: Final = 2**64  # block numbers have 64 bits
+UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 _list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 _text_decoder = msgspec.json.Decoder(str)
@@ -71,6 +72,11 @@ class _Block(msgspec.Struct, gc=False):
 _block_decoder = msgspec.json.Decoder(_Block)
 
 
+def has_range(method: Method) -> bool:
+    """Whether it reads a range of blocks, by a filter."""
+    return method.name in RANGED
+
+
 def required_block(method: Method, params: bytes | msgspec.Raw) -> BlockNeed:
     """The block that an upstream must have to serve this request. Never raises.
 
@@ -87,7 +93,7 @@ def required_block(method: Method, params: bytes | msgspec.Raw) -> BlockNeed:
     found = None
     if position == 1:
         found = _LAST.search(memoryview(params)[-_TAIL_BYTES:])
-    elif position == 0 and method.name not in _RANGED:
+    elif position == 0 and method.name not in RANGED:
         found = _FIRST.match(params)
     if found is not None:
         digits, tag = found.groups()
@@ -98,12 +104,12 @@ def required_block(method: Method, params: bytes | msgspec.Raw) -> BlockNeed:
 def _read_params(method: Method, position: int, params: bytes | msgspec.Raw) -> BlockNeed:
     try:
         members = _list_decoder.decode(params)
-        if method.name in _RANGED:
+        if method.name in RANGED:
             return _range_need(members[0]) if members else LATEST
         if position >= len(members):
             return LATEST
-        return _need(_any_decoder.decode(members[position]))
-    except _UNREADABLE:
+        return need_of(_any_decoder.decode(members[position]))
+    except UNREADABLE:
         # `null` in place of the list is taken as left out, as geth does.
         return LATEST if bytes(params).strip() == b"null" else NONE
 
@@ -112,13 +118,13 @@ def _range_need(member: msgspec.Raw) -> BlockNeed:
     asked = _filter_decoder.decode(member)
     if asked.block_hash is not None:
         return HASH
-    lowest, highest = _need(asked.from_block), _need(asked.to_block)
+    lowest, highest = need_of(asked.from_block), need_of(asked.to_block)
     if NONE in (lowest, highest):
         return NONE
     return max(lowest, highest) if lowest >= 0 or highest >= 0 else highest
 
 
-def _need(value: object) -> BlockNeed:
+def need_of(value: object) -> BlockNeed:
     """A block parameter, decoded: a tag, a number, a hash, or EIP-1898's object."""
     if value is None:
         return LATEST
@@ -128,12 +134,12 @@ def _need(value: object) -> BlockNeed:
     if isinstance(value, bool):
         return NONE
     if isinstance(value, int):  # not in the specification; zks_ and bor_ take it
-        return value if value >= 0 else NONE
+        return value if 0 <= value < _LIMIT else NONE
     if isinstance(value, dict):
         if value.get("blockHash") is not None:
             return HASH
         number = value.get("blockNumber")
-        return _need(number) if isinstance(number, str) else NONE
+        return need_of(number) if isinstance(number, str) else NONE
     return NONE
 
 
@@ -155,8 +161,25 @@ def parse_quantity(raw: bytes | msgspec.Raw) -> int | None:
     """The number in the JSON text of a quantity (``"0x1a"``), ``None`` where it is none."""
     try:
         return _quantity(_text_decoder.decode(raw))
-    except _UNREADABLE:
+    except UNREADABLE:
         return None
+
+
+class _Payee(msgspec.Struct, gc=False):
+    miner: str | None = None
+
+
+_payee_decoder = msgspec.json.Decoder(_Payee)
+_ADDRESS: Final = re.compile(r"0x[0-9a-fA-F]{40}")
+
+
+def payee_of(block: bytes) -> str | None:
+    """The address that a block pays its fees to, ``None`` where it names none."""
+    try:
+        miner = _payee_decoder.decode(block).miner
+    except UNREADABLE:
+        return None
+    return miner if miner and _ADDRESS.fullmatch(miner) else None
 
 
 def head_of_block(result: bytes | msgspec.Raw) -> Head | None:
@@ -166,7 +189,7 @@ def head_of_block(result: bytes | msgspec.Raw) -> Head | None:
     """
     try:
         block = _block_decoder.decode(result)
-    except _UNREADABLE:
+    except UNREADABLE:
         return None
     number = _quantity(block.number)
     if number is None:

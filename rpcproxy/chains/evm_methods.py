@@ -13,7 +13,8 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
-from rpcproxy.chains.methods import DATA, LIST, OBJECT, QUANTITY, Kind, Method
+from rpcproxy.chains.evm_answers import NAMING_BLOCK
+from rpcproxy.chains.methods import DATA, LIST, OBJECT, QUANTITY, Keep, Kind, Method
 from rpcproxy.messages import MethodClass
 
 LIGHT: Final = MethodClass.LIGHT
@@ -27,10 +28,19 @@ _LOCAL = Method("", Kind.LOCAL, LIGHT, can_hedge=False, criticality=0)
 _HEAD = Method("", Kind.HEAD_READ, LIGHT)
 _HEAD_HEAVY = Method("", Kind.HEAD_READ, HEAVY, weight=10, criticality=4)
 _QUANTITY = replace(_HEAD, null_is_data=False, shape=QUANTITY)
-_STATE = Method("", Kind.BLOCK_READ, LIGHT, block_param=1, null_is_data=False, weight=2)
+_STATE = Method(
+    "", Kind.BLOCK_READ, LIGHT, block_param=1, null_is_data=False, weight=2, keep=Keep.BLOCK
+)
 _CALL = replace(_STATE, is_execution=True, weight=3)
 _BLOCK = Method(
-    "", Kind.BLOCK_READ, LIGHT, block_param=0, null_is_data=False, null_is_lag=True, weight=2
+    "",
+    Kind.BLOCK_READ,
+    LIGHT,
+    block_param=0,
+    null_is_data=False,
+    null_is_lag=True,
+    weight=2,
+    keep=Keep.BLOCK,
 )
 _TRACE_BLOCK = replace(_BLOCK, method_class=HEAVY, weight=20, criticality=4)
 _TRACE_CALL = replace(_CALL, method_class=HEAVY, weight=20, criticality=4)
@@ -43,11 +53,13 @@ _LOGS = Method(
     weight=8,
     criticality=3,
     shape=LIST,
+    keep=Keep.BLOCK,
 )
 _LOOKUP = Method("", Kind.LOOKUP, LIGHT, confirm_null=True, weight=2)
-_RECEIPT = replace(_LOOKUP, criticality=1)
-_TRACE_TX = replace(_LOOKUP, method_class=HEAVY, weight=20, criticality=4)
-_IMMUTABLE = Method("", Kind.IMMUTABLE, LIGHT)
+_MINED = replace(_LOOKUP, keep=Keep.MINED)
+_BY_HASH = replace(_LOOKUP, keep=Keep.FOREVER)
+_TRACE_TX = replace(_MINED, method_class=HEAVY, weight=20, criticality=4)
+_IMMUTABLE = Method("", Kind.IMMUTABLE, LIGHT, keep=Keep.FOREVER)
 _SEND = Method("", Kind.SEND, MethodClass.SEND, can_hedge=False, weight=5, criticality=0)
 _STATEFUL = Method("", Kind.STATEFUL, LIGHT, can_hedge=False)
 _REFUSED = Method("", Kind.REFUSED, LIGHT, can_hedge=False)
@@ -61,7 +73,10 @@ _GROUPS: Final[tuple[tuple[Method, str], ...]] = (
     (_IMMUTABLE, "zks_getBridgeContracts zks_getBaseTokenL1Address zks_getTestnetPaymaster"),
     # The head and the fees
     (replace(_QUANTITY, criticality=0), "eth_blockNumber"),
-    (_QUANTITY, "eth_gasPrice eth_maxPriorityFeePerGas eth_blobBaseFee eth_baseFee"),
+    (
+        replace(_QUANTITY, keep=Keep.HEAD),
+        "eth_gasPrice eth_maxPriorityFeePerGas eth_blobBaseFee eth_baseFee",
+    ),
     (replace(_STATE, null_is_data=False, shape=OBJECT), "eth_feeHistory"),
     (_HEAD, "eth_config eth_capabilities eth_protocolVersion eth_coinbase eth_mining"),
     (_HEAD, "eth_hashrate net_peerCount rpc_modules txpool_status optimism_syncStatus"),
@@ -82,29 +97,34 @@ _GROUPS: Final[tuple[tuple[Method, str], ...]] = (
         replace(_STATE, shape=OBJECT, method_class=HEAVY, weight=10, block_param=2, criticality=3),
         "eth_getProof linea_getProof",
     ),
-    (replace(_STATE, null_is_data=True), "eth_getAccountInfo ots_hasCode ots_getContractCreator"),
+    (replace(_STATE, null_is_data=True), "eth_getAccountInfo ots_hasCode"),
+    (_HEAD, "ots_getContractCreator"),
     # Execution
     (replace(_CALL, shape=DATA), "eth_call"),
     (replace(_CALL, shape=QUANTITY), "eth_estimateGas"),
     (replace(_CALL, method_class=HEAVY, weight=5, shape=OBJECT), "eth_createAccessList"),
     (replace(_CALL, method_class=HEAVY, weight=20, shape=LIST), "eth_simulateV1"),
     (
-        replace(_CALL, block_param=None),
+        replace(_CALL, block_param=None, keep=Keep.NEVER),
         "linea_estimateGas zks_estimateFee zks_estimateGasL1ToL2 eth_estimateUserOperationGas",
     ),
     (
-        replace(_TRACE_CALL, block_param=None),
+        replace(_TRACE_CALL, block_param=None, keep=Keep.NEVER),
         "eth_callMany eth_callBundle eth_simulateBundle debug_traceCallMany trace_rawTransaction",
     ),
     (_TRACE_CALL, "debug_traceCall trace_callMany eth_multicallV1"),
-    (_TRACE_CALL, "alchemy_simulateExecution tenderly_simulateTransaction"),
+    # Alchemy's takes a tag alone, and never a number (its reference)
+    (replace(_TRACE_CALL, block_param=None, keep=Keep.NEVER), "alchemy_simulateExecution"),
+    (replace(_TRACE_CALL, keep=Keep.NEVER), "tenderly_simulateTransaction"),
     (replace(_TRACE_CALL, block_param=2), "trace_call"),
     # Blocks by number
     (replace(_BLOCK, criticality=1), "eth_getBlockByNumber"),
     (_BLOCK, "eth_getHeaderByNumber eth_getBlockTransactionCountByNumber"),
     (_BLOCK, "eth_getUncleCountByBlockNumber erigon_getHeaderByNumber bor_getAuthor"),
-    (_BLOCK, "bor_getSnapshot bor_getSigners optimism_outputAtBlock ots_getBlockDetails"),
-    (_BLOCK, "zks_getBlockDetails zks_getRawBlockTransactions"),
+    (_BLOCK, "bor_getSnapshot bor_getSigners ots_getBlockDetails zks_getRawBlockTransactions"),
+    # These tell of the L1 as well, or of a second block
+    (replace(_BLOCK, keep=Keep.NEVER), "optimism_outputAtBlock zks_getBlockDetails"),
+    (replace(_TRACE_BLOCK, keep=Keep.NEVER), "debug_getModifiedAccountsByNumber"),
     (
         replace(_BLOCK, null_is_data=True, null_is_lag=False, confirm_null=True),
         "eth_getTransactionByBlockNumberAndIndex eth_getRawTransactionByBlockNumberAndIndex",
@@ -119,7 +139,7 @@ _GROUPS: Final[tuple[tuple[Method, str], ...]] = (
     ),
     (_TRACE_BLOCK, "debug_traceBlockByNumber debug_getRawBlock debug_getRawHeader"),
     (_TRACE_BLOCK, "debug_getRawReceipts debug_dumpBlock debug_accountRange debug_printBlock"),
-    (_TRACE_BLOCK, "debug_getModifiedAccountsByNumber debug_intermediateRoots trace_block"),
+    (_TRACE_BLOCK, "debug_intermediateRoots trace_block"),
     (_TRACE_BLOCK, "trace_replayBlockTransactions debug_executionWitness arbtrace_block"),
     (_TRACE_BLOCK, "arbtrace_replayBlockTransactions debug_getBlockRlp"),
     # Logs and searches over ranges
@@ -128,19 +148,25 @@ _GROUPS: Final[tuple[tuple[Method, str], ...]] = (
     (_HEAD_HEAVY, "bor_getRootHash ots_searchTransactionsBefore ots_searchTransactionsAfter"),
     (_HEAD_HEAVY, "alchemy_getAssetTransfers alchemy_getTokenBalances qn_getTransactionsByAddress"),
     # By hash
-    (_RECEIPT, "eth_getTransactionReceipt eth_getTransactionByHash eth_getBlockByHash"),
-    (_LOOKUP, "eth_getHeaderByHash eth_getBlockTransactionCountByHash eth_getRawTransactionByHash"),
-    (_LOOKUP, "eth_getUncleCountByBlockHash eth_getTransactionByBlockHashAndIndex"),
-    (_LOOKUP, "eth_getRawTransactionByBlockHashAndIndex erigon_getHeaderByHash"),
-    (_LOOKUP, "eth_getTransactionBySenderAndNonce ots_getTransactionBySenderAndNonce"),
+    (replace(_MINED, criticality=1), "eth_getTransactionReceipt eth_getTransactionByHash"),
+    (replace(_BY_HASH, criticality=1), "eth_getBlockByHash"),
+    (_BY_HASH, "eth_getHeaderByHash eth_getBlockTransactionCountByHash erigon_getHeaderByHash"),
+    (_BY_HASH, "eth_getUncleCountByBlockHash"),
+    (replace(_BY_HASH, confirm_null=False), "eth_getUncleByBlockHashAndIndex"),
+    (_MINED, "eth_getRawTransactionByHash eth_getTransactionByBlockHashAndIndex"),
+    (_MINED, "eth_getRawTransactionByBlockHashAndIndex eth_getTransactionBySenderAndNonce"),
+    (_LOOKUP, "ots_getTransactionBySenderAndNonce eth_getTransactionStatus"),
     (_LOOKUP, "zks_getTransactionDetails zks_getL2ToL1LogProof zks_getL2ToL1MsgProof"),
-    (_LOOKUP, "eth_getUserOperationReceipt eth_getUserOperationByHash eth_getTransactionStatus"),
+    (_LOOKUP, "eth_getUserOperationReceipt eth_getUserOperationByHash"),
     (_LOOKUP, "eth_getPrivateTransactionByHash bor_getTransactionReceiptsByBlock"),
-    (replace(_LOOKUP, confirm_null=False), "eth_getUncleByBlockHashAndIndex"),
     (_TRACE_TX, "trace_transaction trace_get trace_replayTransaction arbtrace_transaction"),
-    (_TRACE_TX, "debug_getRawTransaction debug_storageRangeAt debug_traceBlockByHash"),
-    (_TRACE_TX, "debug_getModifiedAccountsByHash ots_traceTransaction ots_getTransactionError"),
-    (_TRACE_TX, "ots_getInternalOperations linea_getTransactionExclusionStatusV1"),
+    (_TRACE_TX, "debug_getRawTransaction ots_traceTransaction ots_getTransactionError"),
+    (_TRACE_TX, "ots_getInternalOperations"),
+    (
+        replace(_TRACE_TX, keep=Keep.FOREVER),
+        "debug_storageRangeAt debug_traceBlockByHash debug_getModifiedAccountsByHash",
+    ),
+    (replace(_TRACE_TX, keep=Keep.NEVER), "linea_getTransactionExclusionStatusV1"),
     (
         replace(_TRACE_TX, null_is_data=False, confirm_null=False, null_is_lag=True),
         "debug_traceTransaction",
@@ -179,7 +205,7 @@ _HEAVY_PREFIXES: Final = ("debug_", "trace_", "arbtrace_", "ots_trace", "txpool_
 def _rows() -> Iterator[tuple[str, Method]]:
     for like, names in _GROUPS:
         for name in names.split():
-            yield name, replace(like, name=name)
+            yield name, replace(like, name=name, names_block=name in NAMING_BLOCK)
 
 
 METHODS: Final[Mapping[str, Method]] = MappingProxyType(dict(_rows()))
@@ -197,6 +223,11 @@ def _presumed(name: str) -> Method:
     if name.startswith(_HEAVY_PREFIXES):
         return replace(_HEAD_HEAVY, name=name, weight=20)
     return replace(_HEAD, name=name)
+
+
+def is_known(name: str) -> bool:
+    """Whether the table has the name."""
+    return name in METHODS
 
 
 def describe(name: str) -> Method:

@@ -6,6 +6,9 @@ Block times are viem's where it has one, else the chain's own announcements; whe
 (Polygon, BSC) the announced one, since chains get faster and registries lag. They are where
 learning starts, nothing more. ``max_lag_blocks`` are starting values too: one or two blocks
 where blocks are slow, two to four seconds where they are fast.
+Where state is served at ``latest`` only, the tag is left as it is (``routed``): HyperEVM's own
+endpoint (hyperliquid.gitbook.io, HyperEVM JSON-RPC), and Monad, whose nodes keep the state of few
+recent blocks (docs.monad.xyz, differences from Ethereum).
 
 Public endpoints are keyless, one per company, so that they fail apart. Sources:
 the chain's own and publicnode: ``@revoke.cash/chains`` 80.0.0 (MIT, from ethereum-lists) and
@@ -23,7 +26,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from rpcproxy.config.model import KnownChain
+from rpcproxy.config.model import Consistency, KnownChain
 
 
 def _chain(
@@ -33,12 +36,14 @@ def _chain(
     max_lag_blocks: int,
     *urls: str,
     also: str = "",
+    consistency: Consistency = "pinned",
 ) -> KnownChain:
     return KnownChain(
         name=name,
         chain_id=chain_id,
         block_time_seconds=block_time_seconds,
         max_lag_blocks=max_lag_blocks,
+        consistency=consistency,
         aliases=tuple(also.split()),
         public_urls=urls,
     )
@@ -232,6 +237,7 @@ _CHAINS: Final = (
         "https://monad-mainnet.drpc.org",
         "https://rpc-mainnet.monadinfra.com",
         also="mon monad-mainnet",
+        consistency="routed",
     ),
     # Small blocks of about 1 s, a big one each 60 s. 999 is Wanchain's test network, too.
     _chain(
@@ -239,6 +245,7 @@ _CHAINS: Final = (
         "https://rpc.hyperliquid.xyz/evm",
         "https://hyperliquid.drpc.org",
         also="hyperliquid hype hyper-evm",
+        consistency="routed",
     ),
 )
 

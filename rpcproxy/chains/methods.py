@@ -23,6 +23,16 @@ class Kind(enum.Enum):
     REFUSED = "refused"  # keys and mining: never through a proxy
 
 
+class Keep(enum.Enum):
+    """What of a method's answers may be shared among clients, and for how long kept."""
+
+    NEVER = "never"
+    HEAD = "head"  # while the served head stands: it depends on the head alone
+    BLOCK = "block"  # while the block it was asked at is on the chain
+    MINED = "mined"  # once it is in a block, and while that block is on the chain
+    FOREVER = "forever"  # a fact of the chain, or asked by a block's hash
+
+
 # How the JSON text of a result begins. One match on the hot path answers both "is it null"
 # and "can it be what was asked for"; null is the only JSON text that begins with n.
 NOT_NULL: Final = re.compile(rb"[^n]")
@@ -51,3 +61,5 @@ class Method:
     null_is_lag: bool = False  # null says that this upstream does not have the block
     is_execution: bool = False  # runs code: its errors may be the code's own
     shape: re.Pattern[bytes] = NOT_NULL  # what the JSON text of a result must match, null apart
+    keep: Keep = Keep.NEVER
+    names_block: bool = False  # the answer says which block it is in

@@ -38,6 +38,17 @@ class Tls(Frozen):
     key: str
 
 
+class Cache(Frozen):
+    """What answers may be kept in: bytes of memory, and of a directory that survives a restart.
+
+    ``memory_bytes`` 0: nothing is kept. ``disk_bytes`` 0: nothing on disk, else ``path`` is set.
+    """
+
+    memory_bytes: int = 128 * 1024 * 1024
+    disk_bytes: int = 0
+    path: str | None = None
+
+
 class Server(Frozen):
     listen: Address = Address(host="127.0.0.1", port=8545)
     admin: Address | None = Address(host="127.0.0.1", port=9545)
@@ -47,6 +58,12 @@ class Server(Frozen):
     log: Literal["text", "json"] = "text"
     drain_seconds: float = 10.0
     limits: Limits = Limits()
+    cache: Cache = Cache()
+
+
+# What becomes of the tag ``latest``: the number of the served head; left as it is, and asked of an
+# upstream that has that head; left as it is, and nothing more.
+Consistency = Literal["pinned", "routed", "off"]
 
 
 class Deadlines(Frozen):
@@ -98,6 +115,9 @@ class Chain(Frozen):
     deadlines: Deadlines = Deadlines()
     attempt_timeout_seconds: float = 1.5
     hedge: Literal["auto", "off"] | float = "auto"  # a number is a fixed delay in seconds
+    consistency: Consistency = "pinned"
+    audits_per_hour: float = 0.0  # 0: none
+    probes_per_second: float = 4.0  # questions for the head, of each upstream, at most
     upstreams: tuple[Upstream, ...]
 
 
@@ -117,5 +137,6 @@ class KnownChain(Frozen):
     kind: Literal["evm"] = "evm"
     block_time_seconds: float
     max_lag_blocks: int
+    consistency: Consistency = "pinned"
     aliases: tuple[str, ...] = ()
     public_urls: tuple[str, ...] = ()

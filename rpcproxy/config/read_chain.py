@@ -18,13 +18,22 @@ from rpcproxy.config.reading import (
     described,
     duration,
     nested,
+    rate,
+    rate_per_hour,
     scalar,
     whole,
 )
 from rpcproxy.config.source import Items, Node, Table
+from rpcproxy.config.units import RATE
 from rpcproxy.config.urls import check
 from rpcproxy.config.warn import chain_warnings
 
+# Less often than every 20 s would not tell a halted upstream from a well one; more than 20 a second
+# is more than any chain has blocks.
+_SLOWEST_PROBES: Final = 0.05
+_FASTEST_PROBES: Final = 20.0
+# Nobody waits this many seconds before a second copy goes out.
+_SURELY_MILLISECONDS: Final = 30
 _CHAIN_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 # Paths of the proxy's own.
 _RESERVED: Final = frozenset({"healthz", "readyz", "status", "metrics"})
@@ -41,9 +50,40 @@ def hedge(node: Node, reading: Reading) -> str | float:
         return duration(value, reading)
     except Unfit as unfit:
         expected = "auto, off or a duration above 0 such as 200ms"
-        raise Unfit(
-            unfit.wrong, expected, unfit.meant or nearest(value.text, ("auto", "off"))
-        ) from None
+        meant = unfit.meant or nearest(value.text, ("auto", "off"))
+        if meant == f"{value.text}s" and float(value.text.replace("_", "")) >= _SURELY_MILLISECONDS:
+            meant = f"{value.text}ms"
+        raise Unfit(unfit.wrong, expected, meant) from None
+
+
+def consistency(node: Node, reading: Reading) -> str:
+    switch = as_switch(scalar(node, "pinned, routed or off"))
+    if switch is not None:
+        return "pinned" if switch else "off"
+    return choice(("pinned", "routed", "off"))(node, reading)
+
+
+def audit(node: Node, reading: Reading) -> float:
+    """Calls an hour; ``off`` and 0 for none."""
+    value = scalar(node, _AUDIT)
+    if as_switch(value) is False or value.text == "0":
+        return 0.0
+    try:
+        return rate_per_hour(value, reading)
+    except Unfit as unfit:
+        meant = unfit.meant and f"{value.text}/h"
+        raise Unfit(unfit.wrong, _AUDIT, meant) from None
+
+
+def probes(node: Node, reading: Reading) -> float:
+    per_second = rate(node, reading)
+    if not _SLOWEST_PROBES <= per_second <= _FASTEST_PROBES:
+        wrong = f"is {quoted(scalar(node, RATE).written)}"
+        raise Unfit(wrong, f"a rate from {_SLOWEST_PROBES:g}/s to {_FASTEST_PROBES:g}/s")
+    return per_second
+
+
+_AUDIT: Final = "a rate such as 60/h, or off"
 
 
 def chain_name(node: Node, reading: Reading) -> str:
@@ -77,13 +117,14 @@ CHAIN: Final = Section(
         "deadlines": Field("deadlines", nested(DEADLINES, Deadlines), may_be_empty=True),
         "attempt_timeout": Field("attempt_timeout_seconds", duration),
         "hedge": Field("hedge", hedge),
+        "consistency": Field("consistency", consistency),
+        "audit": Field("audits_per_hour", audit),
+        "probes": Field("probes_per_second", probes),
         "upstreams": Field("upstreams", upstreams),
     },
     required=("name",),
-    later=(
-        *("finality", "journal", "accept_while_down", "private_fallback"),
-        *("pinning", "caching", "cache"),
-    ),
+    later=("finality", "journal", "accept_while_down", "private_fallback"),
+    renamed=(("pinning", "consistency"),),
 )
 
 
@@ -109,6 +150,7 @@ def read_chain(node: Node, reading: Reading) -> Chain:
             "chain_id": known.chain_id,
             "block_time_seconds": known.block_time_seconds,
             "max_lag_blocks": known.max_lag_blocks,
+            "consistency": known.consistency,
         }
     chain = reading.build(Chain, filled | values, node.line)
     if name.isdecimal() and int(name) != chain.chain_id:
@@ -197,5 +239,6 @@ def chain_of_public_urls(known: KnownChain) -> Chain:
         chain_id=known.chain_id,
         block_time_seconds=known.block_time_seconds,
         max_lag_blocks=known.max_lag_blocks,
+        consistency=known.consistency,
         upstreams=tuple(Upstream.model_validate(values) for values in settled(drafts)),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from rpcproxy.config.model import Address, Limits, Server, Tls
+from rpcproxy.config.model import Address, Cache, Limits, Server, Tls
 from rpcproxy.config.problems import Reported, Unfit
 from rpcproxy.config.reading import (
     Field,
@@ -20,10 +20,11 @@ from rpcproxy.config.reading import (
     nested,
     scalar,
     size,
+    size_or_zero,
     text,
     whole,
 )
-from rpcproxy.config.source import Node
+from rpcproxy.config.source import Node, Scalar, Table
 from rpcproxy.config.urls import is_host
 
 _ADDRESS: Final = "HOST:PORT such as 127.0.0.1:8545"
@@ -60,6 +61,31 @@ def outage_status(node: Node, reading: Reading) -> int:
     return int(choice(("200", "503"))(node, reading))
 
 
+CACHE: Final = Section(
+    "server.cache",
+    {
+        "memory": Field("memory_bytes", size),
+        "disk": Field("disk_bytes", size_or_zero),
+        "path": Field("path", text),
+    },
+)
+
+
+def cache(node: Node, reading: Reading) -> Cache:
+    """A section; ``off`` for a proxy that keeps no answers, ``on`` for the defaults."""
+    switch = as_switch(node) if isinstance(node, Scalar) else None
+    if switch is not None:
+        return Cache() if switch else Cache(memory_bytes=0)
+    if not isinstance(node, Table):
+        raise Unfit(f"is {described(node)}", "a mapping with memory, disk and path, or off")
+    found = nested(CACHE, Cache)(node, reading)
+    if found.disk_bytes and "path" not in node.entries:
+        raise Unfit("has disk and no path", "path, the directory to keep answers in")
+    if found.path and "disk" not in node.entries:
+        raise Unfit("has path and no disk", "disk, the bytes to use there, such as 1GiB")
+    return found
+
+
 LIMITS: Final = Section(
     "server.limits",
     {
@@ -90,6 +116,7 @@ SERVER: Final = Section(
         "log": Field("log", choice(("text", "json"))),
         "drain": Field("drain_seconds", duration_or_zero),
         "limits": Field("limits", nested(LIMITS, Limits), may_be_empty=True),
+        "cache": Field("cache", cache, may_be_empty=True),
     },
     later=("workers", "journal", "exchange", "redis", "accept_while_down", "private_fallback"),
 )

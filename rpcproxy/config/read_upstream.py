@@ -81,11 +81,10 @@ def link(node: Node, reading: Reading) -> Link:  # noqa: ARG001 -- a Converter
     return Link(node.text, check(node.text, node.written, ("https", "http")))
 
 
-def ws_url(node: Node, reading: Reading) -> str:
+def ws_url(node: Node, reading: Reading) -> str:  # noqa: ARG001 -- a Converter
     if not isinstance(node, Scalar):
         raise Unfit(f"is {described(node)}", "a URL such as wss://HOST/PATH")
     check(node.text, node.written, ("wss", "ws"))
-    reading.report.later(node.line, "ws_url")
     return node.text
 
 
@@ -100,11 +99,21 @@ def name_like(pattern: re.Pattern[str], allowed: str) -> Callable[[Node, Reading
 
 
 def headers(node: Node, reading: Reading) -> dict[str, str]:
-    """Names checked, values kept out of every message."""
+    """Names checked. Kept out of every message: values, and what is no name or has no value,
+    since that may be a value in the wrong place.
+    """
     if not isinstance(node, Table):
         raise Unfit(f"is {described(node)}", "a mapping of header names to text")
     found: dict[str, str] = {}
     for name, entry in node.entries.items():
+        if not _HEADER_NAME.fullmatch(name):
+            reading.report.problem(
+                entry.line, "headers has a malformed name; expected letters, digits and -"
+            )
+            continue
+        if isinstance(entry.node, Scalar) and entry.node.kind == "empty":
+            reading.report.problem(entry.line, "headers has a name without value; expected both")
+            continue
         try:
             found[name] = _header(name, entry, reading, found)
         except Unfit as unfit:
@@ -113,14 +122,12 @@ def headers(node: Node, reading: Reading) -> dict[str, str]:
 
 
 def _header(name: str, entry: Entry, reading: Reading, before: Mapping[str, str]) -> str:
-    if not _HEADER_NAME.fullmatch(name):
-        raise Unfit("has a malformed name", "letters, digits and -")
     if name.lower() in _OWN_HEADERS:
         raise Unfit("is set by the proxy itself", "another one")
     if name.lower() in map(str.lower, before):
         raise Unfit("is there twice", "each name once, upper and lower case being the same")
     value = reading.expanded(entry.node)
-    if not isinstance(value, Scalar) or value.kind == "empty" or not value.text.isascii():
+    if not isinstance(value, Scalar) or not value.text.isascii():
         raise Unfit("has no plain value", "ASCII text")
     return value.text
 

@@ -39,13 +39,15 @@ class Field:
 @dataclass(frozen=True, slots=True)
 class Section:
     """The keys of one kind of section. ``later``: accepted, no effect yet. ``title`` is for
-    messages, as in "unknown key 'x' in an upstream".
+    messages, as in "unknown key 'x' in an upstream". ``renamed``: keys of earlier versions, and
+    what they are called now.
     """
 
     title: str
     fields: Mapping[str, Field]
     required: tuple[str, ...] = ()
     later: Collection[str] = ()
+    renamed: tuple[tuple[str, str], ...] = ()
 
     @property
     def keys(self) -> list[str]:
@@ -123,7 +125,7 @@ class Reading:
             pass
 
     def _unknown(self, key: str, line: int, section: Section) -> None:
-        meant = nearest(key, section.keys)
+        meant = dict(section.renamed).get(key) or nearest(key, section.keys)
         homes = self.homes.get(key, ())
         wrong = f"unknown key {quoted(key)} in {section.title}"
         expected = f"; expected {listed(section.keys)}"
@@ -233,11 +235,19 @@ def rate(node: Node, reading: Reading) -> float:  # noqa: ARG001 -- a Converter
     return _in_units(node, units.rate_per_second, units.RATE)
 
 
-def size(node: Node, reading: Reading) -> int:  # noqa: ARG001 -- a Converter
-    found = _in_units(node, units.size_bytes, units.SIZE)
+def rate_per_hour(node: Node, reading: Reading) -> float:  # noqa: ARG001 -- a Converter
+    return _in_units(node, units.rate_per_hour, units.RATE)
+
+
+def size(node: Node, reading: Reading) -> int:
+    found = size_or_zero(node, reading)
     if found == 0:
         raise Unfit("is 0", f"{units.SIZE}, above 0")
     return found
+
+
+def size_or_zero(node: Node, reading: Reading) -> int:  # noqa: ARG001 -- a Converter
+    return _in_units(node, units.size_bytes, units.SIZE)
 
 
 Unit = TypeVar("Unit", int, float)

@@ -69,6 +69,18 @@ def duration_seconds(text: str) -> float:
 
 def rate_per_second(text: str) -> float:
     """``600/min`` → 10.0. Raises ``Unfit``."""
+    number, period_seconds = _rate(text)
+    return number / period_seconds
+
+
+def rate_per_hour(text: str) -> float:
+    """``60/h`` → 60.0, exactly. Raises ``Unfit``."""
+    number, period_seconds = _rate(text)
+    return number * 3600.0 / period_seconds
+
+
+def _rate(text: str) -> tuple[float, float]:
+    """How many, in how many seconds."""
     match = _RATE.fullmatch(text)
     if match is None:
         bare = _BARE.fullmatch(text)
@@ -80,7 +92,7 @@ def rate_per_second(text: str) -> float:
         raise Unfit(f"is {quoted(text)}, whose unit is not known", RATE)
     if number == 0:
         raise Unfit(f"is {quoted(text)}, which lets nothing through", f"{RATE} above 0")
-    return number / _PERIODS[period]
+    return number, _PERIODS[period]
 
 
 def size_bytes(text: str) -> int:

@@ -1,10 +1,8 @@
 """What can be wrong with a provider, as frozen values.
 
-A ``Fault`` is a set of independent dials; a provider without trouble is ``WELL``, with all
-dials at rest. ``name`` is for code, ``description`` says what the provider does and ``cost``
-what a wallet that talks to it directly would have suffered, both for people. ``CATALOGUE``
-holds one of each, with the values that the acceptance tests and the demo use; the functions
-make others. Faults are plain data: msgspec writes them as JSON and reads them back.
+A ``Fault`` is a set of independent dials, all at rest in ``WELL``. ``name`` is for code;
+``description`` (what it does) and ``cost`` (to a wallet that talks to it directly) are for people.
+``CATALOGUE`` holds one of each for the tests and the demo; ``lies`` has more. Plain data, JSON too.
 """
 
 from __future__ import annotations
@@ -31,10 +29,8 @@ class RpcError(msgspec.Struct, frozen=True):
 
 
 class Sometimes(msgspec.Struct, frozen=True, kw_only=True):
-    """When the ``faults`` (in turns) apply; the provider is well otherwise.
-
-    Exactly one of: a ``share`` of requests or connections, whatever is above a number of
-    requests per second, or in turns of ``period_seconds``, bad first.
+    """When the ``faults`` (in turns) apply; the provider is well otherwise. Exactly one of: a
+    ``share``, what is above a rate, or in turns of ``period_seconds``, bad first.
     """
 
     faults: tuple[Fault, ...]
@@ -66,6 +62,12 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     fork_depth: int | None = None  # blocks above head − depth, as of now, are others
     lag_blocks: int = 0
     is_head_frozen: bool = False
+    invented_blocks: int = 0  # above the chain's head, never the same at two providers
+    is_unlinked: bool = False  # the invented ones have parents that nobody has
+    seconds_ahead: int = 0  # of the time in its blocks
+    hidden_heads: Literal["", "null", "error"] = ""  # what is answered when asked for a head
+    frozen_state: Literal["", "refuse", "lie"] = ""  # when asked for a block above
+    news_seconds: float = 0.0  # after which it has a new block
     missing_method: str = ""
     has_nulls: bool = False
     has_wrong_id: bool = False
@@ -152,7 +154,7 @@ _LIMIT = RpcError(-32005, "project ID request rate exceeded")
 def http_429(
     retry_after_seconds: float | None = None, *, is_date: bool = False, is_html: bool = False
 ) -> Fault:
-    """HTTP 429, with ``Retry-After`` in seconds or as a date, or without."""
+    """HTTP 429, ``Retry-After`` in seconds or as a date or not at all."""
     form = "" if retry_after_seconds is None else "_date" if is_date else "_seconds"
     return Fault(
         name="http_429" + form + ("_html" if is_html else ""),
@@ -312,8 +314,6 @@ def method_missing(method: str) -> Fault:
 
 
 # --- Slowness, and ways of answering that are allowed
-
-
 def slow(seconds: float) -> Fault:
     """Every answer comes ``seconds`` later."""
     return Fault(

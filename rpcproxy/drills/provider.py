@@ -24,6 +24,7 @@ import msgspec
 from rpcproxy.drills import answers
 from rpcproxy.drills.faults import WELL, Fault
 from rpcproxy.drills.simchain import SimChain, View
+from rpcproxy.drills.simws import Subscriber
 from rpcproxy.drills.wire import Connection, Incoming
 from rpcproxy.engine import tasks
 from rpcproxy.messages import Request
@@ -80,12 +81,12 @@ class Provider:
         self._rng = random.Random(name)
         self._active = WELL
         self._connections: set[Connection] = set()
+        self._subscribers: set[Subscriber] = set()
         self._arrivals: set[asyncio.Task[None]] = set()
         self._reservation: socket.socket | None = None
         self._listener: socket.socket | None = None
         self._flap: asyncio.TimerHandle | None = None
-        self._frozen_head = 0
-        self._fork_at: int | None = None
+        self._head_then = 0  # the chain's, when the fault in force began
         self._turns: Iterator[Fault] = itertools.repeat(WELL)
         self._tally = 0.0
         self._bucket = _Bucket()
@@ -134,12 +135,27 @@ class Provider:
     def view(self, fault: Fault | None = None) -> View:
         """The chain as this provider sees it now, under ``fault`` where it chose one."""
         fault = fault or self._active
-        newest = self._frozen_head if fault.is_head_frozen else self.chain.head
+        chain = self.chain
+        newest = (
+            chain.head_at(time.time() - fault.news_seconds) if fault.news_seconds else chain.head
+        )
+        behind = self.lag_blocks + fault.lag_blocks
+        head = max(0, (self._head_then if fault.is_head_frozen else newest) - behind)
+        fork_at, fork = None, "fork"
+        if fault.fork_depth is not None:
+            fork_at = self._head_then - fault.fork_depth
+        elif fault.invented_blocks:
+            fork_at, fork = head + 1, self.name
         return View(
-            self.chain,
-            max(0, newest - self.lag_blocks - fault.lag_blocks),
-            self.chain.chain_id + fault.is_on_wrong_chain,
-            self._fork_at,
+            chain,
+            head + fault.invented_blocks,
+            chain.chain_id + fault.is_on_wrong_chain,
+            fork_at,
+            fork,
+            is_linked=not fault.is_unlinked,
+            state_head=max(0, self._head_then - behind) if fault.frozen_state else None,
+            has_old_state=fault.frozen_state == "lie",
+            seconds_ahead=fault.seconds_ahead,
         )
 
     # --- faults
@@ -151,8 +167,7 @@ class Provider:
 
     def _apply(self, fault: Fault) -> None:
         was, self._active = self._active, fault
-        self._frozen_head = self.chain.head
-        self._fork_at = None if fault.fork_depth is None else self.chain.head - fault.fork_depth
+        self._head_then = self.chain.head
         if not fault.is_listening:
             self._shut()
         elif self._listener is None:
@@ -217,6 +232,8 @@ class Provider:
             arrival.cancel()
         for connection in list(self._connections):
             connection.reset()
+        for subscriber in list(self._subscribers):
+            subscriber.close()
 
     def _accept(self) -> None:
         while self._listener is not None:
@@ -263,6 +280,13 @@ class Provider:
             connection.close_when_idle_for(self._active.idle_seconds)
 
     def on_request(self, connection: Connection, incoming: Incoming) -> None:
+        if incoming.key:
+            subscriber = Subscriber(
+                incoming.key, lambda: (self.view(), self._active), self._subscribers.discard
+            )
+            self._subscribers.add(subscriber)
+            connection.hand_over(subscriber.take_over)
+            return
         self.counts.requests += 1
         members = answers.members_of(incoming.body)
         for member in members if isinstance(members, list) else [members]:

@@ -7,15 +7,16 @@ answer belongs to the block it asked for:
 * the last 8 bytes of a block hash are its number; the last 9 bytes of the hash of one of
   the chain's own transactions are its block's number and its index;
 * a balance (``eth_getBalance``, and ``balanceOf`` of the token) is 100 ether plus
-  ``N · 10**6`` wei plus a fingerprint of the address below ``10**6``: see ``block_of_balance``;
+  ``N · 10**6`` wei plus a fingerprint, below ``10**6``, of the address and the block's hash: see
+  ``block_of_balance`` and ``View.balance``. State of a fork, or invented, shows by it;
 * each of the two busy accounts sends one transaction in every block, so that its nonce at
-  block N is ``N + 1``;
-* every storage slot of the token holds N, and its ``number()`` answers N.
+  block N is ``N + 1``; a fork holds the same transactions at the same heights;
+* every storage slot of the token holds the block's hash, and its ``number()`` answers N.
 
 Hashes are not those of RLP headers and logs blooms are empty: no wallet recomputes them.
 
-State: timestamps of mined blocks and the transactions people sent, in ``SimChain``, changed
-by ``mine`` and ``submit`` alone. No clock and no randomness here.
+State: when blocks were mined and the transactions people sent, in ``SimChain``, changed by
+``mine`` and ``submit`` alone. No clock and no randomness here.
 """
 
 from __future__ import annotations
@@ -67,12 +68,6 @@ def quantity(value: int) -> str:
     return hex(value)
 
 
-def balance_at(address: str, number: int) -> int:
-    """The balance in wei, of ether or of the token, at block ``number``."""
-    fingerprint = int.from_bytes(_digest("balance", address.lower())[:8], "big") % _STEP
-    return BALANCE_FLOOR + number * _STEP + fingerprint
-
-
 def block_of_balance(balance: int) -> int:
     """The block number that a balance was read at."""
     return (balance - BALANCE_FLOOR) // _STEP
@@ -113,7 +108,7 @@ class SimChain:
     head: int = field(init=False)
     mempool: dict[str, Submitted] = field(init=False, default_factory=dict)
     mined: dict[str, Submitted] = field(init=False, default_factory=dict)
-    _timestamps: dict[int, int] = field(init=False, default_factory=dict)
+    _mined_at: dict[int, float] = field(init=False, default_factory=dict)
     _included: dict[int, list[Submitted]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -124,9 +119,9 @@ class SimChain:
 
         ``now``: Unix seconds; a timestamp never goes below its parent's.
         """
-        timestamp = max(self.timestamp(self.head), int(now))
+        mined_at = max(self.timestamp(self.head), now)
         self.head += 1
-        self._timestamps[self.head] = timestamp
+        self._mined_at[self.head] = mined_at
         included = list(self.mempool.values())
         self.mempool.clear()
         for index, transaction in enumerate(included, _OWN_PER_BLOCK):
@@ -151,11 +146,18 @@ class SimChain:
         return hash
 
     def timestamp(self, number: int) -> int:
-        """Unix seconds."""
-        mined = self._timestamps.get(number)
-        if mined is not None:
-            return mined
-        return int(_GENESIS_TIME + number * self.block_time_seconds)
+        """Unix seconds; of a block to come, when it is due."""
+        mined_at = self._mined_at.get(min(number, self.head))
+        if mined_at is None:
+            return int(_GENESIS_TIME + number * self.block_time_seconds)
+        return int(mined_at + max(0, number - self.head) * self.block_time_seconds)
+
+    def head_at(self, moment: float) -> int:
+        """The newest block that had been mined by ``moment``, Unix seconds."""
+        number = self.head
+        while self._mined_at.get(number, 0.0) > moment:
+            number -= 1
+        return number
 
     def included(self, number: int) -> list[Submitted]:
         """What people sent and block ``number`` holds, in order."""
@@ -169,21 +171,36 @@ class SimChain:
 class View:
     """The chain as one provider sees it, up to ``head``.
 
-    ``chain_id`` may be another chain's. From ``fork_at`` on, the blocks are others, at the
-    same heights, with hashes linked among themselves.
+    ``chain_id`` may be another chain's. From ``fork_at`` on, the blocks are others, those of the
+    ``fork`` of that name, linked among themselves and to the chain unless ``is_linked`` is false.
+    State is known up to ``state_head`` where that is set; what is asked above it is refused, or
+    answered from there where ``has_old_state`` is set. Timestamps are ``seconds_ahead`` too late.
     """
 
     chain: SimChain
     head: int
     chain_id: int
     fork_at: int | None = None
+    fork: str = "fork"
+    is_linked: bool = True
+    state_head: int | None = None
+    has_old_state: bool = False
+    seconds_ahead: int = 0
 
     def block_hash(self, number: int) -> str:
         if number < 0:
             return ZERO_HASH
-        fork = self.fork_at is not None and number >= self.fork_at
+        fork = self.fork if self._is_forked(number) else ""
         start = _digest(self.chain.seed, self.chain_id, "block", number, fork)[:24]
         return "0x" + start.hex() + number.to_bytes(8, "big").hex()
+
+    def _is_forked(self, number: int) -> bool:
+        return self.fork_at is not None and number >= self.fork_at
+
+    def _parent_hash(self, number: int) -> str:
+        if self._is_forked(number) and not self.is_linked:
+            return "0x" + _digest("no block", self.fork, number).hex()
+        return self.block_hash(number - 1)
 
     def number_of(self, block_hash: str) -> int | None:
         """The number of a block this provider has, by its hash."""
@@ -205,8 +222,8 @@ class View:
         return {
             "number": quantity(number),
             "hash": self.block_hash(number),
-            "parentHash": self.block_hash(number - 1),
-            "timestamp": quantity(self.chain.timestamp(number)),
+            "parentHash": self._parent_hash(number),
+            "timestamp": quantity(self._timestamp(number)),
             "baseFeePerGas": quantity(base_fee_at(number)),
             "transactions": body,
             "gasUsed": quantity(count * _TRANSFER_GAS),
@@ -246,6 +263,11 @@ class View:
         """The token's transfers in one block: one per transaction of the chain's own."""
         return [self._log(number, index) for index in range(_OWN_PER_BLOCK)]
 
+    def balance(self, address: str, number: int) -> int:
+        """The balance in wei, of ether or of the token, at block ``number``."""
+        digest = _digest("balance", address.lower(), self.block_hash(number))
+        return BALANCE_FLOOR + number * _STEP + int.from_bytes(digest[:8], "big") % _STEP
+
     def nonce(self, address: str, number: int) -> int:
         if address in BUSY_ACCOUNTS:
             return number + 1
@@ -263,8 +285,11 @@ class View:
         return (number, index) if self._own_hash(number, index) == hash else None
 
     def _own_hash(self, number: int, index: int) -> str:
-        start = _digest(self.chain.seed, "transaction", number, index)[:23]
+        start = _digest(self.chain.seed, self.chain_id, "transaction", number, index)[:23]
         return f"0x{start.hex()}{number:016x}{index:02x}"
+
+    def _timestamp(self, number: int) -> int:
+        return self.chain.timestamp(number) + self.seconds_ahead
 
     def _transaction_at(self, number: int, index: int) -> Json:
         if index >= _OWN_PER_BLOCK:
@@ -339,7 +364,7 @@ class View:
             "data": f"0x{_amount(number, index):064x}",
             "blockNumber": quantity(number),
             "blockHash": self.block_hash(number),
-            "blockTimestamp": quantity(self.chain.timestamp(number)),
+            "blockTimestamp": quantity(self._timestamp(number)),
             "transactionHash": self._own_hash(number, index),
             "transactionIndex": quantity(index),
             "logIndex": quantity(index),

@@ -21,6 +21,7 @@ from typing import Protocol, cast
 import msgspec
 
 _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)", re.IGNORECASE)
+_KEY = re.compile(rb"\r\nsec-websocket-key:[ \t]*(\S+)", re.IGNORECASE)
 _EXPECT = re.compile(rb"\r\nexpect:[ \t]*100-continue", re.IGNORECASE)
 _CLOSE = re.compile(rb"\r\nconnection:[^\r]*close", re.IGNORECASE)
 # l_onoff = 1, l_linger = 0: closing sends RST.
@@ -53,6 +54,7 @@ class Incoming(msgspec.Struct):
     target: bytes
     body: bytes
     is_last: bool  # the client asked to close afterwards
+    key: bytes = b""  # of an upgrade to WebSocket
 
 
 class Host(Protocol):
@@ -153,6 +155,13 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
             self._pump()
 
+    def hand_over(self, take_over: Callable[[asyncio.Transport, bytes], None]) -> None:
+        """Somebody else speaks on the transport from now on."""
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            self._host.on_closed(self)
+            take_over(transport, bytes(self._received))
+
     # ---
 
     def _call_later(self, seconds: float, callback: Callable[[], None]) -> None:
@@ -178,7 +187,9 @@ class Connection(asyncio.Protocol):
         self._is_invited = False
         self._is_busy = True
         verb, target, *_ = (*head.split(b"\r\n", 1)[0].split(b" "), b"", b"")
-        self._host.on_request(self, Incoming(verb, target, body, bool(_CLOSE.search(head))))
+        upgrade = _KEY.search(head)
+        key = upgrade[1] if upgrade else b""
+        self._host.on_request(self, Incoming(verb, target, body, bool(_CLOSE.search(head)), key))
 
     def _pump(self) -> None:
         """Write what the transport takes; large answers wait here, in shared pieces."""

@@ -1,7 +1,9 @@
-"""Touches the world: connections to upstreams, metrics, logs.
+"""Touches the world: connections to upstreams, answers on disk, metrics, logs.
 
 ``upstream_http`` one upstream's pool of ``connection``, made by ``opening`` from ``target`` (URL),
 ``names`` (DNS, dialling) and ``tls``; ``links`` move bytes; ``http_reply``, ``reply_head`` and
-``reply_body`` read them strictly. ``metrics`` counts, ``exposition`` is what Prometheus reads,
-``logs`` writes lines. Foreign exceptions become ``messages.Failure`` here and go no further up.
+``reply_body`` read them strictly. ``newheads`` hears new blocks over WebSocket, by a ``dialogue``.
+``disk_cache`` keeps answers in a ``disk_file``. ``metrics`` counts, ``exposition`` is what
+Prometheus reads, with ``figures`` of each chain; ``logs`` writes lines. Foreign exceptions become
+``messages.Failure`` here and go no further up.
 """

@@ -1,8 +1,9 @@
 """What Prometheus reads: the counters and the standings as metric families.
 
 ``ProxyCollector`` reads ``Counters``, and what others tell it through callables, at scrape
-time; ``Exposition`` writes the families in the format that was asked for. Labels are bounded:
-chains and upstreams come from the configuration, everything else from fixed tables.
+time (heads, kept answers and audits: see ``figures``); ``Exposition`` writes the families in the
+format that was asked for. Labels are bounded: chains and upstreams come from the configuration,
+everything else from fixed tables.
 No state of its own.
 """
 
@@ -26,18 +27,19 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 
 from rpcproxy import __version__
+from rpcproxy.edges import figures
 from rpcproxy.edges.metrics import ChainCounters, Counters
 from rpcproxy.messages import CLASS_NAMES, MethodClass
 
 Standing = Mapping[str, Any]
 # What a standing can be; a chain's upstreams are counted by it, zeros included.
-STATES: Final = ("up", "lagging", "unknown", "cooling", "ejected", "quarantined")
+STATES: Final = ("up", "lagging", "unknown", "cooling", "ejected", "forked", "quarantined")
 
 _LABELS: Final = ("provider", "cloud", "region", "tier", "role")
 _EOF: Final = b"# EOF\n"
 
 
-def _nothing() -> Mapping[str, Any]:
+def _nothing() -> dict[str, Any]:
     return {}
 
 
@@ -47,13 +49,13 @@ class Sources:
 
     ``standings``: chain → one mapping per upstream, as ``Standings.snapshot`` gives it; keys
     that are missing leave their sample out. ``front``: ``client_connections`` now, and
-    ``client_connections_refused`` so far. ``heads``: chain → number of the served head, ``None``
-    while there is none. ``connections``: chain → upstream → (open, idle) connections.
+    ``client_connections_refused`` so far. ``chains``: chain → its heads, kept answers, audits and
+    feeds. ``connections``: chain → upstream → (open, idle) connections.
     """
 
     standings: Callable[[], Mapping[str, Sequence[Standing]]] = _nothing
     front: Callable[[], Mapping[str, float]] = _nothing
-    heads: Callable[[], Mapping[str, int | None]] = _nothing
+    chains: Callable[[], figures.Chains] = _nothing
     connections: Callable[[], Mapping[str, Mapping[str, tuple[int, int]]]] = _nothing
 
 
@@ -71,6 +73,11 @@ _UPSTREAM_GAUGES: Final = (
         "up",
         "1 while the upstream is well, 0 in any other state.",
         lambda standing: standing["state"] == "up" if "state" in standing else None,
+    ),
+    _Gauge(
+        "forked",
+        "1 while it is not on our chain.",
+        lambda standing: standing["state"] == "forked" if "state" in standing else None,
     ),
     _Gauge("head_number", "Highest block it told.", lambda standing: standing.get("head")),
     _Gauge("lag_blocks", "Blocks behind the served head.", lambda standing: standing.get("lag")),
@@ -124,6 +131,7 @@ _BY_UPSTREAM: Final = (
 )
 _PLAIN: Final = (
     ("local_answers", "rpcproxy_local_answers", "Requests answered by the proxy itself."),
+    ("joined", "rpcproxy_joined_requests", "Requests that followed another in flight."),
     ("batches", "rpcproxy_batches", "Batches received."),
     ("batch_members", "rpcproxy_batch_members", "Requests received inside batches."),
     (
@@ -154,7 +162,8 @@ class ProxyCollector(Collector):
         yield from _events(chains)
         yield from _plain(chains)
         standings = self._sources.standings()
-        yield from _chains(standings, self._sources.heads())
+        yield from figures.families(self._sources.chains())
+        yield _states(standings)
         yield from _upstreams(standings)
         yield from _connections(self._sources.connections())
 
@@ -228,7 +237,8 @@ class _Alone(Collector):
 def _requests(chains: Mapping[str, ChainCounters]) -> Iterator[Metric]:
     count = CounterMetricFamily(
         "rpcproxy_requests",
-        "Requests answered: ok, rpc_error of an upstream, own_error, local without an upstream.",
+        "Requests answered: ok, rpc_error of an upstream, own_error, local without an upstream,"
+        " kept without a new question.",
         labels=["chain", "method_class", "outcome"],
     )
     seconds = HistogramMetricFamily(
@@ -286,6 +296,11 @@ def _events(chains: Mapping[str, ChainCounters]) -> Iterator[Metric]:
         "Changes of an upstream's standing.",
         labels=["chain", "upstream", "kind"],
     )
+    kept = CounterMetricFamily(
+        "rpcproxy_kept_answers",
+        "Requests answered from what was kept, by what it depends on.",
+        labels=["chain", "reason"],
+    )
     sends = CounterMetricFamily(
         "rpcproxy_sends", "Transactions, by what the wallet was told.", labels=["chain", "result"]
     )
@@ -294,10 +309,13 @@ def _events(chains: Mapping[str, ChainCounters]) -> Iterator[Metric]:
             failovers.add_metric([chain, reason], number)
         for (upstream, kind), number in counters.changes.items():
             changes.add_metric([chain, upstream, kind], number)
+        for reason, number in counters.kept_answers.items():
+            kept.add_metric([chain, reason], number)
         sends.add_metric([chain, "accepted"], counters.sends_accepted)
         sends.add_metric([chain, "rejected"], counters.sends_rejected)
     yield failovers
     yield changes
+    yield kept
     yield sends
     for attribute, name, text in _BY_UPSTREAM:
         family = CounterMetricFamily(name, text, labels=["chain", "upstream"])
@@ -318,15 +336,7 @@ def _plain(chains: Mapping[str, ChainCounters]) -> Iterator[Metric]:
         yield family
 
 
-def _chains(
-    standings: Mapping[str, Sequence[Standing]], heads: Mapping[str, int | None]
-) -> Iterator[Metric]:
-    head = GaugeMetricFamily(
-        "rpcproxy_chain_head_number", "The block that answers are given from.", labels=["chain"]
-    )
-    for chain, number in heads.items():
-        if number is not None:
-            head.add_metric([chain], number)
+def _states(standings: Mapping[str, Sequence[Standing]]) -> Metric:
     by_state = GaugeMetricFamily(
         "rpcproxy_chain_upstreams", "Upstreams by state.", labels=["chain", "state"]
     )
@@ -334,8 +344,7 @@ def _chains(
         states = [upstream.get("state") for upstream in upstreams]
         for state in STATES:
             by_state.add_metric([chain, state], states.count(state))
-    yield head
-    yield by_state
+    return by_state
 
 
 def _upstreams(standings: Mapping[str, Sequence[Standing]]) -> Iterator[Metric]:

@@ -37,7 +37,7 @@ LINES_HELD: Final = 10_000
 BETTER: Final = frozenset(
     {
         *("recovered", "readmitted", "cooled", "caught_up", "unsuspect", "panic_over"),
-        *("chain_resumed", "method_unsupported"),
+        *("chain_resumed", "method_unsupported", "joined"),
     }
 )
 _OF_DOMAINS: Final = frozenset({"suspect", "unsuspect"})

@@ -25,7 +25,7 @@ BUCKET_SECONDS: Final = (
     *(1.0, 2.5, 5.0, 10.0, 30.0),
 )
 _BUCKET_NAMES: Final = (*map(repr, BUCKET_SECONDS), "+Inf")  # as OpenMetrics spells them
-OUTCOMES: Final = ("ok", "rpc_error", "own_error", "local")
+OUTCOMES: Final = ("ok", "rpc_error", "own_error", "local", "kept")
 _VERDICT_LABELS: Final = tuple(verdict.label for verdict in Verdict)
 
 
@@ -85,6 +85,8 @@ class ChainCounters:
         "failovers",
         "hedges",
         "hedges_won",
+        "joined",
+        "kept_answers",
         "local_answers",
         "probes",
         "requests",
@@ -96,6 +98,8 @@ class ChainCounters:
     def __init__(self) -> None:
         self.requests = tuple(Tally(OUTCOMES) for _ in METHOD_CLASSES)
         self.local_answers = 0
+        self.kept_answers: dict[str, int] = {}  # by what they depend on
+        self.joined = 0  # requests that followed another in flight
         self.attempts: dict[str, Tally] = {}  # by upstream
         self.probes: dict[str, dict[str, int]] = {}  # by upstream, then verdict
         self.failovers: dict[str, int] = {}  # by reason
@@ -109,6 +113,11 @@ class ChainCounters:
         self.batches = 0
         self.batch_members = 0
 
+    @property
+    def answered(self) -> int:
+        """Client requests answered so far."""
+        return self.local_answers + sum(sum(tally.labels.values()) for tally in self.requests)
+
     def on_request(self, method_class: MethodClass, seconds: float, outcome: str) -> None:
         """One client request answered after ``seconds``; ``outcome`` is one of ``OUTCOMES``."""
         self.requests[method_class].add(outcome, seconds)
@@ -119,6 +128,18 @@ class ChainCounters:
         It counts among the requests too: call this or ``on_request``, not both.
         """
         self.local_answers += 1
+
+    def on_kept(self, reason: str, method_class: MethodClass) -> None:
+        """One request answered from what was kept; ``reason`` is a ``chains.methods.Keep`` by
+        name, or ``disk``.
+        """
+        self.kept_answers[reason] = self.kept_answers.get(reason, 0) + 1
+        self.requests[method_class].labels["kept"] += 1
+
+    def on_joined(self, method_class: MethodClass) -> None:
+        """One request followed another that asks the same. Counts among the requests too."""
+        self.joined += 1
+        self.requests[method_class].labels["kept"] += 1
 
     def on_attempt(self, upstream: str, verdict: Verdict, seconds: float) -> None:
         """One attempt ended. The time of a cancelled one says nothing and is not kept."""

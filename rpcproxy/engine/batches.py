@@ -17,6 +17,9 @@ import msgspec
 from rpcproxy.chains.methods import Kind
 from rpcproxy.engine.calls import BATCH_METHOD, BatchCall, BatchVerdict, SingleCall, is_answered
 from rpcproxy.engine.executor import Settled
+from rpcproxy.engine.express import is_worth_another
+from rpcproxy.engine.profiles import Profile
+from rpcproxy.engine.sharing import SlowFlight, pending_answer
 from rpcproxy.messages import (
     INTERNAL_ERROR,
     Answer,
@@ -31,11 +34,11 @@ from rpcproxy.messages import (
     encode_error,
     encode_result,
 )
-from rpcproxy.rules.selection import Need
+from rpcproxy.rules.need import Need
 from rpcproxy.rules.standing import Standing
 
 if TYPE_CHECKING:
-    from rpcproxy.engine.pipeline import Pipeline, Profile
+    from rpcproxy.engine.pipeline import Pipeline
 
 GROUP: Final = 100  # what one upstream is asked at once; public providers refuse more
 SINGLES_FROM: Final = 8  # so few left-overs are asked one by one
@@ -54,15 +57,29 @@ class Member(msgspec.Struct):
     profile: Profile
     call: SingleCall
     due: float
+    flight: SlowFlight
     earlier: tuple[Standing, Judgement] | None = None
+
+    @property
+    def sent(self) -> Request:
+        """The request as an upstream gets it."""
+        return Request(self.request.method, self.request.id, msgspec.Raw(self.call.params))
+
+
+# A member that goes its own way: its place, and where another is being asked the same, its answer.
+Single = tuple[int, Request, asyncio.Future[Answer] | None]
 
 
 class Replies(list[bytes | None]):
-    """The replies of one batch, by place, as they come; and the trace id of all."""
+    """The replies of one batch, by place, as they come; and what is the same for all: the trace
+    id, whether nothing may be given that was kept, and what the batch itself asks.
+    """
 
-    def __init__(self, count: int, trace_id: str) -> None:
+    def __init__(self, count: int, trace_id: str, *, is_fresh: bool = False) -> None:
         super().__init__([None] * count)
         self.trace_id = trace_id
+        self.is_fresh = is_fresh
+        self.flights: dict[bytes, SlowFlight] = {}
 
 
 class Batches:
@@ -72,12 +89,14 @@ class Batches:
         self._pipeline = pipeline
 
     def handle(
-        self, texts: Sequence[msgspec.Raw], trace_id: str
+        self, texts: Sequence[msgspec.Raw], trace_id: str, *, is_fresh: bool = False
     ) -> Answer | Coroutine[Any, Any, Answer]:
-        """Answer a batch: at once, when all of it can be answered from memory."""
+        """Answer a batch: at once, when all of it can be answered from memory. ``is_fresh``:
+        nothing that was kept.
+        """
         self._pipeline.counters.on_batch(len(texts))
-        replies = Replies(len(texts), trace_id)
-        singles: list[tuple[int, Request]] = []
+        replies = Replies(len(texts), trace_id, is_fresh=is_fresh)
+        singles: list[Single] = []
         members: list[Member] = []
         for index, text in enumerate(texts):
             try:
@@ -87,7 +106,7 @@ class Batches:
                 continue
             local = self._pipeline.local_result(request.method)
             if local is None:
-                self._sort(index, request, singles, members)
+                self._sort(replies, index, request, singles, members)
             else:
                 self._pipeline.counters.on_local()
                 replies[index] = encode_result(request.id, local) if request.id else b""
@@ -97,43 +116,90 @@ class Batches:
 
     def _sort(
         self,
+        replies: Replies,
         index: int,
         request: Request,
-        singles: list[tuple[int, Request]],
+        singles: list[Single],
         members: list[Member],
     ) -> None:
         """Light reads travel together; everything else goes its own way."""
         pipeline = self._pipeline
-        profile = pipeline.profile(request.method)
+        profile = pipeline.profiles.of(request.method)
         method = profile.method
-        if profile.is_read and request.id and method.method_class is MethodClass.LIGHT:
-            call = pipeline.call_for(request, profile)
-            due = time.monotonic() + profile.policy.deadline_seconds
-            members.append(Member(index, request, profile, call, due))
-        elif request.id or method.kind is Kind.SEND:
-            singles.append((index, request))
+        if not (profile.is_read and request.id and method.method_class is MethodClass.LIGHT):
+            if request.id or method.kind is Kind.SEND:
+                singles.append((index, request, None))
+            return
+        call = pipeline.prepare(request, profile)
+        now = time.monotonic()
+        if replies.is_fresh:
+            call.key = b""
+        if call.key:
+            result = pipeline.sharing.get(call.key, now)
+            if result is not None:
+                pipeline.counters.on_kept(method.keep.value, MethodClass.LIGHT)
+                replies[index] = encode_result(request.id, result)
+                return
+            own = replies.flights.get(call.key)
+            follower = (
+                pipeline.sharing.join(call.key, request, replies.trace_id, now)
+                if own is None
+                else pipeline.sharing.follow(own, request, replies.trace_id, now)
+            )
+            if follower is not None:
+                singles.append((index, request, pending_answer(follower)))
+                return
+            if pipeline.sharing.is_on_disk(call):
+                singles.append((index, request, None))
+                return
+        if pipeline.is_above_head(call):
+            singles.append((index, request, None))
+            return
+        flight = SlowFlight()
+        if call.key:
+            replies.flights[call.key] = flight
+        due = now + profile.policy.deadline_seconds
+        members.append(Member(index, request, profile, call, due, flight))
 
     async def _forward(
         self,
         replies: Replies,
-        singles: Sequence[tuple[int, Request]],
+        singles: Sequence[Single],
         members: Sequence[Member],
     ) -> Answer:
+        # From here on they are sure to come to an end: what is cancelled before never began.
+        for key, flight in replies.flights.items():
+            self._pipeline.sharing.flights.setdefault(key, flight)
         work: list[Coroutine[Any, Any, None]] = [
-            self._answer_single(replies, index, request) for index, request in singles
+            self._answer_single(replies, *single) for single in singles
         ]
         work += [
             self._answer_group(replies, members[start : start + GROUP], (), 0)
             for start in range(0, len(members), GROUP)
         ]
-        if len(work) == 1:
-            await work[0]
-        else:
-            await asyncio.gather(*work)
+        try:
+            if len(work) == 1:
+                await work[0]
+            else:
+                await asyncio.gather(*work)
+        finally:
+            for member in members:  # where the client hung up, those who follow ask again
+                self._pipeline.land(member.call, member.flight, None, "own_error")
         return join(replies)
 
-    async def _answer_single(self, replies: Replies, index: int, request: Request) -> None:
-        answer = await self._pipeline.answer(request, replies.trace_id)
+    async def _answer_single(
+        self,
+        replies: Replies,
+        index: int,
+        request: Request,
+        shared: asyncio.Future[Answer] | None,
+    ) -> None:
+        if shared is not None:
+            answer = await shared
+        else:
+            answer = await self._pipeline.answer(
+                request, replies.trace_id, is_fresh=replies.is_fresh
+            )
         replies[index] = await whole(answer, request) if request.id else b""
 
     async def _answer_group(
@@ -150,7 +216,7 @@ class Batches:
         call = BatchCall(
             BATCH_METHOD,
             need_of(members),
-            [(member.profile.method, member.request) for member in members],
+            [(member.profile.method, member.sent) for member in members],
         )
         policy = msgspec.structs.replace(
             members[0].profile.policy,
@@ -158,7 +224,9 @@ class Batches:
             confirm_nulls=False,
             confirm_refusals=False,
         )
+        started = time.monotonic()
         settled = await self._pipeline.executor.run(call, policy, tried)
+        self._hold(members, settled, started)
         left = self._take_answers(replies, members, settled)
         if not left:
             return
@@ -170,6 +238,16 @@ class Batches:
         was_refused = len(left) == len(members)
         rounds = ROUNDS if was_refused or len(left) < SINGLES_FROM else round_ + 1
         await self._answer_group(replies, left, tried, rounds)
+
+    @staticmethod
+    def _hold(members: Sequence[Member], settled: Settled, started: float) -> None:
+        """Hold what a batch brought against what is known of the chain."""
+        batch, standing = settled.judgement, settled.standing
+        if isinstance(batch, BatchVerdict) and standing is not None:
+            batch.members = [
+                member.call.held(judgement, standing, started)
+                for member, judgement in zip(members, batch.members, strict=False)
+            ]
 
     def _has_taker(self, tried: Sequence[Standing]) -> bool:
         """Whether anybody usable is left who has not lately refused batches."""
@@ -192,9 +270,9 @@ class Batches:
         for position, member in enumerate(members):
             judgement = judged[position] if position < len(judged) else None
             if judgement is not None and are_done[position]:
-                answer, outcome = pipeline.encode(
-                    member.request, Settled(judgement), replies.trace_id
-                )
+                done = Settled(judgement)
+                answer, outcome = pipeline.encode(member.request, done, replies.trace_id)
+                pipeline.land(member.call, member.flight, done, outcome)
                 replies[member.index] = answer.body
                 pipeline.counters.on_request(MethodClass.LIGHT, settled.seconds, outcome)
                 continue
@@ -217,7 +295,11 @@ class Batches:
             deadline_seconds=member.due - time.monotonic(),
         )
         settled = await pipeline.executor.run(member.call, policy, tried, member.earlier)
+        if is_worth_another(settled):
+            started = member.due - member.profile.policy.deadline_seconds
+            settled = await pipeline.again(member.request, member.profile, settled, started)
         answer, outcome = pipeline.encode(member.request, settled, replies.trace_id)
+        pipeline.land(member.call, member.flight, settled, outcome)
         pipeline.counters.on_request(MethodClass.LIGHT, settled.seconds, outcome)
         replies[member.index] = await whole(answer, member.request)
 

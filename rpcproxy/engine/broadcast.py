@@ -13,7 +13,7 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -22,8 +22,9 @@ from rpcproxy.chains import evm
 from rpcproxy.chains.methods import Method
 from rpcproxy.edges.metrics import ChainCounters
 from rpcproxy.engine import tasks
+from rpcproxy.engine.attempts import Settled
 from rpcproxy.engine.calls import SingleCall
-from rpcproxy.engine.executor import Executor, Settled
+from rpcproxy.engine.executor import Executor
 from rpcproxy.messages import (
     INTERNAL_ERROR,
     INVALID_PARAMS,
@@ -85,6 +86,7 @@ class Broadcast:
         self._read_policy = policies[MethodClass.LIGHT]
         self._private_only = private_only
         self._rng = random.Random()
+        self.on_accepted: Callable[[str], None] = lambda _hash: None
         self._in_flight: dict[tuple[str, str], asyncio.Task[Outcome]] = {}
         self._copies: set[asyncio.Task[tuple[Standing, Judgement]]] = set()
 
@@ -113,6 +115,8 @@ class Broadcast:
         outcome = await self._outcome_of(task)
         if outcome.result:
             self._counters.on_send(is_accepted=True)
+            if hash is not None:
+                self.on_accepted(hash)
             return Answer(encode_result(request.id, outcome.result)), "ok"
         self._counters.on_send(is_accepted=False)
         if outcome.error:

@@ -25,7 +25,8 @@ from rpcproxy.messages import (
 )
 from rpcproxy.rules.classify import Classifier
 from rpcproxy.rules.failover import is_own_word
-from rpcproxy.rules.selection import Need
+from rpcproxy.rules.need import Need
+from rpcproxy.rules.standing import Standing
 
 
 class Call(Protocol):
@@ -50,19 +51,34 @@ class Call(Protocol):
     ) -> Judgement:
         """What the outcome means for the attempt as a whole."""
 
+    def held(self, judgement: Judgement, standing: Standing, started: float) -> Judgement:
+        """The judgement, held against what is known of the chain."""
+
     @property
     def poison_key(self) -> bytes:
         """What tells this request from others, for the memory of those that fail everywhere."""
 
 
+class Touchstone(Protocol):
+    """What answers are held against; ``engine.truth.Truth``."""
+
+    def check(
+        self, call: SingleCall, judgement: Judgement, standing: Standing, started: float
+    ) -> Judgement: ...
+
+
 class SingleCall(msgspec.Struct, gc=False):
-    """One request."""
+    """One request. ``key`` is what its answer is kept and shared under, empty where it is not;
+    ``truth`` is what it is held against.
+    """
 
     method: Method
     need: Need
     params: msgspec.Raw | bytes
     is_large: bool = False
     size: int = 1
+    key: bytes = b""
+    truth: Touchstone | None = None
 
     def member_method(self, index: int) -> str:  # noqa: ARG002 the port's signature
         return self.method.name
@@ -74,6 +90,11 @@ class SingleCall(msgspec.Struct, gc=False):
         self, classifier: Classifier, outcome: Outcome, first_id: int, unix_seconds: float
     ) -> Judgement:
         return classifier.judge(outcome, first_id, self.method, unix_seconds)
+
+    def held(self, judgement: Judgement, standing: Standing, started: float) -> Judgement:
+        if self.truth is None:
+            return judgement
+        return self.truth.check(self, judgement, standing, started)
 
     @property
     def poison_key(self) -> bytes:
@@ -134,6 +155,11 @@ class BatchCall(msgspec.Struct, gc=False):
             detail=judged.detail,
             members=judged.members,
         )
+
+    def held(self, judgement: Judgement, standing: Standing, started: float) -> Judgement:
+        """Its members are, one by one, by who sent it."""
+        del standing, started
+        return judgement
 
     @property
     def poison_key(self) -> bytes:

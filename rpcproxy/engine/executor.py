@@ -1,8 +1,8 @@
 """Carries out calls: drives the plan of each with a clock, sends through the edge, reports.
 
-One executor per chain. State: attempts in flight by upstream, attempts that outlived their
-request, requests that wait for a recovery, the memory of requests that fail everywhere, how each
-upstream failed last, and the budgets; all written here alone.
+One executor per chain. State: attempts in flight by upstream, requests that wait for a recovery,
+the memory of requests that fail everywhere, how each upstream failed last, and the budgets; all
+written here alone. Attempts that outlived their request: ``lingering``.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ import logging
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from rpcproxy.edges.logs import log_change
 from rpcproxy.edges.metrics import ChainCounters
-from rpcproxy.engine.calls import BatchVerdict, Call
+from rpcproxy.engine.attempts import Attempt, Member, Run, Settled, WireCall
+from rpcproxy.engine.calls import Call
+from rpcproxy.engine.lessons import is_poisonous, lessons
+from rpcproxy.engine.lingering import Lingering
 from rpcproxy.messages import (
     Blame,
     Failure,
@@ -29,19 +31,11 @@ from rpcproxy.messages import (
     Reply,
     Verdict,
 )
-from rpcproxy.rules.classify import Classifier
-from rpcproxy.rules.failover import (
-    Budgets,
-    Finish,
-    Plan,
-    Policy,
-    Send,
-    SingleAttempt,
-    Wait,
-    lost,
-)
+from rpcproxy.rules.failover import Budgets, Finish, Plan, Policy, Send, SingleAttempt, Wait, lost
 from rpcproxy.rules.poison import PoisonMemory
 from rpcproxy.rules.standing import Change, Standing, Standings
+
+__all__ = ["Attempt", "Executor", "Member", "Run", "Settled", "WireCall"]
 
 _log = logging.getLogger("rpcproxy.upstreams")
 
@@ -49,147 +43,8 @@ TICK_SECONDS: Final = 0.05
 # A timer that fires this late was held up by our own loop, not by the upstream: sockets are read
 # once before anybody is blamed.
 LATE_TIMER_SECONDS: Final = 0.02
-# A reply that brings this much between two looks is on its way: nobody else is asked for it.
-PROGRESS_BYTES: Final = 16 * 1024
 REREAD_SECONDS: Final = 0.003
-# How members of a batch are judged that have no reply, or none that can be theirs.
-_LEFT_OUT: Final = (Verdict.BAD_RESULT, Verdict.WRONG_ID)
 _UPSTREAMS_OWN: Final = (Blame.UPSTREAM, Blame.LIMIT, Blame.ACCESS)
-
-
-class WireCall(Protocol):
-    """An attempt on the wire; ``edges.upstream_http.Call``."""
-
-    received_bytes: int
-
-    def abandon(self) -> None: ...
-
-
-class Wire(Protocol):
-    """Where an attempt is sent; ``edges.upstream_http.Upstream``."""
-
-    def send(
-        self, payload: bytes, done: Callable[[Outcome], None], *, gzip: bool = False
-    ) -> WireCall: ...
-
-    def drop_idle(self) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """One upstream as the executor needs it."""
-
-    standing: Standing
-    wire: Wire
-    classifier: Classifier
-
-
-@dataclass(slots=True)
-class Settled:
-    """How a call ended. ``reply`` is the HTTP reply behind ``judgement`` (for streaming on),
-    ``first_id`` the id it was sent under, ``exhausted``: nobody could answer.
-    """
-
-    judgement: Judgement | None
-    reply: Reply | None = None
-    first_id: int = 0
-    standing: Standing | None = None
-    exhausted: bool = False
-    failures: Sequence[tuple[str, Judgement]] = ()
-    seconds: float = 0.0
-
-    def close(self) -> None:
-        """Nobody will read the rest of a reply too large to hold."""
-        if self.reply is not None and self.reply.rest is not None:
-            self.reply.rest.close()
-
-
-class Attempt:
-    """One send to one upstream; told by the edge through ``on_outcome``."""
-
-    __slots__ = (
-        "call",
-        "executor",
-        "first_id",
-        "give_up_at",
-        "is_counted",
-        "is_hedge",
-        "is_lingering",
-        "is_overdue",
-        "member",
-        "overtaken_at",
-        "reply",
-        "run",
-        "seen_bytes",
-        "started",
-        "wire_call",
-    )
-
-    def __init__(
-        self, executor: Executor, run: Run, member: Member, first_id: int, started: float
-    ) -> None:
-        self.executor = executor
-        self.run = run
-        self.call = run.call
-        self.member = member
-        self.first_id = first_id
-        self.started = started
-        self.give_up_at = started + run.policy.attempt_seconds
-        self.is_hedge = False
-        self.is_lingering = False  # the request is answered; we only want to learn
-        self.is_counted = False  # its failure was observed before its end
-        self.is_overdue = False
-        self.overtaken_at = 0.0
-        self.seen_bytes = 0
-        self.reply: Reply | None = None
-        self.wire_call: WireCall | None = None
-
-    def on_outcome(self, outcome: Outcome) -> None:
-        self.executor.on_outcome(self, outcome)
-
-    def has_progressed(self) -> bool:
-        """Whether a large reply has come on since the last look; a dribble does not count."""
-        call = self.wire_call
-        if call is None or call.received_bytes - self.seen_bytes < PROGRESS_BYTES:
-            return False
-        self.seen_bytes = call.received_bytes
-        return True
-
-
-class Run:
-    """One call on its way: its plan, and the future its coroutine sleeps on."""
-
-    __slots__ = (
-        "attempts",
-        "call",
-        "due",
-        "has_reread",
-        "plan",
-        "policy",
-        "started",
-        "timer",
-        "waiter",
-        "winner",
-    )
-
-    def __init__(
-        self, call: Call, plan: Plan | SingleAttempt, policy: Policy, started: float
-    ) -> None:
-        self.started = started
-        self.call = call
-        self.plan = plan
-        self.policy = policy
-        self.attempts: list[Attempt] = []
-        self.winner: Attempt | None = None
-        self.waiter: asyncio.Future[None] | None = None
-        self.timer: asyncio.TimerHandle | None = None
-        self.due = 0.0
-        self.has_reread = False  # in this sleep
-
-    def wake(self) -> None:
-        waiter = self.waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
 
 
 class Executor:
@@ -208,22 +63,24 @@ class Executor:
         self.members = members
         self.standings = standings
         self._budgets = budgets
-        self._counters = counters
+        self.counters = counters
         self._chain_name = chain_name
         self.rng = rng or random.Random()
         self._loop = asyncio.get_running_loop()
         self.next_id = 1
         self.uncounted = 0
         self._in_flight: dict[str, set[Attempt]] = {name: set() for name in members}
-        self._lingering: set[Attempt] = set()
+        self._lingering = Lingering(standings, self._end, self._learn)
         self._waiting: set[Run] = set()
         self._recovery_waiters: set[asyncio.Future[None]] = set()
         self.poison = PoisonMemory()
         self._last_failures: dict[str, Judgement] = {}
         self._ticker: asyncio.TimerHandle | None = None
-        self._tick_due = 0.0
         self._set_ticker(TICK_SECONDS)
+        self.is_retired = False
         self.listeners: list[Callable[[Sequence[Change]], None]] = []
+        # Told who lacks what it has by its own word: its head may have moved to another chain.
+        self.on_doubt: Callable[[str], None] = lambda _upstream: None
 
     # ---- one call, from begin to end
 
@@ -308,12 +165,12 @@ class Executor:
     async def _sleep(self, run: Run, step: Wait, now: float) -> None:
         """Sleep until something happens to the run, or until the time."""
         waiter = run.waiter = self._loop.create_future()
-        due = run.due = self._next_due(run, step.until)
+        due = run.due = run.next_due(step.until)
         run.has_reread = False
         run.timer = self._loop.call_later(max(0.0, due - now), self._on_time, run)
         if step.for_recovery:
             self._waiting.add(run)
-            self._counters.on_waited_for_recovery()
+            self.counters.on_waited_for_recovery()
         try:
             await waiter
         finally:
@@ -321,12 +178,6 @@ class Executor:
             run.timer.cancel()
             if step.for_recovery:
                 self._waiting.discard(run)
-
-    @staticmethod
-    def _next_due(run: Run, until: float) -> float:
-        for attempt in run.attempts:
-            until = min(until, attempt.give_up_at)
-        return until
 
     def _on_time(self, run: Run) -> None:
         now = time.monotonic()
@@ -366,28 +217,24 @@ class Executor:
         run.plan.on_sent(member.standing, now)
         run.attempts.append(attempt)
         self._in_flight[member.standing.name].add(attempt)
-        if step.reason != "first":
-            self._count_again(step.reason, member.standing.name, attempt)
+        if step.reason == "hedge":
+            attempt.is_hedge = True
+            self.counters.on_hedge(member.standing.name)
+        elif step.reason != "first":
+            self.counters.on_failover(step.reason)
         attempt.wire_call = member.wire.send(
             call.payload(first_id), attempt.on_outcome, gzip=call.is_large
         )
-
-    def _count_again(self, reason: str, upstream: str, attempt: Attempt) -> None:
-        if reason == "hedge":
-            attempt.is_hedge = True
-            self._counters.on_hedge(upstream)
-        else:
-            self._counters.on_failover(reason)
 
     def _settle(self, run: Run, finish: Finish) -> Settled:
         # An attempt knows its run: this way round it would be a cycle that keeps the reply.
         winner, run.winner = run.winner, None
         if winner is not None and winner.is_hedge:
-            self._counters.on_hedge_won(winner.member.standing.name)
+            self.counters.on_hedge_won(winner.member.standing.name)
         if run.plan.is_over_budget:
-            self._counters.on_budget_exhausted()
-        if run.plan.failures:
-            self._remember_poison(run, finish)
+            self.counters.on_budget_exhausted()
+        if run.plan.failures and is_poisonous(run, finish.judgement):
+            self.poison.remember(run.call.poison_key, time.monotonic())
         return Settled(
             finish.judgement,
             winner.reply if winner is not None else None,
@@ -398,37 +245,15 @@ class Executor:
             time.monotonic() - run.started,
         )
 
-    def _remember_poison(self, run: Run, finish: Finish) -> None:
-        """Two upstreams gave an error of their own and nobody an answer: likely the request."""
-        judgement = finish.judgement
-        refused = {name for name, failed in run.plan.failures if failed.error is not None}
-        if (
-            len(refused) >= 2
-            and judgement is not None
-            and judgement.verdict.blame is Blame.UPSTREAM
-            and run.call.poison_key
-        ):
-            self.poison.remember(run.call.poison_key, time.monotonic())
-
     def leave(self, run: Run) -> None:
-        """The request is over, what is in flight goes on for a while, so that we learn whether
-        it would have answered. Heavy ones that nobody waits for are given up at once, for the
-        upstream's sake.
-        """
+        """The request is over; what is in flight lingers."""
         now = time.monotonic()
         is_answered = run.plan.finish is not None
         winner, run.winner = run.winner, None
         if winner is not None and winner.reply is not None and winner.reply.rest is not None:
             winner.reply.rest.close()  # the client hung up just as the answer began to come
         for attempt in run.attempts:
-            attempt.is_lingering = True
-            is_heavy = attempt.call.need.method_class is MethodClass.HEAVY
-            if is_heavy and not (is_answered and attempt.is_overdue):
-                self._end(attempt, lost(Failure(FailureKind.CANCELLED)), now)
-                self._abandon(attempt)
-                continue
-            attempt.overtaken_at = now if is_answered else attempt.give_up_at
-            self._lingering.add(attempt)
+            self._lingering.take(attempt, now, is_answered=is_answered)
         run.attempts = []
 
     # ---- one attempt
@@ -438,6 +263,7 @@ class Executor:
         now = time.monotonic()
         call = attempt.call
         judgement = call.judge(attempt.member.classifier, outcome, attempt.first_id, time.time())
+        judgement = call.held(judgement, attempt.member.standing, attempt.started)
         if attempt.is_lingering:
             self._lingering.discard(attempt)
             if type(outcome) is Reply and outcome.rest is not None:
@@ -463,13 +289,8 @@ class Executor:
         seconds = now - attempt.started
         judgement = lost(Failure(FailureKind.TIMEOUT, f"no answer in {seconds:.1f} s"))
         self._end(attempt, judgement, now)
-        self._abandon(attempt)
+        attempt.abandon()
         attempt.run.plan.on_judgement(attempt.member.standing, judgement)
-
-    def _abandon(self, attempt: Attempt) -> None:
-        if attempt.wire_call is not None:
-            attempt.wire_call.abandon()
-            attempt.wire_call = None
 
     def _end(self, attempt: Attempt, judgement: Judgement, now: float) -> None:
         """An attempt is over: the counts come down, and what it taught goes up."""
@@ -482,72 +303,15 @@ class Executor:
         verdict = judgement.verdict
         if attempt.is_counted and (verdict is Verdict.CANCELLED or verdict.blame is Blame.UPSTREAM):
             # Its failure is known; how it came to its end is no second one.
-            self._counters.on_attempt(standing.name, Verdict.OVERTAKEN, now - attempt.started)
+            self.counters.on_attempt(standing.name, Verdict.OVERTAKEN, now - attempt.started)
             return
-        self._counters.on_attempt(standing.name, verdict, now - attempt.started)
+        self.counters.on_attempt(standing.name, verdict, now - attempt.started)
         if verdict is not Verdict.CANCELLED:
-            self._observe_attempt(attempt, judgement, now)
+            self._learn(attempt, judgement, now)
 
-    def _observe_attempt(self, attempt: Attempt, judgement: Judgement, now: float) -> None:
-        verdict = judgement.verdict
-        call = attempt.call
-        if judgement.error is not None and verdict.blame is Blame.UPSTREAM:
-            key = call.poison_key
-            if key and self.poison.is_poison(key, now):
-                return  # the request's fault, as two upstreams have shown
-        self.observe(
-            Observation(
-                attempt.member.standing.name,
-                call.need.method_class,
-                verdict,
-                now - attempt.started,
-                call.method.name,
-                None,
-                judgement.cooldown_seconds,
-                call.need.request_bytes,
-                False,
-                judgement.detail,
-            ),
-            now,
-        )
-        if type(judgement) is BatchVerdict:
-            self._observe_members(attempt, judgement, now)
-
-    def _observe_members(self, attempt: Attempt, batch: BatchVerdict, now: float) -> None:
-        """A batch that was answered in part may hold refusals that matter: a rate limit, a key,
-        a method not in the plan. Where members have no reply, it takes no batches.
-        """
-        if batch.verdict is not Verdict.OK:
-            return
-        if any(member.verdict in _LEFT_OUT and member.error is None for member in batch.members):
-            # Each batch would cost a second one. Sent singly, each fault is seen as it is.
-            self.observe(
-                Observation(
-                    attempt.member.standing.name,
-                    attempt.call.need.method_class,
-                    Verdict.BATCH_REFUSED,
-                    method=attempt.call.method.name,
-                    detail="it answers only a part of a batch",
-                ),
-                now,
-            )
-        seen: set[Verdict] = set()
-        for index, member in enumerate(batch.members):
-            verdict = member.verdict
-            if verdict in seen or verdict.blame not in (Blame.LIMIT, Blame.ACCESS):
-                continue
-            seen.add(verdict)
-            self.observe(
-                Observation(
-                    attempt.member.standing.name,
-                    attempt.call.need.method_class,
-                    verdict,
-                    method=attempt.call.member_method(index),
-                    cooldown_seconds=member.cooldown_seconds,
-                    detail=member.detail,
-                ),
-                now,
-            )
+    def _learn(self, attempt: Attempt, judgement: Judgement, now: float) -> None:
+        for observation in lessons(attempt, judgement, self.poison, now):
+            self.observe(observation, now)
 
     # ---- knowledge
 
@@ -566,9 +330,11 @@ class Executor:
         return [known for known in self._last_failures.items() if known[0] not in usable]
 
     def on_changes(self, changes: Sequence[Change]) -> None:
+        """Tell people, requests under way, and the listeners."""
         for change in changes:
-            self._counters.on_change(change)
-            log_change(_log, self._chain_name, change)
+            if not self.is_retired:
+                self.counters.on_change(change)
+                log_change(_log, self._chain_name, change)
             if change.kind in ("ejected", "quarantined"):
                 self._on_ejected(change.upstream)
             elif change.kind in ("recovered", "readmitted", "cooled"):
@@ -617,22 +383,13 @@ class Executor:
             self._count_requests(now)
 
     def _sweep(self) -> None:
-        """Attempts that were overtaken and still have not answered count as failures. They stay
-        in flight until their time is up: as long as they hang, others are preferred.
+        self._lingering.sweep(time.monotonic())
+
+    def retire(self) -> None:
+        """Another executor has taken over the chain and tells people what changes; this one goes
+        on, in silence, for the requests that it has.
         """
-        now = time.monotonic()
-        for attempt in tuple(self._lingering):
-            need = attempt.call.need
-            if now >= attempt.give_up_at:
-                self._lingering.discard(attempt)
-                kind = FailureKind.CANCELLED if attempt.is_counted else FailureKind.TIMEOUT
-                self._end(attempt, lost(Failure(kind, "no answer in time")), now)
-                self._abandon(attempt)
-            elif not attempt.is_counted and now - attempt.overtaken_at > self.standings.hedge_delay(
-                need.method_class
-            ):
-                attempt.is_counted = True
-                self._observe_attempt(attempt, lost(Failure(FailureKind.OVERTAKEN)), now)
+        self.is_retired = True
 
     def close(self) -> None:
         """Stop the clock and give up what is in flight."""
@@ -641,5 +398,5 @@ class Executor:
             self._ticker = None
         for attempts in self._in_flight.values():
             for attempt in tuple(attempts):
-                self._abandon(attempt)
+                attempt.abandon()
         self._lingering.clear()

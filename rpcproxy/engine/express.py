@@ -20,9 +20,12 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from rpcproxy.engine import tasks
 from rpcproxy.engine.calls import SingleCall
-from rpcproxy.engine.executor import REREAD_SECONDS, Attempt, Member, Run, WireCall
+from rpcproxy.engine.executor import REREAD_SECONDS, Attempt, Member, Run, Settled, WireCall
+from rpcproxy.engine.sharing import Follower
 from rpcproxy.messages import (
     INTERNAL_ERROR,
     Answer,
@@ -35,11 +38,11 @@ from rpcproxy.messages import (
     encode_error,
     encode_result,
 )
-from rpcproxy.rules.selection import Need
 from rpcproxy.rules.standing import Change
 
 if TYPE_CHECKING:
-    from rpcproxy.engine.pipeline import Pipeline, Profile
+    from rpcproxy.engine.pipeline import Pipeline
+    from rpcproxy.engine.profiles import Profile
 
 _log = logging.getLogger("rpcproxy.requests")
 
@@ -50,6 +53,12 @@ SHORTEST_LOOK_SECONDS: Final = 0.002
 LATE_LOOK_SECONDS: Final = 0.02
 EXPRESS_CLASSES: Final = (MethodClass.LIGHT, MethodClass.HEAVY)
 _OK: Final = Verdict.OK
+ANOTHER_WAY: Final = frozenset(
+    {
+        *(Verdict.OFF_CHAIN, Verdict.FORGOTTEN, Verdict.STALE),
+        *(Verdict.RANGE_TOO_LARGE, Verdict.MISSING_DATA),
+    }
+)
 
 
 class FirstTry(Pending):
@@ -60,12 +69,15 @@ class FirstTry(Pending):
 
     __slots__ = (
         "attempt",
+        "call",
+        "followers",
         "id",
+        "is_landed",
+        "is_muted",
         "is_over",
         "is_promoted",
         "lane",
         "member",
-        "need",
         "profile",
         "request",
         "started",
@@ -83,7 +95,7 @@ class FirstTry(Pending):
         lane: Express,
         request: Request,
         profile: Profile,
-        need: Need,
+        call: SingleCall,
         member: Member,
         id: int,
         started: float,
@@ -92,13 +104,16 @@ class FirstTry(Pending):
         self.lane = lane
         self.request = request
         self.profile = profile
-        self.need = need
+        self.call = call
         self.member = member
         self.id = id
         self.started = started
         self.trace_id = trace_id
         self.is_over = False  # answered, promoted or cancelled: no longer the lane's
         self.is_promoted = False
+        self.is_muted = False  # the client hung up, and others follow
+        self.is_landed = False
+        self.followers: list[Follower] | None = None
 
     def on_outcome(self, outcome: Outcome) -> None:
         """The edge says how the attempt ended."""
@@ -107,16 +122,19 @@ class FirstTry(Pending):
             return
         lane = self.lane
         now = time.monotonic()
-        method = self.profile.method
+        call = self.call
+        method = call.method
+        standing = self.member.standing
         judgement = self.member.classifier.judge(outcome, self.id, method, time.time())
+        if judgement.verdict is _OK:
+            judgement = call.held(judgement, standing, self.started)
         result = judgement.result
         if judgement.verdict is not _OK or result is None:
             lane.promote(self).on_outcome(outcome)
             return
         self.is_over = True
         # The usual end: what it taught goes up, what it cost is counted.
-        standing = self.member.standing
-        need = self.need
+        need = call.need
         method_class = need.method_class
         seconds = now - self.started
         standings = lane.standings
@@ -131,6 +149,8 @@ class FirstTry(Pending):
                 None,
                 None,
                 need.request_bytes,
+                lowest=need.lowest,
+                span=need.span,
             ),
             now,
         )
@@ -140,11 +160,23 @@ class FirstTry(Pending):
         lane.executor.uncounted += 1
         if not self.profile.policy.confirm_refusals:
             lane.on_worked(method.name)
-        self.deliver(Answer(encode_result(self.request.id, result)))
+        if not self.is_muted:
+            self.deliver(Answer(encode_result(self.request.id, result)))
+        if call.key:
+            lane.on_served(self, result)
+        if lane.audits is not None:
+            lane.audits.consider(method, call.params, need.block, standing.name, result)
 
     def cancel(self) -> None:
-        """The client hung up. What is out goes on for a while, so that we learn from it."""
+        """The client hung up. Where others follow it goes on; else what is out goes on for a
+        while, so that we learn from it.
+        """
         lane = self.lane
+        if self.followers:
+            self.is_muted = True
+            return
+        if self.call.key:
+            lane.sharing.land(self.call.key, self, None)
         if not self.is_over:
             lane.give_up(self)
         elif self.is_promoted and self.task is not None:
@@ -162,6 +194,8 @@ class Express:
         executor = self.executor = pipeline.executor
         self.standings = executor.standings
         self.counters = pipeline.counters
+        self.sharing = pipeline.sharing
+        self.audits = pipeline.audits
         self._pick = self.standings.pick
         self._members = executor.members
         self._under_way: tuple[deque[FirstTry], ...] = tuple(deque() for _ in EXPRESS_CLASSES)
@@ -170,27 +204,35 @@ class Express:
         executor.listeners.append(self._on_changes)
 
     def start(
-        self, request: Request, profile: Profile, need: Need, trace_id: str
+        self, request: Request, profile: Profile, call: SingleCall, trace_id: str, now: float
     ) -> FirstTry | None:
         """Send a read to whom selection picks; ``None`` where nobody can be asked now."""
-        now = time.monotonic()
         executor = self.executor
+        need = call.need
         standing = self._pick(need, (), now, executor.rng)
         if standing is None:
             return None
         member = self._members[standing.name]
         id = executor.next_id
         executor.next_id = id + 1
-        try_ = FirstTry(self, request, profile, need, member, id, now, trace_id)
+        try_ = FirstTry(self, request, profile, call, member, id, now, trace_id)
         method_class = need.method_class
         self.standings.on_sent(standing, method_class, now)
         try_.wire_call = member.wire.send(
-            profile.encode(id, request.params), try_.on_outcome, gzip=profile.is_large
+            profile.encode(id, call.params), try_.on_outcome, gzip=profile.is_large
         )
+        if call.key:
+            self.sharing.flights[call.key] = try_
         self._under_way[method_class].append(try_)
         if self._timers[method_class] is None:
             self._look_at(method_class, now + self._pipeline.hedge_seconds(method_class), now)
         return try_
+
+    def on_served(self, try_: FirstTry, result: msgspec.Raw) -> None:
+        """Keep the answer, and give it to those who asked the same meanwhile."""
+        call = try_.call
+        self.sharing.keep(call, result)
+        self.sharing.land(call.key, try_, result)
 
     # ---- when the usual does not happen
 
@@ -207,9 +249,8 @@ class Express:
     def _take_over(self, try_: FirstTry) -> Attempt:
         try_.is_over = try_.is_promoted = True
         try_.task = None
-        profile = try_.profile
-        call = SingleCall(profile.method, try_.need, try_.request.params, profile.is_large)
-        policy = self._pipeline.policy_for(call, profile)
+        call = try_.call
+        policy = self._pipeline.policy_for(call, try_.profile)
         attempt = try_.attempt = self.executor.take_over(
             call, policy, try_.member, try_.id, try_.started
         )
@@ -218,16 +259,27 @@ class Express:
 
     async def _finish(self, try_: FirstTry, run: Run) -> None:
         request = try_.request
+        settled: Settled | None = None
         try:
             settled = await self.executor.finish(run)
+            if is_worth_another(settled):
+                settled = await self._pipeline.again(request, try_.profile, settled, try_.started)
             answer, outcome = self._pipeline.encode(request, settled, try_.trace_id)
+        except asyncio.CancelledError:
+            self._pipeline.land(try_.call, try_, None, "own_error")
+            raise
         except Exception:  # noqa: BLE001 - logged; the client gets its answer whatever it was
             _log.exception("request failed", extra={"trace_id": try_.trace_id})
             reason = "the proxy failed on this request; its log says why"
             answer, outcome = Answer(encode_error(request.id, INTERNAL_ERROR, reason)), "own_error"
         seconds = time.monotonic() - try_.started
-        self.counters.on_request(try_.need.method_class, seconds, outcome)
-        try_.deliver(answer)
+        self.counters.on_request(try_.call.need.method_class, seconds, outcome)
+        if try_.is_muted:
+            if answer.rest is not None:
+                answer.rest.close()
+        else:
+            try_.deliver(answer)
+        self._pipeline.land(try_.call, try_, settled, outcome)
 
     def _on_changes(self, changes: Sequence[Change]) -> None:
         """Do not wait for an upstream that is known to be dead."""
@@ -275,3 +327,19 @@ class Express:
             if timer is not None:
                 timer.cancel()
         self._timers = [None] * len(EXPRESS_CLASSES)
+
+
+def is_plain(settled: Settled) -> bool:
+    """Whether it was answered with a result that may be kept."""
+    judgement = settled.judgement
+    return (
+        judgement is not None
+        and judgement.verdict is _OK
+        and (settled.reply is None or settled.reply.rest is None)
+    )
+
+
+def is_worth_another(settled: Settled) -> bool:
+    """Whether every answer was refused for being of another chain, or its range for being wide."""
+    judgement = settled.judgement
+    return judgement is not None and judgement.verdict in ANOTHER_WAY

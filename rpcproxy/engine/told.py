@@ -1,6 +1,6 @@
 """The head as clients were told it, and the last blocks, for the time when nobody answers.
 
-State: the told number (never falls), when a usable upstream last confirmed it, the last few
+State: the told number, when a usable upstream last confirmed it, the last few
 blocks as JSON texts, and the one question in flight that refreshes the number.
 """
 
@@ -10,11 +10,13 @@ import asyncio
 import time
 from typing import Final
 
+import msgspec
+
 from rpcproxy.chains import evm
 from rpcproxy.engine import tasks
 from rpcproxy.engine.calls import SingleCall
 from rpcproxy.engine.executor import Executor, Settled
-from rpcproxy.messages import Head, MethodClass, Observation, Verdict
+from rpcproxy.messages import Head, Judgement, MethodClass, Observation, Verdict
 from rpcproxy.rules.failover import Policy
 from rpcproxy.rules.selection import Need
 from rpcproxy.rules.standing import Standings
@@ -32,7 +34,7 @@ class ToldHead:
         self._number = -1
         self._text = b""
         self._confirmed_at = float("-inf")
-        self._blocks: dict[int, bytes] = {}
+        self._blocks: dict[int, tuple[str, bytes]] = {}  # with their hashes
         self._question: asyncio.Task[Settled] | None = None
 
     @property
@@ -40,12 +42,12 @@ class ToldHead:
         """The highest head given to a client, -1 before the first."""
         return self._number
 
-    def on_report(self, number: int, now: float, block: bytes = b"") -> None:
-        """A usable upstream said its head is ``number``; ``block`` is its JSON text, if known."""
-        if number >= self._standings.heads.served:
+    def on_report(self, head: Head, now: float, block: bytes = b"") -> None:
+        """A usable upstream said what its head is; ``block`` is the JSON text, if known."""
+        if head.number >= self._standings.heads.served:
             self._confirmed_at = now
         if block:
-            self._blocks[number] = block
+            self._blocks[head.number] = head.hash, block
             while len(self._blocks) > BLOCKS_KEPT:
                 del self._blocks[min(self._blocks)]
 
@@ -56,16 +58,21 @@ class ToldHead:
         return self.text()
 
     def text(self) -> bytes | None:
-        """The JSON text of the head, however old; ``None`` before the first."""
+        """The JSON text of the head, however old; ``None`` before the first. It falls only where
+        the served head does: in a reorg.
+        """
         served = self._standings.heads.served
-        if served > self._number:
+        if served != self._number and served >= 0:
             self._number = served
             self._text = b'"0x%x"' % served
         return self._text or None
 
     def block(self, number: int) -> bytes | None:
-        """The JSON text of a block seen lately, hashes of transactions only."""
-        return self._blocks.get(number)
+        """The JSON text of a block seen lately, hashes of transactions only; ``None`` where it
+        is not on our chain.
+        """
+        hash, text = self._blocks.get(number, ("", None))
+        return text if hash == self._standings.heads.hash_at(number) else None
 
     async def ask(self, executor: Executor, policy: Policy) -> Settled:
         """One question for the head, shared by all who ask while it is in flight."""
@@ -81,28 +88,26 @@ class ToldHead:
             return Settled(None, exhausted=True)  # by ``close``, not by the client
 
     async def _ask(self, executor: Executor, policy: Policy) -> Settled:
-        method = evm.describe("eth_blockNumber")
+        method = evm.describe("eth_getBlockByNumber")
         need = Need(MethodClass.LIGHT, method.name, wants_head=True, last_resort=False)
-        settled = await executor.run(SingleCall(method, need, b"[]"), policy)
+        settled = await executor.run(SingleCall(method, need, b'["latest",false]'), policy)
         settled.close()
         judgement, standing = settled.judgement, settled.standing
         if judgement is None or judgement.result is None or standing is None:
             return settled
-        number = evm.parse_quantity(judgement.result)
-        if number is not None:
-            now = time.monotonic()
-            executor.observe(
-                Observation(
-                    standing.name,
-                    MethodClass.LIGHT,
-                    Verdict.OK,
-                    method=method.name,
-                    head=Head(number),
-                ),
-                now,
-            )
-            self.on_report(number, now)
-        return settled
+        head = evm.head_of_block(judgement.result)
+        if head is None:
+            failed = standing.name, Judgement(Verdict.BAD_RESULT)
+            return Settled(None, exhausted=True, failures=(failed,))
+        now = time.monotonic()
+        executor.observe(
+            Observation(
+                standing.name, MethodClass.LIGHT, Verdict.OK, method=method.name, head=head
+            ),
+            now,
+        )
+        self.on_report(head, now, bytes(judgement.result))
+        return Settled(Judgement(Verdict.OK, msgspec.Raw(b'"0x%x"' % head.number)))
 
     def close(self) -> None:
         """Give up the question in flight."""

@@ -1,7 +1,10 @@
 """Knows how every upstream does, whether or not wallets ask: chain ids, heads, recoveries.
 
-One task per upstream. Every probe becomes an Observation. State: the chain's cadence, when each
-upstream's chain id was last verified, and a wake-up per upstream.
+One task per upstream. Every probe becomes an Observation. An upstream whose ``newHeads`` arrive is
+asked seldom; where one is seen at a new block, those that are not there yet are asked soon.
+
+State: the chain's cadence, when each upstream's chain id was last verified, when each was asked
+last and for what is final, and a wake-up per upstream.
 """
 
 from __future__ import annotations
@@ -13,53 +16,47 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-import msgspec
-
 from rpcproxy.chains import evm
 from rpcproxy.config.model import Chain
-from rpcproxy.edges.metrics import ChainCounters
 from rpcproxy.engine import tasks
-from rpcproxy.engine.executor import Executor, Member, WireCall
+from rpcproxy.engine.executor import Executor, Member
+from rpcproxy.engine.feeds import Feeds
+from rpcproxy.engine.linker import Linker
+from rpcproxy.engine.probes import HEAVY_PROBE_SECONDS, Probed, Probes, Question
+from rpcproxy.engine.state_checks import StateChecks
 from rpcproxy.engine.told import ToldHead
 from rpcproxy.messages import (
-    Failure,
-    FailureKind,
     Head,
-    Judgement,
     MethodClass,
     Observation,
-    Outcome,
-    Reply,
     Verdict,
-    encode_call,
 )
 from rpcproxy.rules.cadence import DARK_PAUSE_SECONDS, SICK_PAUSE_SECONDS, Cadence
+from rpcproxy.rules.limits import TokenBucket
 from rpcproxy.rules.standing import Change, Standing
 
 _log = logging.getLogger("rpcproxy.watcher")
 
 IDENTITY_SECONDS: Final = 180.0  # a chain id is believed for so long
 CONFIRM_PAUSE_SECONDS: Final = 0.05  # between the clean probes that end an ejection
-PROBE_SECONDS: Final = 1.5
-HEAVY_PROBE_SECONDS: Final = 5.0
 JITTER: Final = 0.2
+FED_PAUSE_SECONDS: Final = 5.0  # between questions to an upstream whose blocks arrive unasked
+# What is safe and final moves seldom, and on some chains is never told.
+ANCHOR_BLOCKS: Final = 4
+SHORTEST_ANCHOR_SECONDS: Final = 6.0
+LONGEST_ANCHOR_SECONDS: Final = 60.0
+NO_ANCHOR_SECONDS: Final = 600.0
 
 CHAIN_ID: Final = ("eth_chainId", b"[]", MethodClass.LIGHT)
 HEAD: Final = ("eth_getBlockByNumber", b'["latest",false]', MethodClass.LIGHT)
+SAFE: Final = ("eth_getBlockByNumber", b'["safe",false]', MethodClass.LIGHT)
+FINALIZED: Final = ("eth_getBlockByNumber", b'["finalized",false]', MethodClass.LIGHT)
 # Logs of one block from an address that has none: the class that failed, at its cheapest.
 HEAVY: Final = (
     "eth_getLogs",
     b'[{"fromBlock":"latest","toBlock":"latest","address":"0x%040d"}]' % 0,
     MethodClass.HEAVY,
 )
-Question = tuple[str, bytes, MethodClass]
-
-
-class Probed(msgspec.Struct):
-    """What came back of a probe, and after how long."""
-
-    judgement: Judgement
-    seconds: float
 
 
 class Watcher:
@@ -71,22 +68,34 @@ class Watcher:
         members: Mapping[str, Member],
         executor: Executor,
         told: ToldHead,
-        counters: ChainCounters,
+        feeds: Feeds,
     ) -> None:
         self._chain = chain
         self._members = members
         self._executor = executor
         self._told = told
-        self._counters = counters
+        self._counters = executor.counters
+        self._feeds = feeds
+        feeds.on_head = self._on_announced
+        feeds.on_lost = self._on_lost
+        executor.on_doubt = self._on_lost
         self._rng = random.Random()
-        self.cadence = Cadence(chain.block_time_seconds)
+        self.cadence = Cadence(chain.block_time_seconds, 1.0 / chain.probes_per_second)
+        self._probes = Probes(executor)
+        self._state_checks = StateChecks(members, executor, self._probes, told)
+        self._linker = Linker(members, executor, self._probes)
         self._verified_at: dict[str, float] = {}
+        self._budgets = {
+            name: TokenBucket(chain.probes_per_second, time.monotonic()) for name in members
+        }
+        self._anchors_due: dict[str, float] = {}
         self._wake: dict[str, asyncio.Event] = {name: asyncio.Event() for name in members}
         self._tasks: list[asyncio.Task[None]] = []
-        self._next_id = 1
 
     def start(self) -> None:
         """Begin to watch."""
+        self._executor.standings.on_served.append(self._state_checks.on_served)
+        self._feeds.start()
         self._tasks = [
             tasks.start(self._watch(member), f"watch {self._chain.name}/{name}")
             for name, member in self._members.items()
@@ -94,11 +103,14 @@ class Watcher:
 
     async def stop(self) -> None:
         await tasks.stop(*self._tasks)
+        await self._linker.stop()
+        await self._state_checks.stop()
+        await self._feeds.stop()
 
     def on_changes(self, changes: Sequence[Change]) -> None:
         """What changed may be worth a look now rather than at the next round."""
         for change in changes:
-            if change.kind in ("ejected", "quarantined"):
+            if change.kind in ("ejected", "quarantined", "forked"):
                 self._verified_at.pop(change.upstream, None)
                 if change.upstream in self._wake:
                     self._wake[change.upstream].set()
@@ -122,7 +134,7 @@ class Watcher:
                     await wake.wait()
             except TimeoutError:
                 continue
-            await asyncio.sleep(CONFIRM_PAUSE_SECONDS)
+            await asyncio.sleep(self._pause_when_woken(member))
 
     async def _look(self, member: Member) -> float:
         """One round of probes; returns the pause until the next."""
@@ -141,19 +153,34 @@ class Watcher:
             await self._probe(member, HEAVY, HEAVY_PROBE_SECONDS)
         if (standing.quarantine_until or 0.0) > now:
             return self._pause_when_sick()  # its time is not over, whatever it answers
+        await self._state_checks.look(member)
+        if standing.is_forked:
+            return SICK_PAUSE_SECONDS
         if not is_well(standing):
             return DARK_PAUSE_SECONDS  # it answers again: soon it has proven itself
-        return self.cadence.pause(number, time.monotonic())
+        await self._ask_anchors(member)
+        if self._feeds.is_reliable(name, time.monotonic()):
+            return FED_PAUSE_SECONDS
+        pause = self.cadence.pause(number, time.monotonic())
+        return max(pause, self._over_budget_seconds(name))
 
     def _pause_when_sick(self) -> float:
-        return DARK_PAUSE_SECONDS if self._is_dark() else SICK_PAUSE_SECONDS
+        return DARK_PAUSE_SECONDS if self._probes.is_dark() else SICK_PAUSE_SECONDS
 
-    def _is_dark(self) -> bool:
-        return not self._executor.standings.has_usable(MethodClass.LIGHT, time.monotonic())
+    def _pause_when_woken(self, member: Member) -> float:
+        """Who is well is not asked more often than the budget allows."""
+        if not is_well(member.standing):
+            return CONFIRM_PAUSE_SECONDS
+        return max(CONFIRM_PAUSE_SECONDS, self._over_budget_seconds(member.standing.name))
+
+    def _over_budget_seconds(self, name: str) -> float:
+        """How long until the budget allows another question for the head."""
+        budget = self._budgets[name]
+        return max(0.0, 1.0 - budget.tokens(time.monotonic())) / budget.rate
 
     async def _verify(self, member: Member) -> bool:
         """Whether the upstream serves the configured chain."""
-        probed = await self._send(member, CHAIN_ID, PROBE_SECONDS)
+        probed = await self._probes.ask(member, CHAIN_ID)
         judgement = probed.judgement
         if judgement.verdict is Verdict.OK:
             number = evm.parse_quantity(judgement.result or b"")
@@ -166,7 +193,8 @@ class Watcher:
         return judgement.verdict is Verdict.OK
 
     async def _ask_head(self, member: Member) -> int | None:
-        probed = await self._send(member, HEAD, PROBE_SECONDS)
+        self._budgets[member.standing.name].take(time.monotonic())
+        probed = await self._probes.ask(member, HEAD)
         judgement = probed.judgement
         head = None
         if judgement.verdict is Verdict.OK:
@@ -177,16 +205,72 @@ class Watcher:
         self._observe(standing, HEAD, probed, head)
         if head is None:
             return None
+        self._on_head(standing, head, bytes(judgement.result or b""))
+        return head.number
+
+    def _on_head(self, standing: Standing, head: Head, text: bytes) -> None:
+        """An upstream told its head: what follows for the others."""
         now = time.monotonic()
         # A lone liar, or whoever is heard first: neither is the chain.
         is_plausible = self._executor.standings.heads.served >= 0 and not standing.is_far_above
         if is_plausible and is_well(standing):
-            self.cadence.on_head(head.number, now)
-            self._told.on_report(head.number, now, bytes(judgement.result or b""))
-        return head.number
+            if self.cadence.on_head(head.number, now):
+                self._feeds.learn_block_time(self._executor.standings.heads.block_time_seconds)
+                self._wake_those_below(head.number)
+            self._told.on_report(head, now, text)
+        self._linker.look()
+
+    def _on_announced(self, name: str, head: Head) -> None:
+        """A feed told a block. Its text holds no transactions, so it is no answer to anybody."""
+        self._on_head(self._members[name].standing, head, b"")
+
+    def _on_lost(self, name: str) -> None:
+        self._wake[name].set()
+
+    def _wake_those_below(self, number: int) -> None:
+        """The block is out: who was not seen there yet is likely to be soon."""
+        for name, member in self._members.items():
+            standing = member.standing
+            is_fed = self._feeds.is_reliable(name, time.monotonic())
+            if standing.track.number < number and is_well(standing) and not is_fed:
+                self._wake[name].set()
+
+    async def _ask_anchors(self, member: Member) -> None:
+        """What it holds for safe and final. An upstream that does not tell is no worse for it."""
+        name = member.standing.name
+        now = time.monotonic()
+        if now < self._anchors_due.get(name, 0.0):
+            return
+        every = ANCHOR_BLOCKS * self.cadence.interval_seconds
+        self._anchors_due[name] = now + min(
+            LONGEST_ANCHOR_SECONDS, max(SHORTEST_ANCHOR_SECONDS, every)
+        )
+        anchors: list[Head | None] = []
+        for question in (SAFE, FINALIZED):
+            probed = await self._probes.ask(member, question)
+            judgement = probed.judgement
+            self._counters.on_probe(name, judgement.verdict)
+            is_told = judgement.verdict is Verdict.OK
+            anchors.append(evm.head_of_block(judgement.result or b"") if is_told else None)
+        if anchors == [None, None]:
+            self._anchors_due[name] = now + NO_ANCHOR_SECONDS
+            return
+        self._executor.observe(
+            Observation(
+                name,
+                MethodClass.LIGHT,
+                Verdict.OK,
+                method=FINALIZED[0],
+                safe=anchors[0],
+                finalized=anchors[1],
+            ),
+            time.monotonic(),
+        )
 
     async def _probe(self, member: Member, question: Question, limit_seconds: float) -> None:
-        self._observe(member.standing, question, await self._send(member, question, limit_seconds))
+        self._observe(
+            member.standing, question, await self._probes.ask(member, question, limit_seconds)
+        )
 
     def _observe(
         self, standing: Standing, question: Question, answered: Probed, head: Head | None = None
@@ -208,61 +292,6 @@ class Watcher:
             ),
             time.monotonic(),
         )
-
-    async def _send(self, member: Member, question: Question, limit_seconds: float) -> Probed:
-        """One probe on the wire, judged; a probe without an answer in time is a timeout.
-
-        While nobody is usable copies follow it: what an upstream took before it came back may
-        never be answered, and requests wait for it to be found well. The first answer counts.
-        """
-        loop = asyncio.get_running_loop()
-        answered: asyncio.Future[tuple[Outcome, int, float]] = loop.create_future()
-        calls: list[WireCall] = []
-        looks = max(1, round(limit_seconds / DARK_PAUSE_SECONDS))
-        outcome: Outcome = Failure(
-            FailureKind.TIMEOUT, f"no answer to a probe in {limit_seconds:g} s"
-        )
-        id, started = self._next_id + 1, time.monotonic()
-        try:
-            for look in range(looks):
-                if look == 0 or self._is_awaited(member, question):
-                    calls.append(self._put_on_wire(member, question, answered))
-                await asyncio.wait((answered,), timeout=limit_seconds / looks)
-                if answered.done():
-                    break
-        finally:
-            for call in calls:
-                call.abandon()  # does nothing where it was answered
-            if answered.done():
-                outcome, id, started = answered.result()
-            if isinstance(outcome, Reply) and outcome.rest is not None:
-                outcome.rest.close()
-        method = evm.describe(question[0])
-        judgement = member.classifier.judge(outcome, id, method, time.time())
-        return Probed(judgement, time.monotonic() - started)
-
-    def _is_awaited(self, member: Member, question: Question) -> bool:
-        """Whether requests wait until it is found well: nobody is usable, and it once was."""
-        is_light = question[2] is MethodClass.LIGHT
-        return is_light and member.standing.is_admitted and self._is_dark()
-
-    def _put_on_wire(
-        self,
-        member: Member,
-        question: Question,
-        answered: asyncio.Future[tuple[Outcome, int, float]],
-    ) -> WireCall:
-        """Send a probe; ``answered`` gets its outcome, its id, and when it went out."""
-        self._next_id += 1
-        id, started = self._next_id, time.monotonic()
-
-        def on_done(outcome: Outcome) -> None:
-            if not answered.done():
-                answered.set_result((outcome, id, started))
-            elif isinstance(outcome, Reply) and outcome.rest is not None:
-                outcome.rest.close()
-
-        return member.wire.send(encode_call(id, question[0], question[1]), on_done)
 
 
 def is_well(standing: Standing) -> bool:

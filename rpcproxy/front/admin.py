@@ -19,6 +19,7 @@ from aiohttp import web
 from rpcproxy import __version__
 from rpcproxy.edges.logs import utc
 from rpcproxy.edges.metrics import Change, class_name, name_of
+from rpcproxy.front.handover import SERVER_HEADER
 
 ChainState = Literal["ok", "degraded", "down"]
 Redact = Callable[[str], str]
@@ -39,17 +40,47 @@ class ChangeEntry(TypedDict):
     reason: str
 
 
+class BlockStatus(TypedDict):
+    """One block; ``hash`` is empty where nobody told it."""
+
+    number: int
+    hash: str
+
+
+class ReorgStatus(TypedDict):
+    """The last reorg: blocks above ``ancestor`` were replaced, ``depth`` of them."""
+
+    depth: int
+    ancestor: int
+    ago_seconds: float
+
+
 class ChainStatus(TypedDict):
     """One chain, as the status shows it. ``upstreams`` are ``Standings.snapshot`` entries.
 
-    ``hedge_delay_seconds`` by method class, ``None`` where nothing is hedged;
-    ``outage_since`` is UTC, ISO 8601, ``None`` while somebody can serve.
+    ``halted``: in words that all heads stand still, ``None`` while they move. ``last_reorg`` is
+    ``None`` where the last turn was none. ``forked``: why, by upstream. ``cache``, ``audits`` and
+    ``feeds``: see docs/metrics.md. ``hedge_delay_seconds`` by method class, ``None`` where nothing
+    is hedged; ``outage_since`` is UTC, ISO 8601, ``None`` while somebody can serve.
     """
 
     name: str
     chain_id: int
     state: ChainState
+    halted: str | None
     served_head: int | None
+    served_hash: str | None
+    head_age_seconds: float | None
+    safe: BlockStatus | None
+    finalized: BlockStatus | None
+    reorgs: int
+    last_reorg: ReorgStatus | None
+    head_jumps: int
+    split: bool
+    forked: Mapping[str, str]
+    cache: Mapping[str, Mapping[str, int | None]]
+    audits: Mapping[str, Any]
+    feeds: Mapping[str, bool]
     usable: int
     panic: bool
     hedge_delay_seconds: Mapping[str, float | None]
@@ -121,10 +152,18 @@ def chain_state(usable: int, total: int) -> ChainState:
     return "ok" if usable >= total else "degraded"
 
 
+def halt_words(served: int, seconds: float) -> str:
+    """That the chain itself stands still, which is nobody's fault that could be left out."""
+    return f"chain halted since block {served}, {seconds:.0f} s"
+
+
 def readiness(chains: Sequence[ChainStatus]) -> tuple[bool, dict[str, Any]]:
-    """Whether every chain has a usable upstream; for one that has not, why, in words."""
+    """Whether every chain has a usable upstream; for one that has not, why, in words. A chain that
+    stands still is named and can be served all the same.
+    """
     down = {chain["name"]: _why_down(chain) for chain in chains if chain["state"] == "down"}
-    return not down, {"ready": not down, "chains_down": down}
+    halted = {chain["name"]: chain["halted"] for chain in chains if chain["halted"] is not None}
+    return not down, {"ready": not down, "chains_down": down, "chains_halted": halted}
 
 
 def _why_down(chain: ChainStatus) -> str:
@@ -186,7 +225,7 @@ def _status_page(view: AdminView, redact: Redact) -> Handler:
 _ALWAYS: Final = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
-    "Server": "rpcproxy",
+    **SERVER_HEADER,
 }
 
 

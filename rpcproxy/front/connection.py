@@ -126,6 +126,10 @@ class ClientConnection(asyncio.Protocol):
         self.write(text + answer.body)
         self._say_goodbye()
 
+    def _refuse_slow(self, reason: str) -> None:
+        self._shared.counters.timed_out += 1
+        self.refuse(408, reason)
+
     def _say_goodbye(self) -> None:
         """Close so that the client gets to read what was written.
 

@@ -18,7 +18,9 @@ ALWAYS: Final[Mapping[str, str]] = {
 ALWAYS_BYTES: Final = "".join(f"{name}: {value}\r\n" for name, value in ALWAYS.items()).encode()
 
 _METHODS: Final = "POST, GET, HEAD, OPTIONS"
-_USUAL_HEADERS: Final = "content-type, authorization, solana-client, x-requested-with"
+_USUAL_HEADERS: Final = (
+    "content-type, authorization, cache-control, pragma, solana-client, x-requested-with"
+)
 _HEADER_LIST: Final = re.compile(
     r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?:[ \t]*,[ \t]*[!#-'*+\-.^_`|~\w]+)*"
 )

@@ -1,11 +1,36 @@
-"""A connection that aiohttp serves: its protocol, counted and closed with the others."""
+"""A connection that aiohttp serves: its protocol, counted and closed with the others.
+
+None of its responses says which library in which version wrote it.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from typing import cast
+from typing import Final, cast
+
+from aiohttp import web
 
 from rpcproxy.front.shared import Shared
+
+# Where it is left out, aiohttp tells its own version and Python's.
+SERVER_HEADER: Final = {"Server": "rpcproxy"}
+
+
+class WebProtocol(web.RequestHandler):
+    """aiohttp's own; what is no HTTP is refused by it, before any application hears of it."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        response = super().handle_error(request, status, exc, message)
+        response.headers.update(SERVER_HEADER)
+        return response
 
 
 class Handed(asyncio.Protocol):

@@ -41,7 +41,12 @@ _READ: Final = _ONCE | {
     b"accept-encoding",
     b"content-encoding",
     b"expect",
+    b"cache-control",
+    b"pragma",
 }
+# What of Cache-Control wants an answer that nobody kept (RFC 9111, section 5.2.1), and older
+# clients' word for it (section 5.4).
+_FRESH: Final = frozenset((b"no-cache", b"no-store", b"max-age=0", b'max-age="0"'))
 
 
 class Refused(Exception):
@@ -58,6 +63,7 @@ class RequestHead(msgspec.Struct, gc=False, frozen=True):
 
     ``content_length`` in bytes, ``CHUNKED`` where the body is chunked. ``path`` has no query
     and no trailing slash. ``is_http10`` clients get no chunks, and are told of keep-alive.
+    ``is_fresh`` ones want no answer that was kept.
     """
 
     method: str
@@ -67,6 +73,7 @@ class RequestHead(msgspec.Struct, gc=False, frozen=True):
     is_http10: bool = False
     has_gzip: bool = False
     has_expect: bool = False
+    is_fresh: bool = False
     is_plain: bool = False  # HTTP/1.1 on keep-alive: its response needs no Connection header
     text: bytes = b""  # the head itself; the same object in the memory and on connections
 
@@ -141,6 +148,7 @@ def parse_head(text: bytes) -> RequestHead:
         is_http10=is_http10,
         has_gzip=takes_gzip(fields.get(b"accept-encoding", b"")),
         has_expect=b"expect" in fields and not is_http10,
+        is_fresh=wants_fresh(fields.get(b"cache-control"), fields.get(b"pragma", b"")),
     )
 
 
@@ -213,6 +221,15 @@ def takes_gzip(accepted: bytes) -> bool:
         is_wanted = weight is None or float(weight.group(1)) > 0
         said[coding.strip(b" \t")] = is_wanted
     return said.get(b"gzip", said.get(b"x-gzip", said.get(b"*", False)))
+
+
+def wants_fresh(cache_control: bytes | None, pragma: bytes = b"") -> bool:
+    """Whether a client asks for an answer that was not kept. Pragma counts where there is no
+    Cache-Control.
+    """
+    said = pragma if cache_control is None else cache_control
+    parts = {part.strip(b" \t").lower() for part in said.split(b",")}
+    return not parts.isdisjoint(_FRESH if cache_control is not None else (b"no-cache",))
 
 
 def _path_of(target: bytes) -> str:

@@ -2,9 +2,9 @@
 
 A request whose head is remembered and whose body came with it is served inside
 ``data_received``: one comparison with the head before it, or one look-up, one call of the
-door, one write. Everything else
-goes through a ``RequestReader`` and ``_advance``, a loop over what has arrived. One request of
-a connection is served at a time, so that pipelined ones are answered in order.
+door, one write. Everything else goes through a ``RequestReader`` and ``_advance``, a loop over
+what has arrived. One request of a connection is served at a time, so that pipelined ones are
+answered in order.
 
 Whatever is not POST is handed, on the same transport, to aiohttp (``web``).
 """
@@ -21,7 +21,7 @@ from rpcproxy.front.heads import Refused, RequestHead
 from rpcproxy.front.reader import RequestReader, Stage
 from rpcproxy.front.shared import Shared, log
 from rpcproxy.front.streams import pour
-from rpcproxy.messages import Answer, Pending, StreamBroken
+from rpcproxy.messages import Answer, AnswerStream, Pending, StreamBroken
 
 # Bound once: attributes of a class or module cost a look-up per request.
 _IDLE: Final = Phase.IDLE
@@ -41,7 +41,6 @@ _LEAST_BYTES_PER_SECOND: Final = 16 * 1024
 
 class Connection(ClientConnection):
     __slots__ = (
-        "_coroutine",
         "_door_of",
         "_head",
         "_is_delivering",
@@ -53,6 +52,7 @@ class Connection(ClientConnection):
         "_task",
         "_timed_stage",
         "_trace_id",
+        "_unbegun",
     )
 
     def __init__(self, shared: Shared, loop: asyncio.AbstractEventLoop) -> None:
@@ -66,7 +66,8 @@ class Connection(ClientConnection):
         self._pending: Pending | None = None
         self._head: RequestHead | None = None  # of the request that is pending
         self._trace_id = ""
-        self._coroutine: Coroutine[Any, Any, Answer] | None = None  # not yet begun by the task
+        # What the task works on, until it has begun: then it closes that itself.
+        self._unbegun: Coroutine[Any, Any, Answer] | AnswerStream | None = None
         self._is_delivering = False  # part of an answer has left, more is to come
         self._is_scheduled = False  # _advance will be called by the loop
 
@@ -186,13 +187,17 @@ class Connection(ClientConnection):
         trace_id = shared.new_trace_id()
         door = self._door_of(head.path)
         try:
-            answer = responses.unknown_path() if door is None else door.handle(body, trace_id)
+            if head.is_fresh and door is not None:
+                answer = door.handle(body, trace_id, is_fresh=True)
+            else:
+                answer = responses.unknown_path() if door is None else door.handle(body, trace_id)
         except Exception:  # noqa: BLE001  whatever it is, the client gets its answer
             log.exception("request failed", extra={"trace_id": trace_id})
             answer = responses.failure()
         if answer.__class__ is Answer:
             if self._respond(head, answer, trace_id):
                 return
+            self._unbegun = answer.rest
             work = self._deliver_alone(head, answer, trace_id)
         elif isinstance(answer, Pending):
             self._phase = Phase.BUSY
@@ -202,7 +207,7 @@ class Connection(ClientConnection):
             answer.deliver = self._on_delivered
             return
         else:
-            self._coroutine = cast("Coroutine[Any, Any, Answer]", answer)
+            self._unbegun = cast("Coroutine[Any, Any, Answer]", answer)
             work = self._run(head, trace_id)
         self._phase = Phase.BUSY
         # Not engine.tasks.start: the connection keeps the reference and logs the exceptions,
@@ -216,6 +221,7 @@ class Connection(ClientConnection):
         if self._respond(head, answer, trace_id):
             self._on_answered()
         else:
+            self._unbegun = answer.rest
             self._task = self._loop.create_task(self._deliver_alone(head, answer, trace_id))
 
     def _respond(self, head: RequestHead, answer: Answer, trace_id: str) -> bool:
@@ -249,7 +255,7 @@ class Connection(ClientConnection):
 
     async def _run(self, head: RequestHead, trace_id: str) -> None:
         """The request's task: wait for the answer and write it."""
-        coroutine, self._coroutine = self._coroutine, None
+        coroutine, self._unbegun = self._unbegun, None
         try:
             answer = await coroutine  # type: ignore[misc]  # set right before the task was made
         except Exception:  # noqa: BLE001  whatever it is, the client gets its answer
@@ -260,6 +266,7 @@ class Connection(ClientConnection):
         self._on_answered()
 
     async def _deliver_alone(self, head: RequestHead, answer: Answer, trace_id: str) -> None:
+        self._unbegun = None
         await self._deliver(head, answer, trace_id)
         self._on_answered()
 
@@ -271,8 +278,8 @@ class Connection(ClientConnection):
         is_clear = reader is None or reader.stage is Stage.EMPTY
         if is_clear and not self._is_writing_paused and not self._is_eof:
             self._phase = Phase.IDLE
-            if self._is_reading_paused:  # too much waited behind this request
-                self._resume_reading()
+            if self._is_reading_paused:
+                self._resume_reading()  # too much waited behind this request
         else:
             self._phase = Phase.READING
             self._advance()
@@ -367,10 +374,6 @@ class Connection(ClientConnection):
             if waited_seconds > limits.body_seconds + extra_seconds:
                 self._refuse_slow(f"the request body took over {limits.body_seconds:g} s")
 
-    def _refuse_slow(self, reason: str) -> None:
-        self._shared.counters.timed_out += 1
-        self.refuse(408, reason)
-
     def _check_busy(self, waited_seconds: float) -> None:
         limit_seconds = self._shared.settings.half_close_seconds
         if self._is_eof and not self._is_delivering and waited_seconds > limit_seconds:
@@ -389,6 +392,6 @@ class Connection(ClientConnection):
             self._shared.counters.hung_up += 1
             self._pending.cancel()
             self._pending = None
-        if self._coroutine is not None:  # the task is cancelled before it began
-            self._coroutine.close()
-            self._coroutine = None
+        if self._unbegun is not None:  # the task is cancelled before it began
+            self._unbegun.close()
+            self._unbegun = None

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from rpcproxy.config.model import Tls
 from rpcproxy.engine import tasks
-from rpcproxy.front.handover import Handed
+from rpcproxy.front.handover import Handed, WebProtocol
 from rpcproxy.front.http import Connection
 from rpcproxy.front.shared import Counters, Doors, FrontSettings, Shared
 
@@ -33,6 +33,7 @@ class Listener:
         self._shared = Shared(doors, settings)
         self._web_app = web_app
         self._runner: web.AppRunner | None = None
+        self._web_options: dict[str, Any] = {}
         self._server: asyncio.Server | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -62,16 +63,14 @@ class Listener:
         context = _tls_context(settings.tls) if settings.tls is not None else None
         shared.now = loop.time()
         self._web_app.on_response_prepare.append(self._on_web_response)
-        runner = web.AppRunner(
-            self._web_app,
-            handle_signals=False,
-            access_log=None,
-            handler_cancellation=True,
-            keepalive_timeout=settings.limits.idle_seconds,
-            max_line_size=settings.limits.header_bytes,
-            max_field_size=settings.limits.header_bytes,
-            auto_decompress=False,
-        )
+        self._web_options = {
+            "access_log": None,
+            "keepalive_timeout": settings.limits.idle_seconds,
+            "max_line_size": settings.limits.header_bytes,
+            "max_field_size": settings.limits.header_bytes,
+            "auto_decompress": False,
+        }
+        runner = web.AppRunner(self._web_app, handle_signals=False, handler_cancellation=True)
         await runner.setup()
         self._runner = runner
         shared.new_web_protocol = self._new_web_protocol
@@ -160,7 +159,9 @@ class Listener:
     def _new_web_protocol(self) -> asyncio.Protocol:
         assert self._runner is not None  # noqa: S101  connections exist between start and close
         assert self._runner.server is not None  # noqa: S101
-        return Handed(self._runner.server(), self._shared)
+        assert self._loop is not None  # noqa: S101
+        inner = WebProtocol(self._runner.server, loop=self._loop, **self._web_options)
+        return Handed(inner, self._shared)
 
     # ------------------------------------------------------------------ the sweep
 

@@ -25,8 +25,12 @@ log: Final = logging.getLogger("rpcproxy.front")
 class Door(Protocol):
     """One chain, as requests see it. Never raises, and neither does what it returns."""
 
-    def handle(self, body: bytes, trace_id: str) -> Answer | Pending | Coroutine[Any, Any, Answer]:
-        """Answer one HTTP body: at once, or by a coroutine that is cancelled on hang-up."""
+    def handle(
+        self, body: bytes, trace_id: str, *, is_fresh: bool = False
+    ) -> Answer | Pending | Coroutine[Any, Any, Answer]:
+        """Answer one HTTP body: at once, or by a coroutine that is cancelled on hang-up.
+        ``is_fresh``: with nothing that was kept.
+        """
 
 
 class Doors(Protocol):

@@ -15,6 +15,7 @@ from aiohttp import hdrs, web
 
 from rpcproxy.config.model import Server
 from rpcproxy.front import cors, encoding, responses
+from rpcproxy.front.handover import SERVER_HEADER
 from rpcproxy.front.heads import takes_gzip
 from rpcproxy.front.shared import Doors, log, trace_ids
 from rpcproxy.messages import Answer, AnswerStream, Pending, StreamBroken
@@ -155,7 +156,7 @@ async def _stream(
 
 
 def _headers(trace_id: str) -> dict[str, str]:
-    return {**cors.ALWAYS, "X-Trace-Id": trace_id}
+    return {**cors.ALWAYS, "X-Trace-Id": trace_id, **SERVER_HEADER}
 
 
 def _whole(answer: Answer, trace_id: str) -> web.Response:
@@ -220,5 +221,8 @@ async def _delivered(pending: Pending) -> Answer:
     try:
         return await answered
     except asyncio.CancelledError:
-        pending.cancel()
+        if answered.cancelled():
+            pending.cancel()
+        elif (rest := answered.result().rest) is not None:
+            rest.close()  # it came in the turn in which the client hung up
         raise

@@ -10,7 +10,10 @@ from __future__ import annotations
 
 from typing import Final
 
-SHORTEST_PAUSE_SECONDS: Final = 0.25  # the probe budget: at most four head questions a second
+SHORTEST_PAUSE_SECONDS: Final = 0.25
+# For so long after a block is out, those that lack it are asked in short steps.
+NEWS_SECONDS: Final = 1.0
+NEWS_STEP_SECONDS: Final = 0.08
 LONGEST_PAUSE_SECONDS: Final = 3.0
 STEPS_PER_BLOCK: Final = 8
 LEARNING: Final = 0.2  # weight of a new interval
@@ -22,19 +25,26 @@ DARK_PAUSE_SECONDS: Final = 0.25  # when no upstream is usable, each is
 
 
 class Cadence:
-    """One per chain. State: the learned interval and when the last new head came."""
+    """One per chain. State: the learned interval and when the last new head came.
 
-    __slots__ = ("_last_new_at", "_number", "interval_seconds")
+    ``shortest_seconds``: the pause between questions to one upstream that its budget allows on
+    average.
+    """
 
-    def __init__(self, block_time_seconds: float) -> None:
+    __slots__ = ("_last_new_at", "_number", "interval_seconds", "shortest_seconds")
+
+    def __init__(
+        self, block_time_seconds: float, shortest_seconds: float = SHORTEST_PAUSE_SECONDS
+    ) -> None:
         self.interval_seconds = block_time_seconds
+        self.shortest_seconds = shortest_seconds
         self._number = -1
         self._last_new_at = 0.0
 
-    def on_head(self, number: int, now: float) -> None:
-        """Some usable upstream's head is ``number``."""
+    def on_head(self, number: int, now: float) -> bool:
+        """Some usable upstream's head is ``number``; whether that is a new one."""
         if number <= self._number:
-            return
+            return False
         if self._number >= 0 and now > self._last_new_at:
             known = self.interval_seconds
             seen = (now - self._last_new_at) / (number - self._number)
@@ -42,10 +52,14 @@ class Cadence:
             self.interval_seconds += LEARNING * (seen - known)
         self._number = number
         self._last_new_at = now
+        return True
 
     def pause(self, number: int, now: float) -> float:
         """Seconds until an upstream whose head is ``number`` is asked again."""
+        if number < self._number and now - self._last_new_at < NEWS_SECONDS:
+            return NEWS_STEP_SECONDS  # others have it: it is there in a moment
         step = self.interval_seconds / STEPS_PER_BLOCK
         expected = self._last_new_at + self.interval_seconds - now
         pause = expected if number >= self._number and expected > step else step
-        return min(LONGEST_PAUSE_SECONDS, max(SHORTEST_PAUSE_SECONDS, pause))
+        shortest = min(self.shortest_seconds, SHORTEST_PAUSE_SECONDS)
+        return max(shortest, min(LONGEST_PAUSE_SECONDS, pause))

@@ -200,7 +200,8 @@ class Plan:
         self.failures.append((standing.name, judgement))
         self._keep(standing, judgement)
         self._last_reason = verdict.label
-        if verdict.retry is Retry.HIGHER:
+        # What is missing far down is had from a deeper one, however high that is.
+        if verdict.retry is Retry.HIGHER and self._need.lowest < 0:
             self._ask_as_high_as(standing)
         # A limit or a refused key says nothing about the request: that one goes on elsewhere.
         if self._policy.single_attempt and is_own_word(judgement):

@@ -1,30 +1,39 @@
-"""Heads: what each upstream told, and the *served* head that answers are given from.
+"""The served head: the block that answers are given from, and how it moves.
 
-*Known* heads are one upstream's (``HeadTrack``). The *served* head is the chain's and never
-decreases; it advances to N when
-- a majority of the usable upstreams reached N, or
-- two of different providers (one, where at most two are usable) have had N for half a block time,
-  at most 2 s. So a slow majority does not hold it back.
-A lone claim above what the time since allows moves nothing.
+*Known* heads are one upstream's (``head_track``). The *served* head is the chain's. A block that
+is higher is served when
+- a majority of the voters (the upstreams that are well) has it, or
+- two of different providers (one, where at most two vote) have had it for half a block time, at
+  most 2 s, so that slow ones do not hold it back,
+and its parent hashes link it to the served head. A majority is believed without links as well,
+after a moment in which the headers in between are asked for (``wanted``): after a sleep or an
+outage they are too many. A head that nobody can link moves nothing, however large its number.
 
-``reference`` is what lag is counted from: like the served head, but backed by two upstreams where
-there are two, so that a lone liar heard first at start-up does not make everyone else look late.
+*Forked* is who has another block at a height of our chain. While those are no more than half they
+are left alone; once they are more and agree on a block, the chain reorganised: the served head
+goes back to the common ancestor and forward along theirs. It decreases in no other way, and never
+below what is finalized.
 
-State: ``HeadTrack`` per upstream, ``Heads`` per chain; written by ``Standings.observe`` and
-``tick`` alone. Heads keep their hashes, for linking them.
+On fast chains (block time under 2 s) the served head moves about once a second, so that wallets
+pin the same blocks.
+
+State: ``Heads``, one per chain; written by ``Standings.observe`` and ``tick`` alone.
 """
 
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Final, NamedTuple
 
 from rpcproxy.messages import Head
+from rpcproxy.rules.finality import Finality
+from rpcproxy.rules.lineage import DEEPEST, Lineage, is_numbered, name_of
+from rpcproxy.rules.support import Block, Claimant, Vote, blocks_of, votes_of
 
-REPORTS: Final = 10
 LONGEST_HOLD_SECONDS: Final = 2.0
+# How long a majority without links waits for the headers that would link it.
+LINK_SECONDS: Final = 1.0
 # Who claims a number far above is a liar only when more than half of the others have reported this
 # much later and are not there: until then it may be the first to tell of a jump. Longer than an
 # answer is on its way.
@@ -32,119 +41,97 @@ CONTRADICTION_SECONDS: Final = 1.0
 # A lone upstream's claim far above needs to last this long: after a laptop slept, the heads jump
 # further than the (monotonic) clock says.
 LONE_JUMP_SECONDS: Final = 5.0
+# A head above all others that nothing links for so long is isolated.
+UNLINKED_SECONDS: Final = 3.0
 SLACK_BLOCKS: Final = 10
+SLACK_SECONDS: Final = 60  # block timestamps are whole seconds of clocks that differ
 HALT_SECONDS: Final = 20.0
 HALT_BLOCKS: Final = 5
 STALL_SECONDS: Final = 5.0
 STALL_BLOCKS: Final = 3
+FAST_BLOCK_SECONDS: Final = 2.0
+FAST_STEP_SECONDS: Final = 0.9
 # Block times are measured over at least this many blocks and seconds.
 MEASURE_BLOCKS: Final = 10
 MEASURE_SECONDS: Final = 30.0
 
 
-class HeadTrack:
-    """The last ten head reports of one upstream.
+class Wanted(NamedTuple):
+    """A header that would link what ``upstream`` told to our chain."""
 
-    ``head`` is the highest of them. ``low_water`` is how far up it can be relied on: behind one
-    URL may stand several machines, and where reports fell back by d blocks within the last ten,
-    a request may meet a machine d blocks behind. A row of growing numbers falls back by nothing.
+    upstream: str
+    hash: str
+    number: int
+
+
+class Reorg(NamedTuple):
+    """The served head left a branch: blocks above ``ancestor`` are no longer ours.
+    ``is_gap``: the way between is not known, so nobody can say whether any block was lost.
     """
 
-    __slots__ = ("_climb", "_reports", "head", "low_water", "moved_at", "number", "reported_at")
-
-    def __init__(self) -> None:
-        self.head: Head | None = None
-        self.number = -1
-        self.low_water = -1
-        self.moved_at = -math.inf
-        self.reported_at = -math.inf
-        self._reports: deque[Head] = deque(maxlen=REPORTS)
-        # New highs with the time of the first report: what it has had for how long.
-        self._climb: deque[tuple[int, float]] = deque(maxlen=32)
-
-    def report(self, head: Head, now: float) -> bool:
-        """Take in a report; whether ``number`` or ``low_water`` changed."""
-        if head.number < 0:
-            return False
-        before = (self.number, self.low_water)
-        self._reports.append(head)
-        self.reported_at = now
-        top = fallen = -1
-        highest = head
-        for told in self._reports:
-            if told.number >= top:
-                top = told.number
-                highest = told
-            fallen = max(fallen, top - told.number)
-        if top != self.number:
-            self.moved_at = now
-        self.head = highest
-        self.number = top
-        self.low_water = max(0, top - fallen)
-        while self._climb and self._climb[-1][0] > top:
-            self._climb.pop()
-        if not self._climb or self._climb[-1][0] < top:
-            self._climb.append((top, now))
-        return before != (self.number, self.low_water)
-
-    def number_since(self, cutoff: float) -> int:
-        """The highest number that it has had since ``cutoff`` or longer, −1 for none."""
-        for number, at in reversed(self._climb):
-            if at <= cutoff:
-                return number
-        return -1
-
-    def still_seconds(self) -> float:
-        """For how long its reports have said the same, by the last of them."""
-        return self.reported_at - self.moved_at if self.head is not None else 0.0
-
-    def copy(self) -> HeadTrack:
-        twin = HeadTrack()
-        twin.head, twin.number, twin.low_water = self.head, self.number, self.low_water
-        twin.moved_at, twin.reported_at = self.moved_at, self.reported_at
-        twin._reports.extend(self._reports)
-        twin._climb.extend(self._climb)
-        return twin
-
-
-class Claimant(Protocol):
-    """Who tells heads: a standing."""
-
-    @property
-    def provider(self) -> str: ...
-    @property
-    def track(self) -> HeadTrack: ...
+    ancestor: int
+    depth: int
+    is_gap: bool
 
 
 class Heads:
-    """``served`` is −1 while nothing is known; ``moved_at`` is when it last moved."""
+    """``served`` is −1 while nothing is known; ``moved_at`` is when it last moved.
+
+    ``forked``: why each upstream is isolated, by name. ``wanted``: headers worth asking for.
+    ``last_reorg``: the latest; ``reorgs`` counts them, gaps apart. ``is_split``: half of the
+    voters have left our chain, and nobody can say who is right.
+    """
 
     __slots__ = (
         "_anchor",
-        "_backed",
-        "_backed_at",
         "_first_claim_at",
-        "_reference_at",
+        "_held_since",
+        "_turning",
+        "_unlinked_since",
         "block_time_seconds",
+        "depth",
+        "finality",
+        "forked",
+        "halted_since",
+        "is_backed",
         "is_halted",
+        "is_split",
+        "last_reorg",
+        "lineage",
         "moved_at",
-        "reference",
+        "reorgs",
         "served",
         "served_head",
+        "turned_at",
+        "turns",
+        "wanted",
     )
 
-    def __init__(self, block_time_seconds: float) -> None:
+    def __init__(self, block_time_seconds: float, depth: int = DEEPEST) -> None:
         self.block_time_seconds = block_time_seconds
+        self.depth = depth  # so many blocks of our chain are to be known by their hashes
         self.served = -1
         self.served_head: Head | None = None
-        self.reference = -1
+        self.finality = Finality()
+        self.lineage = Lineage()
         self.moved_at = -math.inf
         self.is_halted = False
-        self._backed = -1
-        self._backed_at = -math.inf
-        self._reference_at = -math.inf
+        self.halted_since = math.inf
+        self.is_backed = False  # two of different providers have had the served head
+        self.is_split = False
+        self.forked: dict[str, str] = {}
+        self.wanted: tuple[Wanted, ...] = ()
+        self.last_reorg: Reorg | None = None
+        self.reorgs = 0
+        self.turns = 0  # how often blocks left our chain, gaps included
+        self.turned_at = -math.inf
+        self._held_since: dict[str, float] = {}
+        self._turning: tuple[str, float] = ("", 0.0)  # to which block, and since when
+        self._unlinked_since: dict[str, float] = {}
         self._first_claim_at = math.inf
         self._anchor: tuple[int, float] | None = None
+
+    # ---- times
 
     @property
     def hold_seconds(self) -> float:
@@ -161,13 +148,21 @@ class Heads:
         """All heads standing still for longer: the chain stands."""
         return max(HALT_SECONDS, HALT_BLOCKS * self.block_time_seconds)
 
+    # ---- questions
+
+    def hash_at(self, number: int) -> str:
+        """The hash of our chain's block, ``""`` where it is not known."""
+        name = self.lineage.chain.get(number, "")
+        return "" if is_numbered(name) else name
+
     def highest_plausible(self, now: float) -> int:
         """The highest number that time allows: blocks at twice the usual rate since the last
         move, and some slack. Anything, while nothing is known.
         """
-        if self.reference < 0:
+        if self.served < 0:
             return 2**63
-        return self._grown(self.reference, self._reference_at, now)
+        passed = max(0.0, now - self.moved_at)
+        return self.served + SLACK_BLOCKS + int(2.0 * passed / self.block_time_seconds)
 
     def is_lone_claim(self, claimant: Claimant, usable: Sequence[Claimant], since: float) -> bool:
         """Whether others have contradicted what it has claimed ``since``: more than half of them
@@ -182,92 +177,184 @@ class Heads:
         ceiling = claimant.track.number - SLACK_BLOCKS
         return newer * 2 > len(others) and all(track.number < ceiling for track in others)
 
-    def _grown(self, number: int, at: float, now: float) -> int:
-        passed = max(0.0, now - at)
-        return number + SLACK_BLOCKS + int(2.0 * passed / self.block_time_seconds)
+    # ---- knowledge
 
-    def settle(self, usable: Sequence[Claimant], expected: int, now: float) -> bool:
-        """Recompute from the usable upstreams' claims; ``expected`` is how many may yet be heard.
-        True when ``served`` or ``reference`` moved.
+    def learn(self, header: Head, upstream: str) -> None:
+        """A header that an upstream told, as its head or because it was asked for."""
+        self.lineage.learn(header, upstream)
+        self.lineage.deepen()
+
+    def settle(self, voters: Sequence[Claimant], expected: int, now: float) -> bool:
+        """Recompute from what the voters told; ``expected`` is how many may yet be heard.
+        True when ``served`` moved.
         """
-        count = len(usable)
-        if not count or not self._has_heard_enough(usable, expected, now):
+        votes = votes_of(voters, self.lineage)
+        if not votes or not self._has_heard_enough(len(votes), expected, now):
             return False
-        before = (self.served, self.reference)
-        plausible = self.highest_plausible(now)
-        numbers = sorted((claimant.track.number for claimant in usable), reverse=True)
-        majority = numbers[count // 2]
-        if count == 1 and majority > plausible:
-            lasting = usable[0].track.number_since(now - LONE_JUMP_SECONDS)
-            majority = max(self.reference, lasting)
-        pair, alone = self._held(usable, now)
-        # Two upstreams, or a majority of two or more, agree on this.
-        backed = max(pair, majority if count > 1 else -1)
-        agreed = max(majority, pair)
-        if count <= 2 and alone <= plausible:
-            agreed = max(agreed, alone)
-        if agreed < 0:
-            return False
-        # What was backed goes on in the word of the last one left: those that come back behind it
-        # are late, many as they may be.
-        if (
-            count <= 2
-            and self._backed >= 0
-            and agreed <= self._grown(self._backed, self._backed_at, now)
-        ):
-            backed = max(backed, agreed)
-        if backed > self._backed:
-            self._backed, self._backed_at = backed, now
-        if (reference := max(self._backed, agreed)) != self.reference:
-            self.reference = reference
-            self._reference_at = now
-        if agreed > self.served:
-            self._advance(agreed, usable, now)
-        return before != (self.served, self.reference)
+        before = (self.served, self.turns)
+        count = len(voters)
+        if self.served < 0:
+            self._begin(votes, count, now)
+        elif sum(vote.is_forked for vote in votes) * 2 > count:
+            self._reorganise(votes, count, now)
+        else:
+            self._advance(votes, count, now)
+        self._isolate(votes, count, now)
+        self.finality.settle(votes, count, self.served, self.hash_at)
+        self._want(votes)
+        return before != (self.served, self.turns)
 
-    def _has_heard_enough(self, usable: Sequence[Claimant], expected: int, now: float) -> bool:
+    def raise_to(self, number: int, hash: str, voters: Sequence[Claimant], now: float) -> bool:
+        """A client's answer names a block above the served head. Whether that one can be served
+        already: two of different providers have it, or one where at most two vote, and it links.
+        """
+        votes = votes_of(voters, self.lineage)
+        for block in blocks_of(votes, self.lineage, self.served):
+            if (block.number, block.name) != (number, hash) or not self._is_linked(block):
+                continue
+            if len(block.providers) >= 2 or len(voters) <= 2:
+                self._move_to(block, now)
+                self._isolate(votes, len(voters), now)
+                return True
+        return False
+
+    # ---- moves
+
+    def _is_linked(self, block: Block) -> bool:
+        """Whether its ancestors lead to the served head."""
+        if self.served_head is None:
+            return False
+        return self.lineage.has(block.tip, self.served, name_of(self.served_head)) is True
+
+    def _has_heard_enough(self, heard: int, expected: int, now: float) -> bool:
         """At start-up the first voice alone is not believed at once: it may be the liar."""
         if self.served >= 0:
             return True
-        heard = sum(claimant.track.number >= 0 for claimant in usable)
-        if not heard:
-            return False
         self._first_claim_at = min(self._first_claim_at, now)
         return heard * 2 > expected or now - self._first_claim_at >= LONGEST_HOLD_SECONDS
 
-    def _held(self, usable: Sequence[Claimant], now: float) -> tuple[int, int]:
-        """The highest numbers that two of different providers, and that anyone, have had for
-        the hold time.
-        """
-        cutoff = now - self.hold_seconds
-        best = second = -1
-        best_provider = ""
-        for claimant in usable:
-            number = claimant.track.number_since(cutoff)
-            if number > best:
-                if claimant.provider != best_provider:
-                    second = best
-                best, best_provider = number, claimant.provider
-            elif number > second and claimant.provider != best_provider:
-                second = number
-        return second, best
+    def _begin(self, votes: Sequence[Vote], count: int, now: float) -> None:
+        """The first served head: nothing is there yet to link to."""
+        blocks = blocks_of(votes, self.lineage, -1)
+        best = next((block for block in blocks if len(block.votes) * 2 > count), None)
+        if best is None and now - self._first_claim_at >= LONGEST_HOLD_SECONDS:
+            best = next((block for block in blocks if len(block.providers) >= 2), None)
+            # Nobody agrees: neither the highest nor the lowest is likely to be right.
+            heads = sorted((vote.head.number for vote in votes), reverse=True)
+            middle = heads[len(heads) // 2]
+            best = best or next(block for block in blocks if block.number == middle)
+        if best is not None:
+            self._move_to(best, now)
 
-    def _advance(self, number: int, usable: Sequence[Claimant], now: float) -> None:
-        self.served = number
-        self.moved_at = now
-        self.served_head = next(
-            (
-                claimant.track.head
-                for claimant in usable
-                if claimant.track.head is not None and claimant.track.head.number == number
-            ),
-            Head(number),
+    def _advance(self, votes: Sequence[Vote], count: int, now: float) -> None:
+        """To the highest block that may be served now."""
+        blocks = blocks_of([v for v in votes if not v.is_forked], self.lineage, self.served)
+        held = {block.name: self._held_since.get(block.name, now) for block in blocks}
+        self._held_since = held
+        if not self.is_backed:
+            self._back(votes)
+        if self._is_pacing(now):
+            return
+        for block in blocks:
+            if self._may_serve(block, count, now - held[block.name], now):
+                self._move_to(block, now)
+                return
+        if not self.is_backed:
+            self._correct(votes, count, now)
+
+    def _may_serve(self, block: Block, count: int, held_seconds: float, now: float) -> bool:
+        is_majority = len(block.votes) * 2 > count > 1
+        is_linked = self._is_linked(block)
+        if is_majority:
+            is_far = block.number - self.served > DEEPEST
+            return is_linked or is_far or held_seconds >= LINK_SECONDS
+        if not is_linked or block.number > self.highest_plausible(now):
+            # Alone after a sleep: nobody is there to contradict it.
+            return count == 1 and held_seconds >= LONE_JUMP_SECONDS
+        if self._is_from_the_future(block, now):
+            return False
+        if count == 1:
+            return True
+        is_supported = len(block.providers) >= (2 if count > 2 else 1)
+        return is_supported and held_seconds >= self.hold_seconds
+
+    def _is_from_the_future(self, block: Block, now: float) -> bool:
+        """By the time that passed since the served head came, whatever our own clock says."""
+        served, tip = self.served_head, block.tip
+        if served is None or not served.timestamp or not tip.timestamp:
+            return False
+        return tip.timestamp > served.timestamp + (now - self.moved_at) + SLACK_SECONDS
+
+    def _is_pacing(self, now: float) -> bool:
+        """On a fast chain, whether the last move was too short a time ago."""
+        return (
+            self.block_time_seconds < FAST_BLOCK_SECONDS and now - self.moved_at < FAST_STEP_SECONDS
         )
-        self._measure(number, now)
+
+    def _back(self, votes: Sequence[Vote]) -> None:
+        served = self.served_head
+        having = {
+            vote.claimant.provider
+            for vote in votes
+            if served and self.lineage.has(vote.head, served.number, name_of(served))
+        }
+        self.is_backed = len(having) >= 2
+
+    def _correct(self, votes: Sequence[Vote], count: int, now: float) -> None:
+        """The first voice was alone, and a majority of several providers knows better."""
+        for block in blocks_of(votes, self.lineage, -1):
+            is_majority = len(block.votes) * 2 > count and len(block.providers) >= 2
+            if is_majority and block.number < self.served:
+                self._turn(-1, now, is_gap=True)
+                self._move_to(block, now)
+                return
+
+    def _reorganise(self, votes: Sequence[Vote], count: int, now: float) -> None:
+        """More than half have left our chain: where they agree on a block, follow them."""
+        floor = self.finality.floor
+        forked = [vote for vote in votes if vote.is_forked]
+        for block in blocks_of(forked, self.lineage, floor):
+            if len(block.votes) * 2 <= count:
+                continue
+            if self.lineage.chain.get(block.number) == block.name:
+                return  # they agree on what is ours, and not on what comes instead of the rest
+            ancestor = self.lineage.common_ancestor(block.tip)
+            if self._turning[0] != block.name:
+                self._turning = (block.name, now)
+            if ancestor is None and now - self._turning[1] < LINK_SECONDS:
+                return  # the headers in between are on their way
+            if ancestor is None or ancestor >= floor:
+                self._turn(floor if ancestor is None else ancestor, now, is_gap=ancestor is None)
+                self._move_to(block, now)
+                return
+
+    @property
+    def ancestor(self) -> int:
+        """Up to where the last reorg left everything as it was."""
+        return -1 if self.last_reorg is None else self.last_reorg.ancestor
+
+    def _turn(self, ancestor: int, now: float, *, is_gap: bool) -> None:
+        self.last_reorg = Reorg(ancestor, max(0, self.served - ancestor), is_gap)
+        self.turned_at = now
+        self.turns += 1
+        self.reorgs += not is_gap
+
+    def _move_to(self, block: Block, now: float) -> None:
+        before = self.served_head
+        head = block.head(self.lineage)
+        is_turn = before is not None and self.lineage.has(block.tip, before.number, name_of(before))
+        if before is not None and is_turn is None and block.number > self.served:
+            self._turn(self.finality.floor, now, is_gap=True)
+        self.lineage.extend(head)
+        self.served, self.served_head = block.number, head
+        self.moved_at = now
+        self.is_backed = self.is_backed or len(block.providers) >= 2
+        self._held_since.clear()
+        self._measure(block.number, now)
 
     def _measure(self, number: int, now: float) -> None:
         """Learn the block time: registries are wrong about several chains."""
-        if self._anchor is None:
+        if self._anchor is None or number < self._anchor[0]:
             self._anchor = (number, now)
             return
         blocks, seconds = number - self._anchor[0], now - self._anchor[1]
@@ -277,6 +364,68 @@ class Heads:
         measured = min(4.0, max(0.25, seconds / blocks / self.block_time_seconds))
         self.block_time_seconds *= 1.0 + 0.3 * (measured - 1.0)
         self._anchor = (number, now)
+
+    # ---- who is not on our chain
+
+    def _isolate(self, votes: Sequence[Vote], count: int, now: float) -> None:
+        """Name those that have left our chain, unless they are more than half, those above it
+        that nothing links to it, and those that contradict what is final.
+        """
+        lineage = self.lineage
+        forked: dict[str, str] = {}
+        unlinked: dict[str, float] = {}
+        for vote in votes:
+            name, number = vote.claimant.name, vote.head.number
+            meeting = lineage.meets(vote.head)
+            if meeting is None:
+                if number > self.served:
+                    unlinked[name] = self._unlinked_since.get(name, now)
+            elif not meeting[1]:
+                forked[name] = f"its block {meeting[0]} is not the others'"
+        self._unlinked_since = unlinked
+        self.is_split = len(forked) * 2 >= count > 1
+        if len(forked) * 2 > count:
+            forked.clear()
+        if count > 2:
+            for name, since in unlinked.items():
+                if now - since >= UNLINKED_SECONDS:
+                    forked[name] = "nothing links its head to the others' chain"
+        for vote in votes:
+            name = vote.claimant.name
+            if lineage.is_time_disputed(vote.head, name):
+                forked[name] = f"its block {vote.head.number} has another time than the others say"
+            contradiction = self.finality.contradiction(vote.claimant.track, self.hash_at)
+            if contradiction:
+                forked[vote.claimant.name] = contradiction
+        self.forked = forked
+
+    def _want(self, votes: Sequence[Vote]) -> None:
+        """What would link the heads that are not: one header at a time of each branch. For those
+        that are late our own chain is followed down to where they are.
+        """
+        lineage = self.lineage
+        wanted: dict[str, Wanted] = {}
+        for vote in votes:
+            number = vote.head.number
+            if abs(number - self.served) > DEEPEST:
+                continue
+            late = self.served_head if number < lineage.bottom else None
+            missing = lineage.missing_below(late) if late else lineage.missing(vote.head)
+            if missing is not None and missing.number >= self.finality.floor:
+                wanted.setdefault(
+                    missing.hash, Wanted(vote.claimant.name, missing.hash, missing.number)
+                )
+        if not wanted and self.served - lineage.bottom < self.depth:
+            # At leisure: answers are held against it.
+            missing = lineage.missing_below(self.served_head) if self.served_head else None
+            knowing = [vote for vote in votes if not vote.is_forked]
+            if missing is not None and knowing:
+                wanted[missing.hash] = Wanted(
+                    knowing[0].claimant.name, missing.hash, missing.number
+                )
+        self.wanted = tuple(wanted.values())
+
+    # ---- halts
 
     def settle_halt(self, usable: Sequence[Claimant]) -> bool:
         """Whether ``is_halted`` changed. The chain stands when every usable upstream's reports
@@ -289,6 +438,7 @@ class Heads:
         if is_halted == self.is_halted:
             return False
         self.is_halted = is_halted
+        self.halted_since = max(track.moved_at for track in known) if is_halted else math.inf
         self._anchor = None
         return True
 

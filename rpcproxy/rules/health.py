@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from rpcproxy.chains import evm
 from rpcproxy.messages import METHOD_CLASSES, MethodClass, Observation, Verdict
 from rpcproxy.rules.breaker import SLOWNESS
 from rpcproxy.rules.domains import FAILING_SHARE
+from rpcproxy.rules.ranges import read_refusal
+from rpcproxy.rules.reach import data_of
 from rpcproxy.rules.selection import Ranking
 from rpcproxy.rules.track_record import Change, ClassStanding, Standing
 
@@ -40,6 +43,8 @@ class Health:
         if o.seconds is not None:
             record.latency.add(o.seconds, now)
         standing.exclusions.on_taken(o.method, o.request_bytes)
+        if o.lowest >= 0 and o.verdict is not Verdict.NULL:
+            self.on_reached(standing, o)
         if standing.is_cooling and o.is_probe and o.seconds is not None:
             is_needed = not self._ranking.usable[MethodClass.LIGHT]
             standing.cooldown.on_clean_probe(now - o.seconds, now, is_needed=is_needed)
@@ -51,6 +56,13 @@ class Health:
             if other.breaker.is_open and begun_at >= other.breaker.tripped_at:
                 self._heal(other, o, now)
         self.close_proven(standing, now, changes)
+
+    @staticmethod
+    def on_reached(standing: Standing, o: Observation) -> None:
+        """It answered at an old block, or for a range of blocks."""
+        standing.exclusions.on_range_taken(o.span)
+        data = data_of(evm.describe(o.method))
+        standing.reach.on_served(o.lowest, standing.track.number, data)
 
     @staticmethod
     def _heal(record: ClassStanding, o: Observation, now: float) -> None:
@@ -202,7 +214,22 @@ class Health:
             exclusions.on_size_refused(o.request_bytes, now)
         elif o.verdict is Verdict.BATCH_REFUSED:
             exclusions.on_batch_refused(now)
+        elif o.lowest >= 0:
+            _on_unreached(standing, o, now)
         standing.settle_care()
+
+
+def _on_unreached(standing: Standing, o: Observation, now: float) -> None:
+    """It did not answer at an old block, or for a range of blocks."""
+    if o.verdict is Verdict.RANGE_TOO_LARGE:
+        refusal = read_refusal(o.detail.lower(), o.span)
+        if refusal.of_width:
+            standing.exclusions.on_range_refused(o.span, refusal.limit, now)
+    elif o.verdict is Verdict.MISSING_DATA:
+        highest = o.lowest + max(o.span, 1) - 1
+        if highest <= standing.low_water:  # above it, it is only behind
+            data = data_of(evm.describe(o.method))
+            standing.reach.on_missed(o.lowest, standing.track.number, data, now)
 
 
 def _classes_of(records: Sequence[ClassStanding]) -> Sequence[MethodClass | None]:

@@ -31,6 +31,10 @@ _WORDS = {
     Verdict.NONCE_TOO_LOW: "says the nonce is too low",
     Verdict.SEND_POLICY: "refused the transaction by its own policy",
     Verdict.INSUFFICIENT_FUNDS: "sees insufficient funds, and is behind the others",
+    Verdict.OFF_CHAIN: "answered from another chain of blocks",
+    Verdict.FORGOTTEN: "no longer knows it",
+    Verdict.DROPPED: "no longer knows it",
+    Verdict.STALE: "answered older than was told",
     Verdict.CANCELLED: "not waited for",
 }
 

@@ -7,9 +7,10 @@ that no herd runs after the best (``fastest``), the first (``ordered``), or one 
 (``weighted``). Everything else, retries and hedges above all, takes the least by one order of
 demerits, in which filters are relaxed from the least important up:
 
-    last resort only (unsupported, ejected, cooling) > too large > block > head > rate
-    > fails now and then > suspect > backup > behind the served head (for the latest state)
-    > same fault domain as one already tried > cost
+    last resort only (unsupported, ejected, cooling) > too large or too wide > missed that depth
+    > block > head > rate > fails now and then > suspect > never served that depth > backup
+    > behind the served head (for the latest state) > same fault domain as one already tried
+    > cost
 
 State: pools and flags of one chain; written by ``Standings`` alone.
 """
@@ -22,10 +23,11 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Final, Literal, Protocol
 
-import msgspec
-
 from rpcproxy.messages import METHOD_CLASSES, MethodClass
+from rpcproxy.rules.need import Need
 from rpcproxy.rules.track_record import ClassStanding, Standing
+
+__all__ = ["Need", "Policy", "Ranking", "Rng"]
 
 Policy = Literal["fastest", "ordered", "weighted"]
 
@@ -47,27 +49,6 @@ class Rng(Protocol):
     """What is needed of ``random.Random``."""
 
     def random(self) -> float: ...
-
-
-class Need(msgspec.Struct, gc=False, frozen=True):
-    """What a request needs of an upstream.
-
-    ``block``: asked of those whose low-water mark reached it. ``above_head`` says that a block
-    above everyone's head is asked of the highest; else nobody is. ``wants_head``: asks for the
-    latest state. ``last_resort``: an ejected or cooling upstream is better than none (a hedge
-    may say no).
-    """
-
-    method_class: MethodClass
-    method: str = ""
-    block: int = -1
-    wants_head: bool = False
-    request_bytes: int = 0
-    for_send: bool = False
-    private_only: bool = False
-    batch: bool = False
-    above_head: bool = True
-    last_resort: bool = True
 
 
 Pool = tuple[ClassStanding, ...]
@@ -224,6 +205,7 @@ class Ranking:
                 or two.needs_care
                 or need.block > one.low_water
                 or need.block > two.low_water
+                or need.lowest >= 0
             ):
                 is_first = first.cost * (one.in_flight + 1) <= SAME_COST * second.cost * (
                     two.in_flight + 1
@@ -343,6 +325,10 @@ class Ranking:
             has_no_tokens = standing.rates.level(now) <= 0.0
         else:
             is_unsupported = is_too_large = has_no_tokens = False
+        doubt = 0
+        if need.lowest >= 0:
+            is_too_large |= standing.exclusions.refuses_range(need.span, now)
+            doubt = standing.reach.doubt(need.lowest, standing.track.number, need.data, now)
         # Below the block, the higher the better.
         missing = 0 if standing.low_water >= need.block else 2**60 - standing.low_water
         is_late = need.wants_head and (standing.is_stale or (knows_heads and standing.head is None))
@@ -355,11 +341,13 @@ class Ranking:
             breaker.failed_at if breaker.is_open else 0.0,
             standing.cooldown.until if is_cooling else 0.0,
             is_too_large,
+            doubt if doubt > 1 else 0,
             missing,
             is_late,
             has_no_tokens,
             record.is_wanting,
             standing.is_suspect,
+            doubt,
             standing.tier == "backup",
             need.wants_head and standing.is_behind,
             any(standing.shares_domain(other) for other in tried),
@@ -371,6 +359,11 @@ def fits(record: ClassStanding, need: Need, now: float) -> bool:
     """Whether a usable upstream may take this request, by all that ranks do not say."""
     standing = record.standing
     if need.block > standing.low_water:
+        return False
+    if need.lowest >= 0 and (
+        not standing.reach.may_have(need.lowest, standing.track.number, need.data, now)
+        or standing.exclusions.refuses_range(need.span, now)
+    ):
         return False
     if not standing.needs_care:
         return True

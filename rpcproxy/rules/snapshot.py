@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from rpcproxy.messages import CLASS_NAMES
+from rpcproxy.rules.reach import Data
 from rpcproxy.rules.track_record import ClassStanding, Standing
 
 
@@ -34,6 +35,10 @@ def describe(standing: Standing, served: int, now: float) -> dict[str, Any]:
         "cooldown_seconds": max(0.0, standing.cooldown.until - now),
         "suspect": standing.is_suspect,
         "unsupported": sorted(standing.exclusions.methods),
+        "widest_range": standing.exclusions.widest_range(now),
+        "missing_from_depth": {
+            data.name.lower(): standing.reach.missed_depth(data, now) for data in Data
+        },
         "rate_limit_per_second": None if configured is None else configured.rate,
         "learned_rate_per_second": None if learned is None else learned.rate,
         "rate_level": max(0.0, rates.level(now)) if rates.is_limited else None,

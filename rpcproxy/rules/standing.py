@@ -12,13 +12,13 @@ executor and the watcher, on one thread).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from rpcproxy.config.model import Chain, Upstream
-from rpcproxy.messages import METHOD_CLASSES, Blame, Head, MethodClass, Observation, Verdict
+from rpcproxy.messages import METHOD_CLASSES, Blame, MethodClass, Observation, Verdict
 from rpcproxy.rules import admit
 from rpcproxy.rules.domains import FAILING_SHARE, Domains
 from rpcproxy.rules.heads import Heads
@@ -35,6 +35,9 @@ HEDGE_MIN_SAMPLES: Final = 20
 HEDGE_FACTOR: Final = 1.25
 SHORTEST_HEDGE_SECONDS: Final = 0.020
 LONGEST_HEDGE_SECONDS: Final = 1.0
+
+# Of an upstream that left our chain, answers at so many of the last blocks are not believed.
+DISTRUSTED_BLOCKS: Final = 16
 
 _OK: Final = Verdict.OK
 # Good answers: they heal, and their time is learned.
@@ -74,6 +77,8 @@ class Standings:
         "_windows",
         "heads",
         "is_panicking",
+        "on_distrust",
+        "on_served",
         "pick",
     )
 
@@ -89,6 +94,9 @@ class Standings:
         self._windows = tuple(Window() for _ in METHOD_CLASSES)
         self._now = self._ticked_at = now
         self.heads = Heads(settings.block_time_seconds)
+        self.on_served: list[Callable[[], None]] = []  # told when the served head moved
+        # Told above which block answers may be wrong: an upstream turned out to have been.
+        self.on_distrust: list[Callable[[int], None]] = []
         self.is_panicking = False
 
     def __getitem__(self, name: str) -> Standing:
@@ -114,17 +122,20 @@ class Standings:
         if standing is None:
             return ()
         record = standing.classes[o.method_class]
-        if o.verdict is _OK and record.is_calm and not o.is_probe and o.head is None:
-            # The hot path: a good answer from an upstream that is well.
-            seconds = o.seconds
-            if seconds is not None:
-                latency = record.latency
-                latency.add(seconds, now)
-                record.cost = (latency.seconds + FLOOR_SECONDS) * record.factor
-                self._windows[o.method_class].add(seconds)
+        seconds = o.seconds
+        is_plain = o.verdict is _OK and record.is_calm and not o.is_probe and o.head is None
+        if is_plain and seconds is not None:
+            # The hot path: a good answer from an upstream that is well. What tells of blocks
+            # alone (headers, anchors) took no time, and goes the other way.
+            latency = record.latency
+            latency.add(seconds, now)
+            record.cost = (latency.seconds + FLOOR_SECONDS) * record.factor
+            self._windows[o.method_class].add(seconds)
             exclusions = standing.exclusions
             if o.request_bytes > exclusions.took_bytes or exclusions.methods:
                 exclusions.on_taken(o.method, o.request_bytes)
+            if o.lowest >= 0:
+                self._health.on_reached(standing, o)
             return ()
         now = self._now = max(now, self._now)
         changes: list[Change] = []
@@ -141,13 +152,13 @@ class Standings:
         if verdict in _GOOD:
             if o.seconds is not None:
                 self._windows[o.method_class].add(o.seconds)
-            self._health.on_good(standing, o, now, changes)
+            if not is_word_alone(o):
+                self._health.on_good(standing, o, now, changes)
             if admit.is_check(o) and admit.on_checked(
                 standing, now, changes, is_needed=not self._ranking.usable[o.method_class]
             ):
                 self._ranking.mark()
-            if o.head is not None:
-                self._on_head(standing, o.head, changes)
+            self._on_headers(standing, o, changes)
         elif blame is Blame.UPSTREAM:
             self._health.on_failure(standing, o, now, changes)
         elif blame is Blame.LIMIT:
@@ -159,10 +170,20 @@ class Standings:
         elif verdict is not Verdict.CANCELLED:
             self._health.on_exclusion(standing, o, now, changes)
 
-    def _on_head(self, standing: Standing, head: Head, changes: list[Change]) -> None:
-        if standing.head is None:
-            self._ranking.mark()  # no longer unknown
-        if standing.report_head(head, self._now):
+    def _on_headers(self, standing: Standing, o: Observation, changes: list[Change]) -> None:
+        has_moved = standing.track.report_anchors(o.safe, o.finalized)
+        for header in (o.head, o.header):
+            if header is not None:
+                self.heads.learn(header, standing.name)
+                has_moved = has_moved or header is o.header
+        if o.head is not None:
+            last = standing.track.last
+            if last is not None and o.head.number < last.number:
+                self._distrust(o.head.number)  # what it lacked it may have answered as empty
+            if standing.head is None:
+                self._ranking.mark()  # no longer unknown
+            has_moved = standing.report_head(o.head, self._now) or has_moved
+        if has_moved:
             self._settle_heads(changes)
 
     def tick(self, now: float) -> Sequence[Change]:
@@ -239,14 +260,112 @@ class Standings:
         # Those that only take transactions know the chain as well as the others.
         usable = self._ranking.usable[MethodClass.LIGHT] or self._ranking.usable[MethodClass.SEND]
         expected = sum(not standing.is_quarantined for standing in self._all)
-        self.heads.settle(usable, expected, now)
+        voters = [standing for standing in self._all if standing.has_vote]
+        turns, was_split = self.heads.turns, self.heads.is_split
+        if self.heads.settle(voters, expected, now):
+            for tell in self.on_served:
+                tell()
+        if self.heads.turns != turns:
+            self._tell_turn(changes)
+            for standing in self._all:
+                standing.forked_until = -math.inf  # whoever was first to turn was right
+            for standing in self._all:  # whoever was ahead of us in this is right now
+                standing.answer_fault, standing.forked_until = "", self._now
+        if self.heads.is_split and not was_split:
+            words = "half or more of the upstreams left our chain and do not agree"
+            changes.append(Change("", "split", f"{words}; block {self.heads.served} stays"))
         if self.heads.settle_halt(usable):
             kind = "chain_halted" if self.heads.is_halted else "chain_resumed"
             served = self.heads.served
             words = "all heads stand still at" if self.heads.is_halted else "heads move again past"
             changes.append(Change("", kind, f"{words} block {served}"))
         for standing in self._all:
+            self._settle_fork(standing, changes)
             self._settle_lag(standing, changes)
+
+    def _distrust(self, above: int) -> None:
+        for tell in self.on_distrust:
+            tell(above)
+
+    def raise_served(self, number: int, hash: str, now: float) -> Sequence[Change]:
+        """A client's answer names a block above the served head: serve that one already, where
+        enough upstreams have it.
+        """
+        self._now = max(now, self._now)
+        changes: list[Change] = []
+        voters = [standing for standing in self._all if standing.has_vote]
+        if self.heads.raise_to(number, hash, voters, self._now):
+            for tell in self.on_served:
+                tell()
+            for standing in self._all:
+                self._settle_fork(standing, changes)
+                self._settle_lag(standing, changes)
+            self._renew(changes)
+        return changes
+
+    def doubt_answer(self, name: str, reason: str, now: float) -> Sequence[Change]:
+        """An answer of it is of another chain: it is left out for a moment, while others can
+        serve. In a reorg it may only be the first to know.
+        """
+        standing = self._by_name[name]
+        usable = self._ranking.usable[MethodClass.LIGHT]
+        if standing.is_forked or not any(other is not standing for other in usable):
+            return ()
+        self._now = max(now, self._now)
+        standing.on_off_chain(self._now)
+        standing.answer_fault = reason
+        changes: list[Change] = []
+        self._settle_fork(standing, changes)
+        self._renew(changes)
+        return changes
+
+    def doubt_state(self, name: str, reason: str, now: float) -> Sequence[Change]:
+        """Its state was held against the others': ``reason`` says how it differs, ``""`` that it
+        does not.
+        """
+        standing = self._by_name[name]
+        if standing.state_fault == reason or (standing.state_fault and reason):
+            return ()
+        self._now = max(now, self._now)
+        standing.state_fault = reason
+        changes: list[Change] = []
+        self._settle_fork(standing, changes)
+        self._renew(changes)
+        return changes
+
+    def _tell_turn(self, changes: list[Change]) -> None:
+        turn = self.heads.last_reorg
+        if turn is None:
+            return
+        if turn.is_gap:
+            words = f"the way from block {turn.ancestor} to {self.heads.served} is not known"
+            changes.append(Change("", "head_jumped", words))
+        else:
+            words = f"{turn.depth} blocks above {turn.ancestor} were replaced"
+            changes.append(Change("", "reorg", f"{words}; served is {self.heads.served}"))
+
+    def _settle_fork(self, standing: Standing, changes: list[Change]) -> None:
+        if standing.answer_fault and self._now >= standing.forked_until:
+            standing.answer_fault = ""
+        found = self.heads.forked.get(standing.name, "") or standing.state_fault
+        reason = found or standing.answer_fault
+        if not reason and standing.is_forked:
+            if not standing.has_vote:
+                return  # it was not heard
+            if self._now < standing.forked_until and self._ranking.usable[MethodClass.LIGHT]:
+                return
+        if found:
+            standing.on_off_chain(self._now)
+        if bool(reason) != standing.is_forked:
+            standing.is_forked = bool(reason)
+            if reason:
+                # Where its branch began is not known; what is kept must not fall for one flapping.
+                depth = self.heads.served - DISTRUSTED_BLOCKS
+                self._distrust(max(self.heads.finality.floor, depth))
+            self._ranking.mark()
+            kind, words = ("forked", reason) if reason else ("joined", "it is on our chain again")
+            changes.append(Change(standing.name, kind, words))
+        standing.fork_reason = reason or ""
 
     def _settle_lag(self, standing: Standing, changes: list[Change]) -> None:
         track = standing.track
@@ -257,7 +376,7 @@ class Standings:
         if is_behind != standing.is_behind:
             standing.is_behind = is_behind
             self._ranking.mark()
-        lag = max(0, heads.reference - track.number)
+        lag = max(0, heads.served - track.number)
         is_late = lag > self._settings.max_lag_blocks
         standing.behind_since = min(standing.behind_since, self._now) if lag else math.inf
         # By its reports, not by the clock: who was not asked did not stand still.
@@ -293,7 +412,7 @@ class Standings:
             reason = f"its head stands still at {track.number} for {still_seconds:.0f} s"
         elif standing.is_far_above:
             kind = "lagging"
-            reason = f"its head {track.number} is far above the others' {heads.reference}"
+            reason = f"its head {track.number} is far above the others' {heads.served}"
             usable = self._ranking.usable[MethodClass.LIGHT]
             if not heads.is_lone_claim(standing, usable, standing.stale_since):
                 return
@@ -389,3 +508,9 @@ class Standings:
     def snapshot(self, now: float) -> list[dict[str, Any]]:
         """Per upstream, for the status page and metrics; see ``snapshot.describe``."""
         return [describe(standing, self.heads.served, now) for standing in self._all]
+
+
+def is_word_alone(o: Observation) -> bool:
+    """Whether it tells of blocks alone, and nothing of how the upstream does."""
+    told = o.head or o.header or o.safe or o.finalized
+    return told is not None and o.seconds is None and not o.is_probe

@@ -17,9 +17,10 @@ from rpcproxy.messages import METHOD_CLASSES, Head, MethodClass
 from rpcproxy.rules.breaker import Breaker
 from rpcproxy.rules.domains import UNKNOWN, domain_of
 from rpcproxy.rules.exclusions import Exclusions
-from rpcproxy.rules.heads import HeadTrack
+from rpcproxy.rules.head_track import HeadTrack
 from rpcproxy.rules.latency import Latency
 from rpcproxy.rules.limits import Cooldown, Rates
+from rpcproxy.rules.reach import Reach
 
 # Assumed where nothing was measured.
 UNKNOWN_SECONDS: Final = 0.1
@@ -32,6 +33,9 @@ DOUBT_SHARE: Final = 0.25
 TRUST_SHARE: Final = 0.15
 DOUBT_STREAK: Final = 2
 
+# Who left our chain is believed again after this, doubled each time it left again within the other.
+FORK_SECONDS: Final = 3.0
+FORK_MEMORY_SECONDS: Final = 600.0
 KEY_QUARANTINE_SECONDS: Final = 60.0
 LONGEST_KEY_QUARANTINE_SECONDS: Final = 600.0
 CLEAN_CHECKS_NEEDED: Final = 2
@@ -135,6 +139,7 @@ class Standing:
 
     __slots__ = (
         "_url",
+        "answer_fault",
         "behind_since",
         "classes",
         "clean_checks",
@@ -144,6 +149,10 @@ class Standing:
         "domain",
         "exclusions",
         "failing_at",
+        "fork_level",
+        "fork_reason",
+        "forked_at",
+        "forked_until",
         "head",
         "in_flight",
         "index",
@@ -151,6 +160,7 @@ class Standing:
         "is_behind",
         "is_cooling",
         "is_far_above",
+        "is_forked",
         "is_lagging",
         "is_quarantined",
         "is_stalled",
@@ -167,6 +177,7 @@ class Standing:
         "quarantine_reason",
         "quarantine_until",
         "rates",
+        "reach",
         "readmitted_at",
         "reason",
         "refused_at",
@@ -176,13 +187,16 @@ class Standing:
         "stale_reason",
         "stale_since",
         "state",
+        "state_fault",
         "state_since",
         "tier",
         "track",
         "weight",
     )
 
-    def __init__(self, upstream: Upstream, index: int, now: float) -> None:
+    def __init__(  # noqa: PLR0915 - one assignment for each thing that is known
+        self, upstream: Upstream, index: int, now: float
+    ) -> None:
         self.name = upstream.name
         self.provider = upstream.provider
         self.cloud = upstream.cloud
@@ -213,6 +227,12 @@ class Standing:
         self.clean_checks = 0
         self.refused_at = -math.inf  # when its key was last refused
         self.is_lagging = self.is_stalled = self.is_far_above = self.is_behind = False
+        self.is_forked = False  # it is not on our chain
+        self.fork_reason = ""
+        self.answer_fault = ""  # how an answer of it was of another chain
+        self.state_fault = ""  # how its state differs from the others'
+        self.fork_level = 0  # how often it came back and left again
+        self.forked_at = self.forked_until = -math.inf
         self.stale_kind = ""
         self.stale_since = math.inf
         self.is_suspect = False
@@ -220,6 +240,7 @@ class Standing:
         self.lag_penalty = 1.0
         self.failing_at = -math.inf
         self.exclusions = Exclusions()
+        self.reach = Reach()
         self.needs_care = False
         self.state = "unknown"
         self.state_since = now
@@ -248,8 +269,18 @@ class Standing:
 
     @property
     def is_trusted(self) -> bool:
-        """On the right chain, with a key that works: else it is not asked at all."""
-        return self.is_admitted and not self.is_quarantined
+        """On our chain, with a key that works: else it is not asked at all."""
+        return self.is_admitted and not self.is_quarantined and not self.is_forked
+
+    @property
+    def has_vote(self) -> bool:
+        """Whether what it tells of heads counts: it is well, whatever chain it follows."""
+        return (
+            self.is_admitted
+            and not self.is_quarantined
+            and not self.is_cooling
+            and not self.main.breaker.is_open
+        )
 
     @property
     def is_stale(self) -> bool:
@@ -303,6 +334,18 @@ class Standing:
 
     # ---- heads
 
+    def on_off_chain(self, now: float) -> None:
+        """It is seen on another chain: out for a few seconds from then on, since machines of
+        several minds may stand behind its URL. Who leaves again soon stays out for longer.
+        """
+        if not self.is_forked:
+            self.fork_level += 1
+            if now - self.forked_at > FORK_MEMORY_SECONDS:
+                self.fork_level = 0
+        seconds = FORK_SECONDS * 2.0 ** min(self.fork_level, 10)
+        self.forked_until = now + min(seconds, FORK_MEMORY_SECONDS / 2)
+        self.forked_at = now
+
     def report_head(self, head: Head, now: float) -> bool:
         """Take in a head report; whether anything moved."""
         has_moved = self.track.report(head, now)
@@ -327,6 +370,8 @@ class Standing:
             return "unknown", f"{UNVERIFIED}: {trouble}" if trouble else UNVERIFIED
         if self.main.breaker.is_open:
             return "ejected", self.main.breaker.reason
+        if self.is_forked:
+            return "forked", self.fork_reason
         if self.is_cooling:
             return "cooling", self.cooldown_reason
         if self.stale_kind:
@@ -348,6 +393,7 @@ class Standing:
             setattr(self, name, getattr(old, name))
         self.cooldown = copy.copy(old.cooldown)
         self.exclusions = old.exclusions.copy()
+        self.reach = old.reach.copy()
         self.track = old.track.copy()
         self.rates.adopt(old.rates)
         for record, known in zip(self.classes, old.classes, strict=True):
@@ -364,11 +410,16 @@ _LEARNED: Final = (
     "clean_checks",
     "cooldown_reason",
     "failing_at",
+    "fork_level",
+    "fork_reason",
+    "forked_at",
+    "forked_until",
     "head",
     "is_admitted",
     "is_behind",
     "is_cooling",
     "is_far_above",
+    "is_forked",
     "is_lagging",
     "is_quarantined",
     "is_stalled",
@@ -384,5 +435,6 @@ _LEARNED: Final = (
     "stale_reason",
     "stale_since",
     "state",
+    "state_fault",
     "state_since",
 )

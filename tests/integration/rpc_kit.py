@@ -59,9 +59,13 @@ class Sent(msgspec.Struct):
 Script = Callable[[Post], Sent | bytes]
 PROBES = {
     ("eth_chainId", b"[]"),
-    ("eth_getBlockByNumber", b'["latest",false]'),
+    *(
+        ("eth_getBlockByNumber", b'["%b",false]' % tag)
+        for tag in (b"latest", b"safe", b"finalized")
+    ),
     ("eth_getLogs", b'[{"fromBlock":"latest","toBlock":"latest","address":"0x%040d"}]' % 0),
 }
+PARENT = b'["0x%064x",false]' % (NUMBER - 1)
 
 
 def ok(call: Call, result: bytes) -> bytes:
@@ -101,7 +105,9 @@ class Upstream(scripted.Scripted):
         self.script = script
         self.name = name
         self.chain_id = chain_id
-        self.block = b'{"number":"0x%x","hash":"0x%064x"}' % (NUMBER, NUMBER)
+        self.block = b'{"number":"0x%x","hash":"0x%064x","parentHash":"0x%064x"}' % (
+            *(NUMBER, NUMBER, NUMBER - 1),
+        )
         self.are_probes_scripted = False
         self.posts: list[Post] = []
         self.probes = 0
@@ -141,7 +147,9 @@ class Upstream(scripted.Scripted):
 
     def _decide(self, post: Post) -> Sent:
         call = post.calls[0]
-        is_probe = not post.is_batch and (call.method, bytes(call.params)) in PROBES
+        is_probe = not post.is_batch and (
+            (call.method, bytes(call.params)) in PROBES or bytes(call.params) == PARENT
+        )
         if is_probe:
             self.probes += 1
         else:
@@ -158,6 +166,8 @@ class Upstream(scripted.Scripted):
     def _probe(self, call: Call) -> bytes:
         if call.method == "eth_chainId":
             return ok(call, b'"0x%x"' % self.chain_id)
+        if call.method == "eth_getBlockByHash":
+            return ok(call, b"null")
         return ok(call, b"[]" if call.method == "eth_getLogs" else self.block)
 
     @staticmethod
@@ -189,7 +199,7 @@ class Wallet:
 
     async def post(self, body: bytes, *fields: str) -> front_kit.Response:
         """POST; every response has what CORS and tracing ask for."""
-        response = await self.client.ask(body, "/", *fields)
+        response = await self.client.ask(body, "/", "Cache-Control: no-cache", *fields)
         headers = response.headers
         assert headers["access-control-allow-origin"] == "*"
         assert headers["access-control-expose-headers"] == "Retry-After, X-Trace-Id"

@@ -198,7 +198,7 @@ async def test_invalid_params_are_confirmed_where_such_calls_have_worked() -> No
 
 
 @on_uvloop
-async def test_what_a_lone_upstream_does_not_have_is_not_asked_again() -> None:
+async def test_what_a_lone_upstream_does_not_have_is_asked_again_a_few_times() -> None:
     def empty(call: Call) -> bytes:
         if call.method == "eth_getTransactionReceipt":
             return ok(call, b"null")
@@ -213,7 +213,10 @@ async def test_what_a_lone_upstream_does_not_have_is_not_asked_again() -> None:
             None,
         ]
         assert replies[2] == {"jsonrpc": "2.0", "id": "r", "result": None}
-        assert a.shapes == [3]
+        # The block at the head is asked for a few times more: it may be there in a moment.
+        assert a.shapes[0] == 3
+        assert "eth_getTransactionReceipt" not in a.methods[3:]
+        assert len(a.shapes) <= 1 + 2 * 4
 
 
 @on_uvloop

@@ -28,7 +28,24 @@ import msgspec
 from rpcproxy.chains import evm
 from rpcproxy.config import model
 from rpcproxy.edges.metrics import ChainCounters
-from rpcproxy.engine import batches, broadcast, executor, express, pipeline, told, watcher
+from rpcproxy.engine import (
+    audits,
+    batches,
+    broadcast,
+    executor,
+    express,
+    feeds,
+    linker,
+    pipeline,
+    probes,
+    profiles,
+    ranges,
+    sharing,
+    state_checks,
+    told,
+    truth,
+    watcher,
+)
 from rpcproxy.engine.calls import SingleCall
 from rpcproxy.messages import (
     Answer,
@@ -50,7 +67,10 @@ from rpcproxy.rules.standing import Settings, Standings
 from tests.unit.fleet import four
 
 LIGHT, HEAVY, SEND = MethodClass.LIGHT, MethodClass.HEAVY, MethodClass.SEND
-MODULES = (batches, broadcast, executor, express, pipeline, told, watcher)
+MODULES = (
+    *(audits, batches, broadcast, executor, express, feeds, linker, pipeline),
+    *(probes, ranges, sharing, state_checks, told, truth, watcher),
+)
 CHAIN_ID = 7
 POLICY = Policy(4.5, 1.5)
 ONE = b'"0x1"'
@@ -369,12 +389,13 @@ class Engine:
             self.executor,
             self.counters,
             chain_name="test",
-            policies=pipeline.policies(self.chain),
+            policies=profiles.policies(self.chain),
             private_only=any(u.private for u in self.chain.upstreams),
         )
         self.pipeline = pipeline.Pipeline(
-            self.chain, self.executor, self.broadcast, self.told, self.counters, model.Server()
+            self.chain, self.executor, self.broadcast, self.told, model.Server()
         )
+        self._asked_new = 0
         self.changes: list[str] = []
         self.executor.listeners.append(
             lambda changes: self.changes.extend(f"{c.upstream} {c.kind}" for c in changes)
@@ -425,6 +446,11 @@ class Engine:
     def ask(self, method: str = "eth_gasPrice", params: bytes = b"[]") -> Handle:
         return self.handle(request(method, params))
 
+    def ask_new(self) -> Handle:
+        """A light read that nobody has asked yet: neither kept nor in flight."""
+        self._asked_new += 1
+        return self.ask("eth_call", b'[{"data":"0x%08x"},"latest"]' % self._asked_new)
+
     @property
     def asked(self) -> str:
         """Who was asked, in order."""
@@ -459,6 +485,33 @@ class Engine:
         self.executor.close()
 
 
+def hash_of(number: int, branch: int = 0, since: int = 0) -> str:
+    """Of a block on a branch that left the main one after ``since``."""
+    return f"0x{branch if number > since else 0:x}{number:063x}"
+
+
+def head_of(number: int, branch: int = 0, since: int = 0) -> Head:
+    """The block as upstreams tell it."""
+    return Head(number, hash_of(number, branch, since), hash_of(number - 1, branch, since))
+
+
+def on_chain(number: int = 100, **chain: Any) -> Engine:
+    """An engine whose upstreams tell hashes; all are at ``number``."""
+    engine = Engine(are_admitted=False, **chain)
+    for name in engine.wires:
+        engine.observe(name, Verdict.OK, method="eth_chainId", is_probe=True)
+    to_head(engine, head_of(number))
+    engine.changes.clear()
+    return engine
+
+
+def to_head(engine: Engine, head: Head, names: str = "abcd") -> None:
+    """These upstreams tell a head."""
+    for name in names:
+        if name in engine.wires:
+            engine.observe(name, Verdict.OK, head=head, is_probe=True)
+
+
 class Handle:
     """What a client has of its request. ``answers`` grows by one, once."""
 
@@ -474,6 +527,7 @@ class Handle:
             handled.deliver = self._deliver
         else:
             self.task = asyncio.get_running_loop().create_task(self._await(handled))
+            self.task.add_done_callback(lambda _: handled.close())  # where it never began
 
     async def _await(self, coroutine: Coroutine[Any, Any, Answer]) -> None:
         self._deliver(await coroutine)

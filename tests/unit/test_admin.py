@@ -20,6 +20,7 @@ from rpcproxy.front.admin import (
     RecentChanges,
     Status,
     chain_state,
+    halt_words,
     make_admin_app,
     readiness,
 )
@@ -28,12 +29,27 @@ from rpcproxy.messages import MethodClass
 KEY = "9aa3d95b3bc440fa88ea12eaa4456161"
 
 
-def chain_of(name: str, state: ChainState, *upstreams: Mapping[str, Any]) -> ChainStatus:
+def chain_of(
+    name: str, state: ChainState, *upstreams: Mapping[str, Any], halted: str | None = None
+) -> ChainStatus:
     return {
         "name": name,
         "chain_id": 1,
         "state": state,
+        "halted": halted,
         "served_head": 21_000_000,
+        "served_hash": "0x" + "ab" * 32,
+        "head_age_seconds": 1.5,
+        "safe": {"number": 20_999_970, "hash": ""},
+        "finalized": None,
+        "reorgs": 1,
+        "last_reorg": {"depth": 2, "ancestor": 20_999_990, "ago_seconds": 60.0},
+        "head_jumps": 0,
+        "split": False,
+        "forked": {},
+        "cache": {},
+        "audits": {},
+        "feeds": {},
         "usable": sum(upstream.get("state") == "up" for upstream in upstreams),
         "panic": False,
         "hedge_delay_seconds": {"light": 0.05, "heavy": None},
@@ -104,7 +120,7 @@ async def test_healthz_says_that_the_process_lives(admin: TestClient[Any, Any]) 
 async def test_readyz_is_200_while_every_chain_can_be_served(admin: TestClient[Any, Any]) -> None:
     reply = await admin.get("/readyz")
     assert reply.status == 200
-    assert await reply.json() == {"ready": True, "chains_down": {}}
+    assert await reply.json() == {"ready": True, "chains_down": {}, "chains_halted": {}}
 
 
 async def test_readyz_names_the_chain_that_is_down_and_why(
@@ -122,7 +138,20 @@ async def test_readyz_names_the_chain_that_is_down_and_why(
             "base": "b ejected (timeouts); ? unknown",
             "nowhere": "no upstreams are configured",
         },
+        "chains_halted": {},
     }
+
+
+async def test_readyz_says_that_a_chain_stands_and_stays_ready(
+    admin: TestClient[Any, Any], view: View
+) -> None:
+    words = halt_words(21_000_000, 40.2)
+    assert words == "chain halted since block 21000000, 40 s"
+    view.chains.append(chain_of("base", "ok", {"name": "b", "state": "up"}, halted=words))
+    reply = await admin.get("/readyz")
+    assert reply.status == 200
+    told = {"ready": True, "chains_down": {}, "chains_halted": {"base": words}}
+    assert await reply.json() == told
 
 
 async def test_status_tells_all_there_is(admin: TestClient[Any, Any], view: View) -> None:

@@ -12,7 +12,7 @@ from hypothesis import settings as run_with
 from hypothesis import strategies as st
 
 from rpcproxy.engine.batches import GROUP, join, whole
-from rpcproxy.messages import Answer, FailureKind, Reply, Request, StreamBroken
+from rpcproxy.messages import Answer, FailureKind, Head, Reply, Request, StreamBroken, Verdict
 from tests.unit.engine_kit import (
     LIGHT,
     Behaviour,
@@ -24,8 +24,10 @@ from tests.unit.engine_kit import (
     answering,
     error_of,
     failing,
+    hash_of,
     in_turn,
     now,
+    on_chain,
     refusing,
     request,
     result_of,
@@ -370,6 +372,147 @@ async def test_a_hang_up_leaves_nothing() -> None:
     handle.hang_up()
     await engine.assert_soon_idle()
     assert handle.answers == []
+
+
+# ---- what is kept, and who follows whom
+
+
+@virtual
+async def test_members_that_are_kept_are_answered_at_once() -> None:
+    engine = Engine()
+    engine.all_behave(echo)
+    await replies(engine.handle(batch(*prices(5))))
+    handle = engine.handle(batch(*prices(5)))
+    assert handle.is_done
+    assert echoes(await replies(handle)) == wanted(5)
+    assert engine.counters.kept_answers == {"block": 5}
+    assert echoes(await replies(engine.handle(batch(*prices(8))))) == wanted(8)
+    assert shapes(engine) == [("a", 5), ("a", 3)]
+    assert engine.ask("eth_getBalance", b'["0x2","0x1"]').is_done
+    engine.assert_idle()
+
+
+@virtual
+async def test_who_wants_it_fresh_gets_nothing_that_was_kept() -> None:
+    engine = Engine()
+    engine.all_behave(echo)
+    for _ in range(2):
+        handle = Handle(engine.pipeline.handle(batch(*prices(5)), "t", is_fresh=True))
+        assert echoes(await replies(handle)) == wanted(5)
+    assert shapes(engine) == [("a", 5)] * 2
+
+
+@virtual
+async def test_members_follow_what_is_in_flight_and_are_followed() -> None:
+    engine = Engine()
+    engine.all_behave(echo)
+    before = engine.ask("eth_getBalance", b'["0x0","0x1"]')
+    whole_batch = engine.handle(batch(*prices(5)))
+    await asyncio.sleep(0.001)
+    after_it = engine.ask("eth_getBalance", b'["0x3","0x1"]')
+    another = engine.handle(batch(*prices(5)))
+    assert echoes(await replies(whole_batch)) == wanted(5)
+    assert echoes(await replies(another)) == wanted(5)
+    assert (await before.reply())["result"] == "0x0"
+    assert (await after_it.reply())["result"] == "0x3"
+    assert shapes(engine) == [("a", 0), ("a", 4)]
+    assert engine.pipeline.sharing.flights == {}
+    engine.assert_idle()
+
+
+@virtual
+async def test_members_that_ask_the_same_are_asked_once() -> None:
+    engine = Engine()
+    engine.all_behave(echo)
+    told = await replies(engine.handle(batch(*prices(3), *prices(3), *prices(1))))
+    assert echoes(told) == [*wanted(3), *wanted(3), *wanted(1)]
+    assert shapes(engine) == [("a", 3)]
+    engine.assert_idle()
+
+
+@virtual
+async def test_a_batch_that_is_given_up_leaves_its_followers_to_themselves() -> None:
+    engine = Engine()
+    engine.all_behave(silent)
+    handle = engine.handle(batch(*prices(5)))
+    await asyncio.sleep(0.01)
+    followers = [engine.ask("eth_getBalance", b'["0x%x","0x1"]' % n) for n in range(3)]
+    assert len(engine.sent) == 1
+    handle.hang_up()
+    engine.all_behave(echo)
+    for number, follower in enumerate(followers):
+        assert (await follower.reply())["result"] == f"0x{number:x}"
+    assert handle.answers == []
+    assert engine.pipeline.sharing.flights == {}
+    await engine.assert_soon_idle()
+
+
+@virtual
+async def test_a_batch_that_is_given_up_before_it_began_is_followed_by_nobody() -> None:
+    engine = Engine()
+    engine.all_behave(echo)
+    handle = engine.handle(batch(*prices(5), *prices(5)))
+    handle.hang_up()
+    await asyncio.sleep(0)
+    assert engine.pipeline.sharing.flights == {}
+    assert (await engine.ask("eth_getBalance", b'["0x1","0x1"]').reply())["result"] == "0x1"
+
+
+@virtual
+async def test_a_refusal_of_a_member_is_its_followers_answer() -> None:
+    engine = Engine()
+    engine.all_behave(refusing(3, "execution reverted"))
+    handle = engine.handle(batch(*prices(2)))
+    await asyncio.sleep(0.001)
+    follower = engine.ask("eth_getBalance", b'["0x1","0x1"]')
+    assert (await follower.reply())["error"]["message"] == "execution reverted"
+    await replies(handle)
+    assert shapes(engine) == [("a", 2)]
+
+
+# ---- the chain
+
+
+@virtual
+async def test_members_are_pinned_like_any_request() -> None:
+    engine = Engine()
+    members = [
+        request("eth_getBalance", b'["0x1","latest"]', b"1"),
+        request("eth_getBalance", b'["0x2"]', b"2"),
+    ]
+    await replies(engine.handle(batch(*members)))
+    assert [call["params"] for call in engine.sent[0].calls] == [["0x1", "0x64"], ["0x2", "0x64"]]
+
+
+@virtual
+async def test_a_member_just_above_the_head_waits_by_itself() -> None:
+    engine = Engine()
+    engine.all_behave(echo)
+    above = request("eth_getBlockByNumber", b'["0x65",false]', b"9")
+    handle = engine.handle(batch(*prices(2), above))
+    await asyncio.sleep(1)
+    assert shapes(engine) == [("a", 2)]
+    for name in "bcd":
+        engine.observe(name, Verdict.OK, head=Head(101), is_probe=True)
+    assert (await replies(handle))[2] == {"jsonrpc": "2.0", "id": 9, "result": "0x65"}
+
+
+@virtual
+async def test_members_of_another_chain_are_asked_elsewhere() -> None:
+    engine = on_chain()
+
+    def mined(branch: int) -> bytes:
+        return b'{"blockNumber":"0x64","blockHash":"%b"}' % hash_of(100, branch).encode()
+
+    engine.all_behave(answering(mined(0)))
+    engine.behave(a=answering(mined(1)))
+    members = [
+        request("eth_getTransactionReceipt", b'["0x%064x"]' % n, b"%d" % n) for n in range(3)
+    ]
+    told = await replies(engine.handle(batch(*members)))
+    assert [reply["result"]["blockHash"] for reply in told] == [hash_of(100)] * 3
+    assert shapes(engine)[0] == ("a", 3)
+    await engine.assert_soon_idle()
 
 
 # ---- pieces

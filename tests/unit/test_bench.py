@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import ssl
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import cases, contenders, figures, load, procfs, report, stub
+from benchmarks import age, cases, contenders, figures, load, procfs, report, stub
 
 MIB = figures.MIB
 
@@ -102,6 +104,76 @@ class TestLoad:
         with pytest.raises(load.LoadFailed, match="only http"):
             load.Client("https://localhost:1/")
 
+    def test_each_run_asks_what_no_other_asked(self) -> None:
+        salts = {load.salt() for _ in range(100)}
+        assert len(salts) == 100
+        assert all(len(bytes.fromhex(salt)) == 8 for salt in salts)
+
+    @pytest.mark.parametrize(
+        ("case", "size", "are_different"),
+        [
+            ("balance", 1, True),
+            ("balance", 3, True),
+            ("answer", 64, True),
+            ("question", 64, True),
+            ("kept", 1, False),
+        ],
+    )
+    async def test_forwarded_questions_are_all_different(
+        self, require_tool: Callable[[str], str], case: str, size: int, are_different: bool
+    ) -> None:
+        require_tool("wrk")
+        asked: list[str] = []
+
+        class Noting(stub.Replies):
+            def reply(self, body: bytes) -> bytes | list[bytes]:
+                calls = json.loads(body)
+                members = calls if isinstance(calls, list) else [calls]
+                asked.extend(str(call["params"]) for call in members)
+                return super().reply(body)
+
+        replies = Noting()
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: stub.Plain(replies), "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        done = await asyncio.to_thread(load.closed_loop, url, case, size, seconds=0.2)
+        server.close()
+        assert done.errors == 0
+        assert replies.count == len(asked) >= done.requests > 100
+        if are_different:
+            assert len(set(asked)) == len(asked)
+        else:
+            assert len(set(asked)) == 32
+
+
+class TestMisdirected:
+    """Whether requests went where they ought to."""
+
+    @pytest.mark.parametrize(
+        ("case", "size", "calls"),
+        [
+            ("balance", 1, 1.0),
+            ("balance", 10, 10.1),
+            ("answer", 1024, 1.0),
+            ("chain_id", 1, 0.0),
+            ("kept", 1, 0.001),
+        ],
+    )
+    def test_as_they_ought_to(self, case: str, size: int, calls: float) -> None:
+        assert cases.misdirected(case, size, calls) is None
+
+    @pytest.mark.parametrize(
+        ("case", "size", "calls", "why"),
+        [
+            ("balance", 1, 0.9, "not 1: something else answered"),
+            ("balance", 10, 9.0, "not 10: something else answered"),
+            ("question", 4096, 0.0, "not 1: something else answered"),
+            ("kept", 1, 1.0, "answers were not kept"),
+        ],
+    )
+    def test_otherwise_it_is_said(self, case: str, size: int, calls: float, why: str) -> None:
+        assert why in (cases.misdirected(case, size, calls) or "")
+
 
 class TestReplies:
     def test_ids_are_echoed_exactly(self) -> None:
@@ -128,6 +200,7 @@ class TestReplies:
         data = f"0x{64:064x}" + "0" * MIB
         call = {"method": "eth_call", "params": [{"data": data}], "id": 77}
         parts = stub.Replies().reply(json.dumps(call).encode())
+        assert isinstance(parts, list)
         assert json.loads(b"".join(parts))["id"] == 77
 
     def test_blocks_are_linked(self) -> None:
@@ -204,6 +277,9 @@ class TestReport:
         row.ratio = row.ratio_plain = figures.ratio(micros, [10.0] * len(micros))
         return row
 
+    def age(self, mean: float) -> age.Age:
+        return age.Age(200, mean, 1, 2, mean)
+
     def results(self) -> report.Results:
         return report.Results(
             {"cores": "2"},
@@ -231,6 +307,10 @@ class TestReport:
             ],
             idle=cases.Idle(10_000, 2048.0, 0.001),
             slow=cases.SlowReaders(50, 64 * MIB, 60 * MIB, 90 * MIB, 1.0),
+            ages=[
+                age.Scene("together", 2.0, self.age(0.04), self.age(0.05), 43200.0, 50000.4),
+                age.Scene("spread", 2.0, self.age(0.04), self.age(0.2), 43200.0, 50000.4),
+            ],
             rounds=2,
             seconds=1.0,
         )
@@ -241,8 +321,14 @@ class TestReport:
             "forward, plain: 2.50 times HAProxy's CPU, at most 2.00 is allowed"
         ]
         assert report.misses(rows, cases.GRACE) == []
-        assert report.misses([self.row("local", [6.0])]) == []
+        assert report.misses([self.row("local", [6.0]), self.row("kept", [6.0])]) == []
+        assert len(report.misses([self.row("kept", [6.1])])) == 1
         assert len(report.misses([self.row("local", [9.0])], cases.GRACE)) == 1
+
+    def test_what_is_too_old_is_said(self) -> None:
+        assert report.old_ages(self.results().ages) == [
+            "spread: 0.200 blocks behind on average, at most 0.15 is allowed"
+        ]
 
     def test_another_proxy_is_never_too_slow(self) -> None:
         assert report.misses([self.row("plain", [99.0], "nginx")]) == []
@@ -256,6 +342,11 @@ class TestReport:
         assert "Most above the cost with one upstream: +5%." in text
         assert "10,000 idle connections: 2 KiB each" in text
         assert "memory grew by 30 MiB at most" in text
+        assert (
+            "| together | eth_blockNumber | 0.040 | 1 | 2 | 4.0% of 200 | ≤ 0.15 |\n"
+            "| together | state at latest | 0.050 | 1 | 2 | 5.0% of 200 | ≤ 0.15 |\n"
+        ) in text
+        assert "together: 43,200 while nobody asks; 50,000 for heads" in text
         told = json.loads((tmp_path / "results.json").read_text())
         assert told["rows"][1]["ratio"]["median"] == 2.5
         assert "<svg" in (tmp_path / "results.svg").read_text()
@@ -295,6 +386,7 @@ class TestCommand:
             ("haproxy", "plain"),
             ("rpcproxy", "plain"),
             ("other", "plain"),
+            ("rpcproxy", "kept"),
             ("rpcproxy", "local"),
             ("haproxy", "tls"),
             ("rpcproxy", "tls"),

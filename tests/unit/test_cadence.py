@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from rpcproxy.rules.cadence import (
     LONGEST_PAUSE_SECONDS,
+    NEWS_SECONDS,
+    NEWS_STEP_SECONDS,
     SHORTEST_PAUSE_SECONDS,
     STEPS_PER_BLOCK,
     Cadence,
@@ -46,9 +48,10 @@ def test_and_then_in_short_steps_until_it_is_there() -> None:
 
 
 def test_one_that_is_behind_is_asked_in_short_steps() -> None:
-    cadence = Cadence(4.0)
+    cadence = Cadence(12.0)
     cadence.on_head(100, NOW)
-    assert cadence.pause(99, NOW) == 0.5
+    assert cadence.pause(99, NOW) == NEWS_STEP_SECONDS
+    assert cadence.pause(99, NOW + NEWS_SECONDS) == 1.5  # late for longer: it is slow, or ill
 
 
 @pytest.mark.parametrize(
@@ -116,4 +119,4 @@ def test_a_pause_is_always_within_bounds(
     for head, at in heads:
         cadence.on_head(head, at)
     assert cadence.interval_seconds > 0
-    assert SHORTEST_PAUSE_SECONDS <= cadence.pause(number, now) <= LONGEST_PAUSE_SECONDS
+    assert NEWS_STEP_SECONDS <= cadence.pause(number, now) <= LONGEST_PAUSE_SECONDS

@@ -9,7 +9,7 @@ import pytest
 
 from rpcproxy.chains.known import KNOWN
 from rpcproxy.config.load import load_file, load_text
-from rpcproxy.config.model import Address, Config, ErrorPhrase, Tls
+from rpcproxy.config.model import Address, Cache, Config, ErrorPhrase, Tls
 from rpcproxy.messages import Verdict
 
 TWO = "\n    upstreams: [https://a.com/1, https://b.com/2]\n"
@@ -85,6 +85,17 @@ def test_the_example_loads_without_a_warning() -> None:
         ("server: {drain: 0}", "drain_seconds", 0.0),
         ("server: {drain: 1m}", "drain_seconds", 60.0),
         ("server:", "drain_seconds", 10.0),
+        ("server: {cache: off}", "cache", Cache(memory_bytes=0)),
+        ("server: {cache: on}", "cache", Cache()),
+        ("server:\n  cache:", "cache", Cache()),
+        ("server: {cache: {}}", "cache", Cache()),
+        ("server: {cache: {memory: 1MB}}", "cache", Cache(memory_bytes=1_000_000)),
+        ("server: {cache: {disk: 0, path: here}}", "cache", Cache(path="here")),
+        (
+            "server: {cache: {memory: 64MiB, disk: 1GiB, path: /var/cache/rpcproxy}}",
+            "cache",
+            Cache(memory_bytes=2**26, disk_bytes=2**30, path="/var/cache/rpcproxy"),
+        ),
     ],
 )
 def test_server_keys(text: str, attribute: str, value: object) -> None:
@@ -117,12 +128,42 @@ def test_limits() -> None:
         ("hedge: ${H}", "hedge", "off"),
         ("max_lag: ${N}", "max_lag_blocks", 7),
         ("kind: evm", "kind", "evm"),
+        ("kind: evm", "consistency", "pinned"),
+        ("consistency: pinned", "consistency", "pinned"),
+        ("consistency: on", "consistency", "pinned"),
+        ("consistency: routed", "consistency", "routed"),
+        ("consistency: off", "consistency", "off"),
+        ("consistency: ${H}", "consistency", "off"),
+        ("kind: evm", "audits_per_hour", 0.0),
+        ("audit: 60/h", "audits_per_hour", 60.0),
+        ("audit: 7/h", "audits_per_hour", 7.0),
+        ("audit: 2/min", "audits_per_hour", 120.0),
+        ("audit: 0.5/s", "audits_per_hour", 1800.0),
+        ("audit: off", "audits_per_hour", 0.0),
+        ("audit: 0", "audits_per_hour", 0.0),
+        ("kind: evm", "probes_per_second", 4.0),
+        ("probes: 1/s", "probes_per_second", 1.0),
+        ("probes: 3/min", "probes_per_second", 0.05),
+        ("probes: 20/s", "probes_per_second", 20.0),
     ],
 )
 def test_chain_keys(keys: str, attribute: str, value: object) -> None:
     config = chain_of(keys, {"H": "off", "N": "7\n"})
     assert getattr(config.chains[0], attribute) == value
     assert config.warnings == ()
+
+
+def test_the_default_budget_of_the_cache() -> None:
+    cache = load(f"chains:\n  - name: ethereum{TWO}").server.cache
+    assert (cache.memory_bytes, cache.disk_bytes, cache.path) == (134_217_728, 0, None)
+
+
+@pytest.mark.parametrize(
+    ("keys", "consistency"),
+    [("name: hyperevm", "routed"), ("name: monad\n    consistency: pinned", "pinned")],
+)
+def test_how_latest_is_treated_is_known_of_some_chains(keys: str, consistency: str) -> None:
+    assert load(f"chains:\n  - {keys}{TWO}").chains[0].consistency == consistency
 
 
 def test_deadlines_left_out_keep_their_default() -> None:
@@ -294,10 +335,7 @@ def test_server_keys_of_later_versions(key: str) -> None:
     assert config.warnings == (f"f.yaml:2: {key} is accepted but has no effect yet",)
 
 
-@pytest.mark.parametrize(
-    "key",
-    ["finality", "journal", "accept_while_down", "private_fallback", "pinning", "caching", "cache"],
-)
+@pytest.mark.parametrize("key", ["finality", "journal", "accept_while_down", "private_fallback"])
 def test_chain_keys_of_later_versions(key: str) -> None:
     config = chain_of(f"{key}: 3")
     assert config.warnings == (f"f.yaml:3: {key} is accepted but has no effect yet",)
@@ -308,16 +346,22 @@ def test_a_later_key_is_warned_of_once() -> None:
         """
 chains:
   - name: ethereum
-    upstreams:
-      - {url: https://a.com, ws_url: wss://a.com/ws}
-      - url: https://b.com
-        ws_url: wss://b.com/ws
+    journal: on
+    upstreams: &both [https://a.com, https://b.com]
+  - name: base
+    journal: on
+    upstreams: *both
 """
     )
     assert config.warnings == (
-        "f.yaml:5: ws_url is accepted but has no effect yet (also on line 7)",
+        "f.yaml:4: journal is accepted but has no effect yet (also on line 7)",
     )
-    assert config.chains[0].upstreams[1].ws_url == "wss://b.com/ws"
+
+
+def test_a_websocket_address_is_taken_without_a_warning() -> None:
+    config = upstream_of("ws_url: wss://a.com/${KEY}", {"KEY": "k3y"})
+    assert config.warnings == ()
+    assert config.chains[0].upstreams[1].ws_url == "wss://a.com/k3y"
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from rpcproxy.config.problems import Report, quoted
 TWO = "\n    upstreams: [https://a.com/1, https://b.com/2]\n"
 CHAIN_KEYS = (
     "name, kind, chain_id, block_time, max_lag, selection, deadlines, attempt_timeout, hedge, "
-    "upstreams, finality, journal, accept_while_down, private_fallback, pinning, caching or cache"
+    "consistency, audit, probes, upstreams, finality, journal, accept_while_down or private_fallback"
 )
 UPSTREAM_KEYS = (
     "name, url, ws_url, provider, cloud, region, tier, role, private, rate_limit, weight, "
@@ -88,7 +88,7 @@ def told_of_upstream(keys: str, environ: Mapping[str, str] | None = None) -> str
             "server: 3\nchains: 4",
             (
                 "f.yaml:1: server is the number '3'; expected a mapping with listen, admin, tls, gzip, "
-                "outage_status, log, drain, limits, workers, journal, exchange, redis, "
+                "outage_status, log, drain, limits, cache, workers, journal, exchange, redis, "
                 "accept_while_down and private_fallback\n"
                 "f.yaml:2: chains is the number '4'; expected a list of chains, each beginning with '- name: …'"
             ),
@@ -215,8 +215,8 @@ chains:
 """
     assert told(text) == (
         "f.yaml:3: unknown key 'listn' in server; expected listen, admin, tls, gzip, "
-        "outage_status, log, drain, limits, workers, journal, exchange, redis, accept_while_down "
-        "or private_fallback; did you mean 'listen'?\n"
+        "outage_status, log, drain, limits, cache, workers, journal, exchange, redis, "
+        "accept_while_down or private_fallback; did you mean 'listen'?\n"
         "f.yaml:4: outage_status is the number '500'; expected 200 or 503\n"
         "f.yaml:7: block_time is '12', which has no unit; "
         "expected a duration such as 12s, 250ms, 1.5s, 2m or 1h; did you mean '12s'?\n"
@@ -321,6 +321,43 @@ chains:
             "f.yaml:2: batch is the number '1.5'; expected a whole number of at least 1 such as 1000",
         ),
         (
+            "cache: 3",
+            "f.yaml:2: cache is the number '3'; expected a mapping with memory, disk and path, or off",
+        ),
+        (
+            "cache: [a]",
+            "f.yaml:2: cache is a list; expected a mapping with memory, disk and path, or off",
+        ),
+        (
+            "cache: {disk: 1GiB}",
+            "f.yaml:2: cache has disk and no path; expected path, the directory to keep answers in",
+        ),
+        (
+            "cache: {path: /var/cache}",
+            (
+                "f.yaml:2: cache has path and no disk; "
+                "expected disk, the bytes to use there, such as 1GiB"
+            ),
+        ),
+        (
+            "cache: {memory: 0}",
+            "f.yaml:2: memory is 0; expected a size such as 5MiB, 16KiB or 1000, above 0",
+        ),
+        (
+            "cache: {memory: 128M}",
+            (
+                "f.yaml:2: memory is '128M', whose unit is not known; "
+                "expected a size such as 5MiB, 16KiB or 1000; did you mean '128MiB'?"
+            ),
+        ),
+        (
+            "cache: {memry: 1MiB}",
+            (
+                "f.yaml:2: unknown key 'memry' in server.cache; expected memory, disk or path; "
+                "did you mean 'memory'?"
+            ),
+        ),
+        (
             "limits: {batch: 010}",
             "f.yaml:2: batch is the number '010'; expected a whole number of at least 1 such as 1000",
         ),
@@ -366,8 +403,60 @@ def test_server_keys(keys: str, message: str) -> None:
             "hedge: 200",
             (
                 "f.yaml:3: hedge is '200', which has no unit; "
-                "expected auto, off or a duration above 0 such as 200ms; did you mean '200s'?"
+                "expected auto, off or a duration above 0 such as 200ms; did you mean '200ms'?"
             ),
+        ),
+        (
+            "hedge: 29",
+            (
+                "f.yaml:3: hedge is '29', which has no unit; "
+                "expected auto, off or a duration above 0 such as 200ms; did you mean '29s'?"
+            ),
+        ),
+        (
+            "hedge: 1_000",
+            (
+                "f.yaml:3: hedge is '1_000', which has no unit; "
+                "expected auto, off or a duration above 0 such as 200ms; did you mean '1_000ms'?"
+            ),
+        ),
+        (
+            "consistency: pined",
+            (
+                "f.yaml:3: consistency is the text 'pined'; expected pinned, routed or off; "
+                "did you mean 'pinned'?"
+            ),
+        ),
+        ("consistency: {}", "f.yaml:3: consistency is a mapping; expected pinned, routed or off"),
+        (
+            "pinning: off",
+            (
+                f"f.yaml:3: unknown key 'pinning' in a chain; expected {CHAIN_KEYS}; "
+                "did you mean 'consistency'?"
+            ),
+        ),
+        (
+            "cache: off",
+            f"f.yaml:3: unknown key 'cache' in a chain; it belongs to server; expected {CHAIN_KEYS}",
+        ),
+        (
+            "audit: 60",
+            (
+                "f.yaml:3: audit is '60', which has no unit; "
+                "expected a rate such as 60/h, or off; did you mean '60/h'?"
+            ),
+        ),
+        ("audit: [60/h]", "f.yaml:3: audit is a list; expected a rate such as 60/h, or off"),
+        ("audit: on", "f.yaml:3: audit is 'on'; expected a rate such as 60/h, or off"),
+        (
+            "audit: ${T}",
+            "f.yaml:3: audit is '${T}', filled in; expected a rate such as 60/h, or off",
+        ),
+        ("probes: 21/s", "f.yaml:3: probes is '21/s'; expected a rate from 0.05/s to 20/s"),
+        ("probes: 2/min", "f.yaml:3: probes is '2/min'; expected a rate from 0.05/s to 20/s"),
+        (
+            "probes: off",
+            ("f.yaml:3: probes is 'off'; expected a rate such as 100/s, 600/min or 1000000/day"),
         ),
         ("hedge: [a]", "f.yaml:3: hedge is a list; expected auto, off or a duration such as 200ms"),
         (
@@ -519,12 +608,20 @@ def test_chains(chains: str, message: str) -> None:
         (
             "headers: {a b: SECRET, Host: SECRET, X: [SECRET], Y: SECRET, y: SECRET, Z: 'SÉCRET'}",
             (
-                "f.yaml:5: header 'a b' has a malformed name; expected letters, digits and -\n"
+                "f.yaml:5: headers has a malformed name; expected letters, digits and -\n"
                 "f.yaml:5: header 'Host' is set by the proxy itself; expected another one\n"
                 "f.yaml:5: header 'X' has no plain value; expected ASCII text\n"
                 "f.yaml:5: header 'y' is there twice; expected each name once, upper and lower case being the same\n"
                 "f.yaml:5: header 'Z' has no plain value; expected ASCII text"
             ),
+        ),
+        (
+            "headers: {'Bearer SECRET': x}",
+            "f.yaml:5: headers has a malformed name; expected letters, digits and -",
+        ),
+        (
+            "headers: {SECRET: }",
+            "f.yaml:5: headers has a name without value; expected both",
         ),
         (
             'headers: {A: "SECRET\\r\\nB: SECRET"}',
@@ -762,12 +859,13 @@ def test_any_structure_loads_or_is_told(value: object) -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(
-    st.sampled_from(["server", "chain", "upstream", "deadlines", "limits", "errors"]),
+    st.sampled_from(["server", "chain", "upstream", "deadlines", "limits", "cache", "errors"]),
     st.sampled_from(
         [
             *("listen", "admin", "tls", "gzip", "drain", "name", "kind", "chain_id", "hedge"),
             *("upstreams", "url", "ws_url", "tier", "headers", "weight", "light", "batch"),
             *("body_size", "contains", "class", "rate_limit", "deadlines", "errors", "limits"),
+            *("consistency", "audit", "probes", "cache", "memory", "disk", "path"),
         ]
     ),
     VALUES,
@@ -783,6 +881,7 @@ def test_any_value_of_a_key_loads_or_is_told(section: str, key: str, value: obje
         "upstream": (upstream, None),
         "deadlines": (chain, "deadlines"),
         "limits": (server, "limits"),
+        "cache": (server, "cache"),
         "errors": (upstream, "errors"),
     }
     target, name = homes[section]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rpcproxy.config.problems import Unfit
-from rpcproxy.config.units import duration_seconds, rate_per_second, size_bytes
+from rpcproxy.config.units import duration_seconds, rate_per_hour, rate_per_second, size_bytes
 
 
 @pytest.mark.parametrize(
@@ -64,6 +64,12 @@ def test_wrong_durations(text: str, message: str) -> None:
 )
 def test_rates(text: str, per_second: float) -> None:
     assert rate_per_second(text) == pytest.approx(per_second)
+    assert rate_per_hour(text) == pytest.approx(per_second * 3600)
+
+
+@pytest.mark.parametrize("count", range(1, 100))
+def test_a_rate_per_hour_is_exact(count: int) -> None:
+    assert rate_per_hour(f"{count}/h") == count
 
 
 @pytest.mark.parametrize(
@@ -108,7 +114,7 @@ def test_wrong_sizes(text: str, wrong: str, meant: str) -> None:
 
 @given(st.text(max_size=30))
 def test_any_text_is_read_or_refused(text: str) -> None:
-    for read in (duration_seconds, rate_per_second, size_bytes):
+    for read in (duration_seconds, rate_per_second, rate_per_hour, size_bytes):
         found: float | str
         try:
             found = read(text)

@@ -17,6 +17,7 @@ from rpcproxy import cli
 from rpcproxy.chains.methods import Kind
 from rpcproxy.config.model import Deadlines, Upstream
 from rpcproxy.edges.exposition import STATES, Exposition, ProxyCollector, Sources
+from rpcproxy.edges.figures import MEMORY, AuditFigures, ChainFigures, StoreFigures
 from rpcproxy.edges.logs import BETTER
 from rpcproxy.edges.metrics import BUCKET_SECONDS, Counters
 from rpcproxy.edges.target import EdgeSettings
@@ -59,7 +60,20 @@ def counters_of_everything() -> Counters:
     chain.on_hedge("a")
     chain.on_hedge_won("a")
     chain.on_change(Change("a", "ejected", "why"))
+    chain.on_kept("head", MethodClass.LIGHT)
     return counters
+
+
+FIGURES = ChainFigures(
+    served=3,
+    safe=2,
+    finalized=1,
+    head_age_seconds=1.0,
+    last_reorg_depth=1,
+    stores={MEMORY: StoreFigures(size_bytes=1, evicted=1)},
+    audits=AuditFigures(odd={"a": 1}),
+    feeds={"a": True},
+)
 
 
 def exposed() -> dict[str, tuple[str, set[str]]]:
@@ -67,7 +81,7 @@ def exposed() -> dict[str, tuple[str, set[str]]]:
     known = standings()
     sources = Sources(
         standings=lambda: {"c": [{**known.snapshot(1.0)[0], "head": 1, "lag": 0}]},
-        heads=lambda: {"c": 1},
+        chains=lambda: {"c": FIGURES},
         connections=lambda: {"c": {"a": (1, 1)}},
     )
     # A latency, so that no sample is left out.
@@ -133,18 +147,22 @@ def logged_events() -> set[str]:
         text = path.read_text()
         found |= set(re.findall(r'\bevent\(\s*_log,\s*[\w.]+,\s*"(\w+)"', text))
         found |= set(re.findall(r'\bChange\([^,]+, "(\w+)"', text))
-        if path.parent.name == "rules":
+        found |= set(re.findall(r'\b_warn\(\s*"(\w+)"', text))
+        if path.parent.name == "rules" or path.stem == "feeds":
             for pair in re.findall(r'\bkind = "(\w+)"(?: if .+ else "(\w+)")?', text):
                 found |= set(filter(None, pair))
+            for pair in re.findall(r'\bkind, words = \("(\w+)", .+ else \("(\w+)"', text):
+                found |= set(pair)
     return found
 
 
 def test_every_event_is_told() -> None:
     events = logged_events()
     assert events > {"ejected", "suspect", "unsuspect", "lagging", "panic_over", "drain"}
+    assert events > {"forked", "joined", "reorg", "feed_live", "feed_lost", "audit_differed"}
     table = list(rows(section(METRICS, "The log")))
     assert sorted(names(row[0])[0] for row in table) == sorted(events)
-    ours = {"serving", "admin", "drain", "config_reload"}
+    ours = {"serving", "admin", "drain", "config_reload", "feed_live"}
     for event, level, _ in table:
         is_better = names(event)[0] in BETTER | ours
         assert ("INFO" in level) == is_better, event

@@ -11,7 +11,7 @@ from rpcproxy.chains.known import KNOWN
 from rpcproxy.config.load import TOP, load_file, load_text
 from rpcproxy.config.model import Config
 from rpcproxy.config.read_chain import CHAIN, DEADLINES
-from rpcproxy.config.read_server import LIMITS, SERVER, TLS
+from rpcproxy.config.read_server import CACHE, LIMITS, SERVER, TLS
 from rpcproxy.config.read_upstream import _ERROR_CLASSES, PHRASE, UPSTREAM
 from rpcproxy.config.reading import Section
 from tests.unit.pages import (
@@ -42,6 +42,7 @@ SECTIONS: dict[str, Section] = {
     "`server`": SERVER,
     "`server.tls`": TLS,
     "`server.limits`": LIMITS,
+    "`server.cache`": CACHE,
     "`chains[]`": CHAIN,
     "`deadlines`": DEADLINES,
     "`upstreams[]`": UPSTREAM,
@@ -85,6 +86,8 @@ def with_key(title: str, key: str, value: str) -> str:
             server = f"server: {{{pair}}}\n"
         case "`server.limits`":
             server = f"server: {{limits: {{{pair}}}}}\n"
+        case "`server.cache`":
+            server = f"server: {{cache: {{{pair}}}}}\n"
         case "`chains[]`":
             chain = f", {pair}"
         case "`deadlines`":
@@ -146,14 +149,10 @@ def test_units_are_as_told() -> None:
 
 def test_keys_without_effect_are_told() -> None:
     told = section(CONFIGURATION, "No effect yet")
-    of_server, of_chain, of_upstream = told.split("\n- ")[1:]
+    of_server, of_chain = told.split("\n- ")[1:]
     assert names(of_server)[1:] == list(SERVER.later)
     assert names(of_chain) == list(CHAIN.later)
-    assert names(of_upstream) == ["ws_url"]
-    for keys in (of_server, of_chain, of_upstream):
-        for key in names(keys):
-            if key != "server":
-                assert key in (*SERVER.later, *CHAIN.later, *UPSTREAM.later, "ws_url")
+    assert not UPSTREAM.later
 
 
 def test_error_classes_are_told() -> None:
@@ -172,6 +171,29 @@ def test_known_chains_are_told() -> None:
         assert tuple(names(aliases)) == known.aliases
         config = load(with_key("`chains[]`", "block_time", block_time))
         assert config.chains[0].block_time_seconds == known.block_time_seconds
+
+
+def test_chains_that_are_not_pinned_are_told() -> None:
+    """Those that are known to serve state at ``latest`` only."""
+    (line,) = (
+        row
+        for row in rows(section(CONFIGURATION, "`chains[]`"))
+        if names(row[0]) == ["consistency"]
+    )
+    told = {name for name in names(line[3]) if name in KNOWN}
+    assert told == {name for name, chain in KNOWN.items() if chain.consistency == "routed"}
+
+
+def test_the_cost_of_probes_is_told_as_it_is() -> None:
+    told = section(CONFIGURATION, "`upstreams[]`")
+    costs = re.findall(r"`(\d+)/(s|min)`: ([\d,]+)", told)
+    assert len(costs) >= 3
+    for number, period, per_day in costs:
+        probes = load(with_key("`chains[]`", "probes", f"{number}/{period}"))
+        per_second = probes.chains[0].probes_per_second
+        assert int(per_day.replace(",", "")) == round(per_second * 86_400)
+    first = load(with_key("", "", "")).chains[0].probes_per_second
+    assert costs[0][:2] == (f"{first:g}", "s")
 
 
 def test_the_example_is_told_and_loads() -> None:

@@ -78,6 +78,8 @@ CALL = {"to": ADDRESS, "data": "0x12"}
         ("eth_getBlockReceipts", ["0x7"], 7),
         ("zks_getBlockDetails", [42], 42),
         ("zks_getBlockDetails", [-1], NONE),
+        ("zks_getBlockDetails", [2**64 - 1], 2**64 - 1),
+        ("zks_getBlockDetails", [2**64], NONE),
         ("eth_getLogs", [{"fromBlock": "0x1", "toBlock": "0x9"}], 9),
         ("eth_getLogs", [{"fromBlock": "0x9", "toBlock": "0x1"}], 9),
         ("eth_getLogs", [{"fromBlock": "0x9", "toBlock": "latest"}], 9),

@@ -1,7 +1,7 @@
 import pytest
 
 from rpcproxy.chains.evm_methods import LONGEST_NAME, METHODS, TOO_LONG, describe
-from rpcproxy.chains.methods import Kind
+from rpcproxy.chains.methods import Keep, Kind
 from rpcproxy.messages import MethodClass
 
 LIGHT, HEAVY, SEND = MethodClass.LIGHT, MethodClass.HEAVY, MethodClass.SEND
@@ -63,6 +63,51 @@ def test_what_a_method_is(name, kind, method_class, block_param, criticality):
     assert method.name == name
     assert (method.kind, method.method_class) == (kind, method_class)
     assert (method.block_param, method.criticality) == (block_param, criticality)
+
+
+@pytest.mark.parametrize(
+    ("names", "keep"),
+    [
+        ("eth_gasPrice eth_maxPriorityFeePerGas eth_blobBaseFee eth_baseFee", Keep.HEAD),
+        ("eth_call eth_estimateGas eth_createAccessList eth_simulateV1 eth_getProof", Keep.BLOCK),
+        ("eth_getBalance eth_getCode eth_getStorageAt eth_getTransactionCount", Keep.BLOCK),
+        ("eth_getBlockByNumber eth_getBlockReceipts eth_getLogs eth_feeHistory", Keep.BLOCK),
+        ("eth_getTransactionByBlockNumberAndIndex trace_block debug_traceCall", Keep.BLOCK),
+        ("eth_getTransactionReceipt eth_getTransactionByHash trace_transaction", Keep.MINED),
+        ("eth_getRawTransactionByHash debug_traceTransaction", Keep.MINED),
+        ("eth_getTransactionByBlockHashAndIndex", Keep.MINED),
+        ("eth_getBlockByHash eth_getHeaderByHash eth_getUncleCountByBlockHash", Keep.FOREVER),
+        ("eth_getBlockTransactionCountByHash web3_sha3 zks_L1ChainId", Keep.FOREVER),
+        ("debug_traceBlockByHash", Keep.FOREVER),
+        # What changes by itself, what is asked of one node, what is told of another chain
+        ("eth_blockNumber eth_syncing eth_chainId eth_config net_peerCount", Keep.NEVER),
+        ("txpool_content txpool_status optimism_syncStatus optimism_outputAtBlock", Keep.NEVER),
+        ("eth_sendRawTransaction eth_newFilter eth_getFilterChanges eth_sign", Keep.NEVER),
+        ("zks_getBlockDetails zks_getTransactionDetails eth_getTransactionStatus", Keep.NEVER),
+        ("tenderly_simulateTransaction alchemy_simulateExecution eth_callMany", Keep.NEVER),
+        ("debug_getModifiedAccountsByNumber eth_getUserOperationReceipt", Keep.NEVER),
+        ("foo_bar debug_whatever foo_sendSigned", Keep.NEVER),
+    ],
+)
+def test_what_may_be_kept(names, keep):
+    assert {describe(name).keep for name in names.split()} == {keep}
+
+
+def test_what_is_kept_fits_how_it_is_asked():
+    for name, method in METHODS.items():
+        if method.keep is Keep.BLOCK:
+            assert method.block_param is not None, name
+        if method.keep in {Keep.MINED, Keep.FOREVER}:
+            assert method.kind in {Kind.LOOKUP, Kind.IMMUTABLE}, name
+        if method.keep is Keep.HEAD:
+            assert method.kind is Kind.HEAD_READ, name
+        if method.kind is Kind.IMMUTABLE:
+            assert method.keep is Keep.FOREVER, name
+
+
+def test_a_block_is_not_added_where_none_is_taken():
+    for name in ("ots_getContractCreator", "alchemy_simulateExecution"):
+        assert describe(name).block_param is None
 
 
 def test_a_null_is_confirmed_where_another_upstream_may_know_more():

@@ -11,8 +11,8 @@ from hypothesis import settings as run_with
 from hypothesis import strategies as st
 
 from rpcproxy.chains import evm
+from rpcproxy.engine.attempts import Settled
 from rpcproxy.engine.calls import SingleCall
-from rpcproxy.engine.executor import Settled
 from rpcproxy.messages import FailureKind, Judgement, MethodClass, Reply, Verdict
 from rpcproxy.rules.failover import Policy
 from rpcproxy.rules.selection import Need

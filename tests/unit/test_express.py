@@ -42,7 +42,7 @@ METHODS = ("eth_gasPrice", "debug_traceCall", "eth_getTransactionByHash", "eth_c
 def warm(engine: Engine) -> Engine:
     """The methods are known: from now on reads go by the lane."""
     for method in METHODS:
-        engine.pipeline.profile(method)
+        engine.pipeline.profiles.of(method)
     return engine
 
 
@@ -86,7 +86,7 @@ async def test_its_requests_count_for_the_budgets() -> None:
     while engine.budgets.hedges.take():
         pass
     for _ in range(40):
-        await engine.ask().answer()
+        await engine.ask_new().answer()
     await asyncio.sleep(0.1)
     assert engine.budgets.hedges.left() == pytest.approx(2.0)
     engine.assert_idle()
@@ -225,7 +225,7 @@ async def test_requests_in_a_row_are_each_looked_at_in_their_time() -> None:
     engine.behave(a=in_turn(answering(), silent, answering(), silent, answering()))
     handles = []
     for _ in range(20):
-        handles.append(engine.ask())
+        handles.append(engine.ask_new())
         await asyncio.sleep(0.03)
     await asyncio.gather(*(handle.answer() for handle in handles))
     assert sum(engine.counters.hedges.values()) == 2
@@ -258,7 +258,7 @@ async def test_what_arrives_in_large_pieces_is_promoted_and_not_hedged() -> None
 async def test_a_loop_that_was_blocked_hedges_and_ejects_nobody(seconds: float) -> None:
     engine = warm(Engine())
     engine.all_behave(answering(seconds=0.05))
-    handles = [engine.ask() for _ in range(50)]
+    handles = [engine.ask_new() for _ in range(50)]
     await asyncio.sleep(0.01)
     current_loop().block(seconds)
     await asyncio.gather(*(handle.answer() for handle in handles))
@@ -294,7 +294,7 @@ async def test_a_loop_that_is_always_late_still_hedges() -> None:
 async def test_an_ejection_sends_the_waiting_to_others_at_once() -> None:
     engine = warm(Engine())
     engine.behave(a=silent)
-    handles = [engine.ask() for _ in range(5)] + [engine.ask("debug_traceCall")]
+    handles = [engine.ask_new() for _ in range(5)] + [engine.ask("debug_traceCall")]
     await asyncio.sleep(0.01)
     engine.eject("a")
     started = now()
@@ -308,7 +308,7 @@ async def test_an_ejection_sends_the_waiting_to_others_at_once() -> None:
 async def test_the_outcome_that_ejects_delivers_its_own_answer_too() -> None:
     engine = warm(Engine())
     engine.behave(a=in_turn(failing(), failing(), failing(), silent))
-    handles = [engine.ask() for _ in range(4)]
+    handles = [engine.ask_new() for _ in range(4)]
     for handle in handles:
         assert (await handle.reply())["result"] == "0x1"
     assert "a ejected" in engine.changes

@@ -76,6 +76,30 @@ def test_keep_alive(version, connection, is_keep_alive):
     assert parsed.is_plain is (is_keep_alive and version == "1.1")
 
 
+@pytest.mark.parametrize(
+    ("fields", "is_fresh"),
+    [
+        ([], False),
+        (["Cache-Control: no-cache"], True),
+        (["Cache-Control: No-Store"], True),
+        (["Cache-Control:max-age=0"], True),
+        (['Cache-Control: max-age="0"'], True),
+        (["cache-control: foo, no-cache ,bar"], True),
+        (["Cache-Control: foo", "Cache-Control: no-cache"], True),
+        (["Cache-Control: max-age=60"], False),
+        (["Cache-Control: x-no-cache"], False),
+        (["Cache-Control:"], False),
+        (["Pragma: no-cache"], True),
+        (["Pragma: No-Cache, x"], True),
+        (["Pragma: no-store"], False),
+        # Who says both means the newer one.
+        (["Pragma: no-cache", "Cache-Control: max-age=60"], False),
+    ],
+)
+def test_who_wants_nothing_that_was_kept(fields, is_fresh):
+    assert parse_head(head(*fields)).is_fresh is is_fresh
+
+
 def test_repeated_connection_headers_are_one_list():
     assert not parse_head(head("Connection: foo", "Connection: close")).is_keep_alive
 

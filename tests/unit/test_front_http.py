@@ -12,7 +12,19 @@ from hypothesis import strategies as st
 
 from rpcproxy.config.model import Limits
 from rpcproxy.messages import Answer, Pending
-from tests.front_kit import NEW_LOOP, Client, Echo, Later, Saying, a_front, both_loops, post, until
+from tests.front_kit import (
+    NEW_LOOP,
+    Client,
+    Echo,
+    Held,
+    Later,
+    Pieces,
+    Saying,
+    a_front,
+    both_loops,
+    post,
+    until,
+)
 
 ALWAYS = {
     "access-control-allow-origin": "*",
@@ -41,6 +53,27 @@ async def test_an_answer_at_once():
         assert counters.answers_by_status == {200: 5}
         assert counters.received_bytes == counters.sent_bytes == 5 * len(b'{"id":0}')
         assert front.listener.open_connections == counters.accepted_connections == 1
+
+
+class Choosy:
+    """Says whether it was asked for an answer that nobody kept; the usual call names no wish."""
+
+    def handle(self, body, trace_id, **wishes):
+        return Answer(b"fresh" if wishes == {"is_fresh": True} else b"%d" % len(wishes))
+
+
+@both_loops
+async def test_clients_that_want_nothing_kept_are_told_apart():
+    async with a_front({"/": Choosy()}) as front:
+        client = await front.client()
+        for _ in range(4):  # remembered from the third on
+            assert (await client.ask(b"x")).body == b"0"
+            assert (await client.ask(b"x", "/", "Cache-Control: no-cache")).body == b"fresh"
+            assert (await client.ask(b"x", "/", "Pragma: no-cache")).body == b"fresh"
+            assert (await client.ask(b"x", "/", "Cache-Control: max-age=9")).body == b"0"
+        for byte in post(b"x", "/", "Cache-Control: no-store"):
+            client.send(bytes([byte]))
+        assert (await client.response()).body == b"fresh"
 
 
 @both_loops
@@ -629,3 +662,55 @@ def test_mutated_bytes_are_answered_or_closed(new_loop):
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(check())
+
+
+# ---------------------------------------------------------------------- hung up on, with an answer
+
+
+@both_loops
+async def test_a_stream_for_a_client_that_hangs_up_in_the_same_turn_is_closed():
+    held = Held()
+    async with a_front({"/": Saying(lambda: held)}) as front:
+        client = await front.client()
+        client.send(post(b"x"))
+        await until(lambda: getattr(held, "deliver", None) is not None)
+        (connection,) = front.listener._shared.connections
+        pieces = Pieces(b"never read")
+        connection.abort()
+        held.deliver(Answer(b"{", rest=pieces))
+        await until(lambda: not front.listener.open_connections)
+        assert (pieces.closed, pieces.reads) == (1, 0)
+        assert front.listener.counters.hung_up == 1
+        assert not held.is_cancelled, "it was delivered"
+
+
+@both_loops
+async def test_a_stream_at_once_for_a_client_that_hangs_up_in_the_same_turn_is_closed():
+    pieces = Pieces(b"never read")
+
+    def answer() -> Answer:
+        (connection,) = front.listener._shared.connections
+        connection.abort()
+        return Answer(b"{", rest=pieces)
+
+    async with a_front({"/": Saying(answer)}) as front:
+        client = await front.client()
+        client.send(post(b"x"))
+        await until(lambda: pieces.closed > 0)
+        await until(lambda: not front.listener.open_connections)
+        assert (pieces.closed, pieces.reads) == (1, 0)
+
+
+@both_loops
+async def test_a_stream_that_is_delivered_is_closed_once():
+    held = Held()
+    async with a_front({"/": Saying(lambda: held)}) as front:
+        client = await front.client()
+        client.send(post(b"x"))
+        await until(lambda: getattr(held, "deliver", None) is not None)
+        pieces = Pieces(b"ab", b"c")
+        held.deliver(Answer(b"-", rest=pieces))
+        assert (await client.response()).body == b"-abc"
+        client.reset()
+        await until(lambda: not front.listener.open_connections)
+        assert pieces.closed == 1

@@ -197,14 +197,19 @@ async def test_a_stream_to_http10_ends_with_the_connection():
 @both_loops
 @pytest.mark.parametrize("error", [StreamBroken("gone"), ValueError("a bug")])
 async def test_a_broken_stream_is_seen_to_be_broken(error, caplog):
-    rest = Pieces(b"b" * 10, error)
-    async with a_front({"/": Saying(lambda: Answer(b"a", rest=rest))}) as front:
+    rests: list[Pieces] = []
+
+    def answer() -> Answer:
+        rests.append(Pieces(b"b" * 10, error))
+        return Answer(b"a", rest=rests[-1])
+
+    async with a_front({"/": Saying(answer)}) as front:
         client = await front.client()
         client.send(post(b"x") + post(b"y"))
         with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
             await client.response()
         await until(lambda: front.listener.open_connections == 0)
-        assert rest.closed == 1
+        assert {rest.closed for rest in rests} == {1}
         assert bool(caplog.records) is isinstance(error, ValueError)
 
 

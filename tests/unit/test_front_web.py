@@ -11,6 +11,7 @@ from rpcproxy.messages import Answer, StreamBroken
 from tests.front_kit import (
     Client,
     Echo,
+    Held,
     Later,
     Pieces,
     Response,
@@ -84,6 +85,45 @@ async def test_health():
 
 
 @both_loops
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        ("GET / HTTP/1.1", 200),
+        ("HEAD /healthz HTTP/1.1", 200),
+        ("OPTIONS * HTTP/1.1", 204),
+        ("GET /nowhere HTTP/1.1", 404),
+        ("PUT / HTTP/1.1", 405),
+        ("GET / HTTP/1.1\r\nno field", 400),
+        ("GET / HTTP/1.1\r\nLong: " + "x" * 20_000, 400),
+    ],
+)
+async def test_no_answer_tells_library_or_version(line, status):
+    async with a_front() as front:
+        client = await handed(front)
+        client.send(f"{line}\r\nHost: x\r\n\r\n".encode())
+        response = await client.response(is_head=line.startswith("HEAD"))
+        assert (response.status, response.headers["server"]) == (status, "rpcproxy")
+        assert "aiohttp" not in str(response.headers)
+
+
+@both_loops
+async def test_a_stream_by_aiohttp_for_a_client_that_hangs_up_in_the_same_turn_is_closed():
+    held = Held()
+    async with a_front({"/": Saying(lambda: held)}) as front:
+        client = await handed(front)
+        client.send(post(b"x"))
+        await until(lambda: getattr(held, "deliver", None) is not None)
+        pieces = Pieces(b"never read")
+        (connection,) = front.listener._shared.handed
+        connection.abort()
+        held.deliver(Answer(b"{", rest=pieces))
+        await until(lambda: not front.listener.open_connections)
+        await until(lambda: pieces.closed > 0)
+        assert (pieces.closed, pieces.reads) == (1, 0)
+        assert not held.is_cancelled, "it was delivered"
+
+
+@both_loops
 async def test_what_is_not_there():
     async with a_front() as front:
         client = await front.client()
@@ -123,7 +163,7 @@ async def test_preflight(path):
 @pytest.mark.parametrize("names", ["", "a b", "a\r\nb", "x" * 2000, "a,,b", "<script>"])
 def test_preflight_without_sensible_names(names):
     headers = cors.preflight({"Access-Control-Request-Headers": names})
-    for name in ("content-type", "authorization", "solana-client"):
+    for name in ("content-type", "authorization", "cache-control", "pragma", "solana-client"):
         assert name in headers["Access-Control-Allow-Headers"]
     assert "Access-Control-Allow-Private-Network" not in headers
 

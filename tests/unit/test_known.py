@@ -80,6 +80,13 @@ def test_public_endpoints_are_https_without_keys_and_of_different_companies(name
     assert all(upstream.provider_guessed for upstream in chain.upstreams)
 
 
+def test_state_served_at_latest_only_is_not_asked_for_by_number() -> None:
+    routed = {name for name, chain in KNOWN.items() if chain.consistency != "pinned"}
+    assert routed == {"hyperevm", "monad"}
+    config = from_names(["hyperevm", "monad", "base"], KNOWN)
+    assert [chain.consistency for chain in config.chains] == ["routed", "routed", "pinned"]
+
+
 def test_names_to_configuration() -> None:
     config = from_names(["base", "mainnet"], KNOWN)
     assert [chain.name for chain in config.chains] == ["base", "ethereum"]

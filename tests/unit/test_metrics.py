@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from rpcproxy import __version__
 from rpcproxy.edges.exposition import Exposition, ProxyCollector, Sources
+from rpcproxy.edges.figures import DISK, MEMORY, AuditFigures, ChainFigures, StoreFigures
 from rpcproxy.edges.metrics import BUCKET_SECONDS, ChainCounters, Counters, LoopLag, Tally, name_of
 from rpcproxy.messages import MethodClass, Verdict
 
@@ -58,6 +59,29 @@ INFURA: dict[str, Any] = {
 QUIET: dict[str, Any] = {"name": "quiet", "state": "ejected", "head": None, "lag": None}
 
 
+BUSY = ChainFigures(
+    served=21_000_001,
+    safe=20_999_970,
+    finalized=20_999_930,
+    head_age_seconds=1.5,
+    reorgs=3,
+    last_reorg_depth=2,
+    head_jumps=1,
+    is_split=True,
+    halted_seconds=40.0,
+    stores={
+        MEMORY: StoreFigures(
+            entries=10, size_bytes=5000, hits=70, misses=30, evicted=4, rejected=1
+        ),
+        DISK: StoreFigures(entries=99, hits=7, misses=2),
+    },
+    audits=AuditFigures(
+        asked=12, agreed=5, differed=2, unanswered=1, voided=1, odd={"infura-us": 2}
+    ),
+    feeds={"infura-us": True, "quiet": False},
+)
+
+
 def busy_counters() -> Counters:
     counters = Counters()
     chain = counters.chain("ethereum")
@@ -67,6 +91,10 @@ def busy_counters() -> Counters:
     chain.on_request(MethodClass.LIGHT, 0.0001, "local")
     chain.on_local()
     chain.on_local()
+    chain.on_kept("head", MethodClass.LIGHT)
+    chain.on_kept("block", MethodClass.HEAVY)
+    chain.on_kept("block", MethodClass.HEAVY)
+    chain.on_joined(MethodClass.HEAVY)
     chain.on_attempt("infura-us", Verdict.OK, 0.019)
     chain.on_attempt("infura-us", Verdict.TIMEOUT, 1.5)
     chain.on_attempt("infura-us", Verdict.CANCELLED, 9.0)
@@ -95,7 +123,7 @@ def busy_sources() -> Sources:
     return Sources(
         standings=lambda: {"ethereum": [INFURA, QUIET, {"state": "up"}], "base": []},
         front=lambda: {"client_connections": 5, "client_connections_refused": 2},
-        heads=lambda: {"ethereum": 21_000_001, "base": None},
+        chains=lambda: {"ethereum": BUSY, "base": ChainFigures()},
         connections=lambda: {"ethereum": {"infura-us": (4, 1)}},
     )
 
@@ -232,6 +260,75 @@ async def test_chains_show_their_head_and_upstreams_by_state() -> None:
     assert got("chain_upstreams", chain="base", state="up") == 0
     assert got("client_connections") == 5
     assert got("client_connections_refused_total") == 2
+
+
+async def test_requests_answered_without_a_new_question_are_counted_by_reason() -> None:
+    got = Scraped(await scrape(busy_counters()))
+    ethereum = {"chain": "ethereum"}
+    assert got("kept_answers_total", reason="head", **ethereum) == 1
+    assert got("kept_answers_total", reason="block", **ethereum) == 2
+    assert got("joined_requests_total", **ethereum) == 1
+    assert got("requests_total", method_class="light", outcome="kept", **ethereum) == 1
+    assert got("requests_total", method_class="heavy", outcome="kept", **ethereum) == 3
+
+
+async def test_chains_show_their_blocks_reorgs_and_halts() -> None:
+    got = Scraped(await scrape(Counters(), busy_sources()))
+    expected = {
+        "chain_safe_number": 20_999_970,
+        "chain_finalized_number": 20_999_930,
+        "chain_head_age_seconds": 1.5,
+        "chain_reorgs_total": 3,
+        "chain_last_reorg_depth": 2,
+        "chain_head_jumps_total": 1,
+        "chain_split": 1,
+        "chain_halted": 1,
+        "chain_halted_seconds": 40,
+    }
+    assert {name: got(name, chain="ethereum") for name in expected} == expected
+    unknown = {name: None for name in expected if "number" in name or "age" in name}
+    unknown["chain_last_reorg_depth"] = None
+    assert {name: got(name, chain="base") for name in expected} == {
+        **dict.fromkeys(expected, 0),
+        **unknown,
+    }
+
+
+async def test_stores_are_shown_by_place() -> None:
+    got = Scraped(await scrape(Counters(), busy_sources()))
+    memory = {"chain": "ethereum", "store": "memory"}
+    disk = {"chain": "ethereum", "store": "disk"}
+    assert got("cache_hits_total", **memory) == 70
+    assert got("cache_misses_total", **memory) == 30
+    assert got("cache_evicted_total", **memory) == 4
+    assert got("cache_rejected_total", **memory) == 1
+    assert got("cache_entries", **memory) == 10
+    assert got("cache_bytes", **memory) == 5000
+    assert got("cache_hits_total", **disk) == 7
+    assert got("cache_entries", **disk) == 99
+    assert got("cache_bytes", **disk) is None
+    assert got("cache_evicted_total", **disk) is None
+
+
+async def test_audits_feeds_and_forks_are_shown() -> None:
+    forked = {"name": "lost", "state": "forked"}
+    sources = Sources(
+        standings=lambda: {"ethereum": [INFURA, forked]}, chains=lambda: {"ethereum": BUSY}
+    )
+    got = Scraped(await scrape(Counters(), sources))
+    ethereum = {"chain": "ethereum"}
+    assert got("audit_calls_total", **ethereum) == 12
+    assert got("audits_total", finding="agreed", **ethereum) == 5
+    assert got("audits_total", finding="differed", **ethereum) == 2
+    assert got("audits_total", finding="unanswered", **ethereum) == 1
+    assert got("audits_total", finding="voided", **ethereum) == 1
+    assert got("audits_odd_total", upstream="infura-us", **ethereum) == 2
+    assert got("upstream_feed_live", upstream="infura-us", **ethereum) == 1
+    assert got("upstream_feed_live", upstream="quiet", **ethereum) == 0
+    assert got("upstream_forked", upstream="lost", **ethereum) == 1
+    assert got("upstream_forked", upstream="infura-us", **ethereum) == 0
+    assert got("upstream_up", upstream="lost", **ethereum) == 0
+    assert got("chain_upstreams", state="forked", **ethereum) == 1
 
 
 async def test_nothing_known_is_still_a_valid_scrape() -> None:

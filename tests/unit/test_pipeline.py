@@ -8,25 +8,26 @@ from typing import Any
 import msgspec
 import pytest
 
-from rpcproxy.config import model
-from rpcproxy.engine.pipeline import HEAVY_ATTEMPTS, LARGE_REQUEST_BYTES, MAX_PROFILES, policies
+from rpcproxy.engine.profiles import LARGE_REQUEST_BYTES
 from rpcproxy.messages import Answer, FailureKind, Head, Verdict
 from rpcproxy.rules.failover import YOUNG_OUTAGE_SECONDS
 from tests.unit.engine_kit import (
-    HEAVY,
     LIGHT,
-    SEND,
     Engine,
     Rest,
+    after,
     answering,
     failing,
+    head_of,
     now,
+    on_chain,
     refusing,
     request,
     silent,
+    to_head,
     virtual,
 )
-from tests.unit.fleet import four, upstream
+from tests.unit.fleet import four
 
 
 def at_once(engine: Engine, body: bytes) -> Answer:
@@ -77,7 +78,7 @@ async def test_net_listening_says_whether_anybody_is_usable() -> None:
 @virtual
 async def test_a_fresh_head_is_told_at_once() -> None:
     engine = Engine()
-    engine.told.on_report(100, now())
+    engine.told.on_report(Head(100), now())
     assert decoded(at_once(engine, request("eth_blockNumber")))["result"] == "0x64"
     assert not engine.sent
 
@@ -132,15 +133,17 @@ async def test_what_is_refused_says_why(method: str, words: str) -> None:
 
 
 @virtual
-async def test_the_second_request_of_a_method_takes_the_express_lane() -> None:
+async def test_a_read_takes_the_express_lane_and_is_kept() -> None:
     engine = Engine()
     first = engine.ask()
-    assert first.pending is None
+    assert first.pending is not None
     assert (await first.reply())["result"] == "0x1"
-    second = engine.ask()
-    assert second.pending is not None
-    assert (await second.reply())["result"] == "0x1"
-    assert [sent.params for sent in engine.sent] == [[], []]
+    assert engine.ask().is_done
+    assert [sent.params for sent in engine.sent] == [[]]
+    assert engine.counters.kept_answers == {"head": 1}
+    assert engine.counters.requests[LIGHT].labels == {"ok": 1, "kept": 1} | {
+        other: 0 for other in engine.counters.requests[LIGHT].labels if other not in ("ok", "kept")
+    }
     engine.assert_idle()
 
 
@@ -165,18 +168,42 @@ async def test_the_id_comes_back_as_it_was_written(id: bytes) -> None:
 @virtual
 async def test_params_go_on_as_they_were_written() -> None:
     engine = Engine()
-    params = b'[{"to":"0x1", "n":1.50},"latest"]'
-    for _ in range(2):
+    for params in (b'[{"to":"0x1", "n":1.50},"0x64"]', b'[{"to":"0x1", "n":1.50},"pending"]'):
         await engine.ask("eth_call", params).answer()
-    assert all(params in sent.payload for sent in engine.sent)
+        assert params in engine.sent[-1].payload
+    assert len(engine.sent) == 2
+
+
+@virtual
+async def test_the_latest_block_is_the_served_one() -> None:
+    engine = Engine()
+    for params in (b'["0x1","latest"]', b'["0x2", "latest"]', b'["0x3"]'):
+        await engine.ask("eth_getBalance", params).answer()
+    await engine.ask("eth_getBlockByNumber", b'["latest",false]').answer()
+    assert [sent.params for sent in engine.sent] == [
+        *(["0x1", "0x64"], ["0x2", "0x64"], ["0x3", "0x64"]),
+        ["0x64", False],
+    ]
+
+
+@pytest.mark.parametrize("mode", ["routed", "off"])
+@virtual
+async def test_where_nothing_is_pinned_tags_stay(mode: str) -> None:
+    engine = Engine(consistency=mode)
+    for _ in range(2):
+        await engine.ask("eth_getBalance", b'["0x1", "latest"]').answer()
+        await engine.ask().answer()
+    assert [sent.params for sent in engine.sent] == [["0x1", "latest"], []] * 2
+    assert engine.counters.kept_answers == {}
 
 
 @virtual
 async def test_a_block_is_asked_of_those_who_have_it() -> None:
     engine = Engine()
-    engine.observe("b", Verdict.OK, head=Head(101), is_probe=True)
-    for _ in range(2):
-        await engine.ask("eth_getBalance", b'["0x1","0x65"]').answer()
+    for name in "bcd":
+        engine.observe(name, Verdict.OK, head=Head(101), is_probe=True)
+    for address in (b"0x1", b"0x2"):
+        await engine.ask("eth_getBalance", b'["%b","0x65"]' % address).answer()
     assert engine.asked == "bb"
 
 
@@ -189,11 +216,11 @@ async def test_the_latest_state_is_not_asked_of_those_behind() -> None:
         await engine.ask("eth_getBalance", b'["0x1","latest"]').answer()
         await engine.ask("eth_getBalance", b'["0x1", "latest" ]').answer()
         await engine.ask("eth_getBalance", b'["0x1"]').answer()
-    assert "a" not in engine.asked
+    assert engine.asked == "b"  # they ask the same
     for _ in range(2):
         await engine.ask("eth_getBalance", b'["0x1","earliest"]').answer()
         await engine.ask("eth_getBalance", b'["0x1","0x5"]').answer()
-    assert engine.asked[-4:] == "aaaa"
+    assert engine.asked == "baa"
     engine.assert_idle()
 
 
@@ -211,15 +238,6 @@ async def test_a_large_request_teaches_its_size() -> None:
 
 
 @virtual
-async def test_invented_methods_do_not_fill_the_memory() -> None:
-    engine = Engine()
-    for number in range(MAX_PROFILES + 50):
-        engine.pipeline.profile(f"my_method{number}")
-    assert len(engine.pipeline._profiles) == MAX_PROFILES
-    assert (await engine.ask("eth_gasPrice").reply())["result"] == "0x1"
-
-
-@virtual
 async def test_refusals_of_a_call_that_never_worked_are_given_at_once() -> None:
     engine = Engine()
     engine.all_behave(refusing(-32602, "missing value"))
@@ -232,6 +250,135 @@ async def test_refusals_of_a_call_that_never_worked_are_given_at_once() -> None:
     assert (await engine.ask("eth_call").reply())["error"]["message"] == "missing value"
     assert engine.asked == "aaaab"  # two agree
     engine.assert_idle()
+
+
+# ---- blocks above the head
+
+
+@virtual
+async def test_a_block_just_above_the_head_is_waited_for_by_all_and_asked_for_once() -> None:
+    engine = Engine()
+    engine.all_behave(answering(b'{"number":"0x65"}'))
+    handles = [engine.ask("eth_getBlockByNumber", b'["0x65",false]') for _ in range(20)]
+    await asyncio.sleep(2)
+    assert not engine.sent
+    for name in "bcd":
+        engine.observe(name, Verdict.OK, head=Head(101), is_probe=True)
+    moved_at = now()
+    for handle in handles:
+        assert (await handle.reply())["result"] == {"number": "0x65"}
+        assert handle.at - moved_at < 0.05
+    assert engine.asked == "b"
+    engine.assert_idle()
+
+
+@pytest.mark.parametrize(
+    ("number", "seconds"), [(101, 3.6), (102, 3.6), (103, 0.0), (1_000_000, 0.0)]
+)
+@virtual
+async def test_a_block_that_does_not_come_is_null(number: int, seconds: float) -> None:
+    engine = Engine()
+    engine.all_behave(answering(b'{"number":"0x%x"}' % number))  # somebody invents it
+    started = now()
+    handle = engine.ask("eth_getBlockByNumber", b'["0x%x",false]' % number)
+    assert (await handle.reply())["result"] is None
+    assert handle.at - started == pytest.approx(seconds, abs=0.01)
+    assert not engine.sent
+    assert engine.counters.local_answers == 1
+
+
+@virtual
+async def test_on_a_fast_chain_it_is_waited_for_two_block_times() -> None:
+    engine = Engine(block_time_seconds=0.25)
+    started = now()
+    handle = engine.ask("eth_getBlockByNumber", b'["0x6a",false]')  # a second above
+    assert (await handle.reply())["result"] is None
+    assert handle.at - started == pytest.approx(0.5, abs=0.01)
+
+
+@virtual
+async def test_state_above_the_head_is_what_an_upstream_says_of_it_and_never_a_value() -> None:
+    engine = Engine()
+    engine.all_behave(refusing(-32602, "block 0x500 is not there"))
+    error = (await engine.ask("eth_getBalance", b'["0x1","0x500"]').reply())["error"]
+    assert error["message"] == "block 0x500 is not there"
+    engine.all_behave(answering())
+    error = (await engine.ask("eth_getBalance", b'["0x2","0x500"]').reply())["error"]
+    assert "no upstream of test could answer" in error["message"]
+    await engine.assert_soon_idle()
+
+
+@virtual
+async def test_before_the_first_head_nothing_is_above_it() -> None:
+    engine = Engine(are_admitted=False)
+    for name in engine.wires:
+        engine.observe(name, Verdict.OK, method="eth_chainId", is_probe=True)
+    assert (await engine.ask("eth_getBalance", b'["0x1","0x500"]').reply())["result"] == "0x1"
+
+
+@virtual
+async def test_who_waits_for_a_block_and_hangs_up_leaves_nothing() -> None:
+    engine = Engine()
+    handle = engine.ask("eth_getBlockByNumber", b'["0x65",false]')
+    await asyncio.sleep(0.1)
+    assert len(engine.pipeline._head_waiters) == 1
+    handle.hang_up()
+    await asyncio.sleep(0.1)
+    assert not engine.pipeline._head_waiters
+    engine.assert_idle()
+
+
+# ---- reorgs, ranges, reloads
+
+
+@virtual
+async def test_a_question_that_a_reorg_changed_is_asked_as_it_is_now() -> None:
+    engine = on_chain()
+    to_head(engine, head_of(101))
+
+    def by_block(sent: Any) -> None:
+        sent.reply(b'"%b"' % sent.params[1].encode())
+
+    engine.all_behave(after(0.05, by_block))
+    single = engine.ask("eth_getBalance", b'["0x1","latest"]')
+    whole = engine.handle(
+        b"[%b,%b]" % tuple(request("eth_getBalance", b'["0x%d","latest"]' % n) for n in (2, 3))
+    )
+    await asyncio.sleep(0.01)
+    to_head(engine, head_of(100, 1, 99))
+    assert engine.standings.heads.served == 100
+    assert (await single.reply())["result"] == "0x64"
+    assert [reply["result"] for reply in decoded(await whole.answer())] == ["0x64"] * 2
+    await engine.assert_soon_idle()
+
+
+@virtual
+async def test_a_range_that_is_too_wide_for_everybody_is_asked_in_parts() -> None:
+    engine = Engine()
+
+    def narrow(sent: Any) -> None:
+        low, high = (int(sent.params[0][end], 16) for end in ("fromBlock", "toBlock"))
+        if high - low >= 40:
+            sent.refuse(-32005, "query returned more than 10000 results")
+        else:
+            sent.reply(b"[%d]" % low)
+
+    engine.all_behave(after(0.01, narrow))
+    params = b'[{"fromBlock":"0x1","toBlock":"latest"}]'
+    handles = [engine.ask("eth_getLogs", params) for _ in range(2)]
+    for handle in handles:
+        logs = (await handle.reply())["result"]
+        assert logs == sorted(logs)
+        assert len(logs) > 1
+    await engine.assert_soon_idle()
+
+
+@virtual
+async def test_a_reload_keeps_what_was_told_and_kept() -> None:
+    old, new = Engine(), Engine()
+    await old.ask("eth_getBalance", b'["0x1","0x64"]').answer()
+    new.pipeline.adopt(old.pipeline)
+    assert new.ask("eth_getBalance", b'["0x1","0x64"]').is_done
 
 
 # ---- nobody can answer
@@ -287,7 +434,7 @@ async def test_what_fails_everywhere_is_asked_once_the_next_time() -> None:
 @virtual
 async def test_the_told_block_is_given_in_an_outage() -> None:
     engine = Engine()
-    engine.told.on_report(100, now(), b'{"number":"0x64"}')
+    engine.told.on_report(Head(100), now(), b'{"number":"0x64"}')
     assert engine.told.text() == b'"0x64"'
     engine.all_behave(failing())
     engine.eject(*engine.wires)
@@ -344,32 +491,12 @@ async def test_a_large_answer_that_nobody_reads_on_is_closed_by_its_reader() -> 
     engine.assert_idle()
 
 
-# ---- policies
-
-
-def chain(**fields: Any) -> model.Chain:
-    return model.Chain(name="x", chain_id=1, upstreams=(upstream("a"),), **fields)
-
-
-def test_policies_are_the_configurations() -> None:
-    made = policies(
-        chain(deadlines={"light_seconds": 3, "heavy_seconds": 60, "send_seconds": 20}, hedge=0.4)
-    )
-    assert (made[LIGHT].deadline_seconds, made[LIGHT].attempt_seconds) == (3, 1.5)
-    assert made[HEAVY].attempt_seconds == 60 / HEAVY_ATTEMPTS
-    assert made[SEND].attempt_seconds == 10
-    assert made[LIGHT].hedge_seconds == made[HEAVY].hedge_seconds == 0.4
-    assert not made[SEND].can_hedge
-    assert not policies(chain(hedge="off"))[LIGHT].can_hedge
-    assert policies(chain())[LIGHT].hedge_seconds is None
-
-
 @virtual
 async def test_no_hedge_where_every_call_is_paid_for() -> None:
     engine = Engine(hedge="off")
     engine.behave(a=silent)
     for _ in range(2):
-        handle = engine.ask()
+        handle = engine.ask_new()
         started = now()
         assert (await handle.reply())["result"] == "0x1"
         assert 1.4 < handle.at - started < 1.7

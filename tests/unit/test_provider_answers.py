@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 import uvloop
 
-from rpcproxy.drills import faults
+from rpcproxy.drills import faults, lies
 from rpcproxy.drills.provider import Provider, Ticker
 from rpcproxy.drills.simchain import SimChain, block_of_balance
 from tests.raw_client import BALANCE, BLOCK, Client, a_provider, until
@@ -128,6 +128,86 @@ async def test_wrong_and_old_knowledge(provider: Provider, client: Client) -> No
     provider.set_fault(faults.NULL_RESULTS)
     assert (await client.ask(BLOCK))["result"] is None
     assert (await client.ask(BALANCE))["result"]
+
+
+async def test_invented_heads(provider: Provider, client: Client) -> None:
+    chain = provider.chain
+    truth = provider.view(faults.WELL)
+    for fault, blocks in ((lies.ahead(3), 3), (lies.FAR_AHEAD, 1000), (lies.AHEAD_UNLINKED, 3)):
+        provider.set_fault(fault)
+        head = chain.head + blocks
+        assert (await client.ask({"id": 1, "method": "eth_blockNumber"}))["result"] == hex(head)
+        assert (await client.ask(BLOCK))["result"]["number"] == hex(head)
+        first = provider.view().block(chain.head + 1, full=False)
+        assert (first["parentHash"] == truth.block_hash(chain.head)) is not fault.is_unlinked
+        assert block_of_balance(int((await client.ask(BALANCE))["result"], 16)) == head
+        invented = provider.view().block_hash(chain.head + 1)
+        chain.mine(0)
+        assert provider.view().block_hash(chain.head) != invented  # what the chain has is true
+        assert provider.view().head == chain.head + blocks
+
+
+async def test_no_two_liars_invent_the_same(provider: Provider) -> None:
+    other = Provider(provider.chain, "other")
+    views = [one.view(lies.ahead(3)) for one in (provider, other)]
+    hashes = {view.block_hash(provider.chain.head + 1) for view in views}
+    assert len(hashes) == 2
+
+
+async def test_heads_that_are_not_told(provider: Provider, client: Client) -> None:
+    number = {"id": 1, "method": "eth_blockNumber"}
+    provider.set_fault(lies.headless("null"))
+    assert [(await client.ask(call))["result"] for call in (number, BLOCK)] == [None, None]
+    assert (await client.ask(BALANCE))["result"]
+    provider.set_fault(lies.headless("error"))
+    assert [(await client.ask(call))["error"]["code"] for call in (number, BLOCK)] == [-32603] * 2
+    assert (await client.ask(BALANCE))["result"]
+
+
+async def test_state_that_stands_while_blocks_go_on(provider: Provider, client: Client) -> None:
+    for fault in (lies.STATE_FROZEN, lies.STATE_FROZEN_LYING):
+        provider.set_fault(fault)
+        old = provider.chain.head
+        head = provider.chain.mine(0)
+        assert (await client.ask(BLOCK))["result"]["number"] == hex(head)
+        assert block_of_balance(int((await client.ask(BALANCE))["result"], 16)) == old
+        pinned = await client.ask({**BALANCE, "params": [BALANCE["params"][0], hex(head)]})
+        assert ("error" in pinned) is (fault is lies.STATE_FROZEN)
+
+
+async def test_histories_that_change(provider: Provider, client: Client) -> None:
+    chain = provider.chain
+    provider.set_fault(lies.rolled_back(5))
+    chain.mine(0)
+    assert provider.view().head == chain.head - 6
+    provider.set_fault(lies.alternating(3))
+    seen = {(await client.ask(BLOCK))["result"]["number"] for _ in range(40)}
+    assert seen == {hex(chain.head), hex(chain.head - 3)}
+    provider.set_fault(lies.two_branches(3))
+    assert len({(await client.ask(BLOCK))["result"]["hash"] for _ in range(40)}) == 2
+    provider.set_fault(lies.FUTURE_TIMES)
+    late = int((await client.ask(BLOCK))["result"]["timestamp"], 16)
+    assert late == chain.timestamp(chain.head) + 3600
+    provider.set_fault(lies.falling(10, 0.05))
+    assert provider.view().head == chain.head - 10
+    await until(lambda: provider.view().head == chain.head)
+    await until(lambda: provider.view().head == chain.head - 10)
+
+
+async def test_news_that_come_late(provider: Provider) -> None:
+    chain = provider.chain
+    provider.set_fault(lies.late_news(0.05))
+    head = chain.mine(time.time())
+    assert provider.view().head == head - 1
+    await until(lambda: provider.view().head == head)
+
+
+def test_liars_survive_json() -> None:
+    for name, fault in lies.LIARS.items():
+        assert fault.name == name
+        assert fault.description
+        assert fault.cost
+        assert msgspec.json.decode(msgspec.json.encode(fault), type=faults.Fault) == fault
 
 
 async def test_ways_of_answering(provider: Provider, client: Client) -> None:

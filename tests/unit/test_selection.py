@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rpcproxy.messages import Head, Verdict
+from rpcproxy.rules.reach import FORGET_SECONDS, Data
 from rpcproxy.rules.selection import Need
 from tests.unit.fleet import CLOUDS, HEAVY, LIGHT, SEND, Fleet, four, upstream
 
@@ -461,3 +462,128 @@ def test_a_pick_is_right_and_there_is_one_while_anyone_may_serve(
     ]
     if able:  # then nobody who is dead, or known to lack the method, is asked
         assert picked in able
+
+
+# ---- old blocks and wide ranges
+
+OLD = {"lowest": 1000, "span": 1, "block": 1000}
+WIDE = {"method_class": HEAVY, "lowest": 99_000, "span": 1000, "block": 99_999}
+
+
+def archive_fleet(*, policy: str = "fastest", **backup: str) -> Fleet:
+    """a and b lately missed block 1000, c has not; all are at 100,000."""
+    fleet = Fleet(
+        [upstream("a"), upstream("b"), upstream("c", **backup)], head=100_000, policy=policy
+    )
+    for name in "ab":
+        fleet[name].reach.on_missed(1000, 100_000, Data.STATE, fleet.now)
+    return fleet
+
+
+@pytest.mark.parametrize("policy", ["fastest", "ordered", "weighted"])
+def test_old_blocks_go_to_those_that_did_not_miss_them(policy: str) -> None:
+    fleet = archive_fleet(policy=policy)
+    assert fleet.shares(300, **OLD) == {"c": 1.0}
+    assert fleet.shares(300, **{**OLD, "method_class": HEAVY}) == {"c": 1.0}
+    assert len(fleet.shares(300, **{**OLD, "data": Data.HISTORY})) == (policy != "ordered") * 2 + 1
+    assert "a" in fleet.shares(300, block=100_000)
+    assert "a" in fleet.shares(300, wants_head=True)
+
+
+def test_a_backup_that_has_old_blocks_is_asked_for_them() -> None:
+    fleet = archive_fleet(tier="backup")
+    assert fleet.shares(300, **OLD) == {"c": 1.0}
+    assert set(fleet.shares(300, block=100_000)) == {"a", "b"}
+
+
+def test_who_missed_a_block_is_asked_last_but_is_asked() -> None:
+    fleet = archive_fleet()
+    fleet["b"].reach.on_missed(60_000, 100_000, Data.STATE, fleet.now)
+    assert fleet.pick("c", **OLD) == "a"  # it reaches deeper
+    assert fleet.pick("c", "a", **OLD) == "b"
+    fleet.kill("c")
+    assert fleet.pick(**OLD, last_resort=False) == "a"
+
+
+def test_a_miss_is_forgotten_in_time() -> None:
+    fleet = archive_fleet()
+    fleet.now += FORGET_SECONDS
+    assert set(fleet.shares(300, **OLD)) == {"a", "b", "c"}
+
+
+def test_after_a_miss_whoever_has_served_that_depth_is_next() -> None:
+    fleet = Fleet(four(), head=100_000)
+    fleet["c"].reach.on_served(500, 100_000, Data.STATE)
+    fleet["a"].reach.on_missed(1000, 100_000, Data.STATE, fleet.now)
+    assert fleet.pick("a", **OLD) == "c"
+    assert fleet.pick("a", "c", **OLD) in {"b", "d"}
+
+
+def test_wide_ranges_go_to_those_that_take_them() -> None:
+    fleet = Fleet(four(), head=100_000)
+    for name in "abc":
+        fleet[name].exclusions.on_range_refused(1000, 0, fleet.now)
+    assert fleet.shares(300, **WIDE) == {"d": 1.0}
+    assert fleet.pick("d", **WIDE) in {"a", "b", "c"}
+    assert len(fleet.shares(300, **{**WIDE, "span": 999})) == 4
+
+
+def test_what_was_learned_of_reach_and_ranges_survives_a_reload() -> None:
+    fleet = archive_fleet()
+    fleet["c"].exclusions.on_range_refused(1000, 0, fleet.now)
+    renewed = Fleet([upstream(name) for name in "abc"], admit=False)
+    renewed.now = fleet.now
+    renewed.standings.adopt(fleet.standings, fleet.now)
+    assert renewed.shares(300, **OLD) == {"c": 1.0}
+    assert "c" not in renewed.shares(300, **WIDE)
+
+
+# ---- what observations teach of it
+
+
+def test_missing_data_at_an_old_block_teaches_reach() -> None:
+    fleet = Fleet(four(), head=100_000)
+    old = {"method": "eth_call", "lowest": 1000, "span": 1}
+    for name in "ab":
+        fleet.tell(name, Verdict.MISSING_DATA, **old)
+    assert set(fleet.shares(300, **OLD)) == {"c", "d"}
+    assert len(fleet.shares(300, **{**OLD, "data": Data.HISTORY})) == 4
+    assert fleet.usable() == ["a", "b", "c", "d"]
+    fleet.tell("a", **{**old, "lowest": 900})
+    fleet.tell("b", Verdict.NULL, **{**old, "lowest": 900})
+    assert set(fleet.shares(300, **OLD)) == {"a", "c", "d"}
+    fleet.tell("b", Verdict.REVERTED, **{**old, "lowest": 900})
+    assert len(fleet.shares(300, **OLD)) == 4
+    told = fleet.standings.snapshot(fleet.now)[0]
+    assert told["missing_from_depth"] == {"state": 99_101, "history": None, "traces": None}
+
+
+def test_missing_data_that_is_lag_teaches_no_reach() -> None:
+    fleet = Fleet(four(), head=100_000)
+    logs = {"method": "eth_getLogs", "lowest": 99_000, "method_class": HEAVY}
+    fleet.tell("a", Verdict.MISSING_DATA, **logs, span=1002)  # it ends above its head
+    fleet.tell("b", Verdict.MISSING_DATA, **logs, span=1001)
+    need = {**WIDE, "data": Data.HISTORY}
+    assert set(fleet.shares(300, **need)) == {"a", "c", "d"}
+
+
+def test_refused_ranges_teach_their_width() -> None:
+    fleet = Fleet(four(), head=100_000)
+    logs = {"method": "eth_getLogs", "lowest": 99_000, "span": 1000, "method_class": HEAVY}
+    fleet.tell("a", Verdict.RANGE_TOO_LARGE, detail="-32602: max block range 100", **logs)
+    fleet.tell(
+        "b", Verdict.RANGE_TOO_LARGE, detail="query returned more than 10000 results", **logs
+    )
+    fleet.tell("c", Verdict.RANGE_TOO_LARGE, detail="block range is too wide", **logs)
+    fleet.tick()
+    assert set(fleet.shares(300, **WIDE)) == {"b", "d"}
+    assert set(fleet.shares(300, **{**WIDE, "span": 101})) == {"b", "c", "d"}
+    assert len(fleet.shares(300, **{**WIDE, "span": 100})) == 4
+    assert [s["widest_range"] for s in fleet.standings.snapshot(fleet.now)] == [
+        100,
+        None,
+        999,
+        None,
+    ]
+    fleet.tell("a", **logs)
+    assert "a" in fleet.shares(300, **WIDE)

@@ -120,10 +120,72 @@ def test_balances_say_which_block_they_were_read_at() -> None:
     for number in (0, 17, START):
         balance = int(ask(view, "eth_getBalance", STRANGER, hex(number)), 16)
         assert simchain.block_of_balance(balance) == number
-        assert balance == simchain.balance_at(STRANGER.upper().replace("X", "x"), number)
+        assert balance == view.balance(STRANGER.upper().replace("X", "x"), number)
         data = simrpc.BALANCE_OF + STRANGER[2:].rjust(64, "0")
         assert int(ask(view, "eth_call", {"to": TOKEN, "data": data}, hex(number)), 16) == balance
-    assert simchain.balance_at(STRANGER, 1) != simchain.balance_at(ACCOUNTS[0], 1)
+    assert view.balance(STRANGER, 1) != view.balance(ACCOUNTS[0], 1)
+
+
+def test_state_of_a_fork_or_another_chain_shows() -> None:
+    chain = a_chain()
+    views = [view_of(chain), view_of(chain, fork_at=990), view_of(chain, fork_at=990, fork="b")]
+    views.append(View(chain, START, 8))
+    balances = [ask(view, "eth_getBalance", STRANGER, hex(990)) for view in views]
+    assert len(set(balances)) == 4
+    assert {simchain.block_of_balance(int(balance, 16)) for balance in balances} == {990}
+    assert len({ask(view, "eth_getStorageAt", TOKEN, "0x0", hex(990)) for view in views}) == 4
+    assert len({ask(view, "eth_getBalance", STRANGER, hex(989)) for view in views[:3]}) == 1
+
+
+def test_transactions_are_in_a_fork_too_but_not_on_another_chain() -> None:
+    chain = a_chain()
+    usual, forked, other = view_of(chain), view_of(chain, fork_at=990), View(chain, START, 8)
+    hash = usual.block(990, full=False)["transactions"][0]
+    assert forked.receipt(hash) == {
+        **(usual.receipt(hash) or {}),
+        "blockHash": forked.block_hash(990),
+        "logs": forked.logs(990)[:1],
+    }
+    assert other.receipt(hash) is None
+
+
+def test_blocks_without_parents_and_with_late_timestamps() -> None:
+    chain = a_chain()
+    chain.mine(1_800_000_000.7)
+    view = view_of(chain, lag=-2, fork_at=START + 2, is_linked=False, seconds_ahead=100)
+    usual = view_of(chain)
+    blocks = [view.block(n, full=False) for n in range(START + 1, START + 4)]
+    assert blocks[0]["parentHash"] == usual.block_hash(START)
+    assert blocks[1]["parentHash"] != usual.block_hash(START + 1)
+    assert blocks[2]["parentHash"] != blocks[1]["hash"]
+    times = [int(block["timestamp"], 16) - 100 for block in blocks]
+    assert times == [1_800_000_000, 1_800_000_002, 1_800_000_004]
+
+
+def test_frozen_state() -> None:
+    chain = a_chain()
+    honest, refusing = view_of(chain), view_of(chain, state_head=995)
+    lying = view_of(chain, state_head=995, has_old_state=True)
+    newest: dict[str, str] = {"blockHash": honest.block_hash(START)}
+    old = ask(honest, "eth_getBalance", STRANGER, hex(995))
+    for view in (refusing, lying):
+        assert ask(view, "eth_blockNumber") == hex(START)
+        assert ask(view, "eth_getBalance", STRANGER, "latest") == old
+        assert ask(view, "eth_getBalance", STRANGER, hex(995)) == old
+        assert ask(view, "eth_getBlockByNumber", "latest", False)["number"] == hex(START)
+    for block in (hex(996), newest, {"blockNumber": hex(START)}):
+        code, message, _ = refusal(refusing, "eth_getBalance", STRANGER, block)
+        assert code == -32000
+        assert message.startswith("missing trie node")
+        assert ask(lying, "eth_getBalance", STRANGER, block) == old
+
+
+def test_when_blocks_were_mined() -> None:
+    chain = a_chain()
+    for now in (1_800_000_000.2, 1_800_000_002.4):
+        chain.mine(now)
+    heads = [chain.head_at(1_800_000_000 + seconds) for seconds in (0.1, 0.3, 2.3, 2.5)]
+    assert heads == [START, START + 1, START + 1, START + 2]
 
 
 def test_state_at_a_block_hash_or_number_object() -> None:
@@ -139,10 +201,11 @@ def test_code_storage_and_calls() -> None:
     view = view_of(a_chain())
     assert ask(view, "eth_getCode", TOKEN, "latest") == simchain.TOKEN_CODE
     assert ask(view, "eth_getCode", STRANGER, "latest") == "0x"
-    assert int(ask(view, "eth_getStorageAt", TOKEN, "0x0", hex(990)), 16) == 990
+    assert ask(view, "eth_getStorageAt", TOKEN, "0x0", hex(990)) == view.block_hash(990)
     assert int(ask(view, "eth_getStorageAt", STRANGER, "0x0", "latest"), 16) == 0
     assert int(ask(view, "eth_call", {"to": TOKEN, "input": simrpc.NUMBER}, hex(990)), 16) == 990
     assert int(ask(view, "eth_call", {"to": TOKEN, "input": "0x313ce567"}), 16) == 18
+    assert int(ask(view, "eth_call", {"data": simrpc.NUMBER_CODE}, hex(990)), 16) == 990
     symbol = bytes.fromhex(ask(view, "eth_call", {"to": TOKEN, "data": "0x95d89b41"})[2:])
     assert symbol[64:67] == b"SIM"
     assert len(symbol) == 96

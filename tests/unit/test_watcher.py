@@ -10,8 +10,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from rpcproxy.engine.feeds import Feeds
 from rpcproxy.engine.watcher import IDENTITY_SECONDS, Watcher
-from rpcproxy.messages import FailureKind, Reply, Verdict
+from rpcproxy.messages import FailureKind, Head, Reply, Verdict
 from rpcproxy.rules.cadence import DARK_PAUSE_SECONDS
 from tests.unit.engine_kit import (
     CHAIN_ID,
@@ -53,13 +54,16 @@ class Node:
             sent.reply(self.chain_id)
         elif sent.method == "eth_getLogs":
             sent.reply(b"[]")
+        elif sent.method == "eth_getBlockByHash":
+            sent.reply(block(int(sent.params[0], 16)))
         else:
-            sent.reply(block(self.number()))
+            sent.reply(block(self.number() - {"safe": 4, "finalized": 8}.get(sent.params[0], 0)))
 
 
 @contextlib.asynccontextmanager
 async def watching(engine: Engine) -> AsyncIterator[Watcher]:
-    watcher = Watcher(engine.chain, engine.members, engine.executor, engine.told, engine.counters)
+    feeds = Feeds(engine.chain, engine.members, engine.executor)
+    watcher = Watcher(engine.chain, engine.members, engine.executor, engine.told, feeds)
     engine.executor.listeners.append(watcher.on_changes)
     watcher.start()
     try:
@@ -88,11 +92,16 @@ async def test_everyone_is_verified_and_then_asked_for_its_head() -> None:
     async with watching(engine):
         await asyncio.sleep(0.05)
         for name, wire in engine.wires.items():
-            assert methods(wire) == ["eth_chainId", "eth_getBlockByNumber"]
+            asked = [sent.params[0] for sent in wire.sent[1:] if "Hash" not in sent.method]
+            assert methods(wire)[0] == "eth_chainId"
+            assert asked == ["latest", "safe", "finalized"]
             assert engine.standings[name].state == "up"
-        assert engine.standings.heads.served == 100
-        assert engine.counters.probes["a"] == {"ok": 2}
-        assert len({sent.id for sent in engine.sent}) == 8
+        heads = engine.standings.heads
+        assert (heads.served, heads.hash_at(100)) == (100, f"0x{100:064x}")
+        assert heads.finality.safe == Head(96, f"0x{96:064x}", f"0x{95:064x}")
+        assert heads.finality.floor == 92
+        assert engine.counters.probes["a"]["ok"] >= 4
+        assert len({sent.id for sent in engine.sent}) == len(engine.sent)
         assert engine.told.block(100) is not None
         assert engine.told.fresh_number(now()) == b'"0x64"'
 
@@ -326,6 +335,93 @@ def test_a_bug_while_looking_is_logged_and_looking_goes_on() -> None:
 
     (record,) = run_virtual(main)
     assert record.getMessage() == "watching a failed; it goes on"
+
+
+# ---- what is final, and feeds
+
+
+@virtual
+async def test_what_is_final_is_asked_for_seldom() -> None:
+    start = now()
+    engine = cold(Node(lambda: 100 + int((now() - start) / 2)), block_time_seconds=2.0)
+    async with watching(engine):
+        await asyncio.sleep(60)
+        finals = [sent for sent in engine.wires["a"].sent if "finalized" in sent.params]
+        assert 5 <= len(finals) <= 9  # of 30 blocks
+        served = engine.standings.heads.served
+        assert served - 16 <= engine.standings.heads.finality.floor <= served - 8
+
+
+@virtual
+async def test_who_does_not_tell_what_is_final_is_no_worse_and_is_not_asked_again_soon() -> None:
+    engine = cold()
+
+    def without(sent: Sent) -> None:
+        if sent.method == "eth_getBlockByNumber" and sent.params[0] in ("safe", "finalized"):
+            sent.refuse(-32602, "unknown tag")
+        else:
+            Node()(sent)
+
+    engine.behave(b=without)
+    async with watching(engine):
+        await asyncio.sleep(100)
+        asked = [sent for sent in engine.wires["b"].sent if "finalized" in sent.params]
+        assert len(asked) == 1
+        assert engine.standings["b"].state == "up"
+        assert engine.standings.heads.finality.floor == 92
+
+
+class Announcing(Feeds):
+    """Feeds that are live where a test says so."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine.chain, engine.members, engine.executor)
+        self.live: set[str] = set()
+
+    def is_reliable(self, name: str, now: float) -> bool:
+        return name in self.live and now > 0
+
+
+@virtual
+async def test_who_announces_its_blocks_is_asked_seldom_and_those_below_soon() -> None:
+    engine = cold(block_time_seconds=12.0)
+    feeds = Announcing(engine)
+    watcher = Watcher(engine.chain, engine.members, engine.executor, engine.told, feeds)
+    watcher._rng.seed(7)  # the test looks in between the rounds
+    watcher.start()
+    feeds.live = {"a"}
+    await asyncio.sleep(20)
+    asked = {name: len(wire.sent) for name, wire in engine.wires.items()}
+    await asyncio.sleep(20)
+    assert len(engine.wires["a"].sent) - asked["a"] <= 6
+    engine.all_behave(Node(lambda: 101))
+    before = {name: len(wire.sent) for name, wire in engine.wires.items()}
+    head = Head(101, f"0x{101:064x}", f"0x{100:064x}")
+    engine.observe("a", Verdict.OK, seconds=None, head=head)
+    feeds.on_head("a", head)
+    await asyncio.sleep(0.3)
+    assert engine.standings.heads.served == 101
+    assert all(len(engine.wires[name].sent) > before[name] for name in "bcd")
+    asked_a = len(engine.wires["a"].sent)
+    feeds.on_lost("a")  # it is asked again at once
+    await asyncio.sleep(0.4)
+    assert len(engine.wires["a"].sent) > asked_a
+    await watcher.stop()
+    engine.assert_idle()
+
+
+@virtual
+async def test_who_left_our_chain_is_verified_again() -> None:
+    engine = cold()
+    async with watching(engine):
+        await asyncio.sleep(1)
+        asked = len(engine.wires["b"].sent)
+        engine.observe(
+            "b", Verdict.OK, seconds=None, head=Head(100, f"0xf{100:063x}", f"0xf{99:063x}")
+        )
+        assert engine.standings["b"].is_forked
+        await asyncio.sleep(0.3)
+        assert "eth_chainId" in methods(engine.wires["b"])[asked:]
 
 
 # ---- heads and pace

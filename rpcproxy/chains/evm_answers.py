@@ -1,0 +1,202 @@
+"""What an EVM answer tells of the chain, and how a search for logs is split and joined again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+
+from rpcproxy.chains.evm_blocks import UNREADABLE, need_of, parse_quantity
+from rpcproxy.chains.evm_pins import filter_between
+from rpcproxy.chains.methods import Method
+
+
+class Told(NamedTuple):
+    """The block that an answer is in.
+
+    ``number`` is −1 where it is in none yet. ``hash`` is lower-case, and empty where the answer
+    does not give it.
+    """
+
+    number: int
+    hash: str
+
+
+_PENDING: Final = Told(-1, "")
+
+# eth_sendRawTransactionSync (EIP-7966) answers with the receipt.
+_IN_A_BLOCK: Final = frozenset(
+    (
+        *("eth_getTransactionReceipt", "eth_sendRawTransactionSync", "eth_getTransactionByHash"),
+        *("eth_getTransactionByBlockHashAndIndex", "eth_getTransactionByBlockNumberAndIndex"),
+        "eth_getTransactionBySenderAndNonce",
+    )
+)
+_BLOCKS: Final = frozenset(
+    (
+        *("eth_getBlockByHash", "eth_getBlockByNumber", "eth_getHeaderByHash"),
+        *("eth_getHeaderByNumber", "erigon_getHeaderByHash", "erigon_getHeaderByNumber"),
+        *("eth_getFinalizedBlock", "eth_getFinalizedHeader"),
+    )
+)
+# Lists of which every entry is in the same block.
+_LISTS: Final = frozenset(
+    (
+        *("eth_getBlockReceipts", "parity_getBlockReceipts"),
+        *("erigon_getBlockReceiptsByBlockHash", "trace_block", "trace_transaction"),
+        *("arbtrace_block", "arbtrace_transaction"),
+    )
+)
+
+# The methods whose answers ``told_by`` reads.
+NAMING_BLOCK: Final = _IN_A_BLOCK | _BLOCKS | _LISTS
+
+# Names in JSON text: a quote inside a string is escaped, so neither can begin in one. A list of
+# receipts may hold megabytes, and its first entry says all that is asked here.
+_LISTED_NUMBER: Final = re.compile(
+    rb'"blockNumber"\s*:\s*(?:"0[xX]([0-9a-fA-F]{1,16})"|([0-9]{1,19}))'
+)
+_LISTED_HASH: Final = re.compile(rb'"blockHash"\s*:\s*(?:"(0[xX][0-9a-fA-F]{64})"|null)')
+
+_NO_HASH: Final = "0x" + "0" * 64  # given by some nodes for what is pending
+_MAX_NONCE: Final = 2**64 - 1  # EIP-2681
+
+
+class _Mined(msgspec.Struct, gc=False):
+    number: object = msgspec.field(default=None, name="blockNumber")
+    hash: str | msgspec.UnsetType | None = msgspec.field(default=msgspec.UNSET, name="blockHash")
+
+
+class _Sent(msgspec.Struct, gc=False):
+    sender: str | None = msgspec.field(default=None, name="from")
+    nonce: str | None = None
+
+
+class _Block(msgspec.Struct, gc=False):
+    number: object = None
+    hash: str | msgspec.UnsetType | None = msgspec.UNSET
+
+
+_mined_decoder = msgspec.json.Decoder(_Mined)
+_sent_decoder = msgspec.json.Decoder(_Sent)
+_block_decoder = msgspec.json.Decoder(_Block)
+_logs_decoder = msgspec.json.Decoder(list[_Mined])
+_list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
+_object_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_any_decoder = msgspec.json.Decoder()
+
+
+def told_by(method: Method, result: bytes | msgspec.Raw) -> Told | None:
+    """The block that this result is in, ``None`` where it names none. Never raises.
+
+    Null names none; neither do logs, which are in many, nor an uncle, which is on no chain. What
+    was asked of the pending block may name a block that will never be: the caller must not ask.
+    """
+    name = method.name
+    if name in _IN_A_BLOCK:
+        return _told(_mined_decoder, result)
+    if name in _BLOCKS:
+        return _told(_block_decoder, result)
+    return _told_by_list(result) if name in _LISTS else None
+
+
+def _told(
+    decoder: msgspec.json.Decoder[_Mined] | msgspec.json.Decoder[_Block],
+    result: bytes | msgspec.Raw,
+) -> Told | None:
+    try:
+        found = decoder.decode(result)
+    except UNREADABLE:
+        return None
+    # A pending block has the number that it would get, but no hash.
+    if found.number is None or found.hash is None or found.hash == _NO_HASH:
+        return _PENDING
+    number = need_of(found.number)
+    if number < 0:
+        return None
+    return Told(number, "" if found.hash is msgspec.UNSET else found.hash.lower())
+
+
+def _told_by_list(result: bytes | msgspec.Raw) -> Told | None:
+    number = _LISTED_NUMBER.search(result)
+    if number is None:
+        return None
+    digits, decimal = number.groups()
+    height = int(digits, 16) if digits is not None else int(decimal)
+    found = _LISTED_HASH.search(result)
+    if found is None:
+        return Told(height, "")
+    told = (found[1] or b"").decode().lower()
+    return _PENDING if told in {"", _NO_HASH} else Told(height, told)
+
+
+def blocks_of_logs(result: bytes | msgspec.Raw) -> set[Told]:
+    """The blocks that logs are in, those that give number and hash. Never raises."""
+    try:
+        logs = _logs_decoder.decode(result)
+    except UNREADABLE:
+        return set()
+    blocks = {(log.number, log.hash) for log in logs}
+    return {
+        Told(need_of(number), hash.lower())
+        for number, hash in blocks
+        if isinstance(hash, str) and number is not None
+    }
+
+
+def sender_of(result: bytes | msgspec.Raw) -> tuple[str, int] | None:
+    """Whose transaction this is, in lower case, and its nonce; ``None`` where it does not say."""
+    try:
+        sent = _sent_decoder.decode(result)
+    except UNREADABLE:
+        return None
+    nonce = need_of(sent.nonce) if sent.nonce is not None else -1
+    return None if sent.sender is None or nonce < 0 else (sent.sender.lower(), nonce)
+
+
+def nonce_of(result: bytes | msgspec.Raw) -> int | None:
+    """The nonce in an eth_getTransactionCount result, ``None`` where it is none."""
+    nonce = parse_quantity(result)
+    return nonce if nonce is not None and nonce <= _MAX_NONCE else None
+
+
+def log_range(params: bytes | msgspec.Raw) -> tuple[int, int] | None:
+    """The first and the last block of a filter, both included.
+
+    ``None`` where an end is not a number (pin the params first), the filter names one block by
+    its hash, or the range is empty. Never raises.
+    """
+    try:
+        members = _list_decoder.decode(params)
+        fields = _object_decoder.decode(members[0]) if members else {}
+        if bytes(fields.get("blockHash", b"null")) != b"null":
+            return None
+        low, high = (
+            need_of(_any_decoder.decode(fields.get(name, b"null")))
+            for name in ("fromBlock", "toBlock")
+        )
+    except UNREADABLE:
+        return None
+    return (low, high) if 0 <= low <= high else None
+
+
+def with_range(params: bytes | msgspec.Raw, low: int, high: int) -> bytes:
+    """The same filter from block ``low`` to ``high``. ``params`` are such as have a log_range."""
+    members = _list_decoder.decode(params)
+    members[0] = filter_between(_object_decoder.decode(members[0]), low, high)
+    return b"[" + b",".join(members) + b"]"
+
+
+def join_lists(parts: Sequence[bytes | msgspec.Raw]) -> bytes:
+    """One JSON array of the members of several, in order. Raises ``ValueError`` for other JSON."""
+    inner = []
+    for part in parts:
+        text = bytes(part).strip()
+        if not (text.startswith(b"[") and text.endswith(b"]")):
+            raise ValueError("not a list")
+        members = text[1:-1].strip()
+        if members:
+            inner.append(members)
+    return b"[" + b",".join(inner) + b"]"

@@ -1,0 +1,204 @@
+"""What each method needs, prepared once, and what each request needs beyond that.
+
+State: the profiles by method name, and the heights that tags stand for at this moment.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+import msgspec
+
+from rpcproxy.chains import evm
+from rpcproxy.chains.methods import Keep, Kind, Method
+from rpcproxy.config.model import Chain
+from rpcproxy.engine.calls import SingleCall
+from rpcproxy.messages import MethodClass, Request
+from rpcproxy.rules.failover import Policy
+from rpcproxy.rules.heads import Heads
+from rpcproxy.rules.need import Need, of_old
+from rpcproxy.rules.reach import NEAR_BLOCKS, data_of
+
+HEAVY_ATTEMPTS: Final = 3  # a heavy attempt may take this part of the request's time
+LARGE_REQUEST_BYTES: Final = 64 * 1024  # from here on, sizes that an upstream took are learned
+MAX_PROFILES: Final = 1000  # clients may invent method names
+_KEPT_ANYWAY: Final = (Keep.MINED, Keep.FOREVER)
+
+
+class Profile(msgspec.Struct, gc=False):
+    """What is the same for every request of a method."""
+
+    method: Method
+    need: Need
+    at_head: Need  # the same, at the served head
+    policy: Policy
+    is_read: bool
+    is_large: bool  # its answers are worth compressing
+    is_pinned: bool  # it has a block parameter that tags are replaced in
+    head: bytes  # of the request for an upstream, up to its params
+    key: bytes  # of its answers, up to the params
+
+    def encode(self, id: int, params: bytes | msgspec.Raw) -> bytes:
+        """One request for an upstream, under an id of ours."""
+        return b'%b%b,"id":%d}' % (self.head, params or b"[]", id)
+
+
+class Profiles:
+    """See the module's docstring. One per chain."""
+
+    def __init__(self, chain: Chain, heads: Heads) -> None:
+        self.policies = policies(chain)
+        self.heights = evm.Heights.of(-1)
+        self._heads = heads
+        self._is_pinning = chain.consistency == "pinned"
+        self._is_routing = chain.consistency != "off"
+        self._profiles: dict[str, Profile] = {}
+        self._invented: deque[str] = deque()  # names that are in no table of ours
+        self._final: object = None
+
+    def get(self, name: str) -> Profile | None:
+        """What is known of a method, ``None`` where nobody asked for it yet."""
+        return self._profiles.get(name)
+
+    def of(self, name: str) -> Profile:
+        """What a method needs; remembered, within bounds."""
+        known = self._profiles.get(name)
+        if known is not None:
+            return known
+        method = evm.describe(name)
+        policy = self.policies[method.method_class]
+        need = Need(
+            method.method_class,
+            name,
+            # What is looked up by hash is likely to be in the latest blocks.
+            wants_head=self._is_routing
+            and method.kind in (Kind.HEAD_READ, Kind.BLOCK_READ, Kind.LOOKUP),
+            for_send=method.kind is Kind.SEND,
+            last_resort=False,
+            data=data_of(method),
+        )
+        profile = Profile(
+            method,
+            need,
+            need,
+            msgspec.structs.replace(
+                policy,
+                can_hedge=policy.can_hedge and method.can_hedge,
+                confirm_nulls=method.confirm_null,
+            ),
+            is_read=method.kind not in (Kind.SEND, Kind.STATEFUL, Kind.REFUSED)
+            and name != "eth_blockNumber",
+            is_large=method.method_class is MethodClass.HEAVY,
+            is_pinned=self._is_pinning and method.kind is Kind.BLOCK_READ,
+            head=b'{"jsonrpc":"2.0","method":%b,"params":' % msgspec.json.encode(name),
+            key=name.encode() + b" ",
+        )
+        if method.name == name:  # one of absurd length is not kept
+            if not evm.is_known(name):  # those that we know keep their place
+                self._invented.append(name)
+                if len(self._invented) > MAX_PROFILES:
+                    del self._profiles[self._invented.popleft()]
+            self._profiles[name] = profile
+        return profile
+
+    # ---- one request
+
+    def prepare(self, request: Request, profile: Profile) -> SingleCall:
+        """What is sent for a read, what an upstream must have for it, and what its answer is
+        kept under (an empty key: not at all).
+        """
+        heads = self._heads
+        served = heads.served
+        if served != self.heights.latest or heads.finality.finalized is not self._final:
+            self._renew(heads)
+        method = profile.method
+        params: bytes | msgspec.Raw = request.params
+        key = b""
+        if profile.is_pinned:
+            pinned = evm.pin(method, params, self.heights)
+            params, block = pinned.params, pinned.block
+            if block == served:
+                need = self._at_head(profile, served)
+                if method.keep is Keep.BLOCK:
+                    key = profile.key + params
+            elif block > served >= 0 and evm.has_range(method):
+                need = self._at_head(profile, served)  # up to where the chain goes, say nodes
+            elif block >= 0:
+                need = self._at_block(profile, params, block, served)
+                if method.keep is Keep.BLOCK and block < served:
+                    key = profile.key + params
+            else:
+                need = self._unpinned(profile, block, served)
+        elif method.kind is Kind.BLOCK_READ:
+            need = self._unpinned(profile, evm.required_block(method, params), served)
+        else:
+            need = self._at_head(profile, served) if profile.need.wants_head else profile.need
+            if method.keep in _KEPT_ANYWAY:
+                key = profile.key + params
+            elif method.keep is Keep.HEAD and self._is_pinning and served >= 0:
+                key = profile.key + params + self.heights.latest_text
+        size = len(params)
+        if size > LARGE_REQUEST_BYTES:
+            need = msgspec.structs.replace(need, request_bytes=size)
+            key = b""
+        return SingleCall(method, need, params, profile.is_large, key=key)
+
+    def _renew(self, heads: Heads) -> None:
+        finality = heads.finality
+        self._final = finality.finalized
+        self.heights = evm.Heights.of(
+            heads.served, -1 if finality.safe is None else finality.safe.number, finality.floor
+        )
+
+    @staticmethod
+    def _at_head(profile: Profile, served: int) -> Need:
+        """Asked of those that have the served head; the same value while that stands."""
+        if profile.at_head.block != served:
+            profile.at_head = msgspec.structs.replace(profile.need, block=served)
+        return profile.at_head
+
+    @staticmethod
+    def _at_block(profile: Profile, params: bytes, block: int, served: int) -> Need:
+        """At a number: near the head, of those whose head is believed."""
+        is_near = block > served - NEAR_BLOCKS
+        need = msgspec.structs.replace(profile.need, block=block, wants_head=is_near)
+        if is_near and profile.method.method_class is MethodClass.LIGHT:
+            return need
+        span = evm.log_range(params) if evm.has_range(profile.method) else None
+        low, high = span or (block, block)
+        return of_old(need, low, high, served)
+
+    def _unpinned(self, profile: Profile, block: int, served: int) -> Need:
+        """Tags stay: it depends on the upstream's own head, or on a hash."""
+        need = profile.need
+        if block >= 0:
+            return msgspec.structs.replace(need, block=block, wants_head=False)
+        if block in (evm.LATEST, evm.PENDING):
+            return self._at_head(profile, served) if self._is_routing else need
+        if block == evm.HASH:
+            return need
+        return msgspec.structs.replace(need, wants_head=False)
+
+
+def policies(chain: Chain) -> dict[MethodClass, Policy]:
+    """The policies of a chain's configuration, by class."""
+    deadlines = chain.deadlines
+    can_hedge = chain.hedge != "off"
+    fixed = float(chain.hedge) if isinstance(chain.hedge, float | int) else None
+    return {
+        MethodClass.LIGHT: Policy(
+            deadlines.light_seconds, chain.attempt_timeout_seconds, can_hedge, fixed
+        ),
+        MethodClass.HEAVY: Policy(
+            deadlines.heavy_seconds,
+            max(chain.attempt_timeout_seconds, deadlines.heavy_seconds / HEAVY_ATTEMPTS),
+            can_hedge,
+            fixed,
+        ),
+        MethodClass.SEND: Policy(
+            deadlines.send_seconds,
+            max(chain.attempt_timeout_seconds, deadlines.send_seconds / 2),
+            can_hedge=False,
+        ),
+    }

@@ -1,0 +1,115 @@
+"""eth_getLogs over a range that every upstream refuses as too wide: asked in parts, and joined.
+
+State: none beyond the call; ``rules.ranges.Split`` holds that of one request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+
+import msgspec
+
+from rpcproxy.chains import evm_answers
+from rpcproxy.engine.executor import Settled
+from rpcproxy.engine.tasks import start, stop
+from rpcproxy.messages import Judgement, Verdict
+from rpcproxy.rules import replies
+from rpcproxy.rules.ranges import Part, Refusal, Split, first_width, read_refusal
+
+Ask = Callable[[bytes], Awaitable[Settled]]
+
+_TOO_LARGE = Verdict.RANGE_TOO_LARGE
+
+
+async def split_and_join(
+    params: bytes, first: Settled | None, ask: Ask, deadline: float, *, learned: int = 0
+) -> Judgement | None:
+    """The logs of a range in parts, joined in the order of the blocks.
+
+    ``first`` is how the whole range settled; ``None`` where it was not asked, since everybody is
+    known to refuse it. ``ask`` carries out the same method with other params. ``deadline`` is in
+    monotonic seconds. ``learned``: ``rules.ranges.widest`` of those that can be asked, in blocks,
+    0 unknown.
+
+    ``None``: what ``first`` says stands, because it is no refusal of a range, the range has no
+    two blocks in numbers, a part cannot be had, or time, parts or size are out. Cancellation and
+    ``None`` leave nothing behind. Raises what ``ask`` raises.
+    """
+    asked = evm_answers.log_range(params)
+    if asked is None or asked[0] >= asked[1]:
+        return None
+    low, high = asked
+    blocks = high - low + 1
+    refusals: Sequence[Refusal] = ()
+    if first is not None:
+        if first.judgement is None or first.judgement.verdict is not _TOO_LARGE:
+            return None
+        refusals = _refusals_of(first, blocks)
+    split = Split(low, high, first_width(blocks, refusals, learned))
+    parts = await _ask_parts(split, params, ask, deadline)
+    if parts is None:
+        return None
+    return Judgement(Verdict.OK, msgspec.Raw(evm_answers.join_lists(parts)))
+
+
+async def _ask_parts(
+    split: Split, params: bytes, ask: Ask, deadline: float
+) -> Sequence[bytes] | None:
+    """Ask until the split is over; the results in order, ``None`` where one is missing."""
+
+    async def ask_part(part: Part) -> Settled:
+        return await ask(evm_answers.with_range(params, part.low, part.high))
+
+    running: dict[asyncio.Task[Settled], Part] = {}
+    try:
+        async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+            while not split.is_over:
+                while (part := split.next_part()) is not None:
+                    running[start(ask_part(part), f"logs {part.low}-{part.high}")] = part
+                done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    _take(split, running.pop(task), task.result())
+    except TimeoutError:
+        return None
+    finally:
+        await stop(*running)
+        for task in running:
+            if not task.cancelled() and task.exception() is None:
+                task.result().close()
+    return split.answers()
+
+
+def _take(split: Split, part: Part, settled: Settled) -> None:
+    """How one part ended."""
+    judgement = settled.judgement
+    if judgement is None or settled.exhausted:
+        split.on_failure()
+    elif judgement.verdict is _TOO_LARGE:
+        split.on_refused(part, _read(judgement, part.blocks))
+    elif judgement.verdict is not Verdict.OK:
+        split.on_failure()
+    elif judgement.result is not None:
+        split.on_answer(part, bytes(judgement.result))
+    else:  # too large to hold
+        settled.close()
+        split.on_refused(part, Refusal(of_width=False))
+
+
+def _refusals_of(settled: Settled, blocks: int) -> Sequence[Refusal]:
+    """What each upstream that was asked said of the range."""
+    refusals = [
+        _read(judgement, blocks)
+        for _, judgement in settled.failures
+        if judgement.verdict is _TOO_LARGE
+    ]
+    if not refusals and settled.judgement is not None:
+        refusals = [_read(settled.judgement, blocks)]
+    return refusals
+
+
+def _read(judgement: Judgement, blocks: int) -> Refusal:
+    if judgement.error is None:
+        return read_refusal(judgement.detail.lower(), blocks)
+    return read_refusal(replies.read_error(judgement.error).text, blocks)

@@ -1,0 +1,213 @@
+"""One question, many askers: answers kept, and requests in flight that others join.
+
+A *flight* is a request that is being asked, under its key; whoever asks the same meanwhile
+follows it. A flight that fails does not fail its followers: the one with the most time left leads
+another.
+
+What no reorg can take any more is kept on disk as well, where there is one: it survives a restart.
+
+State: the answers kept in memory, and the flights; written here alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from math import inf
+from typing import Final, Protocol
+
+import msgspec
+
+from rpcproxy.chains import evm
+from rpcproxy.chains.methods import Keep
+from rpcproxy.edges.disk_cache import DiskCache
+from rpcproxy.edges.metrics import ChainCounters
+from rpcproxy.engine.calls import SingleCall
+from rpcproxy.messages import Answer, Pending, Request, encode_raw_error, encode_result
+from rpcproxy.rules.caching import AnswerCache
+from rpcproxy.rules.heads import Heads
+
+# State that is not final yet: an upstream's word that no hash proves. If it was wrong, it is not
+# for long.
+UNPROVEN_SECONDS: Final = 30.0
+# An empty answer may be one that is not there yet.
+_EMPTY: Final = frozenset((b"[]", b"{}", b'""', b'"0x"', b"null"))
+
+
+class Follower(Pending):
+    """One request that waits for another's answer."""
+
+    __slots__ = ("is_over", "request", "started", "trace_id")
+
+    def __init__(self, request: Request, trace_id: str, started: float) -> None:
+        self.request = request
+        self.trace_id = trace_id
+        self.started = started
+        self.is_over = False
+
+    def cancel(self) -> None:
+        self.is_over = True
+
+    def give(self, result: bytes | msgspec.Raw | None, error: bytes | msgspec.Raw | None) -> None:
+        """The answer of the one that was followed, under this one's id."""
+        if self.is_over:
+            return
+        self.is_over = True
+        id = self.request.id
+        if result is not None:
+            self.deliver(Answer(encode_result(id, result)))
+        else:
+            self.deliver(Answer(encode_raw_error(id, error or b"null")))
+
+
+class Flight(Protocol):
+    """A request that is being asked."""
+
+    followers: list[Follower] | None
+    is_landed: bool
+
+
+class SlowFlight:
+    """One that a plan carries out, or a batch."""
+
+    __slots__ = ("followers", "is_landed")
+
+    def __init__(self) -> None:
+        self.followers: list[Follower] | None = None
+        self.is_landed = False
+
+
+class Sharing:
+    """See the module's docstring. One per chain."""
+
+    def __init__(self, max_bytes: int, heads: Heads, counters: ChainCounters) -> None:
+        self._max_bytes = max_bytes
+        self.cache = AnswerCache(max_bytes)
+        self.disk: DiskCache | None = None  # once it is open
+        self.flights: dict[bytes, Flight] = {}
+        # Who asks again when a flight failed.
+        self.relaunch: Callable[[list[Follower]], None] = _nobody
+        self._heads = heads
+        self._counters = counters
+        self._final: object = None
+
+    def get(self, key: bytes, now: float) -> bytes | None:
+        """The answer kept under ``key``."""
+        return self.cache.get(key, now)
+
+    def keep(self, call: SingleCall, result: bytes | msgspec.Raw) -> None:
+        """Keep an answer for those who ask the same. Nothing empty, and nothing unmined."""
+        text = bytes(result)
+        if text in _EMPTY:
+            return
+        method, block = call.method, call.need.block
+        keep = method.keep
+        if method.names_block and keep is not Keep.BLOCK:
+            told = evm.told_by(method, text)
+            if told is None or told.number < 0:
+                return
+            block = told.number
+        elif keep is Keep.FOREVER:
+            block = -1
+        heads = self._heads
+        if block > heads.served or (block < 0 and keep is not Keep.FOREVER):
+            return
+        if heads.finality.finalized is not self._final:
+            self._final = heads.finality.finalized
+            self.cache.settle(heads.finality.floor)
+        now = time.monotonic()
+        is_proven = method.names_block or block <= heads.finality.floor
+        self.cache.put(call.key, text, block, now, inf if is_proven else now + UNPROVEN_SECONDS)
+        # Where blocks are final at once, what wallets ask at the head is not worth the disk.
+        is_final = block <= heads.finality.floor and block < heads.served
+        if self.disk is not None and keep is not Keep.HEAD and is_final:
+            self.disk.put(call.key, text)
+
+    def is_on_disk(self, call: SingleCall) -> bool:
+        """Whether it is worth ``read``. Not before the head is known: what is on disk may be
+        above it.
+        """
+        disk, served = self.disk, self._heads.served
+        if disk is None or served < 0 or call.method.keep is Keep.HEAD:
+            return False
+        if call.method.keep is Keep.BLOCK and call.need.block >= served:
+            return False
+        return disk.has(call.key)
+
+    async def read(self, call: SingleCall) -> bytes | None:
+        """The answer on disk, ``None`` where there is none, or none within a short time."""
+        return None if self.disk is None else await self.disk.get(call.key)
+
+    def join(self, key: bytes, request: Request, trace_id: str, now: float) -> Follower | None:
+        """Follow the flight that asks the same, if there is one."""
+        flight = self.flights.get(key)
+        return None if flight is None else self.follow(flight, request, trace_id, now)
+
+    def follow(self, flight: Flight, request: Request, trace_id: str, now: float) -> Follower:
+        """One more that waits for its answer."""
+        follower = Follower(request, trace_id, now)
+        if flight.followers is None:
+            flight.followers = [follower]
+        else:
+            flight.followers.append(follower)
+        self._counters.on_joined(evm.describe(request.method).method_class)
+        return follower
+
+    def land(
+        self,
+        key: bytes,
+        flight: Flight,
+        result: bytes | msgspec.Raw | None,
+        error: bytes | msgspec.Raw | None = None,
+    ) -> None:
+        """The flight is over: with a result, with an error that is the answer, or with neither,
+        and then its followers ask again.
+        """
+        flight.is_landed = True
+        if self.flights.get(key) is flight:
+            del self.flights[key]
+        followers, flight.followers = flight.followers, None
+        if not followers:
+            return
+        if result is None and error is None:
+            self.relaunch([follower for follower in followers if not follower.is_over])
+            return
+        for follower in followers:
+            follower.give(result, error)
+
+    def adopt(self, old: Sharing) -> None:
+        """A reload keeps what is kept, where the budget stays the same."""
+        if old._max_bytes == self._max_bytes:
+            self.cache = old.cache
+
+    def on_turn(self, ancestor: int) -> None:
+        """A reorg: what depends on blocks above ``ancestor`` is gone, and nobody follows what was
+        asked before.
+        """
+        self.cache.evict_above(ancestor)
+        self.flights.clear()
+
+
+def pending_answer(pending: Pending) -> asyncio.Future[Answer]:
+    """The answer of a pending one, for a coroutine to await; cancelling it cancels that."""
+    future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+
+    def deliver(answer: Answer) -> None:
+        if not future.done():
+            future.set_result(answer)
+        elif answer.rest is not None:
+            answer.rest.close()
+
+    def on_done(done: asyncio.Future[Answer]) -> None:
+        if done.cancelled():
+            pending.cancel()
+
+    pending.deliver = deliver
+    future.add_done_callback(on_done)
+    return future
+
+
+def _nobody(followers: list[Follower]) -> None:
+    """Before the pipeline is there."""
+    raise RuntimeError(f"{len(followers)} followers of nobody")

@@ -1,0 +1,270 @@
+"""What was told stays true: answers are held against our chain, and against earlier answers.
+
+An answer is not given, but asked of another upstream, where
+- the block that it is in is not on our chain, or above the served head (unless enough upstreams
+  have that block already: then the served head moves there first);
+- it is null for what was seen before, and no reorg took that;
+- it is a nonce below what the address had at that height or below it;
+- it came from an upstream that has left our chain, or from before a reorg.
+
+State: hashes seen, with their blocks; the highest nonces told. Bounded; written here alone.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import OrderedDict
+from typing import Final
+
+import msgspec
+
+from rpcproxy.chains import evm
+from rpcproxy.engine.calls import SingleCall
+from rpcproxy.engine.executor import Executor
+from rpcproxy.messages import Judgement, Verdict
+from rpcproxy.rules.standing import Standing
+
+MOST_SEEN: Final = 100_000
+MOST_NONCES: Final = 50_000
+# A transaction that an upstream forgets may be gone; until then the pending nonce stands.
+PENDING_NONCE_SECONDS: Final = 60.0
+NONCE: Final = "eth_getTransactionCount"
+RECEIPT: Final = "eth_getTransactionReceipt"
+
+# By the hash of a transaction nodes tell of the chain that they follow.
+_CANONICAL: Final = frozenset((RECEIPT, "eth_getTransactionByHash"))
+
+_HASH: Final = re.compile(rb'\[\s*"0[xX]([0-9a-fA-F]{64})"')
+_ADDRESS: Final = re.compile(rb'\[\s*"0[xX]([0-9a-fA-F]{40})"')
+
+
+class _Nonce(msgspec.Struct, gc=False):
+    nonce: int
+    block: int
+    doubted_by: str = ""
+
+
+class Truth:
+    """See the module's docstring. One per chain."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self._standings = executor.standings
+        self._heads = executor.standings.heads
+        # By hash: the block it was seen in, −1 while it was pending.
+        self._seen: OrderedDict[bytes, int] = OrderedDict()
+        self._nonces: OrderedDict[bytes, _Nonce] = OrderedDict()
+        # Of transactions shown as pending: sender and nonce, by hash.
+        self._senders: OrderedDict[bytes, tuple[str, int]] = OrderedDict()
+        self._pending: OrderedDict[bytes, tuple[int, float]] = OrderedDict()
+
+    def check(
+        self, call: SingleCall, judgement: Judgement, standing: Standing, started: float
+    ) -> Judgement:
+        """The judgement, or another where the answer cannot be given."""
+        verdict = judgement.verdict
+        if verdict is Verdict.NULL:
+            return self._check_null(call, judgement)
+        if verdict is Verdict.MISSING_DATA and 0 <= call.need.block <= standing.low_water:
+            self._executor.on_doubt(standing.name)
+        if verdict is not Verdict.OK:
+            return judgement
+        heads = self._heads
+        need = call.need
+        if standing.is_forked:
+            return refused("its upstream left our chain")
+        if need.block > heads.served >= 0:
+            return refused(f"block {need.block} is above the served head {heads.served}")
+        if started < heads.turned_at and need.block > heads.ancestor:
+            return refused("a reorg replaced the block it was asked at")
+        method = call.method
+        if method.names_block:
+            return self._check_block(call, judgement, standing)
+        if need.block > heads.finality.floor and evm.has_range(method):
+            return self._check_logs(judgement, standing)
+        if method.name == NONCE:
+            return self._check_nonce(call, judgement, standing)
+        return judgement
+
+    def allows(self, call: SingleCall, result: bytes) -> bool:
+        """Whether an answer can be given that an earlier process kept; it is told from then on."""
+        told = evm.told_by(call.method, result) if call.method.names_block else None
+        if told is None:
+            return True
+        number, hash = told
+        ours = self._heads.hash_at(number)
+        if number > self._heads.served or (ours and hash and ours != hash):
+            return False
+        self._see(call, number)
+        return True
+
+    # ---- blocks
+
+    def _check_block(self, call: SingleCall, judgement: Judgement, standing: Standing) -> Judgement:
+        result = judgement.result
+        told = evm.told_by(call.method, result) if result is not None else None
+        if told is None:
+            return judgement
+        number, hash = told
+        heads = self._heads
+        if number > heads.served >= 0 and not self._raise_to(number, hash):
+            return refused(f"it is in block {number}, above the served head {heads.served}")
+        ours = heads.hash_at(number)
+        if ours and hash and hash != ours:
+            detail = f"its block {number} is not on our chain"
+            # By a block's hash a node also tells of blocks that it knows to be on no chain.
+            is_assertion = call.method.block_param is not None or call.method.name in _CANONICAL
+            return self._off_chain(standing, detail) if is_assertion else refused(detail)
+        if call.method.names_block and result is not None and hash:
+            head = evm.head_of_block(result)
+            served = heads.served_head
+            if head is not None and (
+                heads.lineage.is_other_time(head)
+                or (served is not None and head.timestamp > served.timestamp > 0)
+            ):
+                return refused(f"its block {number} has another time than the others say")
+        self._see(call, number)
+        if result is not None and call.method.name in _CANONICAL:
+            self._learn_nonce(call, number, result)
+        return judgement
+
+    def _learn_nonce(self, call: SingleCall, number: int, result: msgspec.Raw) -> None:
+        """A transaction that was shown as mined: its sender's nonce is past it from that block
+        on. A receipt does not tell the nonce; the transaction did, where it was looked up.
+        """
+        found = _HASH.match(call.params)
+        if found is None:
+            return
+        key = found[1].lower()
+        sent = evm.sender_of(result) or self._senders.get(key)
+        if sent is None:
+            return
+        if number < 0:
+            self._senders[key] = sent
+            if len(self._senders) > MOST_NONCES:
+                self._senders.popitem(last=False)
+            return
+        self._senders.pop(key, None)
+        address, nonce = sent[0].removeprefix("0x").encode(), sent[1] + 1
+        known = self._nonces.get(address)
+        if known is None or known.nonce < nonce:
+            self._nonces[address] = _Nonce(nonce, number)
+
+    def on_sent(self, hash: str) -> None:
+        """A transaction was accepted: some upstream knows it from now on."""
+        self._seen.setdefault(hash.removeprefix("0x").lower().encode(), -1)
+
+    def _off_chain(self, standing: Standing, detail: str) -> Judgement:
+        """It says itself that it is on another chain."""
+        changes = self._standings.doubt_answer(standing.name, detail, time.monotonic())
+        if changes:
+            self._executor.on_changes(changes)
+        return refused(detail)
+
+    def _check_logs(self, judgement: Judgement, standing: Standing) -> Judgement:
+        """Each log names its block; none may be of another branch."""
+        if judgement.result is None:
+            return judgement
+        for number, hash in evm.blocks_of_logs(judgement.result):
+            if number > self._heads.served:
+                return refused(f"a log is of block {number}, above the served head")
+            ours = self._heads.hash_at(number)
+            if ours and ours != hash:
+                return self._off_chain(standing, f"its log of block {number} is not on our chain")
+        return judgement
+
+    def _raise_to(self, number: int, hash: str) -> bool:
+        """Whether the served head could move up to a block that an answer names."""
+        changes = self._standings.raise_served(number, hash, time.monotonic())
+        if changes:
+            self._executor.on_changes(changes)
+        return number <= self._heads.served
+
+    def _see(self, call: SingleCall, number: int) -> None:
+        found = _HASH.match(call.params)
+        if found is None:
+            return
+        key = found[1].lower()
+        known = self._seen.get(key)
+        if known is None or number > known:
+            self._seen[key] = number
+            if len(self._seen) > MOST_SEEN:
+                self._seen.popitem(last=False)
+
+    def _check_null(self, call: SingleCall, judgement: Judgement) -> Judgement:
+        if not self._seen or not call.method.names_block:
+            return judgement
+        found = _HASH.match(call.params)
+        if found is None:
+            return judgement
+        known = self._seen.get(found[1].lower())
+        if known is None or (known < 0 and call.method.name == RECEIPT):
+            return judgement
+        # Pools forget; what was mined is gone in a reorg alone.
+        verdict = Verdict.DROPPED if known < 0 else Verdict.FORGOTTEN
+        return Judgement(verdict, detail="null for what was seen before")
+
+    # ---- nonces
+
+    def _check_nonce(self, call: SingleCall, judgement: Judgement, standing: Standing) -> Judgement:
+        result = judgement.result
+        nonce = evm.nonce_of(result) if result is not None else None
+        found = _ADDRESS.match(call.params)
+        if nonce is None or found is None:
+            return judgement
+        address = found[1].lower()
+        if b'"pending"' in call.params:
+            return self._check_pending(address, nonce, judgement, standing)
+        block = call.need.block
+        known = self._nonces.get(address)
+        if known is not None and block >= known.block and nonce < known.nonce:
+            if known.doubted_by in ("", standing.name):
+                known.doubted_by = standing.name
+                return Judgement(
+                    Verdict.STALE, detail=f"nonce {nonce} at block {block}, {known.nonce} before"
+                )
+            known = None  # two say so: the earlier word was wrong
+        if known is None or (block >= known.block and nonce >= known.nonce):
+            self._nonces[address] = _Nonce(nonce, block)
+            if len(self._nonces) > MOST_NONCES:
+                self._nonces.popitem(last=False)
+        return judgement
+
+    def _check_pending(
+        self, address: bytes, nonce: int, judgement: Judgement, standing: Standing
+    ) -> Judgement:
+        """Below what is mined it is late. What another upstream's pool holds counts on."""
+        mined = self._nonces.get(address)
+        if mined is not None and nonce < mined.nonce:
+            return Judgement(Verdict.STALE, detail=f"{standing.name} is behind what was told")
+        now = time.monotonic()
+        before, until = self._pending.get(address, (-1, 0.0))
+        if nonce < before and now < until:
+            return Judgement(Verdict.OK, msgspec.Raw(b'"0x%x"' % before))
+        self._pending[address] = nonce, now + PENDING_NONCE_SECONDS
+        if len(self._pending) > MOST_NONCES:
+            self._pending.popitem(last=False)
+        return judgement
+
+    # ---- reorgs and reloads
+
+    def on_turn(self, ancestor: int) -> None:
+        """What was seen above ``ancestor`` may be gone."""
+        self._seen = OrderedDict(
+            (key, block) for key, block in self._seen.items() if block <= ancestor
+        )
+        self._nonces = OrderedDict(
+            (key, known) for key, known in self._nonces.items() if known.block <= ancestor
+        )
+        self._pending.clear()
+
+    def adopt(self, old: Truth) -> None:
+        """A reload forgets nothing."""
+        self._seen, self._nonces = old._seen, old._nonces
+        self._senders, self._pending = old._senders, old._pending
+
+
+def refused(detail: str) -> Judgement:
+    """The answer is not one of our chain."""
+    return Judgement(Verdict.OFF_CHAIN, detail=detail)

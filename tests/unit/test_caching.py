@@ -1,0 +1,461 @@
+"""The memory of answers: its budget, its end of life, reorgs, and who stays."""
+
+from __future__ import annotations
+
+import random
+import tracemalloc
+from bisect import bisect
+from collections import OrderedDict
+from collections.abc import Iterator
+from itertools import accumulate
+from math import inf
+from time import perf_counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from rpcproxy.rules import caching
+from rpcproxy.rules.caching import LARGEST_SHARE, OVERHEAD_BYTES, AnswerCache
+
+FOREVER = -1
+MIB = 1024 * 1024
+
+
+def size_of(key: bytes, result: bytes) -> int:
+    return len(key) + len(result) + OVERHEAD_BYTES
+
+
+# --------------------------------------------------------------------------
+# One answer
+
+
+def test_an_answer_is_given_under_its_key_alone() -> None:
+    cache = AnswerCache(MIB)
+    assert cache.put(b"a", b'"0x1"', FOREVER, now=0)
+    assert cache.get(b"a", 0) == b'"0x1"'
+    assert cache.get(b"b", 0) is None
+    assert (cache.hits, cache.misses, len(cache)) == (1, 1, 1)
+    assert cache.size_bytes == size_of(b"a", b'"0x1"')
+
+
+def test_a_later_answer_replaces_the_earlier() -> None:
+    cache = AnswerCache(MIB)
+    cache.put(b"a", b"1", 5, now=0, until=10)
+    cache.put(b"a", b"22", 6, now=1, until=20)
+    assert cache.get(b"a", 15) == b"22"
+    assert len(cache) == 1
+    assert cache.size_bytes == size_of(b"a", b"22")
+    assert cache.evict_above(5) == 1
+
+
+def test_an_answer_is_given_before_its_time_is_up() -> None:
+    cache = AnswerCache(MIB)
+    cache.put(b"a", b"1", FOREVER, now=0, until=2.5)
+    assert cache.get(b"a", 2.4) == b"1"
+    assert cache.get(b"a", 2.5) is None
+    assert (len(cache), cache.size_bytes, cache.evicted) == (0, 0, 0)
+
+
+def test_what_is_over_already_is_not_kept_and_ends_what_was_there() -> None:
+    cache = AnswerCache(MIB)
+    cache.put(b"a", b"1", FOREVER, now=0)
+    assert not cache.put(b"a", b"2", FOREVER, now=5, until=5)
+    assert cache.get(b"a", 5) is None
+    assert cache.rejected == 1
+
+
+def test_an_answer_too_large_is_refused_and_ends_what_was_there() -> None:
+    cache = AnswerCache(MIB)
+    most = int(MIB * LARGEST_SHARE) - OVERHEAD_BYTES - 1
+    assert cache.put(b"a", b"x" * most, FOREVER, now=0)
+    assert not cache.put(b"a", b"x" * (most + 1), FOREVER, now=0)
+    assert cache.get(b"a", 0) is None
+    assert (cache.rejected, cache.size_bytes) == (1, 0)
+
+
+@pytest.mark.parametrize("max_bytes", [0, -1, -MIB])
+def test_without_a_budget_nothing_is_kept_and_all_works(max_bytes: int) -> None:
+    cache = AnswerCache(max_bytes)
+    assert not cache.put(b"a", b"1", 1, now=0)
+    assert cache.get(b"a", 0) is None
+    cache.settle(5)
+    cache.clear()
+    assert cache.evict_above(0) == 0
+    assert (len(cache), cache.size_bytes, cache.rejected, cache.evicted) == (0, 0, 0, 0)
+
+
+def test_cleared() -> None:
+    cache = AnswerCache(MIB)
+    for n in range(10):
+        cache.put(b"%d" % n, b"1", n, now=0, until=100)
+    cache.get(b"1", 0)
+    cache.clear()
+    assert (len(cache), cache.size_bytes, cache.hits) == (0, 0, 1)
+    assert all(cache.get(b"%d" % n, 0) is None for n in range(10))
+    assert cache.evict_above(-1) == 0
+    assert cache.put(b"1", b"2", 3, now=0)
+    assert cache.get(b"1", 0) == b"2"
+
+
+# --------------------------------------------------------------------------
+# Reorgs and time
+
+
+def test_a_reorg_takes_what_depends_on_blocks_above() -> None:
+    cache = AnswerCache(MIB)
+    for block in (FOREVER, 8, 9, 10, 11):
+        cache.put(b"%d" % block, b"1", block, now=0)
+    assert cache.evict_above(9) == 2
+    assert [b for b in (FOREVER, 8, 9, 10, 11) if cache.get(b"%d" % b, 0)] == [FOREVER, 8, 9]
+    assert cache.evict_above(9) == 0
+    assert cache.evicted == 0
+
+
+def test_settled_answers_leave_the_index_and_stay() -> None:
+    cache = AnswerCache(MIB)
+    for block in range(10):
+        cache.put(b"%d" % block, b"1", block, now=0)
+    cache.settle(6)
+    cache.settle(3)  # finality does not go back
+    assert sorted(cache._by_block._groups) == [7, 8, 9]
+    cache.put(b"late", b"1", 6, now=0)
+    assert sorted(cache._by_block._groups) == [7, 8, 9]
+    assert cache.evict_above(6) == 3
+    assert len(cache) == 8
+
+
+def test_even_settled_answers_go_when_told_so() -> None:
+    cache = AnswerCache(MIB)
+    for block in range(10):
+        cache.put(b"%d" % block, b"1", block, now=0)
+    cache.settle(6)
+    assert cache.evict_above(4) == 5
+    assert [block for block in range(10) if cache.get(b"%d" % block, 0)] == [0, 1, 2, 3, 4]
+
+
+def test_the_indexes_hold_nothing_of_what_went() -> None:
+    cache = AnswerCache(20 * size_of(b"00", b"1") * 32)
+    for n in range(2000):
+        cache.put(b"%d" % n, b"1", n, now=n / 100, until=n / 100 + 1.5)
+    kept = len(cache)
+    held = sum(len(group) for group in cache._by_block._groups.values())
+    assert held == kept
+    cache.evict_above(-1)
+    assert not cache._by_block._groups
+    assert not cache._by_second._groups
+    assert cache.size_bytes == cache._small_bytes == 0
+
+
+def test_expired_answers_make_room_little_by_little() -> None:
+    cache = AnswerCache(MIB)
+    for n in range(100):
+        cache.put(b"%d" % n, b"1", n, now=0, until=10)
+    assert len(cache) == 100
+    cache.put(b"new", b"1", FOREVER, now=10.5)  # their second is not over yet
+    assert len(cache) == 101
+    puts = 0
+    while len(cache) > 1 + puts:
+        puts += 1
+        cache.put(b"new %d" % puts, b"1", FOREVER, now=11)
+    assert 1 < puts <= 100 / caching._SWEPT_AT_ONCE + 1
+    assert cache.evicted == 0
+
+
+def test_an_answer_that_was_renewed_is_not_swept_out_with_its_past() -> None:
+    cache = AnswerCache(MIB)
+    for n in range(40):
+        cache.put(b"%d" % n, b"1", n, now=0, until=10)
+    cache.put(b"new", b"1", FOREVER, now=11)  # the rest waits to be swept
+    for n in range(40):
+        cache.put(b"%d" % n, b"2", n, now=11, until=30)
+    cache.put(b"newer", b"1", FOREVER, now=12)
+    assert all(cache.get(b"%d" % n, 12) == b"2" for n in range(40))
+
+
+# --------------------------------------------------------------------------
+# Who stays
+
+
+class Lru:
+    """Plain least-recently-used, of the same number of entries."""
+
+    def __init__(self, count: int) -> None:
+        self._held: OrderedDict[bytes, None] = OrderedDict()
+        self._count = count
+
+    def ask(self, key: bytes) -> bool:
+        if key in self._held:
+            self._held.move_to_end(key)
+            return True
+        self._held[key] = None
+        if len(self._held) > self._count:
+            self._held.popitem(last=False)
+        return False
+
+
+class Ours:
+    RESULT = b"x" * 100
+
+    def __init__(self, count: int) -> None:
+        self.cache = AnswerCache(count * size_of(b"s12345", self.RESULT))
+
+    def ask(self, key: bytes) -> bool:
+        if self.cache.get(key, 0.0) is not None:
+            return True
+        self.cache.put(key, self.RESULT, FOREVER, 0.0)
+        return False
+
+
+def zipf(rng: random.Random, keys: int, exponent: float) -> Iterator[int]:
+    weights = list(accumulate(1 / (n + 1) ** exponent for n in range(keys)))
+    while True:
+        yield bisect(weights, rng.random() * weights[-1])
+
+
+def zipf_trace(rng: random.Random) -> Iterator[bytes]:
+    ranks = zipf(rng, 50_000, 0.9)
+    for _ in range(100_000):
+        yield b"s%05d" % next(ranks)
+
+
+def trace_with_scans(rng: random.Random) -> Iterator[bytes]:
+    """Four in ten are asked once and never again, in runs."""
+    ranks = zipf(rng, 50_000, 0.9)
+    for scan in range(20):
+        for _ in range(3000):
+            yield b"s%05d" % next(ranks)
+        for n in range(2000):
+            yield b"o%05d" % (scan * 2000 + n)
+
+
+def trace_at_heads(rng: random.Random) -> Iterator[bytes]:
+    """Half is asked of the newest block, by many at once, and never again later."""
+    ranks = zipf(rng, 50_000, 0.9)
+    for block in range(150):
+        for _ in range(1500):
+            if rng.random() < 0.5:
+                yield b"s%05d" % next(ranks)
+            else:
+                yield b"b%03d%02d" % (block, rng.randrange(100))
+
+
+@pytest.mark.parametrize("trace", [zipf_trace, trace_with_scans, trace_at_heads])
+def test_hit_ratio_beats_plain_lru(trace: object) -> None:
+    ratios = {}
+    for policy in (Lru, Ours):
+        asked = hits = 0
+        it = policy(4000)
+        for key in trace(random.Random(2)):  # type: ignore[operator]
+            asked += 1
+            hits += it.ask(key)
+        ratios[policy.__name__] = hits / asked
+    print(trace.__name__, {name: f"{ratio:.1%}" for name, ratio in ratios.items()})
+    assert ratios["Ours"] > ratios["Lru"] + 0.005
+
+
+def test_a_scan_of_a_million_keys_leaves_the_hot_ones() -> None:
+    cache = AnswerCache(4 * MIB)
+    hot = [b"hot%d" % n for n in range(2000)]
+    for _ in range(2):
+        for key in hot:
+            if cache.get(key, 0) is None:
+                cache.put(key, b"1", FOREVER, 0)
+    put = cache.put
+    for n in range(1_000_000):
+        put(b"%d" % n, b"1", FOREVER, 0)
+    kept = sum(cache.get(key, 0) is not None for key in hot)
+    assert cache.evicted > 990_000
+    assert kept == len(hot)
+
+
+def test_what_comes_back_soon_after_it_left_stays() -> None:
+    cache = AnswerCache(MIB)
+    cache.put(b"again", b"1", FOREVER, 0)
+    n = 0
+    while b"again" in cache._small:
+        n += 1
+        cache.put(b"%d" % n, b"1", FOREVER, 0)
+    assert b"again" not in cache._main
+    cache.put(b"again", b"1", FOREVER, 0)
+    assert b"again" in cache._main
+    cache.put(b"again", b"2", FOREVER, 0)  # a new answer keeps its place
+    assert b"again" in cache._main
+
+
+def test_the_hot_ones_give_way_when_others_are_hotter() -> None:
+    cache = AnswerCache(MIB)
+    rng = random.Random(1)
+    for era in range(3):
+        keys = [b"%d %d" % (era, n) for n in range(1500)]
+        for _ in range(12):
+            for key in rng.choices(keys, k=len(keys)):
+                if cache.get(key, 0) is None:
+                    cache.put(key, b"1", FOREVER, 0)
+        kept = sum(cache.get(key, 0) is not None for key in keys)
+        assert kept > 1300
+
+
+def test_a_put_passes_over_a_bounded_number_of_entries() -> None:
+    """Everything is hot: without a bound, one put would go through all of it three times."""
+    cache = AnswerCache(4 * MIB)
+    for n in range(12_000):
+        cache.put(b"%d" % n, b"1", FOREVER, 0)
+        cache.get(b"%d" % n, 0)
+    for _ in range(caching.MOST_USES):
+        for key in list(cache._main):
+            cache.get(key, 0)
+    uses = sum(entry.uses for entry in cache._main.values())
+    assert uses == caching.MOST_USES * len(cache._main) > 10_000
+    cache._small_room = inf  # so that main is what gives way
+    evicted = cache.evicted
+    cache.put(b"new", b"1", FOREVER, 0)
+    passed_over = uses - sum(entry.uses for entry in cache._main.values())
+    assert cache.evicted == evicted + 1
+    assert passed_over == caching._SECOND_CHANCES + caching.MOST_USES
+
+
+# --------------------------------------------------------------------------
+# What it costs
+
+
+@pytest.mark.parametrize("count", [11_000, 22_500])
+def test_the_budget_counts_what_an_entry_really_takes(count: int) -> None:
+    """At the counts where the dictionaries have just grown; every index in use."""
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        cache = AnswerCache(64 * MIB)
+        for n in range(count):
+            key, result = b"key %040d" % n, b"result %060d" % n
+            cache.put(key, result, n // 50 + 300, now=n / 100, until=n / 100 + 1e6)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(cache) == count
+    real = after - before - 8 * len(cache._ghosts)
+    print(f"{(real - cache.size_bytes) / count + OVERHEAD_BYTES:.0f} bytes beside key and answer")
+    assert real <= cache.size_bytes
+
+
+def test_it_is_lean() -> None:
+    """Loose bounds, for shared machines: an order of magnitude is what this would catch."""
+    cache = AnswerCache(16 * MIB)
+    keys = [b'eth_getBalance:["0x%040x"]' % n for n in range(10_000)]
+    for key in keys:
+        cache.put(key, b'"0x1"', 7, 0.0)
+
+    def cost(ask: list[bytes]) -> float:
+        get = cache.get
+        start = perf_counter()
+        for key in ask:
+            get(key, 1.0)
+        return (perf_counter() - start) / len(ask)
+
+    hit = min(cost(keys) for _ in range(5))
+    miss = min(cost([b"x" + key for key in keys]) for _ in range(5))
+    start = perf_counter()
+    evicted = cache.evict_above(6)
+    eviction = perf_counter() - start
+    print(
+        f"hit {hit * 1e6:.2f} µs, miss {miss * 1e6:.2f} µs, {eviction * 1e3:.1f} ms for {evicted}"
+    )
+    assert evicted == len(keys)
+    assert hit < 5e-6
+    assert miss < 5e-6
+    assert eviction < 0.2
+
+
+# --------------------------------------------------------------------------
+# Against a model
+
+KEYS = st.integers(0, 40).map(lambda n: b"k%d" % n)
+BLOCKS = st.integers(-1, 12)
+
+
+class CacheAndModel(RuleBasedStateMachine):
+    """The model is a dictionary that forgets nothing for lack of room: the cache may give less
+    than it, never anything else.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.max_bytes = 24 * (OVERHEAD_BYTES + 40) * 32 // 16
+        self.cache = AnswerCache(self.max_bytes)
+        self.model: dict[bytes, tuple[bytes, int, float]] = {}
+        self.now = 0.0
+        self.count = 0
+
+    @rule(key=KEYS, block=BLOCKS, size=st.integers(0, 800), lasts=st.sampled_from([0, 0.5, 3, inf]))
+    def put(self, key: bytes, block: int, size: int, lasts: float) -> None:
+        self.count += 1
+        result = b"%d:" % self.count + b"x" * size
+        is_kept = self.cache.put(key, result, block, self.now, self.now + lasts)
+        assert is_kept == (size_of(key, result) <= self.max_bytes // 32 and lasts > 0)
+        self.model.pop(key, None)
+        if is_kept:
+            self.model[key] = (result, block, self.now + lasts)
+
+    @rule(key=KEYS)
+    def get(self, key: bytes) -> None:
+        hits, misses = self.cache.hits, self.cache.misses
+        given = self.cache.get(key, self.now)
+        assert (self.cache.hits, self.cache.misses) == (
+            (hits + 1, misses) if given is not None else (hits, misses + 1)
+        )
+        if given is not None:
+            result, _, until = self.model[key]
+            assert given == result
+            assert self.now < until
+
+    @rule(seconds=st.sampled_from([0.1, 0.4, 1, 5]))
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule(number=BLOCKS)
+    def reorg(self, number: int) -> None:
+        before = len(self.cache)
+        assert before - self.cache.evict_above(number) == len(self.cache)
+        self.model = {k: v for k, v in self.model.items() if v[1] <= number}
+
+    @rule(number=BLOCKS)
+    def settle(self, number: int) -> None:
+        self.cache.settle(number)
+
+    @precondition(lambda self: self.count > 30)
+    @rule()
+    def clear(self) -> None:
+        self.cache.clear()
+        self.model.clear()
+        self.count = 0
+
+    @invariant()
+    def is_in_order(self) -> None:
+        cache = self.cache
+        entries = [*cache._small.items(), *cache._main.items()]
+        assert cache.size_bytes == sum(size_of(key, entry.result) for key, entry in entries)
+        assert cache.size_bytes + 8 * len(cache._ghosts) <= self.max_bytes
+        assert len(cache) == len(entries) == len(dict(entries))
+        assert cache._small_bytes == sum(size_of(k, e.result) for k, e in cache._small.items())
+        for key, entry in entries:
+            assert self.model[key] == (entry.result, entry.block, entry.until)
+
+
+CacheAndModel.TestCase.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+TestAgainstModel = CacheAndModel.TestCase
+
+
+@given(
+    max_bytes=st.integers(-100, 200_000),
+    sizes=st.lists(st.tuples(st.integers(0, 300), st.integers(0, 5000)), max_size=200),
+)
+@settings(max_examples=60, deadline=None)
+def test_the_budget_holds_whatever_its_size(max_bytes: int, sizes: list[tuple[int, int]]) -> None:
+    cache = AnswerCache(max_bytes)
+    for n, (key_size, result_size) in enumerate(sizes):
+        key = b"%d" % n + b"k" * key_size
+        is_kept = cache.put(key, b"r" * result_size, n, now=0)
+        assert cache.size_bytes <= max(0, max_bytes)
+        if is_kept:
+            assert len(cache) > 0
