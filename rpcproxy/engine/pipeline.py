@@ -303,6 +303,9 @@ class Pipeline:
             return False
         if judgement.verdict is not Verdict.MISSING_DATA:
             return True
+        if evm.has_range(call.method):
+            span = evm.log_range(call.params)
+            return span is not None and span[1] <= served
         return call.method.kind is Kind.BLOCK_READ and block <= served
 
     async def _in_parts(self, request: Request, profile: Profile, settled: Settled) -> Settled:

@@ -142,6 +142,16 @@ class Recorded(Upstream):
         """All calls that it can answer."""
         return set(self._pairs)
 
+    @property
+    def forwarded(self) -> list[Call]:
+        """What it was asked for wallets: the proxy links heads by hash, and compares state."""
+        own = ("eth_getBlockByHash", "eth_getBalance")
+        return [
+            call
+            for call in self.calls
+            if call.method not in own or (call.method, bytes(call.params)) in self._pairs
+        ]
+
     def pinned(self, pair: Pair) -> tuple[str, bytes]:
         """The call as the proxy makes it."""
         method = evm.describe(pair.method)

@@ -116,7 +116,7 @@ def test_the_pairs_are_read() -> None:
 async def test_singly() -> None:
     async with recorded() as (wallet, nodes):
         assert await replay_singly(wallet, PAIRS) == sorted(NOT_AS_RECORDED)
-        forwarded = {(call.method, bytes(call.params)) for node in nodes for call in node.calls}
+        forwarded = {(call.method, bytes(call.params)) for node in nodes for call in node.forwarded}
         assert forwarded <= nodes[0].known
         # A block above the head is none, and nobody is asked for it.
         unasked = {pair.name for pair in PAIRS if nodes[0].pinned(pair) not in forwarded} - LOCAL
@@ -155,7 +155,7 @@ async def test_errors_are_not_asked_of_everybody() -> None:
     async with recorded(hedge="off") as (wallet, nodes):
         for pair in PAIRS:
             assert await replay_singly(wallet, [pair], lanes=1) == []
-            calls = sum(len(node.calls) for node in nodes)
+            calls = sum(len(node.forwarded) for node in nodes)
             assert calls <= most_calls(pair), pair.name
             assert pair.name in LOCAL or pair.result == b"null" or calls
             for node in nodes:
