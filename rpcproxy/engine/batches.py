@@ -8,6 +8,7 @@ first attempt of its own plan, and all its attempts share one deadline. No state
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -16,6 +17,7 @@ import msgspec
 
 from rpcproxy.chains.methods import Kind
 from rpcproxy.engine.calls import BATCH_METHOD, BatchCall, BatchVerdict, SingleCall, is_answered
+from rpcproxy.engine.carried import Carried
 from rpcproxy.engine.executor import Settled
 from rpcproxy.engine.express import is_worth_another
 from rpcproxy.engine.profiles import Profile
@@ -26,6 +28,7 @@ from rpcproxy.messages import (
     Judgement,
     Malformed,
     MethodClass,
+    Pending,
     Request,
     StreamBroken,
     Verdict,
@@ -72,14 +75,13 @@ Single = tuple[int, Request, asyncio.Future[Answer] | None]
 
 class Replies(list[bytes | None]):
     """The replies of one batch, by place, as they come; and what is the same for all: the trace
-    id, whether nothing may be given that was kept, and what the batch itself asks.
+    id, and whether nothing may be given that was kept.
     """
 
     def __init__(self, count: int, trace_id: str, *, is_fresh: bool = False) -> None:
         super().__init__([None] * count)
         self.trace_id = trace_id
         self.is_fresh = is_fresh
-        self.flights: dict[bytes, SlowFlight] = {}
 
 
 class Batches:
@@ -90,7 +92,7 @@ class Batches:
 
     def handle(
         self, texts: Sequence[msgspec.Raw], trace_id: str, *, is_fresh: bool = False
-    ) -> Answer | Coroutine[Any, Any, Answer]:
+    ) -> Answer | Pending:
         """Answer a batch: at once, when all of it can be answered from memory. ``is_fresh``:
         nothing that was kept.
         """
@@ -110,9 +112,23 @@ class Batches:
             else:
                 self._pipeline.counters.on_local()
                 replies[index] = encode_result(request.id, local) if request.id else b""
-        if singles or members:
-            return self._forward(replies, singles, members)
-        return join(replies)
+        if not (singles or members):
+            return join(replies)
+        undo = functools.partial(self._give_up, singles, members)
+        return Carried(self._forward(replies, singles, members), undo, trace_id)
+
+    def _give_up(self, singles: Sequence[Single], members: Sequence[Member]) -> None:
+        """The client hung up before anything of it began."""
+        for _, _, shared in singles:
+            if shared is not None:
+                shared.cancel()
+        # Its own followers know of that in the next turn.
+        asyncio.get_running_loop().call_soon(self._land, members)
+
+    def _land(self, members: Sequence[Member]) -> None:
+        """Where the client hung up, those who follow ask again."""
+        for member in members:
+            self._pipeline.land(member.call, member.flight, None, "own_error")
 
     def _sort(
         self,
@@ -130,34 +146,29 @@ class Batches:
             if request.id or method.kind is Kind.SEND:
                 singles.append((index, request, None))
             return
-        call = pipeline.prepare(request, profile)
+        call = pipeline.profiles.prepare(request, profile)
         now = time.monotonic()
         if replies.is_fresh:
             call.key = b""
         if call.key:
-            result = pipeline.sharing.get(call.key, now)
+            result = pipeline.sharing.cache.get(call.key, now)
             if result is not None:
-                pipeline.counters.on_kept(method.keep.value, MethodClass.LIGHT)
+                pipeline.counters.on_kept(profile.kept_by, MethodClass.LIGHT)
                 replies[index] = encode_result(request.id, result)
                 return
-            own = replies.flights.get(call.key)
-            follower = (
-                pipeline.sharing.join(call.key, request, replies.trace_id, now)
-                if own is None
-                else pipeline.sharing.follow(own, request, replies.trace_id, now)
-            )
+            follower = pipeline.sharing.join(call.key, request, replies.trace_id, now)
             if follower is not None:
                 singles.append((index, request, pending_answer(follower)))
                 return
             if pipeline.sharing.is_on_disk(call):
                 singles.append((index, request, None))
                 return
-        if pipeline.is_above_head(call):
+        if pipeline.patience.is_above_head(call):
             singles.append((index, request, None))
             return
         flight = SlowFlight()
         if call.key:
-            replies.flights[call.key] = flight
+            pipeline.sharing.flights[call.key] = flight
         due = now + profile.policy.deadline_seconds
         members.append(Member(index, request, profile, call, due, flight))
 
@@ -167,9 +178,6 @@ class Batches:
         singles: Sequence[Single],
         members: Sequence[Member],
     ) -> Answer:
-        # From here on they are sure to come to an end: what is cancelled before never began.
-        for key, flight in replies.flights.items():
-            self._pipeline.sharing.flights.setdefault(key, flight)
         work: list[Coroutine[Any, Any, None]] = [
             self._answer_single(replies, *single) for single in singles
         ]
@@ -183,8 +191,7 @@ class Batches:
             else:
                 await asyncio.gather(*work)
         finally:
-            for member in members:  # where the client hung up, those who follow ask again
-                self._pipeline.land(member.call, member.flight, None, "own_error")
+            self._land(members)
         return join(replies)
 
     async def _answer_single(
@@ -271,7 +278,7 @@ class Batches:
             judgement = judged[position] if position < len(judged) else None
             if judgement is not None and are_done[position]:
                 done = Settled(judgement)
-                answer, outcome = pipeline.encode(member.request, done, replies.trace_id)
+                answer, outcome = pipeline.encoder.encode(member.request, done, replies.trace_id)
                 pipeline.land(member.call, member.flight, done, outcome)
                 replies[member.index] = answer.body
                 pipeline.counters.on_request(MethodClass.LIGHT, settled.seconds, outcome)
@@ -297,8 +304,10 @@ class Batches:
         settled = await pipeline.executor.run(member.call, policy, tried, member.earlier)
         if is_worth_another(settled):
             started = member.due - member.profile.policy.deadline_seconds
-            settled = await pipeline.again(member.request, member.profile, settled, started)
-        answer, outcome = pipeline.encode(member.request, settled, replies.trace_id)
+            settled = await pipeline.patience.again(
+                member.request, member.profile, settled, started
+            )
+        answer, outcome = pipeline.encoder.encode(member.request, settled, replies.trace_id)
         pipeline.land(member.call, member.flight, settled, outcome)
         pipeline.counters.on_request(MethodClass.LIGHT, settled.seconds, outcome)
         replies[member.index] = await whole(answer, member.request)

@@ -20,10 +20,9 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
 from rpcproxy.engine import tasks
 from rpcproxy.engine.calls import SingleCall
+from rpcproxy.engine.carried import FAILURE
 from rpcproxy.engine.executor import REREAD_SECONDS, Attempt, Member, Run, Settled, WireCall
 from rpcproxy.engine.sharing import Follower
 from rpcproxy.messages import (
@@ -38,7 +37,8 @@ from rpcproxy.messages import (
     encode_error,
     encode_result,
 )
-from rpcproxy.rules.standing import Change
+from rpcproxy.rules.need import Need
+from rpcproxy.rules.standing import Change, Standing
 
 if TYPE_CHECKING:
     from rpcproxy.engine.pipeline import Pipeline
@@ -126,8 +126,8 @@ class FirstTry(Pending):
         method = call.method
         standing = self.member.standing
         judgement = self.member.classifier.judge(outcome, self.id, method, time.time())
-        if judgement.verdict is _OK:
-            judgement = call.held(judgement, standing, self.started)
+        if judgement.verdict is _OK and call.truth is not None:
+            judgement = call.truth.check(call, judgement, standing, self.started)
         result = judgement.result
         if judgement.verdict is not _OK or result is None:
             lane.promote(self).on_outcome(outcome)
@@ -139,23 +139,8 @@ class FirstTry(Pending):
         seconds = now - self.started
         standings = lane.standings
         standings.on_settled(standing, method_class)
-        changes = standings.observe(
-            Observation(
-                standing.name,
-                method_class,
-                _OK,
-                seconds,
-                method.name,
-                None,
-                None,
-                need.request_bytes,
-                lowest=need.lowest,
-                span=need.span,
-            ),
-            now,
-        )
-        if changes:
-            lane.executor.on_changes(changes)
+        if not standings.observe_plain(standing, need, seconds, now):
+            lane.tell(standing, need, method.name, seconds, now)
         lane.counters.on_plain(standing.name, method_class, seconds)
         lane.executor.uncounted += 1
         if not self.profile.policy.confirm_refusals:
@@ -163,7 +148,9 @@ class FirstTry(Pending):
         if not self.is_muted:
             self.deliver(Answer(encode_result(self.request.id, result)))
         if call.key:
-            lane.on_served(self, result)
+            sharing = lane.sharing
+            sharing.keep(call, result, now)
+            sharing.land(call.key, self, result)
         if lane.audits is not None:
             lane.audits.consider(method, call.params, need.block, standing.name, result)
 
@@ -190,7 +177,7 @@ class Express:
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
-        self.on_worked = pipeline.on_worked
+        self.on_worked = pipeline.encoder.on_worked
         executor = self.executor = pipeline.executor
         self.standings = executor.standings
         self.counters = pipeline.counters
@@ -228,11 +215,25 @@ class Express:
             self._look_at(method_class, now + self._pipeline.hedge_seconds(method_class), now)
         return try_
 
-    def on_served(self, try_: FirstTry, result: msgspec.Raw) -> None:
-        """Keep the answer, and give it to those who asked the same meanwhile."""
-        call = try_.call
-        self.sharing.keep(call, result)
-        self.sharing.land(call.key, try_, result)
+    def tell(self, standing: Standing, need: Need, method: str, seconds: float, now: float) -> None:
+        """An answer that teaches more than its time."""
+        changes = self.standings.observe(
+            Observation(
+                standing.name,
+                need.method_class,
+                _OK,
+                seconds,
+                method,
+                None,
+                None,
+                need.request_bytes,
+                lowest=need.lowest,
+                span=need.span,
+            ),
+            now,
+        )
+        if changes:
+            self.executor.on_changes(changes)
 
     # ---- when the usual does not happen
 
@@ -263,15 +264,16 @@ class Express:
         try:
             settled = await self.executor.finish(run)
             if is_worth_another(settled):
-                settled = await self._pipeline.again(request, try_.profile, settled, try_.started)
-            answer, outcome = self._pipeline.encode(request, settled, try_.trace_id)
+                settled = await self._pipeline.patience.again(
+                    request, try_.profile, settled, try_.started
+                )
+            answer, outcome = self._pipeline.encoder.encode(request, settled, try_.trace_id)
         except asyncio.CancelledError:
             self._pipeline.land(try_.call, try_, None, "own_error")
             raise
         except Exception:  # noqa: BLE001 - logged; the client gets its answer whatever it was
             _log.exception("request failed", extra={"trace_id": try_.trace_id})
-            reason = "the proxy failed on this request; its log says why"
-            answer, outcome = Answer(encode_error(request.id, INTERNAL_ERROR, reason)), "own_error"
+            answer, outcome = Answer(encode_error(request.id, INTERNAL_ERROR, FAILURE)), "own_error"
         seconds = time.monotonic() - try_.started
         self.counters.on_request(try_.call.need.method_class, seconds, outcome)
         if try_.is_muted:

@@ -13,7 +13,7 @@ import msgspec
 from rpcproxy.chains import evm
 from rpcproxy.chains.methods import Keep, Kind, Method
 from rpcproxy.config.model import Chain
-from rpcproxy.engine.calls import SingleCall
+from rpcproxy.engine.calls import SingleCall, Touchstone
 from rpcproxy.messages import MethodClass, Request
 from rpcproxy.rules.failover import Policy
 from rpcproxy.rules.heads import Heads
@@ -30,12 +30,15 @@ class Profile(msgspec.Struct, gc=False):
     """What is the same for every request of a method."""
 
     method: Method
+    method_class: MethodClass
     need: Need
     at_head: Need  # the same, at the served head
     policy: Policy
     is_read: bool
     is_large: bool  # its answers are worth compressing
     is_pinned: bool  # it has a block parameter that tags are replaced in
+    is_kept: bool  # its answers may be kept
+    kept_by: str  # and for how long, as the counters call it
     head: bytes  # of the request for an upstream, up to its params
     key: bytes  # of its answers, up to the params
 
@@ -47,23 +50,21 @@ class Profile(msgspec.Struct, gc=False):
 class Profiles:
     """See the module's docstring. One per chain."""
 
-    def __init__(self, chain: Chain, heads: Heads) -> None:
+    def __init__(self, chain: Chain, heads: Heads, truth: Touchstone | None = None) -> None:
+        """``truth``: what answers are held against, ``None`` where they are not."""
         self.policies = policies(chain)
         self.heights = evm.Heights.of(-1)
         self._heads = heads
         self._is_pinning = chain.consistency == "pinned"
         self._is_routing = chain.consistency != "off"
-        self._profiles: dict[str, Profile] = {}
+        self._truth = truth
+        self.known: dict[str, Profile] = {}  # by method name
         self._invented: deque[str] = deque()  # names that are in no table of ours
         self._final: object = None
 
-    def get(self, name: str) -> Profile | None:
-        """What is known of a method, ``None`` where nobody asked for it yet."""
-        return self._profiles.get(name)
-
     def of(self, name: str) -> Profile:
         """What a method needs; remembered, within bounds."""
-        known = self._profiles.get(name)
+        known = self.known.get(name)
         if known is not None:
             return known
         method = evm.describe(name)
@@ -78,8 +79,13 @@ class Profiles:
             last_resort=False,
             data=data_of(method),
         )
+        is_read = (
+            method.kind not in (Kind.SEND, Kind.STATEFUL, Kind.REFUSED)
+            and name != "eth_blockNumber"
+        )
         profile = Profile(
             method,
+            method.method_class,
             need,
             need,
             msgspec.structs.replace(
@@ -87,10 +93,11 @@ class Profiles:
                 can_hedge=policy.can_hedge and method.can_hedge,
                 confirm_nulls=method.confirm_null,
             ),
-            is_read=method.kind not in (Kind.SEND, Kind.STATEFUL, Kind.REFUSED)
-            and name != "eth_blockNumber",
+            is_read=is_read,
             is_large=method.method_class is MethodClass.HEAVY,
             is_pinned=self._is_pinning and method.kind is Kind.BLOCK_READ,
+            is_kept=is_read and self._is_routing and method.keep is not Keep.NEVER,
+            kept_by=method.keep.value,
             head=b'{"jsonrpc":"2.0","method":%b,"params":' % msgspec.json.encode(name),
             key=name.encode() + b" ",
         )
@@ -98,8 +105,8 @@ class Profiles:
             if not evm.is_known(name):  # those that we know keep their place
                 self._invented.append(name)
                 if len(self._invented) > MAX_PROFILES:
-                    del self._profiles[self._invented.popleft()]
-            self._profiles[name] = profile
+                    del self.known[self._invented.popleft()]
+            self.known[name] = profile
         return profile
 
     # ---- one request
@@ -142,7 +149,9 @@ class Profiles:
         if size > LARGE_REQUEST_BYTES:
             need = msgspec.structs.replace(need, request_bytes=size)
             key = b""
-        return SingleCall(method, need, params, profile.is_large, key=key)
+        if not profile.is_kept:
+            key = b""
+        return SingleCall(method, need, params, profile.is_large, 1, key, self._truth)
 
     def _renew(self, heads: Heads) -> None:
         finality = heads.finality

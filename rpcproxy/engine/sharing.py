@@ -12,7 +12,6 @@ State: the answers kept in memory, and the flights; written here alone.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from math import inf
 from typing import Final, Protocol
@@ -33,6 +32,10 @@ from rpcproxy.rules.heads import Heads
 UNPROVEN_SECONDS: Final = 30.0
 # An empty answer may be one that is not there yet.
 _EMPTY: Final = frozenset((b"[]", b"{}", b'""', b'"0x"', b"null"))
+LONGEST_EMPTY: Final = 4  # a large answer is not hashed to see that it is not empty
+# What was given lately, for the very same words: a small part of what is kept.
+MOST_LATELY: Final = 2048
+LARGEST_LATELY_BYTES: Final = 4096
 
 
 class Follower(Pending):
@@ -86,20 +89,27 @@ class Sharing:
         self.cache = AnswerCache(max_bytes)
         self.disk: DiskCache | None = None  # once it is open
         self.flights: dict[bytes, Flight] = {}
+        # By method and params as clients spell them: given since the served head moved.
+        self.lately: dict[bytes, bytes] = {}
         # Who asks again when a flight failed.
         self.relaunch: Callable[[list[Follower]], None] = _nobody
         self._heads = heads
         self._counters = counters
-        self._final: object = None
 
-    def get(self, key: bytes, now: float) -> bytes | None:
-        """The answer kept under ``key``."""
-        return self.cache.get(key, now)
+    def remember(self, spelling: bytes, call: SingleCall, result: bytes) -> None:
+        """A kept answer was given: while the head stands it is given again without a second look.
+        Not one at another block: what ``safe`` and ``finalized`` stand for may change before.
+        """
+        is_at_head = call.method.keep is not Keep.BLOCK or call.need.block == self._heads.served
+        if is_at_head and len(result) <= LARGEST_LATELY_BYTES:
+            if len(self.lately) >= MOST_LATELY:
+                self.lately.clear()
+            self.lately[spelling] = result
 
-    def keep(self, call: SingleCall, result: bytes | msgspec.Raw) -> None:
+    def keep(self, call: SingleCall, result: bytes | msgspec.Raw, now: float) -> None:
         """Keep an answer for those who ask the same. Nothing empty, and nothing unmined."""
         text = bytes(result)
-        if text in _EMPTY:
+        if len(text) <= LONGEST_EMPTY and text in _EMPTY:
             return
         method, block = call.method, call.need.block
         keep = method.keep
@@ -113,15 +123,12 @@ class Sharing:
         heads = self._heads
         if block > heads.served or (block < 0 and keep is not Keep.FOREVER):
             return
-        if heads.finality.finalized is not self._final:
-            self._final = heads.finality.finalized
-            self.cache.settle(heads.finality.floor)
-        now = time.monotonic()
         is_proven = method.names_block or block <= heads.finality.floor
         self.cache.put(call.key, text, block, now, inf if is_proven else now + UNPROVEN_SECONDS)
+        if self.disk is None or keep is Keep.HEAD or block > heads.finality.floor:
+            return
         # Where blocks are final at once, what wallets ask at the head is not worth the disk.
-        is_final = block <= heads.finality.floor and block < heads.served
-        if self.disk is not None and keep is not Keep.HEAD and is_final:
+        if block < heads.served:
             self.disk.put(call.key, text)
 
     def is_on_disk(self, call: SingleCall) -> bool:
@@ -181,12 +188,21 @@ class Sharing:
         if old._max_bytes == self._max_bytes:
             self.cache = old.cache
 
-    def on_turn(self, ancestor: int) -> None:
-        """A reorg: what depends on blocks above ``ancestor`` is gone, and nobody follows what was
-        asked before.
+    def on_served(self) -> None:
+        """The served head moved: what is asked from now on may know more than what was asked
+        before.
         """
-        self.cache.evict_above(ancestor)
+        self.lately.clear()
         self.flights.clear()
+
+    def on_turn(self, ancestor: int) -> None:
+        """A reorg: what depends on blocks above ``ancestor`` is gone."""
+        self.on_distrust(ancestor)
+
+    def on_distrust(self, above: int) -> None:
+        """An upstream turned out to be on another chain, or behind: what it gave is not kept."""
+        self.cache.evict_above(above)
+        self.lately.clear()
 
 
 def pending_answer(pending: Pending) -> asyncio.Future[Answer]:

@@ -125,12 +125,8 @@ class Standings:
         seconds = o.seconds
         is_plain = o.verdict is _OK and record.is_calm and not o.is_probe and o.head is None
         if is_plain and seconds is not None:
-            # The hot path: a good answer from an upstream that is well. What tells of blocks
-            # alone (headers, anchors) took no time, and goes the other way.
-            latency = record.latency
-            latency.add(seconds, now)
-            record.cost = (latency.seconds + FLOOR_SECONDS) * record.factor
-            self._windows[o.method_class].add(seconds)
+            # What tells of blocks alone (headers, anchors) took no time, and goes the other way.
+            self._learn_time(record, seconds, now)
             exclusions = standing.exclusions
             if o.request_bytes > exclusions.took_bytes or exclusions.methods:
                 exclusions.on_taken(o.method, o.request_bytes)
@@ -144,6 +140,28 @@ class Standings:
             self._ranking.mark()
         self._renew(changes)
         return changes
+
+    def observe_plain(self, standing: Standing, need: Need, seconds: float, now: float) -> bool:
+        """``observe`` for nearly every answer: a good one, of an upstream that is well, that
+        tells of no head. ``False``: nothing was learned; it is to be told as an ``Observation``.
+        """
+        record = standing.classes[need.method_class]
+        exclusions = standing.exclusions
+        if (
+            not record.is_calm
+            or need.lowest >= 0
+            or need.request_bytes > exclusions.took_bytes
+            or exclusions.methods
+        ):
+            return False
+        self._learn_time(record, seconds, now)
+        return True
+
+    def _learn_time(self, record: ClassStanding, seconds: float, now: float) -> None:
+        latency = record.latency
+        latency.add(seconds, now)
+        record.cost = (latency.seconds + FLOOR_SECONDS) * record.factor
+        self._windows[record.method_class].add(seconds)
 
     def _learn(self, standing: Standing, o: Observation, changes: list[Change]) -> None:
         now = self._now

@@ -424,7 +424,7 @@ class Witness:
         tip = self.served[-1][1]
         for queue in (cache._small, cache._main):
             for key, entry in queue.items():
-                if now() < entry.until:
+                if not cache._is_over(entry, now()):
                     self._check_kept(key, msgspec.json.decode(entry.result), tip)
 
     def _check_kept(self, key: bytes, result: Any, tip: Block) -> None:

@@ -32,15 +32,16 @@ from rpcproxy.engine import (
     audits,
     batches,
     broadcast,
+    encoder,
     executor,
     express,
     feeds,
     linker,
+    patience,
     pipeline,
     probes,
     profiles,
     ranges,
-    sharing,
     state_checks,
     told,
     truth,
@@ -69,7 +70,7 @@ from tests.unit.fleet import four
 LIGHT, HEAVY, SEND = MethodClass.LIGHT, MethodClass.HEAVY, MethodClass.SEND
 MODULES = (
     *(audits, batches, broadcast, executor, express, feeds, linker, pipeline),
-    *(probes, ranges, sharing, state_checks, told, truth, watcher),
+    *(encoder, patience, probes, ranges, state_checks, told, truth, watcher),
 )
 CHAIN_ID = 7
 POLICY = Policy(4.5, 1.5)

@@ -452,10 +452,34 @@ async def test_a_batch_that_is_given_up_before_it_began_is_followed_by_nobody() 
     engine = Engine()
     engine.all_behave(echo)
     handle = engine.handle(batch(*prices(5), *prices(5)))
+    assert len(engine.pipeline.sharing.flights) == 5
     handle.hang_up()
     await asyncio.sleep(0)
+    await asyncio.sleep(0)
     assert engine.pipeline.sharing.flights == {}
+    assert engine.asked == ""
     assert (await engine.ask("eth_getBalance", b'["0x1","0x1"]').reply())["result"] == "0x1"
+
+
+@virtual
+async def test_batches_that_come_in_one_turn_share_their_members() -> None:
+    engine = Engine()
+    engine.all_behave(echo)
+    handles = [engine.handle(batch(*prices(5))) for _ in range(4)]
+    for handle in handles:
+        assert echoes(await replies(handle)) == wanted(5)
+    assert shapes(engine) == [("a", 5)]
+
+
+@virtual
+async def test_others_follow_a_batch_that_was_given_up_before_it_began() -> None:
+    engine = Engine()
+    engine.all_behave(echo)
+    handle = engine.handle(batch(*prices(5)))
+    follower = engine.ask("eth_getBalance", b'["0x1","0x1"]')
+    handle.hang_up()
+    assert (await follower.reply())["result"] == "0x1"
+    engine.assert_idle()
 
 
 @virtual

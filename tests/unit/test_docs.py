@@ -21,7 +21,7 @@ from rpcproxy.edges.figures import MEMORY, AuditFigures, ChainFigures, StoreFigu
 from rpcproxy.edges.logs import BETTER
 from rpcproxy.edges.metrics import BUCKET_SECONDS, Counters
 from rpcproxy.edges.target import EdgeSettings
-from rpcproxy.engine import broadcast, executor, pipeline, watcher
+from rpcproxy.engine import broadcast, encoder, executor, watcher
 from rpcproxy.front.admin import CHANGES_KEPT, ChainStatus, ChangeEntry, ReloadStatus, Status
 from rpcproxy.messages import MethodClass, Verdict
 from rpcproxy.rules import cadence, domains, exclusions, failover
@@ -198,7 +198,7 @@ def test_numbers_are_those_of_the_code() -> None:
         assert words in flat, words
     assert f"{EdgeSettings().hold_bytes >> 20} MiB" in PAGES["CHANGELOG.md"]
     assert f"{EdgeSettings().hold_bytes >> 20} MiB" in DOCS["architecture.md"]
-    assert f"At most {pipeline.LOG_LINES_PER_SECOND:g} a second" in METRICS
+    assert f"At most {encoder.LOG_LINES_PER_SECOND:g} a second" in METRICS
     assert f"the last {CHANGES_KEPT} changes" in METRICS
     assert round(1 / executor.TICK_SECONDS) == 20, "architecture.md: twenty times a second"
 

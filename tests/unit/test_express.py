@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import settings as run_with
 from hypothesis import strategies as st
 
+from rpcproxy.engine.carried import Carried
 from rpcproxy.engine.express import FirstTry
 from rpcproxy.messages import FailureKind, Reply, Verdict
 from tests.unit.engine_kit import (
@@ -96,7 +97,7 @@ async def test_its_requests_count_for_the_budgets() -> None:
 async def test_nobody_to_ask_goes_the_slow_way_and_waits() -> None:
     engine = warm(Engine(are_admitted=False))
     handle = engine.ask()
-    assert handle.pending is None
+    assert isinstance(handle.pending, Carried)
     await asyncio.sleep(1)
     engine.admit("d")
     assert (await handle.reply())["result"] == "0x1"
@@ -410,7 +411,7 @@ def test_a_bug_on_the_slow_way_is_logged_and_answered() -> None:
         def broken(*_: object) -> None:
             raise ZeroDivisionError
 
-        engine.pipeline.encode = broken  # type: ignore[assignment]
+        engine.pipeline.encoder.encode = broken  # type: ignore[assignment]
         handle = engine.ask()
         answer = await handle.answer()
         assert "the proxy failed on this request" in answer.body.decode()

@@ -321,10 +321,10 @@ async def test_who_waits_for_a_block_and_hangs_up_leaves_nothing() -> None:
     engine = Engine()
     handle = engine.ask("eth_getBlockByNumber", b'["0x65",false]')
     await asyncio.sleep(0.1)
-    assert len(engine.pipeline._head_waiters) == 1
+    assert len(engine.pipeline.patience._waiters) == 1
     handle.hang_up()
     await asyncio.sleep(0.1)
-    assert not engine.pipeline._head_waiters
+    assert not engine.pipeline.patience._waiters
     engine.assert_idle()
 
 
@@ -451,7 +451,7 @@ async def test_the_told_block_is_given_in_an_outage() -> None:
 async def test_the_status_of_an_outage_is_as_configured() -> None:
     engine = Engine(are_admitted=False, deadlines={"light_seconds": 0.5})
     assert (await engine.ask().answer()).status == 200
-    engine.pipeline._outage_status = 503
+    engine.pipeline.encoder.outage_status = 503
     assert (await engine.ask().answer()).status == 503
     engine.assert_idle()
 

@@ -45,9 +45,9 @@ def prepare(profiles: Profiles, method: str, params: bytes = b"[]") -> SingleCal
 
 def test_a_method_is_described_once() -> None:
     profiles = made()
-    assert profiles.get("eth_call") is None
+    assert profiles.known.get("eth_call") is None
     profile = profiles.of("eth_call")
-    assert profiles.get("eth_call") is profiles.of("eth_call") is profile
+    assert profiles.known.get("eth_call") is profiles.of("eth_call") is profile
     assert profile.is_read
     assert profile.is_pinned
     assert not profile.is_large
@@ -94,13 +94,13 @@ def test_invented_methods_do_not_fill_the_memory() -> None:
     profiles.of("eth_call")
     for number in range(MAX_PROFILES + 50):
         profiles.of(f"my_method{number}")
-    assert profiles.get("my_method49") is None  # the oldest go
-    assert profiles.get("my_method50") is not None
-    assert profiles.get("eth_call") is not None  # those that we know stay
-    assert len(profiles._profiles) == MAX_PROFILES + 1
+    assert profiles.known.get("my_method49") is None  # the oldest go
+    assert profiles.known.get("my_method50") is not None
+    assert profiles.known.get("eth_call") is not None  # those that we know stay
+    assert len(profiles.known) == MAX_PROFILES + 1
     absurd = "x" * 10_000
     assert not profiles.of(absurd).is_read
-    assert profiles.get(absurd) is None
+    assert profiles.known.get(absurd) is None
 
 
 # ---- requests, pinned

@@ -1,0 +1,130 @@
+"""What a client gets for what upstreams said, and the words for when nobody could answer.
+
+State: a budget of log lines about requests that nobody could serve.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Final
+
+import msgspec
+
+from rpcproxy.chains import evm
+from rpcproxy.config.model import Chain
+from rpcproxy.edges.logs import event
+from rpcproxy.engine.executor import Executor, Settled
+from rpcproxy.engine.profiles import Profiles
+from rpcproxy.engine.streaming import restore_id
+from rpcproxy.engine.told import ToldHead
+from rpcproxy.messages import (
+    INTERNAL_ERROR,
+    Answer,
+    Blame,
+    Judgement,
+    MethodClass,
+    Request,
+    Verdict,
+    encode_error,
+    encode_raw_error,
+    encode_result,
+)
+from rpcproxy.rules.limits import TokenBucket
+from rpcproxy.rules.outage import explain
+
+_log = logging.getLogger("rpcproxy.requests")
+
+LOG_LINES_PER_SECOND: Final = 5.0  # about requests that nobody could serve
+# What no upstream's word could be given for; a look-up is then answered with null.
+_UNGIVEN: Final = frozenset({Verdict.OFF_CHAIN, Verdict.FORGOTTEN, Verdict.DROPPED})
+
+
+class Encoder:
+    """See the module's docstring. One per chain."""
+
+    def __init__(
+        self,
+        chain: Chain,
+        executor: Executor,
+        profiles: Profiles,
+        told: ToldHead,
+        outage_status: int,
+    ) -> None:
+        self._chain = chain
+        self._executor = executor
+        self._profiles = profiles
+        self._told = told
+        self.outage_status = outage_status
+        self._log_bucket = TokenBucket(LOG_LINES_PER_SECOND, time.monotonic())
+
+    def encode(self, request: Request, settled: Settled, trace_id: str) -> tuple[Answer, str]:
+        """The answer for a client; the second value is for the counters."""
+        judgement = settled.judgement
+        if judgement is not None and not settled.exhausted:
+            reply = settled.reply
+            if reply is not None and reply.rest is not None:
+                id = bytes(request.id)
+                return restore_id(reply.body, reply.rest, settled.first_id, id), "ok"
+            if judgement.result is not None:
+                self.on_worked(request.method)
+                return Answer(encode_result(request.id, judgement.result)), "ok"
+            if judgement.verdict in _UNGIVEN and is_lookup(request.method):
+                return Answer(encode_result(request.id, b"null")), "ok"
+            if judgement.error is not None and is_presentable(judgement):
+                return Answer(encode_raw_error(request.id, judgement.error)), "rpc_error"
+        return self._in_outage(request, settled, trace_id), "own_error"
+
+    def on_worked(self, method: str) -> None:
+        """Once calls of a method have worked, "invalid params" is worth a second opinion."""
+        profile = self._profiles.known.get(method)
+        if profile is not None and not profile.policy.confirm_refusals:
+            profile.policy = msgspec.structs.replace(profile.policy, confirm_refusals=True)
+
+    def log_unserved(self, method: str, reason: str, trace_id: str) -> None:
+        """A wallet saw an error: some lines a second tell of it, the metrics of all."""
+        now = time.monotonic()
+        if self._log_bucket.tokens(now) < 1.0:
+            return
+        self._log_bucket.take(now)
+        event(
+            _log,
+            logging.WARNING,
+            "unserved",
+            reason,
+            chain=self._chain.name,
+            method=method[:80],
+            trace_id=trace_id,
+        )
+
+    def _in_outage(self, request: Request, settled: Settled, trace_id: str) -> Answer:
+        """Nobody could answer. The block that clients were told is the head is still given."""
+        if request.method == "eth_getBlockByNumber":
+            block = self._told_block(request)
+            if block is not None:
+                return Answer(encode_result(request.id, block))
+        since = self._executor.standings.outage_since(MethodClass.LIGHT)
+        seconds = None if since is None else max(0.0, time.monotonic() - since)
+        # What this request met outweighs what is known from before.
+        failures = (*self._executor.failures_of_unusable(), *settled.failures)
+        reason = explain(self._chain.name, failures, seconds, len(self._chain.upstreams))
+        self.log_unserved(request.method, reason, trace_id)
+        return Answer(encode_error(request.id, INTERNAL_ERROR, reason), self.outage_status)
+
+    def _told_block(self, request: Request) -> bytes | None:
+        method = evm.describe(request.method)
+        number = evm.required_block(method, request.params)
+        if bytes(request.params).replace(b" ", b"").endswith(b",true]"):
+            return None  # full transactions are not kept
+        return self._told.block(self._told.number if number == evm.LATEST else number)
+
+
+def is_presentable(judgement: Judgement) -> bool:
+    """Whether an upstream's error may be shown: never its limits or its quarrel with our key."""
+    return judgement.verdict.blame not in (Blame.LIMIT, Blame.ACCESS)
+
+
+def is_lookup(name: str) -> bool:
+    """Whether null says that there is no such thing."""
+    method = evm.describe(name)
+    return method.null_is_data or method.null_is_lag

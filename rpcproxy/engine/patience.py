@@ -1,0 +1,203 @@
+"""Time and other ways for what nobody could answer as it was asked.
+
+A block just above the head is waited for; what every upstream failed to have is asked again, as it
+may have changed or be about to come; a range that is too wide for everybody is asked in parts; and
+those who followed a flight that failed ask again themselves.
+
+State: who waits for the served head to move.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from rpcproxy.chains import evm
+from rpcproxy.chains.methods import Kind
+from rpcproxy.engine import tasks
+from rpcproxy.engine.calls import SingleCall
+from rpcproxy.engine.executor import Settled
+from rpcproxy.engine.express import ANOTHER_WAY, is_worth_another
+from rpcproxy.engine.profiles import Profile
+from rpcproxy.engine.ranges import split_and_join
+from rpcproxy.engine.sharing import Follower, SlowFlight
+from rpcproxy.messages import Judgement, Request, Verdict
+
+if TYPE_CHECKING:
+    from rpcproxy.engine.pipeline import Pipeline
+
+# A block so far above the served head may be there in a moment.
+JUST_ABOVE_BLOCKS: Final = 2
+# Between questions for what nobody has yet: doubling from the first, and then it is enough.
+SOON_SECONDS: Final = 0.3
+LAST_PAUSE_SECONDS: Final = 1.2
+RECENT_BLOCKS: Final = 64  # reorgs do not go deeper
+LEAST_AGAIN_SECONDS: Final = 0.3  # for those whose flight failed near their deadline
+
+
+class Patience:
+    """See the module's docstring. One per chain."""
+
+    def __init__(self, pipeline: Pipeline, light_seconds: float) -> None:
+        self._pipeline = pipeline
+        self._executor = pipeline.executor
+        self._profiles = pipeline.profiles
+        self._sharing = pipeline.sharing
+        self._heads = pipeline.executor.standings.heads
+        self._light_seconds = light_seconds
+        self._waiters: set[asyncio.Future[None]] = set()
+
+    # ---- blocks that are not there yet
+
+    def is_above_head(self, call: SingleCall) -> bool:
+        """Whether it asks for a block that is not there yet, as far as we tell."""
+        return call.truth is not None and call.need.block > self._heads.served >= 0
+
+    async def wait_for_block(self, block: int) -> bool:
+        """A block just above the served head is waited for; says whether it is there."""
+        block_seconds = self._heads.block_time_seconds
+        just_above = self._heads.served + JUST_ABOVE_BLOCKS + int(1.0 / block_seconds)
+        if block <= just_above:
+            seconds = min(2.0 * block_seconds, 0.8 * self._light_seconds)
+            await self.wait_for_head(block, seconds)
+        return block <= self._heads.served
+
+    async def wait_for_head(self, block: int, seconds: float) -> None:
+        """Until the served head is at ``block``, at most ``seconds``."""
+        until = time.monotonic() + seconds
+        while self._heads.served < block and (left := until - time.monotonic()) > 0:
+            await self._wait_for_move(left)
+
+    def on_served(self) -> None:
+        """The served head moved."""
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def _wait_for_move(self, seconds: float) -> None:
+        """Sleep until the served head moves, or for ``seconds``."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.add(waiter)
+        try:
+            await asyncio.wait((waiter,), timeout=seconds)
+        finally:
+            self._waiters.discard(waiter)
+
+    # ---- another way
+
+    async def again(
+        self, request: Request, profile: Profile, settled: Settled, started: float
+    ) -> Settled:
+        """No answer could be given as it was: after a reorg the question itself has changed, and
+        a range that is too wide for everybody is asked in parts.
+        """
+        judgement = settled.judgement
+        if judgement is None:
+            return settled
+        if judgement.verdict is Verdict.RANGE_TOO_LARGE:
+            return await self._in_parts(request, profile, settled)
+        due = started + profile.policy.deadline_seconds
+        patience = (due + time.monotonic()) / 2
+        asked = started
+        pause = SOON_SECONDS
+        while judgement is not None and judgement.verdict in ANOTHER_WAY:
+            now = time.monotonic()
+            call = self._profiles.prepare(request, profile)
+            if self._heads.moved_at < asked:
+                # Nobody has what should be there: those with it are not heard yet, or it is gone
+                # in a reorg that no report of a head told yet.
+                is_enough = now >= patience or pause > LAST_PAUSE_SECONDS
+                if is_enough or not self._may_turn(call, judgement):
+                    break
+                await self._wait_for_move(min(pause, patience - now))
+                pause *= 2.0
+                call = self._profiles.prepare(request, profile)
+            asked = time.monotonic()
+            left = max(due - asked, LEAST_AGAIN_SECONDS)
+            policy = self._pipeline.policy_for(call, profile)
+            policy = msgspec.structs.replace(policy, deadline_seconds=left)
+            settled = await self._executor.run(call, policy)
+            settled.key = call.key
+            judgement = settled.judgement
+        return settled
+
+    def _may_turn(self, call: SingleCall, judgement: Judgement) -> bool:
+        """Whether a reorg may have taken the block that it is asked at."""
+        block, served = call.need.block, self._heads.served
+        if call.truth is None or block < max(0, served - RECENT_BLOCKS):
+            return False
+        if judgement.verdict is not Verdict.MISSING_DATA:
+            return True
+        if evm.has_range(call.method):
+            span = evm.log_range(call.params)
+            return span is not None and span[1] <= served
+        return call.method.kind is Kind.BLOCK_READ and block <= served
+
+    async def _in_parts(self, request: Request, profile: Profile, settled: Settled) -> Settled:
+        if not evm.has_range(profile.method):
+            return settled
+        whole = self._profiles.prepare(request, profile)
+
+        async def ask(params: bytes) -> Settled:
+            call = msgspec.structs.replace(whole, params=params, key=b"")
+            return await self._executor.run(call, profile.policy)
+
+        seconds = profile.policy.deadline_seconds - settled.seconds
+        deadline = time.monotonic() + seconds
+        joined = await split_and_join(bytes(whole.params), settled, ask, deadline)
+        if joined is None:
+            return settled
+        return Settled(joined, standing=settled.standing, key=whole.key)
+
+    # ---- followers
+
+    def relaunch(self, followers: list[Follower]) -> None:
+        """The one that they followed failed. They ask again together, where time is left; those
+        that ask another thing by now (the head has moved) apart from each other.
+        """
+        groups: dict[bytes, tuple[SingleCall, list[Follower]]] = {}
+        for follower in followers:
+            profile = self._profiles.of(follower.request.method)
+            call = self._profiles.prepare(follower.request, profile)
+            groups.setdefault(call.poison_key, (call, []))[1].append(follower)
+        for call, group in groups.values():
+            tasks.start(self._ask_again(call, group), "followers ask again")
+
+    async def _ask_again(self, call: SingleCall, followers: list[Follower]) -> None:
+        pipeline = self._pipeline
+        last = max(followers, key=lambda follower: follower.started)
+        profile = self._profiles.of(last.request.method)
+        flight = SlowFlight()
+        flight.followers = followers
+        if call.key:
+            self._sharing.flights.setdefault(call.key, flight)
+        policy = pipeline.policy_for(call, profile)
+        left = policy.deadline_seconds - (time.monotonic() - last.started)
+        policy = msgspec.structs.replace(policy, deadline_seconds=max(left, LEAST_AGAIN_SECONDS))
+        settled = await self._executor.run(call, policy)
+        if is_worth_another(settled):
+            settled = await self.again(last.request, profile, settled, last.started)
+        waiting = [follower for follower in flight.followers or () if not follower.is_over]
+        flight.followers = None
+        if settled.key not in (None, call.key):
+            # The question has changed, for some of them in another way.
+            keys = [self._profiles.prepare(each.request, profile).key for each in waiting]
+            pairs = list(zip(waiting, keys, strict=True))
+            self.relaunch([follower for follower, key in pairs if key != settled.key])
+            waiting = [follower for follower, key in pairs if key == settled.key]
+        pipeline.land(call, flight, settled, "ok")
+        if not waiting:
+            settled.close()
+        elif settled.reply is not None and settled.reply.rest is not None:
+            # Too large to hold, and so for one alone.
+            for follower in waiting[1:]:
+                apart = msgspec.structs.replace(call, key=b"")
+                tasks.start(self._ask_again(apart, [follower]), "follower asks alone")
+            del waiting[1:]
+        for follower in waiting:
+            follower.is_over = True
+            answer, _ = pipeline.encoder.encode(follower.request, settled, follower.trace_id)
+            follower.deliver(answer)
