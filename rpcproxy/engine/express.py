@@ -137,9 +137,7 @@ class FirstTry(Pending):
         need = call.need
         method_class = need.method_class
         seconds = now - self.started
-        standings = lane.standings
-        standings.on_settled(standing, method_class)
-        if not standings.observe_plain(standing, need, seconds, now):
+        if not lane.standings.on_answered(standing, need, seconds, now):
             lane.tell(standing, need, method.name, seconds, now)
         lane.counters.on_plain(standing.name, method_class, seconds)
         lane.executor.uncounted += 1
@@ -150,7 +148,11 @@ class FirstTry(Pending):
         if call.key:
             sharing = lane.sharing
             sharing.keep(call, result, now)
-            sharing.land(call.key, self, result)
+            if self.followers is None and sharing.flights.get(call.key) is self:
+                self.is_landed = True
+                del sharing.flights[call.key]
+            else:
+                sharing.land(call.key, self, result)
         if lane.audits is not None:
             lane.audits.consider(method, call.params, need.block, standing.name, result)
 

@@ -143,13 +143,17 @@ class Pipeline:
                 return sharing.follow(flight, request, trace_id, now)
             if sharing.disk is not None and sharing.is_on_disk(call):
                 return self._from_disk(request, profile, call, trace_id)
+        if call.need.block <= self._heads.served:
+            first_try = self._express.start(request, profile, call, trace_id, now)
+            if first_try is not None:
+                return first_try
         return self._ask(request, profile, call, trace_id, now)
 
     def _ask(
         self, request: Request, profile: Profile, call: SingleCall, trace_id: str, now: float
     ) -> Handled:
-        """A read that upstreams are asked for."""
-        if call.need.block > self._heads.served and self.patience.is_above_head(call):
+        """A read that upstreams are asked for, whatever is in the way."""
+        if self.patience.is_above_head(call):
             return self._above_head(request, profile, call, trace_id)
         first_try = self._express.start(request, profile, call, trace_id, now)
         return first_try or self._by_plan(request, profile, call, trace_id)

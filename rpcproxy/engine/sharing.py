@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from math import inf
 from typing import Final, Protocol
 
 import msgspec
@@ -27,9 +26,6 @@ from rpcproxy.messages import Answer, Pending, Request, encode_raw_error, encode
 from rpcproxy.rules.caching import AnswerCache
 from rpcproxy.rules.heads import Heads
 
-# State that is not final yet: an upstream's word that no hash proves. If it was wrong, it is not
-# for long.
-UNPROVEN_SECONDS: Final = 30.0
 # An empty answer may be one that is not there yet.
 _EMPTY: Final = frozenset((b"[]", b"{}", b'""', b'"0x"', b"null"))
 LONGEST_EMPTY: Final = 4  # a large answer is not hashed to see that it is not empty
@@ -113,6 +109,13 @@ class Sharing:
             return
         method, block = call.method, call.need.block
         keep = method.keep
+        heads = self._heads
+        is_state = not method.names_block and keep is not Keep.FOREVER
+        if is_state and heads.finality.floor < block <= heads.served:
+            # State that is not final yet: an upstream's word, which no hash proves. If it was
+            # wrong, it is not for long.
+            self.cache.put_brief(call.key, text, block, now)
+            return
         if method.names_block and keep is not Keep.BLOCK:
             told = evm.told_by(method, text)
             if told is None or told.number < 0:
@@ -120,11 +123,9 @@ class Sharing:
             block = told.number
         elif keep is Keep.FOREVER:
             block = -1
-        heads = self._heads
         if block > heads.served or (block < 0 and keep is not Keep.FOREVER):
             return
-        is_proven = method.names_block or block <= heads.finality.floor
-        self.cache.put(call.key, text, block, now, inf if is_proven else now + UNPROVEN_SECONDS)
+        self.cache.put(call.key, text, block, now)
         if self.disk is None or keep is Keep.HEAD or block > heads.finality.floor:
             return
         # Where blocks are final at once, what wallets ask at the head is not worth the disk.

@@ -141,10 +141,13 @@ class Standings:
         self._renew(changes)
         return changes
 
-    def observe_plain(self, standing: Standing, need: Need, seconds: float, now: float) -> bool:
-        """``observe`` for nearly every answer: a good one, of an upstream that is well, that
-        tells of no head. ``False``: nothing was learned; it is to be told as an ``Observation``.
+    def on_answered(self, standing: Standing, need: Need, seconds: float, now: float) -> bool:
+        """``on_settled`` and ``observe`` for nearly every answer: a good one, of an upstream that
+        is well, that tells of no head. ``False``: nothing was learned; it is to be told as an
+        ``Observation``.
         """
+        if standing.in_flight > 0:
+            standing.in_flight -= 1
         record = standing.classes[need.method_class]
         exclusions = standing.exclusions
         if (

@@ -77,6 +77,12 @@ class _Watched(AnswerCache):
         (witness.untold.add if witness.is_excused() else witness.untold.discard)(key)
         return super().put(key, result, block, now, until)
 
+    def put_brief(self, key: bytes, result: bytes, block: int, now: float) -> None:
+        witness = self._witness
+        if key not in self._elder:
+            (witness.untold.add if witness.is_excused() else witness.untold.discard)(key)
+        super().put_brief(key, result, block, now)
+
 
 class Witness:
     """See the module's docstring. ``violations``: what must never be, in words."""
@@ -426,6 +432,9 @@ class Witness:
             for key, entry in queue.items():
                 if not cache._is_over(entry, now()):
                     self._check_kept(key, msgspec.json.decode(entry.result), tip)
+        for generation in (cache._younger, cache._elder):
+            for key, result in generation.items():
+                self._check_kept(key, msgspec.json.decode(result), tip)
 
     def _check_kept(self, key: bytes, result: Any, tip: Block) -> None:
         name, _, text = key.decode().partition(" ")

@@ -174,6 +174,68 @@ def test_what_is_over_gets_no_second_chance() -> None:
 
 
 # --------------------------------------------------------------------------
+# For a while
+
+
+def test_what_is_brief_lasts_half_a_minute_at_least_and_a_minute_at_most() -> None:
+    cache = AnswerCache(MIB)
+    for n in range(100):
+        cache.put_brief(b"%d" % n, b"1", 5, now=float(n))
+        for earlier in range(max(0, n - 29), n + 1):
+            assert cache._younger.get(b"%d" % earlier) or cache._elder.get(b"%d" % earlier)
+    assert len(cache) <= 60
+    assert cache.get(b"30", 99) is None
+    assert cache.get(b"95", 99) == b"1"
+
+
+def test_without_new_ones_the_brief_come_to_an_end_as_well() -> None:
+    cache = AnswerCache(MIB)
+    cache.put_brief(b"a", b"1", 5, now=0)
+    cache.put_brief(b"b", b"1", 5, now=31)
+    assert cache.get(b"b", 32) == b"1"
+    assert cache.get(b"c", 62) is None
+    assert cache.get(b"c", 93) is None
+    assert (len(cache), cache.size_bytes) == (0, 0)
+
+
+def test_what_is_asked_for_stays_for_longer() -> None:
+    cache = AnswerCache(MIB)
+    cache.put_brief(b"asked for", b"1", 5, now=0)
+    for n in range(1, 300):
+        cache.put_brief(b"%d" % n, b"1", 5, now=float(n))
+        assert cache.get(b"asked for", float(n)) == b"1"
+
+
+def test_a_reorg_takes_all_that_is_brief() -> None:
+    cache = AnswerCache(MIB)
+    cache.put_brief(b"a", b"1", 5, now=0)
+    cache.put(b"b", b"1", 5, now=0)
+    cache.evict_above(9)
+    assert cache.get(b"a", 1) is None
+    assert cache.get(b"b", 1) == b"1"
+    assert cache.size_bytes == size_of(b"b", b"1")
+
+
+def test_a_large_brief_one_takes_no_room_from_the_others() -> None:
+    cache = AnswerCache(MIB)
+    cache.put_brief(b"a", b"1", 5, now=0)
+    large = b"x" * int(cache._brief_room * LARGEST_SHARE)
+    cache.put_brief(b"large", large, 5, now=0)
+    assert cache.get(b"large", 29) == large
+    assert cache.get(b"large", 30) is None
+    assert cache.get(b"a", 30) == b"1"
+
+
+def test_the_brief_keep_to_their_room() -> None:
+    cache = AnswerCache(MIB)
+    for n in range(20_000):
+        cache.put_brief(b"%d" % n, b"x" * 100, n, now=0)
+        assert cache.size_bytes <= MIB
+    assert cache.evicted > 15_000
+    assert cache.get(b"19999", 0) is not None
+
+
+# --------------------------------------------------------------------------
 # Who stays
 
 
@@ -203,7 +265,10 @@ class Ours:
     def ask(self, key: bytes) -> bool:
         if self.cache.get(key, 0.0) is not None:
             return True
-        self.cache.put(key, self.RESULT, FOREVER, 0.0)
+        if key.startswith(b"b"):
+            self.cache.put_brief(key, self.RESULT, 1, 0.0)
+        else:
+            self.cache.put(key, self.RESULT, FOREVER, 0.0)
         return False
 
 
