@@ -87,7 +87,9 @@ def test_sigterm_under_load_loses_nothing(
         readers.wait_for(100)
         # Requests that are under way when the end is announced.
         anvil_chain.freeze(*anvil_chain.nodes)
-        waiting = ask_together(proxy.url, *[("eth_getBalance", (address, "latest"))] * 5)
+        addresses = [account.address for account in anvil_chain.accounts[:5]]
+        balances = [("eth_getBalance", (address, "latest")) for address in addresses]
+        waiting = ask_together(proxy.url, *balances)
         wait_until(
             lambda: sum(upstream["in_flight"] for upstream in upstreams(proxy).values()) >= 5,
             "they are under way",

@@ -21,6 +21,8 @@ from tests.integration.fault_bench import (
 )
 from tests.integration.wire import Wire
 
+pytestmark = pytest.mark.alone
+
 FAULT_SECONDS = 1.4
 RETURN_SECONDS = 1.0
 P99_SECONDS = 0.075

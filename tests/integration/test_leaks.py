@@ -37,6 +37,8 @@ from tests.integration.test_fuzz import (
     well,
 )
 
+pytestmark = pytest.mark.alone
+
 MIB = 1024 * 1024
 REQUESTS = 3000
 WORKERS = 40

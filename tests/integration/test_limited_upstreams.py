@@ -31,6 +31,8 @@ from tests.integration.running_proxy import RunningProxy
 from tests.load_connection import Ask, Connection
 from tests.providers import ProviderProcess
 
+pytestmark = pytest.mark.alone
+
 SECONDS: Final = float(os.environ.get("RPCPROXY_WALLET_SECONDS", "5"))
 WALLETS: Final = 50
 RATE_PER_SECOND: Final = 2000.0

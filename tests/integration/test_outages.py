@@ -28,6 +28,8 @@ from tests.integration.running_proxy import wait_until
 from tests.integration.wire import Answered, ask_together
 from tests.load import run_load
 
+pytestmark = pytest.mark.alone
+
 OUTAGE_SECONDS = 4.0
 NORMAL_WITHIN_SECONDS = 5.0
 # What is known to be dead after so long is not waited for any more.

@@ -206,7 +206,9 @@ def test_exc_info_without_an_exception_says_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "nasty", ["\n", "\r", "\x1b[2J", "\x7f", "\x85", "\u2028", "\u2029", "\x00", "\ud800"]
+    "nasty",
+    ["\n", "\r", "\x1b[2J", "\x7f", "\x85", "\u2028", "\u2029", "\x00", "\ud800"],
+    ids=ascii,
 )
 def test_nothing_in_a_line_fakes_another(nasty: str, log: logging.Logger, kept: Kept) -> None:
     fake = f"a{nasty}2026-11-21T08:00:00.123Z INFO recovered"
