@@ -145,6 +145,7 @@ _BY_TEXT: Final[tuple[Row, ...]] = (
         "header not found", "header for hash not found", "missing trie node", "unknown block",
         "block not found", "blocknotfound", "could not find block", "cannot find block",
         "block does not exist", "block hash not found", "no block found", "unknown header",
+        "not currently canonical",
         "state unavailable", "state is unavailable", "state not available",
         "state is not available", "historical state", "historical rpc", "history unavailable",
         "pruned", "missing state", "greater than latest", "blockoutofrange",

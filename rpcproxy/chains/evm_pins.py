@@ -36,14 +36,24 @@ class Heights(msgspec.Struct, gc=False, frozen=True):
     finalized: int = -1
     latest_text: bytes = b""  # JSON text of latest, empty where it is unknown
     latest_last: bytes = b""  # the same as the end of a list
+    hash_last: bytes = b""  # the end of a list that asks by the hash of latest (EIP-1898)
 
     @classmethod
-    def of(cls, latest: int, safe: int = -1, finalized: int = -1) -> Heights:
-        """Heights with the texts that the hot path inserts."""
+    def of(cls, latest: int, safe: int = -1, finalized: int = -1, hash: str = "") -> Heights:
+        """Heights with the texts that the hot path inserts. ``hash``: of latest, where known."""
         if latest < 0:
             return cls(latest, safe, finalized)
         text = _text(latest)
-        return cls(latest, safe, finalized, text, b"," + text + b"]")
+        by_hash = b',{"blockHash":"%b"}]' % hash.encode() if hash else b""
+        return cls(latest, safe, finalized, text, b"," + text + b"]", by_hash)
+
+    def by_hash(self, params: bytes | msgspec.Raw) -> bytes | msgspec.Raw:
+        """Pinned params that end with the number of latest, with its hash instead; others as they
+        are.
+        """
+        if not self.hash_last or not bytes(params).endswith(self.latest_last):
+            return params
+        return params[: -len(self.latest_last)] + self.hash_last
 
 
 class Pinned(msgspec.Struct, gc=False, frozen=True):

@@ -8,6 +8,7 @@ parts; ``streaming`` large answers. ``sharing`` keeps answers and joins what ask
 ``truth`` holds each against what was told; ``told`` the head as clients know it.
 
 ``watcher`` asks for heads by ``probes``, ``feeds`` hears them, ``linker`` fetches what lies
-between; ``state_checks`` and ``audits`` compare upstreams. Every outcome goes to
-``Standings.observe``; tasks are started through ``tasks.start`` alone.
+between; ``state_checks`` and ``audits`` compare upstreams, ``hash_proofs`` tell who takes a
+block's hash. Every outcome goes to ``Standings.observe``; tasks are started through
+``tasks.start`` alone.
 """

@@ -63,11 +63,6 @@ class Member(msgspec.Struct):
     flight: SlowFlight
     earlier: tuple[Standing, Judgement] | None = None
 
-    @property
-    def sent(self) -> Request:
-        """The request as an upstream gets it."""
-        return Request(self.request.method, self.request.id, msgspec.Raw(self.call.params))
-
 
 # A member that goes its own way: its place, and where another is being asked the same, its answer.
 Single = tuple[int, Request, asyncio.Future[Answer] | None]
@@ -223,7 +218,7 @@ class Batches:
         call = BatchCall(
             BATCH_METHOD,
             need_of(members),
-            [(member.profile.method, member.sent) for member in members],
+            [member.call for member in members],
         )
         policy = msgspec.structs.replace(
             members[0].profile.policy,

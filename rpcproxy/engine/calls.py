@@ -11,13 +11,13 @@ from typing import Protocol
 
 import msgspec
 
+from rpcproxy.chains.evm import Heights
 from rpcproxy.chains.methods import Kind, Method
 from rpcproxy.messages import (
     Judgement,
     MethodClass,
     Outcome,
     Reply,
-    Request,
     Retry,
     Verdict,
     encode_batch,
@@ -43,8 +43,8 @@ class Call(Protocol):
     def member_method(self, index: int) -> str:
         """The name of the method that member ``index`` calls."""
 
-    def payload(self, first_id: int) -> bytes:
-        """The bytes for an upstream; ids are ``first_id`` and upward."""
+    def payload(self, first_id: int, standing: Standing) -> bytes:
+        """The bytes for this upstream; ids are ``first_id`` and upward."""
 
     def judge(
         self, classifier: Classifier, outcome: Outcome, first_id: int, unix_seconds: float
@@ -69,7 +69,8 @@ class Touchstone(Protocol):
 
 class SingleCall(msgspec.Struct, gc=False):
     """One request. ``key`` is what its answer is kept and shared under, empty where it is not;
-    ``truth`` is what it is held against.
+    ``truth`` is what it is held against; ``heights`` are there where it asks at the served head
+    for what may be asked by its hash.
     """
 
     method: Method
@@ -79,12 +80,19 @@ class SingleCall(msgspec.Struct, gc=False):
     size: int = 1
     key: bytes = b""
     truth: Touchstone | None = None
+    heights: Heights | None = None
 
     def member_method(self, index: int) -> str:  # noqa: ARG002 the port's signature
         return self.method.name
 
-    def payload(self, first_id: int) -> bytes:
-        return encode_call(first_id, self.method.name, self.params)
+    def params_for(self, standing: Standing) -> msgspec.Raw | bytes:
+        """By hash for an upstream that has proved to look at it: nothing else proves state."""
+        if self.heights is None or not standing.takes_hashes:
+            return self.params
+        return self.heights.by_hash(self.params)
+
+    def payload(self, first_id: int, standing: Standing) -> bytes:
+        return encode_call(first_id, self.method.name, self.params_for(standing))
 
     def judge(
         self, classifier: Classifier, outcome: Outcome, first_id: int, unix_seconds: float
@@ -118,7 +126,7 @@ class BatchCall(msgspec.Struct, gc=False):
 
     method: Method
     need: Need
-    members: Sequence[tuple[Method, Request]]
+    members: Sequence[SingleCall]
     is_large: bool = False
 
     @property
@@ -126,18 +134,17 @@ class BatchCall(msgspec.Struct, gc=False):
         return len(self.members)
 
     def member_method(self, index: int) -> str:
-        return self.members[index][0].name
+        return self.members[index].method.name
 
-    def payload(self, first_id: int) -> bytes:
+    def payload(self, first_id: int, standing: Standing) -> bytes:
         return encode_batch(
-            encode_call(first_id + index, request.method, request.params)
-            for index, (_, request) in enumerate(self.members)
+            member.payload(first_id + index, standing) for index, member in enumerate(self.members)
         )
 
     def judge(
         self, classifier: Classifier, outcome: Outcome, first_id: int, unix_seconds: float
     ) -> Judgement:
-        calls = [(first_id + index, method) for index, (method, _) in enumerate(self.members)]
+        calls = [(first_id + index, member.method) for index, member in enumerate(self.members)]
         judged = classifier.judge_batch(outcome, calls, unix_seconds)
         if isinstance(outcome, Reply) and outcome.rest is not None:
             # Too large to hold: the members are asked one by one, where each may stream.

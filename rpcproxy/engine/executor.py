@@ -223,7 +223,7 @@ class Executor:
         elif step.reason != "first":
             self.counters.on_failover(step.reason)
         attempt.wire_call = member.wire.send(
-            call.payload(first_id), attempt.on_outcome, gzip=call.is_large
+            call.payload(first_id, member.standing), attempt.on_outcome, gzip=call.is_large
         )
 
     def _settle(self, run: Run, finish: Finish) -> Settled:

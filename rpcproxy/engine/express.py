@@ -207,8 +207,11 @@ class Express:
         try_ = FirstTry(self, request, profile, call, member, id, now, trace_id)
         method_class = need.method_class
         self.standings.on_sent(standing, method_class, now)
+        params = call.params
+        if call.heights is not None and standing.takes_hashes:
+            params = call.heights.by_hash(params)
         try_.wire_call = member.wire.send(
-            profile.encode(id, call.params), try_.on_outcome, gzip=profile.is_large
+            profile.encode(id, params), try_.on_outcome, gzip=profile.is_large
         )
         if call.key:
             self.sharing.flights[call.key] = try_

@@ -23,6 +23,11 @@ from rpcproxy.rules.reach import NEAR_BLOCKS, data_of
 HEAVY_ATTEMPTS: Final = 3  # a heavy attempt may take this part of the request's time
 LARGE_REQUEST_BYTES: Final = 64 * 1024  # from here on, sizes that an upstream took are learned
 MAX_PROFILES: Final = 1000  # clients may invent method names
+# What EIP-1898 lets be asked by a block's hash.
+BY_HASH: Final = frozenset(
+    ("eth_getBalance", "eth_getStorageAt", "eth_getTransactionCount", "eth_getCode", "eth_call",
+     "eth_getProof")
+)  # fmt: skip
 _KEPT_ANYWAY: Final = (Keep.MINED, Keep.FOREVER)
 
 
@@ -37,6 +42,7 @@ class Profile(msgspec.Struct, gc=False):
     is_read: bool
     is_large: bool  # its answers are worth compressing
     is_pinned: bool  # it has a block parameter that tags are replaced in
+    is_state: bool  # it may be asked by a block's hash
     is_kept: bool  # its answers may be kept
     kept_by: str  # and for how long, as the counters call it
     head: bytes  # of the request for an upstream, up to its params
@@ -61,6 +67,7 @@ class Profiles:
         self.known: dict[str, Profile] = {}  # by method name
         self._invented: deque[str] = deque()  # names that are in no table of ours
         self._final: object = None
+        self._head: object = None
 
     def of(self, name: str) -> Profile:
         """What a method needs; remembered, within bounds."""
@@ -96,6 +103,7 @@ class Profiles:
             is_read=is_read,
             is_large=method.method_class is MethodClass.HEAVY,
             is_pinned=self._is_pinning and method.kind is Kind.BLOCK_READ,
+            is_state=name in BY_HASH,
             is_kept=is_read and self._is_routing and method.keep is not Keep.NEVER,
             kept_by=method.keep.value,
             head=b'{"jsonrpc":"2.0","method":%b,"params":' % msgspec.json.encode(name),
@@ -117,16 +125,23 @@ class Profiles:
         """
         heads = self._heads
         served = heads.served
-        if served != self.heights.latest or heads.finality.finalized is not self._final:
+        if (
+            heads.served_head is not self._head
+            or served != self.heights.latest
+            or heads.finality.finalized is not self._final
+        ):
             self._renew(heads)
         method = profile.method
         params: bytes | msgspec.Raw = request.params
         key = b""
+        by_hash: evm.Heights | None = None
         if profile.is_pinned:
             pinned = evm.pin(method, params, self.heights)
             params, block = pinned.params, pinned.block
             if block == served:
                 need = self._at_head(profile, served)
+                if profile.is_state:
+                    by_hash = self.heights
                 if method.keep is Keep.BLOCK:
                     key = profile.key + params
             elif block > served >= 0 and evm.has_range(method):
@@ -151,13 +166,17 @@ class Profiles:
             key = b""
         if not profile.is_kept:
             key = b""
-        return SingleCall(method, need, params, profile.is_large, 1, key, self._truth)
+        return SingleCall(method, need, params, profile.is_large, 1, key, self._truth, by_hash)
 
     def _renew(self, heads: Heads) -> None:
         finality = heads.finality
+        head = self._head = heads.served_head
         self._final = finality.finalized
         self.heights = evm.Heights.of(
-            heads.served, -1 if finality.safe is None else finality.safe.number, finality.floor
+            heads.served,
+            -1 if finality.safe is None else finality.safe.number,
+            finality.floor,
+            head.hash if head is not None and head.number == heads.served else "",
         )
 
     @staticmethod

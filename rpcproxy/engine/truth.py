@@ -35,6 +35,11 @@ RECEIPT: Final = "eth_getTransactionReceipt"
 # By the hash of a transaction nodes tell of the chain that they follow.
 _CANONICAL: Final = frozenset((RECEIPT, "eth_getTransactionByHash"))
 
+# How an upstream may answer to a block's hash where it takes numbers only.
+_MISUNDERSTOOD: Final = frozenset(
+    {Verdict.INVALID_PARAMS, Verdict.UNSUPPORTED, Verdict.SERVER_ERROR, Verdict.UNKNOWN}
+)
+
 _HASH: Final = re.compile(rb'\[\s*"0[xX]([0-9a-fA-F]{64})"')
 _ADDRESS: Final = re.compile(rb'\[\s*"0[xX]([0-9a-fA-F]{40})"')
 
@@ -69,6 +74,8 @@ class Truth:
         if verdict is Verdict.MISSING_DATA and 0 <= call.need.block <= standing.low_water:
             self._executor.on_doubt(standing.name)
         if verdict is not Verdict.OK:
+            if call.heights is not None and standing.takes_hashes and verdict in _MISUNDERSTOOD:
+                return self._ask_by_number(call, standing)
             return judgement
         heads = self._heads
         need = call.need
@@ -86,6 +93,14 @@ class Truth:
         if method.name == NONCE:
             return self._check_nonce(call, judgement, standing)
         return judgement
+
+    def _ask_by_number(self, call: SingleCall, standing: Standing) -> Judgement:
+        """It may not take a hash here. Whatever it means, it is asked in the old way from now on,
+        until it proves again that it does; and this request is, whoever is next.
+        """
+        self._standings.learn_hashes(standing.name, takes=False)
+        call.heights = None
+        return refused("it may not take a block's hash")
 
     def allows(self, call: SingleCall, result: bytes) -> bool:
         """Whether an answer can be given that an earlier process kept; it is told from then on."""

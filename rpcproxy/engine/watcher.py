@@ -21,6 +21,7 @@ from rpcproxy.config.model import Chain
 from rpcproxy.engine import tasks
 from rpcproxy.engine.executor import Executor, Member
 from rpcproxy.engine.feeds import Feeds
+from rpcproxy.engine.hash_proofs import HashProofs
 from rpcproxy.engine.linker import Linker
 from rpcproxy.engine.probes import HEAVY_PROBE_SECONDS, Probed, Probes, Question
 from rpcproxy.engine.state_checks import StateChecks
@@ -83,6 +84,9 @@ class Watcher:
         self.cadence = Cadence(chain.block_time_seconds, 1.0 / chain.probes_per_second)
         self._probes = Probes(executor)
         self._state_checks = StateChecks(members, executor, self._probes, told)
+        self._hash_proofs = (
+            HashProofs(executor, self._probes, told) if chain.consistency == "pinned" else None
+        )
         self._linker = Linker(members, executor, self._probes)
         self._verified_at: dict[str, float] = {}
         self._budgets = {
@@ -154,6 +158,8 @@ class Watcher:
         if (standing.quarantine_until or 0.0) > now:
             return self._pause_when_sick()  # its time is not over, whatever it answers
         await self._state_checks.look(member)
+        if self._hash_proofs is not None:
+            await self._hash_proofs.look(member)
         if standing.is_forked:
             return SICK_PAUSE_SECONDS
         if not is_well(standing):

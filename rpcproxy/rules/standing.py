@@ -354,6 +354,10 @@ class Standings:
         self._renew(changes)
         return changes
 
+    def learn_hashes(self, name: str, *, takes: bool) -> None:
+        """Whether it looks at a block's hash in place of its number."""
+        self._by_name[name].takes_hashes = takes
+
     def _tell_turn(self, changes: list[Change]) -> None:
         turn = self.heads.last_reorg
         if turn is None:

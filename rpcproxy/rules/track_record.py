@@ -189,6 +189,7 @@ class Standing:
         "state",
         "state_fault",
         "state_since",
+        "takes_hashes",
         "tier",
         "track",
         "weight",
@@ -242,6 +243,7 @@ class Standing:
         self.exclusions = Exclusions()
         self.reach = Reach()
         self.needs_care = False
+        self.takes_hashes = False  # in place of a block's number, as was proved
         self.state = "unknown"
         self.state_since = now
         self.reason = UNVERIFIED

@@ -23,8 +23,8 @@ from tests.integration.wire import Wire
 
 pytestmark = pytest.mark.alone
 
-FAULT_SECONDS = 1.4
-RETURN_SECONDS = 1.0
+FAULT_SECONDS = 1.2
+RETURN_SECONDS = 0.6
 P99_SECONDS = 0.075
 CALLS_PER_REQUEST = 1.1
 CALLS_PER_REQUEST_WHEN_WELL = 1.05

@@ -41,6 +41,7 @@ LIES: Final = (
     "future_times",
 )
 FAULTS: Final = ("silent", "refused", "errors")
+TAKE_HASHES: Final = "ace"  # these look at a hash in place of a number
 # Lies under which an upstream gives state of another block, and nothing tells.
 UNTOLD: Final = frozenset({"stale_values"})
 NULLED: Final = frozenset(
@@ -315,6 +316,8 @@ class Node:
                 texts.append(result_of(call, result))
             except LookupError:
                 texts.append(error_of(call, -32000, "header not found"))
+            except TypeError:
+                texts.append(error_of(call, -32602, "cannot unmarshal object into string"))
         sent.say(b"[%b]" % b",".join(texts) if sent.is_batch else texts[0])
 
     def _result(self, method: str, params: list[Any]) -> Any:
@@ -349,7 +352,11 @@ class Node:
             ("hash" if method.endswith("ByHash") else "transactionHash"): params[0],
         }
 
-    def _by_tag(self, tag: str, tip: Block) -> Block | None:
+    def _by_tag(self, tag: str | dict[str, str], tip: Block) -> Block | None:
+        if isinstance(tag, dict):
+            if self.name not in TAKE_HASHES:
+                raise TypeError
+            return next((block for block in tip.back() if block.hash == tag["blockHash"]), None)
         if tag == "latest":
             return tip
         if tag in ("safe", "finalized"):

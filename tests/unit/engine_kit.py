@@ -36,6 +36,7 @@ from rpcproxy.engine import (
     executor,
     express,
     feeds,
+    hash_proofs,
     linker,
     patience,
     pipeline,
@@ -70,7 +71,7 @@ from tests.unit.fleet import four
 LIGHT, HEAVY, SEND = MethodClass.LIGHT, MethodClass.HEAVY, MethodClass.SEND
 MODULES = (
     *(audits, batches, broadcast, executor, express, feeds, linker, pipeline),
-    *(encoder, patience, probes, ranges, state_checks, told, truth, watcher),
+    *(encoder, hash_proofs, patience, probes, ranges, state_checks, told, truth, watcher),
 )
 CHAIN_ID = 7
 POLICY = Policy(4.5, 1.5)

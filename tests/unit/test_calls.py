@@ -15,17 +15,19 @@ from rpcproxy.messages import (
     Judgement,
     MethodClass,
     Reply,
-    Request,
     Retry,
     Verdict,
 )
 from rpcproxy.rules.classify import Classifier
 from rpcproxy.rules.failover import is_own_word
 from rpcproxy.rules.selection import Need
+from rpcproxy.rules.standing import Standing
+from tests.unit.fleet import upstream
 
 UNIX = 1_800_000_000.0
 LIGHT = Need(MethodClass.LIGHT)
 CLASSIFIER = Classifier()
+ANYBODY = Standing(upstream("a"), 0, 0.0)
 
 
 def single(name: str = "eth_call", params: bytes = b'[{"to":"0x1"},"latest"]') -> SingleCall:
@@ -33,7 +35,7 @@ def single(name: str = "eth_call", params: bytes = b'[{"to":"0x1"},"latest"]') -
 
 
 def batch(*names: str) -> BatchCall:
-    members = [(evm.describe(name), Request(name, msgspec.Raw(b'"x"'))) for name in names]
+    members = [SingleCall(evm.describe(name), LIGHT, b'"x"') for name in names]
     return BatchCall(BATCH_METHOD, LIGHT, members)
 
 
@@ -71,14 +73,14 @@ class Rest:
 def test_a_single_call_is_written_under_the_id_it_is_given() -> None:
     call = single()
     assert call.size == 1
-    assert json.loads(call.payload(77)) == {
+    assert json.loads(call.payload(77, ANYBODY)) == {
         "jsonrpc": "2.0",
         "id": 77,
         "method": "eth_call",
         "params": [{"to": "0x1"}, "latest"],
     }
-    assert call.payload(78) != call.payload(77)
-    assert json.loads(single(params=b"").payload(1))["params"] == []
+    assert call.payload(78, ANYBODY) != call.payload(77, ANYBODY)
+    assert json.loads(single(params=b"").payload(1, ANYBODY))["params"] == []
 
 
 def test_what_a_single_call_brought_is_judged_by_its_id_and_method() -> None:
@@ -107,7 +109,7 @@ def test_a_single_call_has_one_member() -> None:
 
 def test_a_batch_is_written_with_ids_in_a_row() -> None:
     call = batch("eth_chainId", "eth_getBalance", "eth_call")
-    sent = json.loads(call.payload(100))
+    sent = json.loads(call.payload(100, ANYBODY))
     assert [(one["id"], one["method"]) for one in sent] == [
         (100, "eth_chainId"),
         (101, "eth_getBalance"),

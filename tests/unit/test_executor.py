@@ -175,12 +175,11 @@ async def test_ask_asks_this_very_upstream_once() -> None:
 
 @virtual
 async def test_a_batch_counts_whole_against_a_rate() -> None:
-    from rpcproxy.engine.calls import BATCH_METHOD, BatchCall
-    from rpcproxy.messages import Request
+    from rpcproxy.engine.calls import BATCH_METHOD, BatchCall, SingleCall
 
     engine = Engine([upstream("a", rate_limit_per_second=10.0), upstream("b")])
     method = evm.describe("eth_gasPrice")
-    members = [(method, Request("eth_gasPrice"))] * 9
+    members = [SingleCall(method, Need(LIGHT), b"[]")] * 9
     call = BatchCall(BATCH_METHOD, Need(LIGHT, "batch", batch=True), members)
     await engine.executor.run(call, POLICY)
     assert engine.asked == "a"
