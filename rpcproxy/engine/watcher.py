@@ -126,11 +126,11 @@ class Watcher:
         wake = self._wake[name]
         while True:
             pause = SICK_PAUSE_SECONDS
+            wake.clear()
             try:
                 pause = await self._look(member)
             except Exception:  # noqa: BLE001 - logged; an upstream nobody watches is worse
                 _log.exception("watching %s failed; it goes on", name)
-            wake.clear()
             spread = 1 + JITTER * (self._rng.random() - 0.5)
             try:
                 # Not wait_for, which until Python 3.12 may swallow the cancellation by `stop`.

@@ -2,8 +2,8 @@
 
 ``observe`` is the only door for knowledge; ``tick`` lets time pass; ``on_sent`` and its kin count
 attempts under way; ``pick`` chooses. Who does what: ``health`` judges failures and refusals,
-``admit`` chain ids and keys, ``heads`` and ``domains`` their own, ``selection`` ranks and picks;
-``track_record`` is one upstream.
+``admit`` chain ids and keys, ``following`` and ``heads`` blocks, ``domains`` their own,
+``selection`` ranks and picks; ``track_record`` is one upstream.
 
 State: ``Standings``, one per chain, written by whoever calls ``observe`` and ``tick`` (the
 executor and the watcher, on one thread).
@@ -11,8 +11,7 @@ executor and the watcher, on one thread).
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -21,6 +20,7 @@ from rpcproxy.config.model import Chain, Upstream
 from rpcproxy.messages import METHOD_CLASSES, Blame, MethodClass, Observation, Verdict
 from rpcproxy.rules import admit
 from rpcproxy.rules.domains import FAILING_SHARE, Domains
+from rpcproxy.rules.following import Following
 from rpcproxy.rules.heads import Heads
 from rpcproxy.rules.health import Health
 from rpcproxy.rules.latency import Window
@@ -35,9 +35,6 @@ HEDGE_MIN_SAMPLES: Final = 20
 HEDGE_FACTOR: Final = 1.25
 SHORTEST_HEDGE_SECONDS: Final = 0.020
 LONGEST_HEDGE_SECONDS: Final = 1.0
-
-# Of an upstream that left our chain, answers at so many of the last blocks are not believed.
-DISTRUSTED_BLOCKS: Final = 16
 
 _OK: Final = Verdict.OK
 # Good answers: they heal, and their time is learned.
@@ -69,6 +66,7 @@ class Standings:
         "_all",
         "_by_name",
         "_domains",
+        "_following",
         "_health",
         "_now",
         "_ranking",
@@ -94,9 +92,9 @@ class Standings:
         self._windows = tuple(Window() for _ in METHOD_CLASSES)
         self._now = self._ticked_at = now
         self.heads = Heads(settings.block_time_seconds)
-        self.on_served: list[Callable[[], None]] = []  # told when the served head moved
-        # Told above which block answers may be wrong: an upstream turned out to have been.
-        self.on_distrust: list[Callable[[int], None]] = []
+        following = Following(self._all, self.heads, self._ranking, settings.max_lag_blocks)
+        self._following = following
+        self.on_served, self.on_distrust = following.on_served, following.on_distrust
         self.is_panicking = False
 
     def __getitem__(self, name: str) -> Standing:
@@ -179,7 +177,7 @@ class Standings:
                 standing, now, changes, is_needed=not self._ranking.usable[o.method_class]
             ):
                 self._ranking.mark()
-            self._on_headers(standing, o, changes)
+            self._following.on_headers(standing, o, now, changes)
         elif blame is Blame.UPSTREAM:
             self._health.on_failure(standing, o, now, changes)
         elif blame is Blame.LIMIT:
@@ -190,22 +188,6 @@ class Standings:
                 self._ranking.mark()
         elif verdict is not Verdict.CANCELLED:
             self._health.on_exclusion(standing, o, now, changes)
-
-    def _on_headers(self, standing: Standing, o: Observation, changes: list[Change]) -> None:
-        has_moved = standing.track.report_anchors(o.safe, o.finalized)
-        for header in (o.head, o.header):
-            if header is not None:
-                self.heads.learn(header, standing.name)
-                has_moved = has_moved or header is o.header
-        if o.head is not None:
-            last = standing.track.last
-            if last is not None and o.head.number < last.number:
-                self._distrust(o.head.number)  # what it lacked it may have answered as empty
-            if standing.head is None:
-                self._ranking.mark()  # no longer unknown
-            has_moved = standing.report_head(o.head, self._now) or has_moved
-        if has_moved:
-            self._settle_heads(changes)
 
     def tick(self, now: float) -> Sequence[Change]:
         """Let time pass: what ends or fades by itself. Call it about every 100 ms."""
@@ -218,7 +200,7 @@ class Standings:
         for window in self._windows:
             window.renew()
         self._settle_domains(changes)
-        self._settle_heads(changes)
+        self._following.settle(now, changes)
         self._ranking.reprice()
         self._renew(changes)
         return changes
@@ -275,52 +257,13 @@ class Standings:
                     record.reprice()
             self._ranking.mark()
 
-    def _settle_heads(self, changes: list[Change]) -> None:
-        now = self._now
-        self._ranking.renew(now)
-        # Those that only take transactions know the chain as well as the others.
-        usable = self._ranking.usable[MethodClass.LIGHT] or self._ranking.usable[MethodClass.SEND]
-        expected = sum(not standing.is_quarantined for standing in self._all)
-        voters = [standing for standing in self._all if standing.has_vote]
-        turns, was_split = self.heads.turns, self.heads.is_split
-        if self.heads.settle(voters, expected, now):
-            for tell in self.on_served:
-                tell()
-        if self.heads.turns != turns:
-            self._tell_turn(changes)
-            for standing in self._all:
-                standing.forked_until = -math.inf  # whoever was first to turn was right
-            for standing in self._all:  # whoever was ahead of us in this is right now
-                standing.answer_fault, standing.forked_until = "", self._now
-        if self.heads.is_split and not was_split:
-            words = "half or more of the upstreams left our chain and do not agree"
-            changes.append(Change("", "split", f"{words}; block {self.heads.served} stays"))
-        if self.heads.settle_halt(usable):
-            kind = "chain_halted" if self.heads.is_halted else "chain_resumed"
-            served = self.heads.served
-            words = "all heads stand still at" if self.heads.is_halted else "heads move again past"
-            changes.append(Change("", kind, f"{words} block {served}"))
-        for standing in self._all:
-            self._settle_fork(standing, changes)
-            self._settle_lag(standing, changes)
-
-    def _distrust(self, above: int) -> None:
-        for tell in self.on_distrust:
-            tell(above)
-
     def raise_served(self, number: int, hash: str, now: float) -> Sequence[Change]:
         """A client's answer names a block above the served head: serve that one already, where
         enough upstreams have it.
         """
         self._now = max(now, self._now)
         changes: list[Change] = []
-        voters = [standing for standing in self._all if standing.has_vote]
-        if self.heads.raise_to(number, hash, voters, self._now):
-            for tell in self.on_served:
-                tell()
-            for standing in self._all:
-                self._settle_fork(standing, changes)
-                self._settle_lag(standing, changes)
+        if self._following.raise_to(number, hash, self._now, changes):
             self._renew(changes)
         return changes
 
@@ -336,7 +279,7 @@ class Standings:
         standing.on_off_chain(self._now)
         standing.answer_fault = reason
         changes: list[Change] = []
-        self._settle_fork(standing, changes)
+        self._following.settle_fork(standing, self._now, changes)
         self._renew(changes)
         return changes
 
@@ -350,105 +293,13 @@ class Standings:
         self._now = max(now, self._now)
         standing.state_fault = reason
         changes: list[Change] = []
-        self._settle_fork(standing, changes)
+        self._following.settle_fork(standing, self._now, changes)
         self._renew(changes)
         return changes
 
     def learn_hashes(self, name: str, *, takes: bool) -> None:
         """Whether it looks at a block's hash in place of its number."""
         self._by_name[name].takes_hashes = takes
-
-    def _tell_turn(self, changes: list[Change]) -> None:
-        turn = self.heads.last_reorg
-        if turn is None:
-            return
-        if turn.is_gap:
-            words = f"the way from block {turn.ancestor} to {self.heads.served} is not known"
-            changes.append(Change("", "head_jumped", words))
-        else:
-            words = f"{turn.depth} blocks above {turn.ancestor} were replaced"
-            changes.append(Change("", "reorg", f"{words}; served is {self.heads.served}"))
-
-    def _settle_fork(self, standing: Standing, changes: list[Change]) -> None:
-        if standing.answer_fault and self._now >= standing.forked_until:
-            standing.answer_fault = ""
-        found = self.heads.forked.get(standing.name, "") or standing.state_fault
-        reason = found or standing.answer_fault
-        if not reason and standing.is_forked:
-            if not standing.has_vote:
-                return  # it was not heard
-            if self._now < standing.forked_until and self._ranking.usable[MethodClass.LIGHT]:
-                return
-        if found:
-            standing.on_off_chain(self._now)
-        if bool(reason) != standing.is_forked:
-            standing.is_forked = bool(reason)
-            if reason:
-                # Where its branch began is not known; what is kept must not fall for one flapping.
-                depth = self.heads.served - DISTRUSTED_BLOCKS
-                self._distrust(max(self.heads.finality.floor, depth))
-            self._ranking.mark()
-            kind, words = ("forked", reason) if reason else ("joined", "it is on our chain again")
-            changes.append(Change(standing.name, kind, words))
-        standing.fork_reason = reason or ""
-
-    def _settle_lag(self, standing: Standing, changes: list[Change]) -> None:
-        track = standing.track
-        if track.head is None:
-            return
-        heads = self.heads
-        is_behind = track.low_water < heads.served
-        if is_behind != standing.is_behind:
-            standing.is_behind = is_behind
-            self._ranking.mark()
-        lag = max(0, heads.served - track.number)
-        is_late = lag > self._settings.max_lag_blocks
-        standing.behind_since = min(standing.behind_since, self._now) if lag else math.inf
-        # By its reports, not by the clock: who was not asked did not stand still.
-        still_seconds = track.reported_at - max(track.moved_at, standing.behind_since)
-        is_stalled = lag > 0 and not is_late and still_seconds > heads.stall_seconds
-        is_above = heads.served >= 0 and track.number > heads.highest_plausible(self._now)
-        was_stale = standing.is_stale
-        standing.is_lagging, standing.is_stalled = is_late, is_stalled
-        standing.is_far_above = is_above
-        penalty = 1.0 + min(1.0, lag / (self._settings.max_lag_blocks + 1))
-        if penalty != standing.lag_penalty:
-            standing.lag_penalty = penalty
-            for record in standing.classes:
-                record.reprice()
-        if standing.is_stale != was_stale:
-            standing.stale_since = math.inf if was_stale else self._now
-            self._ranking.mark()
-        if standing.is_stale:
-            self._tell_stale(standing, lag, still_seconds, changes)
-        elif standing.stale_kind:
-            standing.stale_kind = standing.stale_reason = ""
-            changes.append(Change(standing.name, "caught_up", f"its head is {track.number}"))
-
-    def _tell_stale(
-        self, standing: Standing, lag: int, still_seconds: float, changes: list[Change]
-    ) -> None:
-        """Say that it is stale, once that is known: who was not heard since the others moved may
-        have moved as well, and who is ahead of all others may only be the first.
-        """
-        heads, track = self.heads, standing.track
-        if standing.is_stalled:
-            kind = "stalled_head"
-            reason = f"its head stands still at {track.number} for {still_seconds:.0f} s"
-        elif standing.is_far_above:
-            kind = "lagging"
-            reason = f"its head {track.number} is far above the others' {heads.served}"
-            usable = self._ranking.usable[MethodClass.LIGHT]
-            if not heads.is_lone_claim(standing, usable, standing.stale_since):
-                return
-        elif track.reported_at >= standing.stale_since:
-            kind = "lagging"
-            reason = f"its head {track.number} is {lag} blocks behind"
-        else:
-            return
-        if kind != standing.stale_kind:
-            standing.stale_kind, standing.stale_reason = kind, reason
-            changes.append(Change(standing.name, kind, reason))
 
     # ---- attempts under way
 
