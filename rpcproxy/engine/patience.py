@@ -147,7 +147,15 @@ class Patience:
 
         seconds = profile.policy.deadline_seconds - settled.seconds
         deadline = time.monotonic() + seconds
-        joined = await split_and_join(bytes(whole.params), settled, ask, deadline)
+        while True:
+            turns = self._heads.turns
+            joined = await split_and_join(bytes(whole.params), settled, ask, deadline)
+            if joined is None and self._heads.turns == turns:
+                await self._wait_for_move(LAST_PAUSE_SECONDS)  # an upstream may be first to turn
+            if self._heads.turns == turns or time.monotonic() >= deadline:
+                break
+            # Parts from before and after a reorg do not belong together.
+            whole = self._profiles.prepare(request, profile)
         if joined is None:
             return settled
         return Settled(joined, standing=settled.standing, key=whole.key)

@@ -41,6 +41,7 @@ _MISUNDERSTOOD: Final = frozenset(
 )
 
 _HASH: Final = re.compile(rb'\[\s*"0[xX]([0-9a-fA-F]{64})"')
+_OWN_HASH: Final = re.compile(rb'"(?:transactionHash|hash)"\s*:\s*"0[xX]([0-9a-fA-F]{64})"')
 _ADDRESS: Final = re.compile(rb'\[\s*"0[xX]([0-9a-fA-F]{40})"')
 
 
@@ -105,6 +106,8 @@ class Truth:
     def allows(self, call: SingleCall, result: bytes) -> bool:
         """Whether an answer can be given that an earlier process kept; it is told from then on."""
         told = evm.told_by(call.method, result) if call.method.names_block else None
+        if is_of_another(call, told, result):
+            return False
         if told is None:
             return True
         number, hash = told
@@ -119,6 +122,8 @@ class Truth:
     def _check_block(self, call: SingleCall, judgement: Judgement, standing: Standing) -> Judgement:
         result = judgement.result
         told = evm.told_by(call.method, result) if result is not None else None
+        if result is not None and is_of_another(call, told, result):
+            return Judgement(Verdict.BAD_RESULT, detail="an answer to another question")
         if told is None:
             return judgement
         number, hash = told
@@ -229,7 +234,7 @@ class Truth:
         if nonce is None or found is None:
             return judgement
         address = found[1].lower()
-        if b'"pending"' in call.params:
+        if b'"pending"' in bytes(call.params):
             return self._check_pending(address, nonce, judgement, standing)
         block = call.need.block
         known = self._nonces.get(address)
@@ -278,6 +283,22 @@ class Truth:
         """A reload forgets nothing."""
         self._seen, self._nonces = old._seen, old._nonces
         self._senders, self._pending = old._senders, old._pending
+
+
+def is_of_another(call: SingleCall, told: evm.Told | None, result: bytes | msgspec.Raw) -> bool:
+    """Whether a result is plainly not of the block or the transaction that was asked for."""
+    name = call.method.name
+    if name == "eth_getBlockByNumber" and call.need.block >= 0:
+        return told is None or told.number != call.need.block
+    if name != "eth_getBlockByHash" and name not in _CANONICAL:
+        return False
+    asked = _HASH.match(call.params)
+    if asked is None:
+        return False
+    if name == "eth_getBlockByHash":
+        return told is None or told.hash != "0x" + asked[1].decode().lower()
+    named = _OWN_HASH.search(result)
+    return told is None or (named is not None and named[1].lower() != asked[1].lower())
 
 
 def refused(detail: str) -> Judgement:

@@ -16,7 +16,7 @@ from aiohttp import hdrs, web
 from rpcproxy.config.model import Server
 from rpcproxy.front import cors, encoding, responses
 from rpcproxy.front.handover import SERVER_HEADER
-from rpcproxy.front.heads import takes_gzip
+from rpcproxy.front.heads import takes_gzip, wants_fresh
 from rpcproxy.front.shared import Doors, log, trace_ids
 from rpcproxy.messages import Answer, AnswerStream, Pending, StreamBroken
 
@@ -116,7 +116,13 @@ class _Pages:
             return _refusal(408, reason, trace_id, has_to_close=True)
         if door is None:
             return _whole(responses.unknown_path(), trace_id)
-        handled = door.handle(body, trace_id)
+        cache_control, pragma = (
+            request.headers.get(name, "").encode() for name in ("Cache-Control", "Pragma")
+        )
+        if wants_fresh(cache_control or None, pragma):
+            handled = door.handle(body, trace_id, is_fresh=True)
+        else:
+            handled = door.handle(body, trace_id)
         if isinstance(handled, Pending):
             answer = await _delivered(handled)
         else:
@@ -146,8 +152,8 @@ async def _stream(
                 await response.write(piece)
             piece = await rest.read()
         await response.write_eof()
-    except (StreamBroken, TimeoutError):
-        # The client must see that the answer is not whole.
+    except (StreamBroken, TimeoutError, ConnectionResetError):
+        # The client must see that the answer is not whole, where it is still there.
         if request.transport is not None:
             request.transport.abort()
     finally:

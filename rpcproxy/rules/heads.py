@@ -41,6 +41,11 @@ CONTRADICTION_SECONDS: Final = 1.0
 # A lone upstream's claim far above needs to last this long: after a laptop slept, the heads jump
 # further than the (monotonic) clock says.
 LONE_JUMP_SECONDS: Final = 5.0
+# Nobody has told of the served head in its last ten reports: after this, and after so many block
+# times, what a majority has is the chain. Before, it may be a node that fell out, whose block the
+# others are about to have.
+FALLEN_SECONDS: Final = 3.0
+FALLEN_BLOCKS: Final = 2
 # A head above all others that nothing links for so long is isolated.
 UNLINKED_SECONDS: Final = 3.0
 SLACK_BLOCKS: Final = 10
@@ -88,6 +93,7 @@ class Heads:
         "_held_since",
         "_turning",
         "_unlinked_since",
+        "_unreached_since",
         "block_time_seconds",
         "depth",
         "finality",
@@ -127,6 +133,7 @@ class Heads:
         self.turned_at = -math.inf
         self._held_since: dict[str, float] = {}
         self._turning: tuple[str, float] = ("", 0.0)  # to which block, and since when
+        self._unreached_since = math.inf  # since when nobody is as far as the served head
         self._unlinked_since: dict[str, float] = {}
         self._first_claim_at = math.inf
         self._anchor: tuple[int, float] | None = None
@@ -199,6 +206,8 @@ class Heads:
             self._reorganise(votes, count, now)
         else:
             self._advance(votes, count, now)
+        if self.served >= 0:
+            self._fall_back(votes, count, now)
         self._isolate(votes, count, now)
         self.finality.settle(votes, count, self.served, self.hash_at)
         self._want(votes)
@@ -326,6 +335,27 @@ class Heads:
             if ancestor is None or ancestor >= floor:
                 self._turn(floor if ancestor is None else ancestor, now, is_gap=ancestor is None)
                 self._move_to(block, now)
+                return
+
+    def _fall_back(self, votes: Sequence[Vote], count: int, now: float) -> None:
+        """The chain was rolled back with nothing new on top, or a claim that nobody was there to
+        contradict was a lie: what nobody has cannot be served. Never below what is final.
+        """
+        if any(vote.head.number >= self.served for vote in votes if not vote.is_forked):
+            self._unreached_since = math.inf
+            return
+        self._unreached_since = min(self._unreached_since, now)
+        patience = max(FALLEN_SECONDS, FALLEN_BLOCKS * self.block_time_seconds)
+        if now - self._unreached_since < patience:
+            return
+        for block in blocks_of(votes, self.lineage, self.finality.floor):
+            if len(block.votes) * 2 > count and block.number < self.served:
+                is_ours = self.lineage.chain.get(block.number) == block.name
+                ancestor = block.number if is_ours else self.lineage.common_ancestor(block.tip)
+                is_gap = ancestor is None or ancestor < self.finality.floor
+                self._turn(self.finality.floor if is_gap else ancestor or 0, now, is_gap=is_gap)
+                self._move_to(block, now)
+                self._unreached_since = math.inf
                 return
 
     @property

@@ -512,7 +512,7 @@ async def test_members_are_pinned_like_any_request() -> None:
 async def test_a_member_just_above_the_head_waits_by_itself() -> None:
     engine = Engine()
     engine.all_behave(echo)
-    above = request("eth_getBlockByNumber", b'["0x65",false]', b"9")
+    above = request("eth_getBlockTransactionCountByNumber", b'["0x65"]', b"9")
     handle = engine.handle(batch(*prices(2), above))
     await asyncio.sleep(1)
     assert shapes(engine) == [("a", 2)]

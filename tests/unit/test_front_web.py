@@ -267,6 +267,19 @@ async def test_posts_by_aiohttp_gzip_retry_after_and_bugs(caplog):
 
 
 @both_loops
+async def test_who_wants_nothing_kept_gets_it_by_aiohttp_too():
+    class Telling:
+        def handle(self, body, trace_id, *, is_fresh=False):
+            return Answer(b'"fresh"' if is_fresh else b'"any"')
+
+    async with a_front({"/": Telling()}) as front:
+        client = await handed(front)
+        assert (await client.ask(b"x", "/")).text == '"any"'
+        for line in ("Cache-Control: no-cache", "Pragma: no-cache", "cache-control: max-age=0"):
+            assert (await client.ask(b"x", "/", line)).text == '"fresh"'
+
+
+@both_loops
 async def test_streams_by_aiohttp():
     rests = [Pieces(b"b" * 300_000, b"c"), Pieces(b"b", StreamBroken("gone"))]
     waiting = list(rests)

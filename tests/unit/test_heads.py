@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from rpcproxy.messages import Head
 from rpcproxy.rules.head_track import HeadTrack
-from rpcproxy.rules.heads import UNLINKED_SECONDS, Heads, Reorg, Wanted
+from rpcproxy.rules.heads import FALLEN_BLOCKS, UNLINKED_SECONDS, Heads, Reorg, Wanted
 
 
 @dataclass
@@ -386,6 +386,52 @@ def test_heads_that_fall_move_nothing() -> None:
         assert chain.tell(float(second), 95, 95, 95) == 100
     assert chain.heads.reorgs == 0
     assert chain.tell(120.0, 96, 96, 96) == 100
+
+
+def test_what_nobody_has_for_long_is_given_up_for_what_a_majority_has() -> None:
+    chain = Chain(3)
+    for number in range(90, 101):
+        chain.tell(float(number), number, number, number)
+    patience = FALLEN_BLOCKS * chain.heads.block_time_seconds
+    for second in range(101, 111):  # ten reports
+        assert chain.tell(float(second), 95, 95, 95) == 100
+    assert chain.tell(109.9 + patience) == 100
+    assert chain.tell(110.1 + patience) == 95
+    assert chain.heads.last_reorg == Reorg(95, 5, is_gap=False)
+    assert chain.heads.hash_at(94) == "0x5e"
+    assert chain.tell(140.0, 96, 96, 96) == 96
+
+
+def test_while_one_has_it_nothing_is_given_up() -> None:
+    chain = Chain(3)
+    for number in range(90, 101):
+        chain.tell(float(number), number, number, number)
+    for second in range(101, 200):
+        assert chain.tell(float(second), 95, 95, 100) == 100
+
+
+def test_a_lone_liar_that_was_believed_is_forgotten_once_it_is_honest() -> None:
+    chain = Chain(1, block_time=2.0)
+    for number in range(90, 101):
+        chain.tell(float(number), number)
+    invented = block(1100, "x", 1100)
+    for second in range(101, 110):
+        chain.tell(float(second), invented)
+    assert chain.heads.served == 1100
+    for second in range(110, 123):
+        assert chain.tell(float(second), second - 5) == 1100
+    assert chain.tell(125.0, 120) == 120
+    assert chain.tell(126.0, 121) == 121
+
+
+def test_no_patience_gives_up_what_is_final() -> None:
+    chain = Chain(3)
+    for number in range(90, 101):
+        chain.tell(float(number), number, number, number)
+    finalize(chain, block(99), block(99), block(99))
+    chain.tell(101.0)
+    for second in range(102, 200):
+        assert chain.tell(float(second), 95, 95, 95) == 100
 
 
 # ---- final blocks

@@ -179,10 +179,10 @@ async def test_the_latest_block_is_the_served_one() -> None:
     engine = Engine()
     for params in (b'["0x1","latest"]', b'["0x2", "latest"]', b'["0x3"]'):
         await engine.ask("eth_getBalance", params).answer()
-    await engine.ask("eth_getBlockByNumber", b'["latest",false]').answer()
+    await engine.ask("eth_getBlockTransactionCountByNumber", b'["latest"]').answer()
     assert [sent.params for sent in engine.sent] == [
         *(["0x1", "0x64"], ["0x2", "0x64"], ["0x3", "0x64"]),
-        ["0x64", False],
+        ["0x64"],
     ]
 
 

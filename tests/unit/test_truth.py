@@ -48,6 +48,10 @@ def block(number: int, branch: int = 0, since: int = 0) -> bytes:
     return b'{"number":"0x%x","hash":"%b"}' % (number, hash_of(number, branch, since).encode())
 
 
+def by_hash(number: int, branch: int = 0) -> bytes:
+    return b'["%b",false]' % hash_of(number, branch).encode()
+
+
 PENDING = b'{"blockNumber":null,"blockHash":null}'
 
 
@@ -100,10 +104,51 @@ async def test_what_is_on_our_chain_is_given() -> None:
     assert held(RECEIPT, tx(8), mined(99)) == "ok"
     assert held(RECEIPT, tx(9), mined(50, 3)) == "ok"  # so far back nobody knows
     assert held(TX, tx(), PENDING) == "ok"
-    assert held(TX, tx(), b'{"blockNumber":"nonsense"}') == "ok"
     assert held("eth_getBlockByNumber", b'["latest",false]', block(100)) == "ok"
+    assert held("eth_getBlockByHash", by_hash(100), block(100)) == "ok"
     assert held("eth_gasPrice", b"[]", b'"0x1"') == "ok"
     assert not held.engine.changes
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "result"),
+    [
+        ("eth_getBlockByHash", by_hash(99), block(100)),
+        ("eth_getBlockByHash", by_hash(99), b"[1]"),
+        ("eth_getBlockByHash", by_hash(99), b'{"number":"0x63"}'),
+        ("eth_getBlockByNumber", b'["0x63",false]', block(100)),
+        ("eth_getBlockByNumber", b'["latest",false]', block(99)),
+        ("eth_getBlockByNumber", b'["0x63",false]', b"{}"),
+        ("eth_getBlockByNumber", b'["0x63",false]', b'{"number":99,"hash":5}'),
+        (RECEIPT, tx(), b'{"transactionHash":"0x%064x",' % 8 + mined(100)[1:]),
+        (TX, tx(), b'{"hash":"0x%064x",' % 8 + mined(100)[1:]),
+        (TX, tx(), b'{"blockNumber":"nonsense"}'),
+    ],
+)
+@virtual
+async def test_an_answer_to_another_question_is_none(
+    method: str, params: bytes, result: bytes
+) -> None:
+    held = Held()
+    assert held(method, params, result) == "bad_result"
+    assert not held.truth.allows(held.call(method, params), result)
+
+
+@virtual
+async def test_an_answer_may_spell_the_hash_that_was_asked_for_in_its_own_way() -> None:
+    held = Held()
+    receipt = b'{"transactionHash":"0x%064X",' % 0xABC + mined(100)[1:]
+    assert held(RECEIPT, b'["0x%064x"]' % 0xABC, receipt) == "ok"
+    assert held("eth_getBlockByHash", by_hash(100).upper().replace(b"X", b"x"), block(100)) == "ok"
+
+
+@virtual
+async def test_pending_nonces_are_told_in_every_mode() -> None:
+    for consistency in ("pinned", "routed"):
+        held = Held(on_chain(consistency=consistency))
+        assert held.nonce(5) == "ok"
+        assert held.nonce(7, "pending") == "ok"
+        assert held.nonce(4, "pending") == "stale"
 
 
 @pytest.mark.parametrize("method", [RECEIPT, TX])
@@ -119,7 +164,7 @@ async def test_what_is_in_a_block_of_another_branch_is_not(method: str) -> None:
 @virtual
 async def test_by_hash_a_block_of_another_branch_is_asked_elsewhere_and_nobody_is_blamed() -> None:
     held = Held()
-    assert held("eth_getBlockByHash", tx(), block(100, 1)) == "off_chain"
+    assert held("eth_getBlockByHash", by_hash(100, 1), block(100, 1)) == "off_chain"
     assert not held.engine.standings["a"].is_forked
     assert not held.engine.changes
 
@@ -128,7 +173,7 @@ async def test_by_hash_a_block_of_another_branch_is_asked_elsewhere_and_nobody_i
 async def test_a_whole_block_above_the_served_head_is_not_given() -> None:
     held = Held()
     assert held(RECEIPT, tx(), mined(101)) == "off_chain"
-    assert held("eth_getBlockByHash", tx(), block(101)) == "off_chain"
+    assert held("eth_getBlockByHash", by_hash(101), block(101)) == "off_chain"
     assert held.engine.standings.heads.served == 100
 
 
