@@ -23,7 +23,7 @@ import msgspec
 
 from rpcproxy.drills import answers
 from rpcproxy.drills.faults import WELL, Fault
-from rpcproxy.drills.simchain import SimChain, View
+from rpcproxy.drills.simchain import PAYEE, SimChain, View
 from rpcproxy.drills.simws import Subscriber
 from rpcproxy.drills.wire import Connection, Incoming
 from rpcproxy.engine import tasks
@@ -34,13 +34,14 @@ _PROBES: Final = frozenset(
     ("eth_chainId", "net_version", "net_listening", "eth_blockNumber", "web3_clientVersion")
 )
 _BACKLOG = 1024
+_PAYEE = PAYEE.encode()
 _TLS_SECONDS = 10.0
 
 
 class Counts(msgspec.Struct):
     """What arrived. ``calls`` are JSON-RPC calls by method, batch members one by one;
     ``probe_calls`` those among them that a proxy makes to know its upstream: the head, the
-    chain id, and blocks by tag.
+    chain id, blocks by tag, and the balance of whom a block pays.
     """
 
     requests: int = 0
@@ -304,7 +305,8 @@ class Provider:
         by_tag = request.method == "eth_getBlockByNumber" and (
             b'"latest"' in bytes(request.params) or b'"finalized"' in bytes(request.params)
         )
-        if by_tag or request.method in _PROBES:
+        by_payee = request.method == "eth_getBalance" and _PAYEE in bytes(request.params)
+        if by_tag or by_payee or request.method in _PROBES:
             probe_calls[request.method] = probe_calls.get(request.method, 0) + 1
 
     def _answer(

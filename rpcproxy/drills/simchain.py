@@ -59,6 +59,7 @@ def _address(label: str) -> str:
 
 ACCOUNTS: Final = tuple(_address(f"account {index}") for index in range(4))
 BUSY_ACCOUNTS: Final = ACCOUNTS[:_OWN_PER_BLOCK]
+PAYEE: Final = ACCOUNTS[3]  # whom every block pays
 TOKEN: Final = _address("token")
 TOKEN_CODE: Final = "0x60806040" + _digest("token code").hex()
 
@@ -228,7 +229,7 @@ class View:
             "transactions": body,
             "gasUsed": quantity(count * _TRANSFER_GAS),
             "gasLimit": quantity(_GAS_LIMIT),
-            "miner": ACCOUNTS[3],
+            "miner": PAYEE,
             "nonce": "0x0000000000000000",
             "difficulty": "0x0",
             "extraData": "0x",

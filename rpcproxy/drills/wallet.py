@@ -74,7 +74,7 @@ QUESTIONS: Final = (
     Question("eth_call", (_CALL,), is_pinned=True),
     Question("eth_chainId"),
     Question("eth_getTransactionCount", (ACCOUNTS[1],), is_pinned=True),
-    Question("eth_getBalance", (ACCOUNTS[3],), is_pinned=True),
+    Question("eth_getBalance", (ACCOUNTS[1],), is_pinned=True),
     Question("eth_gasPrice"),
     Question("eth_estimateGas", ({"from": ACCOUNTS[0], "to": ACCOUNTS[3], "value": "0x1"},)),
 )
