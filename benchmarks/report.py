@@ -76,7 +76,7 @@ def old_ages(scenes: list[age.Scene]) -> list[str]:
     """In words: where wallets are further behind than they may be."""
     return [
         f"{scene.name}: {max(scene.head.mean, scene.state.mean):.3f} blocks behind on average, "
-        f"at most {age.BOUND_BLOCKS:g} is allowed"
+        f"at most {scene.bound:g} is allowed"
         for scene in scenes
         if not scene.is_young
     ]
@@ -182,7 +182,7 @@ def age_table(results: Results) -> list[list[str]]:
         for what, found in (("eth_blockNumber", scene.head), ("state at latest", scene.state)):
             numbers = [f"{found.mean:.3f}", f"{found.p99:g}", str(found.worst)]
             share = f"{found.share_behind:.1%} of {found.samples}"
-            lines.append([scene.name, what, *numbers, share, f"≤ {age.BOUND_BLOCKS:g}"])
+            lines.append([scene.name, what, *numbers, share, f"≤ {scene.bound:g}"])
     return lines
 
 
