@@ -138,7 +138,10 @@ class AnswerFile:
 
     def _prepare(self) -> None:
         db = self._db
+        # One look at all of it: another process may be about to make this file ours.
+        db.execute("BEGIN")
         self._check(self._pragma("application_id"), self._pragma("user_version"))
+        db.execute("COMMIT")
         for pragma in (
             # Before the first table: a smaller budget is to give room back to the disk.
             "auto_vacuum = INCREMENTAL",
