@@ -42,8 +42,8 @@ class Request(msgspec.Struct, gc=False):
     """
 
     method: str
-    id: msgspec.Raw = msgspec.Raw()
-    params: msgspec.Raw = msgspec.Raw()
+    id: bytes = b""
+    params: bytes = b""
 
     @property
     def is_notification(self) -> bool:
@@ -293,42 +293,55 @@ INVALID_PARAMS: Final = -32602
 INTERNAL_ERROR: Final = -32603
 LIMIT_EXCEEDED: Final = -32005
 
-_request_decoder = msgspec.json.Decoder(Request)
+
+class _Spelled(msgspec.Struct, gc=False):
+    """A request as it is read. Its parts are copied at once: that costs less than one use of a
+    part that is held within the body.
+    """
+
+    method: str
+    id: msgspec.Raw = msgspec.Raw()
+    params: msgspec.Raw = msgspec.Raw()
+
+
+_decode_spelled = msgspec.json.Decoder(_Spelled).decode
 _batch_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 _encoder = msgspec.json.Encoder()
 
+_BEFORE_ID: Final = b'{"jsonrpc":"2.0","id":'
+_BEFORE_RESULT: Final = b',"result":'
 _WHITESPACE: Final = b" \t\r\n"
 # First bytes of an id that JSON-RPC allows: string, number, null.
 _ID_STARTS: Final = frozenset(b'"-0123456789n')
 # First bytes of params that JSON-RPC allows: array, object; null is taken as left out.
 _PARAMS_STARTS: Final = frozenset(b"[{n")
 _NULL_START: Final = ord("n")
-_ABSENT: Final = msgspec.Raw()
 
 
 def decode_request(text: bytes | msgspec.Raw) -> Request:
     """Read one request object. Raises ``Malformed`` (−32700 or −32600)."""
     try:
-        request = _request_decoder.decode(text)
+        spelled = _decode_spelled(text)
     except msgspec.ValidationError as error:
         raise _invalid(text, error) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Malformed(PARSE_ERROR, f"parse error: {error}") from None
     except RecursionError:
         raise Malformed(PARSE_ERROR, "parse error: nested too deeply") from None
-    if request.id and memoryview(request.id)[0] not in _ID_STARTS:
+    id, params = bytes(spelled.id), bytes(spelled.params)
+    if id and id[0] not in _ID_STARTS:
         raise Malformed(INVALID_REQUEST, "invalid request: id must be a string, a number or null")
-    if request.params:
-        start = memoryview(request.params)[0]
+    if params:
+        start = params[0]
         if start not in _PARAMS_STARTS:
             raise Malformed(
                 INVALID_REQUEST,
                 "invalid request: params must be an array or an object",
-                bytes(request.id) or b"null",
+                id or b"null",
             )
         if start == _NULL_START:
-            request.params = _ABSENT
-    return request
+            params = b""
+    return Request(spelled.method, id, params)
 
 
 def decode_body(body: bytes) -> Request | list[msgspec.Raw]:
@@ -363,7 +376,7 @@ def encode_call(id: int, method: str, params: bytes | msgspec.Raw) -> bytes:
 
 def encode_result(id: bytes | msgspec.Raw, result: bytes | msgspec.Raw) -> bytes:
     """A reply for a client; both arguments are JSON texts, passed on as they are."""
-    return b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (id, result)
+    return b"".join((_BEFORE_ID, id, _BEFORE_RESULT, result, b"}"))
 
 
 def encode_raw_error(id: bytes | msgspec.Raw, error: bytes | msgspec.Raw) -> bytes:

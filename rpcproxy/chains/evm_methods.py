@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Final
 
 from rpcproxy.chains.evm_answers import NAMING_BLOCK
+from rpcproxy.chains.evm_blocks import RANGED
 from rpcproxy.chains.methods import DATA, LIST, OBJECT, QUANTITY, Keep, Kind, Method
 from rpcproxy.messages import MethodClass
 
@@ -199,13 +200,25 @@ _REFUSED_PREFIXES: Final = (
     *("personal_", "admin_", "miner_", "engine_", "eth_sign", "clique_", "les_"),
     *("evm_", "anvil_", "hardhat_", "ganache_"),
 )
+# Nonces do not fall.
+_NONCE: Final = "eth_getTransactionCount"
 _HEAVY_PREFIXES: Final = ("debug_", "trace_", "arbtrace_", "ots_trace", "txpool_")
 
 
 def _rows() -> Iterator[tuple[str, Method]]:
     for like, names in _GROUPS:
         for name in names.split():
-            yield name, replace(like, name=name, names_block=name in NAMING_BLOCK)
+            names_block = name in NAMING_BLOCK
+            yield (
+                name,
+                replace(
+                    like,
+                    name=name,
+                    names_block=names_block,
+                    is_state=not names_block and like.keep is not Keep.FOREVER,
+                    is_bare=not names_block and name not in RANGED and name != _NONCE,
+                ),
+            )
 
 
 METHODS: Final[Mapping[str, Method]] = MappingProxyType(dict(_rows()))

@@ -63,3 +63,5 @@ class Method:
     shape: re.Pattern[bytes] = NOT_NULL  # what the JSON text of a result must match, null apart
     keep: Keep = Keep.NEVER
     names_block: bool = False  # the answer says which block it is in
+    is_state: bool = False  # the answer follows from a block, and nothing in it proves which
+    is_bare: bool = False  # nothing in the answer can be held against what is known of the chain

@@ -303,9 +303,9 @@ class Provider:
         calls, probe_calls = self.counts.calls, self.counts.probe_calls
         calls[request.method] = calls.get(request.method, 0) + 1
         by_tag = request.method == "eth_getBlockByNumber" and (
-            b'"latest"' in bytes(request.params) or b'"finalized"' in bytes(request.params)
+            b'"latest"' in request.params or b'"finalized"' in request.params
         )
-        by_payee = request.method == "eth_getBalance" and _PAYEE in bytes(request.params)
+        by_payee = request.method == "eth_getBalance" and _PAYEE in request.params
         if by_tag or by_payee or request.method in _PROBES:
             probe_calls[request.method] = probe_calls.get(request.method, 0) + 1
 

@@ -73,11 +73,32 @@ class Tally:
         return pairs
 
 
+class _Plain:
+    """Requests that were answered well by their only attempt, of one upstream and class."""
+
+    __slots__ = ("buckets", "seconds")
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        self.buckets = [0] * len(_BUCKET_NAMES)
+        self.seconds = 0.0
+
+
 class ChainCounters:
-    """The counters of one chain. Writers call ``on_…``; the attributes are for reading."""
+    """The counters of one chain. Writers call ``on_…``; the attributes are for reading.
+
+    Nearly all requests are plain, so they are counted once, and spread over ``requests`` and
+    ``attempts`` when somebody reads those.
+    """
 
     __slots__ = (
-        "attempts",
+        "_attempts",
+        "_joined",
+        "_kept",
+        "_plain",
+        "_requests",
         "batch_members",
         "batches",
         "budget_exhausted",
@@ -85,22 +106,20 @@ class ChainCounters:
         "failovers",
         "hedges",
         "hedges_won",
-        "joined",
-        "kept_answers",
         "local_answers",
         "probes",
-        "requests",
         "sends_accepted",
         "sends_rejected",
         "waited_for_recovery",
     )
 
     def __init__(self) -> None:
-        self.requests = tuple(Tally(OUTCOMES) for _ in METHOD_CLASSES)
+        self._requests = tuple(Tally(OUTCOMES) for _ in METHOD_CLASSES)
         self.local_answers = 0
-        self.kept_answers: dict[str, int] = {}  # by what they depend on
-        self.joined = 0  # requests that followed another in flight
-        self.attempts: dict[str, Tally] = {}  # by upstream
+        self._kept: dict[str, list[int]] = {}  # by what they depend on, then class
+        self._joined = [0] * len(METHOD_CLASSES)
+        self._attempts: dict[str, Tally] = {}  # by upstream
+        self._plain: dict[str, tuple[_Plain, ...]] = {}  # by upstream, then class
         self.probes: dict[str, dict[str, int]] = {}  # by upstream, then verdict
         self.failovers: dict[str, int] = {}  # by reason
         self.hedges: dict[str, int] = {}  # by upstream
@@ -114,13 +133,35 @@ class ChainCounters:
         self.batch_members = 0
 
     @property
+    def requests(self) -> tuple[Tally, ...]:
+        """By method class."""
+        self._spread()
+        return self._requests
+
+    @property
+    def attempts(self) -> dict[str, Tally]:
+        """By upstream."""
+        self._spread()
+        return self._attempts
+
+    @property
+    def kept_answers(self) -> dict[str, int]:
+        """Requests answered from what was kept, by what it depends on."""
+        return {reason: sum(by_class) for reason, by_class in self._kept.items()}
+
+    @property
+    def joined(self) -> int:
+        """Requests that followed another in flight."""
+        return sum(self._joined)
+
+    @property
     def answered(self) -> int:
         """Client requests answered so far."""
         return self.local_answers + sum(sum(tally.labels.values()) for tally in self.requests)
 
     def on_request(self, method_class: MethodClass, seconds: float, outcome: str) -> None:
         """One client request answered after ``seconds``; ``outcome`` is one of ``OUTCOMES``."""
-        self.requests[method_class].add(outcome, seconds)
+        self._requests[method_class].add(outcome, seconds)
 
     def on_local(self) -> None:
         """One request answered by the proxy itself, too quick to be worth timing.
@@ -133,20 +174,19 @@ class ChainCounters:
         """One request answered from what was kept; ``reason`` is a ``chains.methods.Keep`` by
         name, or ``disk``.
         """
-        self.kept_answers[reason] = self.kept_answers.get(reason, 0) + 1
-        self.requests[method_class].labels["kept"] += 1
+        try:
+            self._kept[reason][method_class] += 1
+        except KeyError:
+            self._kept[reason] = [0] * len(METHOD_CLASSES)
+            self._kept[reason][method_class] = 1
 
     def on_joined(self, method_class: MethodClass) -> None:
         """One request followed another that asks the same. Counts among the requests too."""
-        self.joined += 1
-        self.requests[method_class].labels["kept"] += 1
+        self._joined[method_class] += 1
 
     def on_attempt(self, upstream: str, verdict: Verdict, seconds: float) -> None:
         """One attempt ended. The time of a cancelled one says nothing and is not kept."""
-        try:
-            tally = self.attempts[upstream]
-        except KeyError:
-            tally = self.attempts[upstream] = Tally(_VERDICT_LABELS)
+        tally = self._attempts_of(upstream)
         if verdict is Verdict.CANCELLED:
             tally.labels[verdict.label] += 1
         else:
@@ -157,17 +197,36 @@ class ChainCounters:
         one, since nearly all are.
         """
         try:
-            attempts = self.attempts[upstream]
+            plain = self._plain[upstream][method_class]
         except KeyError:
-            attempts = self.attempts[upstream] = Tally(_VERDICT_LABELS)
-        place = bisect_left(BUCKET_SECONDS, seconds)
-        attempts.labels["ok"] += 1
-        attempts.buckets[place] += 1
-        attempts.seconds += seconds
-        requests = self.requests[method_class]
-        requests.labels["ok"] += 1
-        requests.buckets[place] += 1
-        requests.seconds += seconds
+            self._plain[upstream] = tuple(_Plain() for _ in METHOD_CLASSES)
+            plain = self._plain[upstream][method_class]
+        plain.buckets[bisect_left(BUCKET_SECONDS, seconds)] += 1
+        plain.seconds += seconds
+
+    def _spread(self) -> None:
+        for method_class, tally in enumerate(self._requests):
+            kept = sum(by_class[method_class] for by_class in self._kept.values())
+            tally.labels["kept"] = kept + self._joined[method_class]
+        for upstream, by_class in self._plain.items():
+            for requests, plain in zip(self._requests, by_class, strict=True):
+                count = sum(plain.buckets)
+                if not count:
+                    continue
+                for tally in (requests, self._attempts_of(upstream)):
+                    tally.labels["ok"] += count
+                    tally.seconds += plain.seconds
+                    tally.buckets = [
+                        sum(pair) for pair in zip(tally.buckets, plain.buckets, strict=True)
+                    ]
+                plain.clear()
+
+    def _attempts_of(self, upstream: str) -> Tally:
+        try:
+            return self._attempts[upstream]
+        except KeyError:
+            tally = self._attempts[upstream] = Tally(_VERDICT_LABELS)
+            return tally
 
     def on_failover(self, reason: str) -> None:
         """A request went on to another upstream; ``reason`` is a verdict's label."""
@@ -213,7 +272,9 @@ class ChainCounters:
 
     def drop_upstreams(self, names: Collection[str]) -> None:
         """Forget upstreams that left the configuration."""
-        self.attempts = _without(self.attempts, names)
+        self._spread()
+        self._plain = _without(self._plain, names)
+        self._attempts = _without(self._attempts, names)
         self.probes = _without(self.probes, names)
         self.hedges = _without(self.hedges, names)
         self.hedges_won = _without(self.hedges_won, names)

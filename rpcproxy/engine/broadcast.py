@@ -99,7 +99,7 @@ class Broadcast:
         """Carry out a send; the second value is for the counters, ``unserved`` where nobody
         could take it.
         """
-        params = bytes(request.params)
+        params = request.params
         try:
             raw = evm.raw_transaction(params)
             hash = evm.transaction_hash(raw) if raw else None

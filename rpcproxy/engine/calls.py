@@ -66,6 +66,10 @@ class Touchstone(Protocol):
         self, call: SingleCall, judgement: Judgement, standing: Standing, started: float
     ) -> Judgement: ...
 
+    def passed(
+        self, call: SingleCall, result: msgspec.Raw, standing: Standing, started: float
+    ) -> msgspec.Raw | None: ...
+
 
 class SingleCall(msgspec.Struct, gc=False):
     """One request. ``key`` is what its answer is kept and shared under, empty where it is not;

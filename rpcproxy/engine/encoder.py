@@ -64,7 +64,7 @@ class Encoder:
         if judgement is not None and not settled.exhausted:
             reply = settled.reply
             if reply is not None and reply.rest is not None:
-                id = bytes(request.id)
+                id = request.id
                 return restore_id(reply.body, reply.rest, settled.first_id, id), "ok"
             if judgement.result is not None:
                 self.on_worked(request.method)
@@ -114,7 +114,7 @@ class Encoder:
     def _told_block(self, request: Request) -> bytes | None:
         method = evm.describe(request.method)
         number = evm.required_block(method, request.params)
-        if bytes(request.params).replace(b" ", b"").endswith(b",true]"):
+        if request.params.replace(b" ", b"").endswith(b",true]"):
             return None  # full transactions are not kept
         return self._told.block(self._told.number if number == evm.LATEST else number)
 

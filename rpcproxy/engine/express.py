@@ -37,6 +37,7 @@ from rpcproxy.messages import (
     encode_error,
     encode_result,
 )
+from rpcproxy.rules.classify import plain_result
 from rpcproxy.rules.need import Need
 from rpcproxy.rules.standing import Change, Standing
 
@@ -120,39 +121,36 @@ class FirstTry(Pending):
         if self.is_over:
             self.attempt.on_outcome(outcome)
             return
-        lane = self.lane
-        now = time.monotonic()
-        call = self.call
-        method = call.method
+        lane, call, profile = self.lane, self.call, self.profile
+        need, method, key = call.need, call.method, call.key
         standing = self.member.standing
-        judgement = self.member.classifier.judge(outcome, self.id, method, time.time())
-        if judgement.verdict is _OK and call.truth is not None:
-            judgement = call.truth.check(call, judgement, standing, self.started)
-        result = judgement.result
-        if judgement.verdict is not _OK or result is None:
+        raw = plain_result(outcome, self.id, method)
+        if raw is not None and call.truth is not None:
+            raw = call.truth.passed(call, raw, standing, self.started)
+        if raw is None:
             lane.promote(self).on_outcome(outcome)
             return
         self.is_over = True
         # The usual end: what it taught goes up, what it cost is counted.
-        need = call.need
-        method_class = need.method_class
+        now = time.monotonic()
         seconds = now - self.started
         if not lane.standings.on_answered(standing, need, seconds, now):
             lane.tell(standing, need, method.name, seconds, now)
-        lane.counters.on_plain(standing.name, method_class, seconds)
+        lane.counters.on_plain(standing.name, need.method_class, seconds)
         lane.executor.uncounted += 1
-        if not self.profile.policy.confirm_refusals:
+        if not profile.policy.confirm_refusals:
             lane.on_worked(method.name)
+        result = bytes(raw)
         if not self.is_muted:
             self.deliver(Answer(encode_result(self.request.id, result)))
-        if call.key:
+        if key:
             sharing = lane.sharing
             sharing.keep(call, result, now)
-            if self.followers is None and sharing.flights.get(call.key) is self:
+            if self.followers is None and sharing.flights.get(key) is self:
                 self.is_landed = True
-                del sharing.flights[call.key]
+                del sharing.flights[key]
             else:
-                sharing.land(call.key, self, result)
+                sharing.land(key, self, result)
         if lane.audits is not None:
             lane.audits.consider(method, call.params, need.block, standing.name, result)
 
@@ -215,7 +213,11 @@ class Express:
         )
         if call.key:
             self.sharing.flights[call.key] = try_
-        self._under_way[method_class].append(try_)
+        tries = self._under_way[method_class]
+        # What has ended is let go of now, not at its hedge time: memory in use stays in the caches.
+        while tries and tries[0].is_over:
+            tries.popleft()
+        tries.append(try_)
         if self._timers[method_class] is None:
             self._look_at(method_class, now + self._pipeline.hedge_seconds(method_class), now)
         return try_

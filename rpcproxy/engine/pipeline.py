@@ -110,7 +110,7 @@ class Pipeline:
                 self.counters.on_kept(profile.kept_by, profile.method_class)
                 return Answer(encode_result(decoded.id, result))
             return self.read(decoded, profile, trace_id)
-        local = self.local_result(decoded.method)
+        local = self._constant.get(decoded.method) or self.local_result(decoded.method)
         if local is not None:
             self.counters.local_answers += 1
             return Answer(encode_result(decoded.id, local) if decoded.id else b"")
@@ -167,7 +167,7 @@ class Pipeline:
             self.sharing.flights[call.key] = flight
         work = self._carry_out(request, profile, call, flight, trace_id)
         undo = functools.partial(self.land, call, flight, None, "own_error")
-        return Carried(work, undo, trace_id, bytes(request.id))
+        return Carried(work, undo, trace_id, request.id)
 
     async def _from_disk(
         self, request: Request, profile: Profile, call: SingleCall, trace_id: str
@@ -184,9 +184,8 @@ class Pipeline:
 
     def local_result(self, method: str) -> bytes | None:
         """The JSON text of a result that needs nobody else, ``None`` where it does."""
-        constant = self._constant.get(method)
-        if constant is not None:
-            return constant
+        if method in self._constant:
+            return self._constant[method]
         if method == "eth_blockNumber":
             return self.told.fresh_number(time.monotonic())
         if method == LISTENING:
@@ -279,7 +278,7 @@ class Pipeline:
             judgement = None  # to another question: not for those who asked this one
         result = judgement.result if judgement is not None else None
         if settled is not None and result is not None and is_plain(settled):
-            self.sharing.keep(call, result, time.monotonic())
+            self.sharing.keep(call, bytes(result), time.monotonic())
         error = judgement.error if judgement is not None and result is None else None
         self.sharing.land(call.key, flight, result, error)
 

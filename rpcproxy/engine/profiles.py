@@ -132,14 +132,16 @@ class Profiles:
         ):
             self._renew(heads)
         method = profile.method
-        params: bytes | msgspec.Raw = request.params
+        params = request.params
         key = b""
         by_hash: evm.Heights | None = None
         if profile.is_pinned:
             pinned = evm.pin(method, params, self.heights)
             params, block = pinned.params, pinned.block
             if block == served:
-                need = self._at_head(profile, served)
+                need = profile.at_head
+                if need.block != served:
+                    need = self._at_head(profile, served)
                 if profile.is_state:
                     by_hash = self.heights
                 if method.keep is Keep.BLOCK:

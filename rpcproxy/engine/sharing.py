@@ -102,20 +102,23 @@ class Sharing:
                 self.lately.clear()
             self.lately[spelling] = result
 
-    def keep(self, call: SingleCall, result: bytes | msgspec.Raw, now: float) -> None:
+    def keep(self, call: SingleCall, result: bytes, now: float) -> None:
         """Keep an answer for those who ask the same. Nothing empty, and nothing unmined."""
-        text = bytes(result)
-        if len(text) <= LONGEST_EMPTY and text in _EMPTY:
+        if len(result) <= LONGEST_EMPTY and result in _EMPTY:
             return
-        method, block = call.method, call.need.block
+        block, served = call.need.block, self._heads.served
+        if call.method.is_state and (
+            block == served or self._heads.finality.floor < block <= served
+        ):
+            # State at the head, which is soon asked for at another; and what is not final yet,
+            # an upstream's word, which no hash proves. If it was wrong, it is not for long.
+            self.cache.put_brief(call.key, result, block, now)
+            return
+        self._keep_long(call, result, now)
+
+    def _keep_long(self, call: SingleCall, text: bytes, now: float) -> None:
+        method, block, heads = call.method, call.need.block, self._heads
         keep = method.keep
-        heads = self._heads
-        is_state = not method.names_block and keep is not Keep.FOREVER
-        if is_state and heads.finality.floor < block <= heads.served:
-            # State that is not final yet: an upstream's word, which no hash proves. If it was
-            # wrong, it is not for long.
-            self.cache.put_brief(call.key, text, block, now)
-            return
         if method.names_block and keep is not Keep.BLOCK:
             told = evm.told_by(method, text)
             if told is None or told.number < 0:

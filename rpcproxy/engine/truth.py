@@ -65,6 +65,21 @@ class Truth:
         self._senders: OrderedDict[bytes, tuple[str, int]] = OrderedDict()
         self._pending: OrderedDict[bytes, tuple[int, float]] = OrderedDict()
 
+    def passed(
+        self, call: SingleCall, result: msgspec.Raw, standing: Standing, started: float
+    ) -> msgspec.Raw | None:
+        """``check`` for a plain success: what is to be given, ``None`` where it is refused."""
+        heads, block = self._heads, call.need.block
+        if (
+            call.method.is_bare
+            and block <= heads.served
+            and started >= heads.turned_at
+            and not standing.is_forked
+        ):
+            return result
+        judgement = self.check(call, Judgement(Verdict.OK, result), standing, started)
+        return judgement.result if judgement.verdict is Verdict.OK else None
+
     def check(
         self, call: SingleCall, judgement: Judgement, standing: Standing, started: float
     ) -> Judgement:

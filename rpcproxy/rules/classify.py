@@ -89,21 +89,9 @@ class Classifier:
         """
         if isinstance(outcome, Failure):
             return _judge_failure(outcome)
-        # The common case, a small success, in as few steps as can be.
-        if outcome.status == 200 and outcome.rest is None:
-            try:
-                read = _decode_read(outcome.body)
-            except UNREADABLE:
-                return self._judge_reply(outcome, id, method, now_unix)
-            result, error = read.result, read.error
-            if (
-                read.id == id
-                and result
-                and (not error or error == NULL)
-                and method.shape.match(result)
-                and outcome.body.isascii()
-            ):
-                return Judgement(Verdict.OK, result)
+        result = plain_result(outcome, id, method)
+        if result is not None:
+            return Judgement(Verdict.OK, result)
         return self._judge_reply(outcome, id, method, now_unix)
 
     def judge_batch(
@@ -318,6 +306,28 @@ class Classifier:
             for read in members
             if read.is_error
         )
+
+
+def plain_result(outcome: Outcome, id: int, method: Method) -> msgspec.Raw | None:
+    """The result of a small success, the common case, in as few steps as can be; ``None`` where
+    more has to be looked at. It is ASCII alone.
+    """
+    if outcome.__class__ is not Reply or outcome.status != 200 or outcome.rest is not None:
+        return None
+    try:
+        read = _decode_read(outcome.body)
+    except UNREADABLE:
+        return None
+    result, error = read.result, read.error
+    if (
+        read.id == id
+        and result
+        and (not error or error == NULL)
+        and method.shape.match(result)
+        and outcome.body.isascii()
+    ):
+        return result
+    return None
 
 
 def _first(phrases: Sequence[tuple[str, Verdict]], text: str) -> Verdict | None:

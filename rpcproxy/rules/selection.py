@@ -184,7 +184,7 @@ class Ranking:
         pool = (self._fresh if need.wants_head else self._pools)[need.method_class]
         if self._is_random_of_two and pool:
             draw = rng.random()
-            if need.method_class is MethodClass.LIGHT and draw < MOST_EXPLORING:
+            if draw < MOST_EXPLORING and need.method_class is MethodClass.LIGHT:
                 explored = self._explore(need, draw, now)
                 if explored is not None:
                     return explored

@@ -26,7 +26,7 @@ from rpcproxy.rules.health import Health
 from rpcproxy.rules.latency import Window
 from rpcproxy.rules.selection import Need, Policy, Ranking
 from rpcproxy.rules.snapshot import describe
-from rpcproxy.rules.track_record import FLOOR_SECONDS, Change, ClassStanding, Standing
+from rpcproxy.rules.track_record import Change, ClassStanding, Standing
 
 __all__ = ["Change", "ClassStanding", "Need", "Settings", "Standing", "Standings"]
 
@@ -124,7 +124,8 @@ class Standings:
         is_plain = o.verdict is _OK and record.is_calm and not o.is_probe and o.head is None
         if is_plain and seconds is not None:
             # What tells of blocks alone (headers, anchors) took no time, and goes the other way.
-            self._learn_time(record, seconds, now)
+            record.on_time(seconds, now)
+            self._windows[o.method_class].add(seconds)
             exclusions = standing.exclusions
             if o.request_bytes > exclusions.took_bytes or exclusions.methods:
                 exclusions.on_taken(o.method, o.request_bytes)
@@ -155,14 +156,9 @@ class Standings:
             or exclusions.methods
         ):
             return False
-        self._learn_time(record, seconds, now)
+        record.on_time(seconds, now)
+        self._windows[need.method_class].add(seconds)
         return True
-
-    def _learn_time(self, record: ClassStanding, seconds: float, now: float) -> None:
-        latency = record.latency
-        latency.add(seconds, now)
-        record.cost = (latency.seconds + FLOOR_SECONDS) * record.factor
-        self._windows[record.method_class].add(seconds)
 
     def _learn(self, standing: Standing, o: Observation, changes: list[Change]) -> None:
         now = self._now

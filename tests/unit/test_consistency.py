@@ -50,7 +50,7 @@ class Talk:
         """The violations that this one answer added."""
         before = self.checker.violations.copy()
         asking = self.checker.asking(client, method, list(params))
-        request = Request(method, msgspec.Raw(b"1"), msgspec.Raw(msgspec.json.encode(params)))
+        request = Request(method, b"1", msgspec.json.encode(params))
         result = msgspec.json.decode(b"".join(simrpc.perform(view, request)))
         self.checker.answered(asking, {"id": 1, "result": result})
         return dict(self.checker.violations - before)

@@ -1,5 +1,6 @@
 import pytest
 
+from rpcproxy.chains.evm_blocks import has_range
 from rpcproxy.chains.evm_methods import LONGEST_NAME, METHODS, TOO_LONG, describe
 from rpcproxy.chains.methods import Keep, Kind
 from rpcproxy.messages import MethodClass
@@ -108,6 +109,16 @@ def test_what_is_kept_fits_how_it_is_asked():
 def test_a_block_is_not_added_where_none_is_taken():
     for name in ("ots_getContractCreator", "alchemy_simulateExecution"):
         assert describe(name).block_param is None
+
+
+def test_bare_answers_say_nothing_of_the_chain():
+    bare = {name for name, method in METHODS.items() if method.is_bare}
+    assert {"eth_getBalance", "eth_call", "eth_gasPrice"} <= bare
+    said = {name for name, method in METHODS.items() if method.names_block or has_range(method)}
+    assert bare == set(METHODS) - said - {"eth_getTransactionCount"}
+    assert not describe("eth_unheardOf").is_bare
+    assert METHODS["eth_getTransactionCount"].is_state
+    assert not METHODS["eth_getBlockByNumber"].is_state
 
 
 def test_a_null_is_confirmed_where_another_upstream_may_know_more():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
 
 import msgspec
@@ -69,6 +70,16 @@ async def test_a_success_is_one_call_and_no_task() -> None:
     engine.assert_idle()
     assert engine.counters.requests[LIGHT].labels["ok"] == 1
     assert engine.counters.attempts["a"].labels["ok"] == 1
+
+
+@virtual
+async def test_what_has_ended_is_let_go_of_by_the_next() -> None:
+    engine = warm(Engine())
+    for number in range(20):
+        await engine.handle(request("eth_gasPrice", id=b"%d" % number)).answer()
+    gc.collect()
+    held = [try_ for try_ in gc.get_objects() if isinstance(try_, FirstTry)]
+    assert len(held) <= 2
 
 
 @virtual

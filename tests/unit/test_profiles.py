@@ -36,7 +36,7 @@ def made(served: int = SERVED, **fields: Any) -> Profiles:
 
 
 def prepare(profiles: Profiles, method: str, params: bytes = b"[]") -> SingleCall:
-    request = Request(method, msgspec.Raw(b"1"), msgspec.Raw(params))
+    request = Request(method, b"1", params)
     return profiles.prepare(request, profiles.of(method))
 
 

@@ -546,7 +546,7 @@ async def test_nobody_can_be_followed_before_the_pipeline_is_there() -> None:
     kept = Kept()
     flight = SlowFlight()
     kept.sharing.flights[b"k"] = flight
-    follower = kept.sharing.join(b"k", Request("eth_getBalance", msgspec.Raw(b"1")), "t", now())
+    follower = kept.sharing.join(b"k", Request("eth_getBalance", b"1"), "t", now())
     assert follower is not None
     assert kept.sharing.join(b"other", follower.request, "t", now()) is None
     with pytest.raises(RuntimeError, match="1 followers of nobody"):
@@ -565,12 +565,12 @@ async def test_a_flight_lands_under_its_own_key_alone() -> None:
 
 @virtual
 async def test_a_pending_answer_is_awaited_and_cancelled() -> None:
-    follower = Follower(Request("m", msgspec.Raw(b"5")), "t", now())
+    follower = Follower(Request("m", b"5"), "t", now())
     future = pending_answer(follower)
     follower.give(b"1", None)
     follower.give(b"2", None)
     assert (await future).body == b'{"jsonrpc":"2.0","id":5,"result":1}'
-    follower = Follower(Request("m", msgspec.Raw(b"5")), "t", now())
+    follower = Follower(Request("m", b"5"), "t", now())
     future = pending_answer(follower)
     future.cancel()
     await asyncio.sleep(0)

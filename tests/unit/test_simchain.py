@@ -26,7 +26,7 @@ def view_of(chain: SimChain, lag: int = 0, **options: Any) -> View:
 
 
 def ask(view: View, method: str, *params: Any) -> Any:
-    request = Request(method, msgspec.Raw(b"1"), msgspec.Raw(msgspec.json.encode(params)))
+    request = Request(method, b"1", msgspec.json.encode(params))
     return msgspec.json.decode(b"".join(simrpc.perform(view, request)))
 
 
@@ -379,8 +379,8 @@ def test_unknown_methods_params_that_are_no_array_and_an_empty_transaction() -> 
         "the method eth_nothing does not exist/is not available",
     )
     with pytest.raises(simrpc.Refused, match="non-array args"):
-        simrpc.perform(view, Request("eth_call", msgspec.Raw(b"1"), msgspec.Raw(b"{}")))
-    assert simrpc.perform(view, Request("eth_blockNumber", msgspec.Raw(b"1"), msgspec.Raw(b"null")))
+        simrpc.perform(view, Request("eth_call", b"1", b"{}"))
+    assert simrpc.perform(view, Request("eth_blockNumber", b"1", b"null"))
     assert refusal(view, "eth_sendRawTransaction", "0x")[1] == "typed transaction too short"
 
 
@@ -398,6 +398,6 @@ def test_blobs_have_the_size_asked_for_and_share_their_pieces(size: int) -> None
     assert ask(view_of(a_chain()), "sim_blob", size) == "x" * size
     pieces = simrpc.perform(
         view_of(a_chain()),
-        Request("sim_blob", msgspec.Raw(b"1"), msgspec.Raw(b"[%d]" % (64 << 20))),
+        Request("sim_blob", b"1", b"[%d]" % (64 << 20)),
     )
     assert len({id(piece) for piece in pieces}) < 10

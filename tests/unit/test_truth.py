@@ -65,7 +65,7 @@ class Held:
 
     def call(self, method: str, params: bytes) -> SingleCall:
         profiles = self.engine.pipeline.profiles
-        request = Request(method, msgspec.Raw(b"1"), msgspec.Raw(params))
+        request = Request(method, b"1", params)
         return profiles.prepare(request, profiles.of(method))
 
     def __call__(
