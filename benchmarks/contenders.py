@@ -227,14 +227,18 @@ def _sides(
 
 
 @contextlib.contextmanager
-def rpcproxy(stage: Stage, up: Upstreams, side: Side, count: int) -> Iterator[Contender]:
+def rpcproxy(
+    stage: Stage, up: Upstreams, side: Side, count: int, *, journal: str = "off"
+) -> Iterator[Contender]:
     """``rpcproxy serve`` with everything on that is on by default: metrics, health, hedging, reads
-    pinned to the served head, answers held against the chain, and kept.
+    pinned to the served head, answers held against the chain, and kept. ``journal``: as in the
+    configuration; these loads send nothing, but for ``benchmarks.sends``.
     """
     port, name = free_port(), f"rpcproxy-{side}"
     text = f"""server:
   listen: 127.0.0.1:{port}
   admin: 127.0.0.1:{free_port()}
+  journal: {journal}
 chains:
   - name: benchmark
     kind: evm

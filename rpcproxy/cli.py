@@ -10,13 +10,15 @@ import math
 import os
 import signal
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 import uvloop
 
 from rpcproxy import __version__
+from rpcproxy.app import tx
 from rpcproxy.app.ports import explain_port
 from rpcproxy.app.process import check_certificate, open_standard_streams, raise_file_limit
 from rpcproxy.app.proxy import Proxy
@@ -26,12 +28,14 @@ from rpcproxy.config.model import Config
 from rpcproxy.config.problems import ConfigError
 from rpcproxy.edges.logs import Redactor, configure, event, secrets_of
 from rpcproxy.engine import tasks
+from rpcproxy.front.transactions import NO_HASH, hash_of
 
 _log = logging.getLogger("rpcproxy.cli")
 
 USAGE_ERROR: Final = 2
 WATCH_FILE_SECONDS: Final = 1.0
 HIGHEST_PORT: Final = 65535
+MOST_DIGITS: Final = 18
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -70,13 +74,48 @@ def _parser() -> argparse.ArgumentParser:
         "--pace", type=_positive, default=1.0, help="scenes last this many times as long"
     )
     demo.set_defaults(run=_demo)
+    _add_tx(commands.add_parser("tx", help="the transactions that wallets sent"))
     return parser
+
+
+def _add_tx(parser: argparse.ArgumentParser) -> None:
+    whose = argparse.ArgumentParser(add_help=False)
+    where = whose.add_mutually_exclusive_group()
+    where.add_argument("-c", "--config", metavar="FILE", help="the journals of its chains")
+    where.add_argument("--journal", metavar="PATH", help="a journal, or a directory of journals")
+    whose.add_argument("--chain", metavar="NAME", help="this chain alone")
+    whose.add_argument("--json", action="store_true", help="one JSON object per transaction")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    every = commands.add_parser("list", parents=[whose], help="the newest first")
+    every.add_argument(
+        "--pending", action="store_true", help="only those that wait for their block"
+    )
+    every.add_argument(
+        "--limit", type=_count, default=50, metavar="N", help="at most so many (default 50)"
+    )
+    every.set_defaults(run=_tx_list)
+    one = commands.add_parser("show", parents=[whose], help="everything known of one")
+    one.add_argument("hash", type=_hash, metavar="HASH")
+    one.set_defaults(run=_tx_show)
 
 
 def _port(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) > HIGHEST_PORT:
         raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 (any) to {HIGHEST_PORT}")
     return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > MOST_DIGITS or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text[:80]!r} is no whole number above 0")
+    return int(text)
+
+
+def _hash(text: str) -> str:
+    hash = hash_of(text)
+    if hash is None:
+        raise argparse.ArgumentTypeError(f"{text[:80]!r} is {NO_HASH}")
+    return hash
 
 
 def _positive(text: str) -> float:
@@ -219,6 +258,49 @@ def _fingerprint(path: str) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
+# --------------------------------------------------------------------------
+# tx
+
+
+def _tx_list(options: argparse.Namespace) -> int:
+    return _tell(
+        options,
+        lambda places: tx.list_transactions(
+            places,
+            time.time(),
+            limit=options.limit,
+            is_pending=options.pending,
+            is_json=options.json,
+        ),
+    )
+
+
+def _tx_show(options: argparse.Namespace) -> int:
+    return _tell(
+        options,
+        lambda places: tx.show_transaction(places, options.hash, time.time(), is_json=options.json),
+    )
+
+
+def _tell(options: argparse.Namespace, read: Callable[[Sequence[tx.Place]], tx.Told]) -> int:
+    config = load_file(options.config, KNOWN, os.environ) if options.config else None
+    try:
+        told = read(tx.places_of(config=config, path=options.journal, chain=options.chain))
+    except tx.NoJournal as error:
+        print(error, file=sys.stderr)
+        return USAGE_ERROR
+    try:
+        for line in told.lines:
+            print(line)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever reads has seen enough; what is left must not fail again at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    for note in told.notes:
+        print(note, file=sys.stderr)
+    return told.code
 
 
 # --------------------------------------------------------------------------

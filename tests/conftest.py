@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Generator
+from secrets import token_hex
 
 import pytest
 
@@ -25,6 +26,15 @@ def require_tool() -> Callable[[str], str]:
         return path
 
     return find
+
+
+@pytest.fixture(autouse=True)
+def own_state_directory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Journals of one test are no other test's, and never the user's."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / token_hex(8)))
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
 
 
 @pytest.hookimpl(wrapper=True)

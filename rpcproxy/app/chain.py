@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from rpcproxy.app.disk import Disk, Place
+from rpcproxy.app.journal import SendSettings, Transactions
 from rpcproxy.config.model import Chain, Server, Upstream
 from rpcproxy.edges.disk_cache import DiskCache
 from rpcproxy.edges.metrics import ChainCounters
@@ -19,10 +20,12 @@ from rpcproxy.edges.upstream_http import Upstream as Wire
 from rpcproxy.engine.attempts import Member
 from rpcproxy.engine.audits import Audits
 from rpcproxy.engine.broadcast import SYNC_LONGEST_SECONDS, Broadcast
+from rpcproxy.engine.copies import Copies
 from rpcproxy.engine.executor import Executor
 from rpcproxy.engine.feeds import Feeds
 from rpcproxy.engine.pipeline import Pipeline
 from rpcproxy.engine.profiles import policies
+from rpcproxy.engine.rebroadcast import Rebroadcast
 from rpcproxy.engine.told import ToldHead
 from rpcproxy.engine.watcher import Watcher
 from rpcproxy.rules.classify import Classifier
@@ -31,6 +34,7 @@ from rpcproxy.rules.limits import HedgeAllowance, RetryBudget
 from rpcproxy.rules.standing import Settings, Standings
 
 WARM_CONNECTIONS: Final = 2  # a failover pays no handshake
+Held = Wire | Disk | Transactions
 
 
 class ChainRuntime:
@@ -64,12 +68,21 @@ class ChainRuntime:
         if old is not None:
             self.standings.adopt(old.standings, now)
             self.told.adopt(old.told)
-        broadcast = Broadcast(
+        settings = SendSettings.of(chain, server)
+        self.transactions = self._transactions(chain, settings, counters, old)
+        ledger = self.transactions.ledger
+        copies = Copies(
             self.executor,
-            counters,
             chain_name=chain.name,
             policies=policies(chain),
-            private_only=any(upstream.private for upstream in chain.upstreams),
+            on_said=ledger.on_said,
+        )
+        broadcast = Broadcast(
+            chain,
+            ledger,
+            copies,
+            counters.sends,
+            accepts_while_down=settings.accepts_while_down,
         )
         self.audits = Audits(
             self.executor,
@@ -84,6 +97,9 @@ class ChainRuntime:
             self.told,
             server,
             self.audits,
+        )
+        self.rebroadcast = Rebroadcast(
+            self.executor, ledger, copies, self.pipeline.truth, policies(chain)
         )
         self.feeds = Feeds(chain, members, self.executor, ssl_context)
         self.watcher = Watcher(chain, members, self.executor, self.told, self.feeds)
@@ -116,11 +132,23 @@ class ChainRuntime:
             return old.disk
         return Disk(place, chain.name)
 
+    @staticmethod
+    def _transactions(
+        chain: Chain, settings: SendSettings, counters: ChainCounters, old: ChainRuntime | None
+    ) -> Transactions:
+        """Those of before go on, where they are written down: another place takes effect at the
+        next start, for what is pending is in this one.
+        """
+        if old is None:
+            return Transactions(chain, settings, counters)
+        old.transactions.take(settings)
+        return old.transactions
+
     @property
-    def held(self) -> tuple[Wire | Disk, ...]:
+    def held(self) -> tuple[Held, ...]:
         """What a chain that takes over may go on with: not to be closed under it."""
-        wires = tuple(self.wires.values())
-        return wires if self.disk is None else (*wires, self.disk)
+        kept: tuple[Held, ...] = (*self.wires.values(), self.transactions)
+        return kept if self.disk is None else (*kept, self.disk)
 
     @property
     def longest_seconds(self) -> float:
@@ -139,7 +167,9 @@ class ChainRuntime:
             wire.warm_up()
         if self.disk is not None:
             self.disk.start(self._on_disk)
+        self.transactions.start()
         self.watcher.start()
+        self.rebroadcast.start()
 
     def _on_disk(self, cache: DiskCache) -> None:
         self.pipeline.sharing.disk = cache
@@ -148,10 +178,12 @@ class ChainRuntime:
         """Stop asking, and telling what changes; what is in flight goes on."""
         self.executor.retire()
         await self.watcher.stop()
+        await self.rebroadcast.close()
 
-    async def close(self, kept: Sequence[Wire | Disk] = ()) -> None:
+    async def close(self, kept: Sequence[Held] = ()) -> None:
         """Give up what is in flight and close what is ``held`` but for ``kept``."""
         await self.watcher.stop()
+        await self.rebroadcast.close()
         self.pipeline.close()
         self.executor.close()
         for mine in self.held:

@@ -17,7 +17,12 @@ from aiohttp import web
 
 from rpcproxy import __version__
 from rpcproxy.app.chain import ChainRuntime
-from rpcproxy.app.report import chain_figures, chain_status
+from rpcproxy.app.report import (
+    chain_figures,
+    chain_status,
+    chain_transactions,
+    find_transaction,
+)
 from rpcproxy.config.model import Address, Config, Server
 from rpcproxy.edges.exposition import Exposition, ProxyCollector, Sources
 from rpcproxy.edges.figures import ChainFigures
@@ -35,6 +40,7 @@ from rpcproxy.front.admin import (
 )
 from rpcproxy.front.listener import Listener
 from rpcproxy.front.shared import FrontSettings
+from rpcproxy.front.transactions import ChainTransactions, TransactionEntry
 from rpcproxy.front.web import make_web_app
 from rpcproxy.rules.standing import Change
 
@@ -90,11 +96,13 @@ class Proxy:
     # ---- life
 
     async def start(self) -> None:
-        """Listen and begin to watch; waits for no upstream. Raises ``OSError`` with the address
-        in ``filename`` when a port cannot be had.
+        """Listen and begin to watch; waits for no upstream, and for journals a moment: they know
+        what wallets were told. Raises ``OSError`` with the address in ``filename`` when a port
+        cannot be had.
         """
         self.redactor.add(secrets_of(self.config))
         self._build(self.config)
+        await asyncio.gather(*(chain.transactions.open() for chain in self.chains.values()))
         app = make_web_app(self.doors, self.ready, self.describe, self.config.server)
         settings = FrontSettings.of_server(self.config.server)
         self._listener = Listener(self.doors, settings, app)
@@ -276,6 +284,13 @@ class Proxy:
             }
             for chain in self.config.chains
         ]
+
+    def transactions(self) -> list[ChainTransactions]:
+        unix_seconds = time.time()
+        return [chain_transactions(runtime, unix_seconds) for runtime in self.chains.values()]
+
+    async def transaction(self, hash: str) -> tuple[TransactionEntry | None, dict[str, str]]:
+        return await find_transaction(list(self.chains.values()), hash, time.time())
 
     async def metrics(self, accept: str) -> tuple[bytes, str]:
         return await self._exposition.scrape(accept)

@@ -1,16 +1,24 @@
-"""What operators are told of one chain: for the status page, and for Prometheus.
+"""What operators are told of one chain: for the admin port's pages, and for Prometheus.
 
 Reads what the chain's objects hold; nothing here changes them. No state.
 """
 
 from __future__ import annotations
 
+import asyncio
+import heapq
 import math
+import time
+from collections.abc import Iterable
 from dataclasses import asdict
+from typing import Final
 
 from rpcproxy.app.chain import ChainRuntime
+from rpcproxy.app.tx import entry_of_pool, entry_of_row
 from rpcproxy.edges.figures import DISK, MEMORY, AuditFigures, ChainFigures, StoreFigures
+from rpcproxy.edges.journal import JournalBroken
 from rpcproxy.edges.logs import utc
+from rpcproxy.edges.send_exposition import SendFigures
 from rpcproxy.front.admin import (
     BlockStatus,
     ChainStatus,
@@ -18,8 +26,18 @@ from rpcproxy.front.admin import (
     chain_state,
     halt_words,
 )
+from rpcproxy.front.transactions import (
+    OPEN_SHOWN,
+    ChainTransactions,
+    TransactionEntry,
+    TransactionsStatus,
+)
 from rpcproxy.messages import CLASS_NAMES, METHOD_CLASSES, Head, MethodClass
 from rpcproxy.rules.heads import Heads
+
+# A disk that hangs must not keep a page waiting for ever.
+FIND_SECONDS: Final = 5.0
+_OPEN, _OFF, _OPENING = "open", "off", "being opened"
 
 
 def chain_figures(runtime: ChainRuntime, now: float) -> ChainFigures:
@@ -47,6 +65,7 @@ def chain_figures(runtime: ChainRuntime, now: float) -> ChainFigures:
             odd=audits.odd,
         ),
         feeds=runtime.feeds.are_live(),
+        sends=send_figures(runtime, time.time()),
     )
 
 
@@ -76,6 +95,7 @@ def chain_status(runtime: ChainRuntime, now: float, unix_seconds: float) -> Chai
         "cache": {place: asdict(store) for place, store in figures.stores.items()},
         "audits": {**asdict(figures.audits), "differences": runtime.audits.snapshot()},
         "feeds": figures.feeds,
+        "transactions": transactions_status(runtime, unix_seconds),
         "usable": usable,
         "panic": 2 * usable < readers,
         "hedge_delay_seconds": {
@@ -123,3 +143,82 @@ def _last_reorg(heads: Heads, now: float) -> ReorgStatus | None:
 def _since(moment: float, now: float) -> float | None:
     """Seconds since ``moment``, ``None`` where that never was."""
     return max(0.0, now - moment) if math.isfinite(moment) else None
+
+
+# --------------------------------------------------------------------------
+# Transactions
+
+
+def send_figures(runtime: ChainRuntime, unix_seconds: float) -> SendFigures:
+    """One chain's transactions at ``unix_seconds`` of wall-clock time."""
+    ledger = runtime.transactions.ledger
+    oldest = ledger.pool.oldest_unix
+    return SendFigures(
+        pending=ledger.pool.count,
+        oldest_pending_seconds=0.0 if oldest is None else max(0.0, unix_seconds - oldest),
+        journal_bytes=None if ledger.journal is None else ledger.journal.size_bytes,
+        is_journal_troubled=journal_words(runtime) not in (_OPEN, _OFF, _OPENING),
+    )
+
+
+def journal_words(runtime: ChainRuntime) -> str:
+    """``open``, ``off``, or what is wrong."""
+    transactions = runtime.transactions
+    if transactions.path is None:
+        return _OFF
+    if transactions.ledger.trouble:
+        return transactions.ledger.trouble
+    return _OPENING if transactions.ledger.journal is None else _OPEN
+
+
+def transactions_status(runtime: ChainRuntime, unix_seconds: float) -> TransactionsStatus:
+    """One chain's transactions in short, at ``unix_seconds``."""
+    figures = send_figures(runtime, unix_seconds)
+    oldest = round(figures.oldest_pending_seconds, 1) if figures.pending else None
+    return {
+        "pending": figures.pending,
+        "oldest_seconds": oldest,
+        "journal": journal_words(runtime),
+    }
+
+
+def chain_transactions(runtime: ChainRuntime, unix_seconds: float) -> ChainTransactions:
+    """One chain's transactions at ``unix_seconds``, with the newest of the open ones."""
+    name, pool = runtime.chain.name, runtime.transactions.ledger.pool
+    every = pool.all_open()
+    newest = heapq.nlargest(OPEN_SHOWN, every, key=lambda entry: entry.created_unix)
+    return {
+        "name": name,
+        **transactions_status(runtime, unix_seconds),
+        "journal_bytes": send_figures(runtime, unix_seconds).journal_bytes,
+        "open": [entry_of_pool(name, entry, unix_seconds) for entry in newest],
+    }
+
+
+async def find_transaction(
+    runtimes: Iterable[ChainRuntime], hash: str, unix_seconds: float
+) -> tuple[TransactionEntry | None, dict[str, str]]:
+    """The transaction of a hash, from memory or else from a journal, and by chain whose journal
+    could not be asked: why. Of several chains that have it, the one where it came last.
+    """
+    found: list[TransactionEntry] = []
+    unasked: dict[str, str] = {}
+    for runtime in runtimes:
+        name, ledger = runtime.chain.name, runtime.transactions.ledger
+        entry = ledger.pool.get(hash)
+        if entry is not None:
+            found.append(entry_of_pool(name, entry, unix_seconds))
+        elif ledger.journal is None:
+            if runtime.transactions.path is not None:
+                unasked[name] = journal_words(runtime)
+        else:
+            try:
+                async with asyncio.timeout(FIND_SECONDS):
+                    row = await ledger.journal.find(hash)
+            except JournalBroken as broken:
+                unasked[name] = broken.reason
+            except TimeoutError:
+                unasked[name] = f"its disk did not answer within {FIND_SECONDS:g} s"
+            else:
+                found += [entry_of_row(name, row, unix_seconds)] if row is not None else []
+    return max(found, key=lambda entry: entry["created"], default=None), unasked

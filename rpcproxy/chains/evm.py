@@ -26,6 +26,7 @@ from rpcproxy.chains.evm_blocks import (
 )
 from rpcproxy.chains.evm_methods import describe, is_known
 from rpcproxy.chains.evm_pins import Heights, Pinned, pin
+from rpcproxy.chains.evm_signed import Transaction, decode, pending_object
 from rpcproxy.chains.evm_transactions import BadTransaction, raw_transaction, transaction_hash
 
 __all__ = [
@@ -40,7 +41,9 @@ __all__ = [
     "Heights",
     "Pinned",
     "Told",
+    "Transaction",
     "blocks_of_logs",
+    "decode",
     "describe",
     "has_range",
     "head_of_block",
@@ -50,6 +53,7 @@ __all__ = [
     "nonce_of",
     "parse_quantity",
     "payee_of",
+    "pending_object",
     "pin",
     "raw_transaction",
     "required_block",

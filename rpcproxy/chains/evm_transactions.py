@@ -12,6 +12,10 @@ from typing import Final
 import msgspec
 from Crypto.Hash import keccak
 
+from rpcproxy.chains import rlp
+
+NEITHER: Final = "transaction is neither typed nor an RLP list"
+
 _BLOB_TYPE: Final = 3
 _HASHED_WHOLE: Final = frozenset((1, 2, 4, 0x7B))
 # EIP-4844: payload, blobs, commitments, proofs. EIP-7594 puts a version after the payload.
@@ -64,22 +68,31 @@ def transaction_hash(raw_hex: str) -> str | None:
     ``None`` for types whose hash is not ours to compute. Raises ``BadTransaction`` for what no
     node can decode.
     """
-    raw = _unhex(raw_hex)
+    raw = unhex(raw_hex)
+    try:
+        hashed = _hashed(raw)
+    except rlp.BadRlp as bad:
+        raise BadTransaction(bad.reason) from None
+    return None if hashed is None else "0x" + keccak256(hashed).hex()
+
+
+def _hashed(raw: bytes) -> bytes | None:
     first = raw[0]
     if first >= 0xC0:
-        _walk(raw, 0, len(raw))
-        return _keccak(raw)
+        rlp.items(raw, 0, len(raw))
+        return raw
     if first >= 0x80:
-        raise BadTransaction("transaction is neither typed nor an RLP list")
+        raise BadTransaction(NEITHER)
     if first in _HASHED_WHOLE:
-        _typed_items(raw)
-        return _keccak(raw)
+        typed_items(raw)
+        return raw
     if first == _BLOB_TYPE:
-        return _keccak(_without_blobs(raw))
+        return without_blobs(raw)
     return None
 
 
-def _unhex(raw_hex: str) -> bytes:
+def unhex(raw_hex: str) -> bytes:
+    """The bytes, at least one. Raises ``BadTransaction``."""
     if raw_hex[:2] not in ("0x", "0X"):
         raise BadTransaction("transaction is hex without 0x prefix")
     if len(raw_hex) == 2:
@@ -93,64 +106,32 @@ def _unhex(raw_hex: str) -> bytes:
         raise BadTransaction("transaction is not valid hex") from None
 
 
-def _keccak(data: bytes | memoryview) -> str:
-    return "0x" + keccak.new(digest_bits=256, data=bytes(data)).hexdigest()
+def keccak256(data: bytes) -> bytes:
+    """Ethereum's hash, 32 bytes."""
+    digest: bytes = keccak.new(digest_bits=256, data=data).digest()
+    return digest
 
 
-def _typed_items(raw: bytes) -> list[tuple[int, int]]:
-    """Where the items of a typed transaction's list begin and end."""
+def typed_items(raw: bytes) -> list[tuple[int, int, int]]:
+    """The items of a typed transaction's list, as ``rlp.items`` gives them. Raises
+    ``BadTransaction`` and ``rlp.BadRlp``.
+    """
     if len(raw) < 2 or raw[1] < 0xC0:
         raise BadTransaction("typed transaction is not an RLP list")
-    return _walk(raw, 1, len(raw))
+    return rlp.items(raw, 1, len(raw))
 
 
-def _without_blobs(raw: bytes) -> bytes:
-    """A blob transaction as it is hashed and stored: its network wrapper stays behind."""
-    items = _typed_items(raw)
+def without_blobs(raw: bytes) -> bytes:
+    """A blob transaction as it is hashed and stored: its network wrapper stays behind. The very
+    same object where there is none. Raises ``BadTransaction`` and ``rlp.BadRlp``.
+    """
+    items = typed_items(raw)
     if not items:
         raise BadTransaction("blob transaction is empty")
-    start, end = items[0]
+    start, _, end = items[0]
     if raw[start] < 0xC0:  # the chain id: already without wrapper
         return raw
     if len(items) not in _WRAPPER_ITEMS:
         raise BadTransaction("blob transaction's wrapper has neither 4 nor 5 items")
-    _walk(raw, start, end)
+    rlp.items(raw, start, end)
     return raw[:1] + raw[start:end]
-
-
-def _walk(data: bytes, start: int, end: int) -> list[tuple[int, int]]:
-    """The items of the one RLP list that fills ``data[start:end]``, one level deep."""
-    payload, stop = _extent(data, start, end)
-    if stop != end:
-        raise BadTransaction("bytes after the end of the transaction")
-    items = []
-    position = payload
-    while position < end:
-        _, stop = _extent(data, position, end)
-        items.append((position, stop))
-        position = stop
-    return items
-
-
-def _extent(data: bytes, position: int, end: int) -> tuple[int, int]:
-    """Where the payload of the item at ``position`` begins and ends; canonical lengths only."""
-    prefix = data[position]
-    if prefix < 0x80:
-        return position, position + 1
-    offset = 0xC0 if prefix >= 0xC0 else 0x80
-    length = prefix - offset
-    payload = position + 1
-    if length > 55:
-        size_bytes = length - 55
-        payload += size_bytes
-        if payload > end:
-            raise BadTransaction("RLP length goes past the end")
-        length = int.from_bytes(data[position + 1 : payload], "big")
-        if length <= 55 or data[position + 1] == 0:
-            raise BadTransaction("RLP length is not canonical")
-    stop = payload + length
-    if stop > end:
-        raise BadTransaction("RLP item goes past the end")
-    if offset == 0x80 and length == 1 and data[payload] < 0x80:
-        raise BadTransaction("RLP byte is not canonical")
-    return payload, stop

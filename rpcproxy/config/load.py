@@ -15,6 +15,7 @@ from rpcproxy.config.model import Config, KnownChain
 from rpcproxy.config.problems import ConfigError, Report, Reported, Unfit, nearest, quoted
 from rpcproxy.config.read_chain import CHAIN, DEADLINES, chain_of_public_urls
 from rpcproxy.config.read_chain import chains as read_chains
+from rpcproxy.config.read_sends import JOURNAL
 from rpcproxy.config.read_server import CACHE, LIMITS, SERVER, TLS, read_server
 from rpcproxy.config.read_upstream import PHRASE, UPSTREAM
 from rpcproxy.config.reading import Field, Reading, Section, described
@@ -35,7 +36,7 @@ TOP: Final = Section(
 def _homes() -> dict[str, tuple[str, ...]]:
     """Where each key belongs, for who put it elsewhere."""
     homes: dict[str, tuple[str, ...]] = {}
-    for section in (SERVER, LIMITS, CACHE, TLS, CHAIN, DEADLINES, UPSTREAM, PHRASE):
+    for section in (SERVER, LIMITS, CACHE, JOURNAL, TLS, CHAIN, DEADLINES, UPSTREAM, PHRASE):
         for key in section.keys:
             homes[key] = (*homes.get(key, ()), section.title)
     return homes

@@ -49,7 +49,23 @@ class Cache(Frozen):
     path: str | None = None
 
 
+class Journal(Frozen):
+    """Where transactions are written down before a wallet is told that they are sent.
+
+    ``path`` is a directory, ``None`` for the default one. ``on_failure``: what becomes of a send
+    that cannot be written down.
+    """
+
+    is_on: bool = True
+    path: str | None = None
+    on_failure: Literal["refuse", "pass"] = "refuse"
+
+
 class Server(Frozen):
+    """``private_fallback_seconds``: after how long a private transaction goes to public upstreams
+    as well, 0 for never.
+    """
+
     listen: Address = Address(host="127.0.0.1", port=8545)
     admin: Address | None = Address(host="127.0.0.1", port=9545)
     tls: Tls | None = None
@@ -59,6 +75,9 @@ class Server(Frozen):
     drain_seconds: float = 10.0
     limits: Limits = Limits()
     cache: Cache = Cache()
+    journal: Journal = Journal()
+    accept_while_down: bool = False
+    private_fallback_seconds: float = 0.0
 
 
 # What becomes of the tag ``latest``: the number of the served head; left as it is, and asked of an
@@ -106,6 +125,10 @@ class Upstream(Frozen):
 
 
 class Chain(Frozen):
+    """``journal``, ``accept_while_down`` and ``private_fallback_seconds`` are ``None`` where the
+    server's are meant.
+    """
+
     name: str
     kind: Literal["evm"] = "evm"
     chain_id: int
@@ -118,6 +141,9 @@ class Chain(Frozen):
     consistency: Consistency = "pinned"
     audits_per_hour: float = 0.0  # 0: none
     probes_per_second: float = 4.0  # questions for the head, of each upstream, at most
+    journal: Journal | None = None
+    accept_while_down: bool | None = None
+    private_fallback_seconds: float | None = None
     upstreams: tuple[Upstream, ...]
 
 

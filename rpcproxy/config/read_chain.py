@@ -8,6 +8,7 @@ from typing import Final
 
 from rpcproxy.config.model import Chain, Deadlines, KnownChain, Upstream
 from rpcproxy.config.problems import Reported, Unfit, listed, nearest, quoted
+from rpcproxy.config.read_sends import SENDS
 from rpcproxy.config.read_upstream import Draft, Link, name_like, settled, upstreams
 from rpcproxy.config.reading import (
     Field,
@@ -121,9 +122,10 @@ CHAIN: Final = Section(
         "audit": Field("audits_per_hour", audit),
         "probes": Field("probes_per_second", probes),
         "upstreams": Field("upstreams", upstreams),
-    },
+    }
+    | SENDS,
     required=("name",),
-    later=("finality", "journal", "accept_while_down", "private_fallback"),
+    later=("finality",),
     renamed=(("pinning", "consistency"),),
 )
 

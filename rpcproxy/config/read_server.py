@@ -7,6 +7,7 @@ from typing import Final
 
 from rpcproxy.config.model import Address, Cache, Limits, Server, Tls
 from rpcproxy.config.problems import Reported, Unfit
+from rpcproxy.config.read_sends import SENDS
 from rpcproxy.config.reading import (
     Field,
     Reading,
@@ -117,8 +118,9 @@ SERVER: Final = Section(
         "drain": Field("drain_seconds", duration_or_zero),
         "limits": Field("limits", nested(LIMITS, Limits), may_be_empty=True),
         "cache": Field("cache", cache, may_be_empty=True),
-    },
-    later=("workers", "journal", "exchange", "redis", "accept_while_down", "private_fallback"),
+    }
+    | SENDS,
+    later=("workers", "exchange", "redis"),
 )
 
 

@@ -23,7 +23,7 @@ from rich.console import Console
 
 from rpcproxy.app.ports import explain_port
 from rpcproxy.app.proxy import Proxy
-from rpcproxy.config.model import Address, Chain, Config, Server, Upstream
+from rpcproxy.config.model import Address, Chain, Config, Journal, Server, Upstream
 from rpcproxy.drills.provider import Provider, Ticker
 from rpcproxy.drills.scenes import SITES, Stage, Take
 from rpcproxy.drills.simchain import SimChain
@@ -277,6 +277,7 @@ def _config(options: Options, providers: list[Provider]) -> Config:
         server=Server(
             listen=Address(host=HOST, port=options.port),
             admin=Address(host=HOST, port=options.admin),
+            journal=Journal(is_on=False),  # nothing of a simulated chain is worth keeping
         ),
         chains=(
             Chain(

@@ -1,10 +1,9 @@
 """What Prometheus reads: the counters and the standings as metric families.
 
 ``ProxyCollector`` reads ``Counters``, and what others tell it through callables, at scrape
-time (heads, kept answers and audits: see ``figures``); ``Exposition`` writes the families in the
-format that was asked for. Labels are bounded: chains and upstreams come from the configuration,
-everything else from fixed tables.
-No state of its own.
+time (heads, kept answers and audits: see ``figures``; transactions: ``send_exposition``);
+``Exposition`` writes the families in the format that was asked for. Labels are bounded: chains and
+upstreams come from the configuration, everything else from fixed tables. No state of its own.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 
 from rpcproxy import __version__
-from rpcproxy.edges import figures
+from rpcproxy.edges import figures, send_exposition
 from rpcproxy.edges.metrics import ChainCounters, Counters
 from rpcproxy.messages import CLASS_NAMES, MethodClass
 
@@ -49,8 +48,8 @@ class Sources:
 
     ``standings``: chain → one mapping per upstream, as ``Standings.snapshot`` gives it; keys
     that are missing leave their sample out. ``front``: ``client_connections`` now, and
-    ``client_connections_refused`` so far. ``chains``: chain → its heads, kept answers, audits and
-    feeds. ``connections``: chain → upstream → (open, idle) connections.
+    ``client_connections_refused`` so far. ``chains``: chain → its heads, kept answers, audits,
+    feeds and transactions. ``connections``: chain → upstream → (open, idle) connections.
     """
 
     standings: Callable[[], Mapping[str, Sequence[Standing]]] = _nothing
@@ -162,7 +161,12 @@ class ProxyCollector(Collector):
         yield from _events(chains)
         yield from _plain(chains)
         standings = self._sources.standings()
-        yield from figures.families(self._sources.chains())
+        known = self._sources.chains()
+        yield from figures.families(known)
+        yield from send_exposition.families(
+            {chain: counters.sends for chain, counters in chains.items()},
+            {chain: now.sends for chain, now in known.items()},
+        )
         yield _states(standings)
         yield from _upstreams(standings)
         yield from _connections(self._sources.connections())
@@ -301,9 +305,6 @@ def _events(chains: Mapping[str, ChainCounters]) -> Iterator[Metric]:
         "Requests answered from what was kept, by what it depends on.",
         labels=["chain", "reason"],
     )
-    sends = CounterMetricFamily(
-        "rpcproxy_sends", "Transactions, by what the wallet was told.", labels=["chain", "result"]
-    )
     for chain, counters in chains.items():
         for reason, number in counters.failovers.items():
             failovers.add_metric([chain, reason], number)
@@ -311,12 +312,9 @@ def _events(chains: Mapping[str, ChainCounters]) -> Iterator[Metric]:
             changes.add_metric([chain, upstream, kind], number)
         for reason, number in counters.kept_answers.items():
             kept.add_metric([chain, reason], number)
-        sends.add_metric([chain, "accepted"], counters.sends_accepted)
-        sends.add_metric([chain, "rejected"], counters.sends_rejected)
     yield failovers
     yield changes
     yield kept
-    yield sends
     for attribute, name, text in _BY_UPSTREAM:
         family = CounterMetricFamily(name, text, labels=["chain", "upstream"])
         for chain, counters in chains.items():

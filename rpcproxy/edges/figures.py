@@ -1,7 +1,7 @@
 """What Prometheus reads of each chain beside its counters: heads, kept answers, audits, feeds.
 
 ``ChainFigures`` are plain values, taken at scrape time by whoever knows the chain; ``families``
-writes them. Pure.
+writes them, all but ``sends``, which ``send_exposition`` does. Pure.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from rpcproxy.edges.send_exposition import SendFigures
 
 MEMORY: Final = "memory"
 DISK: Final = "disk"
@@ -61,6 +63,7 @@ class ChainFigures:
     stores: Mapping[str, StoreFigures] = field(default_factory=dict)
     audits: AuditFigures = AuditFigures()
     feeds: Mapping[str, bool] = field(default_factory=dict)
+    sends: SendFigures = field(default_factory=SendFigures)
 
 
 Chains = Mapping[str, ChainFigures]

@@ -15,6 +15,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable
 from typing import Final, Protocol, TypeVar
 
+from rpcproxy.edges.send_counters import SendCounters
 from rpcproxy.messages import CLASS_NAMES, METHOD_CLASSES, MethodClass, Verdict
 
 T = TypeVar("T")
@@ -108,8 +109,7 @@ class ChainCounters:
         "hedges_won",
         "local_answers",
         "probes",
-        "sends_accepted",
-        "sends_rejected",
+        "sends",
         "waited_for_recovery",
     )
 
@@ -125,8 +125,7 @@ class ChainCounters:
         self.hedges: dict[str, int] = {}  # by upstream
         self.hedges_won: dict[str, int] = {}  # by upstream
         self.changes: dict[tuple[str, str], int] = {}  # by upstream and kind
-        self.sends_accepted = 0
-        self.sends_rejected = 0
+        self.sends = SendCounters()
         self.budget_exhausted = 0
         self.waited_for_recovery = 0
         self.batches = 0
@@ -249,13 +248,6 @@ class ChainCounters:
         """One probe of our own ended."""
         verdicts = self.probes.setdefault(upstream, {})
         verdicts[verdict.label] = verdicts.get(verdict.label, 0) + 1
-
-    def on_send(self, *, is_accepted: bool) -> None:
-        """One transaction was answered with its hash, or rejected."""
-        if is_accepted:
-            self.sends_accepted += 1
-        else:
-            self.sends_rejected += 1
 
     def on_budget_exhausted(self) -> None:
         """A retry or hedge was not made because the retry budget was used up."""

@@ -1,14 +1,15 @@
 """Does things in time: drives the pure rules with a clock, and sends through ``edges``.
 
-``pipeline`` is the front's door, ``profiles`` what each method needs, ``encoder`` what clients
-get. ``express`` carries the usual read, ``executor`` every other (``carried`` by a task, with
-``patience`` for what nobody could answer), ``batches`` and ``broadcast`` (sends) theirs, as
-``calls``, in ``attempts``; some are ``lingering``, their ends are ``lessons``; ``ranges`` asks in
-parts; ``streaming`` large answers. ``sharing`` keeps answers and joins what asks the same;
-``truth`` holds each against what was told; ``told`` the head as clients know it.
+``pipeline`` is the front's door, ``profiles`` what each method needs, ``encoder`` what clients get.
+``express`` carries the usual read, ``executor`` every other (``carried`` by a task, with
+``patience`` for what nobody could answer), ``batches`` and ``broadcast`` (sends, in several
+``copies``) theirs, as ``calls``, in ``attempts``; some are ``lingering``, their ends are
+``lessons``; ``ranges`` asks in parts; ``streaming`` large answers. ``ledger`` knows the
+transactions that wallets were told are sent, ``rebroadcast`` looks after them. ``sharing`` keeps
+answers and joins what asks the same; ``truth`` holds each against what was told; ``told`` the head
+as clients know it.
 
 ``watcher`` asks for heads by ``probes``, ``feeds`` hears them, ``linker`` fetches what lies
-between; ``state_checks`` and ``audits`` compare upstreams, ``hash_proofs`` tell who takes a
-block's hash. Every outcome goes to ``Standings.observe``; tasks are started through
-``tasks.start`` alone.
+between; ``state_checks`` and ``audits`` compare upstreams, ``hash_proofs`` tell who takes a block's
+hash. Every outcome goes to ``Standings.observe``; tasks are started through ``tasks.start`` alone.
 """

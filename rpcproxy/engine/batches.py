@@ -158,7 +158,7 @@ class Batches:
             if pipeline.sharing.is_on_disk(call):
                 singles.append((index, request, None))
                 return
-        if pipeline.patience.is_above_head(call):
+        if pipeline.patience.is_above_head(call) or call.need.private_only:
             singles.append((index, request, None))
             return
         flight = SlowFlight()

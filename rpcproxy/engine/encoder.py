@@ -15,6 +15,7 @@ from rpcproxy.chains import evm
 from rpcproxy.config.model import Chain
 from rpcproxy.edges.logs import event
 from rpcproxy.engine.executor import Executor, Settled
+from rpcproxy.engine.ledger import Ledger
 from rpcproxy.engine.profiles import Profiles
 from rpcproxy.engine.streaming import restore_id
 from rpcproxy.engine.told import ToldHead
@@ -32,9 +33,11 @@ from rpcproxy.messages import (
 )
 from rpcproxy.rules.limits import TokenBucket
 from rpcproxy.rules.outage import explain
+from rpcproxy.rules.replies import NULL
 
 _log = logging.getLogger("rpcproxy.requests")
 
+TRANSACTION: Final = "eth_getTransactionByHash"
 LOG_LINES_PER_SECOND: Final = 5.0  # about requests that nobody could serve
 # What no upstream's word could be given for; a look-up is then answered with null.
 _UNGIVEN: Final = frozenset({Verdict.OFF_CHAIN, Verdict.FORGOTTEN, Verdict.DROPPED})
@@ -49,9 +52,11 @@ class Encoder:
         executor: Executor,
         profiles: Profiles,
         told: ToldHead,
+        ledger: Ledger,
         outage_status: int,
     ) -> None:
         self._chain = chain
+        self._ledger = ledger
         self._executor = executor
         self._profiles = profiles
         self._told = told
@@ -68,9 +73,12 @@ class Encoder:
                 return restore_id(reply.body, reply.rest, settled.first_id, id), "ok"
             if judgement.result is not None:
                 self.on_worked(request.method)
-                return Answer(encode_result(request.id, judgement.result)), "ok"
+                result: bytes | msgspec.Raw = judgement.result
+                if judgement.result == NULL:
+                    result = self._known(request) or NULL
+                return Answer(encode_result(request.id, result)), "ok"
             if judgement.verdict in _UNGIVEN and is_lookup(request.method):
-                return Answer(encode_result(request.id, b"null")), "ok"
+                return Answer(encode_result(request.id, self._known(request) or NULL)), "ok"
             if judgement.error is not None and is_presentable(judgement):
                 return Answer(encode_raw_error(request.id, judgement.error)), "rpc_error"
         return self._in_outage(request, settled, trace_id), "own_error"
@@ -98,11 +106,16 @@ class Encoder:
         )
 
     def _in_outage(self, request: Request, settled: Settled, trace_id: str) -> Answer:
-        """Nobody could answer. The block that clients were told is the head is still given."""
+        """Nobody could answer. The block that clients were told is the head is still given, and
+        what was sent through here.
+        """
         if request.method == "eth_getBlockByNumber":
             block = self._told_block(request)
             if block is not None:
                 return Answer(encode_result(request.id, block))
+        known = self._known(request)
+        if known:
+            return Answer(encode_result(request.id, known))
         since = self._executor.standings.outage_since(MethodClass.LIGHT)
         seconds = None if since is None else max(0.0, time.monotonic() - since)
         # What this request met outweighs what is known from before.
@@ -110,6 +123,10 @@ class Encoder:
         reason = explain(self._chain.name, failures, seconds, len(self._chain.upstreams))
         self.log_unserved(request.method, reason, trace_id)
         return Answer(encode_error(request.id, INTERNAL_ERROR, reason), self.outage_status)
+
+    def _known(self, request: Request) -> bytes:
+        """A transaction that was sent through here is never null, whoever has forgotten it."""
+        return self._ledger.object_in(request.params) if request.method == TRANSACTION else b""
 
     def _told_block(self, request: Request) -> bytes | None:
         method = evm.describe(request.method)

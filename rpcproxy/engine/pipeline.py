@@ -70,11 +70,12 @@ class Pipeline:
         self.audits = audits if audits is not None and audits.is_on else None
         self._heads = executor.standings.heads
         self._turns = self._heads.turns
-        self.truth = Truth(executor)
+        ledger = broadcast.ledger
+        self.truth = Truth(executor, ledger)
         is_consistent = chain.consistency != "off"
-        self.profiles = Profiles(chain, self._heads, self.truth if is_consistent else None)
+        self.profiles = Profiles(chain, self._heads, ledger, self.truth if is_consistent else None)
         self.sharing = Sharing(server.cache.memory_bytes, self._heads, executor.counters)
-        self.encoder = Encoder(chain, executor, self.profiles, told, server.outage_status)
+        self.encoder = Encoder(chain, executor, self.profiles, told, ledger, server.outage_status)
         self.patience = Patience(self, chain.deadlines.light_seconds)
         self.sharing.relaunch = self.patience.relaunch
         self._broadcast = broadcast

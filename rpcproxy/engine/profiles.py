@@ -14,6 +14,7 @@ from rpcproxy.chains import evm
 from rpcproxy.chains.methods import Keep, Kind, Method
 from rpcproxy.config.model import Chain
 from rpcproxy.engine.calls import SingleCall, Touchstone
+from rpcproxy.engine.ledger import Ledger
 from rpcproxy.messages import MethodClass, Request
 from rpcproxy.rules.failover import Policy
 from rpcproxy.rules.heads import Heads
@@ -56,8 +57,11 @@ class Profile(msgspec.Struct, gc=False):
 class Profiles:
     """See the module's docstring. One per chain."""
 
-    def __init__(self, chain: Chain, heads: Heads, truth: Touchstone | None = None) -> None:
+    def __init__(
+        self, chain: Chain, heads: Heads, ledger: Ledger, truth: Touchstone | None = None
+    ) -> None:
         """``truth``: what answers are held against, ``None`` where they are not."""
+        self._ledger = ledger
         self.policies = policies(chain)
         self.heights = evm.Heights.of(-1)
         self._heads = heads
@@ -167,6 +171,9 @@ class Profiles:
             need = msgspec.structs.replace(need, request_bytes=size)
             key = b""
         if not profile.is_kept:
+            key = b""
+        if self._ledger.has_private and self._ledger.names_private(params):
+            need = msgspec.structs.replace(need, private_only=True)
             key = b""
         return SingleCall(method, need, params, profile.is_large, 1, key, self._truth, by_hash)
 

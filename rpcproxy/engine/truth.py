@@ -22,6 +22,7 @@ import msgspec
 from rpcproxy.chains import evm
 from rpcproxy.engine.calls import SingleCall
 from rpcproxy.engine.executor import Executor
+from rpcproxy.engine.ledger import Ledger
 from rpcproxy.messages import Judgement, Verdict
 from rpcproxy.rules.standing import Standing
 
@@ -31,9 +32,10 @@ MOST_NONCES: Final = 50_000
 PENDING_NONCE_SECONDS: Final = 60.0
 NONCE: Final = "eth_getTransactionCount"
 RECEIPT: Final = "eth_getTransactionReceipt"
+TRANSACTION: Final = "eth_getTransactionByHash"
 
 # By the hash of a transaction nodes tell of the chain that they follow.
-_CANONICAL: Final = frozenset((RECEIPT, "eth_getTransactionByHash"))
+_CANONICAL: Final = frozenset((RECEIPT, TRANSACTION))
 
 # How an upstream may answer to a block's hash where it takes numbers only.
 _MISUNDERSTOOD: Final = frozenset(
@@ -54,8 +56,9 @@ class _Nonce(msgspec.Struct, gc=False):
 class Truth:
     """See the module's docstring. One per chain."""
 
-    def __init__(self, executor: Executor) -> None:
+    def __init__(self, executor: Executor, ledger: Ledger) -> None:
         self._executor = executor
+        self._ledger = ledger
         self._standings = executor.standings
         self._heads = executor.standings.heads
         # By hash: the block it was seen in, −1 while it was pending.
@@ -190,6 +193,14 @@ class Truth:
         """A transaction was accepted: some upstream knows it from now on."""
         self._seen.setdefault(hash.removeprefix("0x").lower().encode(), -1)
 
+    def on_mined(self, hash: str, number: int) -> None:
+        """A transaction of ours is in a block: whoever does not know it has forgotten it."""
+        self._seen[hash.removeprefix("0x").encode()] = number
+
+    def forget(self, hash: str) -> None:
+        """It is in no block after all."""
+        self._seen.pop(hash.removeprefix("0x").encode(), None)
+
     def _off_chain(self, standing: Standing, detail: str) -> Judgement:
         """It says itself that it is on another chain."""
         changes = self._standings.doubt_answer(standing.name, detail, time.monotonic())
@@ -228,12 +239,21 @@ class Truth:
                 self._seen.popitem(last=False)
 
     def _check_null(self, call: SingleCall, judgement: Judgement) -> Judgement:
-        if not self._seen or not call.method.names_block:
+        if not call.method.names_block or not (self._seen or len(self._ledger.pool)):
             return judgement
         found = _HASH.match(call.params)
         if found is None:
             return judgement
-        known = self._seen.get(found[1].lower())
+        key = found[1].lower()
+        entry = self._ledger.pool.get("0x" + key.decode())
+        if entry is not None and entry.state.is_pending and call.method.name == TRANSACTION:
+            # Pools forget, and others have not heard of it yet; the wallet was told it is sent.
+            pending = self._ledger.object_of(entry)
+            if pending:
+                return Judgement(Verdict.OK, msgspec.Raw(pending))
+        known = self._seen.get(key)
+        if entry is not None and entry.block >= 0:
+            known = entry.block
         if known is None or (known < 0 and call.method.name == RECEIPT):
             return judgement
         # Pools forget; what was mined is gone in a reorg alone.
@@ -269,10 +289,15 @@ class Truth:
     def _check_pending(
         self, address: bytes, nonce: int, judgement: Judgement, standing: Standing
     ) -> Judgement:
-        """Below what is mined it is late. What another upstream's pool holds counts on."""
+        """Below what is mined it is late. What another upstream's pool holds counts on, and what
+        was sent through here.
+        """
         mined = self._nonces.get(address)
         if mined is not None and nonce < mined.nonce:
             return Judgement(Verdict.STALE, detail=f"{standing.name} is behind what was told")
+        ours = self._ledger.pool.pending_nonce("0x" + address.decode(), nonce)
+        if ours > nonce:
+            nonce, judgement = ours, Judgement(Verdict.OK, msgspec.Raw(b'"0x%x"' % ours))
         now = time.monotonic()
         before, until = self._pending.get(address, (-1, 0.0))
         if nonce < before and now < until:

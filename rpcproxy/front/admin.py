@@ -1,4 +1,4 @@
-"""The admin port: metrics, health, readiness and status, for machines and operators.
+"""The admin port: metrics, health, readiness, status and transactions, for machines and operators.
 
 Reads what an ``AdminView`` tells; nothing here changes the proxy. Upstreams are shown by
 name, and ``redact`` goes over every page as the last line of defence.
@@ -8,6 +8,7 @@ State: ``RecentChanges``, one per process, written by whoever is told of changes
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -20,6 +21,11 @@ from rpcproxy import __version__
 from rpcproxy.edges.logs import utc
 from rpcproxy.edges.metrics import Change, class_name, name_of
 from rpcproxy.front.handover import SERVER_HEADER
+from rpcproxy.front.transactions import (
+    TransactionsStatus,
+    TransactionsView,
+    transaction_routes,
+)
 
 ChainState = Literal["ok", "degraded", "down"]
 Redact = Callable[[str], str]
@@ -81,6 +87,7 @@ class ChainStatus(TypedDict):
     cache: Mapping[str, Mapping[str, int | None]]
     audits: Mapping[str, Any]
     feeds: Mapping[str, bool]
+    transactions: TransactionsStatus
     usable: int
     panic: bool
     hedge_delay_seconds: Mapping[str, float | None]
@@ -108,7 +115,7 @@ class Status(TypedDict):
     config: ReloadStatus
 
 
-class AdminView(Protocol):
+class AdminView(TransactionsView, Protocol):
     """What the admin port may know. Called on the event loop's thread, once per page."""
 
     def status(self) -> Status: ...
@@ -191,6 +198,7 @@ def make_admin_app(view: AdminView, redact: Redact = str) -> web.Application:
             web.get("/status", _status_page(view, redact)),
         ]
     )
+    app.add_routes(transaction_routes(view, functools.partial(json_page, redact=redact)))
     return app
 
 

@@ -35,12 +35,14 @@ ACCEPTED: Final = (Verdict.OK, Verdict.ALREADY_KNOWN)
 class Tally(msgspec.Struct):
     """State of one broadcast. ``rejection`` is the weightiest so far; ``weak`` is one from an
     upstream behind the served head, or in words that we do not know: it counts where nobody else
-    is left to ask.
+    is left to ask. ``accepted_alone``: a yes of somebody who takes transactions and shows none.
     """
 
     asked: int = 0
     settled: int = 0
     accepted: Judgement | None = None
+    accepted_alone: Judgement | None = None
+    alone_since: float = 0.0
     rejection: Judgement | None = None
     weak: Judgement | None = None
     rejections: int = 0
@@ -51,15 +53,25 @@ class Tally(msgspec.Struct):
         self.asked += 1
 
     def on_judgement(
-        self, upstream: str, judgement: Judgement, now: float, *, is_at_head: bool
+        self,
+        upstream: str,
+        judgement: Judgement,
+        now: float,
+        *,
+        is_at_head: bool,
+        is_believed: bool = True,
     ) -> None:
         """One upstream spoke, or failed. ``is_at_head``: it is not behind the served head, so
-        that what it says of an account's funds counts.
+        that what it says of an account's funds counts. ``is_believed``: its yes counts by itself.
         """
         self.settled += 1
         verdict = judgement.verdict
         if verdict in ACCEPTED:
-            self.accepted = self.accepted or judgement
+            if is_believed:
+                self.accepted = self.accepted or judgement
+            elif self.accepted_alone is None:
+                self.accepted_alone = judgement
+                self.alone_since = now
             return
         if verdict not in _WEIGHTS:
             self.failures.append((upstream, judgement))
@@ -81,9 +93,16 @@ class Tally(msgspec.Struct):
         """The sequencer's own word; asking others is pointless."""
         return self.rejection is not None and self.rejection.verdict is Verdict.SENDER_LIMITED
 
+    def is_over(self, now: float, *, can_ask_more: bool) -> bool:
+        """Whether no more words are waited for."""
+        if self.accepted_alone is not None and self.accepted is None:
+            is_late = now - self.alone_since > REJECTION_SECONDS
+            return is_late or (self.settled == self.asked and not can_ask_more)
+        return self.accepted is not None or self.is_rejected(now, can_ask_more=can_ask_more)
+
     def is_rejected(self, now: float, *, can_ask_more: bool) -> bool:
         """Whether the rejection may be given now."""
-        if self.accepted is not None:
+        if self.accepted is not None or self.accepted_alone is not None:
             return False
         if self.rejection is None:
             return self.weak is not None and self.settled == self.asked and not can_ask_more

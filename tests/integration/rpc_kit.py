@@ -110,6 +110,7 @@ class Upstream(scripted.Scripted):
         )
         self.are_probes_scripted = False
         self.posts: list[Post] = []
+        self.heard = bytearray()  # every byte that came
         self.probes = 0
         self._bugs: list[Exception] = []
 
@@ -136,7 +137,9 @@ class Upstream(scripted.Scripted):
 
     async def _serve(self, peer: scripted.Peer) -> None:
         while True:
-            head, _, body = (await peer.request()).partition(b"\r\n\r\n")
+            heard = await peer.request()
+            self.heard += heard
+            head, _, body = heard.partition(b"\r\n\r\n")
             peer.requests.clear()
             is_batch = body.startswith(b"[")
             kind: Any = list[Call] if is_batch else Call

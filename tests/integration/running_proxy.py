@@ -48,7 +48,13 @@ def wait_until(
 class RunningProxy:
     """``url`` is for wallets, ``admin_url`` for operators, both without a path."""
 
-    def __init__(self, config: str, directory: Path, environment: Mapping[str, str] = {}) -> None:
+    def __init__(
+        self,
+        config: str,
+        directory: Path,
+        environment: Mapping[str, str] = {},
+        module: str = "rpcproxy",
+    ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.config_path = directory / "proxy.yaml"
         self.write_config(config)
@@ -61,7 +67,7 @@ class RunningProxy:
                 "-W",
                 "default",
                 "-m",
-                "rpcproxy",
+                module,
                 "serve",
                 "-c",
                 str(self.config_path),
@@ -69,7 +75,7 @@ class RunningProxy:
             cwd=ROOT,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, **environment},
+            env={**os.environ, "XDG_STATE_HOME": str(directory / "state"), **environment},
         )
         self._reader = threading.Thread(target=self._read, name="proxy log", daemon=True)
         self._reader.start()
@@ -183,6 +189,9 @@ class RunningProxy:
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()
+        self._reader.join(STOP_SECONDS)
+        if self._process.stderr is not None:
+            self._process.stderr.close()
 
     def close(self) -> None:
         """End it and look back: a clean exit, and no trouble in the log."""

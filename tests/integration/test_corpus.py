@@ -126,7 +126,7 @@ async def test_singly() -> None:
 
 
 # What is asked of more than one upstream when nothing is hedged, and of how many.
-SENDS = 2
+SENDS = 3
 NULLS = 2
 CONFIRMED = 2  # invalid params, once calls of the method have worked
 NOBODY_HAS_IT = 4  # a block or transaction that nobody has: everybody is asked

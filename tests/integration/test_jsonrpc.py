@@ -173,8 +173,9 @@ async def test_a_send_answers_the_hash_in_singles_and_batches() -> None:
         assert await wallet.ask(array([balance(b"1", 1), send])) == array(
             [balance_of(b"1", 1), reply]
         )
-        assert a.methods.count("eth_sendRawTransaction") == 2
-        assert b.methods.count("eth_sendRawTransaction") == 2
+        # The second time it was known to be sent.
+        assert a.methods.count("eth_sendRawTransaction") == 1
+        assert b.methods.count("eth_sendRawTransaction") == 1
 
 
 # ---- what is no request

@@ -92,7 +92,7 @@ def leftovers(world: World) -> list[str]:
             "counted in flight": sum(s.in_flight for s in runtime.standings),
             "overdue": sum(r.overdue for s in runtime.standings for r in s.classes),
             "sends": len(runtime.pipeline._broadcast._in_flight),
-            "copies": len(runtime.pipeline._broadcast._copies),
+            "copies": len(runtime.pipeline._broadcast.copies._under_way),
         }
         left += [f"{count} {what}" for what, count in counts.items() if count]
     listener = world.proxy._listener

@@ -32,17 +32,20 @@ from rpcproxy.engine import (
     audits,
     batches,
     broadcast,
+    copies,
     encoder,
     executor,
     express,
     feeds,
     hash_proofs,
+    ledger,
     linker,
     patience,
     pipeline,
     probes,
     profiles,
     ranges,
+    rebroadcast,
     state_checks,
     told,
     truth,
@@ -70,8 +73,9 @@ from tests.unit.fleet import four
 
 LIGHT, HEAVY, SEND = MethodClass.LIGHT, MethodClass.HEAVY, MethodClass.SEND
 MODULES = (
-    *(audits, batches, broadcast, executor, express, feeds, linker, pipeline),
-    *(encoder, hash_proofs, patience, probes, ranges, state_checks, told, truth, watcher),
+    *(audits, batches, broadcast, copies, executor, express, feeds, ledger, linker, pipeline),
+    *(encoder, hash_proofs, patience, probes, ranges, rebroadcast, state_checks, told),
+    *(truth, watcher),
 )
 CHAIN_ID = 7
 POLICY = Policy(4.5, 1.5)
@@ -387,12 +391,15 @@ class Engine:
             rng=random.Random(7),
         )
         self.told = told.ToldHead(self.standings, self.chain.block_time_seconds)
-        self.broadcast = broadcast.Broadcast(
+        self.ledger = ledger.Ledger("test", CHAIN_ID, self.counters)
+        self.copies = copies.Copies(
             self.executor,
-            self.counters,
             chain_name="test",
             policies=profiles.policies(self.chain),
-            private_only=any(u.private for u in self.chain.upstreams),
+            on_said=self.ledger.on_said,
+        )
+        self.broadcast = broadcast.Broadcast(
+            self.chain, self.ledger, self.copies, self.counters.sends
         )
         self.pipeline = pipeline.Pipeline(
             self.chain, self.executor, self.broadcast, self.told, model.Server()

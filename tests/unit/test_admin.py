@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ from rpcproxy.front.admin import (
     make_admin_app,
     readiness,
 )
+from rpcproxy.front.transactions import ChainTransactions, TransactionEntry
 from rpcproxy.messages import MethodClass
 
 KEY = "9aa3d95b3bc440fa88ea12eaa4456161"
@@ -50,6 +51,7 @@ def chain_of(
         "cache": {},
         "audits": {},
         "feeds": {},
+        "transactions": {"pending": 1, "oldest_seconds": 12.0, "journal": "open"},
         "usable": sum(upstream.get("state") == "up" for upstream in upstreams),
         "panic": False,
         "hedge_delay_seconds": {"light": 0.05, "heavy": None},
@@ -94,6 +96,12 @@ class View:
 
     def ready(self) -> tuple[bool, Mapping[str, Any]]:
         return readiness(self.chains)
+
+    def transactions(self) -> Sequence[ChainTransactions]:
+        return []
+
+    async def transaction(self, hash: str) -> tuple[TransactionEntry | None, Mapping[str, str]]:
+        return None, {}
 
     async def metrics(self, accept: str) -> tuple[bytes, str]:
         return await self.exposition.scrape(accept)
@@ -216,7 +224,7 @@ async def test_metrics_are_given_as_openmetrics_on_request(admin: TestClient[Any
     assert (await reply.text()).endswith("# EOF\n")
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/status", "/metrics"])
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/status", "/metrics", "/transactions"])
 async def test_head_gives_the_head_of_get(path: str, admin: TestClient[Any, Any]) -> None:
     got, head = await admin.get(path), await admin.head(path)
     assert head.status == got.status == 200

@@ -36,6 +36,7 @@ from tests.unit.engine_kit import (
     virtual,
 )
 from tests.unit.fleet import four
+from tests.unit.sends_kit import signed
 
 
 def batch(*members: bytes) -> bytes:
@@ -139,7 +140,7 @@ async def test_every_kind_of_member_gets_its_reply_in_its_place() -> None:
         request("eth_getBalance", b'["0x1","0x1"]', b'"two"'),
         request("debug_traceCall", id=b"3"),
         request("eth_blockNumber", id=b"4"),
-        request("eth_sendRawTransaction", b'["0xc101"]', b"5"),
+        request("eth_sendRawTransaction", signed().params, b"5"),
         request("eth_newFilter", id=b"6"),
         b'{"id":7}',
         request("eth_gasPrice", id=b"null"),
@@ -155,9 +156,9 @@ async def test_every_kind_of_member_gets_its_reply_in_its_place() -> None:
 @virtual
 async def test_a_send_without_id_is_sent() -> None:
     engine = Engine()
-    note = b'{"method":"eth_sendRawTransaction","params":["0xc101"]}'
+    note = b'{"method":"eth_sendRawTransaction","params":%b}' % signed().params
     assert (await engine.handle(batch(note)).answer()).body == b""
-    assert [sent.method for sent in engine.sent] == ["eth_sendRawTransaction"] * 2
+    assert [sent.method for sent in engine.sent] == ["eth_sendRawTransaction"] * 3
     await engine.assert_soon_idle()
 
 

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from rpcproxy.app.journal import SendSettings
 from rpcproxy.chains.known import KNOWN
 from rpcproxy.config.load import load_file, load_text
-from rpcproxy.config.model import Address, Cache, Config, ErrorPhrase, Tls
+from rpcproxy.config.model import Address, Cache, Config, ErrorPhrase, Journal, Tls
 from rpcproxy.messages import Verdict
 
 TWO = "\n    upstreams: [https://a.com/1, https://b.com/2]\n"
+SHORTEST = f"chains:\n  - name: ethereum{TWO}"
 EXAMPLE = Path(__file__).parents[2] / "config" / "example.yaml"
 
 
@@ -302,6 +304,72 @@ def test_a_name_of_another_chain_may_be_used_again() -> None:
 
 
 # --------------------------------------------------------------------------
+# How transactions are sent and kept: the server's, and what a chain says instead
+
+SENDS = [
+    ("journal: on", "journal", Journal()),
+    ("journal: yes", "journal", Journal()),
+    ("journal: {}", "journal", Journal()),
+    ("journal: off", "journal", Journal(is_on=False)),
+    ("journal: 'no'", "journal", Journal(is_on=False)),
+    ("journal: /var/lib/rpcproxy", "journal", Journal(path="/var/lib/rpcproxy")),
+    ("journal: ${DIR}", "journal", Journal(path="/from/outside")),
+    ("journal: {path: here}", "journal", Journal(path="here")),
+    ("journal: {on_failure: pass}", "journal", Journal(on_failure="pass")),
+    (
+        "journal: {path: '${DIR}', on_failure: refuse}",
+        "journal",
+        Journal(path="/from/outside", on_failure="refuse"),
+    ),
+    ("accept_while_down: true", "accept_while_down", True),
+    ("accept_while_down: ${SWITCH}", "accept_while_down", True),
+    ("accept_while_down: no", "accept_while_down", False),
+    ("private_fallback: after 30s", "private_fallback_seconds", 30.0),
+    ("private_fallback: after  1.5m", "private_fallback_seconds", 90.0),
+    ("private_fallback: after ${WAIT}", "private_fallback_seconds", 45.0),
+    ("private_fallback: off", "private_fallback_seconds", 0.0),
+    ("private_fallback: 'off'", "private_fallback_seconds", 0.0),
+]
+OUTSIDE = {"DIR": "/from/outside", "SWITCH": "on", "WAIT": "45s"}
+
+
+@pytest.mark.parametrize(("keys", "attribute", "value"), SENDS)
+def test_sends_of_the_server(keys: str, attribute: str, value: object) -> None:
+    config = server_of(f"server:\n  {keys}", OUTSIDE)
+    assert getattr(config.server, attribute) == value
+    assert getattr(config.chains[0], attribute) is None  # the server's is meant
+    assert config.warnings == ()
+
+
+@pytest.mark.parametrize(("keys", "attribute", "value"), SENDS)
+def test_sends_of_a_chain(keys: str, attribute: str, value: object) -> None:
+    config = chain_of(keys, OUTSIDE)
+    assert getattr(config.chains[0], attribute) == value
+    assert getattr(config.server, attribute) == getattr(load(SHORTEST).server, attribute)
+    assert config.warnings == ()
+
+
+def test_sends_unless_told_otherwise() -> None:
+    server = load(SHORTEST).server
+    assert server.journal == Journal(is_on=True, path=None, on_failure="refuse")
+    assert server.accept_while_down is False
+    assert server.private_fallback_seconds == 0.0
+    assert server_of("server:\n  journal:").server.journal == server.journal
+
+
+def test_what_a_chain_says_stands_in_place_of_the_servers() -> None:
+    config = load(
+        "server:\n  journal: {path: /all, on_failure: pass}\n  accept_while_down: on\n"
+        f"  private_fallback: after 1m\nchains:\n  - name: ethereum{TWO}"
+        f"  - name: base\n    journal: /own\n    accept_while_down: off\n"
+        f"    private_fallback: off{TWO}"
+    )
+    ethereum, base = (SendSettings.of(chain, config.server) for chain in config.chains)
+    assert ethereum == (Path("/all/ethereum.sqlite"), False, True, 60.0)
+    assert base == (Path("/own/base.sqlite"), True, False, 0.0)  # and refuses, unlike the server's
+
+
+# --------------------------------------------------------------------------
 # Known chains
 
 
@@ -327,15 +395,13 @@ def test_what_is_known_is_filled_in(keys: str, expected: tuple[str, int, float, 
 # Warnings
 
 
-@pytest.mark.parametrize(
-    "key", ["workers", "journal", "exchange", "redis", "accept_while_down", "private_fallback"]
-)
+@pytest.mark.parametrize("key", ["workers", "exchange", "redis"])
 def test_server_keys_of_later_versions(key: str) -> None:
     config = server_of(f"server:\n  {key}: {{any: [thing]}}")
     assert config.warnings == (f"f.yaml:2: {key} is accepted but has no effect yet",)
 
 
-@pytest.mark.parametrize("key", ["finality", "journal", "accept_while_down", "private_fallback"])
+@pytest.mark.parametrize("key", ["finality"])
 def test_chain_keys_of_later_versions(key: str) -> None:
     config = chain_of(f"{key}: 3")
     assert config.warnings == (f"f.yaml:3: {key} is accepted but has no effect yet",)
@@ -346,15 +412,15 @@ def test_a_later_key_is_warned_of_once() -> None:
         """
 chains:
   - name: ethereum
-    journal: on
+    finality: 3
     upstreams: &both [https://a.com, https://b.com]
   - name: base
-    journal: on
+    finality: 3
     upstreams: *both
 """
     )
     assert config.warnings == (
-        "f.yaml:4: journal is accepted but has no effect yet (also on line 7)",
+        "f.yaml:4: finality is accepted but has no effect yet (also on line 7)",
     )
 
 

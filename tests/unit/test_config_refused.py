@@ -21,7 +21,7 @@ from rpcproxy.config.problems import Report, quoted
 TWO = "\n    upstreams: [https://a.com/1, https://b.com/2]\n"
 CHAIN_KEYS = (
     "name, kind, chain_id, block_time, max_lag, selection, deadlines, attempt_timeout, hedge, "
-    "consistency, audit, probes, upstreams, finality, journal, accept_while_down or private_fallback"
+    "consistency, audit, probes, upstreams, journal, accept_while_down, private_fallback or finality"
 )
 UPSTREAM_KEYS = (
     "name, url, ws_url, provider, cloud, region, tier, role, private, rate_limit, weight, "
@@ -88,8 +88,8 @@ def told_of_upstream(keys: str, environ: Mapping[str, str] | None = None) -> str
             "server: 3\nchains: 4",
             (
                 "f.yaml:1: server is the number '3'; expected a mapping with listen, admin, tls, gzip, "
-                "outage_status, log, drain, limits, cache, workers, journal, exchange, redis, "
-                "accept_while_down and private_fallback\n"
+                "outage_status, log, drain, limits, cache, journal, accept_while_down, "
+                "private_fallback, workers, exchange and redis\n"
                 "f.yaml:2: chains is the number '4'; expected a list of chains, each beginning with '- name: …'"
             ),
         ),
@@ -215,8 +215,8 @@ chains:
 """
     assert told(text) == (
         "f.yaml:3: unknown key 'listn' in server; expected listen, admin, tls, gzip, "
-        "outage_status, log, drain, limits, cache, workers, journal, exchange, redis, "
-        "accept_while_down or private_fallback; did you mean 'listen'?\n"
+        "outage_status, log, drain, limits, cache, journal, accept_while_down, private_fallback, "
+        "workers, exchange or redis; did you mean 'listen'?\n"
         "f.yaml:4: outage_status is the number '500'; expected 200 or 503\n"
         "f.yaml:7: block_time is '12', which has no unit; "
         "expected a duration such as 12s, 250ms, 1.5s, 2m or 1h; did you mean '12s'?\n"
@@ -365,6 +365,83 @@ chains:
 )
 def test_server_keys(keys: str, message: str) -> None:
     assert told_of_server(keys) == message
+
+
+# --------------------------------------------------------------------------
+# Sends, of the server and of a chain
+
+FALLBACK = "after and a duration, such as after 30s, or off"
+SENDS = [
+    ("journal: [a]", "journal is a list; expected a directory, off, or a mapping with path"),
+    (
+        "journal: {pth: /x}",
+        "unknown key 'pth' in journal; expected path or on_failure; did you mean 'path'?",
+    ),
+    (
+        "journal: 3",
+        (
+            "journal is the number '3'; expected a directory, off, or a mapping with path; "
+            "did you mean '\"3\"'?"
+        ),
+    ),
+    ("journal: ''", "journal is empty; expected a directory, off, or a mapping with path"),
+    ("journal: {path: }", "path has no value; expected one, or the key left out"),
+    ("journal: {path: [a]}", "path is a list; expected text"),
+    (
+        "journal: {on_failure: refse}",
+        "on_failure is the text 'refse'; expected refuse or pass; did you mean 'refuse'?",
+    ),
+    ("journal: {on_failure: off}", "on_failure is the flag 'off'; expected refuse or pass"),
+    ("accept_while_down: maybe", "accept_while_down is the text 'maybe'; expected true or false"),
+    ("accept_while_down: 1", "accept_while_down is the number '1'; expected true or false"),
+    ("accept_while_down:", "accept_while_down has no value; expected one, or the key left out"),
+    (
+        "private_fallback: 30s",
+        f"private_fallback is the text '30s'; expected {FALLBACK}; did you mean 'after 30s'?",
+    ),
+    (
+        "private_fallback: 30",
+        f"private_fallback is the number '30'; expected {FALLBACK}; did you mean 'after 30s'?",
+    ),
+    ("private_fallback: on", f"private_fallback is the flag 'on'; expected {FALLBACK}"),
+    ("private_fallback: after", f"private_fallback is the text 'after'; expected {FALLBACK}"),
+    ("private_fallback: [a]", f"private_fallback is a list; expected {FALLBACK}"),
+    (
+        "private_fallback: after 30",
+        (
+            "private_fallback is '30', which has no unit; "
+            "expected a duration such as 12s, 250ms, 1.5s, 2m or 1h; did you mean '30s'?"
+        ),
+    ),
+    (
+        "private_fallback: after 0s",
+        "private_fallback is 0; expected a duration such as 12s, 250ms, 1.5s, 2m or 1h, above 0",
+    ),
+    ("private_fallback:", "private_fallback has no value; expected one, or the key left out"),
+]
+
+
+@pytest.mark.parametrize(("keys", "message"), SENDS)
+def test_sends_of_the_server(keys: str, message: str) -> None:
+    assert told_of_server(keys) == f"f.yaml:2: {message}"
+
+
+@pytest.mark.parametrize(("keys", "message"), SENDS)
+def test_sends_of_a_chain(keys: str, message: str) -> None:
+    assert told_of_chain(keys) == f"f.yaml:3: {message}"
+
+
+@pytest.mark.parametrize(
+    ("keys", "wrong"),
+    [
+        ("private_fallback: ${WAIT}", "private_fallback is the text '${WAIT}'"),
+        ("private_fallback: after ${WAIT}", "private_fallback is 'after ${WAIT}', filled in"),
+    ],
+)
+def test_sends_do_not_tell_the_environment(keys: str, wrong: str) -> None:
+    message = told_of_chain(keys, {"WAIT": "S3CRET"})
+    assert message.startswith(f"f.yaml:3: {wrong}; expected ")
+    assert "S3CRET" not in message
 
 
 # --------------------------------------------------------------------------

@@ -16,16 +16,20 @@ import rpcproxy
 from rpcproxy import cli
 from rpcproxy.chains.methods import Kind
 from rpcproxy.config.model import Deadlines, Upstream
+from rpcproxy.edges import journal_file
 from rpcproxy.edges.exposition import STATES, Exposition, ProxyCollector, Sources
 from rpcproxy.edges.figures import MEMORY, AuditFigures, ChainFigures, StoreFigures
 from rpcproxy.edges.logs import BETTER
 from rpcproxy.edges.metrics import BUCKET_SECONDS, Counters
+from rpcproxy.edges.send_exposition import SendFigures
 from rpcproxy.edges.target import EdgeSettings
 from rpcproxy.engine import broadcast, encoder, executor, watcher
 from rpcproxy.front.admin import CHANGES_KEPT, ChainStatus, ChangeEntry, ReloadStatus, Status
+from rpcproxy.front.transactions import OPEN_SHOWN, ChainTransactions, TransactionEntry
 from rpcproxy.messages import MethodClass, Verdict
-from rpcproxy.rules import cadence, domains, exclusions, failover
+from rpcproxy.rules import ballot, cadence, domains, exclusions, failover, pool, rebroadcasts
 from rpcproxy.rules import standing as standing_rules
+from rpcproxy.rules.journaled import State
 from rpcproxy.rules.standing import Change, Settings, Standings
 from tests.unit.pages import (
     CONFIGURATION,
@@ -61,6 +65,7 @@ def counters_of_everything() -> Counters:
     chain.on_hedge_won("a")
     chain.on_change(Change("a", "ejected", "why"))
     chain.on_kept("head", MethodClass.LIGHT)
+    chain.sends.on_rejected("unserved")
     return counters
 
 
@@ -73,6 +78,7 @@ FIGURES = ChainFigures(
     stores={MEMORY: StoreFigures(size_bytes=1, evicted=1)},
     audits=AuditFigures(odd={"a": 1}),
     feeds={"a": True},
+    sends=SendFigures(journal_bytes=1),
 )
 
 
@@ -138,6 +144,15 @@ def test_the_status_is_told_key_by_key() -> None:
         assert f"`{key}`" in told
 
 
+def test_the_transactions_are_told_key_by_key() -> None:
+    told = section(METRICS, "`/transactions`")
+    keys, states = told.split("| state | meaning |")
+    assert sorted(first_names(keys)) == sorted(typing.get_type_hints(TransactionEntry))
+    assert re.findall(r"^\| `(\w+)` \|", states, re.MULTILINE) == [state.value for state in State]
+    for key in typing.get_type_hints(ChainTransactions):
+        assert f"`{key}`" in told
+
+
 def logged_events() -> set[str]:
     """Names of events and kinds of changes, as the code spells them."""
     found = {"log_lines_lost"}
@@ -162,7 +177,7 @@ def test_every_event_is_told() -> None:
     assert events > {"forked", "joined", "reorg", "feed_live", "feed_lost", "audit_differed"}
     table = list(rows(section(METRICS, "The log")))
     assert sorted(names(row[0])[0] for row in table) == sorted(events)
-    ours = {"serving", "admin", "drain", "config_reload", "feed_live"}
+    ours = {"serving", "admin", "drain", "config_reload", "feed_live", "journal_well"}
     for event, level, _ in table:
         is_better = names(event)[0] in BETTER | ours
         assert ("INFO" in level) == is_better, event
@@ -186,9 +201,18 @@ def test_numbers_are_those_of_the_code() -> None:
     minutes = [exclusions.METHOD_SECONDS / 60, exclusions.SIZE_SECONDS / 60]
     remembered = "{:g} to {:g} minutes".format(*minutes)
     flat = " ".join(README.split())
-    for words in (hedge, bounds, unknown, young, waits, remembered, "two providers at once"):
+    for words in (hedge, bounds, unknown, young, waits, remembered, "three providers at once"):
         assert words in flat, words
-    assert broadcast.COPIES == 2
+    assert broadcast.COPIES == 3
+    assert (ballot.REJECTION_SHARE, ballot.REJECTION_SECONDS) == (0.7, 2.0)
+    near = ("zero", "one", "two", "three")[rebroadcasts.NEAR_BLOCKS]
+    expiry = f"{pool.EXPIRY_SECONDS / 3600:g} h have passed"
+    for words in ("70 % of those", "or 2 s after", f"the next {near} blocks", expiry):
+        assert words in flat, words
+    assert journal_file.CLOSED_SECONDS == 7 * 86_400, "a week"
+    assert journal_file.CLOSED_ROWS == 500_000, "half a million"
+    assert f"at most {OPEN_SHOWN}" in METRICS
+    assert METRICS.count(f"took it for {pool.EXPIRY_SECONDS / 3600:g} h") == 2
     assert (exclusions.BATCH_SECONDS, exclusions.SIZE_SECONDS) == (600.0, 600.0)
     flat = " ".join(CONFIGURATION.split())
     head = f"{cadence.SHORTEST_PAUSE_SECONDS:g} to {cadence.LONGEST_PAUSE_SECONDS:g} s"
@@ -230,7 +254,7 @@ def test_commands_are_understood() -> None:
         assert callable(cli._parser().parse_args(arguments).run)
     for page, text in PAGES.items():
         for arguments_text in re.findall(r"`rpcproxy ([a-z]+)[ `]", text):
-            assert arguments_text in ("serve", "demo"), page
+            assert arguments_text in ("serve", "demo", "tx"), page
 
 
 def test_make_has_its_targets() -> None:

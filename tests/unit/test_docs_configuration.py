@@ -11,6 +11,7 @@ from rpcproxy.chains.known import KNOWN
 from rpcproxy.config.load import TOP, load_file, load_text
 from rpcproxy.config.model import Config
 from rpcproxy.config.read_chain import CHAIN, DEADLINES
+from rpcproxy.config.read_sends import JOURNAL
 from rpcproxy.config.read_server import CACHE, LIMITS, SERVER, TLS
 from rpcproxy.config.read_upstream import _ERROR_CLASSES, PHRASE, UPSTREAM
 from rpcproxy.config.reading import Section
@@ -43,6 +44,7 @@ SECTIONS: dict[str, Section] = {
     "`server.tls`": TLS,
     "`server.limits`": LIMITS,
     "`server.cache`": CACHE,
+    "`journal`": JOURNAL,
     "`chains[]`": CHAIN,
     "`deadlines`": DEADLINES,
     "`upstreams[]`": UPSTREAM,
@@ -88,6 +90,8 @@ def with_key(title: str, key: str, value: str) -> str:
             server = f"server: {{limits: {{{pair}}}}}\n"
         case "`server.cache`":
             server = f"server: {{cache: {{{pair}}}}}\n"
+        case "`journal`":
+            server = f"server: {{journal: {{{pair}}}}}\n"
         case "`chains[]`":
             chain = f", {pair}"
         case "`deadlines`":

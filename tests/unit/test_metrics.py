@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import re
 import subprocess
 import timeit
 from dataclasses import dataclass
@@ -17,7 +18,10 @@ from rpcproxy import __version__
 from rpcproxy.edges.exposition import Exposition, ProxyCollector, Sources
 from rpcproxy.edges.figures import DISK, MEMORY, AuditFigures, ChainFigures, StoreFigures
 from rpcproxy.edges.metrics import BUCKET_SECONDS, ChainCounters, Counters, LoopLag, Tally, name_of
+from rpcproxy.edges.send_counters import MINED_BUCKET_SECONDS, SendCounters
+from rpcproxy.edges.send_exposition import SendFigures
 from rpcproxy.messages import MethodClass, Verdict
+from tests.unit.pages import METRICS, section
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
@@ -79,6 +83,9 @@ BUSY = ChainFigures(
         asked=12, agreed=5, differed=2, unanswered=1, voided=1, odd={"infura-us": 2}
     ),
     feeds={"infura-us": True, "quiet": False},
+    sends=SendFigures(
+        pending=3, oldest_pending_seconds=42.5, journal_bytes=65_536, is_journal_troubled=True
+    ),
 )
 
 
@@ -107,9 +114,17 @@ def busy_counters() -> Counters:
     chain.on_hedge_won("quiet")
     chain.on_change(Changed("quiet", Kind.EJECTED))
     chain.on_change(Changed("quiet", "ejected"))
-    chain.on_send(is_accepted=True)
-    chain.on_send(is_accepted=False)
-    chain.on_send(is_accepted=False)
+    chain.sends.on_accepted()
+    chain.sends.on_rejected("nonce_too_low")
+    chain.sends.on_rejected("unserved")
+    chain.sends.on_rebroadcast(3)
+    chain.sends.on_rebroadcast(2)
+    chain.sends.on_contradiction()
+    chain.sends.on_unwritten()
+    chain.sends.on_unwritten()
+    chain.sends.on_expired()
+    for seconds in (0.4, 12.0, 12.5, 30_000.0):
+        chain.sends.on_mined(seconds)
     chain.on_budget_exhausted()
     chain.on_waited_for_recovery()
     chain.on_batch(7)
@@ -329,6 +344,56 @@ async def test_audits_feeds_and_forks_are_shown() -> None:
     assert got("upstream_forked", upstream="infura-us", **ethereum) == 0
     assert got("upstream_up", upstream="lost", **ethereum) == 0
     assert got("chain_upstreams", state="forked", **ethereum) == 1
+
+
+async def test_what_became_of_transactions_is_shown() -> None:
+    got = Scraped(await scrape(busy_counters(), busy_sources()))
+    ethereum = {"chain": "ethereum"}
+    assert got("sends_rejected_total", reason="nonce_too_low", **ethereum) == 1
+    assert got("sends_rejected_total", reason="unserved", **ethereum) == 1
+    assert len(got.labels("sends_rejected_total")) == 2
+    assert got("rebroadcasts_total", **ethereum) == 5
+    assert got("send_contradictions_total", **ethereum) == 1
+    assert got("sends_unwritten_total", **ethereum) == 2
+    assert got("transactions_expired_total", **ethereum) == 1
+    assert got("transactions_pending", **ethereum) == 3
+    assert got("transactions_oldest_pending_seconds", **ethereum) == 42.5
+    assert got("journal_bytes", **ethereum) == 65_536
+    assert got("journal_trouble", **ethereum) == 1
+    base = {"chain": "base"}
+    assert got("transactions_pending", **base) == 0
+    assert got("transactions_oldest_pending_seconds", **base) == 0
+    assert got("journal_bytes", **base) is None  # none is open
+    assert got("journal_trouble", **base) == 0
+
+
+async def test_how_long_blocks_took_is_a_histogram() -> None:
+    got = Scraped(await scrape(busy_counters(), busy_sources()))
+
+    def bucket(bound: str) -> float | None:
+        return got("transaction_mined_seconds_bucket", chain="ethereum", le=bound)
+
+    assert [bucket(le) for le in ("0.5", "10.0", "15.0", "21600.0", "+Inf")] == [1, 1, 3, 3, 4]
+    assert got("transaction_mined_seconds_count", chain="ethereum") == 4
+    assert got("transaction_mined_seconds_sum", chain="ethereum") == pytest.approx(30_024.9)
+
+
+def test_a_bucket_of_the_mined_holds_its_own_bound() -> None:
+    sends = SendCounters()
+    for bound in MINED_BUCKET_SECONDS:
+        sends.on_mined(bound)
+    assert sends.mined_buckets == [1] * len(MINED_BUCKET_SECONDS) + [0]
+
+
+def test_buckets_of_the_mined_are_told() -> None:
+    told = " ".join(section(METRICS, "Transactions").split())
+    found = re.search(r"has buckets at ([\d., and]+) s, ([\d, and]+) min and ([\d, and]+) h", told)
+    assert found is not None
+    seconds, minutes, hours = (
+        [float(n) for n in re.findall(r"[\d.]+", part)] for part in found.groups()
+    )
+    bounds = [*seconds, *(n * 60 for n in minutes), *(n * 3600 for n in hours)]
+    assert bounds == list(MINED_BUCKET_SECONDS)
 
 
 async def test_nothing_known_is_still_a_valid_scrape() -> None:

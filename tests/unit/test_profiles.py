@@ -8,7 +8,9 @@ import msgspec
 import pytest
 
 from rpcproxy.config import model
+from rpcproxy.edges.metrics import ChainCounters
 from rpcproxy.engine.calls import SingleCall
+from rpcproxy.engine.ledger import Ledger
 from rpcproxy.engine.profiles import (
     HEAVY_ATTEMPTS,
     LARGE_REQUEST_BYTES,
@@ -32,7 +34,7 @@ def chain(**fields: Any) -> model.Chain:
 def made(served: int = SERVED, **fields: Any) -> Profiles:
     heads = Heads(12.0)
     heads.served = served
-    return Profiles(chain(**fields), heads)
+    return Profiles(chain(**fields), heads, Ledger("x", 1, ChainCounters()))
 
 
 def prepare(profiles: Profiles, method: str, params: bytes = b"[]") -> SingleCall:

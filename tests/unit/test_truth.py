@@ -296,7 +296,7 @@ async def test_a_reload_forgets_nothing() -> None:
     held = Held()
     held(RECEIPT, tx(), mined(100))
     held.nonce(5)
-    twin = Truth(held.engine.executor)
+    twin = Truth(held.engine.executor, held.engine.ledger)
     twin.adopt(held.truth)
     held.truth = twin
     assert held(RECEIPT, tx(), b"null") == "forgotten"

@@ -1,0 +1,384 @@
+"""A signed transaction read field by field: who sent it, and how nodes show it while it waits.
+
+Sources: EIP-2 (upper half of s), EIP-155 (chain id in v), EIP-2681 (nonce), EIP-2718 (envelopes),
+EIP-2930, 1559, 4844, 7594 and 7702 (types 1–4). Types that chains made for themselves are passed
+on unread. What only a node can know (balance, gas, blob proofs) is left to nodes.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Any, Final
+
+import msgspec
+from coincurve import PublicKey
+
+from rpcproxy.chains import rlp
+from rpcproxy.chains.evm_transactions import (
+    NEITHER,
+    BadTransaction,
+    keccak256,
+    transaction_hash,
+    typed_items,
+    unhex,
+    without_blobs,
+)
+
+_LEGACY: Final = 0
+_ACCESS: Final = 1  # EIP-2930
+_FEES: Final = 2  # EIP-1559
+_BLOBS: Final = 3  # EIP-4844
+_SET_CODE: Final = 4  # EIP-7702
+
+_FIELDS: Final = {_LEGACY: 9, _ACCESS: 11, _FEES: 12, _BLOBS: 14, _SET_CODE: 13}
+
+_CURVE_ORDER: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+_HALF_ORDER: Final = _CURVE_ORDER // 2
+_MAX_NONCE: Final = 2**64 - 2
+
+_BLOB_BYTES: Final = 131_072  # EIP-4844: 4096 field elements of 32 bytes
+_KZG_BYTES: Final = 48
+_KZG_VERSION: Final = b"\x01"
+_CELLS_VERSION: Final = 1  # EIP-7594: the wrapper that has a proof for each cell
+_CELL_PROOFS: Final = 128
+
+
+class Access(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+    """What a transaction says beforehand it will touch, as in its JSON."""
+
+    address: str
+    storage_keys: tuple[str, ...]
+
+
+class Authorization(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+    """An account that lends itself code (EIP-7702), as in its JSON."""
+
+    chain_id: str
+    address: str
+    nonce: str
+    y_parity: str
+    r: str
+    s: str
+
+
+class Body(msgspec.Struct, frozen=True, gc=False):
+    """What only the JSON needs. Prices in wei per gas; ``None`` where the type has no such."""
+
+    gas: int
+    gas_price: int  # the most it pays, where there is a tip
+    tip: int | None
+    to: str | None  # None: it creates a contract
+    value: int
+    input: bytes
+    access_list: tuple[Access, ...] | None
+    blob_gas_price: int | None
+    blob_hashes: tuple[str, ...] | None
+    authorizations: tuple[Authorization, ...] | None
+    v: int
+    r: int
+    s: int
+
+
+class Transaction(msgspec.Struct, frozen=True, gc=False):
+    """A signed transaction; addresses and hashes are ``0x`` and lower-case digits.
+
+    ``raw`` is as it was sent, blobs included. ``hash`` and ``sender`` are empty, ``nonce`` is −1
+    and ``body`` is ``None`` where the type is not ours to read; ``chain_id`` is ``None`` there,
+    and where the transaction may go to any chain.
+    """
+
+    raw: bytes
+    hash: str
+    type: int
+    sender: str = ""
+    nonce: int = -1
+    chain_id: int | None = None
+    body: Body | None = None
+
+
+def decode(raw_hex: str, chain_id: int) -> Transaction:
+    """The transaction in what a wallet sends to this chain.
+
+    Raises ``BadTransaction`` for what no node of the chain can take. Types that are not
+    Ethereum's are never refused.
+    """
+    raw = unhex(raw_hex)
+    first = raw[0]
+    if 0x80 <= first < 0xC0:
+        raise BadTransaction(NEITHER)
+    if first < 0x80 and first not in (_ACCESS, _FEES, _BLOBS, _SET_CODE):
+        return Transaction(raw, _foreign_hash(raw_hex), first)
+    try:
+        return _read(raw, chain_id)
+    except rlp.BadRlp as bad:
+        raise BadTransaction(bad.reason) from None
+
+
+def _foreign_hash(raw_hex: str) -> str:
+    try:
+        return transaction_hash(raw_hex) or ""
+    except BadTransaction:
+        # One chain's type may have another chain's number: who knows the type decides.
+        return ""
+
+
+def _read(raw: bytes, chain_id: int) -> Transaction:
+    is_legacy = raw[0] >= 0xC0
+    type = _LEGACY if is_legacy else raw[0]
+    bare = without_blobs(raw) if type == _BLOBS else raw
+    fields = _Fields(bare, rlp.items(bare, 0, len(bare)) if is_legacy else typed_items(bare))
+    fields.must_be(_FIELDS[type], f"a transaction of type {type}")
+    own_chain = None if is_legacy else fields.number("chain id")
+    if own_chain is not None:
+        _must_match(own_chain, chain_id)
+    nonce = fields.number("nonce", 64)
+    if nonce > _MAX_NONCE:
+        raise BadTransaction("the nonce is too large")
+    body = _body(fields, type)
+    if is_legacy:
+        own_chain, parity = _chain_and_parity(body.v)
+        if own_chain is not None:
+            _must_match(own_chain, chain_id)
+    else:
+        parity = body.v
+    if bare is not raw:
+        _check_wrapper(raw, body.blob_hashes or ())
+    hash = "0x" + keccak256(bare).hex()
+    sender = _sender(_signed_digest(fields, type, own_chain), parity, body.r, body.s)
+    return Transaction(raw, hash, type, sender, nonce, own_chain, body)
+
+
+def _must_match(own_chain: int, chain_id: int) -> None:
+    if own_chain != chain_id:
+        raise BadTransaction(f"it is for chain {own_chain}, this is chain {chain_id}")
+
+
+class _Fields:
+    """The items of one RLP list, taken one after the other. ``next`` is the only state.
+
+    Its methods raise ``BadTransaction`` and ``rlp.BadRlp``.
+    """
+
+    __slots__ = ("data", "items", "next")
+
+    def __init__(self, data: bytes, items: list[tuple[int, int, int]]) -> None:
+        self.data = data
+        self.items = items
+        self.next = 0
+
+    def must_be(self, count: int, what: str) -> None:
+        """``what`` has so many fields."""
+        if len(self.items) != count:
+            raise BadTransaction(f"{what} has {count} fields, this one has {len(self.items)}")
+
+    def text(self, name: str) -> bytes:
+        start, payload, stop = self.items[self.next]
+        if self.data[start] >= 0xC0:
+            raise BadTransaction(f"the {name} is a list")
+        self.next += 1
+        return self.data[payload:stop]
+
+    def sized(self, name: str, size: int) -> bytes:
+        text = self.text(name)
+        if len(text) != size:
+            raise BadTransaction(f"the {name} must have {size} bytes and has {len(text)}")
+        return text
+
+    def number(self, name: str, bits: int = 256) -> int:
+        text = self.text(name)
+        if text[:1] == b"\0":
+            raise BadTransaction(f"the {name} begins with a zero byte")
+        if len(text) * 8 > bits:
+            raise BadTransaction(f"the {name} is too large")
+        return int.from_bytes(text, "big")
+
+    def inner(self, name: str) -> _Fields:
+        start, _, stop = self.items[self.next]
+        if self.data[start] < 0xC0:
+            raise BadTransaction(f"the {name} is not a list")
+        self.next += 1
+        return _Fields(self.data, rlp.items(self.data, start, stop))
+
+    def all_sized(self, name: str, each: str, size: int) -> list[bytes]:
+        """A list of byte strings of one size."""
+        inner = self.inner(name)
+        return [inner.sized(each, size) for _ in inner.items]
+
+
+def _body(fields: _Fields, type: int) -> Body:
+    """All fields after the nonce, taken in the order in which they stand here."""
+    tip = fields.number("priority fee") if type >= _FEES else None
+    gas_price = fields.number("gas price" if tip is None else "maximum fee")
+    if tip is not None and tip > gas_price:
+        raise BadTransaction("the priority fee is higher than the maximum fee")
+    return Body(
+        gas=fields.number("gas limit", 64),
+        gas_price=gas_price,
+        tip=tip,
+        to=_to(fields, can_create=type < _BLOBS),
+        value=fields.number("value"),
+        input=fields.text("data"),
+        access_list=None if type == _LEGACY else _access_list(fields),
+        blob_gas_price=fields.number("maximum blob fee") if type == _BLOBS else None,
+        blob_hashes=_blob_hashes(fields) if type == _BLOBS else None,
+        authorizations=_authorizations(fields) if type == _SET_CODE else None,
+        v=fields.number("v") if type == _LEGACY else _parity(fields),
+        r=fields.number("signature's r"),
+        s=fields.number("signature's s"),
+    )
+
+
+def _to(fields: _Fields, *, can_create: bool) -> str | None:
+    to = fields.text("recipient")
+    if not to and can_create:
+        return None
+    if len(to) != 20:
+        raise BadTransaction(f"the recipient's address must have 20 bytes and has {len(to)}")
+    return "0x" + to.hex()
+
+
+def _access_list(fields: _Fields) -> tuple[Access, ...]:
+    entries = fields.inner("access list")
+    return tuple([_access(entries) for _ in entries.items])
+
+
+def _access(entries: _Fields) -> Access:
+    entry = entries.inner("access list's entry")
+    entry.must_be(2, "an entry of the access list")
+    address = entry.sized("access list's address", 20)
+    keys = entry.all_sized("list of storage keys", "storage key", 32)
+    return Access("0x" + address.hex(), tuple(["0x" + key.hex() for key in keys]))
+
+
+def _blob_hashes(fields: _Fields) -> tuple[str, ...]:
+    hashes = fields.all_sized("list of blob hashes", "blob hash", 32)
+    if not hashes:
+        raise BadTransaction("a blob transaction has at least one blob, this one has none")
+    return tuple(["0x" + each.hex() for each in hashes])
+
+
+def _authorizations(fields: _Fields) -> tuple[Authorization, ...]:
+    entries = fields.inner("authorization list")
+    if not entries.items:
+        raise BadTransaction("the authorization list is empty")
+    return tuple([_authorization(entries) for _ in entries.items])
+
+
+def _authorization(entries: _Fields) -> Authorization:
+    """EIP-7702: a signature that fits nobody is skipped, and the transaction is valid without."""
+    entry = entries.inner("authorization")
+    entry.must_be(6, "an authorization")
+    return Authorization(
+        chain_id=hex(entry.number("authorization's chain id")),
+        address="0x" + entry.sized("authorization's address", 20).hex(),
+        nonce=hex(entry.number("authorization's nonce", 64)),
+        y_parity=hex(entry.number("authorization's y parity", 8)),
+        r=hex(entry.number("authorization's r")),
+        s=hex(entry.number("authorization's s")),
+    )
+
+
+def _parity(fields: _Fields) -> int:
+    parity = fields.number("signature's y parity")
+    if parity > 1:
+        raise BadTransaction("bad signature: its y parity is neither 0 nor 1")
+    return parity
+
+
+def _chain_and_parity(v: int) -> tuple[int | None, int]:
+    """What a legacy transaction's ``v`` says. Without a chain it is for any: nodes decide."""
+    if v in (27, 28):
+        return None, v - 27
+    if v < 35:
+        raise BadTransaction("bad signature: its v is none of 27, 28, 35 and above")
+    return (v - 35) // 2, (v - 35) % 2
+
+
+def _check_wrapper(raw: bytes, hashes: tuple[str, ...]) -> None:
+    """That the blobs beside the transaction are the ones that it names."""
+    wrapper = _Fields(raw, typed_items(raw))
+    wrapper.next = 1
+    has_version = len(wrapper.items) == 5
+    version = wrapper.number("blob wrapper's version", 8) if has_version else 0
+    blobs = wrapper.all_sized("list of blobs", "blob", _BLOB_BYTES)
+    commitments = wrapper.all_sized("list of blob commitments", "blob commitment", _KZG_BYTES)
+    proofs = wrapper.all_sized("list of blob proofs", "blob proof", _KZG_BYTES)
+    if not len(blobs) == len(commitments) == len(hashes):
+        raise BadTransaction(
+            f"it has {len(hashes)} blob hashes, {len(blobs)} blobs"
+            f" and {len(commitments)} blob commitments"
+        )
+    # Of versions to come nothing is known.
+    if not has_version or version == _CELLS_VERSION:
+        expected = len(blobs) * (_CELL_PROOFS if has_version else 1)
+        if len(proofs) != expected:
+            raise BadTransaction(f"it must have {expected} blob proofs and has {len(proofs)}")
+    for hash, commitment in zip(hashes, commitments, strict=True):
+        named = bytes.fromhex(hash[2:])
+        if named[:1] == _KZG_VERSION and named[1:] != sha256(commitment).digest()[1:]:
+            raise BadTransaction("a blob commitment is not the one that the blob hash names")
+
+
+def _signed_digest(fields: _Fields, type: int, own_chain: int | None) -> bytes:
+    """What the sender signed: all fields but the signature, which stand side by side already."""
+    signed = fields.data[fields.items[0][0] : fields.items[-3][0]]
+    if type != _LEGACY:
+        return keccak256(fields.data[:1] + rlp.enclose(signed))
+    if own_chain is not None:
+        signed += rlp.encode(own_chain) + b"\x80\x80"
+    return keccak256(rlp.enclose(signed))
+
+
+def _sender(digest: bytes, parity: int, r: int, s: int) -> str:
+    if not 0 < r < _CURVE_ORDER:
+        raise BadTransaction("bad signature: its r is out of range")
+    if not 0 < s <= _HALF_ORDER:
+        raise BadTransaction("bad signature: its s is out of range")
+    signature = r.to_bytes(32, "big") + s.to_bytes(32, "big") + bytes((parity,))
+    try:
+        key = PublicKey.from_signature_and_message(signature, digest, hasher=None)
+    except ValueError:
+        raise BadTransaction("bad signature") from None
+    return "0x" + keccak256(key.format(compressed=False)[1:])[12:].hex()
+
+
+def pending_object(tx: Transaction) -> bytes:
+    """The JSON text of eth_getTransactionByHash's result while ``tx`` is in no block, with the
+    members, spellings and order of geth's. Empty where the type is not ours to read.
+    """
+    body = tx.body
+    if body is None:
+        return b""
+    members: dict[str, Any] = {
+        "blockHash": None,
+        "blockNumber": None,
+        "blockTimestamp": None,
+        "from": tx.sender,
+        "gas": hex(body.gas),
+        "gasPrice": hex(body.gas_price),
+    }
+    if body.tip is not None:
+        members |= {"maxFeePerGas": hex(body.gas_price), "maxPriorityFeePerGas": hex(body.tip)}
+    if body.blob_gas_price is not None:
+        members["maxFeePerBlobGas"] = hex(body.blob_gas_price)
+    members |= {
+        "hash": tx.hash,
+        "input": "0x" + body.input.hex(),
+        "nonce": hex(tx.nonce),
+        "to": body.to,
+        "transactionIndex": None,
+        "value": hex(body.value),
+        "type": hex(tx.type),
+    }
+    if body.access_list is not None:
+        members["accessList"] = body.access_list
+    if tx.chain_id is not None:
+        members["chainId"] = hex(tx.chain_id)
+    if body.blob_hashes is not None:
+        members["blobVersionedHashes"] = body.blob_hashes
+    if body.authorizations is not None:
+        members["authorizationList"] = body.authorizations
+    members |= {"v": hex(body.v), "r": hex(body.r), "s": hex(body.s)}
+    if tx.type != _LEGACY:
+        members["yParity"] = hex(body.v)
+    return msgspec.json.encode(members)

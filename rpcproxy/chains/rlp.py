@@ -1,0 +1,82 @@
+"""RLP, Ethereum's encoding of byte strings and lists of them (yellow paper, appendix B).
+
+The reader is strict: of all encodings of one value it takes the shortest, as every node does. It
+goes one level deep at a time, so that lists within lists cannot exhaust the stack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+Item = bytes | int | Sequence["Item"]
+
+
+class BadRlp(Exception):
+    """Bytes that no node reads. ``reason`` is for the client."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def items(data: bytes, start: int, end: int) -> list[tuple[int, int, int]]:
+    """The items of the one list that fills ``data[start:end]``: where each begins, where its
+    payload begins, and where it ends. ``data[start]`` must open a list. Raises ``BadRlp``.
+    """
+    position, stop = extent(data, start, end)
+    if stop != end:
+        raise BadRlp("bytes after the end of the transaction")
+    found = []
+    while position < end:
+        payload, stop = extent(data, position, end)
+        found.append((position, payload, stop))
+        position = stop
+    return found
+
+
+def extent(data: bytes, position: int, end: int) -> tuple[int, int]:
+    """Where the payload of the item at ``position`` begins and ends; ``position`` is before
+    ``end``. Raises ``BadRlp``.
+    """
+    prefix = data[position]
+    if prefix < 0x80:
+        return position, position + 1
+    offset = 0xC0 if prefix >= 0xC0 else 0x80
+    length = prefix - offset
+    payload = position + 1
+    if length > 55:
+        payload += length - 55
+        if payload > end:
+            raise BadRlp("RLP length goes past the end")
+        length = int.from_bytes(data[position + 1 : payload], "big")
+        if length <= 55 or data[position + 1] == 0:
+            raise BadRlp("RLP length is not canonical")
+    stop = payload + length
+    if stop > end:
+        raise BadRlp("RLP item goes past the end")
+    if offset == 0x80 and length == 1 and data[payload] < 0x80:
+        raise BadRlp("RLP byte is not canonical")
+    return payload, stop
+
+
+def encode(item: Item) -> bytes:
+    """The encoding of a byte string, a number (not negative) or a list of such."""
+    if isinstance(item, int):
+        item = item.to_bytes((item.bit_length() + 7) // 8, "big")
+    if not isinstance(item, bytes):
+        return enclose(b"".join(map(encode, item)))
+    if len(item) == 1 and item[0] < 0x80:
+        return item
+    return _header(0x80, len(item)) + item
+
+
+def enclose(encoded: bytes) -> bytes:
+    """The list of items that are encoded already."""
+    return _header(0xC0, len(encoded)) + encoded
+
+
+def _header(offset: int, length: int) -> bytes:
+    if length <= 55:
+        return bytes((offset + length,))
+    size = length.to_bytes((length.bit_length() + 7) // 8, "big")
+    return bytes((offset + 55 + len(size),)) + size

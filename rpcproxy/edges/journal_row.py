@@ -1,0 +1,120 @@
+"""One row of the journal, as it is kept: its columns, and what may change about it.
+
+A row carries a checksum of what never changes about it, for SQLite does not notice a damaged byte
+inside a value.
+"""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+import zlib
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+STATES: Final = ("journaled", "sent", "mined", "final", "replaced", "refused", "expired")
+CLOSED_STATES: Final = ("final", "replaced", "refused", "expired")
+# Of what one upstream said, that much is kept.
+SAID_CHARACTERS: Final = 500
+COLUMNS: Final = (
+    "hash, raw, sender, nonce, created, is_private, checksum, state, block, said, updated"
+)
+
+Values = tuple[Any, ...]
+
+_said_decoder = msgspec.json.Decoder(dict[str, str])
+
+
+class Row(msgspec.Struct):
+    """One transaction. ``created`` and ``updated`` are Unix seconds; ``nonce`` and ``block`` are
+    -1 where unknown; ``state`` is one of ``STATES``; ``said`` is what each upstream said last.
+    A row written with ``updated`` 0 is as old as its creation.
+    """
+
+    hash: str
+    raw: bytes
+    sender: str
+    nonce: int
+    created: float
+    state: str
+    block: int = -1
+    is_private: bool = False
+    said: dict[str, str] = {}
+    updated: float = 0.0
+
+
+class Change(NamedTuple):
+    """What is new about a row: its columns as they are written, ``updated`` in Unix seconds."""
+
+    hash: str
+    state: str
+    block: str
+    said: str
+    updated: float
+
+    @classmethod
+    def of(cls, hash: str, state: str, block: int, said: dict[str, str], updated: float) -> Change:
+        """Raises ``ValueError`` for a state or a time that is none."""
+        if state not in STATES:
+            raise ValueError(f"{state!r} is no state of a transaction")
+        if not math.isfinite(updated):
+            raise ValueError("a transaction's time must be finite")
+        text = msgspec.json.encode(
+            {_clean(name): _clean(words[:SAID_CHARACTERS]) for name, words in said.items()}
+        )
+        return cls(hash, state, str(int(block)), text.decode(), float(updated))
+
+    def applied_to(self, row: Row) -> Row:
+        return msgspec.structs.replace(
+            row,
+            state=self.state,
+            block=int(self.block),
+            said=_said_decoder.decode(self.said),
+            updated=self.updated,
+        )
+
+
+def values_of(row: Row) -> Values:
+    """The row's columns. Raises ``ValueError`` for one that could not be written or read back."""
+    if not row.hash or not isinstance(row.raw, bytes):
+        raise ValueError("a transaction without hash or bytes cannot be journaled")
+    if not math.isfinite(row.created):
+        raise ValueError("a transaction's time must be finite")
+    fixed = (
+        *(_clean(row.hash), row.raw, _clean(row.sender), str(int(row.nonce))),
+        *(float(row.created), int(row.is_private)),
+    )
+    updated = row.updated or row.created
+    changing = Change.of(row.hash, row.state, row.block, row.said, updated)
+    return (*fixed, _checksum(fixed), *changing[1:])
+
+
+def row_of(values: Values) -> Row:
+    """Raises ``sqlite3.DatabaseError`` where they are damaged."""
+    *fixed, checksum, state, block, said, updated = values
+    try:
+        if _checksum(fixed) == checksum and state in STATES:
+            hash, raw, sender, nonce, created, is_private = fixed
+            changing = (state, int(block), bool(is_private), _said_decoder.decode(said))
+            return Row(hash, raw, sender, int(nonce), created, *changing, updated=float(updated))
+    except (TypeError, ValueError, msgspec.MsgspecError):  # a column of another type
+        pass
+    raise damaged(f"the row of transaction {str(fixed[0])[:66]!r} is damaged")
+
+
+def damaged(words: str) -> sqlite3.DatabaseError:
+    """An error as SQLite raises it for a damaged file."""
+    error = sqlite3.DatabaseError(words)
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    return error
+
+
+def _checksum(fixed: tuple[Any, ...] | list[Any]) -> int:
+    hash, raw, *rest = fixed
+    return zlib.crc32(raw, zlib.crc32(repr((hash, *rest)).encode()))
+
+
+def _clean(text: str) -> str:
+    """Without lone surrogates, which cannot be written."""
+    return text.encode(errors="replace").decode()

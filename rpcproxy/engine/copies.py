@@ -1,0 +1,242 @@
+"""Copies of one transaction to several upstreams on distinct fault domains, until one says yes
+or the ballot says no.
+
+State: the copies under way, which may outlive the answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import msgspec
+
+from rpcproxy.chains import evm
+from rpcproxy.chains.methods import Method
+from rpcproxy.engine import tasks
+from rpcproxy.engine.attempts import Settled
+from rpcproxy.engine.calls import SingleCall
+from rpcproxy.engine.executor import Executor
+from rpcproxy.messages import Blame, Judgement, MethodClass, Verdict
+from rpcproxy.rules.ballot import Tally
+from rpcproxy.rules.failover import YOUNG_OUTAGE_SECONDS, Policy
+from rpcproxy.rules.outage import explain
+from rpcproxy.rules.selection import Need
+from rpcproxy.rules.standing import Standing
+
+RECHECK_SECONDS: Final = 0.25
+SHORTEST_PATIENCE_SECONDS: Final = 0.25
+# After these the upstream may have taken the transaction, though it never said so.
+MAY_HAVE_TAKEN: Final = (Verdict.TIMEOUT, Verdict.BROKEN, Verdict.OVERTAKEN)
+
+
+class Outcome(msgspec.Struct, gc=False):
+    """How a send ended: a result's text, or an error's, or ``reason`` in the proxy's own words.
+    ``verdict`` is the one behind an error.
+    """
+
+    result: bytes = b""
+    error: bytes = b""
+    reason: str = ""
+    verdict: Verdict | None = None
+
+
+class Order(msgspec.Struct, gc=False):
+    """What is to be sent. ``hash`` is empty where it is not ours to compute, ``copies`` is how
+    many upstreams are asked at once.
+    """
+
+    method: Method
+    params: bytes
+    hash: str = ""
+    copies: int = 1
+    is_private: bool = False
+
+
+OnSaid = Callable[[str, str, Judgement], None]
+_Copy = asyncio.Task[tuple[Standing, Judgement]]
+
+
+class Copies:
+    """See the module's docstring. ``on_said`` is told what each upstream said of which hash."""
+
+    def __init__(
+        self,
+        executor: Executor,
+        *,
+        chain_name: str,
+        policies: Mapping[MethodClass, Policy],
+        on_said: OnSaid,
+    ) -> None:
+        self._executor = executor
+        self._chain_name = chain_name
+        self._policy = policies[MethodClass.SEND]
+        self._read_policy = policies[MethodClass.LIGHT]
+        self._on_said = on_said
+        self._rng = random.Random()
+        self._under_way: set[_Copy] = set()
+
+    def close(self) -> None:
+        """The upstreams' connections are about to close: wait for no more answers."""
+        for copy in self._under_way:
+            copy.cancel()
+
+    async def send(self, order: Order) -> Outcome:
+        """Ask ``copies`` at once, then others while nobody said yes and it makes sense. What is
+        still under way at the end goes on by itself.
+        """
+        tally = Tally()
+        need = need_of(order)
+        call = SingleCall(order.method, need, order.params)
+        deadline = time.monotonic() + self._policy.deadline_seconds
+        next_copy_at = math.inf
+        asked: list[Standing] = []
+        running: set[_Copy] = set()
+        while (now := time.monotonic()) < deadline:
+            candidate = self._executor.standings.pick(need, asked, now, self._rng)
+            if tally.is_over(now, can_ask_more=candidate is not None):
+                break
+            if candidate is not None and (len(running) < order.copies or now >= next_copy_at):
+                if order.copies > 1:
+                    next_copy_at = now + self._patience_seconds()
+                    if not asked:
+                        running |= self._to_senders(call, order, tally, asked, candidate)
+                asked.append(candidate)
+                running.add(self._start(call, candidate, order, tally))
+                continue
+            if not running:
+                # A copy begun in the last moment would leave open whether it was sent.
+                if not self._is_young_outage(now) or deadline - now < 2 * RECHECK_SECONDS:
+                    break
+                await self._executor.wait_for_recovery(RECHECK_SECONDS)
+                asked.clear()
+                # Waiting did not help: an upstream out of favour is better than none.
+                need = msgspec.structs.replace(need, last_resort=True)
+                continue
+            until = deadline if candidate is None else min(deadline, next_copy_at)
+            done, running = await asyncio.wait(
+                running,
+                timeout=min(RECHECK_SECONDS, until - now),
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            for copy in done:
+                _count(tally, *copy.result())
+        return self._conclude(tally, order.hash, still_out=len(running))
+
+    def _to_senders(
+        self,
+        call: SingleCall,
+        order: Order,
+        tally: Tally,
+        asked: list[Standing],
+        first: Standing,
+    ) -> set[_Copy]:
+        """Upstreams that are there for sends alone (builders, relays) get every one."""
+        senders = [
+            standing
+            for standing in self._executor.standings.usable(MethodClass.SEND)
+            if standing.role == "sends"
+            and standing is not first
+            and (standing.private or not order.is_private)
+        ]
+        asked += senders
+        return {self._start(call, standing, order, tally) for standing in senders}
+
+    def _start(self, call: SingleCall, standing: Standing, order: Order, tally: Tally) -> _Copy:
+        tally.on_asked()
+        copy = tasks.start(self.ask(call, standing, order.hash), "send attempt")
+        self._under_way.add(copy)
+        copy.add_done_callback(self._under_way.discard)
+        return copy
+
+    async def ask(
+        self, call: SingleCall, standing: Standing, hash: str
+    ) -> tuple[Standing, Judgement]:
+        """One copy to one upstream. "Nonce too low" is a yes when this very transaction is known
+        anywhere: it was mined in the meantime.
+        """
+        settled = await self._executor.ask(call, self._policy, standing)
+        settled.close()
+        judgement = settled.judgement or Judgement(Verdict.CANCELLED)
+        is_private = call.need.private_only
+        if (
+            judgement.verdict is Verdict.NONCE_TOO_LOW
+            and hash
+            and await self._is_known(hash, is_private=is_private)
+        ):
+            judgement = Judgement(Verdict.ALREADY_KNOWN, error=judgement.error)
+        if hash:
+            self._on_said(hash, standing.name, judgement)
+        return standing, judgement
+
+    async def _is_known(self, hash: str, *, is_private: bool) -> bool:
+        settled = await self.look_up("eth_getTransactionByHash", hash, is_private=is_private)
+        judgement = settled.judgement
+        return judgement is not None and judgement.verdict is Verdict.OK
+
+    async def look_up(self, name: str, hash: str, *, is_private: bool) -> Settled:
+        """What is known of a transaction under its hash."""
+        method = evm.describe(name)
+        need = Need(MethodClass.LIGHT, name, private_only=is_private, last_resort=False)
+        policy = msgspec.structs.replace(self._read_policy, confirm_nulls=True)
+        settled = await self._executor.run(
+            SingleCall(method, need, b'["%b"]' % hash.encode()), policy
+        )
+        settled.close()
+        return settled
+
+    def _patience_seconds(self) -> float:
+        """How long all copies may be silent before another upstream gets one: they may hang."""
+        return max(
+            SHORTEST_PATIENCE_SECONDS, self._executor.standings.hedge_delay(MethodClass.SEND)
+        )
+
+    def _is_young_outage(self, now: float) -> bool:
+        since = self._executor.standings.outage_since(MethodClass.SEND)
+        return since is None or now - since < YOUNG_OUTAGE_SECONDS
+
+    def _conclude(self, tally: Tally, hash: str, *, still_out: int) -> Outcome:
+        accepted = tally.accepted or tally.accepted_alone
+        if accepted is not None:
+            if hash:
+                return Outcome(result=b'"%b"' % hash.encode())
+            return Outcome(result=bytes(accepted.result or b""), error=bytes(accepted.error or b""))
+        rejection = tally.rejection or tally.weak
+        if rejection is not None and rejection.error is not None:
+            return Outcome(error=bytes(rejection.error), verdict=rejection.verdict)
+        for _, failed in tally.failures:
+            if failed.error is not None and failed.verdict.blame in (Blame.UPSTREAM, Blame.NOBODY):
+                return Outcome(error=bytes(failed.error), verdict=failed.verdict)
+        unsure = still_out or any(f.verdict in MAY_HAVE_TAKEN for _, f in tally.failures)
+        fate = "it may or may not have been sent" if unsure else "not sent, and not sent later"
+        since = self._executor.standings.outage_since(MethodClass.SEND)
+        seconds = None if since is None else time.monotonic() - since
+        count = len(self._executor.standings)
+        return Outcome(
+            reason=f"{fate}: {explain(self._chain_name, tally.failures, seconds, count)}"
+        )
+
+
+def need_of(order: Order) -> Need:
+    """What an upstream must be to get a copy."""
+    return Need(
+        MethodClass.SEND,
+        order.method.name,
+        for_send=True,
+        private_only=order.is_private,
+        last_resort=False,
+    )
+
+
+def _count(tally: Tally, standing: Standing, judgement: Judgement) -> None:
+    tally.on_judgement(
+        standing.name,
+        judgement,
+        time.monotonic(),
+        is_at_head=not standing.is_stale,
+        is_believed=standing.role != "sends",
+    )

@@ -1,0 +1,390 @@
+"""The pool of one chain: every journaled transaction that is not closed, and what is due for it.
+
+The pool decides, others do: they write the journal, ask the upstreams and tell it what came of
+it. A transaction leaves it only with a reason (``State``): its block is final, another one took
+its nonce for good, its client was told no, or it is a day old. Until then it is broadcast again
+and again (``rebroadcasts``), or it is in a block.
+
+*No* can be told only while nobody but the first broadcast sends it: once an upstream said yes,
+once its hash was promised (``keep``), after a restart (nobody knows what the client was told) and
+once it was due, ``refuse`` closes it no more.
+
+*Age* is counted in monotonic seconds from when a transaction came here: a wall clock that jumps
+ages nothing. Only after a restart does the wall clock say how old a row is already, and even then
+it stays for ten minutes at least, in which it is broadcast anew; so a clock that is wrong by
+years, or an outage of days, never closes anything unseen. Time in which the machine sleeps does
+not count.
+
+No event looks at all entries: each costs the logarithm of their number, and what it returns
+(``all_open`` and ``all_pending`` alone are one pass).
+
+State: one ``Pool`` per chain, written by its owner's event loop alone. ``now`` is in monotonic
+seconds, ``unix`` in Unix seconds.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Final
+
+from rpcproxy.messages import Verdict
+from rpcproxy.rules.journaled import Entry, EntryQueue, Row, Shelves, State, Transaction
+from rpcproxy.rules.rebroadcasts import Rebroadcasts
+
+EXPIRY_SECONDS: Final = 86400.0
+# What is restored, or falls out of the chain, is broadcast anew for so long, however old it is.
+GRACE_SECONDS: Final = 600.0
+MOST_ENDS: Final = 4096
+# What an upstream said that has the transaction already, as opposed to a fresh yes, which proves
+# nothing for later: some say yes and keep nothing.
+ALREADY_KNOWN: Final = Verdict.ALREADY_KNOWN.label
+# What may be tried once more under the same hash: the reasons may be gone.
+_MAY_RETURN: Final = (State.REFUSED, State.EXPIRED)
+
+
+class Pool:
+    """See the module's docstring. ``len`` counts all entries; ``count`` those that are pending."""
+
+    __slots__ = (
+        "_doubted",
+        "_ends",
+        "_entries",
+        "_expiring",
+        "_expiry_seconds",
+        "_mined",
+        "_nonces",
+        "_pending",
+        "_rebroadcasts",
+    )
+
+    def __init__(self, expiry_seconds: float = EXPIRY_SECONDS) -> None:
+        self._expiry_seconds = expiry_seconds
+        self._entries: dict[str, Entry] = {}
+        self._nonces: dict[str, Shelves] = {}  # by sender
+        self._mined = Shelves()  # by block
+        self._doubted: dict[str, Entry] = {}  # mined before a restart, and not seen since
+        self._pending = EntryQueue()  # by when they were created
+        self._expiring = EntryQueue()  # the pending ones, by when they expire
+        self._rebroadcasts = Rebroadcasts()
+        self._ends: OrderedDict[str, State] = OrderedDict()  # how the last ones ended
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def count(self) -> int:
+        """How many are pending: journaled or sent, and not mined."""
+        return len(self._pending)
+
+    @property
+    def oldest_unix(self) -> float | None:
+        """When the oldest pending one was created."""
+        first = self._pending.first()
+        return None if first is None else first[0]
+
+    # ---- coming in
+
+    def add(
+        self, transaction: Transaction, unix: float, now: float, *, is_private: bool = False
+    ) -> tuple[Entry, bool]:
+        """The entry of a transaction that a client sends, and whether it is a new one (which is
+        to be journaled). One that ended is not new either: its entry is closed, says how, and is
+        not in the pool; only what was refused or has expired begins anew. ``ValueError`` where
+        the transaction has no hash.
+
+        The caller broadcasts a new one at once, and ends that with ``on_said``, ``refuse`` or
+        ``keep``; until then it is not due (for two minutes, in case he never does).
+        """
+        if not transaction.hash:
+            raise ValueError("a transaction without a hash cannot be kept")
+        known = self._entries.get(transaction.hash)
+        if known is not None:
+            return known, False
+        entry = Entry(
+            transaction.hash,
+            transaction.sender,
+            transaction.nonce,
+            transaction.raw,
+            unix,
+            is_private,
+        )
+        end = self._ends.get(entry.hash)
+        if end is not None and end not in _MAY_RETURN:
+            entry.state = end
+            return entry, False
+        self._ends.pop(entry.hash, None)
+        entry.expires_at = now + self._expiry_seconds
+        self._enter(entry)
+        self._rebroadcasts.hold(entry, now)
+        return entry, True
+
+    def restore(self, rows: Iterable[Row], unix: float, now: float) -> None:
+        """Take over the journal's rows after a restart. Pending ones are due at once, and mined
+        ones await a receipt, since nobody knows what happened meanwhile. Of closed rows the end
+        is remembered. ``ValueError`` where a row's state is none.
+        """
+        for row in rows:
+            state = State(row.state)
+            if row.hash in self._entries:
+                continue
+            if state.is_closed:
+                self._remember(row.hash, state)
+                continue
+            age = max(0.0, unix - row.created)
+            entry = Entry(
+                row.hash, row.sender, row.nonce, row.raw, row.created, row.is_private, state
+            )
+            entry.said.update(row.said)
+            entry.is_promised = True
+            entry.expires_at = now + max(self._expiry_seconds - age, GRACE_SECONDS)
+            self._enter(entry)
+            if state is State.MINED:
+                self._leave_pending(entry)
+                entry.block = row.block
+                self._mined.put(entry, row.block)
+                self._doubted[entry.hash] = entry
+            else:
+                self._rebroadcasts.begin(entry)
+
+    def _enter(self, entry: Entry) -> None:
+        self._entries[entry.hash] = entry
+        if entry.sender:
+            self._nonces.setdefault(entry.sender, Shelves()).put(entry, entry.nonce)
+        self._wait_for_block(entry)
+
+    # ---- what is known
+
+    def get(self, hash: str) -> Entry | None:
+        """The entry, unless it is closed."""
+        return self._entries.get(hash)
+
+    def pending(self, hash: str) -> Entry | None:
+        """The entry, while a wallet should see it as pending."""
+        entry = self._entries.get(hash)
+        return entry if entry is not None and entry.state.is_pending else None
+
+    def all_open(self) -> list[Entry]:
+        """Every one, pending or mined."""
+        return list(self._entries.values())
+
+    def all_pending(self) -> list[Entry]:
+        """Every pending one; a look at all entries, for rare occasions."""
+        return [entry for entry in self._entries.values() if entry.state.is_pending]
+
+    def end_of(self, hash: str) -> State | None:
+        """How it was closed, where that is not too long ago."""
+        return self._ends.get(hash)
+
+    def pending_nonce(self, sender: str, base: int) -> int:
+        """The sender's next nonce, where an upstream or the chain says ``base``: the entries that
+        follow on it without a gap are counted. Mined ones too, since the upstream may be behind.
+        """
+        nonces = self._nonces.get(sender)
+        if nonces is not None:
+            while base in nonces:
+                base += 1
+        return base
+
+    # ---- what upstreams and clients were told
+
+    def on_said(self, hash: str, upstream: str, word: str, now: float, *, is_yes: bool) -> bool:
+        """An upstream answered a broadcast: ``word`` is what it said, in short. Whether this was
+        the first yes.
+        """
+        entry = self._entries.get(hash)
+        if entry is None:
+            return False
+        entry.said[upstream] = word
+        if is_yes and word == ALREADY_KNOWN:
+            entry.knowing.add(upstream)
+        else:
+            entry.knowing.discard(upstream)
+        if not is_yes or entry.state is not State.JOURNALED:
+            return False
+        entry.state = State.SENT
+        entry.is_promised = True
+        self._rebroadcasts.start(entry, now)
+        return True
+
+    def keep(self, hash: str) -> None:
+        """Its client is told its hash, though no upstream has said yes: it is due at once."""
+        entry = self._entries.get(hash)
+        if entry is not None and entry.state is State.JOURNALED:
+            entry.is_promised = True
+            self._rebroadcasts.begin(entry)
+
+    def refuse(self, hash: str) -> bool:
+        """Its client is to be told no. False where it is too late for that: it may be out, and
+        stays (or has ended otherwise), so the client is told its hash.
+        """
+        entry = self._entries.get(hash)
+        if entry is None:
+            return self._ends.get(hash, State.REFUSED) in _MAY_RETURN
+        if entry.is_promised or entry.state is not State.JOURNALED:
+            return False
+        self._close(entry, State.REFUSED)
+        return True
+
+    # ---- what is due
+
+    def due(self, served: int, now: float, limit: int) -> list[Entry]:
+        """Hand out those to be broadcast again now, at most ``limit``: the oldest first, with it
+        what else of its sender is due, by nonce. ``served`` is the served head's number, −1 where
+        it is not known. The caller sends each to its ``targets`` and reports ``on_rebroadcast``
+        (also where there was none to send it to, but not where none could be reached).
+        """
+        handed = self._rebroadcasts.hand_out(served, now, limit)
+        for entry in handed:
+            entry.is_promised = True
+        return handed
+
+    @staticmethod
+    def targets(entry: Entry, upstreams: Iterable[str]) -> list[str]:
+        """Those of the upstreams that are not known to have it. That somebody has it is believed
+        while the first three blocks come; later each turn asks all, since pools forget.
+        """
+        return [upstream for upstream in upstreams if upstream not in entry.knowing]
+
+    def on_rebroadcast(self, hash: str, now: float) -> None:
+        """What ``due`` handed out was sent: its turn is over."""
+        entry = self._entries.get(hash)
+        if entry is not None:
+            self._rebroadcasts.on_rebroadcast(entry, now)
+
+    def expire(self, now: float) -> list[Entry]:
+        """Close those that are too old, and give them back. Mined ones never are."""
+        expired = list(self._expiring.take(now))
+        for entry in expired:
+            self._close(entry, State.EXPIRED)
+        return expired
+
+    # ---- blocks
+
+    def on_block(self, number: int, block_hash: str, hashes: Iterable[str]) -> list[Entry]:
+        """A block of our chain, with the hashes of its transactions. Those that are mined now, or
+        now in this block instead of another.
+        """
+        return [self._entries[hash] for hash in hashes if self.on_mined(hash, number, block_hash)]
+
+    def on_mined(self, hash: str, block: int, block_hash: str) -> bool:
+        """It was seen in a block of our chain. Whether that is news."""
+        entry = self._entries.get(hash)
+        if entry is None:
+            return False
+        self._doubted.pop(hash, None)
+        if entry.state is State.MINED:
+            if (entry.block, entry.block_hash) == (block, block_hash):
+                return False
+            self._mined.drop(entry, entry.block)
+        else:
+            self._leave_pending(entry)
+            entry.state = State.MINED
+        entry.block, entry.block_hash = block, block_hash
+        self._mined.put(entry, block)
+        return True
+
+    def on_turn(self, ancestor: int, now: float) -> list[Entry]:
+        """A reorg took the blocks above ``ancestor``: those that were in them are sent, and due at
+        once.
+        """
+        fallen = self._mined.above(ancestor)
+        for entry in fallen:
+            self._fall(entry, now)
+        return fallen
+
+    def on_missing(self, hash: str, now: float) -> bool:
+        """A mined one has no receipt after all: it is sent, and due at once. Whether it was
+        mined.
+        """
+        entry = self._entries.get(hash)
+        if entry is None or entry.state is not State.MINED:
+            return False
+        self._fall(entry, now)
+        return True
+
+    # ---- for good
+
+    def to_confirm(self, floor: int) -> list[Entry]:
+        """Mined ones that await a receipt: those at or below the finalized height, and after a
+        restart those that were not seen again. The same ones until they are settled: with a
+        receipt at or below the floor by ``on_final``, above it by ``on_mined``, without one by
+        ``on_missing``.
+        """
+        final = self._mined.below(floor + 1)
+        return [*final, *(entry for entry in self._doubted.values() if entry.block > floor)]
+
+    def on_final(self, hash: str) -> list[Entry]:
+        """Its block is final: it is closed. Those that are closed with it as replaced, since they
+        have its nonce.
+        """
+        entry = self._entries.get(hash)
+        if entry is None:
+            return []
+        self._close(entry, State.FINAL)
+        nonces = self._nonces.get(entry.sender)
+        replaced = [] if nonces is None else nonces.at(entry.nonce)
+        for other in replaced:
+            self._close(other, State.REPLACED)
+        return replaced
+
+    def on_final_nonce(self, sender: str, nonce: int) -> list[Entry]:
+        """``nonce`` is the sender's next one at a final height. Its pending entries below that:
+        each is mined, or replaced for good; a receipt tells which (``on_mined`` and ``on_final``,
+        or ``on_replaced``).
+        """
+        nonces = self._nonces.get(sender)
+        if nonces is None:
+            return []
+        return [entry for entry in nonces.below(nonce) if entry.state.is_pending]
+
+    def on_replaced(self, hash: str) -> Entry | None:
+        """Another transaction has its nonce for good: it is closed."""
+        entry = self._entries.get(hash)
+        if entry is not None:
+            self._close(entry, State.REPLACED)
+        return entry
+
+    # ---- moves
+
+    def _wait_for_block(self, entry: Entry) -> None:
+        self._pending.put(entry, entry.created_unix)
+        self._expiring.put(entry, entry.expires_at)
+
+    def _leave_pending(self, entry: Entry) -> None:
+        self._pending.drop(entry)
+        self._expiring.drop(entry)
+        self._rebroadcasts.drop(entry)
+
+    def _leave_block(self, entry: Entry) -> None:
+        self._mined.drop(entry, entry.block)
+        self._doubted.pop(entry.hash, None)
+
+    def _fall(self, entry: Entry, now: float) -> None:
+        self._leave_block(entry)
+        entry.state, entry.block, entry.block_hash = State.SENT, -1, ""
+        entry.is_promised = True
+        entry.knowing.clear()
+        entry.expires_at = max(entry.expires_at, now + GRACE_SECONDS)
+        self._wait_for_block(entry)
+        self._rebroadcasts.begin(entry)
+
+    def _close(self, entry: Entry, end: State) -> None:
+        if entry.state is State.MINED:
+            self._leave_block(entry)
+        else:
+            self._leave_pending(entry)
+        entry.state = end
+        del self._entries[entry.hash]
+        if entry.sender:
+            nonces = self._nonces[entry.sender]
+            nonces.drop(entry, entry.nonce)
+            if not nonces:
+                del self._nonces[entry.sender]
+        self._remember(entry.hash, end)
+
+    def _remember(self, hash: str, end: State) -> None:
+        self._ends[hash] = end
+        self._ends.move_to_end(hash)
+        if len(self._ends) > MOST_ENDS:
+            self._ends.popitem(last=False)

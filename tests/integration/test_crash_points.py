@@ -1,0 +1,79 @@
+"""The proxy ends at the worst moments; what was told, or may have been told, is mined after it."""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.anvil import AnvilChain, proxy_config
+from tests.integration.crashing_proxy import CRASH_CODE
+from tests.integration.running_proxy import RunningProxy, wait_until
+from tests.integration.test_anvil_sends import SEND, signed_transfer
+
+CRASHING = "tests.integration.crashing_proxy"
+
+
+@pytest.fixture(scope="module")
+def chain(anvil_binary: str) -> Iterator[AnvilChain]:
+    with AnvilChain(anvil_binary) as chain:
+        chain.start()
+        yield chain
+
+
+@pytest.mark.parametrize(
+    ("point", "is_surely_kept"),
+    [
+        ("before commit", False),
+        ("after commit", True),
+        ("before broadcast", True),
+        ("before answer", True),
+        ("in rebroadcast", True),
+    ],
+)
+def test_a_crash(chain: AnvilChain, tmp_path: Path, point: str, is_surely_kept: bool) -> None:
+    config = proxy_config(chain.nodes)
+    account = chain.accounts[0]
+    nonce = int(chain.nodes[0].call("eth_getTransactionCount", account.address, "latest"), 16)
+    hash, raw = signed_transfer(account, nonce)
+    environment = {"CRASH_AT": point}
+    crashing = RunningProxy(config, tmp_path, environment, module=CRASHING)
+    try:
+        crashing.wait_until_well()
+        wire = crashing.wire()
+        try:
+            told = wire.result(SEND, raw)
+        except (OSError, http.client.HTTPException):
+            told = None
+        if point == "in rebroadcast":
+            assert told == hash
+            # They forget it, and so the next block is without it.
+            for node in chain.nodes:
+                node.call("anvil_dropAllTransactions")
+            chain.mine()
+        else:
+            assert told is None
+        wait_until(lambda: not crashing.is_running, "it has crashed")
+        assert crashing.wait() == CRASH_CODE
+        wire.close()
+    finally:
+        crashing.kill()
+    healthy = RunningProxy(config, tmp_path)
+    try:
+        healthy.wait_until_well()
+        wire = healthy.wire()
+        if not is_surely_kept:
+            # Nobody was told anything: the wallet hands it over again.
+            assert wire.result(SEND, raw) == hash
+        assert wire.result("eth_getTransactionByHash", hash)["hash"] == hash
+        wait_until(lambda: any(hash in node.pool() for node in chain.nodes), "it is sent again")
+        chain.mine()
+        receipt = wire.result("eth_getTransactionReceipt", hash)
+        assert receipt["status"] == "0x1"
+        assert wire.result(SEND, raw) == hash
+        mined = [known for block in chain.blocks for known, _ in block.transactions]
+        assert mined.count(hash) == 1
+    finally:
+        healthy.close()

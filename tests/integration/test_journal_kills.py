@@ -1,0 +1,70 @@
+"""Every transaction that a wallet was told is sent is mined, whoever fails, forgets or is killed.
+
+``JOURNAL_EACH`` (transactions of each of five wallets) and ``JOURNAL_KILLS`` make it longer than
+in CI; ``JOURNAL=off`` shows what a proxy without a journal loses in the same run, and fails.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.running_proxy import wait_until
+from tests.integration.sending_world import ForgetfulChain, SendingWorld
+
+pytestmark = pytest.mark.alone
+
+WALLETS = 5
+EACH = int(os.environ.get("JOURNAL_EACH", "24"))
+KILLS = int(os.environ.get("JOURNAL_KILLS", "3"))
+JOURNAL = os.environ.get("JOURNAL", "on")
+BLOCK_SECONDS = 0.5
+FAULT_SECONDS = 1.0
+MINED_WITHIN_SECONDS = 60.0
+
+
+@pytest.fixture
+def world(anvil_binary: str, tmp_path: Path) -> Iterator[SendingWorld]:
+    with ForgetfulChain(anvil_binary) as chain:
+        chain.start(blocks=5)
+        keys = {} if JOURNAL == "on" else {"journal": JOURNAL}
+        world = SendingWorld(chain, tmp_path / "proxy", wallets=WALLETS, each=EACH, **keys)
+        try:
+            world.proxy.wait_until_well()
+            chain.start_mining(BLOCK_SECONDS)
+            yield world
+        finally:
+            world.close()
+
+
+def test_what_was_told_is_mined(world: SendingWorld) -> None:
+    for wallet in world.wallets:
+        wallet.start()
+    turn = 0
+    while not world.is_done() and (world.kills < KILLS or turn % 8):
+        begin, end = world.faults()[turn % 8]
+        turn += 1
+        begin()
+        time.sleep(world.rng.uniform(0.2, FAULT_SECONDS))
+        if turn % 2 and world.kills < KILLS:
+            world.kill_proxy()
+            time.sleep(world.rng.uniform(0.0, FAULT_SECONDS))
+        end()
+    world.chain.heal()
+    deadline = time.monotonic() + MINED_WITHIN_SECONDS + EACH * BLOCK_SECONDS
+    wait_until(lambda: world.is_done() or time.monotonic() > deadline, "wallets are done", 3600)
+    count = world.count()
+    print(
+        f"\n{count.told} transactions told as sent, {count.mined} mined, {len(count.lost)} lost, "
+        f"{len(count.twice)} mined twice, {world.kills} kills of the proxy, {turn} faults, "
+        f"{len(count.complaints)} complaints {count.complaints[:5]}"
+    )
+    assert count.complaints == []
+    assert count.lost == []
+    assert count.twice == []
+    assert count.told == WALLETS * EACH
+    world.chain.check()

@@ -1,0 +1,131 @@
+"""Where one upstream is private, nobody else hears of a pending transaction: not a byte."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import msgspec
+
+from tests import scripted
+from tests.integration import rpc_kit
+from tests.integration.rpc_kit import Call, Upstream, Wallet, a_proxy, each, ok, request, wrong
+from tests.integration.test_jsonrpc import HASH, RAW_PARAMS, SENT
+
+PENDING = HASH.strip(b'"')
+SENDER = b'"0x19e7e376e7c213b7e7e7e46cc70a5dd086daff2a"'
+
+
+def forgetful(call: Call) -> bytes:
+    """Takes transactions, and knows of none."""
+    if call.method == "eth_sendRawTransaction":
+        return ok(call, HASH)
+    return ok(call, b'"0x0"' if call.method == "eth_getTransactionCount" else b"null")
+
+
+def refusing(call: Call) -> bytes:
+    return wrong(call, -32000, "nonce too low") if "send" in call.method else forgetful(call)
+
+
+@contextlib.asynccontextmanager
+async def a_private_route(
+    private: rpc_kit.Script, **given: object
+) -> AsyncIterator[tuple[Wallet, list[Upstream], list[Upstream]]]:
+    async with (
+        Upstream(each(forgetful), "p1") as one,
+        Upstream(private, "q1") as two,
+        Upstream(each(forgetful), "p2") as three,
+        Upstream(private, "q2") as four,
+        a_proxy(
+            *(one, two, three, four),
+            more=[{}, {"private": True}, {}, {"private": True}],
+            deadlines={"light_seconds": 1.0, "heavy_seconds": 1.0, "send_seconds": 1.0},
+            **given,
+        ) as wallet,
+    ):
+        yield wallet, [one, three], [two, four]
+
+
+def has_heard(upstream: Upstream) -> bool:
+    """Of the transaction, by its hash or by its bytes."""
+    heard = bytes(upstream.heard).lower()
+    return PENDING[2:] in heard or RAW_PARAMS[4:-2] in heard
+
+
+def go_on(*upstreams: Upstream) -> None:
+    """A block comes, and nothing is in it."""
+    number = rpc_kit.NUMBER + 1
+    for upstream in upstreams:
+        upstream.block = b'{"number":"0x%x","hash":"0x%064x","parentHash":"0x%064x"}' % (
+            *(number, number, number - 1),
+        )
+
+
+async def ask_about_it(wallet: Wallet) -> None:
+    for method in (
+        "eth_getTransactionByHash",
+        "eth_getTransactionReceipt",
+        "eth_getRawTransactionByHash",
+        "debug_traceTransaction",
+    ):
+        single = request(method, b'["%b"]' % PENDING)
+        await wallet.ask(single)
+        await wallet.ask(b"[%b,%b]" % (single, request("eth_gasPrice", id=b"2")))
+    await wallet.call("eth_getTransactionCount", b'[%b,"pending"]' % SENDER)
+    await wallet.call("eth_sendRawTransaction", RAW_PARAMS)
+
+
+@rpc_kit.on_uvloop
+async def test_not_a_byte_goes_elsewhere() -> None:
+    async with a_private_route(each(forgetful)) as (wallet, public, private):
+        reply = await wallet.call("eth_sendRawTransaction", RAW_PARAMS)
+        assert reply["result"] == SENT.hash.to_0x_hex()
+        await ask_about_it(wallet)
+        # Rebroadcasts too.
+        before = [len(upstream.calls) for upstream in private]
+        go_on(*public, *private)
+        await scripted.until(
+            lambda: all(
+                "eth_sendRawTransaction" in upstream.methods[count:]
+                for upstream, count in zip(private, before, strict=True)
+            )
+        )
+        await ask_about_it(wallet)
+        assert all(has_heard(upstream) for upstream in private)
+        assert not any(has_heard(upstream) for upstream in public)
+        seen = await wallet.call("eth_getTransactionByHash", b'["%b"]' % PENDING)
+        assert seen["result"]["hash"] == SENT.hash.to_0x_hex()
+
+
+@rpc_kit.on_uvloop
+async def test_nor_when_the_private_ones_fail_or_refuse() -> None:
+    async with a_private_route(each(refusing)) as (wallet, public, _):
+        reply = await wallet.call("eth_sendRawTransaction", RAW_PARAMS)
+        assert reply["error"]["message"] == "nonce too low"
+        assert not any(has_heard(upstream) for upstream in public)
+    down = rpc_kit.always(rpc_kit.Sent(b"", status=503))
+    async with a_private_route(down) as (wallet, public, _):
+        reply = await wallet.call("eth_sendRawTransaction", RAW_PARAMS)
+        assert "not sent, and not sent later" in reply["error"]["message"]
+        assert not any(has_heard(upstream) for upstream in public)
+
+
+@rpc_kit.on_uvloop
+async def test_the_fallback_that_was_asked_for() -> None:
+    async with a_private_route(each(forgetful), private_fallback_seconds=0.5) as (
+        wallet,
+        public,
+        private,
+    ):
+        await wallet.call("eth_sendRawTransaction", RAW_PARAMS)
+        assert not any(has_heard(upstream) for upstream in public)
+        await asyncio.sleep(0.6)
+        go_on(*public, *private)
+        await scripted.until(lambda: all(has_heard(upstream) for upstream in public))
+
+
+def test_the_bytes_are_those_of_the_transaction() -> None:
+    """Else the tests above would prove nothing."""
+    assert msgspec.json.decode(RAW_PARAMS) == [SENT.raw_transaction.to_0x_hex()]
+    assert RAW_PARAMS[4:-2].decode() == SENT.raw_transaction.hex()
