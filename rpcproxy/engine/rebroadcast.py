@@ -149,7 +149,7 @@ class Rebroadcast:
 
     def _on_mined(self, number: int, hash: str, transactions: Iterable[str]) -> None:
         for entry in self._ledger.on_block(number, hash, transactions):
-            self._truth.on_mined(entry.hash, number)
+            self._truth.on_mined(entry)
 
     async def _block(self, number: int) -> _Block | None:
         name = "eth_getBlockByNumber"

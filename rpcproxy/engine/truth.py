@@ -24,6 +24,7 @@ from rpcproxy.engine.calls import SingleCall
 from rpcproxy.engine.executor import Executor
 from rpcproxy.engine.ledger import Ledger
 from rpcproxy.messages import Judgement, Verdict
+from rpcproxy.rules.journaled import Entry
 from rpcproxy.rules.standing import Standing
 
 MOST_SEEN: Final = 100_000
@@ -177,25 +178,34 @@ class Truth:
         key = found[1].lower()
         sent = evm.sender_of(result) or self._senders.get(key)
         if sent is None:
-            return
+            entry = self._ledger.pool.get("0x" + key.decode())
+            if entry is None or not entry.sender:
+                return
+            sent = entry.sender, entry.nonce
         if number < 0:
             self._senders[key] = sent
             if len(self._senders) > MOST_NONCES:
                 self._senders.popitem(last=False)
             return
         self._senders.pop(key, None)
-        address, nonce = sent[0].removeprefix("0x").encode(), sent[1] + 1
+        self._pass_nonce(*sent, number)
+
+    def _pass_nonce(self, sender: str, nonce: int, number: int) -> None:
+        """From that block on the sender's nonce is past this one."""
+        address = sender.removeprefix("0x").encode()
         known = self._nonces.get(address)
-        if known is None or known.nonce < nonce:
-            self._nonces[address] = _Nonce(nonce, number)
+        if known is None or known.nonce <= nonce:
+            self._nonces[address] = _Nonce(nonce + 1, number)
 
     def on_sent(self, hash: str) -> None:
         """A transaction was accepted: some upstream knows it from now on."""
         self._seen.setdefault(hash.removeprefix("0x").lower().encode(), -1)
 
-    def on_mined(self, hash: str, number: int) -> None:
+    def on_mined(self, entry: Entry) -> None:
         """A transaction of ours is in a block: whoever does not know it has forgotten it."""
-        self._seen[hash.removeprefix("0x").encode()] = number
+        self._seen[entry.hash.removeprefix("0x").encode()] = entry.block
+        if entry.sender:
+            self._pass_nonce(entry.sender, entry.nonce, entry.block)
 
     def forget(self, hash: str) -> None:
         """It is in no block after all."""

@@ -464,3 +464,18 @@ async def test_what_is_mined_is_asked_of_others_where_one_does_not_know_it(metho
         )
         reply = await world.engine.ask(method, b'["%b"]' % tx.hash.encode()).reply()
         assert reply["result"] == found
+
+
+@virtual
+async def test_a_nonce_is_past_what_was_mined_whatever_one_says() -> None:
+    """A receipt does not tell the nonce, and nobody looked at the transaction."""
+    async with living() as world:
+        tx = signed()
+        await world.send(tx)
+        world.mine(tx)
+        await world.look()
+        world.engine.wires["a"].behaviour = after(0.01, lambda sent: sent.reply(b'"0x0"'))
+        for _ in range(8):
+            params = b'["%b","latest"]' % tx.sender.encode()
+            reply = await world.engine.ask("eth_getTransactionCount", params).reply()
+            assert reply["result"] == "0x1"
