@@ -100,7 +100,7 @@ class World:
 
     # ---- life goes on
 
-    def live_on(self, journeys: int = 3) -> None:
+    def live_on(self, journeys: int = 2) -> None:
         """Every wallet comes to the end of so many journeys, the one it is on included."""
         goals = [len(wallet.journeys) + journeys for wallet in self.wallets]
 

@@ -16,8 +16,6 @@ import pytest
 from tests.integration.running_proxy import wait_until
 from tests.integration.sending_world import ForgetfulChain, SendingWorld
 
-pytestmark = pytest.mark.alone
-
 WALLETS = 5
 EACH = int(os.environ.get("JOURNAL_EACH", "24"))
 KILLS = int(os.environ.get("JOURNAL_KILLS", "3"))
