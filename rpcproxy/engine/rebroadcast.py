@@ -34,7 +34,6 @@ from rpcproxy.messages import Judgement, MethodClass, Verdict
 from rpcproxy.rules.failover import Policy
 from rpcproxy.rules.journaled import Entry, State
 from rpcproxy.rules.need import Need
-from rpcproxy.rules.standing import Standing
 
 _log = logging.getLogger("rpcproxy.transactions")
 
@@ -91,6 +90,7 @@ class Rebroadcast:
         self._turns = self._heads.turns
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._sending: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin to look after what is pending."""
@@ -99,7 +99,7 @@ class Rebroadcast:
 
     async def close(self) -> None:
         """End; idempotent. What is pending stays in the journal."""
-        await tasks.stop(self._task)
+        await tasks.stop(self._task, self._sending)
 
     async def _run(self) -> None:
         while True:
@@ -127,7 +127,9 @@ class Rebroadcast:
         await self._read_blocks(served)
         await self._look_up_unsure()
         await self._confirm(served)
-        await self._send_due(served)
+        if self._sending is None or self._sending.done():
+            # Beside all else: an upstream that hangs must not keep us from seeing blocks.
+            self._sending = tasks.start(self._send_due(served), "send what is due")
         await self._ledger.expire(time.monotonic())
 
     # ---- blocks
@@ -223,27 +225,30 @@ class Rebroadcast:
     # ---- sent again
 
     async def _send_due(self, served: int) -> None:
-        usable = self._standings.usable(MethodClass.SEND)
-        if not usable:
+        if not self._standings.usable(MethodClass.SEND):
             return  # nobody to send to: it stays due
         now = time.monotonic()
         by_sender: dict[str, list[Entry]] = {}
-        for entry in self._ledger.pool.due(served, now, MOST_DUE):
+        due = self._ledger.pool.due(served, now, MOST_DUE)
+        for entry in due:
             by_sender.setdefault(entry.sender or entry.hash, []).append(entry)
         gate = asyncio.Semaphore(MOST_AT_ONCE)
-        await asyncio.gather(*(self._send_row(row, usable, gate) for row in by_sender.values()))
+        await asyncio.gather(*(self._send_row(row, gate) for row in by_sender.values()))
+        if len(due) == MOST_DUE:
+            self._woken.set()  # there are more: no pause between
 
-    async def _send_row(
-        self, row: Sequence[Entry], usable: Sequence[Standing], gate: asyncio.Semaphore
-    ) -> None:
+    async def _send_row(self, row: Sequence[Entry], gate: asyncio.Semaphore) -> None:
         """One sender's, in the order of their nonces."""
         async with gate:
             for entry in row:
-                await self._send_again(entry, usable)
+                await self._send_again(entry)
 
-    async def _send_again(self, entry: Entry, usable: Sequence[Standing]) -> None:
+    async def _send_again(self, entry: Entry) -> None:
         is_private = self._ledger.is_entry_private(entry)
+        usable = self._standings.usable(MethodClass.SEND)
         by_name = {s.name: s for s in usable if s.private or not is_private}
+        if not by_name:
+            return  # nobody who may hear of it can be reached: it is due again before long
         names = self._ledger.pool.targets(entry, by_name)
         method = evm.describe(RAW_METHOD)
         params = b'["0x%b"]' % entry.raw.hex().encode()
