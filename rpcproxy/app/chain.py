@@ -48,7 +48,11 @@ class ChainRuntime:
         *,
         ssl_context: ssl.SSLContext | None = None,
         old: ChainRuntime | None = None,
+        retired: Sequence[Transactions] = (),
     ) -> None:
+        """``old``: what it takes over from. ``retired``: of chains on their last requests, whose
+        journals are still open.
+        """
         now = time.monotonic()
         self.chain = chain
         self.counters = counters
@@ -69,7 +73,11 @@ class ChainRuntime:
             self.standings.adopt(old.standings, now)
             self.told.adopt(old.told)
         settings = SendSettings.of(chain, server)
-        self.transactions = self._transactions(chain, settings, counters, old)
+        if old is not None:
+            retired = (old.transactions,)
+        self.transactions: Transactions = self._transactions(
+            chain, settings, counters, retired, old
+        )
         ledger = self.transactions.ledger
         copies = Copies(
             self.executor,
@@ -134,15 +142,20 @@ class ChainRuntime:
 
     @staticmethod
     def _transactions(
-        chain: Chain, settings: SendSettings, counters: ChainCounters, old: ChainRuntime | None
+        chain: Chain,
+        settings: SendSettings,
+        counters: ChainCounters,
+        retired: Sequence[Transactions],
+        old: ChainRuntime | None,
     ) -> Transactions:
         """Those of before go on, where they are written down: another place takes effect at the
-        next start, for what is pending is in this one.
+        next start, for what is pending is in this one. So do those of a chain that comes back.
         """
-        if old is None:
-            return Transactions(chain, settings, counters)
-        old.transactions.take(settings)
-        return old.transactions
+        for known in retired:
+            if old is not None or known.is_at(settings.path, chain):
+                known.take(settings)
+                return known
+        return Transactions(chain, settings, counters)
 
     @property
     def held(self) -> tuple[Held, ...]:

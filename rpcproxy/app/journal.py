@@ -70,11 +70,16 @@ class Transactions:
     def __init__(self, chain: model.Chain, settings: SendSettings, counters: ChainCounters) -> None:
         self.path = settings.path
         self._chain_name = chain.name
-        self._identity = f"{chain.kind}:{chain.chain_id}"
+        self._identity = _identity(chain)
         self._opening: asyncio.Task[None] | None = None
         self._is_closed = False
         self.ledger = Ledger(chain.name, chain.chain_id, counters)
         self.take(settings)
+
+    def is_at(self, path: Path | None, chain: model.Chain) -> bool:
+        """Whether it is open for this chain, in this place."""
+        is_same = self._identity == _identity(chain) and self._chain_name == chain.name
+        return is_same and self.path == path and not self._is_closed
 
     def take(self, settings: SendSettings) -> None:
         """What may change in a reload; the place may not."""
@@ -130,3 +135,7 @@ class Transactions:
         if self.ledger.journal is not None and not self._is_closed:
             self._is_closed = True
             await self.ledger.journal.close()
+
+
+def _identity(chain: model.Chain) -> str:
+    return f"{chain.kind}:{chain.chain_id}"

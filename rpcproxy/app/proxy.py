@@ -182,6 +182,7 @@ class Proxy:
                 self.counters.chain(chain.name),
                 ssl_context=self._ssl_context,
                 old=before,
+                retired=[gone.transactions for gone in (*self._retired, *old.values())],
             )
             runtime.executor.listeners.append(self._listener_for(runtime))
             chains[chain.name] = runtime
@@ -212,6 +213,17 @@ class Proxy:
         for runtime in self.chains.values():
             runtime.start()
         self._retired += old.values()
+        for name in old.keys() - self.chains.keys():
+            pending = old[name].transactions.ledger.pool.count
+            if pending:
+                event(
+                    _log,
+                    logging.WARNING,
+                    "config_reload",
+                    f"chain {name} is not served any more: {pending} pending transactions in its "
+                    "journal are not sent again until it is",
+                    chain=name,
+                )
         retired = tasks.start(self._retire(list(old.values())), "retire old chains")
         self._retiring.add(retired)
         retired.add_done_callback(self._retiring.discard)

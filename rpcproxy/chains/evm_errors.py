@@ -258,7 +258,6 @@ _BY_TEXT: Final[tuple[Row, ...]] = (
 
 _BY_CODE: Final[tuple[Row, ...]] = (
     _code(V.ALREADY_KNOWN, SENDS, "EIP-7966: 4 timeout, 5 not ready; the transaction is out", 4, 5),
-    _code(V.SENDER_LIMITED, SENDS, "proxyd", -32017),
     _code(V.RANGE_TOO_LARGE, NOT_SENDS, "QuickNode −32614, eRPC −32012", -32614, -32012),
     _code(V.QUOTA, ANY, "Infura", 402),
     # Besu numbers its rejections −32001 to −32010, Nethermind's are all −32010.
@@ -288,7 +287,9 @@ _BY_CODE: Final[tuple[Row, ...]] = (
     ),
 )  # fmt: skip
 
-ROWS: Final = _BY_TEXT + _BY_CODE
+# The sequencer's own limit for one sender, whatever it says beside the number.
+_BEFORE_TEXT: Final[tuple[Row, ...]] = (_code(V.SENDER_LIMITED, SENDS, "proxyd", -32017),)
+ROWS: Final = _BEFORE_TEXT + _BY_TEXT + _BY_CODE
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,7 +173,8 @@ _GROUPS: Final[tuple[tuple[Method, str], ...]] = (
         "debug_traceTransaction",
     ),
     # Sends: signed by the client, so no key of ours is needed
-    (_SEND, "eth_sendRawTransaction eth_sendRawTransactionSync eth_sendRawTransactionConditional"),
+    (replace(_SEND, shape=DATA, null_is_data=False), "eth_sendRawTransaction"),
+    (_SEND, "eth_sendRawTransactionSync eth_sendRawTransactionConditional"),
     (_SEND, "eth_sendPrivateTransaction eth_sendPrivateRawTransaction eth_sendBundle"),
     (_SEND, "mev_sendBundle eth_sendUserOperation timeboost_sendExpressLaneTransaction"),
     (_SEND, "eth_cancelPrivateTransaction eth_cancelBundle"),

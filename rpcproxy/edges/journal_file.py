@@ -338,10 +338,11 @@ def _is_same_file(path: Path, known: os.stat_result) -> bool:
 def _insert_sql(count: int) -> str:
     row = "({})".format(", ".join("?" * (COLUMNS.count(",") + 1)))
     rows = ", ".join([row] * count)
+    excluded = ", ".join(f"excluded.{name}" for name in COLUMNS.split(", "))
     # Not OR IGNORE, which would pass over a row that breaks another rule.
     return (
         f"INSERT INTO transactions ({COLUMNS}) VALUES {rows} ON CONFLICT (hash) DO UPDATE"  # noqa: S608 - constants
-        " SET state = excluded.state, updated = excluded.updated"
+        f" SET ({COLUMNS}) = ({excluded})"
         " WHERE transactions.state IN ('refused', 'expired')"
     )
 

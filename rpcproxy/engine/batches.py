@@ -70,13 +70,14 @@ Single = tuple[int, Request, asyncio.Future[Answer] | None]
 
 class Replies(list[bytes | None]):
     """The replies of one batch, by place, as they come; and what is the same for all: the trace
-    id, and whether nothing may be given that was kept.
+    id, and whether nothing may be given that was kept. ``kept``: which of them were.
     """
 
     def __init__(self, count: int, trace_id: str, *, is_fresh: bool = False) -> None:
         super().__init__([None] * count)
         self.trace_id = trace_id
         self.is_fresh = is_fresh
+        self.kept: list[tuple[int, Request]] = []
 
 
 class Batches:
@@ -150,6 +151,7 @@ class Batches:
             if result is not None:
                 pipeline.counters.on_kept(profile.kept_by, MethodClass.LIGHT)
                 replies[index] = encode_result(request.id, result)
+                replies.kept.append((index, request))
                 return
             follower = pipeline.sharing.join(call.key, request, replies.trace_id, now)
             if follower is not None:
@@ -180,6 +182,8 @@ class Batches:
             self._answer_group(replies, members[start : start + GROUP], (), 0)
             for start in range(0, len(members), GROUP)
         ]
+        heads = self._pipeline.executor.standings.heads
+        turns, began = heads.turns, time.monotonic()
         try:
             if len(work) == 1:
                 await work[0]
@@ -187,6 +191,18 @@ class Batches:
                 await asyncio.gather(*work)
         finally:
             self._land(members)
+        in_time = time.monotonic() - began < self._pipeline.chain.deadlines.light_seconds / 2
+        if heads.turns != turns and in_time:
+            # A reorg came in between: parts of two branches are no answer.
+            again = [*replies.kept, *((index, request) for index, request, _ in singles)]
+            again += [(member.index, member.request) for member in members]
+            await asyncio.gather(
+                *(
+                    self._answer_single(replies, index, request, None)
+                    for index, request in again
+                    if self._pipeline.profiles.of(request.method).is_read
+                )
+            )
         return join(replies)
 
     async def _answer_single(

@@ -22,7 +22,7 @@ from rpcproxy.edges.send_counters import SendCounters
 from rpcproxy.engine import ledger as fault_points
 from rpcproxy.engine import tasks
 from rpcproxy.engine.copies import Copies, Order, Outcome
-from rpcproxy.engine.ledger import Ledger, Unwritten
+from rpcproxy.engine.ledger import Ledger, Refusal, Unwritten
 from rpcproxy.messages import (
     INTERNAL_ERROR,
     INVALID_PARAMS,
@@ -45,6 +45,9 @@ _OURS: Final = (RAW_METHOD, SYNC_METHOD)
 RECEIPT_SECONDS: Final = 0.25
 SYNC_DEFAULT_SECONDS: Final = 20.0  # Nitro's default; its cap is 60 s
 SYNC_LONGEST_SECONDS: Final = 60.0
+UNWRITTEN: Final = (
+    "it was not sent, and may be sent later: that it is not to be was not written down"
+)
 CLOSED: Final = "it may or may not have been sent: the proxy was closed meanwhile"
 
 
@@ -158,8 +161,12 @@ class Broadcast:
         if not outcome.error and self._accepts_while_down:
             ledger.keep(entry)
             return yes
-        # Some of the words may have come while others were waited for.
-        return outcome if await ledger.refuse(entry) else yes
+        refusal = await ledger.refuse(entry)
+        if refusal is Refusal.TOO_LATE:
+            return yes  # a yes came while the other words were counted
+        if refusal is Refusal.UNWRITTEN and outcome.reason:
+            outcome.reason = f"{UNWRITTEN}: {ledger.trouble}"
+        return outcome
 
     async def _send_foreign(self, order: Order, tx: evm.Transaction) -> Outcome:
         """Of a chain's own type: its hash is the upstream's to tell, and is written down then."""

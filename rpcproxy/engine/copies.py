@@ -30,8 +30,16 @@ from rpcproxy.rules.standing import Standing
 
 RECHECK_SECONDS: Final = 0.25
 SHORTEST_PATIENCE_SECONDS: Final = 0.25
-# After these the upstream may have taken the transaction, though it never said so.
-MAY_HAVE_TAKEN: Final = (Verdict.TIMEOUT, Verdict.BROKEN, Verdict.OVERTAKEN)
+LONGEST_RECHECK_SECONDS: Final = 2.0
+# After these the upstream may have taken the transaction, though it never said so: the request
+# arrived, and what came back was no answer to it.
+MAY_HAVE_TAKEN: Final = frozenset(
+    {
+        *(Verdict.TIMEOUT, Verdict.BROKEN, Verdict.OVERTAKEN, Verdict.CANCELLED),
+        *(Verdict.SERVER_ERROR, Verdict.NOT_JSON, Verdict.EMPTY, Verdict.WRONG_ID),
+        *(Verdict.BAD_RESULT, Verdict.UNKNOWN),
+    }
+)
 
 
 class Outcome(msgspec.Struct, gc=False):
@@ -94,6 +102,7 @@ class Copies:
         call = SingleCall(order.method, need, order.params)
         deadline = time.monotonic() + self._policy.deadline_seconds
         next_copy_at = math.inf
+        recheck_seconds = RECHECK_SECONDS
         asked: list[Standing] = []
         running: set[_Copy] = set()
         while (now := time.monotonic()) < deadline:
@@ -112,7 +121,9 @@ class Copies:
                 # A copy begun in the last moment would leave open whether it was sent.
                 if not self._is_young_outage(now) or deadline - now < 2 * RECHECK_SECONDS:
                     break
-                await self._executor.wait_for_recovery(RECHECK_SECONDS)
+                await self._executor.wait_for_recovery(recheck_seconds)
+                # Who refused all of it is not asked in a hurry.
+                recheck_seconds = min(LONGEST_RECHECK_SECONDS, 2 * recheck_seconds)
                 asked.clear()
                 # Waiting did not help: an upstream out of favour is better than none.
                 need = msgspec.structs.replace(need, last_resort=True)
@@ -154,10 +165,10 @@ class Copies:
         return copy
 
     async def ask(
-        self, call: SingleCall, standing: Standing, hash: str
+        self, call: SingleCall, standing: Standing, hash: str, *, is_first: bool = True
     ) -> tuple[Standing, Judgement]:
-        """One copy to one upstream. "Nonce too low" is a yes when this very transaction is known
-        anywhere: it was mined in the meantime.
+        """One copy to one upstream. "Nonce too low" is a yes to the first ones when this very
+        transaction is known anywhere: it was mined in the meantime.
         """
         settled = await self._executor.ask(call, self._policy, standing)
         settled.close()
@@ -166,6 +177,7 @@ class Copies:
         if (
             judgement.verdict is Verdict.NONCE_TOO_LOW
             and hash
+            and is_first
             and await self._is_known(hash, is_private=is_private)
         ):
             judgement = Judgement(Verdict.ALREADY_KNOWN, error=judgement.error)

@@ -9,6 +9,7 @@ State: the pool in memory, the journal once it is open, and which transactions a
 from __future__ import annotations
 
 import asyncio
+import enum
 import logging
 import re
 import time
@@ -31,10 +32,24 @@ fault: Callable[[str], None] | None = None
 
 # How long a send waits for a journal that is being opened: another process may be leaving.
 OPENING_SECONDS: Final = 5.0
+# A transaction is known by its first bytes: they hold its nonce and its fees.
+START_DIGITS: Final = 160
+_ANY_HASH: Final = re.compile(rb"(?<![0-9a-fA-F])([0-9a-fA-F]{64})(?![0-9a-fA-F])")
+_ANY_RAW: Final = re.compile(rb"[0-9a-fA-F]{%d}" % START_DIGITS)
+# Hashes of private ones that were given up.
+MOST_PRIVATE: Final = 20_000
 _HASH: Final = re.compile(rb'"0[xX]([0-9a-fA-F]{64})"')
 # One that nobody may include: who says so, and who says yes, cannot both be right.
 _HARD: Final = (Verdict.SEND_REFUSED, Verdict.INVALID_PARAMS)
 _HARD_LABELS: Final = frozenset(verdict.label for verdict in _HARD)
+
+
+class Refusal(enum.Enum):
+    """Whether a client can be told no. ``UNWRITTEN``: a restart may forget that it was."""
+
+    FIRM = enum.auto()
+    UNWRITTEN = enum.auto()
+    TOO_LATE = enum.auto()
 
 
 class Unwritten(Exception):
@@ -59,7 +74,8 @@ class Ledger:
         self._refusal = ""
         self._is_settled = asyncio.Event()  # the journal is open, refused, or not wanted
         self._is_settled.set()
-        self._private: set[str] = set()  # the open ones, by hash
+        self._private: dict[str, bytes] = {}  # how each begins, by hash
+        self._private_starts: dict[bytes, str] = {}  # the other way round
         self.has_private = False  # looked at for every read: plain
         self._being_written: dict[str, asyncio.Event] = {}  # by hash
 
@@ -75,8 +91,9 @@ class Ledger:
         self.journal = journal
         self._refusal = ""
         self.pool.restore(journal.open_rows, time.time(), time.monotonic())
-        self._private.update(row.hash for row in journal.open_rows if row.is_private)
-        self.has_private = bool(self._private)
+        for row in journal.open_rows:
+            if row.is_private:
+                self._remember_private(row.hash, row.raw)
         self._is_settled.set()
 
     def on_no_journal(self, refusal: str) -> None:
@@ -110,8 +127,7 @@ class Ledger:
                 await being_written.wait()
             return entry
         if is_private:
-            self._private.add(tx.hash)
-            self.has_private = True
+            self._remember_private(tx.hash, tx.raw)
         row = Row(tx.hash, tx.raw, tx.sender, tx.nonce, unix, entry.state.value)
         row.is_private = is_private
         is_written = self._being_written[tx.hash] = asyncio.Event()
@@ -182,12 +198,11 @@ class Ledger:
             hash=hash,
         )
 
-    async def refuse(self, entry: Entry) -> bool:
-        """The client is to be told no, and it is never sent again. False where it may be out."""
+    async def refuse(self, entry: Entry) -> Refusal:
+        """The client is to be told no, and it is never sent again."""
         if not self.pool.refuse(entry.hash):
-            return False
-        await self._close(entry)
-        return True
+            return Refusal.TOO_LATE
+        return Refusal.FIRM if await self._close(entry) else Refusal.UNWRITTEN
 
     def keep(self, entry: Entry) -> None:
         """The client is told its hash though nobody said yes: it is sent as soon as can be."""
@@ -250,19 +265,22 @@ class Ledger:
         if hash not in self._private:
             return False
         entry = self.pool.get(hash)
-        return entry is not None and self.is_entry_private(entry)
+        return entry is None or self.is_entry_private(entry)
 
     def names_private(self, params: bytes) -> bool:
         """Whether something in the params is for private upstreams alone."""
         return any(
-            self.is_private("0x" + found.decode().lower()) for found in _HASH.findall(params)
+            self.is_private("0x" + found.decode().lower()) for found in _ANY_HASH.findall(params)
+        ) or any(
+            self.is_private(self._private_starts.get(found.lower(), ""))
+            for found in _ANY_RAW.findall(params)
         )
 
     def is_entry_private(self, entry: Entry) -> bool:
         fallback = self.private_fallback_seconds
         if not entry.is_private or entry.state is State.MINED:
             return False
-        return not fallback or time.time() - entry.created_unix < fallback
+        return not fallback or self.pool.age_seconds(entry, time.monotonic()) < fallback
 
     def object_of(self, entry: Entry) -> bytes:
         """The JSON text of a transaction as it is while it waits, empty where it is of a chain's
@@ -284,14 +302,27 @@ class Ledger:
         if self.journal is not None:
             self.journal.note(entry.hash, entry.state.value, entry.block, entry.said)
 
+    def _remember_private(self, hash: str, raw: bytes) -> None:
+        start = raw.hex()[:START_DIGITS].encode()
+        self._private[hash] = start
+        self._private_starts[start] = hash
+        self.has_private = True
+        if len(self._private) > MOST_PRIVATE:
+            self._forget_private(next(iter(self._private)))
+
     def _forget_private(self, hash: str) -> None:
-        self._private.discard(hash)
+        self._private_starts.pop(self._private.pop(hash, b""), None)
         self.has_private = bool(self._private)
 
-    async def _close(self, entry: Entry) -> None:
-        self._forget_private(entry.hash)
-        if self.journal is not None:
-            try:
-                await self.journal.settle(entry.hash, entry.state.value, entry.block, entry.said)
-            except JournalBroken:
-                self._note(entry)  # it is written with the next that can be
+    async def _close(self, entry: Entry) -> bool:
+        """Whether that is on the disk."""
+        # Of what was refused or given up, copies may still be in private pools.
+        if entry.state in (State.FINAL, State.REPLACED):
+            self._forget_private(entry.hash)
+        if self.journal is None:
+            return True
+        try:
+            await self.journal.settle(entry.hash, entry.state.value, entry.block, entry.said)
+        except JournalBroken:
+            return False  # it is written with the next that can be
+        return True

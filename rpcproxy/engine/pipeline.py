@@ -72,8 +72,7 @@ class Pipeline:
         self._turns = self._heads.turns
         ledger = broadcast.ledger
         self.truth = Truth(executor, ledger)
-        is_consistent = chain.consistency != "off"
-        self.profiles = Profiles(chain, self._heads, ledger, self.truth if is_consistent else None)
+        self.profiles = Profiles(chain, self._heads, ledger, self.truth)
         self.sharing = Sharing(server.cache.memory_bytes, self._heads, executor.counters)
         self.encoder = Encoder(chain, executor, self.profiles, told, ledger, server.outage_status)
         self.patience = Patience(self, chain.deadlines.light_seconds)

@@ -29,6 +29,7 @@ BY_HASH: Final = frozenset(
     ("eth_getBalance", "eth_getStorageAt", "eth_getTransactionCount", "eth_getCode", "eth_call",
      "eth_getProof")
 )  # fmt: skip
+NONCE: Final = "eth_getTransactionCount"
 _KEPT_ANYWAY: Final = (Keep.MINED, Keep.FOREVER)
 
 
@@ -60,7 +61,7 @@ class Profiles:
     def __init__(
         self, chain: Chain, heads: Heads, ledger: Ledger, truth: Touchstone | None = None
     ) -> None:
-        """``truth``: what answers are held against, ``None`` where they are not."""
+        """``truth``: what answers are held against."""
         self._ledger = ledger
         self.policies = policies(chain)
         self.heights = evm.Heights.of(-1)
@@ -175,7 +176,10 @@ class Profiles:
         if self._ledger.has_private and self._ledger.names_private(params):
             need = msgspec.structs.replace(need, private_only=True)
             key = b""
-        return SingleCall(method, need, params, profile.is_large, 1, key, self._truth, by_hash)
+        truth = self._truth
+        if not self._is_routing and not (method.name == NONCE and b'"pending"' in params):
+            truth = None  # but what was sent through here counts in any case
+        return SingleCall(method, need, params, profile.is_large, 1, key, truth, by_hash)
 
     def _renew(self, heads: Heads) -> None:
         finality = heads.finality

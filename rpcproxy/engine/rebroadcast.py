@@ -255,7 +255,7 @@ class Rebroadcast:
         call = SingleCall(method, need_of(Order(method, params, entry.hash, 1, is_private)), params)
         self._counters.sends.on_rebroadcast(len(names))
         said = await asyncio.gather(
-            *(self._copies.ask(call, by_name[name], entry.hash) for name in names)
+            *(self._copies.ask(call, by_name[name], entry.hash, is_first=False) for name in names)
         )
         if fault_points.fault is not None:
             fault_points.fault("in rebroadcast")

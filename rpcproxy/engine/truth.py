@@ -107,7 +107,7 @@ class Truth:
             return refused("a reorg replaced the block it was asked at")
         method = call.method
         if method.names_block:
-            return self._check_block(call, judgement, standing)
+            return self._check_block(call, judgement, standing, started)
         if need.block > heads.finality.floor and evm.has_range(method):
             return self._check_logs(judgement, standing)
         if method.name == NONCE:
@@ -138,7 +138,9 @@ class Truth:
 
     # ---- blocks
 
-    def _check_block(self, call: SingleCall, judgement: Judgement, standing: Standing) -> Judgement:
+    def _check_block(
+        self, call: SingleCall, judgement: Judgement, standing: Standing, started: float
+    ) -> Judgement:
         result = judgement.result
         told = evm.told_by(call.method, result) if result is not None else None
         if result is not None and is_of_another(call, told, result):
@@ -150,6 +152,8 @@ class Truth:
         if number > heads.served >= 0 and not self._raise_to(number, hash):
             return refused(f"it is in block {number}, above the served head {heads.served}")
         ours = heads.hash_at(number)
+        if not ours and started < heads.turned_at and number > heads.ancestor:
+            return refused(f"a reorg replaced block {number} while it was asked for")
         if ours and hash and hash != ours:
             detail = f"its block {number} is not on our chain"
             # By a block's hash a node also tells of blocks that it knows to be on no chain.

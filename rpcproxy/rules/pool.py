@@ -164,6 +164,10 @@ class Pool:
         entry = self._entries.get(hash)
         return entry if entry is not None and entry.state.is_pending else None
 
+    def age_seconds(self, entry: Entry, now: float) -> float:
+        """For how long it has been here, by the monotonic clock alone."""
+        return self._expiry_seconds - (entry.expires_at - now)
+
     def all_open(self) -> list[Entry]:
         """Every one, pending or mined."""
         return list(self._entries.values())

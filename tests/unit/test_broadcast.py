@@ -394,6 +394,46 @@ async def test_a_copy_that_may_have_arrived_is_not_called_unsent() -> None:
     await engine.assert_soon_idle()
 
 
+@pytest.mark.parametrize("body", [b"<html>Gateway Timeout</html>", b"", b'{"jsonrpc":"2.0","id'])
+@virtual
+async def test_no_answer_to_it_leaves_open_whether_it_was_sent(body: bytes) -> None:
+    """A gateway may give up on a node that has it; and nobody is hammered for the truth."""
+    engine = Engine(deadlines={"send_seconds": 6.0})
+    engine.all_behave(after(0.01, lambda sent: sent.say(body, 504)))
+    message = (await error_of(send(engine)))["message"]
+    assert message.startswith("it may or may not have been sent: ")
+    assert max(sends(engine).count(name) for name in "abcd") <= 6
+    await engine.assert_soon_idle()
+
+
+@virtual
+async def test_a_null_is_no_yes() -> None:
+    engine = Engine()
+    engine.behave(a=answering(b"null"), b=answering(b"{}"), c=answering(b"null"))
+    engine.behave(d=YES)
+    assert (await send(engine).reply())["result"] == HASH
+    assert sorted(set(sends(engine))) == ["a", "b", "c", "d"]
+    await engine.assert_soon_idle()
+
+
+@virtual
+async def test_who_limits_the_rate_is_not_hammered() -> None:
+    engine = Engine()
+    engine.all_behave(refusing(-32005, "rate limit exceeded"))
+    assert "error" in await send(engine).reply()
+    assert max(sends(engine).count(name) for name in "abcd") <= 12
+    await engine.assert_soon_idle()
+
+
+@virtual
+async def test_the_sequencers_limit_is_its_own_whatever_the_words() -> None:
+    engine = Engine()
+    engine.all_behave(refusing(-32017, "sender over rate limit"))
+    assert (await error_of(send(engine)))["code"] == -32017
+    assert len(sends(engine)) == 3
+    await engine.assert_soon_idle()
+
+
 @virtual
 async def test_a_recovery_in_time_is_used() -> None:
     engine = Engine()

@@ -12,7 +12,7 @@ import pytest
 from rpcproxy.chains import evm
 from rpcproxy.edges.journal import Journal, JournalBroken, Row, read_rows
 from rpcproxy.edges.metrics import ChainCounters
-from rpcproxy.engine.ledger import Ledger, Unwritten
+from rpcproxy.engine.ledger import Ledger, Refusal, Unwritten
 from rpcproxy.messages import Judgement, Verdict
 from rpcproxy.rules.journaled import State
 from tests.scripted import on_both_loops
@@ -83,7 +83,7 @@ async def test_words_and_ends_are_written(path: Path) -> None:
         ledger.on_said(sent.hash, "a", Judgement(Verdict.OK))
         entry = ledger.pool.get(refused.hash)
         assert entry is not None
-        assert await ledger.refuse(entry)
+        assert await ledger.refuse(entry) is Refusal.FIRM
         assert ledger.pool.get(refused.hash) is None
     assert states(path) == {sent.hash: "sent", refused.hash: "refused"}
     assert read_rows(path, sent.hash)[0].said == {"a": "ok"}
@@ -110,7 +110,7 @@ async def test_after_a_restart_the_open_ones_are_there(path: Path) -> None:
         assert [entry.nonce for entry in due] == [1, 2]
         # Nobody knows any more what the client was told: it cannot be taken back.
         assert found[2] is not None
-        assert not await again.refuse(found[2])
+        assert await again.refuse(found[2]) is Refusal.TOO_LATE
 
 
 class FullDisk:
@@ -123,6 +123,9 @@ class FullDisk:
         raise JournalBroken("the disk is full")
 
     def note(self, *_: object) -> None: ...
+
+    async def settle(self, *_: object) -> None:
+        raise JournalBroken("the disk is full")
 
 
 @on_both_loops
@@ -172,7 +175,31 @@ async def test_a_yes_against_a_hard_no_is_counted() -> None:
             ledger.on_said(signed(nonce).hash, upstream, Judgement(verdict))
     entry = await ledger.begin(decoded(signed(2)), is_private=False)
     ledger.on_said(entry.hash, "a", Judgement(Verdict.SEND_POLICY))
-    assert await ledger.refuse(entry)
+    assert await ledger.refuse(entry) is Refusal.FIRM
     assert ledger._counters.sends.contradictions == 2
     ledger.on_said(entry.hash, "b", Judgement(Verdict.OK))  # it said yes after all
     assert ledger._counters.sends.contradictions == 3
+
+
+@on_both_loops
+async def test_a_refusal_that_is_not_on_disk_is_no_promise() -> None:
+    ledger = made()
+    ledger.needs_journal = False
+    ledger.on_journal(FullDisk())  # type: ignore[arg-type] - what is used of a journal
+    entry = await ledger.begin(decoded(signed()), is_private=False)
+    assert await ledger.refuse(entry) is Refusal.UNWRITTEN
+
+
+@on_both_loops
+async def test_a_private_one_is_known_by_its_hash_and_its_bytes() -> None:
+    ledger = made()
+    ledger.on_no_journal("")
+    tx = signed()
+    entry = await ledger.begin(decoded(tx), is_private=True)
+    raw, hash = tx.raw.encode(), tx.hash.encode()
+    named = [b'["%b"]' % hash, b'["%b"]' % hash[2:], b'["%b"]' % hash.upper(), b'["%b",[]]' % raw]
+    assert all(ledger.names_private(params) for params in named)
+    assert not ledger.names_private(signed(1).params)
+    # Refused, it may still be in a private pool.
+    assert await ledger.refuse(entry) is Refusal.FIRM
+    assert all(ledger.names_private(params) for params in named)
