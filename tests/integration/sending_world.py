@@ -12,9 +12,10 @@ from __future__ import annotations
 import http.client
 import json
 import random
+import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +30,7 @@ from tests.integration.running_proxy import RunningProxy
 from tests.integration.uneven_chain import UnevenChain
 from tests.integration.wire import Wire
 
+SIGN: Final = Path(__file__).resolve().parents[1] / "clients" / "sign.mjs"
 OUTSTANDING: Final = 6
 RECIPIENT: Final = "0x00000000000000000000000000000000000CA5E1"
 # MetaMask gives up a transaction after so many looks, in all, at which its nonce was gone and it
@@ -83,23 +85,57 @@ class Sent:
     missed: int = 0  # looks at which its nonce was gone and there was no receipt
 
 
+Sign = Callable[[anvil.Account, int], list[str]]  # so many transfers, from nonce 0 on
+
+
+def signed_by_web3(account: anvil.Account, count: int) -> list[str]:
+    """As web3.py signs, whose signer this is."""
+    return [
+        Account.from_key(account.key)
+        .sign_transaction(
+            {
+                "to": RECIPIENT,
+                "value": 1,
+                "nonce": nonce,
+                "gas": 21_000,
+                "maxFeePerGas": 5 * 10**9,
+                "maxPriorityFeePerGas": 10**9,
+                "chainId": CHAIN_ID,
+            }
+        )
+        .raw_transaction.to_0x_hex()
+        for nonce in range(count)
+    ]
+
+
+def signing_by(node_binary: str, library: str) -> Sign:
+    """As viem or ethers sign."""
+
+    def sign(account: anvil.Account, count: int) -> list[str]:
+        command = [node_binary, str(SIGN), library, account.key, str(CHAIN_ID), str(count)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+        return done.stdout.split()
+
+    return sign
+
+
 class Wallet(threading.Thread):
     """See the module's docstring. ``complaints``: what a person would have noticed."""
 
-    def __init__(self, account: anvil.Account, url: str, count: int) -> None:
+    def __init__(self, account: anvil.Account, url: str, raws: list[str]) -> None:
         super().__init__(name=f"wallet {account.address}", daemon=True)
         self.account = account
         self.sent: list[Sent] = []
         self.complaints: list[str] = []
         self.is_giving_up = threading.Event()
         self._url = url
-        self._count = count
+        self._raws = raws
         self._wire: Wire | None = None
 
     def run(self) -> None:
         try:
-            for nonce in range(self._count):
-                self._send(nonce)
+            for nonce, raw in enumerate(self._raws):
+                self._send(nonce, raw)
                 while len(self._waiting()) >= OUTSTANDING and not self.is_giving_up.is_set():
                     self._look()
             while self._waiting() and not self.is_giving_up.is_set():
@@ -113,19 +149,8 @@ class Wallet(threading.Thread):
     def _waiting(self) -> list[Sent]:
         return [sent for sent in self.sent if sent.receipt is None]
 
-    def _send(self, nonce: int) -> None:
-        signed = Account.from_key(self.account.key).sign_transaction(
-            {
-                "to": RECIPIENT,
-                "value": 1,
-                "nonce": nonce,
-                "gas": 21_000,
-                "maxFeePerGas": 5 * 10**9,
-                "maxPriorityFeePerGas": 10**9,
-                "chainId": CHAIN_ID,
-            }
-        )
-        sent = Sent(nonce, signed.hash.to_0x_hex(), signed.raw_transaction.to_0x_hex())
+    def _send(self, nonce: int, raw: str) -> None:
+        sent = Sent(nonce, "0x" + keccak(hexstr=raw).hex(), raw)
         reply = self._ask("eth_sendRawTransaction", sent.raw)
         if reply.get("result") != sent.hash:
             self.complaints.append(f"send of nonce {nonce}: {reply}")
@@ -190,7 +215,12 @@ class SendingWorld:
     """Wallets, the chain and the proxy, which can be killed and started anew in its place."""
 
     def __init__(
-        self, chain: ForgetfulChain, directory: Path, *, wallets: int, each: int, **keys: str
+        self,
+        chain: ForgetfulChain,
+        directory: Path,
+        signers: Sequence[Sign],
+        each: int,
+        **keys: str,
     ) -> None:
         self.chain = chain
         self.rng = random.Random(5)
@@ -201,7 +231,10 @@ class SendingWorld:
         self._config = config.replace("listen: '127.0.0.1:0'", f"listen: '127.0.0.1:{port}'")
         self.proxy = self._start_proxy()
         url = f"http://127.0.0.1:{port}"
-        self.wallets = [Wallet(account, url, each) for account in chain.accounts[:wallets]]
+        self.wallets = [
+            Wallet(account, url, sign(account, each))
+            for account, sign in zip(chain.accounts, signers, strict=False)
+        ]
 
     def _start_proxy(self) -> RunningProxy:
         return RunningProxy(self._config, self._directory)

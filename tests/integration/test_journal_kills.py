@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.integration.running_proxy import wait_until
-from tests.integration.sending_world import ForgetfulChain, SendingWorld
+from tests.integration.sending_world import (
+    ForgetfulChain,
+    SendingWorld,
+    signed_by_web3,
+    signing_by,
+)
 
-WALLETS = 5
 EACH = int(os.environ.get("JOURNAL_EACH", "24"))
 KILLS = int(os.environ.get("JOURNAL_KILLS", "3"))
 JOURNAL = os.environ.get("JOURNAL", "on")
@@ -26,11 +30,20 @@ MINED_WITHIN_SECONDS = 60.0
 
 
 @pytest.fixture
-def world(anvil_binary: str, tmp_path: Path) -> Iterator[SendingWorld]:
+def world(
+    anvil_binary: str,
+    node_binary: str,
+    require_node_package: Callable[[str], None],
+    tmp_path: Path,
+) -> Iterator[SendingWorld]:
+    for library in ("viem", "ethers"):
+        require_node_package(library)
+    viem, ethers = (signing_by(node_binary, library) for library in ("viem", "ethers"))
+    signers = (signed_by_web3, viem, ethers, signed_by_web3, viem)
     with ForgetfulChain(anvil_binary) as chain:
         chain.start(blocks=5)
         keys = {} if JOURNAL == "on" else {"journal": JOURNAL}
-        world = SendingWorld(chain, tmp_path / "proxy", wallets=WALLETS, each=EACH, **keys)
+        world = SendingWorld(chain, tmp_path / "proxy", signers, EACH, **keys)
         try:
             world.proxy.wait_until_well()
             chain.start_mining(BLOCK_SECONDS)
@@ -64,5 +77,5 @@ def test_what_was_told_is_mined(world: SendingWorld) -> None:
     assert count.complaints == []
     assert count.lost == []
     assert count.twice == []
-    assert count.told == WALLETS * EACH
+    assert count.told == len(world.wallets) * EACH
     world.chain.check()
