@@ -61,7 +61,8 @@ def test_what_was_told_is_mined(world: SendingWorld) -> None:
         turn += 1
         begin()
         time.sleep(world.rng.uniform(0.2, FAULT_SECONDS))
-        if turn % 2 and world.kills < KILLS:
+        # In one round of faults during every second one, in the next during the others.
+        if (turn + turn // 8) % 2 and world.kills < KILLS:
             world.kill_proxy()
             time.sleep(world.rng.uniform(0.0, FAULT_SECONDS))
         end()
