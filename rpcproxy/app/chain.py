@@ -73,11 +73,13 @@ class ChainRuntime:
             self.standings.adopt(old.standings, now)
             self.told.adopt(old.told)
         settings = SendSettings.of(chain, server)
+        # Those of before go on where they are written down: another place takes effect at the next
+        # start, for what is pending is in this one. So do those of a chain that comes back.
+        known = next((gone for gone in retired if gone.is_at(settings.path, chain)), None)
         if old is not None:
-            retired = (old.transactions,)
-        self.transactions: Transactions = self._transactions(
-            chain, settings, counters, retired, old
-        )
+            known = old.transactions
+        self.transactions: Transactions = known or Transactions(chain, settings, counters)
+        self.transactions.take(settings)
         ledger = self.transactions.ledger
         copies = Copies(
             self.executor,
@@ -139,23 +141,6 @@ class ChainRuntime:
         if old is not None and old.disk is not None and old.disk.place == place:
             return old.disk
         return Disk(place, chain.name)
-
-    @staticmethod
-    def _transactions(
-        chain: Chain,
-        settings: SendSettings,
-        counters: ChainCounters,
-        retired: Sequence[Transactions],
-        old: ChainRuntime | None,
-    ) -> Transactions:
-        """Those of before go on, where they are written down: another place takes effect at the
-        next start, for what is pending is in this one. So do those of a chain that comes back.
-        """
-        for known in retired:
-            if old is not None or known.is_at(settings.path, chain):
-                known.take(settings)
-                return known
-        return Transactions(chain, settings, counters)
 
     @property
     def held(self) -> tuple[Held, ...]:

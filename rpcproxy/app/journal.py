@@ -74,7 +74,6 @@ class Transactions:
         self._opening: asyncio.Task[None] | None = None
         self._is_closed = False
         self.ledger = Ledger(chain.name, chain.chain_id, counters)
-        self.take(settings)
 
     def is_at(self, path: Path | None, chain: model.Chain) -> bool:
         """Whether it is open for this chain, in this place."""

@@ -19,6 +19,7 @@ from rpcproxy.engine.ledger import Ledger
 from rpcproxy.engine.profiles import Profiles
 from rpcproxy.engine.streaming import restore_id
 from rpcproxy.engine.told import ToldHead
+from rpcproxy.engine.truth import TRANSACTION
 from rpcproxy.messages import (
     INTERNAL_ERROR,
     Answer,
@@ -37,7 +38,6 @@ from rpcproxy.rules.replies import NULL
 
 _log = logging.getLogger("rpcproxy.requests")
 
-TRANSACTION: Final = "eth_getTransactionByHash"
 LOG_LINES_PER_SECOND: Final = 5.0  # about requests that nobody could serve
 # What no upstream's word could be given for; a look-up is then answered with null.
 _UNGIVEN: Final = frozenset({Verdict.OFF_CHAIN, Verdict.FORGOTTEN, Verdict.DROPPED})

@@ -125,6 +125,8 @@ class Ledger:
             being_written = self._being_written.get(tx.hash)
             if being_written is not None:
                 await being_written.wait()
+                if entry.state is State.REFUSED:  # it could not be written: this one tries again
+                    return await self.begin(tx, is_private=is_private)
             return entry
         if is_private:
             self._remember_private(tx.hash, tx.raw)

@@ -15,6 +15,7 @@ from rpcproxy.chains.methods import Keep, Kind, Method
 from rpcproxy.config.model import Chain
 from rpcproxy.engine.calls import SingleCall, Touchstone
 from rpcproxy.engine.ledger import Ledger
+from rpcproxy.engine.truth import NONCE
 from rpcproxy.messages import MethodClass, Request
 from rpcproxy.rules.failover import Policy
 from rpcproxy.rules.heads import Heads
@@ -29,7 +30,6 @@ BY_HASH: Final = frozenset(
     ("eth_getBalance", "eth_getStorageAt", "eth_getTransactionCount", "eth_getCode", "eth_call",
      "eth_getProof")
 )  # fmt: skip
-NONCE: Final = "eth_getTransactionCount"
 _KEPT_ANYWAY: Final = (Keep.MINED, Keep.FOREVER)
 
 

@@ -187,6 +187,7 @@ class Rebroadcast:
         if judgement.verdict in _NO_SUCH and entry.state is State.MINED:
             missed = self._missed[entry.hash] = self._missed.get(entry.hash, 0) + 1
             if missed >= BELIEVED_LOOKS:
+                del self._missed[entry.hash]
                 self._truth.forget(entry.hash)
                 self._ledger.on_missing(entry)
         else:
@@ -208,9 +209,7 @@ class Rebroadcast:
 
     async def _confirm(self, served: int) -> None:
         """Close what is in a block that cannot go any more, once its receipt says so too."""
-        floor = self._heads.finality.floor
-        if floor < 0:
-            floor = served - FINAL_DEPTH
+        floor = self._floor(served)
         entries = self._ledger.pool.to_confirm(floor)
         for start in range(0, len(entries), MOST_AT_ONCE):
             some = entries[start : start + MOST_AT_ONCE]
@@ -221,6 +220,11 @@ class Rebroadcast:
                     self._on_mined(number, receipt.block_hash, [entry.hash])
                     if number <= floor:
                         await self._ledger.on_final(entry.hash)
+
+    def _floor(self, served: int) -> int:
+        """The height up to which nothing changes; below 0 where there is none yet."""
+        floor = self._heads.finality.floor
+        return floor if floor >= 0 else served - FINAL_DEPTH
 
     # ---- sent again
 
@@ -269,10 +273,8 @@ class Rebroadcast:
         if receipt is not None:
             self._on_mined(int(receipt.block_number, 16), receipt.block_hash, [entry.hash])
             return
-        floor = self._heads.finality.floor
-        if floor < 0:
-            floor = self._heads.served - FINAL_DEPTH
-        if floor < 0:
+        floor = self._floor(self._heads.served)
+        if floor < 0 or not entry.sender:
             return
         name = "eth_getTransactionCount"
         need = Need(MethodClass.LIGHT, name, block=floor, last_resort=False)

@@ -200,14 +200,17 @@ class Truth:
         known = self._nonces.get(address)
         if known is None or known.nonce <= nonce:
             self._nonces[address] = _Nonce(nonce + 1, number)
+            if len(self._nonces) > MOST_NONCES:
+                self._nonces.popitem(last=False)
 
     def on_sent(self, hash: str) -> None:
         """A transaction was accepted: some upstream knows it from now on."""
-        self._seen.setdefault(hash.removeprefix("0x").lower().encode(), -1)
+        key = hash.removeprefix("0x").lower().encode()
+        self._remember(key, self._seen.get(key, -1))
 
     def on_mined(self, entry: Entry) -> None:
         """A transaction of ours is in a block: whoever does not know it has forgotten it."""
-        self._seen[entry.hash.removeprefix("0x").encode()] = entry.block
+        self._remember(entry.hash.removeprefix("0x").encode(), entry.block)
         if entry.sender:
             self._pass_nonce(entry.sender, entry.nonce, entry.block)
 
@@ -248,9 +251,12 @@ class Truth:
         key = found[1].lower()
         known = self._seen.get(key)
         if known is None or number > known:
-            self._seen[key] = number
-            if len(self._seen) > MOST_SEEN:
-                self._seen.popitem(last=False)
+            self._remember(key, number)
+
+    def _remember(self, key: bytes, number: int) -> None:
+        self._seen[key] = number
+        if len(self._seen) > MOST_SEEN:
+            self._seen.popitem(last=False)
 
     def _check_null(self, call: SingleCall, judgement: Judgement) -> Judgement:
         if not call.method.names_block or not (self._seen or len(self._ledger.pool)):

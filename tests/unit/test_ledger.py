@@ -120,6 +120,7 @@ class FullDisk:
     open_rows: tuple[Row, ...] = ()
 
     async def add(self, _: Row) -> None:
+        await asyncio.sleep(0)  # others come meanwhile
         raise JournalBroken("the disk is full")
 
     def note(self, *_: object) -> None: ...
@@ -203,3 +204,15 @@ async def test_a_private_one_is_known_by_its_hash_and_its_bytes() -> None:
     # Refused, it may still be in a private pool.
     assert await ledger.refuse(entry) is Refusal.FIRM
     assert all(ledger.names_private(params) for params in named)
+
+
+@on_both_loops
+async def test_who_waited_for_a_write_that_failed_does_not_go_on_without_it() -> None:
+    ledger = made()
+    ledger.on_journal(FullDisk())  # type: ignore[arg-type] - what is used of a journal
+    tx = decoded(signed())
+    ended = await asyncio.gather(
+        *(ledger.begin(tx, is_private=False) for _ in range(3)), return_exceptions=True
+    )
+    assert [type(each) for each in ended] == [Unwritten] * 3
+    assert len(ledger.pool) == 0
