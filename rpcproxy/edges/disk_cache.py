@@ -26,6 +26,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Concatenate, Final, NamedTuple, ParamSpec, TypeVar
 
+from rpcproxy.edges.awaited import fail, resolve
 from rpcproxy.edges.disk_file import (
     AnswerFile,
     DiskCacheRefused,
@@ -195,7 +196,7 @@ class DiskCache:
 
     def _give_up(self, done: asyncio.Future[bytes | None]) -> None:
         self.late += not done.done()
-        _resolve(done, None)
+        resolve(done, None)
 
     def _digest(self, key: bytes) -> bytes:
         hasher = self._hasher.copy()
@@ -215,17 +216,17 @@ class DiskCache:
             self._can_write = False
             self._leave_file()
             self._tell(self._settle, [(read, None) for read in self._take(0.0)[0]])
-            self._tell(_resolve, self._ended, None)
+            self._tell(resolve, self._ended, None)
 
     def _open_first(self) -> bool:
         try:
             self._open_file()
         except DiskCacheRefused as refusal:
-            self._tell(_fail, self._opened, refusal)
+            self._tell(fail, self._opened, refusal)
             return False
         except (sqlite3.Error, OSError) as error:
             self._on_error(error)
-        self._tell(_resolve, self._opened, None)
+        self._tell(resolve, self._opened, None)
         return True
 
     def _open_file(self) -> None:
@@ -387,14 +388,4 @@ class DiskCache:
 
     def _settle(self, answers: list[tuple[_Read, bytes | None]]) -> None:
         for read, result in answers:
-            _resolve(read.done, result)
-
-
-def _resolve(future: asyncio.Future[T], result: T) -> None:
-    if not future.done():
-        future.set_result(result)
-
-
-def _fail(future: asyncio.Future[T], error: Exception) -> None:
-    if not future.done():
-        future.set_exception(error)
+            resolve(read.done, result)

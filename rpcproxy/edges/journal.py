@@ -23,10 +23,11 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple
 
 import msgspec
 
+from rpcproxy.edges.awaited import fail, resolve
 from rpcproxy.edges.journal_file import JournalFile
 from rpcproxy.edges.journal_place import JournalPlace
 from rpcproxy.edges.journal_row import Change, Row, Values, values_of
@@ -48,7 +49,6 @@ _CLOSED: Final = "the journal is closed"
 _TROUBLES: Final = (sqlite3.Error, OSError, JournalRefused)
 
 _log = logging.getLogger("rpcproxy.journal")
-T = TypeVar("T")
 
 
 class JournalBroken(Exception):
@@ -242,9 +242,9 @@ class Journal:
             if isinstance(error, sqlite3.Error):
                 refusal = OSError(f"{self._path} cannot be opened: {words_of(error)}")
             self._place.leave()  # before it is told: another try may follow at once
-            self._tell(_fail, self._opened, refusal)
+            self._tell(fail, self._opened, refusal)
             return False
-        self._tell(_resolve, self._opened, None)
+        self._tell(resolve, self._opened, None)
         return True
 
     def _serve(self) -> None:
@@ -301,13 +301,13 @@ class Journal:
         try:
             row = self._place.on_file(lambda file: file.find(find.hash))
         except _TROUBLES as error:
-            self._tell(_fail, find.done, JournalBroken(words_of(error)))
+            self._tell(fail, find.done, JournalBroken(words_of(error)))
             return
         with self._condition:
             change = self._waiting.changes.get(find.hash)
         if row is not None and change is not None:
             row = change.applied_to(row)
-        self._tell(_resolve, find.done, row)
+        self._tell(resolve, find.done, row)
 
     def _keep_up(self) -> None:
         """What nobody waits for: the log, the rows that are due to go."""
@@ -349,29 +349,19 @@ class Journal:
     def _on_end(self) -> None:
         self._is_closing = True
         self._give_up(self.trouble or _CLOSED)
-        _resolve(self._ended, None)
+        resolve(self._ended, None)
 
     def _give_up(self, reason: str) -> None:
         """Nobody must wait for ever."""
         for left in (self._taken, self._waiting):
             _settle([(done, reason) for done in left.done])
             for find in left.finds:
-                _fail(find.done, JournalBroken(reason))
+                fail(find.done, JournalBroken(reason))
 
 
 def _settle(outcomes: Iterable[tuple[asyncio.Future[None], str]]) -> None:
     for done, reason in outcomes:
         if reason:
-            _fail(done, JournalBroken(reason))
+            fail(done, JournalBroken(reason))
         else:
-            _resolve(done, None)
-
-
-def _resolve(future: asyncio.Future[T], result: T) -> None:
-    if not future.done():
-        future.set_result(result)
-
-
-def _fail(future: asyncio.Future[T], error: Exception) -> None:
-    if not future.done():
-        future.set_exception(error)
+            resolve(done, None)

@@ -72,6 +72,7 @@ class Ledger:
         self.needs_journal = False
         self.private_fallback_seconds = 0.0
         self._refusal = ""
+        self._told_reason = ""
         self._is_settled = asyncio.Event()  # the journal is open, refused, or not wanted
         self._is_settled.set()
         self._private: dict[str, bytes] = {}  # how each begins, by hash
@@ -161,11 +162,14 @@ class Ledger:
         self._counters.sends.on_unwritten()
         if self.needs_journal:
             raise Unwritten(reason)
+        if reason == self._told_reason:
+            return  # told once; the metric counts each
+        self._told_reason = reason
         event(
             _log,
             logging.WARNING,
             "journal",
-            "a transaction is sent without having been written down",
+            "transactions are sent without having been written down",
             chain=self._chain_name,
             reason=reason,
         )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 
 import msgspec
@@ -120,7 +120,9 @@ async def test_the_fallback_that_was_asked_for() -> None:
     ):
         await wallet.call("eth_sendRawTransaction", RAW_PARAMS)
         assert not any(has_heard(upstream) for upstream in public)
-        await asyncio.sleep(0.6)
+        pool = wallet.runtime.transactions.ledger.pool
+        [entry] = pool.all_open()
+        await scripted.until(lambda: pool.age_seconds(entry, time.monotonic()) > 0.5)
         go_on(*public, *private)
         await scripted.until(lambda: all(has_heard(upstream) for upstream in public))
 
