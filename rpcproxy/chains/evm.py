@@ -3,6 +3,7 @@
 from rpcproxy.chains.evm_answers import (
     Told,
     blocks_of_logs,
+    filled_by,
     join_lists,
     log_range,
     nonce_of,
@@ -45,6 +46,7 @@ __all__ = [
     "blocks_of_logs",
     "decode",
     "describe",
+    "filled_by",
     "has_range",
     "head_of_block",
     "is_known",

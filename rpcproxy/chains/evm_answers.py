@@ -13,6 +13,14 @@ from rpcproxy.chains.evm_pins import filter_between
 from rpcproxy.chains.methods import Method
 
 
+class Filled(NamedTuple):
+    """What a node filled in for a wallet; −1 and empty where it does not say."""
+
+    chain_id: int
+    sender: str  # lower-case
+    nonce: int
+
+
 class Told(NamedTuple):
     """The block that an answer is in.
 
@@ -74,6 +82,16 @@ class _Sent(msgspec.Struct, gc=False):
     nonce: str | None = None
 
 
+class _FilledIn(msgspec.Struct, gc=False):
+    sender: str | None = msgspec.field(default=None, name="from")
+    nonce: str | None = None
+    chain_id: str | None = msgspec.field(default=None, name="chainId")
+
+
+class _Filled(msgspec.Struct, gc=False):
+    tx: _FilledIn | None = None
+
+
 class _Block(msgspec.Struct, gc=False):
     number: object = None
     hash: str | msgspec.UnsetType | None = msgspec.UNSET
@@ -81,6 +99,7 @@ class _Block(msgspec.Struct, gc=False):
 
 _mined_decoder = msgspec.json.Decoder(_Mined)
 _sent_decoder = msgspec.json.Decoder(_Sent)
+_filled_decoder = msgspec.json.Decoder(_Filled)
 _block_decoder = msgspec.json.Decoder(_Block)
 _logs_decoder = msgspec.json.Decoder(list[_Mined])
 _list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
@@ -154,6 +173,20 @@ def sender_of(result: bytes | msgspec.Raw) -> tuple[str, int] | None:
         return None
     nonce = need_of(sent.nonce) if sent.nonce is not None else -1
     return None if sent.sender is None or nonce < 0 else (sent.sender.lower(), nonce)
+
+
+def filled_by(result: bytes | msgspec.Raw) -> Filled | None:
+    """What an eth_fillTransaction result says (``tx`` as geth and anvil give it). Never raises."""
+    try:
+        tx = _filled_decoder.decode(result).tx
+    except UNREADABLE:
+        return None
+    if tx is None:
+        return None
+    chain_id, nonce = (
+        -1 if told is None else max(need_of(told), -1) for told in (tx.chain_id, tx.nonce)
+    )
+    return Filled(chain_id, (tx.sender or "").lower(), nonce)
 
 
 def nonce_of(result: bytes | msgspec.Raw) -> int | None:

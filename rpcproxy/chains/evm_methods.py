@@ -109,6 +109,7 @@ _GROUPS: Final[tuple[tuple[Method, str], ...]] = (
         replace(_CALL, block_param=None, keep=Keep.NEVER),
         "linea_estimateGas zks_estimateFee zks_estimateGasL1ToL2 eth_estimateUserOperationGas",
     ),
+    (replace(_CALL, block_param=None, keep=Keep.NEVER, shape=OBJECT), "eth_fillTransaction"),
     (
         replace(_TRACE_CALL, block_param=None, keep=Keep.NEVER),
         "eth_callMany eth_callBundle eth_simulateBundle debug_traceCallMany trace_rawTransaction",
@@ -202,7 +203,7 @@ _REFUSED_PREFIXES: Final = (
     *("evm_", "anvil_", "hardhat_", "ganache_"),
 )
 # Nonces do not fall.
-_NONCE: Final = "eth_getTransactionCount"
+_TELLING_NONCE: Final = frozenset(("eth_getTransactionCount", "eth_fillTransaction"))
 _HEAVY_PREFIXES: Final = ("debug_", "trace_", "arbtrace_", "ots_trace", "txpool_")
 
 
@@ -217,7 +218,7 @@ def _rows() -> Iterator[tuple[str, Method]]:
                     name=name,
                     names_block=names_block,
                     is_state=not names_block and like.keep is not Keep.FOREVER,
-                    is_bare=not names_block and name not in RANGED and name != _NONCE,
+                    is_bare=not names_block and name not in (*RANGED, *_TELLING_NONCE),
                 ),
             )
 

@@ -65,7 +65,7 @@ class Ledger:
 
     def __init__(self, chain_name: str, chain_id: int, counters: ChainCounters) -> None:
         self._chain_name = chain_name
-        self._chain_id = chain_id
+        self.chain_id = chain_id
         self._counters = counters
         self.pool = Pool()
         self.journal: Journal | None = None
@@ -292,7 +292,7 @@ class Ledger:
         """The JSON text of a transaction as it is while it waits, empty where it is of a chain's
         own type.
         """
-        return evm.pending_object(evm.decode("0x" + entry.raw.hex(), self._chain_id))
+        return evm.pending_object(evm.decode("0x" + entry.raw.hex(), self.chain_id))
 
     def object_in(self, params: bytes) -> bytes:
         """``object_of`` the hash in the params, where nobody else can say more; empty where it is

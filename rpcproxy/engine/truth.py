@@ -4,7 +4,8 @@ An answer is not given, but asked of another upstream, where
 - the block that it is in is not on our chain, or above the served head (unless enough upstreams
   have that block already: then the served head moves there first);
 - it is null for what was seen before, and no reorg took that;
-- it is a nonce below what the address had at that height or below it;
+- it is a nonce below what the address had at that height or below it, or it fills in such a
+  nonce, or another chain's id, for a wallet;
 - it came from an upstream that has left our chain, or from before a reorg.
 
 State: hashes seen, with their blocks; the highest nonces told. Bounded; written here alone.
@@ -32,6 +33,7 @@ MOST_NONCES: Final = 50_000
 # A transaction that an upstream forgets may be gone; until then the pending nonce stands.
 PENDING_NONCE_SECONDS: Final = 60.0
 NONCE: Final = "eth_getTransactionCount"
+FILL: Final = "eth_fillTransaction"
 RECEIPT: Final = "eth_getTransactionReceipt"
 TRANSACTION: Final = "eth_getTransactionByHash"
 
@@ -46,6 +48,7 @@ _MISUNDERSTOOD: Final = frozenset(
 _HASH: Final = re.compile(rb'\[\s*"0[xX]([0-9a-fA-F]{64})"')
 _OWN_HASH: Final = re.compile(rb'"(?:transactionHash|hash)"\s*:\s*"0[xX]([0-9a-fA-F]{64})"')
 _ADDRESS: Final = re.compile(rb'\[\s*"0[xX]([0-9a-fA-F]{40})"')
+_GIVEN_NONCE: Final = re.compile(rb'"nonce"\s*:\s*"')
 
 
 class _Nonce(msgspec.Struct, gc=False):
@@ -112,6 +115,8 @@ class Truth:
             return self._check_logs(judgement, standing)
         if method.name == NONCE:
             return self._check_nonce(call, judgement, standing)
+        if method.name == FILL:
+            return self._check_filled(call, judgement, standing)
         return judgement
 
     def _ask_by_number(self, call: SingleCall, standing: Standing) -> Judgement:
@@ -305,6 +310,25 @@ class Truth:
             if len(self._nonces) > MOST_NONCES:
                 self._nonces.popitem(last=False)
         return judgement
+
+    def _check_filled(
+        self, call: SingleCall, judgement: Judgement, standing: Standing
+    ) -> Judgement:
+        """Viem signs what is filled in, chain id and nonce included (its
+        prepareTransactionRequest); where nobody fills in well, it asks for each by itself.
+        """
+        result = judgement.result
+        filled = evm.filled_by(result) if result is not None else None
+        if filled is None:
+            return judgement
+        if filled.chain_id >= 0 and filled.chain_id != self._ledger.chain_id:
+            return self._off_chain(standing, f"it fills in chain id {filled.chain_id}")
+        if filled.nonce < 0 or not filled.sender or _GIVEN_NONCE.search(call.params):
+            return judgement
+        address = filled.sender.removeprefix("0x").encode()
+        if self._check_pending(address, filled.nonce, judgement, standing) is judgement:
+            return judgement
+        return Judgement(Verdict.STALE, detail=f"it fills in nonce {filled.nonce}, told before")
 
     def _check_pending(
         self, address: bytes, nonce: int, judgement: Judgement, standing: Standing

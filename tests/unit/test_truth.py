@@ -11,9 +11,10 @@ import pytest
 from rpcproxy.chains import evm
 from rpcproxy.engine import truth as module
 from rpcproxy.engine.calls import SingleCall
-from rpcproxy.engine.truth import PENDING_NONCE_SECONDS, Truth
+from rpcproxy.engine.truth import FILL, PENDING_NONCE_SECONDS, Truth
 from rpcproxy.messages import Judgement, Request, Verdict
 from tests.unit.engine_kit import (
+    CHAIN_ID,
     Engine,
     Sent,
     after,
@@ -149,6 +150,44 @@ async def test_pending_nonces_are_told_in_every_mode() -> None:
         assert held.nonce(5) == "ok"
         assert held.nonce(7, "pending") == "ok"
         assert held.nonce(4, "pending") == "stale"
+
+
+def filled(nonce: int, chain_id: int = CHAIN_ID) -> bytes:
+    """What geth and anvil answer to eth_fillTransaction."""
+    tx = b'{"type":"0x2","chainId":"0x%x","from":"%b","nonce":"0x%x"}'
+    return b'{"raw":"0x02","tx":' + tx % (chain_id, ADDRESS.encode(), nonce) + b"}"
+
+
+ASKED = b'[{"from":"%b","value":"0x1"}]' % ADDRESS.encode()
+
+
+@virtual
+async def test_what_an_upstream_fills_in_is_of_our_chain() -> None:
+    held = Held()
+    assert held(FILL, ASKED, filled(5)) == "ok"
+    judged = held.judge(FILL, ASKED, filled(5, 31338))
+    assert judged.verdict is Verdict.OFF_CHAIN
+    assert judged.detail == "it fills in chain id 31338"
+    assert held.engine.standings["a"].is_forked
+
+
+@virtual
+async def test_what_an_upstream_fills_in_is_no_nonce_that_was_used() -> None:
+    held = Held()
+    assert held.nonce(7, "pending") == "ok"
+    assert held(FILL, ASKED, filled(6)) == "stale"
+    assert held(FILL, ASKED, filled(7)) == "ok"
+    assert held(FILL, ASKED, filled(8)) == "ok"
+    assert held.nonce(8, "pending", "b") == "ok"
+    assert held(FILL, ASKED, filled(7)) == "stale"
+    own = ASKED.replace(b'"value"', b'"nonce":"0x6","value"')  # the wallet's to choose
+    assert held(FILL, own, filled(6)) == "ok"
+
+
+@pytest.mark.parametrize("result", [b"{}", b'{"tx":null}', b'{"tx":[]}', b'{"tx":{"nonce":5}}'])
+@virtual
+async def test_what_says_nothing_of_a_nonce_is_given_as_it_is(result: bytes) -> None:
+    assert Held()(FILL, ASKED, result) == "ok"
 
 
 @pytest.mark.parametrize("method", [RECEIPT, TX])
