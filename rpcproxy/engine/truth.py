@@ -3,7 +3,7 @@
 An answer is not given, but asked of another upstream, where
 - the block that it is in is not on our chain, or above the served head (unless enough upstreams
   have that block already: then the served head moves there first);
-- it is null for what was seen before, and no reorg took that;
+- it is null for what was seen before, or pending for what was in a block, and no reorg took that;
 - it is a nonce below what the address had at that height or below it, or it fills in such a
   nonce, or another chain's id, for a wallet;
 - it came from an upstream that has left our chain, or from before a reorg.
@@ -172,6 +172,8 @@ class Truth:
                 or (served is not None and head.timestamp > served.timestamp > 0)
             ):
                 return refused(f"its block {number} has another time than the others say")
+        if number < 0 and call.method.name == TRANSACTION and self._is_mined(call):
+            return Judgement(Verdict.FORGOTTEN, detail="pending, and it was in a block before")
         self._see(call, number)
         if result is not None and call.method.name in _CANONICAL:
             self._learn_nonce(call, number, result)
@@ -257,6 +259,11 @@ class Truth:
         known = self._seen.get(key)
         if known is None or number > known:
             self._remember(key, number)
+
+    def _is_mined(self, call: SingleCall) -> bool:
+        """Whether the transaction that is asked for was seen in a block of our chain."""
+        found = _HASH.match(call.params)
+        return found is not None and self._seen.get(found[1].lower(), -1) >= 0
 
     def _remember(self, key: bytes, number: int) -> None:
         self._seen[key] = number

@@ -96,6 +96,7 @@ class Plan:
         "_best_standing",
         "_budgets",
         "_hedge_at",
+        "_is_raised",
         "_is_rescue",
         "_last_reason",
         "_live",
@@ -143,6 +144,7 @@ class Plan:
         self._best: Judgement | None = None
         self._best_standing: Standing | None = None
         self._null_seen = False
+        self._is_raised = False  # ``_need`` asks for the head of one that answered
         self._resume_at = 0.0
         self._pauses = 0
 
@@ -220,6 +222,7 @@ class Plan:
         """Whoever is behind ``standing`` knows no more than it does."""
         if standing.head is not None and standing.head.number > self._need.block:
             self._need = msgspec.structs.replace(self._need, block=standing.head.number)
+            self._is_raised = True
 
     def _wants_confirmation(self, verdict: Verdict) -> bool:
         """Whether this refusal is the first of its kind and worth a second opinion."""
@@ -294,6 +297,8 @@ class Plan:
         """Nothing is in flight: ask another, give what there is, or wait for better times."""
         final = None if self._best is None else self._final_without_asking()
         standing = self._standings.pick(self._need, self._tried, now, self._rng)
+        if standing is None and self._is_raised:
+            standing = self._at_served_head(now)
         if standing is None:
             standing = self._excluded_by_method(now)
         if standing is None and self._pauses and not self._tried:
@@ -308,6 +313,17 @@ class Plan:
         if self.sent == 1 and not self._null_seen:
             self._pay(now)  # counted, never refused
         return Send(standing, self._last_reason)
+
+    def _at_served_head(self, now: float) -> Standing | None:
+        """Nobody else is as high as the last that answered. Above the served head that is its word
+        alone: a liar's must not end the search.
+        """
+        self._is_raised = False
+        served = self._standings.heads.served
+        if served >= self._need.block:
+            return None
+        self._need = msgspec.structs.replace(self._need, block=served)
+        return self._standings.pick(self._need, self._tried, now, self._rng)
 
     def _last_resort(self, now: float) -> Standing | None:
         """Waiting did not help: an upstream out of favour is better than none, a few times a

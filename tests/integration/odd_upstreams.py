@@ -5,7 +5,8 @@ what it passes on. All fronts live in one event loop in a thread of its own. A n
 closed while the node mines: what the test's way of mining does in the middle of it (emptying the
 pool, taking a block back) is nothing that clients of a real node can see.
 
-State: who stands behind each front and its lie, set by the test at any time; open connections.
+State: who stands behind each front and its lie, set by the test at any time; open connections; the
+last exchanges about transactions, for whoever must explain a failure.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import hashlib
 import json
 import re
 import threading
+import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from typing import Any, Final
 
@@ -31,6 +34,8 @@ _END_OF_HEAD: Final = b"\r\n\r\n"
 # A frozen node never finishes what is under way.
 DRAIN_SECONDS: Final = 1.0
 THREAD_SECONDS: Final = 10.0
+WITNESSED: Final = 60
+_TOLD_BYTES: Final = 400
 
 
 class Gate:
@@ -100,6 +105,7 @@ class Fronts:
         self._loop = asyncio.new_event_loop()
         self._servers: list[asyncio.Server] = []
         self._connections: set[asyncio.Task[None]] = set()
+        self._witnessed: deque[tuple[float, str, bytes, bytes]] = deque(maxlen=WITNESSED)
         self._thread = threading.Thread(target=self._loop.run_forever, name="fronts", daemon=True)
         self._thread.start()
         self._run(self._start())
@@ -143,6 +149,14 @@ class Fronts:
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
 
+    def witnessed(self) -> str:
+        """What upstreams were asked of transactions lately, and what they said; UTC."""
+        lines = []
+        for at, name, body, told in list(self._witnessed):
+            clock = time.strftime("%H:%M:%S", time.gmtime(at)) + f".{int(at % 1 * 1000):03d}"
+            lines.append(f"{clock} {name} {body.decode()} -> {told.decode(errors='replace')}")
+        return "\n".join(lines)
+
     def close(self) -> None:
         if not self._thread.is_alive():
             return
@@ -163,6 +177,9 @@ class Fronts:
                 if front.is_out:
                     break
                 answer = await self._answer(front, lines, body)
+                if b"eth_getTransaction" in body or b",true]" in body:
+                    told = answer[:_TOLD_BYTES]
+                    self._witnessed.append((time.time(), front.name, body, told))
                 head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d"
                 writer.write(head % len(answer) + _END_OF_HEAD + answer)
                 await writer.drain()

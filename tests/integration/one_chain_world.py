@@ -81,6 +81,8 @@ class World:
         self.chain.check()
         errors = self.errors()
         log = "\n\nThe proxy's log:\n" + "\n".join(self.proxy.lines[-40:])
+        if errors:
+            log += "\n\nWhat upstreams said of transactions:\n" + self.chain.fronts.witnessed()
         assert not errors, f"{len(errors)} errors:\n" + "\n".join(errors[:12]) + log
         for wallet in self.wallets:
             assert wallet.is_running or wallet.is_stopped, wallet.name

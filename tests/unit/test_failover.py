@@ -622,6 +622,15 @@ def test_a_null_is_confirmed_by_one_more_whose_head_is_as_high() -> None:
     assert stage.plan.failures == []
 
 
+def test_a_null_of_one_that_claims_more_than_the_chain_has_is_confirmed_all_the_same() -> None:
+    stage = Stage("liar", "b", "c", confirm_nulls=True)
+    stage.go_up_to(1100, "liar")
+    assert stage.standings.heads.served == 100
+    stage.step()
+    stage.answer("liar", NULL)
+    assert stage.step() == "send b null"
+
+
 def test_what_one_did_not_know_another_may() -> None:
     stage = Stage("a", "b", confirm_nulls=True)
     stage.step()

@@ -104,7 +104,7 @@ async def test_what_is_on_our_chain_is_given() -> None:
     assert held(RECEIPT, tx(), mined(100)) == "ok"
     assert held(RECEIPT, tx(8), mined(99)) == "ok"
     assert held(RECEIPT, tx(9), mined(50, 3)) == "ok"  # so far back nobody knows
-    assert held(TX, tx(), PENDING) == "ok"
+    assert held(TX, tx(10), PENDING) == "ok"
     assert held("eth_getBlockByNumber", b'["latest",false]', block(100)) == "ok"
     assert held("eth_getBlockByHash", by_hash(100), block(100)) == "ok"
     assert held("eth_gasPrice", b"[]", b'"0x1"') == "ok"
@@ -150,6 +150,17 @@ async def test_pending_nonces_are_told_in_every_mode() -> None:
         assert held.nonce(5) == "ok"
         assert held.nonce(7, "pending") == "ok"
         assert held.nonce(4, "pending") == "stale"
+
+
+@virtual
+async def test_what_was_in_a_block_is_not_pending_again() -> None:
+    held = Held()
+    assert held(TX, tx(), PENDING) == "ok"
+    assert held(RECEIPT, tx(), mined(100)) == "ok"
+    assert held(TX, tx(), PENDING) == "forgotten"
+    assert held(TX, tx(), mined(100)) == "ok"
+    held.truth.on_turn(99)
+    assert held(TX, tx(), PENDING) == "ok"
 
 
 def filled(nonce: int, chain_id: int = CHAIN_ID) -> bytes:
@@ -299,7 +310,6 @@ async def test_a_pending_transaction_has_no_receipt_yet() -> None:
     assert held(TX, tx(), b"null") == "dropped"
     assert held(RECEIPT, tx(), b"null") == "null"
     assert held(RECEIPT, tx(), mined(100)) == "ok"
-    assert held(TX, tx(), PENDING) == "ok"
     assert held(RECEIPT, tx(), b"null") == "forgotten"
 
 
