@@ -102,6 +102,7 @@ class Plan:
         "_live",
         "_must_hedge",
         "_need",
+        "_null_at",
         "_null_seen",
         "_pauses",
         "_policy",
@@ -144,6 +145,7 @@ class Plan:
         self._best: Judgement | None = None
         self._best_standing: Standing | None = None
         self._null_seen = False
+        self._null_at = -1  # the served head when the null came
         self._is_raised = False  # ``_need`` asks for the head of one that answered
         self._resume_at = 0.0
         self._pauses = 0
@@ -214,6 +216,7 @@ class Plan:
             self.finish = Finish(judgement, standing)
             return
         self._null_seen = True
+        self._null_at = self._standings.heads.served
         self._keep(standing, judgement)
         self._last_reason = judgement.verdict.label
         self._ask_as_high_as(standing)
@@ -295,6 +298,8 @@ class Plan:
 
     def _ask_next(self, now: float) -> Step:
         """Nothing is in flight: ask another, give what there is, or wait for better times."""
+        if self._is_null_old():
+            self._ask_anew()
         final = None if self._best is None else self._final_without_asking()
         standing = self._standings.pick(self._need, self._tried, now, self._rng)
         if standing is None and self._is_raised:
@@ -313,6 +318,22 @@ class Plan:
         if self.sent == 1 and not self._null_seen:
             self._pay(now)  # counted, never refused
         return Send(standing, self._last_reason)
+
+    def _is_null_old(self) -> bool:
+        """Whether a null is all there is, and the chain went on while it was to be confirmed: an
+        upstream that hung may have kept it for a second and more. What the null was about may be
+        in a block that the client has heard of since.
+        """
+        best, served = self._best, self._standings.heads.served
+        return best is not None and best.verdict is Verdict.NULL and served > self._null_at >= 0
+
+    def _ask_anew(self) -> None:
+        """At the head as it is now, of all that have not failed."""
+        failed = {name for name, _ in self.failures}
+        self._tried = tuple(s for s in self._tried if s.name in failed)
+        self._best = self._best_standing = None
+        self._null_seen = self._is_raised = False
+        self._need = msgspec.structs.replace(self._need, block=self._standings.heads.served)
 
     def _at_served_head(self, now: float) -> Standing | None:
         """Nobody else is as high as the last that answered. Above the served head that is its word

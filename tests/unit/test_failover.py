@@ -631,6 +631,33 @@ def test_a_null_of_one_that_claims_more_than_the_chain_has_is_confirmed_all_the_
     assert stage.step() == "send b null"
 
 
+def test_a_null_that_waited_for_one_that_hangs_is_asked_for_anew_when_the_head_has_moved() -> None:
+    stage = Stage("a", "b", "c", confirm_nulls=True)
+    stage.step()
+    stage.answer("a", NULL)
+    assert stage.step() == "send b null"
+    stage.go_up_to(101, "a", "c", "b")
+    assert stage.standings.heads.served == 101
+    stage.answer("b", TIMEOUT)
+    assert stage.step() == "send a timeout"
+    stage.answer("a", OK)
+    assert stage.step() == "finish a ok"
+
+
+def test_a_null_that_is_asked_for_anew_may_be_one_again() -> None:
+    stage = Stage("a", "b", "c", confirm_nulls=True)
+    stage.step()
+    stage.answer("a", NULL)
+    stage.step()
+    stage.go_up_to(101, "a", "c", "b")
+    stage.answer("b", TIMEOUT)
+    assert stage.step() == "send a timeout"
+    stage.answer("a", NULL)
+    assert stage.step() == "send c null"
+    stage.answer("c", NULL)
+    assert stage.step() == "finish c null"
+
+
 def test_what_one_did_not_know_another_may() -> None:
     stage = Stage("a", "b", confirm_nulls=True)
     stage.step()
