@@ -36,9 +36,10 @@ run: $(VENV)/.installed
 
 install: $(VENV)/.installed
 
-# Two files at once, but for those that measure: they come last, and alone. 5: nothing was selected.
+# Three files at once (they wait more than they work), but for those that measure: they come last,
+# and alone. 5: nothing was selected.
 test: $(VENV)/.installed-dev clients
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not alone" $(ARGS) || [ $$? -eq 5 ]
+	@$(BIN)/python -m pytest -n 3 --dist loadfile -m "not alone" $(ARGS) || [ $$? -eq 5 ]
 	@$(BIN)/python -m pytest -m alone $(ARGS) || [ $$? -eq 5 ]
 
 check: $(VENV)/.installed-dev
@@ -91,7 +92,7 @@ $(VENV)/.installed-dev: pyproject.toml $(VENV)/.made
 	@$(call thrice,$(PIP) -e '.[dev]')
 	@touch $@ $(VENV)/.installed
 
-# viem, ethers and anvil for the tests that use them; without npm those are skipped by name.
+# viem, ethers, anvil and cast for the tests that use them; without npm those are skipped by name.
 clients:
 	@if command -v npm >/dev/null; then \
 		$(MAKE) --no-print-directory $(NODE)/.installed || \
@@ -99,11 +100,11 @@ clients:
 		$(MAKE) --no-print-directory $(METAMASK)/.installed || \
 			echo "MetaMask's packages could not be installed: their test is skipped." >&2; \
 	else \
-		echo "npm is not here: the tests with viem, ethers and anvil are skipped." >&2; \
+		echo "npm is not here: the tests with viem, ethers, anvil and cast are skipped." >&2; \
 	fi
 
 $(NODE)/.installed: tests/clients/package.json
-	@echo "Installing viem, ethers and anvil for the tests." >&2
+	@echo "Installing viem, ethers, anvil and cast for the tests." >&2
 	@$(call thrice,(cd tests/clients && $(NPM)))
 	@touch $@
 

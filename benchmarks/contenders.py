@@ -239,6 +239,7 @@ def rpcproxy(
   listen: 127.0.0.1:{port}
   admin: 127.0.0.1:{free_port()}
   journal: {journal}
+  history: off
 chains:
   - name: benchmark
     kind: evm

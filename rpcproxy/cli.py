@@ -18,19 +18,33 @@ from typing import Final
 import uvloop
 
 from rpcproxy import __version__
-from rpcproxy.app import tx
+from rpcproxy.app import takeover, tx
 from rpcproxy.app.ports import explain_port
 from rpcproxy.app.process import check_certificate, open_standard_streams, raise_file_limit
 from rpcproxy.app.proxy import Proxy
+from rpcproxy.app.service import Service
+from rpcproxy.app.traced import check_traces
 from rpcproxy.chains.known import KNOWN
+from rpcproxy.commands import Commands, check, completion, init, manual, report, schema, top
 from rpcproxy.config.load import from_names, load_file
 from rpcproxy.config.model import Config
 from rpcproxy.config.problems import ConfigError
-from rpcproxy.edges.logs import Redactor, configure, event, secrets_of
+from rpcproxy.edges.logs import Redactor, catch_crashes, configure, event, secrets_of
+from rpcproxy.edges.notify_socket import NotifySocket
 from rpcproxy.engine import tasks
 from rpcproxy.front.transactions import NO_HASH, hash_of
 
 _log = logging.getLogger("rpcproxy.cli")
+
+# Each has ``add(commands)``; see rpcproxy/commands.
+COMMANDS: Final[Sequence[Callable[[Commands], None]]] = (
+    check.add,
+    completion.add,
+    init.add,
+    schema.add,
+    report.add,
+    top.add,
+)
 
 USAGE_ERROR: Final = 2
 WATCH_FILE_SECONDS: Final = 1.0
@@ -62,6 +76,11 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", help="run the proxy")
     serve.add_argument("chains", nargs="*", help="known chains, on their public endpoints")
     serve.add_argument("-c", "--config", metavar="FILE", help="a configuration file (YAML)")
+    serve.add_argument(
+        "--takeover",
+        action="store_true",
+        help="take the ports over from the rpcproxy that serves there, which then ends",
+    )
     serve.set_defaults(run=_serve)
     demo = commands.add_parser("demo", help="simulated providers, outages, and the proxy in front")
     demo.add_argument("--port", type=_port, default=8545, help="the wallet port (default 8545)")
@@ -75,6 +94,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.set_defaults(run=_demo)
     _add_tx(commands.add_parser("tx", help="the transactions that wallets sent"))
+    for add in COMMANDS:
+        add(commands)
+    manual.furnish(parser)
+    parser.set_defaults(whole=parser)
     return parser
 
 
@@ -95,7 +118,7 @@ def _add_tx(parser: argparse.ArgumentParser) -> None:
     )
     every.set_defaults(run=_tx_list)
     one = commands.add_parser("show", parents=[whose], help="everything known of one")
-    one.add_argument("hash", type=_hash, metavar="HASH")
+    one.add_argument("hash", type=_hash, metavar="HASH", help="0x and 64 digits: which one")
     one.set_defaults(run=_tx_show)
 
 
@@ -142,9 +165,11 @@ def _serve(options: argparse.Namespace) -> int:
         return USAGE_ERROR
     config = _load(options)
     check_certificate(config.server)
+    check_traces(config.server)
     raise_file_limit()
     redactor = Redactor(secrets_of(config))
     handler = configure(config.server.log, redactor=redactor)
+    catch_crashes(handler)
     for warning in config.warnings:
         event(_log, logging.WARNING, "config", warning)
     try:
@@ -156,7 +181,7 @@ def _serve(options: argparse.Namespace) -> int:
 def _load(options: argparse.Namespace) -> Config:
     if options.config:
         return load_file(options.config, KNOWN, os.environ)
-    return from_names(options.chains, KNOWN)
+    return from_names(options.chains, KNOWN, os.environ)
 
 
 async def _serve_until_signal(
@@ -169,23 +194,35 @@ async def _serve_until_signal(
     if options.config:
         loop.add_signal_handler(signal.SIGHUP, reloading.set)
     proxy = Proxy(config, config_path=options.config, redactor=redactor)
+    service = Service(proxy, NotifySocket.of(os.environ, os.getpid()))
     try:
-        await proxy.start()
+        has_taken = await takeover.start(proxy, os.environ, takes_over=options.takeover)
+    except takeover.NotTaken as error:
+        event(_log, logging.ERROR, "start", str(error))
+        return 1
     except OSError as error:
-        event(_log, logging.ERROR, "start", explain_port(error))
+        event(_log, logging.ERROR, "start", explain_port(error, takeover.remedy(config)))
         return USAGE_ERROR
+    offer = takeover.Offer(proxy, stopping.set)
+    offer.start()
     # What was built at the start lives on: keep the collector from walking it again and again.
     gc.freeze()
     watching = None
     if options.config:
         watching = tasks.start(_watch_file(proxy, options, reloading), "watch configuration")
+        proxy.control.ask_reload = reloading.set
     _announce(proxy)
+    service.start(is_new_process=has_taken)
     await stopping.wait()
-    event(_log, logging.INFO, "drain", "stopping: requests in flight are finished first")
+    why = "another process has taken over" if offer.is_taken else "stopping"
+    event(_log, logging.INFO, "drain", f"{why}: requests in flight are finished first")
+    service.stopping()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, _leave_at_once)
     await tasks.stop(watching)
-    await proxy.stop()
+    await offer.close()
+    await proxy.stop(is_followed=offer.is_taken)
+    await service.close()
     return 0
 
 
@@ -240,6 +277,7 @@ async def _watch_file(proxy: Proxy, options: argparse.Namespace, reloading: asyn
         try:
             config = await asyncio.to_thread(_load, options)
             check_certificate(config.server)
+            check_traces(config.server)
         except ConfigError as error:
             proxy.refuse_reload(str(error))
             continue

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from rpcproxy.app.disk import Disk, Place
 from rpcproxy.app.journal import SendSettings, Transactions
 from rpcproxy.config.model import Chain, Server, Upstream
+from rpcproxy.config.secrets import Redactor, secrets_of_upstream
 from rpcproxy.edges.disk_cache import DiskCache
 from rpcproxy.edges.metrics import ChainCounters
 from rpcproxy.edges.target import EdgeSettings, Target
@@ -58,16 +59,9 @@ class ChainRuntime:
         self.counters = counters
         self.standings = Standings(chain.upstreams, Settings.of(chain), now)
         self.wires = self._wires(chain, ssl_context, old)
-        members = {
-            upstream.name: Member(
-                self.standings[upstream.name],
-                self.wires[upstream.name],
-                Classifier(upstream.errors),
-            )
-            for upstream in chain.upstreams
-        }
+        members = {upstream.name: self._member(upstream) for upstream in chain.upstreams}
         budgets = Budgets(RetryBudget(now), HedgeAllowance())
-        self.executor = Executor(members, self.standings, budgets, counters, chain_name=chain.name)
+        self.executor = self._executor(members, budgets)
         self.told = ToldHead(self.standings, chain.block_time_seconds)
         if old is not None:
             self.standings.adopt(old.standings, now)
@@ -119,6 +113,14 @@ class ChainRuntime:
             self.pipeline.adopt(old.pipeline)
         self.executor.listeners.append(self.watcher.on_changes)
 
+    def _member(self, upstream: Upstream) -> Member:
+        name = upstream.name
+        classifier = Classifier(upstream.errors, redact=Redactor(secrets_of_upstream(upstream)))
+        return Member(self.standings[name], self.wires[name], classifier)
+
+    def _executor(self, members: Mapping[str, Member], budgets: Budgets) -> Executor:
+        return Executor(members, self.standings, budgets, self.counters, chain_name=self.chain.name)
+
     @staticmethod
     def _wires(
         chain: Chain, ssl_context: ssl.SSLContext | None, old: ChainRuntime | None
@@ -158,6 +160,12 @@ class ChainRuntime:
             # A send may wait for its receipt, and the last look-up has a deadline of its own.
             deadlines.send_seconds + SYNC_LONGEST_SECONDS + deadlines.light_seconds,
         )
+
+    def expect_predecessor(self, seconds: float) -> None:
+        """What another process has open is waited for, so long: that one is about to leave."""
+        self.transactions.expect_predecessor(seconds)
+        if self.disk is not None:
+            self.disk.expect_predecessor(seconds)
 
     def start(self) -> None:
         """Open connections and begin to watch. Waits for nobody."""

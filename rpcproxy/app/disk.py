@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -21,6 +23,7 @@ _log = logging.getLogger("rpcproxy.disk_cache")
 
 # Below this a file holds next to nothing.
 LEAST_BYTES: Final = 64 * 1024
+AGAIN_SECONDS: Final = 0.5
 
 
 class Place(NamedTuple):
@@ -52,6 +55,11 @@ class Disk:
         self._opening: asyncio.Task[None] | None = None
         self._is_closed = False
         self._users: list[Callable[[DiskCache], None]] = []
+        self._patient_until = -math.inf  # a file in use is waited for
+
+    def expect_predecessor(self, seconds: float) -> None:
+        """For so long a file that cannot be had is tried again: another process is leaving."""
+        self._patient_until = time.monotonic() + seconds
 
     def start(self, on_open: Callable[[DiskCache], None]) -> None:
         """Open it, once; ``on_open`` is told when it is open, at once where it is."""
@@ -66,7 +74,7 @@ class Disk:
         place = self.place
         try:
             await asyncio.to_thread(place.path.parent.mkdir, parents=True, exist_ok=True)
-            cache = await DiskCache.open(place.path, place.max_bytes, place.identity)
+            cache = await self._open_patiently()
         except DiskCacheRefused as refusal:
             self._warn(str(refusal))
             return
@@ -77,6 +85,16 @@ class Disk:
         for on_open in self._users:
             on_open(cache)
         self._users.clear()
+
+    async def _open_patiently(self) -> DiskCache:
+        place = self.place
+        while True:
+            try:
+                return await DiskCache.open(place.path, place.max_bytes, place.identity)
+            except DiskCacheRefused:
+                if time.monotonic() >= self._patient_until:
+                    raise
+            await asyncio.sleep(AGAIN_SECONDS)
 
     def _warn(self, reason: str) -> None:
         event(

@@ -7,13 +7,16 @@ on to the chain that takes over, where nothing about it changes.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import math
 import os
+import time
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from rpcproxy.config import model
-from rpcproxy.edges.journal import Journal, JournalRefused
+from rpcproxy.edges.journal import Journal, JournalInUse, JournalRefused
 from rpcproxy.edges.logs import event
 from rpcproxy.edges.metrics import ChainCounters
 from rpcproxy.engine import tasks
@@ -23,8 +26,12 @@ _log = logging.getLogger("rpcproxy.journal")
 
 # Another process that has it may be about to leave.
 AGAIN_SECONDS: Final = 1.0
+# Where one is known to be leaving.
+SOON_SECONDS: Final = 0.1
 # A large journal on a slow disk: wallets are not kept waiting for it at a start.
 OPENING_SECONDS: Final = 2.0
+# Of the time that a send has, this part may be spent on a journal that another is about to leave.
+PATIENT_SHARE: Final = 0.75
 
 
 class SendSettings(NamedTuple):
@@ -73,6 +80,9 @@ class Transactions:
         self._identity = _identity(chain)
         self._opening: asyncio.Task[None] | None = None
         self._is_closed = False
+        self._patient_until = -math.inf  # a journal in use is waited for
+        self._was_tried = asyncio.Event()
+        self._send_seconds = chain.deadlines.send_seconds
         self.ledger = Ledger(chain.name, chain.chain_id, counters)
 
     def is_at(self, path: Path | None, chain: model.Chain) -> bool:
@@ -91,6 +101,13 @@ class Transactions:
         self.ledger.needs_journal = settings.needs_journal and self.path is not None
         self.ledger.private_fallback_seconds = settings.private_fallback_seconds
 
+    def expect_predecessor(self, seconds: float) -> None:
+        """For so long a journal that another process has is no trouble: that one is about to leave,
+        and sends wait.
+        """
+        self._patient_until = time.monotonic() + seconds
+        self.ledger.opening_seconds = PATIENT_SHARE * self._send_seconds
+
     def start(self) -> None:
         """Open the journal, once."""
         if self.path is None:
@@ -104,7 +121,10 @@ class Transactions:
     async def open(self) -> None:
         """``start``, and wait until it is open or is known not to be, for a moment at most."""
         self.start()
-        await self.ledger.wait_for_journal(OPENING_SECONDS)
+        if self.path is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(OPENING_SECONDS):
+                    await self._was_tried.wait()
 
     async def _open(self, path: Path) -> None:
         has_warned = False
@@ -112,14 +132,20 @@ class Transactions:
             try:
                 journal = await Journal.open(path, self._identity)
             except (JournalRefused, OSError) as error:
+                if isinstance(error, JournalInUse) and time.monotonic() < self._patient_until:
+                    self._was_tried.set()
+                    await asyncio.sleep(SOON_SECONDS)
+                    continue
                 reason = str(error)
                 self.ledger.on_no_journal(f"the journal cannot be used: {reason}")
+                self._was_tried.set()
                 if not has_warned:
                     has_warned = True
                     self._warn(logging.ERROR, "transactions cannot be written down", reason)
                 await asyncio.sleep(AGAIN_SECONDS)
                 continue
             self.ledger.on_journal(journal)
+            self._was_tried.set()
             if journal.set_aside is not None:
                 reason = f"it was damaged, and is now {journal.set_aside}"
                 self._warn(logging.ERROR, "a new journal was begun", reason)
@@ -131,9 +157,9 @@ class Transactions:
     async def close(self) -> None:
         """Write what waits, and close; idempotent."""
         await tasks.stop(self._opening)
-        if self.ledger.journal is not None and not self._is_closed:
+        if self.ledger.journal is not None:
             self._is_closed = True
-            await self.ledger.journal.close()
+            await self.ledger.journal.close()  # waited for even where another began it
 
 
 def _identity(chain: model.Chain) -> str:

@@ -13,34 +13,30 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
-from aiohttp import web
-
-from rpcproxy import __version__
+from rpcproxy.app.admin_port import AdminPort
 from rpcproxy.app.chain import ChainRuntime
-from rpcproxy.app.report import (
-    chain_figures,
-    chain_status,
-    chain_transactions,
-    find_transaction,
-)
+from rpcproxy.app.chronicle import Recorder, beside
+from rpcproxy.app.control import Control
+from rpcproxy.app.history import HistoryWriter
+from rpcproxy.app.leaving import HANDOVER_SECONDS, release_journals
+from rpcproxy.app.notices import Notices
+from rpcproxy.app.sampling import Sampler
+from rpcproxy.app.traced import Tracing
+from rpcproxy.app.view import View
 from rpcproxy.config.model import Address, Config, Server
-from rpcproxy.edges.exposition import Exposition, ProxyCollector, Sources
-from rpcproxy.edges.figures import ChainFigures
+from rpcproxy.edges.given_sockets import ADMIN, NO_SOCKETS, WALLET, Sockets
 from rpcproxy.edges.logs import Redactor, event, secrets_of, utc
 from rpcproxy.edges.metrics import Counters, LoopLag
 from rpcproxy.engine import tasks
 from rpcproxy.engine.pipeline import Pipeline
 from rpcproxy.front.admin import (
-    ChainStatus,
     RecentChanges,
-    ReloadStatus,
-    Status,
     make_admin_app,
-    readiness,
+    told_plainly,
 )
 from rpcproxy.front.listener import Listener
 from rpcproxy.front.shared import FrontSettings
-from rpcproxy.front.transactions import ChainTransactions, TransactionEntry
+from rpcproxy.front.status_page import PublicStatus
 from rpcproxy.front.web import make_web_app
 from rpcproxy.rules.standing import Change
 
@@ -71,27 +67,31 @@ class Proxy:
         self.changes = RecentChanges()
         self.redactor = redactor or Redactor()
         self._ssl_context = ssl_context
-        self._config_path = config_path
-        self._started = time.monotonic()
-        self._reloads: dict[str, Any] = {"last_result": "", "last_time": None}
+        self.config_path = config_path
+        self.last_reload: dict[str, Any] = {"last_result": "", "last_time": None}
         self._retiring: set[asyncio.Task[None]] = set()
         self._retired: list[ChainRuntime] = []  # at work on their last requests
-        self._listener: Listener | None = None
-        self._admin: web.AppRunner | None = None
+        self.listener: Listener | None = None
+        self.control = Control(self)
+        self.reload_listeners = [self.control.on_reload]
+        self.admin: AdminPort | None = None
         self._loop_lag = LoopLag(self.counters.on_loop_lag)
+        self.sampler = Sampler(lambda: self.chains.values())  # noqa: PLW0108 -- a reload replaces it
+        self._tracing = Tracing(config.server)
+        self._notices = Notices(self.counters, self.redactor)
+        self.sampler.sinks.append(self._notices.on_sample)
+        self._history = HistoryWriter(config.server.history, self.redactor)
+        self.sampler.sinks.append(self._history.on_sample)
+        self.recorder = Recorder(self.sampler.take, beside(self._history.path), self.redactor)
+        self.sampler.sinks.append(self.recorder.add)
+        self.view = View(self)
+        self._public_status = PublicStatus(
+            lambda: told_plainly(self.view.status(), self.redactor),
+            self.view.outlooks,
+            lambda: self.config.server.status_page,
+        )
         self.address: tuple[str, int] = ("", 0)
         self.admin_address: tuple[str, int] | None = None
-        self._exposition = Exposition(
-            ProxyCollector(
-                self.counters,
-                Sources(
-                    standings=self._snapshots,
-                    front=self._front_figures,
-                    chains=self._figures,
-                    connections=self._connections,
-                ),
-            )
-        )
 
     # ---- life
 
@@ -100,46 +100,83 @@ class Proxy:
         what wallets were told. Raises ``OSError`` with the address in ``filename`` when a port
         cannot be had.
         """
+        self.build()
+        await self.open_journals()
+        await self.listen()
+        self.watch()
+
+    async def open_journals(self) -> None:
+        """Wait a moment for them."""
+        await asyncio.gather(*(chain.transactions.open() for chain in self.chains.values()))
+
+    def build(self, predecessor_seconds: float = 0.0) -> None:
+        """The first step of ``start``: the chains. What another process has open is waited for, so
+        long.
+        """
         self.redactor.add(secrets_of(self.config))
         self._build(self.config)
-        await asyncio.gather(*(chain.transactions.open() for chain in self.chains.values()))
-        app = make_web_app(self.doors, self.ready, self.describe, self.config.server)
-        settings = FrontSettings.of_server(self.config.server)
-        self._listener = Listener(self.doors, settings, app)
+        if predecessor_seconds:
+            for runtime in self.chains.values():
+                runtime.expect_predecessor(predecessor_seconds)
+
+    async def listen(self, given: Sockets = NO_SOCKETS) -> None:
+        """Open the ports, on the ``given`` sockets where there are any. Raises as ``start``."""
+        server = self.config.server
+        doors = self._tracing.doors(self.doors)
+        app = make_web_app(doors, self.view.ready, self.view.describe, server, self._public_status)
+        settings = FrontSettings.of_server(server)
+        self.listener = Listener(doors, settings, app, self._tracing.connection)
         try:
-            self.address = await _worded(self._listener.start(), self.config.server.listen)
-            if self.config.server.admin is not None:
-                await self._start_admin(self.config.server.admin)
+            start = self.listener.start(given.get(WALLET, ()))
+            self.address = await _worded(start, server.listen)
+            if server.admin is not None:
+                pages = make_admin_app(self.view, self.redactor, self.control, self.control.access)
+                self.admin = AdminPort(pages)
+                await _worded(self.admin.start(server.admin, given.get(ADMIN, ())), server.admin)
+                self.admin_address = self.admin.address
         except OSError:
             await self.stop(drain_seconds=0)
             raise
+
+    def watch(self) -> None:
+        """Begin to ask upstreams, and to look at what goes on."""
         for runtime in self.chains.values():
             runtime.start()
         self._loop_lag.start()
+        self._notices.configure(self.config.notify)
+        self._history.start(time.time())
+        self.recorder.open()
+        self.sampler.start()
 
-    async def _start_admin(self, address: Address) -> None:
-        runner = web.AppRunner(make_admin_app(self, self.redactor), access_log=None)
-        await runner.setup()
-        self._admin = runner
-        site = web.TCPSite(runner, address.host, address.port)
-        await _worded(site.start(), address)
-        bound = runner.addresses[0]
-        self.admin_address = (bound[0], bound[1])
-
-    async def stop(self, drain_seconds: float | None = None) -> None:
-        """Finish what is in flight, within bounds, and close everything."""
+    async def stop(self, drain_seconds: float | None = None, *, is_followed: bool = False) -> None:
+        """Finish what is in flight, within bounds, and close everything. ``is_followed``: another
+        process serves already, and waits for the journals.
+        """
         seconds = self.config.server.drain_seconds if drain_seconds is None else drain_seconds
-        if self._listener is not None:
-            await self._listener.drain(seconds)
-            await self._listener.close()
-            self._listener = None
+        await self._public_status.close()
+        if self.listener is not None:
+            if is_followed:
+                # What is told here is not to be ahead of what the next process tells.
+                await asyncio.gather(*(runtime.retire() for runtime in self.chains.values()))
+            patience = min(seconds, HANDOVER_SECONDS) if is_followed else seconds
+            leaving = release_journals(self.listener, self.chains.values(), patience)
+            releasing = tasks.start(leaving, "release journals")
+            await self.listener.drain(seconds)
+            await tasks.stop(releasing)
+            await self.listener.close()
+            self.listener = None
         self._loop_lag.stop()
+        await self.sampler.stop()
+        await self._notices.close()
+        await self._history.close()
+        await self.recorder.close()
         await tasks.stop(*self._retiring)
         for runtime in self.chains.values():
             await runtime.close()
-        if self._admin is not None:
-            await self._admin.cleanup()
-            self._admin = None
+        if self.admin is not None:
+            await self.admin.close()
+            self.admin = None
+        await self._tracing.close()
 
     # ---- configuration
 
@@ -176,7 +213,7 @@ class Proxy:
             before = old.get(chain.name)
             if before is not None and before.chain.chain_id != chain.chain_id:
                 before = None
-            runtime = ChainRuntime(
+            runtime = self._tracing.chain(
                 chain,
                 server,
                 self.counters.chain(chain.name),
@@ -185,14 +222,17 @@ class Proxy:
                 retired=[gone.transactions for gone in (*self._retired, *old.values())],
             )
             runtime.executor.listeners.append(self._listener_for(runtime))
+            self.control.attend(runtime)
             chains[chain.name] = runtime
 
     def _listener_for(self, runtime: ChainRuntime) -> Callable[[Sequence[Change]], None]:
         def on_changes(changes: Sequence[Change]) -> None:
             if runtime.executor.is_retired:
                 return
+            self.recorder.on_changes(runtime.chain.name, changes)
             for change in changes:
                 self.changes.add(runtime.chain.name, change, time.time())
+                self._notices.on_change(runtime.chain.name, change)
 
         return on_changes
 
@@ -200,7 +240,7 @@ class Proxy:
         """Take over ``config``. Requests in flight end on the chains they began on."""
         old = self.chains
         self.redactor.add(secrets_of(config))
-        fixed = {"listen", "admin", "tls", "log"}
+        fixed = {"listen", "admin", "tls", "log", "history", "traces"}
         changed = [
             key
             for key in sorted(fixed)
@@ -208,8 +248,9 @@ class Proxy:
         ]
         self._build(config)
         self.config = config
-        if self._listener is not None:
-            self._listener.reconfigure(FrontSettings.of_server(config.server))
+        self._notices.configure(config.notify)
+        if self.listener is not None:
+            self.listener.reconfigure(FrontSettings.of_server(config.server))
         for runtime in self.chains.values():
             runtime.start()
         self._retired += old.values()
@@ -238,9 +279,12 @@ class Proxy:
 
     def _note_reload(self, result: str, *, is_accepted: bool) -> None:
         self.counters.on_reload(is_accepted=is_accepted)
-        self._reloads = {"last_result": result, "last_time": utc(time.time())}
+        self.last_reload = {"last_result": result, "last_time": utc(time.time())}
         level = logging.INFO if is_accepted else logging.ERROR
         event(_log, level, "config_reload", f"configuration {result}")
+        for tell in self.reload_listeners:
+            tell(is_accepted, result)
+        self._notices.on_reload(result, is_accepted=is_accepted)
 
     async def _retire(self, old: Sequence[ChainRuntime]) -> None:
         try:
@@ -256,82 +300,6 @@ class Proxy:
             kept = [held for runtime in living for held in runtime.held]
             for runtime in old:
                 await runtime.close(kept)
-
-    # ---- what the admin port may know
-
-    def status(self) -> Status:
-        reloads: ReloadStatus = {
-            "path": self._config_path,
-            "accepted": self.counters.reloads["accepted"],
-            "refused": self.counters.reloads["refused"],
-            "last_result": self._reloads["last_result"],
-            "last_time": self._reloads["last_time"],
-        }
-        return {
-            "version": __version__,
-            "uptime_seconds": round(time.monotonic() - self._started, 1),
-            "chains": self._chain_statuses(),
-            "changes": self.changes.latest_first(),
-            "config": reloads,
-        }
-
-    def _chain_statuses(self) -> list[ChainStatus]:
-        now, unix_seconds = time.monotonic(), time.time()
-        return [chain_status(runtime, now, unix_seconds) for runtime in self.chains.values()]
-
-    def ready(self) -> tuple[bool, dict[str, Any]]:
-        return readiness(self._chain_statuses())
-
-    def describe(self) -> list[dict[str, Any]]:
-        """The chains, for the page in the browser: best path first."""
-        return [
-            {
-                "name": chain.name,
-                "chain_id": chain.chain_id,
-                "paths": [
-                    path
-                    for path, door in self.doors.items()
-                    if door is self.chains[chain.name].pipeline
-                ],
-            }
-            for chain in self.config.chains
-        ]
-
-    def transactions(self) -> list[ChainTransactions]:
-        unix_seconds = time.time()
-        return [chain_transactions(runtime, unix_seconds) for runtime in self.chains.values()]
-
-    async def transaction(self, hash: str) -> tuple[TransactionEntry | None, dict[str, str]]:
-        return await find_transaction(list(self.chains.values()), hash, time.time())
-
-    async def metrics(self, accept: str) -> tuple[bytes, str]:
-        return await self._exposition.scrape(accept)
-
-    def _snapshots(self) -> Mapping[str, Sequence[Any]]:
-        now = time.monotonic()
-        return {name: runtime.standings.snapshot(now) for name, runtime in self.chains.items()}
-
-    def _front_figures(self) -> Mapping[str, float]:
-        listener = self._listener
-        if listener is None:
-            return {}
-        return {
-            "client_connections": listener.open_connections,
-            "client_connections_refused": listener.counters.refused_connections,
-        }
-
-    def _figures(self) -> Mapping[str, ChainFigures]:
-        now = time.monotonic()
-        return {name: chain_figures(runtime, now) for name, runtime in self.chains.items()}
-
-    def _connections(self) -> Mapping[str, Mapping[str, tuple[int, int]]]:
-        return {
-            name: {
-                upstream: (wire.open_connections, wire.idle_connections)
-                for upstream, wire in runtime.wires.items()
-            }
-            for name, runtime in self.chains.items()
-        }
 
 
 def share_of(config: Config) -> Server:

@@ -45,6 +45,7 @@ def chain_figures(runtime: ChainRuntime, now: float) -> ChainFigures:
     heads, audits = runtime.standings.heads, runtime.audits
     final, safe = heads.finality.finalized, heads.finality.safe
     reorg = heads.last_reorg
+    since = runtime.standings.outage_since(MethodClass.LIGHT)
     return ChainFigures(
         served=heads.served if heads.served >= 0 else None,
         safe=None if safe is None else safe.number,
@@ -55,6 +56,9 @@ def chain_figures(runtime: ChainRuntime, now: float) -> ChainFigures:
         head_jumps=heads.turns - heads.reorgs,
         is_split=heads.is_split,
         halted_seconds=_since(heads.halted_since, now) if heads.is_halted else None,
+        usable=len(runtime.standings.usable(MethodClass.LIGHT)),
+        outage_seconds=None if since is None else max(0.0, now - since),
+        is_panicking=runtime.standings.is_panicking,
         stores=_stores(runtime),
         audits=AuditFigures(
             asked=audits.asked,
@@ -74,7 +78,8 @@ def chain_status(runtime: ChainRuntime, now: float, unix_seconds: float) -> Chai
     chain, standings = runtime.chain, runtime.standings
     heads, figures = standings.heads, chain_figures(runtime, now)
     usable = len(standings.usable(MethodClass.LIGHT))
-    readers = sum(upstream.role != "sends" for upstream in chain.upstreams)
+    # What an operator drained is nobody's trouble.
+    readers = sum(each.role != "sends" and not each.is_drained for each in standings)
     since = standings.outage_since(MethodClass.LIGHT)
     halted, head_age = figures.halted_seconds, figures.head_age_seconds
     return {

@@ -13,8 +13,10 @@ from typing import Final
 from rpcproxy.config.environment import forgotten_braces
 from rpcproxy.config.model import Config, KnownChain
 from rpcproxy.config.problems import ConfigError, Report, Reported, Unfit, nearest, quoted
-from rpcproxy.config.read_chain import CHAIN, DEADLINES, chain_of_public_urls
+from rpcproxy.config.providers import Keyed, keyed
+from rpcproxy.config.read_chain import CHAIN, DEADLINES, chain_without_file
 from rpcproxy.config.read_chain import chains as read_chains
+from rpcproxy.config.read_operation import HISTORY, NOTICE, notices
 from rpcproxy.config.read_sends import JOURNAL
 from rpcproxy.config.read_server import CACHE, LIMITS, SERVER, TLS, read_server
 from rpcproxy.config.read_upstream import PHRASE, UPSTREAM
@@ -28,6 +30,7 @@ TOP: Final = Section(
     {
         "server": Field("server", read_server, may_be_empty=True),
         "chains": Field("chains", read_chains),
+        "notify": Field("notify", notices, may_be_empty=True),
     },
     required=("chains",),
 )
@@ -36,7 +39,8 @@ TOP: Final = Section(
 def _homes() -> dict[str, tuple[str, ...]]:
     """Where each key belongs, for who put it elsewhere."""
     homes: dict[str, tuple[str, ...]] = {}
-    for section in (SERVER, LIMITS, CACHE, JOURNAL, TLS, CHAIN, DEADLINES, UPSTREAM, PHRASE):
+    sections = (SERVER, LIMITS, CACHE, JOURNAL, HISTORY, TLS, CHAIN, DEADLINES, UPSTREAM, PHRASE)
+    for section in (*sections, NOTICE):
         for key in section.keys:
             homes[key] = (*homes.get(key, ()), section.title)
     return homes
@@ -94,10 +98,14 @@ def load_text(
     return Config.model_validate(values | {"warnings": report.warnings()})
 
 
-def from_names(names: Iterable[str], known: Mapping[str, KnownChain]) -> Config:
-    """Known chains on their shipped public endpoints, in the order given.
+def from_names(
+    names: Iterable[str], known: Mapping[str, KnownChain], environ: Mapping[str, str]
+) -> Config:
+    """Known chains, in the order given, on the providers whose keys are in the environment
+    (``providers``), and on their shipped public endpoints, which are backups of those.
 
-    Raises ``ConfigError`` for a name that is not known, given twice, or has none shipped.
+    Raises ``ConfigError`` for a name that is not known, given twice, or has no endpoint, and for
+    a key that cannot be one.
     """
     every = by_any_name(known)
     found: dict[str, KnownChain] = {}
@@ -108,20 +116,28 @@ def from_names(names: Iterable[str], known: Mapping[str, KnownChain]) -> Config:
             meant = nearest(name, every)
             hint = f"; did you mean '{meant}'?" if meant else ""
             problems.append(f"chain {quoted(name)} is not known{hint}")
-        elif not chain.public_urls:
-            problems.append(
-                f"chain {quoted(name)} has no public endpoints shipped; "
-                "expected a configuration file with upstreams (-c FILE)"
-            )
         elif chain.name in found:
             problems.append(f"chain {quoted(name)} is named twice")
         else:
             found[chain.name] = chain
     if not found and not problems:
         problems.append("no chain named; expected names such as ethereum or base")
+    by_chain: dict[str, list[Keyed]] = {name: [] for name in found}
+    try:
+        for entry in keyed(tuple(found), environ):
+            by_chain[entry.chain].append(entry)
+    except Unfit as unfit:
+        problems.append(unfit.wrong)
+    problems += [
+        f"chain {quoted(name)} has no public endpoints shipped, and no key for it is in the "
+        "environment; expected a configuration file with upstreams (-c FILE)"
+        for name, chain in found.items()
+        if not chain.public_urls and not by_chain[name]
+    ]
     if problems:
         raise ConfigError(problems)
-    return Config(chains=tuple(chain_of_public_urls(chain) for chain in found.values()))
+    chains = (chain_without_file(chain, by_chain[name]) for name, chain in found.items())
+    return Config(chains=tuple(chains))
 
 
 def by_any_name(known: Mapping[str, KnownChain]) -> dict[str, KnownChain]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -61,6 +61,39 @@ class Journal(Frozen):
     on_failure: Literal["refuse", "pass"] = "refuse"
 
 
+class History(Frozen):
+    """Where the figures of the last weeks are kept, for ``rpcproxy report``; ``path`` is a
+    directory, ``None`` for the default one.
+    """
+
+    is_on: bool = True
+    path: str | None = None
+    size_bytes: int = 64 * 1024 * 1024
+
+
+# What a webhook can be told of: changes of upstreams, fault domains and chains (docs/metrics.md),
+# and outages, in which nobody could serve a chain's reads.
+EVENTS: Final = (
+    *("ejected", "recovered", "quarantined", "readmitted", "cooling", "cooled"),
+    *("lagging", "stalled_head", "caught_up", "forked", "joined"),
+    *("drained", "undrained", "cordoned", "uncordoned"),
+    *("suspect", "unsuspect", "panic", "panic_over", "split", "reorg", "head_jumped"),
+    *("chain_halted", "chain_resumed", "outage", "outage_over", "config_reload"),
+)
+URGENT: Final = (
+    *("ejected", "recovered", "quarantined", "readmitted", "forked", "joined"),
+    *("suspect", "unsuspect", "panic", "panic_over", "split"),
+    *("chain_halted", "chain_resumed", "outage", "outage_over"),
+)
+
+
+class Notice(Frozen):
+    """A webhook and the events it is told of. Its URL holds a secret."""
+
+    url: str = Field(repr=False)
+    events: tuple[str, ...] = URGENT
+
+
 class Server(Frozen):
     """``private_fallback_seconds``: after how long a private transaction goes to public upstreams
     as well, 0 for never.
@@ -78,6 +111,12 @@ class Server(Frozen):
     journal: Journal = Journal()
     accept_while_down: bool = False
     private_fallback_seconds: float = 0.0
+    accept_single_point: bool = False  # of failure: ``rpcproxy check`` says nothing of it
+    admin_token: str | None = Field(default=None, repr=False)
+    status_page: str | None = None  # its path on the wallet port
+    history: History = History()
+    # URL of an OpenTelemetry collector (OTLP over HTTP)
+    traces: str | None = Field(default=None, repr=False)
 
 
 # What becomes of the tag ``latest``: the number of the served head; left as it is, and asked of an
@@ -125,8 +164,9 @@ class Upstream(Frozen):
 
 
 class Chain(Frozen):
-    """``journal``, ``accept_while_down`` and ``private_fallback_seconds`` are ``None`` where the
-    server's are meant.
+    """``journal``, ``accept_while_down``, ``private_fallback_seconds`` and ``accept_single_point``
+    are ``None`` where the server's are meant. ``genesis_hash``: of block 0, ``None`` where it is
+    not checked.
     """
 
     name: str
@@ -144,6 +184,9 @@ class Chain(Frozen):
     journal: Journal | None = None
     accept_while_down: bool | None = None
     private_fallback_seconds: float | None = None
+    accept_single_point: bool | None = None
+    genesis_hash: str | None = None
+    genesis_guessed: bool = False  # it is ours, not the user's
     upstreams: tuple[Upstream, ...]
 
 
@@ -152,6 +195,7 @@ class Config(Frozen):
 
     server: Server = Server()
     chains: tuple[Chain, ...]
+    notify: tuple[Notice, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
@@ -166,3 +210,4 @@ class KnownChain(Frozen):
     consistency: Consistency = "pinned"
     aliases: tuple[str, ...] = ()
     public_urls: tuple[str, ...] = ()
+    genesis_hash: str | None = None

@@ -8,25 +8,27 @@ from typing import Final
 
 from rpcproxy.config.model import Chain, Deadlines, KnownChain, Upstream
 from rpcproxy.config.problems import Reported, Unfit, listed, nearest, quoted
+from rpcproxy.config.providers import Keyed
+from rpcproxy.config.read_operation import SINGLE_POINT, genesis
 from rpcproxy.config.read_sends import SENDS
-from rpcproxy.config.read_upstream import Draft, Link, name_like, settled, upstreams
+from rpcproxy.config.read_upstream import Draft, Link, NameLike, settled, upstreams
 from rpcproxy.config.reading import (
+    Choice,
     Field,
+    Nested,
     Reading,
     Section,
+    Whole,
     as_switch,
-    choice,
     described,
     duration,
-    nested,
     rate,
     rate_per_hour,
     scalar,
-    whole,
 )
 from rpcproxy.config.source import Items, Node, Table
 from rpcproxy.config.units import RATE
-from rpcproxy.config.urls import check
+from rpcproxy.config.urls import check, guess_provider
 from rpcproxy.config.warn import chain_warnings
 
 # Less often than every 20 s would not tell a halted upstream from a well one; more than 20 a second
@@ -35,6 +37,7 @@ _SLOWEST_PROBES: Final = 0.05
 _FASTEST_PROBES: Final = 20.0
 # Nobody waits this many seconds before a second copy goes out.
 _SURELY_MILLISECONDS: Final = 30
+_WEB: Final = ("https", "http")
 _CHAIN_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 # Paths of the proxy's own.
 _RESERVED: Final = frozenset({"healthz", "readyz", "status", "metrics"})
@@ -61,7 +64,7 @@ def consistency(node: Node, reading: Reading) -> str:
     switch = as_switch(scalar(node, "pinned, routed or off"))
     if switch is not None:
         return "pinned" if switch else "off"
-    return choice(("pinned", "routed", "off"))(node, reading)
+    return Choice(("pinned", "routed", "off"))(node, reading)
 
 
 def audit(node: Node, reading: Reading) -> float:
@@ -95,7 +98,7 @@ def chain_name(node: Node, reading: Reading) -> str:
     return name
 
 
-_NAME_LIKE: Final = name_like(_CHAIN_NAME, "- _")
+_NAME_LIKE: Final = NameLike(_CHAIN_NAME, "- _")
 
 DEADLINES: Final = Section(
     "deadlines",
@@ -110,12 +113,12 @@ CHAIN: Final = Section(
     "a chain",
     {
         "name": Field("name", chain_name),
-        "kind": Field("kind", choice(("evm",))),
-        "chain_id": Field("chain_id", whole(1, "1")),
+        "kind": Field("kind", Choice(("evm",))),
+        "chain_id": Field("chain_id", Whole(1, "1")),
         "block_time": Field("block_time_seconds", duration),
-        "max_lag": Field("max_lag_blocks", whole(0, "2")),
-        "selection": Field("selection", choice(("fastest", "ordered", "weighted"))),
-        "deadlines": Field("deadlines", nested(DEADLINES, Deadlines), may_be_empty=True),
+        "max_lag": Field("max_lag_blocks", Whole(0, "2")),
+        "selection": Field("selection", Choice(("fastest", "ordered", "weighted"))),
+        "deadlines": Field("deadlines", Nested(DEADLINES, Deadlines), may_be_empty=True),
         "attempt_timeout": Field("attempt_timeout_seconds", duration),
         "hedge": Field("hedge", hedge),
         "consistency": Field("consistency", consistency),
@@ -123,7 +126,9 @@ CHAIN: Final = Section(
         "probes": Field("probes_per_second", probes),
         "upstreams": Field("upstreams", upstreams),
     }
-    | SENDS,
+    | SENDS
+    | SINGLE_POINT
+    | {"genesis": Field("genesis_hash", genesis)},
     required=("name",),
     later=("finality",),
     renamed=(("pinning", "consistency"),),
@@ -153,6 +158,8 @@ def read_chain(node: Node, reading: Reading) -> Chain:
             "block_time_seconds": known.block_time_seconds,
             "max_lag_blocks": known.max_lag_blocks,
             "consistency": known.consistency,
+            "genesis_hash": known.genesis_hash,
+            "genesis_guessed": "genesis" not in node.entries,
         }
     chain = reading.build(Chain, filled | values, node.line)
     if name.isdecimal() and int(name) != chain.chain_id:
@@ -230,11 +237,22 @@ def _each(items: Sequence[Node], reading: Reading) -> list[tuple[int, Chain]]:
 # Without a file
 
 
-def chain_of_public_urls(known: KnownChain) -> Chain:
-    """A known chain on its shipped endpoints."""
+def chain_without_file(known: KnownChain, keyed: Sequence[Keyed]) -> Chain:
+    """A known chain on its shipped endpoints: behind those with keys, where there are any.
+
+    ``keyed`` are checked already (``providers.keyed``).
+    """
+    companies = {entry.provider for entry in keyed}
     drafts = [
-        Draft(0, Link(url, check(url, url, ("https", "http"))), {}) for url in known.public_urls
+        Draft(0, Link(entry.url, check(entry.url, entry.url, _WEB)), {"provider": entry.provider})
+        for entry in keyed
     ]
+    for url in known.public_urls:
+        place = check(url, url, _WEB)
+        values: dict[str, object] = {"tier": "backup"} if keyed else {}
+        if guess_provider(place) in companies:
+            values["name"] = f"{guess_provider(place)}-public"
+        drafts.append(Draft(0, Link(url, place), values))
     return Chain(
         name=known.name,
         kind=known.kind,
@@ -242,5 +260,7 @@ def chain_of_public_urls(known: KnownChain) -> Chain:
         block_time_seconds=known.block_time_seconds,
         max_lag_blocks=known.max_lag_blocks,
         consistency=known.consistency,
+        genesis_hash=known.genesis_hash,
+        genesis_guessed=True,
         upstreams=tuple(Upstream.model_validate(values) for values in settled(drafts)),
     )

@@ -8,15 +8,15 @@ from rpcproxy.config import units
 from rpcproxy.config.model import Journal
 from rpcproxy.config.problems import Unfit
 from rpcproxy.config.reading import (
+    Choice,
     Field,
+    Nested,
     Reading,
     Section,
     as_switch,
-    choice,
     described,
     duration,
     flag,
-    nested,
     scalar,
     text,
 )
@@ -30,7 +30,7 @@ JOURNAL: Final = Section(
     "journal",
     {
         "path": Field("path", text),
-        "on_failure": Field("on_failure", choice(("refuse", "pass"))),
+        "on_failure": Field("on_failure", Choice(("refuse", "pass"))),
     },
 )
 
@@ -47,7 +47,7 @@ def journal(node: Node, reading: Reading) -> Journal:
             raise Unfit(unfit.wrong, _PLACE, unfit.meant) from None
     if not isinstance(node, Table):
         raise Unfit(f"is {described(node)}", _PLACE)
-    return nested(JOURNAL, Journal)(node, reading)
+    return Nested(JOURNAL, Journal)(node, reading)
 
 
 def private_fallback(node: Node, reading: Reading) -> float:

@@ -7,26 +7,27 @@ from typing import Final
 
 from rpcproxy.config.model import Address, Cache, Limits, Server, Tls
 from rpcproxy.config.problems import Reported, Unfit
+from rpcproxy.config.read_operation import OPERATION, SINGLE_POINT
 from rpcproxy.config.read_sends import SENDS
 from rpcproxy.config.reading import (
+    Choice,
     Field,
+    Nested,
     Reading,
     Section,
+    Whole,
     as_switch,
-    choice,
     described,
     duration,
     duration_or_zero,
     flag,
-    nested,
     scalar,
     size,
     size_or_zero,
     text,
-    whole,
 )
 from rpcproxy.config.source import Node, Scalar, Table
-from rpcproxy.config.urls import is_host
+from rpcproxy.config.urls import is_host, is_loopback
 
 _ADDRESS: Final = "HOST:PORT such as 127.0.0.1:8545"
 _PARTS: Final = re.compile(r"(?:\[([^\]]*)\]|([^:\[\]]*)):([0-9]{1,5})")
@@ -59,7 +60,7 @@ def admin(node: Node, reading: Reading) -> Address | None:
 
 
 def outage_status(node: Node, reading: Reading) -> int:
-    return int(choice(("200", "503"))(node, reading))
+    return int(Choice(("200", "503"))(node, reading))
 
 
 CACHE: Final = Section(
@@ -79,7 +80,7 @@ def cache(node: Node, reading: Reading) -> Cache:
         return Cache() if switch else Cache(memory_bytes=0)
     if not isinstance(node, Table):
         raise Unfit(f"is {described(node)}", "a mapping with memory, disk and path, or off")
-    found = nested(CACHE, Cache)(node, reading)
+    found = Nested(CACHE, Cache)(node, reading)
     if found.disk_bytes and "path" not in node.entries:
         raise Unfit("has disk and no path", "path, the directory to keep answers in")
     if found.path and "disk" not in node.entries:
@@ -92,8 +93,8 @@ LIMITS: Final = Section(
     {
         "header_size": Field("header_bytes", size),
         "body_size": Field("body_bytes", size),
-        "batch": Field("batch", whole(1, "1000")),
-        "connections": Field("connections", whole(1, "20000")),
+        "batch": Field("batch", Whole(1, "1000")),
+        "connections": Field("connections", Whole(1, "20000")),
         "header_timeout": Field("header_seconds", duration),
         "body_timeout": Field("body_seconds", duration),
         "idle_timeout": Field("idle_seconds", duration),
@@ -111,15 +112,17 @@ SERVER: Final = Section(
     {
         "listen": Field("listen", address),
         "admin": Field("admin", admin),
-        "tls": Field("tls", nested(TLS, Tls), may_be_empty=True),
+        "tls": Field("tls", Nested(TLS, Tls), may_be_empty=True),
         "gzip": Field("gzip", flag),
         "outage_status": Field("outage_status", outage_status),
-        "log": Field("log", choice(("text", "json"))),
+        "log": Field("log", Choice(("text", "json"))),
         "drain": Field("drain_seconds", duration_or_zero),
-        "limits": Field("limits", nested(LIMITS, Limits), may_be_empty=True),
+        "limits": Field("limits", Nested(LIMITS, Limits), may_be_empty=True),
         "cache": Field("cache", cache, may_be_empty=True),
     }
-    | SENDS,
+    | SENDS
+    | OPERATION
+    | SINGLE_POINT,
     later=("workers", "exchange", "redis"),
 )
 
@@ -132,4 +135,10 @@ def read_server(node: Node, reading: Reading) -> Server:
             node.line, "server: listen and admin are the same address; expected two, or admin: off"
         )
         raise Reported
+    if server.admin and not is_loopback(server.admin.host) and not server.admin_token:
+        reading.report.warn(
+            node.line,
+            f"server.admin is on {server.admin.host} without admin_token: whoever reaches it may "
+            "read the status and the metrics, and nobody may change anything",
+        )
     return server

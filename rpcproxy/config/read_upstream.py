@@ -10,14 +10,14 @@ from typing import Final, TypeVar
 from rpcproxy.config.model import ErrorPhrase, Upstream
 from rpcproxy.config.problems import Reported, Unfit, quoted
 from rpcproxy.config.reading import (
+    Choice,
     Field,
+    Nested,
     Reading,
     Section,
     above_zero,
-    choice,
     described,
     flag,
-    nested,
     rate,
     scalar,
     text,
@@ -88,14 +88,19 @@ def ws_url(node: Node, reading: Reading) -> str:  # noqa: ARG001 -- a Converter
     return node.text
 
 
-def name_like(pattern: re.Pattern[str], allowed: str) -> Callable[[Node, Reading], str]:
-    def convert(node: Node, reading: Reading) -> str:
-        name = text(node, reading)
-        if not pattern.fullmatch(name):
-            raise Unfit(f"is {described(node)}", f"at most 64 of letters, digits and {allowed}")
-        return name
+@dataclass(frozen=True, slots=True)
+class NameLike:
+    """A name of some letters, ``allowed`` beside letters and digits."""
 
-    return convert
+    pattern: re.Pattern[str]
+    allowed: str
+
+    def __call__(self, node: Node, reading: Reading) -> str:
+        name = text(node, reading)
+        if not self.pattern.fullmatch(name):
+            allowed = f"at most 64 of letters, digits and {self.allowed}"
+            raise Unfit(f"is {described(node)}", allowed)
+        return name
 
 
 def headers(node: Node, reading: Reading) -> dict[str, str]:
@@ -133,7 +138,7 @@ def _header(name: str, entry: Entry, reading: Reading, before: Mapping[str, str]
 
 
 def phrases(node: Node, reading: Reading) -> tuple[ErrorPhrase, ...]:
-    return each(node, reading, "errors entry", nested(PHRASE, ErrorPhrase))
+    return each(node, reading, "errors entry", Nested(PHRASE, ErrorPhrase))
 
 
 def each(
@@ -160,21 +165,21 @@ def each(
 
 PHRASE: Final = Section(
     "an errors entry",
-    {"contains": Field("contains", text), "class": Field("verdict", choice(_ERROR_CLASSES))},
+    {"contains": Field("contains", text), "class": Field("verdict", Choice(_ERROR_CLASSES))},
     required=("contains", "class"),
 )
 
 UPSTREAM: Final = Section(
     "an upstream",
     {
-        "name": Field("name", name_like(_UPSTREAM_NAME, ". _ : -")),
+        "name": Field("name", NameLike(_UPSTREAM_NAME, ". _ : -")),
         "url": Field("link", link),
         "ws_url": Field("ws_url", ws_url),
         "provider": Field("provider", text),
         "cloud": Field("cloud", text),
         "region": Field("region", text),
-        "tier": Field("tier", choice(("primary", "backup"))),
-        "role": Field("role", choice(("full", "reads", "sends"))),
+        "tier": Field("tier", Choice(("primary", "backup"))),
+        "role": Field("role", Choice(("full", "reads", "sends"))),
         "private": Field("private", flag),
         "rate_limit": Field("rate_limit_per_second", rate),
         "weight": Field("weight", above_zero),

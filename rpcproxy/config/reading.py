@@ -7,9 +7,9 @@ raises ``Unfit`` (the caller names key and line) or ``Reported`` (it has been to
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Final, TypeVar
+from typing import Final, Generic, TypeVar
 
 from pydantic import ValidationError
 
@@ -183,20 +183,22 @@ def as_switch(value: Scalar) -> bool | None:
     return True if word in _TRUE else False if word in _FALSE else None
 
 
-def whole(least: int, example: str) -> Callable[[Node, Reading], int]:
+@dataclass(frozen=True, slots=True)
+class Whole:
     """A whole number of at least ``least``, decimal or ``0x``."""
-    expected = f"a whole number of at least {least} such as {example}"
 
-    def convert(node: Node, reading: Reading) -> int:  # noqa: ARG001 -- a Converter
+    least: int
+    example: str
+
+    def __call__(self, node: Node, reading: Reading) -> int:  # noqa: ARG002 -- a Converter
+        expected = f"a whole number of at least {self.least} such as {self.example}"
         value = scalar(node, expected)
         if not _WHOLE.fullmatch(value.text):
             raise Unfit(f"is {described(node)}", expected)
         number = int(value.text.replace("_", ""), 0)
-        if number < least:
+        if number < self.least:
             raise Unfit(f"is {described(node)}", expected)
         return number
-
-    return convert
 
 
 def above_zero(node: Node, reading: Reading) -> float:  # noqa: ARG001 -- a Converter
@@ -206,17 +208,18 @@ def above_zero(node: Node, reading: Reading) -> float:  # noqa: ARG001 -- a Conv
     return float(value.text.replace("_", ""))
 
 
-def choice(options: Iterable[str]) -> Callable[[Node, Reading], str]:
-    names = tuple(options)
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of some words."""
 
-    def convert(node: Node, reading: Reading) -> str:  # noqa: ARG001 -- a Converter
-        value = scalar(node, listed(names))
-        if value.text not in names:
-            meant = "" if value.kind == "number" else nearest(value.text, names)
-            raise Unfit(f"is {described(node)}", listed(names), meant)
+    names: tuple[str, ...]
+
+    def __call__(self, node: Node, reading: Reading) -> str:  # noqa: ARG002 -- a Converter
+        value = scalar(node, listed(self.names))
+        if value.text not in self.names:
+            meant = "" if value.kind == "number" else nearest(value.text, self.names)
+            raise Unfit(f"is {described(node)}", listed(self.names), meant)
         return value.text
-
-    return convert
 
 
 def duration(node: Node, reading: Reading) -> float:
@@ -264,10 +267,12 @@ def _in_units(node: Node, read: Callable[[str], Unit], expected: str) -> Unit:
     return read(value.text)
 
 
-def nested(section: Section, model: type[Model]) -> Callable[[Node, Reading], Model]:
+@dataclass(frozen=True, slots=True)
+class Nested(Generic[Model]):
     """A section of its own, built into ``model``."""
 
-    def convert(node: Node, reading: Reading) -> Model:
-        return reading.build(model, reading.values(node, section), node.line)
+    section: Section
+    model: type[Model]
 
-    return convert
+    def __call__(self, node: Node, reading: Reading) -> Model:
+        return reading.build(self.model, reading.values(node, self.section), node.line)

@@ -106,6 +106,14 @@ def is_host(text: str) -> bool:
     return _HOST.fullmatch(host) is not None
 
 
+def is_loopback(host: str) -> bool:
+    """Whether nobody but this machine can reach it. Of names, ``localhost`` alone."""
+    try:
+        return ipaddress.ip_address(host.strip("[]").partition("%")[0]).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
 def _scheme(text: str, written: str, schemes: tuple[str, ...], expected: str) -> str:
     found = _SCHEME.match(text)
     if found and text[found.end() :].startswith("//"):

@@ -10,13 +10,14 @@ from rpcproxy.config.problems import listed, quoted
 
 def chain_warnings(chain: Chain) -> Iterator[str]:
     """Sentences about one chain, without line numbers."""
-    yield from _single_points(chain)
+    yield from single_point_warnings(chain)
     yield from _roles(chain)
     yield from _times(chain)
     yield from _same_urls(chain)
 
 
-def _single_points(chain: Chain) -> Iterator[str]:
+def single_point_warnings(chain: Chain) -> Iterator[str]:
+    """Those of ``chain_warnings`` that ``rpcproxy check`` has more to say of."""
     readers = [upstream for upstream in chain.upstreams if upstream.role != "sends"]
     name = quoted(chain.name)
     if len(readers) == 1:

@@ -23,7 +23,7 @@ from rich.console import Console
 
 from rpcproxy.app.ports import explain_port
 from rpcproxy.app.proxy import Proxy
-from rpcproxy.config.model import Address, Chain, Config, Journal, Server, Upstream
+from rpcproxy.config.model import Address, Chain, Config, History, Journal, Server, Upstream
 from rpcproxy.drills.provider import Provider, Ticker
 from rpcproxy.drills.scenes import SITES, Stage, Take
 from rpcproxy.drills.simchain import SimChain
@@ -239,7 +239,7 @@ class Demo:
         lately = {name: counts[name] - before.get(name, 0) for name in counts}
         total = sum(lately.values()) or 1
         lines = []
-        chain = self.proxy.status()["chains"][0]
+        chain = self.proxy.view.status()["chains"][0]
         for known in chain["upstreams"]:
             name = known["name"]
             is_struck = name in take.scene.struck
@@ -278,6 +278,7 @@ def _config(options: Options, providers: list[Provider]) -> Config:
             listen=Address(host=HOST, port=options.port),
             admin=Address(host=HOST, port=options.admin),
             journal=Journal(is_on=False),  # nothing of a simulated chain is worth keeping
+            history=History(is_on=False),
         ),
         chains=(
             Chain(

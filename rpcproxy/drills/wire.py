@@ -55,6 +55,7 @@ class Incoming(msgspec.Struct):
     body: bytes
     is_last: bool  # the client asked to close afterwards
     key: bytes = b""  # of an upgrade to WebSocket
+    head: bytes = b""  # request line and headers, as they came
 
 
 class Host(Protocol):
@@ -189,7 +190,8 @@ class Connection(asyncio.Protocol):
         verb, target, *_ = (*head.split(b"\r\n", 1)[0].split(b" "), b"", b"")
         upgrade = _KEY.search(head)
         key = upgrade[1] if upgrade else b""
-        self._host.on_request(self, Incoming(verb, target, body, bool(_CLOSE.search(head)), key))
+        is_last = bool(_CLOSE.search(head))
+        self._host.on_request(self, Incoming(verb, target, body, is_last, key, head))
 
     def _pump(self) -> None:
         """Write what the transport takes; large answers wait here, in shared pieces."""

@@ -97,6 +97,13 @@ def connect(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
 
 
+def connect_read_only(path: Path) -> sqlite3.Connection:
+    """Makes no file: one without a log is at rest, and is read as if it could not change."""
+    is_at_rest = not Path(f"{path}-wal").exists()
+    uri = path.absolute().as_uri() + ("?mode=ro&immutable=1" if is_at_rest else "?mode=ro")
+    return sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
+
+
 def set_aside(path: Path) -> Path:
     """Rename a file with what belongs to it, for people to look at. Raises ``OSError``."""
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())

@@ -26,15 +26,13 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 
 from rpcproxy import __version__
-from rpcproxy.edges import figures, send_exposition
+from rpcproxy.edges import figures, send_exposition, upstream_exposition
 from rpcproxy.edges.metrics import ChainCounters, Counters
+from rpcproxy.edges.upstream_exposition import STATES, Standing
 from rpcproxy.messages import CLASS_NAMES, MethodClass
 
-Standing = Mapping[str, Any]
-# What a standing can be; a chain's upstreams are counted by it, zeros included.
-STATES: Final = ("up", "lagging", "unknown", "cooling", "ejected", "forked", "quarantined")
+__all__ = ["STATES", "Exposition", "ProxyCollector", "Sources", "Standing"]
 
-_LABELS: Final = ("provider", "cloud", "region", "tier", "role")
 _EOF: Final = b"# EOF\n"
 
 
@@ -58,71 +56,6 @@ class Sources:
     connections: Callable[[], Mapping[str, Mapping[str, tuple[int, int]]]] = _nothing
 
 
-@dataclass(frozen=True, slots=True)
-class _Gauge:
-    """One figure per upstream, or per upstream and method class; ``None`` is left out."""
-
-    name: str
-    help: str
-    read: Callable[[Standing], Any]
-
-
-_UPSTREAM_GAUGES: Final = (
-    _Gauge(
-        "up",
-        "1 while the upstream is well, 0 in any other state.",
-        lambda standing: standing["state"] == "up" if "state" in standing else None,
-    ),
-    _Gauge(
-        "forked",
-        "1 while it is not on our chain.",
-        lambda standing: standing["state"] == "forked" if "state" in standing else None,
-    ),
-    _Gauge("head_number", "Highest block it told.", lambda standing: standing.get("head")),
-    _Gauge("lag_blocks", "Blocks behind the served head.", lambda standing: standing.get("lag")),
-    _Gauge("in_flight", "Attempts under way.", lambda standing: standing.get("in_flight")),
-    _Gauge(
-        "cooldown_seconds",
-        "Time left until it is asked again after it refused.",
-        lambda standing: standing.get("cooldown_seconds"),
-    ),
-    _Gauge(
-        "suspect",
-        "1 while its fault domain is distrusted.",
-        lambda standing: standing.get("suspect"),
-    ),
-    _Gauge(
-        "unsupported_methods",
-        "Methods it is not asked for, because it said that it lacks them.",
-        lambda standing: len(standing["unsupported"]) if "unsupported" in standing else None,
-    ),
-)
-
-_CLASS_GAUGES: Final = (
-    _Gauge(
-        "cost",
-        "What selection weighs: latency in ms, times load and penalties, over weight.",
-        lambda standing: standing.get("cost"),
-    ),
-    _Gauge(
-        "latency_seconds",
-        "Peak-sensitive moving average of its answers' latency.",
-        lambda standing: (
-            None if standing.get("latency_ms") is None else standing["latency_ms"] / 1000
-        ),
-    ),
-    _Gauge(
-        "failure_ratio",
-        "Decaying share of attempts that failed by its own fault.",
-        lambda standing: standing.get("failure_share"),
-    ),
-    _Gauge(
-        "breaker_open",
-        "1 while the breaker keeps requests away, half-open included.",
-        lambda standing: standing["breaker"] != "closed" if "breaker" in standing else None,
-    ),
-)
-
 # Counters by upstream, by reason, and plain: attribute of ChainCounters, name, help.
 _BY_UPSTREAM: Final = (
     ("hedges", "rpcproxy_hedges", "Second copies sent while the first was awaited."),
@@ -137,6 +70,11 @@ _PLAIN: Final = (
         "budget_exhausted",
         "rpcproxy_retry_budget_exhausted",
         "Retries and hedges not made because the retry budget was used up.",
+    ),
+    (
+        "unserved",
+        "rpcproxy_unserved",
+        "Requests whose wallet was told that nobody could serve them.",
     ),
     (
         "waited_for_recovery",
@@ -167,9 +105,7 @@ class ProxyCollector(Collector):
             {chain: counters.sends for chain, counters in chains.items()},
             {chain: now.sends for chain, now in known.items()},
         )
-        yield _states(standings)
-        yield from _upstreams(standings)
-        yield from _connections(self._sources.connections())
+        yield from upstream_exposition.families(standings, self._sources.connections())
 
     def _process(self) -> Iterator[Metric]:
         build = {"version": __version__, "python": platform.python_version()}
@@ -180,6 +116,14 @@ class ProxyCollector(Collector):
         for result, count in self._counters.reloads.items():
             reloads.add_metric([result], count)
         yield reloads
+        notices = CounterMetricFamily(
+            "rpcproxy_notices",
+            "Changes that webhooks were to be told of, by what became of it.",
+            labels=["result"],
+        )
+        for result, count in self._counters.notices.items():
+            notices.add_metric([result], count)
+        yield notices
         yield GaugeMetricFamily(
             "rpcproxy_event_loop_lag_seconds",
             "How late the event loop woke, the worst since the last scrape.",
@@ -332,65 +276,3 @@ def _plain(chains: Mapping[str, ChainCounters]) -> Iterator[Metric]:
                 number += sum(tally.labels["local"] for tally in counters.requests)
             family.add_metric([chain], number)
         yield family
-
-
-def _states(standings: Mapping[str, Sequence[Standing]]) -> Metric:
-    by_state = GaugeMetricFamily(
-        "rpcproxy_chain_upstreams", "Upstreams by state.", labels=["chain", "state"]
-    )
-    for chain, upstreams in standings.items():
-        states = [upstream.get("state") for upstream in upstreams]
-        for state in STATES:
-            by_state.add_metric([chain, state], states.count(state))
-    return by_state
-
-
-def _upstreams(standings: Mapping[str, Sequence[Standing]]) -> Iterator[Metric]:
-    named = [
-        (chain, str(upstream["name"]), upstream)
-        for chain, upstreams in standings.items()
-        for upstream in upstreams
-        if "name" in upstream
-    ]
-    info = InfoMetricFamily(
-        "rpcproxy_upstream", "Where an upstream runs.", labels=["chain", "upstream"]
-    )
-    for chain, name, upstream in named:
-        info.add_metric([chain, name], {key: str(upstream.get(key, "")) for key in _LABELS})
-    yield info
-    for gauge in _UPSTREAM_GAUGES:
-        family = _family(gauge, "chain", "upstream")
-        for chain, name, upstream in named:
-            _add(family, [chain, name], gauge.read(upstream))
-        yield family
-    for gauge in _CLASS_GAUGES:
-        family = _family(gauge, "chain", "upstream", "method_class")
-        for chain, name, upstream in named:
-            for class_name, standing in upstream.get("classes", {}).items():
-                _add(family, [chain, name, class_name], gauge.read(standing))
-        yield family
-
-
-def _connections(chains: Mapping[str, Mapping[str, tuple[int, int]]]) -> Iterator[Metric]:
-    labels = ["chain", "upstream"]
-    opened = GaugeMetricFamily(
-        "rpcproxy_upstream_connections", "Open connections, idle ones included.", labels=labels
-    )
-    idle = GaugeMetricFamily(
-        "rpcproxy_upstream_connections_idle", "Connections that wait for work.", labels=labels
-    )
-    for chain, upstreams in chains.items():
-        for upstream, (open_count, idle_count) in upstreams.items():
-            opened.add_metric([chain, upstream], open_count)
-            idle.add_metric([chain, upstream], idle_count)
-    yield opened
-    yield idle
-
-
-def _family(gauge: _Gauge, *labels: str) -> GaugeMetricFamily:
-    return GaugeMetricFamily(f"rpcproxy_upstream_{gauge.name}", gauge.help, labels=labels)
-
-
-def _add(family: GaugeMetricFamily, labels: Sequence[str], value: float | None) -> None:
-    if value is not None:
-        family.add_metric(labels, float(value))

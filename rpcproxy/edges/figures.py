@@ -47,8 +47,9 @@ class AuditFigures:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainFigures:
     """One chain at this moment. Numbers are ``None`` while they are not known;
-    ``halted_seconds`` is ``None`` while the chain moves, ``last_reorg_depth`` where the last turn
-    was none. ``stores`` by place; ``feeds``: whether each upstream's is live.
+    ``halted_seconds`` is ``None`` while the chain moves, ``outage_seconds`` while somebody can
+    serve light reads (``usable`` upstreams can), ``last_reorg_depth`` where the last turn was none.
+    ``stores`` by place; ``feeds``: whether each upstream's is live.
     """
 
     served: int | None = None
@@ -60,6 +61,9 @@ class ChainFigures:
     head_jumps: int = 0
     is_split: bool = False
     halted_seconds: float | None = None
+    usable: int = 0
+    outage_seconds: float | None = None
+    is_panicking: bool = False
     stores: Mapping[str, StoreFigures] = field(default_factory=dict)
     audits: AuditFigures = AuditFigures()
     feeds: Mapping[str, bool] = field(default_factory=dict)
@@ -131,6 +135,21 @@ _CHAIN: Final = (
         "rpcproxy_chain_halted_seconds",
         "For how long all heads have stood still, 0 while they move.",
         lambda chain: chain.halted_seconds or 0.0,
+    ),
+    _Row(
+        "rpcproxy_chain_usable_upstreams",
+        "Upstreams that can be asked for light reads now.",
+        lambda chain: chain.usable,
+    ),
+    _Row(
+        "rpcproxy_chain_outage_seconds",
+        "For how long nobody could be asked for light reads, 0 while somebody can.",
+        lambda chain: chain.outage_seconds or 0.0,
+    ),
+    _Row(
+        "rpcproxy_chain_panic",
+        "1 while so few upstreams are usable that ejected ones are asked as well.",
+        lambda chain: chain.is_panicking,
     ),
     _Row(
         "rpcproxy_audit_calls",

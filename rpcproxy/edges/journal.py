@@ -32,10 +32,10 @@ from rpcproxy.edges.journal_file import JournalFile
 from rpcproxy.edges.journal_place import JournalPlace
 from rpcproxy.edges.journal_row import Change, Row, Values, values_of
 from rpcproxy.edges.journal_salvage import read_rows
-from rpcproxy.edges.journal_schema import JournalRefused, words_of
+from rpcproxy.edges.journal_schema import JournalInUse, JournalRefused, words_of
 from rpcproxy.edges.logs import event
 
-__all__ = ["Journal", "JournalBroken", "JournalRefused", "Row", "read_rows"]
+__all__ = ["Journal", "JournalBroken", "JournalInUse", "JournalRefused", "Row", "read_rows"]
 
 # What was noted is written at the latest after so long; tried again as often while it fails.
 NOTE_SECONDS: Final = 1.0

@@ -27,7 +27,14 @@ from rpcproxy.edges.journal_row import (
     damaged,
     row_of,
 )
-from rpcproxy.edges.journal_schema import CLOSED, WHAT_TO_DO, JournalRefused, check, migrate
+from rpcproxy.edges.journal_schema import (
+    CLOSED,
+    WHAT_TO_DO,
+    JournalInUse,
+    JournalRefused,
+    check,
+    migrate,
+)
 
 # Closed rows are kept so long after the last word about them, and so many of them.
 CLOSED_SECONDS: Final = 7 * 86_400
@@ -55,7 +62,7 @@ T = TypeVar("T")
 class JournalLock:
     """Held by one process per journal: the kernel releases it with the process, however it ends.
 
-    Raises ``JournalRefused`` where another has it, and ``OSError``.
+    Raises ``JournalInUse`` where another has it, and ``OSError``.
     """
 
     def __init__(self, path: Path) -> None:
@@ -67,7 +74,7 @@ class JournalLock:
         except BlockingIOError:
             holder = os.pread(self._file, 20, 0).decode(errors="replace").strip()
             os.close(self._file)
-            raise JournalRefused(
+            raise JournalInUse(
                 f"{path} is in use by another rpcproxy (process {holder or 'unknown'}):"
                 f" stop that one, or {WHAT_TO_DO}"
             ) from None
@@ -313,7 +320,9 @@ def _make_directory(path: Path) -> None:
         try:
             path.mkdir(mode=0o700)
         except FileExistsError:
-            raise NotADirectoryError(errno.ENOTDIR, "it is no directory", str(path)) from None
+            # Another chain's thread may have made it meanwhile.
+            if not path.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, "it is no directory", str(path)) from None
         sync_directory(path.parent)
 
 

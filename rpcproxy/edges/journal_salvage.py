@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from rpcproxy.edges import journal_schema
-from rpcproxy.edges.disk_file import BUSY_SECONDS, Trouble, set_aside, trouble
+from rpcproxy.edges.disk_file import Trouble, connect_read_only, set_aside, trouble
 from rpcproxy.edges.journal_file import PAGE_BYTES, JournalFile, beside, sync_directory
 from rpcproxy.edges.journal_row import COLUMNS, Row, Values, row_of
 from rpcproxy.edges.journal_schema import JournalRefused, check, migrate, words_of
@@ -88,7 +88,7 @@ def _remove(path: Path) -> None:
 
 def salvaged(path: Path, sample: Path) -> Iterator[Values]:
     """Rows of a damaged file, in the order of their creation. ``sample`` is an empty journal."""
-    with contextlib.suppress(sqlite3.Error), contextlib.closing(_read_only(path)) as db:
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(connect_read_only(path)) as db:
         db.execute("SELECT seq FROM transactions LIMIT 0")
         yield from _sound_values(db)
         return
@@ -99,7 +99,7 @@ def salvaged(path: Path, sample: Path) -> Iterator[Values]:
             with contextlib.suppress(FileNotFoundError):
                 shutil.copyfile(beside(path, suffix), beside(copy, suffix))
         _lend_first_page(copy, sample)
-        with contextlib.suppress(sqlite3.Error), contextlib.closing(_read_only(copy)) as db:
+        with contextlib.suppress(sqlite3.Error), contextlib.closing(connect_read_only(copy)) as db:
             yield from _sound_values(db)
     finally:
         _remove(copy)
@@ -155,7 +155,7 @@ def _values(path: Path, hash: str | None) -> list[Values]:
     while True:
         has_log = beside(path, "-wal").exists()
         try:
-            with contextlib.closing(_read_only(path)) as db:
+            with contextlib.closing(connect_read_only(path)) as db:
                 found = _select(db, path, hash)
         except sqlite3.Error:
             if has_log == beside(path, "-wal").exists():
@@ -189,10 +189,3 @@ def _row(values: Values) -> Row | None:
         return row_of(values)
     except sqlite3.DatabaseError:
         return None
-
-
-def _read_only(path: Path) -> sqlite3.Connection:
-    """Makes no file: one without a log is at rest, and is read as if it could not change."""
-    is_at_rest = not beside(path, "-wal").exists()
-    uri = path.absolute().as_uri() + ("?mode=ro&immutable=1" if is_at_rest else "?mode=ro")
-    return sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None)

@@ -33,6 +33,10 @@ class JournalRefused(Exception):
     """The file is not one we may use. Its text says what to do."""
 
 
+class JournalInUse(JournalRefused):
+    """Another process has it, and may be about to leave."""
+
+
 def check(db: sqlite3.Connection, path: Path, identity: str | None) -> int:
     """The version of a journal's schema, 0 where there is none yet; of any chain's where
     ``identity`` is ``None``. Raises ``JournalRefused`` where it is not for us.

@@ -10,7 +10,6 @@ State: the handler that ``configure`` put on the root logger; the secrets a ``Re
 
 from __future__ import annotations
 
-import base64
 import json
 import logging
 import math
@@ -20,34 +19,45 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final, Literal, TextIO
-from urllib.parse import unquote, urlsplit
 
-from rpcproxy.config.model import Config
+from rpcproxy.config.secrets import REDACTED, Redactor, secrets_of
 from rpcproxy.edges.metrics import Change, class_name, name_of
 
+__all__ = [
+    "BETTER",
+    "LINES_HELD",
+    "REDACTED",
+    "ROOT",
+    "LineFormatter",
+    "LineHandler",
+    "Redactor",
+    "catch_crashes",
+    "configure",
+    "event",
+    "log_change",
+    "secrets_of",
+    "utc",
+]
+
 ROOT: Final = "rpcproxy"
-REDACTED: Final = "[secret]"
 LINES_HELD: Final = 10_000
 
 # Kinds of change that are good news, or no trouble; one not named here is worth a look.
 BETTER: Final = frozenset(
     {
         *("recovered", "readmitted", "cooled", "caught_up", "unsuspect", "panic_over"),
-        *("chain_resumed", "method_unsupported", "joined"),
+        *("chain_resumed", "method_unsupported", "joined", "undrained", "uncordoned"),
     }
 )
 _OF_DOMAINS: Final = frozenset({"suspect", "unsuspect"})
-# Shorter secrets would tear up every line, and protect nothing.
-_SHORTEST_SECRET: Final = 4
 _BASE_KEYS: Final = frozenset({"time", "level", "event", "message", "exception"})
 # C0, DEL and C1 controls move the terminal's cursor; U+2028 and U+2029 end lines for some
 # readers; lone surrogates cannot be written.
 _UNSAFE: Final = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ud800-\\udfff]")
-_KEY_NAME: Final = re.compile("key|token|secret|auth|pass|sig", re.IGNORECASE)
 _PLAIN_VALUE: Final = re.compile(r"[^\s\"=\\]+")
 
 
@@ -82,72 +92,6 @@ def log_change(logger: logging.Logger, chain: str, change: Change) -> None:
         "reason": change.reason or None,
     }
     event(logger, level, kind, chain=chain, **fields)
-
-
-# --------------------------------------------------------------------------
-# Secrets
-
-
-class Redactor:
-    """Takes known secrets out of texts. It only ever learns, so that what a reload removed
-    stays secret.
-    """
-
-    def __init__(self, secrets: Iterable[str] = ()) -> None:
-        self._secrets: frozenset[str] = frozenset()
-        self._pattern: re.Pattern[str] | None = None
-        self.add(secrets)
-
-    def add(self, secrets: Iterable[str]) -> None:
-        """Learn more secrets; those under four characters are not taken out."""
-        self._secrets |= {secret for secret in secrets if len(secret) >= _SHORTEST_SECRET}
-        # Of two that begin alike the longer one must win.
-        longest_first = sorted(self._secrets, key=len, reverse=True)
-        self._pattern = (
-            re.compile("|".join(map(re.escape, longest_first))) if self._secrets else None
-        )
-
-    def __call__(self, text: str) -> str:
-        return text if self._pattern is None else self._pattern.sub(REDACTED, text)
-
-
-def secrets_of(config: Config) -> set[str]:
-    """Everything in a configuration that must not be shown: URLs, and the parts of them that
-    look like keys, passwords, header values.
-    """
-    found: set[str] = set()
-    for chain in config.chains:
-        for upstream in chain.upstreams:
-            found |= _secrets_of_url(upstream.url)
-            if upstream.ws_url:
-                found |= _secrets_of_url(upstream.ws_url)
-            for value in upstream.headers.values():
-                found |= {value, value.rpartition(" ")[2]}  # "Bearer KEY"
-    return {secret for secret in found if len(secret) >= _SHORTEST_SECRET}
-
-
-def _secrets_of_url(url: str) -> set[str]:
-    parts = urlsplit(url)
-    found = {url, url.rstrip("/")}
-    user, password = unquote(parts.username or ""), unquote(parts.password or "")
-    if user or password:
-        found |= {parts.netloc.rpartition("@")[0], parts.password or "", password}
-        found.add(base64.b64encode(f"{user}:{password}".encode()).decode())
-    if _has_key_shape(user):  # some take the key as the user name
-        found |= {user, parts.username or ""}
-    for segment in parts.path.split("/"):
-        if _has_key_shape(segment):
-            found |= {segment, unquote(segment)}
-    for pair in parts.query.split("&"):
-        name, _, value = pair.partition("=")
-        if _has_key_shape(value) or _KEY_NAME.search(name):
-            found |= {value, unquote(value)}
-    return found
-
-
-def _has_key_shape(text: str) -> bool:
-    """Whether a part of a URL is a key rather than a name such as ``eth-mainnet``."""
-    return len(text) >= 24 or (len(text) >= 8 and any(char.isdigit() for char in text))
 
 
 # --------------------------------------------------------------------------
@@ -335,6 +279,31 @@ def configure(
     root.setLevel(logging.WARNING)
     logging.getLogger(ROOT).setLevel(level)
     return handler
+
+
+def catch_crashes(handler: LineHandler) -> None:
+    """What ends the process or a thread, what a finalizer raised and what Python warns of go
+    through the log: written by Python itself, an exception's words would be shown as they are,
+    with whatever URL is in them.
+    """
+    log = logging.getLogger(f"{ROOT}.crash")
+
+    def on_end(_kind: type[BaseException], error: BaseException, _trace: object) -> None:
+        log.critical("the process ended by a fault of its own", exc_info=error)
+        handler.close()  # waits for the line
+
+    def on_thread(fault: threading.ExceptHookArgs) -> None:
+        if fault.exc_value is not None and not isinstance(fault.exc_value, SystemExit):
+            name = "a thread" if fault.thread is None else f"the thread {fault.thread.name}"
+            log.error("%s ended by a fault", name, exc_info=fault.exc_value)
+
+    def on_unraisable(fault: sys.UnraisableHookArgs) -> None:
+        log.error("%s", fault.err_msg or "a fault in a finalizer", exc_info=fault.exc_value)
+
+    sys.excepthook = on_end
+    threading.excepthook = on_thread
+    sys.unraisablehook = on_unraisable
+    logging.captureWarnings(capture=True)
 
 
 def _writer_to(stream: TextIO | None) -> Callable[[bytes], None]:

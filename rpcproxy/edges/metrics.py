@@ -15,6 +15,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable
 from typing import Final, Protocol, TypeVar
 
+from rpcproxy.edges.attempt_times import ONE_LIGHT_CALL, AttemptTimes, Charge, ClassTimes
 from rpcproxy.edges.send_counters import SendCounters
 from rpcproxy.messages import CLASS_NAMES, METHOD_CLASSES, MethodClass, Verdict
 
@@ -27,6 +28,8 @@ BUCKET_SECONDS: Final = (
 )
 _BUCKET_NAMES: Final = (*map(repr, BUCKET_SECONDS), "+Inf")  # as OpenMetrics spells them
 OUTCOMES: Final = ("ok", "rpc_error", "own_error", "local", "kept")
+# What becomes of a change that a webhook is to be told of.
+NOTICE_RESULTS: Final = ("sent", "undelivered", "left_out")
 _VERDICT_LABELS: Final = tuple(verdict.label for verdict in Verdict)
 
 
@@ -77,7 +80,7 @@ class Tally:
 class _Plain:
     """Requests that were answered well by their only attempt, of one upstream and class."""
 
-    __slots__ = ("buckets", "seconds")
+    __slots__ = ("buckets", "seconds", "units")
 
     def __init__(self) -> None:
         self.clear()
@@ -85,6 +88,7 @@ class _Plain:
     def clear(self) -> None:
         self.buckets = [0] * len(_BUCKET_NAMES)
         self.seconds = 0.0
+        self.units = 0
 
 
 class ChainCounters:
@@ -100,6 +104,7 @@ class ChainCounters:
         "_kept",
         "_plain",
         "_requests",
+        "_times",
         "batch_members",
         "batches",
         "budget_exhausted",
@@ -110,6 +115,7 @@ class ChainCounters:
         "local_answers",
         "probes",
         "sends",
+        "unserved",
         "waited_for_recovery",
     )
 
@@ -119,6 +125,7 @@ class ChainCounters:
         self._kept: dict[str, list[int]] = {}  # by what they depend on, then class
         self._joined = [0] * len(METHOD_CLASSES)
         self._attempts: dict[str, Tally] = {}  # by upstream
+        self._times = AttemptTimes(BUCKET_SECONDS)
         self._plain: dict[str, tuple[_Plain, ...]] = {}  # by upstream, then class
         self.probes: dict[str, dict[str, int]] = {}  # by upstream, then verdict
         self.failovers: dict[str, int] = {}  # by reason
@@ -127,6 +134,7 @@ class ChainCounters:
         self.changes: dict[tuple[str, str], int] = {}  # by upstream and kind
         self.sends = SendCounters()
         self.budget_exhausted = 0
+        self.unserved = 0
         self.waited_for_recovery = 0
         self.batches = 0
         self.batch_members = 0
@@ -142,6 +150,11 @@ class ChainCounters:
         """By upstream."""
         self._spread()
         return self._attempts
+
+    def times_of(self, upstream: str) -> tuple[ClassTimes, ...]:
+        """How long its attempts took and what they cost, by method class."""
+        self._spread()
+        return self._times.of(upstream)
 
     @property
     def kept_answers(self) -> dict[str, int]:
@@ -183,17 +196,22 @@ class ChainCounters:
         """One request followed another that asks the same. Counts among the requests too."""
         self._joined[method_class] += 1
 
-    def on_attempt(self, upstream: str, verdict: Verdict, seconds: float) -> None:
+    def on_attempt(
+        self, upstream: str, verdict: Verdict, seconds: float, charge: Charge = ONE_LIGHT_CALL
+    ) -> None:
         """One attempt ended. The time of a cancelled one says nothing and is not kept."""
+        self._times.add(upstream, verdict, seconds, charge)
         tally = self._attempts_of(upstream)
         if verdict is Verdict.CANCELLED:
             tally.labels[verdict.label] += 1
         else:
             tally.add(verdict.label, seconds)
 
-    def on_plain(self, upstream: str, method_class: MethodClass, seconds: float) -> None:
+    def on_plain(
+        self, upstream: str, method_class: MethodClass, seconds: float, weight: int = 1
+    ) -> None:
         """One request answered well by its only attempt: ``on_request`` and ``on_attempt`` in
-        one, since nearly all are.
+        one, since nearly all are. ``weight`` is its method's.
         """
         try:
             plain = self._plain[upstream][method_class]
@@ -202,22 +220,29 @@ class ChainCounters:
             plain = self._plain[upstream][method_class]
         plain.buckets[bisect_left(BUCKET_SECONDS, seconds)] += 1
         plain.seconds += seconds
+        plain.units += weight
 
     def _spread(self) -> None:
         for method_class, tally in enumerate(self._requests):
             kept = sum(by_class[method_class] for by_class in self._kept.values())
             tally.labels["kept"] = kept + self._joined[method_class]
         for upstream, by_class in self._plain.items():
-            for requests, plain in zip(self._requests, by_class, strict=True):
+            for method_class in METHOD_CLASSES:
+                requests, plain = self._requests[method_class], by_class[method_class]
                 count = sum(plain.buckets)
                 if not count:
                     continue
-                for tally in (requests, self._attempts_of(upstream)):
-                    tally.labels["ok"] += count
-                    tally.seconds += plain.seconds
-                    tally.buckets = [
-                        sum(pair) for pair in zip(tally.buckets, plain.buckets, strict=True)
+                attempts = self._attempts_of(upstream)
+                times = self._times.of(upstream)[method_class]
+                for sums in (requests, attempts, times):
+                    sums.seconds += plain.seconds
+                    sums.buckets = [
+                        sum(pair) for pair in zip(sums.buckets, plain.buckets, strict=True)
                     ]
+                requests.labels["ok"] += count
+                attempts.labels["ok"] += count
+                times.calls += count
+                times.units += plain.units
                 plain.clear()
 
     def _attempts_of(self, upstream: str) -> Tally:
@@ -253,6 +278,10 @@ class ChainCounters:
         """A retry or hedge was not made because the retry budget was used up."""
         self.budget_exhausted += 1
 
+    def on_unserved(self) -> None:
+        """A wallet was told that nobody could serve its request."""
+        self.unserved += 1
+
     def on_waited_for_recovery(self) -> None:
         """A request found nobody to ask and waited for the first recovery."""
         self.waited_for_recovery += 1
@@ -267,6 +296,7 @@ class ChainCounters:
         self._spread()
         self._plain = _without(self._plain, names)
         self._attempts = _without(self._attempts, names)
+        self._times.drop(names)
         self.probes = _without(self.probes, names)
         self.hedges = _without(self.hedges, names)
         self.hedges_won = _without(self.hedges_won, names)
@@ -279,6 +309,7 @@ class Counters:
     def __init__(self) -> None:
         self.chains: dict[str, ChainCounters] = {}
         self.reloads = {"accepted": 0, "refused": 0}
+        self.notices = dict.fromkeys(NOTICE_RESULTS, 0)  # changes told to webhooks
         self.loop_lag_seconds = 0.0
 
     def chain(self, name: str) -> ChainCounters:
@@ -299,6 +330,10 @@ class Counters:
 
     def on_reload(self, *, is_accepted: bool) -> None:
         self.reloads["accepted" if is_accepted else "refused"] += 1
+
+    def on_notices(self, result: str, count: int) -> None:
+        """``count`` changes for a webhook; ``result`` is one of ``NOTICE_RESULTS``."""
+        self.notices[result] += count
 
     def on_loop_lag(self, seconds: float) -> None:
         """The event loop woke ``seconds`` too late; the worst since the last scrape is kept."""

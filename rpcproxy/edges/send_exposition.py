@@ -131,7 +131,8 @@ def _told(counters: Mapping[str, SendCounters]) -> Iterator[Metric]:
     for chain, counted in counters.items():
         sends.add_metric([chain, "accepted"], counted.accepted)
         sends.add_metric([chain, "rejected"], sum(counted.rejected.values()))
-        for reason, number in counted.rejected.items():
+        # From the start: what first appears at 1 has not grown, for Prometheus.
+        for reason, number in {"unserved": 0, **counted.rejected}.items():
             rejected.add_metric([chain, reason], number)
     yield sends
     yield rejected

@@ -203,7 +203,7 @@ class Audits:
         return min(
             candidates,
             key=lambda standing: (
-                standing.tier != "primary",
+                standing.is_cordoned or standing.tier != "primary",
                 auditor.odd_lately(standing.name, now) >= 0.5,
                 self._executor.rng.random(),
             ),

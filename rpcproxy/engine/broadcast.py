@@ -72,6 +72,11 @@ class Broadcast:
         self.on_accepted: Callable[[str], None] = lambda _hash: None
         self._in_flight: dict[tuple[str, str], asyncio.Task[Outcome]] = {}
 
+    @property
+    def is_sending(self) -> bool:
+        """Whether a send is under way."""
+        return bool(self._in_flight)
+
     def close(self) -> None:
         """The upstreams' connections are about to close: wait for no more answers."""
         for task in self._in_flight.values():

@@ -13,6 +13,7 @@ import msgspec
 
 from rpcproxy.chains.evm import Heights
 from rpcproxy.chains.methods import Kind, Method
+from rpcproxy.edges.attempt_times import Charge
 from rpcproxy.messages import (
     Judgement,
     MethodClass,
@@ -53,6 +54,10 @@ class Call(Protocol):
 
     def held(self, judgement: Judgement, standing: Standing, started: float) -> Judgement:
         """The judgement, held against what is known of the chain."""
+
+    @property
+    def charge(self) -> Charge:
+        """What an attempt of it costs."""
 
     @property
     def poison_key(self) -> bytes:
@@ -107,6 +112,10 @@ class SingleCall(msgspec.Struct, gc=False):
         if self.truth is None:
             return judgement
         return self.truth.check(self, judgement, standing, started)
+
+    @property
+    def charge(self) -> Charge:
+        return Charge(self.need.method_class, 1, self.method.weight)
 
     @property
     def poison_key(self) -> bytes:
@@ -171,6 +180,11 @@ class BatchCall(msgspec.Struct, gc=False):
         """Its members are, one by one, by who sent it."""
         del standing, started
         return judgement
+
+    @property
+    def charge(self) -> Charge:
+        units = sum(member.method.weight for member in self.members)
+        return Charge(self.need.method_class, len(self.members), units)
 
     @property
     def poison_key(self) -> bytes:

@@ -152,6 +152,7 @@ class Copies:
             for standing in self._executor.standings.usable(MethodClass.SEND)
             if standing.role == "sends"
             and standing is not first
+            and not standing.is_cordoned
             and (standing.private or not order.is_private)
         ]
         asked += senders

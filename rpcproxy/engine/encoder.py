@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -62,6 +63,8 @@ class Encoder:
         self._told = told
         self.outage_status = outage_status
         self._log_bucket = TokenBucket(LOG_LINES_PER_SECOND, time.monotonic())
+        # Told of each request that a wallet saw fail: method, reason, trace id.
+        self.on_failed: Callable[[str, str, str], None] = lambda _method, _reason, _trace: None
 
     def encode(self, request: Request, settled: Settled, trace_id: str) -> tuple[Answer, str]:
         """The answer for a client; the second value is for the counters."""
@@ -89,8 +92,12 @@ class Encoder:
         if profile is not None and not profile.policy.confirm_refusals:
             profile.policy = msgspec.structs.replace(profile.policy, confirm_refusals=True)
 
-    def log_unserved(self, method: str, reason: str, trace_id: str) -> None:
-        """A wallet saw an error: some lines a second tell of it, the metrics of all."""
+    def log_unserved(self, method: str, reason: str, trace_id: str, answer: bytes = b"") -> None:
+        """A wallet saw an error: some lines a second tell of it, the metrics of all. ``answer`` is
+        what it got, where that says more than ``reason``.
+        """
+        self._executor.counters.on_unserved()
+        self.on_failed(method, _message_in(answer) or reason, trace_id)
         now = time.monotonic()
         if self._log_bucket.tokens(now) < 1.0:
             return
@@ -134,6 +141,22 @@ class Encoder:
         if request.params.replace(b" ", b"").endswith(b",true]"):
             return None  # full transactions are not kept
         return self._told.block(self._told.number if number == evm.LATEST else number)
+
+
+class _Error(msgspec.Struct):
+    message: str
+
+
+class _Failed(msgspec.Struct):
+    error: _Error
+
+
+def _message_in(answer: bytes) -> str:
+    """The message of an error that a client got, empty where there is none."""
+    try:
+        return msgspec.json.decode(answer, type=_Failed).error.message
+    except msgspec.DecodeError:
+        return ""
 
 
 def is_presentable(judgement: Judgement) -> bool:

@@ -300,12 +300,12 @@ class Executor:
         self.standings.on_settled(standing, need.method_class)
         if attempt.is_overdue:
             self.standings.on_overdue_settled(standing, need.method_class)
-        verdict = judgement.verdict
+        verdict, seconds, charge = judgement.verdict, now - attempt.started, attempt.call.charge
         if attempt.is_counted and (verdict is Verdict.CANCELLED or verdict.blame is Blame.UPSTREAM):
             # Its failure is known; how it came to its end is no second one.
-            self.counters.on_attempt(standing.name, Verdict.OVERTAKEN, now - attempt.started)
+            self.counters.on_attempt(standing.name, Verdict.OVERTAKEN, seconds, charge)
             return
-        self.counters.on_attempt(standing.name, verdict, now - attempt.started)
+        self.counters.on_attempt(standing.name, verdict, seconds, charge)
         if verdict is not Verdict.CANCELLED:
             self._learn(attempt, judgement, now)
 
@@ -337,7 +337,7 @@ class Executor:
                 log_change(_log, self._chain_name, change)
             if change.kind in ("ejected", "quarantined"):
                 self._on_ejected(change.upstream)
-            elif change.kind in ("recovered", "readmitted", "cooled"):
+            elif change.kind in ("recovered", "readmitted", "cooled", "undrained"):
                 self._on_recovery(change.upstream)
         for listener in self.listeners:
             listener(changes)

@@ -136,7 +136,7 @@ class FirstTry(Pending):
         seconds = now - self.started
         if not lane.standings.on_answered(standing, need, seconds, now):
             lane.tell(standing, need, method.name, seconds, now)
-        lane.counters.on_plain(standing.name, need.method_class, seconds)
+        lane.counters.on_plain(standing.name, need.method_class, seconds, method.weight)
         lane.executor.uncounted += 1
         if not profile.policy.confirm_refusals:
             lane.on_worked(method.name)
@@ -280,6 +280,7 @@ class Express:
             raise
         except Exception:  # noqa: BLE001 - logged; the client gets its answer whatever it was
             _log.exception("request failed", extra={"trace_id": try_.trace_id})
+            self._pipeline.encoder.on_failed(request.method, FAILURE, try_.trace_id)
             answer, outcome = Answer(encode_error(request.id, INTERNAL_ERROR, FAILURE)), "own_error"
         seconds = time.monotonic() - try_.started
         self.counters.on_request(try_.call.need.method_class, seconds, outcome)

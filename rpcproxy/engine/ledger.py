@@ -60,7 +60,8 @@ class Ledger:
     """See the module's docstring. One per chain; it outlives reloads.
 
     ``needs_journal``: what cannot be written down is not sent. ``private_fallback_seconds``: when
-    a private transaction goes to everybody, 0 for never.
+    a private transaction goes to everybody, 0 for never. ``opening_seconds``: how long a send waits
+    for a journal that is being opened.
     """
 
     def __init__(self, chain_name: str, chain_id: int, counters: ChainCounters) -> None:
@@ -71,6 +72,7 @@ class Ledger:
         self.journal: Journal | None = None
         self.needs_journal = False
         self.private_fallback_seconds = 0.0
+        self.opening_seconds = OPENING_SECONDS
         self._refusal = ""
         self._told_reason = ""
         self._is_settled = asyncio.Event()  # the journal is open, refused, or not wanted
@@ -146,7 +148,7 @@ class Ledger:
         return entry
 
     async def _write(self, row: Row) -> None:
-        if not await self.wait_for_journal(OPENING_SECONDS):
+        if not await self.wait_for_journal(self.opening_seconds):
             self._fail("the journal of transactions is still being opened")
             return
         if self.journal is None:

@@ -20,7 +20,7 @@ from rpcproxy.engine.audits import Audits
 from rpcproxy.engine.batches import Batches
 from rpcproxy.engine.broadcast import Broadcast
 from rpcproxy.engine.calls import SingleCall
-from rpcproxy.engine.carried import Carried
+from rpcproxy.engine.carried import FAILURE, Carried
 from rpcproxy.engine.encoder import Encoder
 from rpcproxy.engine.executor import Executor, Settled
 from rpcproxy.engine.express import Express, is_plain, is_worth_another
@@ -70,7 +70,7 @@ class Pipeline:
         self.audits = audits if audits is not None and audits.is_on else None
         self._heads = executor.standings.heads
         self._turns = self._heads.turns
-        ledger = broadcast.ledger
+        ledger = self.ledger = broadcast.ledger
         self.truth = Truth(executor, ledger)
         self.profiles = Profiles(chain, self._heads, ledger, self.truth)
         self.sharing = Sharing(server.cache.memory_bytes, self._heads, executor.counters)
@@ -85,6 +85,11 @@ class Pipeline:
         self._express = Express(self)
         executor.standings.on_served.append(self._on_served)
         executor.standings.on_distrust.append(self.sharing.on_distrust)
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether a send is under way."""
+        return self._broadcast.is_sending
 
     # ---- the front's door
 
@@ -227,6 +232,9 @@ class Pipeline:
             if is_worth_another(settled):
                 settled = await self.patience.again(request, profile, settled, started)
             answer, outcome = self.encoder.encode(request, settled, trace_id)
+        except Exception:
+            self.encoder.on_failed(request.method, FAILURE, trace_id)
+            raise
         finally:
             self.land(call, flight, settled, outcome)
         self.counters.on_request(profile.method_class, time.monotonic() - started, outcome)
@@ -252,7 +260,7 @@ class Pipeline:
             answer, outcome = await self._broadcast.send(request, method)
             if outcome == "unserved":
                 reason = "a transaction could not be sent"
-                self.encoder.log_unserved(method.name, reason, trace_id)
+                self.encoder.log_unserved(method.name, reason, trace_id, answer.body)
                 answer.status = self.encoder.outage_status
                 outcome = "own_error"
             return answer, outcome
@@ -261,7 +269,7 @@ class Pipeline:
             reason = f"{method.name} is not available: {why}"
             return Answer(encode_error(request.id, METHOD_REFUSED, reason)), "own_error"
         settled = await self.told.ask(self.executor, profile.policy)
-        if self.told.text() is None:
+        if self.told.text() is None and not settled.exhausted:
             # At start-up one voice is not believed at once: others are about to be heard.
             await self.patience.wait_for_head(0, FIRST_HEAD_SECONDS)
         number = self.told.text()

@@ -250,7 +250,8 @@ class Rebroadcast:
     async def _send_again(self, entry: Entry) -> None:
         is_private = self._ledger.is_entry_private(entry)
         usable = self._standings.usable(MethodClass.SEND)
-        by_name = {s.name: s for s in usable if s.private or not is_private}
+        fit = [s for s in usable if s.private or not is_private]
+        by_name = {s.name: s for s in fit if not s.is_cordoned} or {s.name: s for s in fit}
         if not by_name:
             return  # nobody who may hear of it can be reached: it is due again before long
         names = self._ledger.pool.targets(entry, by_name)

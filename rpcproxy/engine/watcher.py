@@ -13,7 +13,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from rpcproxy.chains import evm
@@ -21,6 +21,7 @@ from rpcproxy.config.model import Chain
 from rpcproxy.engine import tasks
 from rpcproxy.engine.executor import Executor, Member
 from rpcproxy.engine.feeds import Feeds
+from rpcproxy.engine.genesis import Genesis
 from rpcproxy.engine.hash_proofs import HashProofs
 from rpcproxy.engine.linker import Linker
 from rpcproxy.engine.probes import HEAVY_PROBE_SECONDS, Probed, Probes, Question
@@ -83,6 +84,7 @@ class Watcher:
         self._rng = random.Random()
         self.cadence = Cadence(chain.block_time_seconds, 1.0 / chain.probes_per_second)
         self._probes = Probes(executor)
+        self._genesis = Genesis(chain, self._probes, executor.counters, self._verify_again)
         self._state_checks = StateChecks(members, executor, self._probes, told)
         self._hash_proofs = (
             HashProofs(executor, self._probes, told) if chain.consistency == "pinned" else None
@@ -114,10 +116,16 @@ class Watcher:
     def on_changes(self, changes: Sequence[Change]) -> None:
         """What changed may be worth a look now rather than at the next round."""
         for change in changes:
+            if change.kind == "quarantined":
+                self._genesis.forget(change.upstream)
             if change.kind in ("ejected", "quarantined", "forked"):
-                self._verified_at.pop(change.upstream, None)
-                if change.upstream in self._wake:
-                    self._wake[change.upstream].set()
+                self._verify_again((change.upstream,))
+
+    def _verify_again(self, names: Iterable[str]) -> None:
+        for name in names:
+            self._verified_at.pop(name, None)
+            if name in self._wake:
+                self._wake[name].set()
 
     # ---- one upstream
 
@@ -195,6 +203,9 @@ class Watcher:
             elif number != self._chain.chain_id:
                 judgement.verdict = Verdict.WRONG_CHAIN
                 judgement.detail = f"chain id {number}, configured {self._chain.chain_id}"
+            elif objection := await self._genesis.objection(member):
+                judgement.verdict = Verdict.WRONG_CHAIN
+                judgement.detail = objection
         self._observe(member.standing, CHAIN_ID, probed)
         return judgement.verdict is Verdict.OK
 

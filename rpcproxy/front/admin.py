@@ -20,7 +20,11 @@ from aiohttp import web
 from rpcproxy import __version__
 from rpcproxy.edges.logs import utc
 from rpcproxy.edges.metrics import Change, class_name, name_of
+from rpcproxy.front.access import Access, make_guard
+from rpcproxy.front.control import ControlView, control_routes
 from rpcproxy.front.handover import SERVER_HEADER
+from rpcproxy.front.outlook import ChainOutlook, Outlook
+from rpcproxy.front.status_page import StatusPage, status_routes
 from rpcproxy.front.transactions import (
     TransactionsStatus,
     TransactionsView,
@@ -105,12 +109,16 @@ class ReloadStatus(TypedDict):
     last_time: str | None  # UTC, ISO 8601
 
 
-class Status(TypedDict):
+class ChainPage(ChainStatus, ChainOutlook):
+    """One chain: its figures, and how it stands in words and over time."""
+
+
+class Status(Outlook):
     """The whole of ``/status``."""
 
     version: str
     uptime_seconds: float
-    chains: Sequence[ChainStatus]
+    chains: Sequence[ChainPage]
     changes: Sequence[ChangeEntry]  # the latest first
     config: ReloadStatus
 
@@ -168,9 +176,18 @@ def readiness(chains: Sequence[ChainStatus]) -> tuple[bool, dict[str, Any]]:
     """Whether every chain has a usable upstream; for one that has not, why, in words. A chain that
     stands still is named and can be served all the same.
     """
+    ready = [chain["name"] for chain in chains if chain["state"] != "down"]
     down = {chain["name"]: _why_down(chain) for chain in chains if chain["state"] == "down"}
     halted = {chain["name"]: chain["halted"] for chain in chains if chain["halted"] is not None}
-    return not down, {"ready": not down, "chains_down": down, "chains_halted": halted}
+    told = {"chains_ready": ready, "chains_down": down, "chains_halted": halted}
+    return not down, {"ready": not down, **told}
+
+
+def is_in_rotation(asked: Mapping[str, str], told: Mapping[str, Any]) -> bool:
+    """What a load balancer hears: whether every chain can be served or, where it asks for ``any``,
+    at least one. While one chain is down everywhere, the others are to be reached all the same.
+    """
+    return bool(told["ready"] or ("any" in asked and told.get("chains_ready")))
 
 
 def _why_down(chain: ChainStatus) -> str:
@@ -188,18 +205,42 @@ def _why_down(chain: ChainStatus) -> str:
 # Pages
 
 
-def make_admin_app(view: AdminView, redact: Redact = str) -> web.Application:
-    """The application behind the admin port. Serve it without aiohttp's access log."""
-    app = web.Application(middlewares=[_answer_in_json])
+def make_admin_app(
+    view: AdminView,
+    redact: Redact = str,
+    control: ControlView | None = None,
+    access: Callable[[], Access] = Access,
+) -> web.Application:
+    """The application behind the admin port. Serve it without aiohttp's access log. Without
+    ``control`` nothing can be changed; ``access``: who may what.
+    """
+    page = functools.partial(json_page, redact=redact)
+    app = web.Application(middlewares=[_answer_in_json, make_guard(access, page)])
+    if control is not None:
+        app.add_routes(control_routes(control, page))
     app.add_routes(health_routes(view, redact))
     app.add_routes(
         [
             web.get("/metrics", _metrics_page(view)),
-            web.get("/status", _status_page(view, redact)),
         ]
     )
+    _add_status(app, view, redact)
     app.add_routes(transaction_routes(view, functools.partial(json_page, redact=redact)))
     return app
+
+
+def _add_status(app: web.Application, view: AdminView, redact: Redact) -> None:
+    def tell() -> Mapping[str, Any]:
+        return told_plainly(view.status(), redact)
+
+    status_page = StatusPage(tell)
+    app.add_routes(status_routes(status_page, json_page, tell))
+
+    async def close(_app: web.Application) -> None:
+        await status_page.live.close()
+
+    # Before aiohttp waits for what is under way: a stream ends with whoever looks.
+    app.on_shutdown.append(close)
 
 
 def health_routes(view: AdminView, redact: Redact = str) -> list[web.RouteDef]:
@@ -208,9 +249,10 @@ def health_routes(view: AdminView, redact: Redact = str) -> list[web.RouteDef]:
     async def healthz(_request: web.Request) -> web.Response:
         return json_page({"status": "ok", "version": __version__})
 
-    async def readyz(_request: web.Request) -> web.Response:
-        is_ready, told = view.ready()
-        return json_page(told, status=200 if is_ready else 503, redact=redact)
+    async def readyz(request: web.Request) -> web.Response:
+        _, told = view.ready()
+        status = 200 if is_in_rotation(request.query, told) else 503
+        return json_page(told, status=status, redact=redact)
 
     return [web.get("/healthz", healthz), web.get("/readyz", readyz)]
 
@@ -221,13 +263,6 @@ def _metrics_page(view: AdminView) -> Handler:
         return web.Response(body=body, headers={"Content-Type": content_type, **_ALWAYS})
 
     return metrics
-
-
-def _status_page(view: AdminView, redact: Redact) -> Handler:
-    async def status(_request: web.Request) -> web.Response:
-        return json_page(view.status(), redact=redact)
-
-    return status
 
 
 _ALWAYS: Final = {
@@ -246,7 +281,13 @@ def json_page(content: object, status: int = 200, redact: Redact = str) -> web.R
     )
 
 
-def _redacted(content: object, redact: Redact) -> object:
+def told_plainly(content: object, redact: Redact) -> dict[str, Any]:
+    """A mapping as plain values, ``redact`` over every text."""
+    plain: dict[str, Any] = _redacted(msgspec.to_builtins(content, enc_hook=str), redact)
+    return plain
+
+
+def _redacted(content: object, redact: Redact) -> Any:  # noqa: ANN401 -- of the type it has
     """String by string: over the whole text a secret of digits would break numbers."""
     if isinstance(content, str):
         return redact(content)

@@ -219,6 +219,11 @@ class ClientConnection(asyncio.Protocol):
             self._shared.counters.stalled_clients += 1
             self._transport.abort()
 
+    @property
+    def is_answering(self) -> bool:
+        """Whether a request of it is being answered, or it is over: no other is read meanwhile."""
+        return self._phase not in (Phase.IDLE, Phase.READING)
+
     def retire(self) -> None:
         """Close it if nothing is in flight on it."""
         if self._phase is Phase.IDLE:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import socket
 import ssl
+from collections.abc import Sequence
 from typing import Any, Final
 
 from aiohttp import web
@@ -29,12 +32,21 @@ class Listener:
     ``start`` once, then ``drain`` and ``close``. State: see ``Shared``.
     """
 
-    def __init__(self, doors: Doors, settings: FrontSettings, web_app: web.Application) -> None:
+    def __init__(
+        self,
+        doors: Doors,
+        settings: FrontSettings,
+        web_app: web.Application,
+        connection: type[Connection] = Connection,
+    ) -> None:
         self._shared = Shared(doors, settings)
+        self._connection = connection
         self._web_app = web_app
         self._runner: web.AppRunner | None = None
         self._web_options: dict[str, Any] = {}
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
+        self._tls_options: dict[str, Any] = {}
+        self._paused: list[socket.socket] = []  # listened on again by ``resume``
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._next_full_sweep = 0.0
@@ -52,8 +64,15 @@ class Listener:
     def is_draining(self) -> bool:
         return self._shared.is_draining
 
-    async def start(self) -> tuple[str, int]:
-        """Listen; returns the bound address (the first, where a name has several).
+    @property
+    def can_bring_requests(self) -> bool:
+        """Whether a connection that is open may bring another request, while draining."""
+        shared = self._shared
+        return bool(shared.handed) or any(not c.is_answering for c in shared.connections)
+
+    async def start(self, given: Sequence[socket.socket] = ()) -> tuple[str, int]:
+        """Listen, on the ``given`` sockets where there are any; returns the bound address (the
+        first, where a name has several).
 
         Raises ``OSError`` where the address cannot be had, ``ssl.SSLError`` (an ``OSError``)
         where certificate and key do not fit.
@@ -74,26 +93,68 @@ class Listener:
         await runner.setup()
         self._runner = runner
         shared.new_web_protocol = self._new_web_protocol
-        tls: dict[str, Any] = {}
         if context is not None:
-            tls = {"ssl": context, "ssl_handshake_timeout": settings.limits.header_seconds}
+            self._tls_options["ssl"] = context
+            self._tls_options["ssl_handshake_timeout"] = settings.limits.header_seconds
         try:
-            self._server = await loop.create_server(
-                lambda: Connection(shared, loop),
-                settings.address.host or None,
-                settings.address.port,
-                backlog=_BACKLOG,
-                reuse_address=True,
-                reuse_port=settings.can_share_port or None,
-                **tls,
-            )
+            await (self._listen_on(given) if given else self._bind())
         except OSError:
             await self.close()
             raise
         self._next_full_sweep = shared.now + self._full_sweep_seconds()
         self._timer = loop.call_later(self._sweep_seconds(), self._sweep)
-        host, port = self._server.sockets[0].getsockname()[:2]
+        host, port = self._servers[0].sockets[0].getsockname()[:2]
         return host, port
+
+    async def _bind(self) -> None:
+        settings = self._shared.settings
+        server = await asyncio.get_running_loop().create_server(
+            self._new_connection,
+            settings.address.host or None,
+            settings.address.port,
+            backlog=_BACKLOG,
+            reuse_address=True,
+            reuse_port=settings.can_share_port or None,
+            **self._tls_options,
+        )
+        self._servers.append(server)
+
+    async def _listen_on(self, sockets: Sequence[socket.socket]) -> None:
+        loop = asyncio.get_running_loop()
+        for each in sockets:
+            server = await loop.create_server(
+                self._new_connection, sock=each, backlog=_BACKLOG, **self._tls_options
+            )
+            self._servers.append(server)
+
+    def _new_connection(self) -> Connection:
+        assert self._loop is not None  # noqa: S101  set by start
+        return self._connection(self._shared, self._loop)
+
+    def sockets(self) -> list[socket.socket]:
+        """The sockets it listens on, duplicated: the caller's to close."""
+        return [
+            socket.socket(fileno=os.dup(each.fileno()))
+            for server in self._servers
+            for each in server.sockets
+        ]
+
+    def pause(self) -> None:
+        """Accept no more. Who comes now waits in the queue of the socket, for ``resume`` or for
+        another process that has it.
+        """
+        self._paused += self.sockets()
+        self._stop_accepting()
+
+    async def resume(self) -> None:
+        """Accept again after ``pause``."""
+        paused, self._paused = self._paused, []
+        await self._listen_on(paused)
+
+    def _stop_accepting(self) -> None:
+        servers, self._servers = self._servers, []
+        for server in servers:
+            server.close()
 
     def reconfigure(self, settings: FrontSettings) -> None:
         """Take over limits and gzip of ``settings``; address and TLS stay as they are.
@@ -113,8 +174,7 @@ class Listener:
         """
         shared = self._shared
         shared.is_draining = True
-        if self._server is not None:
-            self._server.close()
+        self._stop_accepting()
         shared.on_empty = self._emptied.set
         self._retire()
         shared.tell_if_empty()
@@ -136,9 +196,10 @@ class Listener:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        self._stop_accepting()
+        for each in self._paused:
+            each.close()
+        self._paused.clear()
         for connection in [*shared.connections, *shared.watched]:
             connection.abort()
         for handed in [*shared.handed]:

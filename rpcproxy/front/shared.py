@@ -122,6 +122,10 @@ class Connected(Abortable, Protocol):
     since: float
     """When what it is doing began, by ``Shared.now``."""
 
+    @property
+    def is_answering(self) -> bool:
+        """Whether a request of it is being answered, or it is over: no other is read meanwhile."""
+
     def check(self, now: float) -> None:
         """Close it, in words where there is someone to tell, if it is out of time."""
 

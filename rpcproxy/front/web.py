@@ -6,7 +6,6 @@ of these on the same connection, POST included.
 from __future__ import annotations
 
 import asyncio
-import html
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
@@ -15,9 +14,13 @@ from aiohttp import hdrs, web
 
 from rpcproxy.config.model import Server
 from rpcproxy.front import cors, encoding, responses
+from rpcproxy.front.admin import is_in_rotation
 from rpcproxy.front.handover import SERVER_HEADER
 from rpcproxy.front.heads import takes_gzip, wants_fresh
+from rpcproxy.front.landing import SHELL as LANDING
+from rpcproxy.front.landing import landing
 from rpcproxy.front.shared import Doors, log, trace_ids
+from rpcproxy.front.status_page import PublicStatus, takes_html
 from rpcproxy.messages import Answer, AnswerStream, Pending, StreamBroken
 
 _ALLOW: Final = {"Allow": "GET, HEAD, POST, OPTIONS"}
@@ -29,12 +32,17 @@ Describe = Callable[[], list[dict[str, Any]]]
 
 
 def make_web_app(
-    doors: Doors, ready: Ready, describe: Describe, server: Server | None = None
+    doors: Doors,
+    ready: Ready,
+    describe: Describe,
+    server: Server | None = None,
+    people: PublicStatus | None = None,
 ) -> web.Application:
     """``ready`` says whether every chain can be served, with details; ``describe`` lists the
-    chains as ``{"name": str, "chain_id": int, "paths": [str, …]}``, the best path first.
+    chains as ``{"name": str, "chain_id": int, "paths": [str, …]}``, the best path first. Where
+    ``people`` is given, pages say how the chains stand.
     """
-    pages = _Pages(doors, ready, describe, server or Server())
+    pages = _Pages(doors, ready, describe, server or Server(), people)
     # A middleware and no routes: ``OPTIONS *`` and the like match no route, and want their
     # headers too.
     return web.Application(
@@ -43,7 +51,15 @@ def make_web_app(
 
 
 class _Pages:
-    def __init__(self, doors: Doors, ready: Ready, describe: Describe, server: Server) -> None:
+    def __init__(
+        self,
+        doors: Doors,
+        ready: Ready,
+        describe: Describe,
+        server: Server,
+        people: PublicStatus | None,
+    ) -> None:
+        self._people = people
         self._doors = doors
         self._ready = ready
         self._describe = describe
@@ -83,7 +99,12 @@ class _Pages:
             return _json(200, {"status": "ok"}, trace_id)
         if path == "/readyz":
             is_ready, details = self._ready()
-            return _json(200 if is_ready else 503, {"ready": is_ready, **details}, trace_id)
+            told = {"ready": is_ready, **details}
+            return _json(200 if is_in_rotation(request.query, told) else 503, told, trace_id)
+        if self._people is not None:
+            answered = await self._people.answer(request, path, _headers(trace_id))
+            if answered is not None:
+                return answered
         if path == "/" or self._doors.get(path) is not None:
             return self._page(request, path, trace_id)
         return _whole(responses.unknown_path(), trace_id)
@@ -95,10 +116,12 @@ class _Pages:
         base = f"{request.scheme}://{request.host}"
         headers = _headers(trace_id)
         headers["Vary"] = "Accept"
-        if "text/html" in request.headers.get("Accept", ""):
-            return web.Response(
-                text=_as_html(base, chains), content_type="text/html", headers=headers
-            )
+        if takes_html(request):
+            outlooks = {} if self._people is None else self._people.outlooks()
+            status_path = None if self._people is None else self._people.path()
+            text = landing(base, chains, outlooks, here=path, status_path=status_path)
+            headers.update(LANDING.headers)
+            return web.Response(text=text, content_type="text/html", headers=headers)
         return web.Response(text=_as_text(base, chains), headers=headers)
 
     # ------------------------------------------------------------------ POST
@@ -199,25 +222,6 @@ def _as_text(base: str, chains: list[dict[str, Any]]) -> str:
     call = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "eth_blockNumber", "params": []})
     lines += ["", "Try it:", "", f"  curl {base}{first} -d '{call}'", ""]
     return "\n".join(lines)
-
-
-def _as_html(base: str, chains: list[dict[str, Any]]) -> str:
-    rows = "".join(
-        f"<tr><td>{html.escape(str(chain['name']))}</td><td>{int(chain['chain_id'])}</td><td>"
-        + "<br>".join(f"<code>{html.escape(base + path)}</code>" for path in chain["paths"])
-        + "</td></tr>"
-        for chain in chains
-    )
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width"><title>rpcproxy</title><style>'
-        "body{font:16px/1.5 system-ui,sans-serif;max-width:44em;margin:3em auto;padding:0 1em}"
-        "td,th{padding:.4em 1em .4em 0;text-align:left;vertical-align:top}</style></head><body>"
-        "<h1>rpcproxy</h1><p>JSON-RPC for wallets and dapps, from several providers at once. "
-        "This address is for programs: give one of these URLs to your wallet as its RPC URL.</p>"
-        "<table><tr><th>Network</th><th>Chain id</th><th>RPC URL</th></tr>"
-        f"{rows}</table></body></html>\n"
-    )
 
 
 async def _delivered(pending: Pending) -> Answer:

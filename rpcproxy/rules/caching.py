@@ -160,6 +160,13 @@ class AnswerCache:
         self.hits += 1
         return entry.result
 
+    def has(self, key: bytes, now: float) -> bool:
+        """Whether there is one, without counting or using it."""
+        entry = self._main.get(key) or self._small.get(key)
+        if entry is None:
+            return key in self._younger or key in self._elder
+        return now < entry.until and (entry.epoch == self._epoch or not self._is_cut_off(entry))
+
     def put(self, key: bytes, result: bytes, block: int, now: float, until: float = inf) -> bool:
         """Keep ``result``; says whether it is kept. What was under ``key`` is gone in any case.
 

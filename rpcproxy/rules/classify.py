@@ -15,11 +15,12 @@ phrases are configured for each.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
 
-from rpcproxy.chains.evm_errors import EVM_ERRORS, READS, ErrorTable, scope
+from rpcproxy.chains.evm_errors import EVM_ERRORS, READS, scope
 from rpcproxy.chains.methods import Method
 from rpcproxy.config.model import ErrorPhrase
 from rpcproxy.messages import (
@@ -70,17 +71,19 @@ class BatchJudgement(msgspec.Struct, gc=False):
 class Classifier:
     """Judges the outcomes of one upstream.
 
-    ``phrases`` are the user's own, for what the table does not know. Raises ``ValueError`` for
-    a phrase whose verdict does not exist, or is ``ok``.
+    ``phrases`` are the user's own, for what the table does not know; ``redact`` goes over what is
+    shown. Raises ``ValueError`` for a phrase whose verdict does not exist, or is ``ok``.
     """
 
-    def __init__(self, phrases: Sequence[ErrorPhrase] = (), table: ErrorTable = EVM_ERRORS) -> None:
+    def __init__(self, phrases: Sequence[ErrorPhrase] = (), redact: replies.Redact = str) -> None:
         labels = {verdict.label: verdict for verdict in Verdict if verdict is not Verdict.OK}
         for phrase in phrases:
             if phrase.verdict not in labels:
                 raise ValueError(f"no error is of the class {phrase.verdict!r}")
         self._phrases = tuple((p.contains.lower(), labels[p.verdict]) for p in phrases)
-        self._table = table
+        self._table = EVM_ERRORS
+        self._redact = redact  # before words are cut: nobody knows half a key
+        self._read_error = partial(replies.read_error, redact=redact)
 
     def judge(self, outcome: Outcome, id: int, method: Method, now_unix: float) -> Judgement:
         """What the outcome of one call means. Never raises, whatever the bytes.
@@ -146,7 +149,7 @@ class Classifier:
         is_own = replies.own_id(read.id) == id
         if not read.is_error:
             return _judge_result(read.result, method) if is_own else _wrong_id()
-        judgement = self._judge_error(replies.read_error(read.error), reply, method, now_unix)
+        judgement = self._judge_error(self._read_error(read.error), reply, method, now_unix)
         # A null id is right for an error alone: the upstream could not read the request.
         if is_own or read.id is None or judgement.verdict in _REGARDLESS_OF_ID:
             return judgement
@@ -180,7 +183,7 @@ class Classifier:
         if verdict is None:
             return None
         read = replies.read_reply(reply.body)
-        error = replies.read_error(read.error) if read is not None and read.is_error else None
+        error = self._read_error(read.error) if read is not None and read.is_error else None
         text = replies.page_text(reply.body) if error is None else error.text
         phrase = self._phrase(text)
         if phrase is not None:
@@ -191,7 +194,7 @@ class Classifier:
                 named = self._table.verdict(error.code, text, on)
             if named in self._table.status_hints.get(status, ()):
                 verdict = named or verdict
-        said = hints.tell(text) if error is None else error.detail
+        said = hints.tell(self._redact(text)) if error is None else error.detail
         return Judgement(
             verdict,
             error=None if error is None else error.json,
@@ -216,7 +219,7 @@ class Classifier:
             verdict = replies.unread(body)
         else:
             verdict = Verdict.UNKNOWN
-        said = hints.tell(text) or "empty body"
+        said = hints.tell(self._redact(text)) or "empty body"
         return Judgement(
             verdict,
             cooldown_seconds=_cooldown(verdict, reply, text, None, now_unix),
@@ -237,7 +240,7 @@ class Classifier:
         now_unix: float,
     ) -> BatchJudgement:
         """One error object in reply to a batch: an error for each member."""
-        error = replies.read_error(raw)
+        error = self._read_error(raw)
         if self._is_batch_refusal(error):
             return _all_alike(
                 Judgement(Verdict.BATCH_REFUSED, error=error.json, detail=error.detail), calls
@@ -278,7 +281,7 @@ class Classifier:
             if told is not None and told in by_id:
                 by_id[told].append(read)
             elif read.id is None and read.is_error:
-                nameless = nameless or replies.read_error(read.error)
+                nameless = nameless or self._read_error(read.error)
             else:
                 has_strangers = True
         is_refused = not all(by_id.values()) and self._has_batch_refusal(members)
@@ -302,7 +305,7 @@ class Classifier:
 
     def _has_batch_refusal(self, members: Sequence[Read]) -> bool:
         return any(
-            self._is_batch_refusal(replies.read_error(read.error))
+            self._is_batch_refusal(self._read_error(read.error))
             for read in members
             if read.is_error
         )
@@ -331,10 +334,7 @@ def plain_result(outcome: Outcome, id: int, method: Method) -> msgspec.Raw | Non
 
 
 def _first(phrases: Sequence[tuple[str, Verdict]], text: str) -> Verdict | None:
-    for contains, verdict in phrases:
-        if contains in text:
-            return verdict
-    return None
+    return next((verdict for contains, verdict in phrases if contains in text), None)
 
 
 def _of_a_page(verdict: Verdict) -> Verdict:

@@ -23,6 +23,7 @@ _WORDS = {
     Verdict.UNKNOWN: "error of its own",
     Verdict.MISSING_DATA: "does not have the block",
     Verdict.UNSUPPORTED: "does not offer the method",
+    Verdict.INVALID_PARAMS: "refused the parameters",
     Verdict.RANGE_TOO_LARGE: "range or size too large",
     Verdict.SIZE_REFUSED: "request too large",
     Verdict.BATCH_REFUSED: "does not take batches",
@@ -37,6 +38,15 @@ _WORDS = {
     Verdict.STALE: "answered older than was told",
     Verdict.CANCELLED: "not waited for",
 }
+
+
+def in_words(judgement: Judgement) -> str:
+    """What an upstream did, with the details that it gave."""
+    words = _WORDS.get(judgement.verdict, judgement.verdict.label)
+    detail = judgement.detail
+    if judgement.verdict in (Verdict.TIMEOUT, Verdict.UNREACHABLE) and detail:
+        return detail
+    return f"{words} ({detail})" if detail else words
 
 
 def explain(

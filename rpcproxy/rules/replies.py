@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 import msgspec
 
@@ -31,6 +31,8 @@ _DATA_STRINGS: Final = ("message", "reason", "details", "detail", "error")
 _LONGEST_ID: Final = 20
 _LARGEST_CODE: Final = 2**53  # what every client can read
 _CODE: Final = re.compile(r"-?\d{1,9}", re.ASCII)
+_HEX: Final = re.compile(r"0x[0-9A-Fa-f]*")
+Redact = Callable[[str], str]
 
 
 class Read(msgspec.Struct, gc=False):
@@ -53,7 +55,8 @@ class Read(msgspec.Struct, gc=False):
 
 class ErrorText(msgspec.Struct, gc=False):
     """An error member, read. ``text`` is lower case and holds the message and the strings of
-    ``data``; ``json`` is fit to be given to a client.
+    ``data``, as they came; ``message`` and ``json`` are without secrets, ``json`` is fit to be
+    given to a client.
     """
 
     code: int | None
@@ -126,16 +129,20 @@ def own_id(id: float | str | None) -> int | None:
     return None
 
 
-def read_error(raw: msgspec.Raw) -> ErrorText:
-    """An error member, whatever its form: gateways send strings, or objects without a code."""
+def read_error(raw: msgspec.Raw, redact: Redact = str) -> ErrorText:
+    """An error member, whatever its form: gateways send strings, or objects without a code.
+    ``redact`` goes over what is shown: upstreams repeat what they were sent, their key included.
+    """
     try:
         error = _decode_any(raw)
     except UNREADABLE:  # bytes that are no text, nested too deeply
         page = page_text(bytes(raw))
-        return ErrorText(None, page, page, None, _repaired(None, page))
+        said = redact(page)
+        return ErrorText(None, said, page, None, _repaired(None, said))
     if not isinstance(error, dict):
-        said = error if isinstance(error, str) else ""
-        return ErrorText(None, said, _lower(said), None, _repaired(None, said))
+        text = error if isinstance(error, str) else ""
+        said = redact(text)
+        return ErrorText(None, said, _lower(text), None, _repaired(None, said))
     code = _code(error.get("code"))
     message: object = error.get("message")
     data = error.get("data")
@@ -146,8 +153,26 @@ def read_error(raw: msgspec.Raw) -> ErrorText:
     words = [t for t in texts if isinstance(t, str) and not t.startswith("0x")]
     text = _lower("\n".join(word[:_TEXT_CHARACTERS] for word in words))
     is_sound = isinstance(error.get("code"), int) and code is not None and isinstance(message, str)
-    said = message if isinstance(message, str) else "\n".join(words[:1])
-    return ErrorText(code, said, text, data, raw if is_sound else _repaired(code, said))
+    said = redact(message if isinstance(message, str) else "\n".join(words[:1]))
+    json = _without_secrets(raw, error, redact) if is_sound else _repaired(code, said)
+    return ErrorText(code, said, text, data, json)
+
+
+def _without_secrets(raw: msgspec.Raw, error: dict[str, Any], redact: Redact) -> msgspec.Raw:
+    """To the byte as it came, where there is nothing to hide."""
+    shown = _shown(error, redact)
+    return raw if shown == error else msgspec.Raw(_encode(shown))
+
+
+def _shown(value: Any, redact: Redact) -> Any:  # noqa: ANN401 -- any JSON
+    if isinstance(value, str):
+        # What a contract returned: four digits of it may be anybody's password.
+        return value if _HEX.fullmatch(value) else redact(value)
+    if isinstance(value, dict):
+        return {redact(key): _shown(inner, redact) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_shown(inner, redact) for inner in value]
+    return value
 
 
 def _code(value: object) -> int | None:

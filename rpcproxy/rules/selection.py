@@ -8,9 +8,9 @@ that no herd runs after the best (``fastest``), the first (``ordered``), or one 
 demerits, in which filters are relaxed from the least important up:
 
     last resort only (unsupported, ejected, cooling) > too large or too wide > missed that depth
-    > block > head > rate > fails now and then > suspect > never served that depth > backup
-    > behind the served head (for the latest state) > same fault domain as one already tried
-    > cost
+    > block > head > rate > cordoned by an operator > fails now and then > suspect > never served
+    that depth > backup > behind the served head (for the latest state) > same fault domain as one
+    already tried > cost
 
 State: pools and flags of one chain; written by ``Standings`` alone.
 """
@@ -106,7 +106,7 @@ class Ranking:
         usable = [
             record
             for standing in self._standings
-            if standing.is_trusted
+            if standing.is_askable
             and not standing.is_cooling
             and not (record := standing.classes[method_class]).breaker.is_open
             and standing.has_role(method_class)
@@ -122,16 +122,19 @@ class Ranking:
         if self._policy == "weighted":
             self._weights[method_class] = list(accumulate(r.standing.weight for r in pool))
         if method_class is MethodClass.LIGHT:
-            tier = pool[0].standing.tier if pool else ""
-            self._explorers = tuple(r for r in usable if r.standing.tier == tier and not r.overdue)
+            rank = _rank_of(pool[0].standing) if pool else None
+            self._explorers = tuple(
+                r for r in usable if _rank_of(r.standing) == rank and not r.overdue
+            )
 
     def _best_group(self, records: Sequence[ClassStanding], *, wants_head: bool = False) -> Pool:
         """Members of the best group that has any, in the order of the configuration."""
-        groups: dict[tuple[bool, bool, bool, bool], list[ClassStanding]] = {}
+        groups: dict[tuple[bool, ...], list[ClassStanding]] = {}
         for record in records:
             standing = record.standing
-            is_behind = wants_head and standing.is_behind
-            group = (record.is_wanting, standing.tier == "backup", standing.is_suspect, is_behind)
+            is_behind, is_backup = wants_head and standing.is_behind, standing.tier == "backup"
+            signs = (record.is_wanting, is_backup, standing.is_suspect, is_behind)
+            group = (standing.is_cordoned, *signs)
             groups.setdefault(group, []).append(record)
         if not groups:
             return EMPTY
@@ -159,19 +162,25 @@ class Ranking:
         if not self._is_random_of_two:
             return
         for usable, method_class in zip(self.usable, METHOD_CLASSES, strict=True):
-            least: dict[str, float] = {}
+            least: dict[tuple[bool, str], float] = {}
             for standing in usable:
-                load = standing.classes[method_class].cost * (standing.in_flight + 1)
-                least[standing.tier] = min(load, least.get(standing.tier, math.inf))
+                load, rank = standing.classes[method_class].cost, _rank_of(standing)
+                load *= standing.in_flight + 1
+                least[rank] = min(load, least.get(rank, math.inf))
             for standing in usable:
                 record = standing.classes[method_class]
                 factor = AFFORDABLE_FACTOR if record.is_costly else COSTLY_FACTOR
-                is_costly = record.cost * (standing.in_flight + 1) > factor * least[standing.tier]
+                limit = factor * least[_rank_of(standing)]
+                is_costly = record.cost * (standing.in_flight + 1) > limit
                 if is_costly != record.is_costly:
                     record.is_costly = is_costly
                     self.is_stale = True
 
     # ---- picking
+
+    def pool_for(self, need: Need) -> Pool:
+        """Of whom the first attempt takes one, where it needs nothing that ranks do not say."""
+        return (self._fresh if need.wants_head else self._pools)[need.method_class]
 
     def pick(self, need: Need, tried: Sequence[Standing], now: float, rng: Rng) -> Standing | None:
         """The upstream to ask. Never one in ``tried``, in quarantine, or of another role.
@@ -279,7 +288,7 @@ class Ranking:
         candidates = [
             standing
             for standing in self._standings
-            if standing.is_trusted
+            if standing.is_askable
             and standing not in tried
             and standing.has_role(method_class, for_send=need.for_send)
             and (standing.private or not need.private_only)
@@ -345,6 +354,7 @@ class Ranking:
             missing,
             is_late,
             has_no_tokens,
+            standing.is_cordoned,
             record.is_wanting,
             standing.is_suspect,
             doubt,
@@ -370,6 +380,11 @@ def fits(record: ClassStanding, need: Need, now: float) -> bool:
     if standing.exclusions.refuses(need.method, need.request_bytes, now, is_batch=need.batch):
         return False
     return not standing.rates.is_limited or standing.rates.level(now) > 0.0
+
+
+def _rank_of(standing: Standing) -> tuple[bool, str]:
+    """Among whom its cost is compared, and who is explored."""
+    return standing.is_cordoned, standing.tier
 
 
 def load(record: ClassStanding, now: float) -> float:

@@ -18,7 +18,7 @@ import msgspec
 
 from rpcproxy.config.model import Chain, Upstream
 from rpcproxy.messages import METHOD_CLASSES, Blame, MethodClass, Observation, Verdict
-from rpcproxy.rules import admit
+from rpcproxy.rules import admit, orders
 from rpcproxy.rules.domains import FAILING_SHARE, Domains
 from rpcproxy.rules.following import Following
 from rpcproxy.rules.heads import Heads
@@ -78,6 +78,7 @@ class Standings:
         "on_distrust",
         "on_served",
         "pick",
+        "pool_for",
     )
 
     def __init__(self, upstreams: Sequence[Upstream], settings: Settings, now: float) -> None:
@@ -87,6 +88,7 @@ class Standings:
         self._ranking = Ranking(self._all, settings.policy, now)
         # The upstream to ask next, see there. Bound once: a frame less for each request.
         self.pick = self._ranking.pick
+        self.pool_for = self._ranking.pool_for
         self._health = Health(self._ranking)
         self._domains = Domains(self._all)
         self._windows = tuple(Window() for _ in METHOD_CLASSES)
@@ -235,8 +237,8 @@ class Standings:
         self._ranking.renew(self._now)
         for standing in self._all:
             standing.settle_state(self._now)
-        trusted = sum(standing.is_trusted for standing in self._all)
-        serving = sum(standing.state in ("up", "lagging") for standing in self._all)
+        trusted = sum(standing.is_askable for standing in self._all)
+        serving = sum(standing.state in ("up", "cordoned", "lagging") for standing in self._all)
         is_panicking = serving * 2 < trusted
         if is_panicking != self.is_panicking:
             self.is_panicking = is_panicking
@@ -296,6 +298,14 @@ class Standings:
     def learn_hashes(self, name: str, *, takes: bool) -> None:
         """Whether it looks at a block's hash in place of its number."""
         self._by_name[name].takes_hashes = takes
+
+    def obey(self, name: str, order: orders.Order, now: float) -> Sequence[Change]:
+        """An operator's word about one upstream."""
+        self._now = max(now, self._now)
+        changes = orders.obey(self._by_name[name], order)
+        self._ranking.mark()
+        self._renew(changes)
+        return changes
 
     # ---- attempts under way
 
@@ -365,7 +375,7 @@ class Standings:
         now = self._now = self._ticked_at = max(now, old._now)
         for standing in self._all:
             known = old._by_name.get(standing.name)
-            if known is not None and standing.is_same_as(known):
+            if known is not None:
                 standing.adopt(known)
         self.heads.adopt(old.heads)
         self._domains.adopt(old._domains, now)

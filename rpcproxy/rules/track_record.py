@@ -40,6 +40,8 @@ KEY_QUARANTINE_SECONDS: Final = 60.0
 LONGEST_KEY_QUARANTINE_SECONDS: Final = 600.0
 CLEAN_CHECKS_NEEDED: Final = 2
 UNVERIFIED: Final = "its chain id is not verified yet"
+DRAINED: Final = "an operator drained it"
+CORDONED: Final = "an operator cordoned it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +167,8 @@ class Standing:
         "is_admitted",
         "is_behind",
         "is_cooling",
+        "is_cordoned",
+        "is_drained",
         "is_far_above",
         "is_forked",
         "is_lagging",
@@ -226,6 +230,8 @@ class Standing:
         self.rates = Rates(upstream.rate_limit_per_second, now)
         self.cooldown = Cooldown()
         self.is_cooling = False
+        self.is_drained = False  # by an operator: nobody asks it but probes
+        self.is_cordoned = False  # by an operator: asked where nobody else can be
         self.is_admitted = False  # its chain id was verified
         self.is_quarantined = False
         self.quarantine_until: float | None = None
@@ -279,6 +285,11 @@ class Standing:
     def is_trusted(self) -> bool:
         """On our chain, with a key that works: else it is not asked at all."""
         return self.is_admitted and not self.is_quarantined and not self.is_forked
+
+    @property
+    def is_askable(self) -> bool:
+        """Trusted, and not spared by an operator."""
+        return self.is_trusted and not self.is_drained
 
     @property
     def has_vote(self) -> bool:
@@ -371,6 +382,16 @@ class Standing:
             self.state_since = now
 
     def _judge_state(self) -> tuple[str, str]:
+        state, reason = self._judge_own_state()
+        if self.is_drained:
+            besides = "" if state == "up" else f"; besides, it is {state}: {reason}"
+            return "drained", DRAINED + besides
+        if self.is_cordoned and state == "up":
+            return "cordoned", f"{CORDONED}; {reason}" if reason else CORDONED
+        return state, reason
+
+    def _judge_own_state(self) -> tuple[str, str]:
+        """As it does by itself, whatever operators ordered."""
         if self.is_quarantined:
             return "quarantined", self.quarantine_reason
         if not self.is_admitted:
@@ -396,7 +417,12 @@ class Standing:
         return self._url == old._url and self.provider == old.provider
 
     def adopt(self, old: Standing) -> None:
-        """Take over what was learned. Attempts in flight stay counted on the old one."""
+        """Take over what was learned, where it is the same, and an operator's orders in any case.
+        Attempts in flight stay counted on the old one.
+        """
+        self.is_drained, self.is_cordoned = old.is_drained, old.is_cordoned
+        if not self.is_same_as(old):
+            return
         for name in _LEARNED:
             setattr(self, name, getattr(old, name))
         self.cooldown = copy.copy(old.cooldown)

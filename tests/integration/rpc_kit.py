@@ -260,7 +260,7 @@ async def a_proxy(
     settings = [dict(more[i]) if i < len(more) else {} for i in range(len(upstreams))]
     config = model.Config(
         server=model.Server(
-            listen=model.Address(host="127.0.0.1", port=0), admin=None, **(server or {})
+            **{"listen": model.Address(host="127.0.0.1", port=0), "admin": None, **(server or {})}
         ),
         chains=(
             model.Chain(

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -54,6 +54,8 @@ class RunningProxy:
         directory: Path,
         environment: Mapping[str, str] = {},
         module: str = "rpcproxy",
+        arguments: Sequence[str] = (),
+        descriptors: Sequence[int] = (),
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.config_path = directory / "proxy.yaml"
@@ -71,8 +73,10 @@ class RunningProxy:
                 "serve",
                 "-c",
                 str(self.config_path),
+                *arguments,
             ],
             cwd=ROOT,
+            pass_fds=descriptors,
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, "XDG_STATE_HOME": str(directory / "state"), **environment},

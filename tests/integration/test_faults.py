@@ -23,7 +23,7 @@ from tests.integration.wire import Wire
 
 pytestmark = pytest.mark.alone
 
-FAULT_SECONDS = 1.0
+FAULT_SECONDS = 0.8
 RETURN_SECONDS = 0.6
 P99_SECONDS = 0.075
 CALLS_PER_REQUEST = 1.1

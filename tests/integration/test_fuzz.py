@@ -189,7 +189,7 @@ class World:
     async def assert_idle(self) -> None:
         """Nothing is in flight any more, by any count."""
         executor, standings = self.runtime.executor, self.runtime.standings
-        listener = self.proxy._listener
+        listener = self.proxy.listener
         assert listener is not None
         await front_kit.until(
             lambda: (

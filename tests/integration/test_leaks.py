@@ -95,7 +95,7 @@ def leftovers(world: World) -> list[str]:
             "copies": len(runtime.pipeline._broadcast.copies._under_way),
         }
         left += [f"{count} {what}" for what, count in counts.items() if count]
-    listener = world.proxy._listener
+    listener = world.proxy.listener
     assert listener is not None
     if listener.open_connections:
         left.append(f"{listener.open_connections} clients")

@@ -19,8 +19,6 @@ from tests.integration.one_chain_world import BLOCK_SECONDS, World
 from tests.integration.uneven_chain import UnevenChain
 from tests.integration.wallets import CLIENTS
 
-pytestmark = pytest.mark.alone
-
 METAMASK = CLIENTS / "metamask"
 METAMASK_NAME = "metamask"
 IS_METAMASK_THERE = (METAMASK / "node_modules" / "@metamask" / "network-controller").is_dir()

@@ -125,10 +125,14 @@ async def test_healthz_says_that_the_process_lives(admin: TestClient[Any, Any]) 
     assert await reply.json() == {"status": "ok", "version": __version__}
 
 
-async def test_readyz_is_200_while_every_chain_can_be_served(admin: TestClient[Any, Any]) -> None:
+async def test_readyz_is_200_while_every_chain_can_be_served(
+    admin: TestClient[Any, Any], view: View
+) -> None:
     reply = await admin.get("/readyz")
     assert reply.status == 200
-    assert await reply.json() == {"ready": True, "chains_down": {}, "chains_halted": {}}
+    ready = [chain["name"] for chain in view.chains]
+    told = {"ready": True, "chains_ready": ready, "chains_down": {}, "chains_halted": {}}
+    assert await reply.json() == told
 
 
 async def test_readyz_names_the_chain_that_is_down_and_why(
@@ -138,10 +142,12 @@ async def test_readyz_names_the_chain_that_is_down_and_why(
         chain_of("base", "down", {"name": "b", "state": "ejected", "state_reason": "timeouts"}, {}),
         chain_of("nowhere", "down"),
     ]
+    served = [chain["name"] for chain in view.chains if chain["state"] != "down"]
     reply = await admin.get("/readyz")
     assert reply.status == 503
     assert await reply.json() == {
         "ready": False,
+        "chains_ready": served,
         "chains_down": {
             "base": "b ejected (timeouts); ? unknown",
             "nowhere": "no upstreams are configured",
@@ -158,8 +164,20 @@ async def test_readyz_says_that_a_chain_stands_and_stays_ready(
     view.chains.append(chain_of("base", "ok", {"name": "b", "state": "up"}, halted=words))
     reply = await admin.get("/readyz")
     assert reply.status == 200
+    ready = [chain["name"] for chain in view.chains]
     told = {"ready": True, "chains_down": {}, "chains_halted": {"base": words}}
-    assert await reply.json() == told
+    assert await reply.json() == {**told, "chains_ready": ready}
+
+
+async def test_readyz_stays_200_for_any_while_one_chain_can_be_served(
+    admin: TestClient[Any, Any], view: View
+) -> None:
+    view.chains.append(chain_of("nowhere", "down"))
+    assert (await admin.get("/readyz")).status == 503
+    assert (await admin.get("/readyz?any")).status == 200
+    for chain in view.chains:
+        chain["state"] = "down"
+    assert (await admin.get("/readyz?any")).status == 503
 
 
 async def test_status_tells_all_there_is(admin: TestClient[Any, Any], view: View) -> None:

@@ -316,13 +316,13 @@ async def test_the_proxy_tells_of_all_its_chains(tmp_path: Path) -> None:
     proxy = Proxy(Config(server=Server(listen=nowhere, admin=None), chains=chains))
     await proxy.start()
     try:
-        assert [each["name"] for each in proxy.transactions()] == ["ethereum", "base"]
+        assert [each["name"] for each in proxy.view.transactions()] == ["ethereum", "base"]
         base = proxy.chains["base"]
         await begin(base, 1)
         entry = base.transactions.ledger.pool.get(hash_of(1))
         assert entry is not None
         assert entry.state is State.JOURNALED
-        found, _ = await proxy.transaction(hash_of(1))
+        found, _ = await proxy.view.transaction(hash_of(1))
         assert found is not None
         assert found["chain"] == "base"
     finally:

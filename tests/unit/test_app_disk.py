@@ -118,7 +118,7 @@ async def test_what_is_final_survives_a_restart(world: World) -> None:
     assert world.kept == {"disk": 2}
     assert [await world.ask(*question) for question in questions] == before
     assert world.kept == {"disk": 2, "block": 1, "forever": 1}, "in memory from then on"
-    figures = world.proxy.status()["chains"][0]["cache"]["disk"]
+    figures = world.proxy.view.status()["chains"][0]["cache"]["disk"]
     assert (figures["entries"], figures["hits"]) == (2, 2)
 
 
@@ -178,7 +178,7 @@ async def test_a_reload_keeps_it_open_where_nothing_changes(world: World) -> Non
     assert world.disk is not cache
     world.proxy.reload(world.config(disk_bytes=0, path=None))
     assert world.disk is None
-    assert "disk" not in world.proxy.status()["chains"][0]["cache"]
+    assert "disk" not in world.proxy.view.status()["chains"][0]["cache"]
 
 
 async def test_the_budget_is_for_all_chains_together(world: World) -> None:

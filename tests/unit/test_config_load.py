@@ -59,8 +59,9 @@ def test_the_example_loads_without_a_warning() -> None:
     bare = load(f"chains:\n  - name: ethereum{TWO}")
     assert config.server == bare.server, "the example shows the defaults"
     ethereum, same = config.chains[0], bare.chains[0]
+    assert (same.genesis_guessed, ethereum.genesis_guessed) == (True, False)
     assert ethereum.model_copy(update={"upstreams": ()}) == same.model_copy(
-        update={"upstreams": ()}
+        update={"upstreams": (), "genesis_guessed": False}
     )
     infura = ethereum.upstreams[2]
     assert infura.url == "https://mainnet.infura.io/v3/k3y"

@@ -21,7 +21,8 @@ from rpcproxy.config.problems import Report, quoted
 TWO = "\n    upstreams: [https://a.com/1, https://b.com/2]\n"
 CHAIN_KEYS = (
     "name, kind, chain_id, block_time, max_lag, selection, deadlines, attempt_timeout, hedge, "
-    "consistency, audit, probes, upstreams, journal, accept_while_down, private_fallback or finality"
+    "consistency, audit, probes, upstreams, journal, accept_while_down, private_fallback, "
+    "accept_single_point, genesis or finality"
 )
 UPSTREAM_KEYS = (
     "name, url, ws_url, provider, cloud, region, tier, role, private, rate_limit, weight, "
@@ -80,7 +81,7 @@ def told_of_upstream(keys: str, environ: Mapping[str, str] | None = None) -> str
         (
             f"chain:\n  - name: ethereum{TWO}",
             (
-                "f.yaml:1: unknown key 'chain' in the file; expected server or chains; did you mean 'chains'?\n"
+                "f.yaml:1: unknown key 'chain' in the file; expected server, chains or notify; did you mean 'chains'?\n"
                 "f.yaml:1: the file has no chains; expected chains"
             ),
         ),
@@ -89,7 +90,8 @@ def told_of_upstream(keys: str, environ: Mapping[str, str] | None = None) -> str
             (
                 "f.yaml:1: server is the number '3'; expected a mapping with listen, admin, tls, gzip, "
                 "outage_status, log, drain, limits, cache, journal, accept_while_down, "
-                "private_fallback, workers, exchange and redis\n"
+                "private_fallback, admin_token, status_page, history, traces, accept_single_point, "
+                "workers, exchange and redis\n"
                 "f.yaml:2: chains is the number '4'; expected a list of chains, each beginning with '- name: …'"
             ),
         ),
@@ -216,7 +218,7 @@ chains:
     assert told(text) == (
         "f.yaml:3: unknown key 'listn' in server; expected listen, admin, tls, gzip, "
         "outage_status, log, drain, limits, cache, journal, accept_while_down, private_fallback, "
-        "workers, exchange or redis; did you mean 'listen'?\n"
+        "admin_token, status_page, history, traces, accept_single_point, workers, exchange or redis; did you mean 'listen'?\n"
         "f.yaml:4: outage_status is the number '500'; expected 200 or 503\n"
         "f.yaml:7: block_time is '12', which has no unit; "
         "expected a duration such as 12s, 250ms, 1.5s, 2m or 1h; did you mean '12s'?\n"

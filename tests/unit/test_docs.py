@@ -24,10 +24,21 @@ from rpcproxy.edges.metrics import BUCKET_SECONDS, Counters
 from rpcproxy.edges.send_exposition import SendFigures
 from rpcproxy.edges.target import EdgeSettings
 from rpcproxy.engine import broadcast, encoder, executor, watcher
-from rpcproxy.front.admin import CHANGES_KEPT, ChainStatus, ChangeEntry, ReloadStatus, Status
+from rpcproxy.front.admin import CHANGES_KEPT, ChainPage, ChangeEntry, ReloadStatus, Status
+from rpcproxy.front.live import MOST_LISTENERS
+from rpcproxy.front.outlook import IncidentEntry, StripEntry, StripsEntry, TrafficEntry
 from rpcproxy.front.transactions import OPEN_SHOWN, ChainTransactions, TransactionEntry
 from rpcproxy.messages import MethodClass, Verdict
-from rpcproxy.rules import ballot, cadence, domains, exclusions, failover, pool, rebroadcasts
+from rpcproxy.rules import (
+    ballot,
+    cadence,
+    domains,
+    exclusions,
+    failover,
+    incidents,
+    pool,
+    rebroadcasts,
+)
 from rpcproxy.rules import standing as standing_rules
 from rpcproxy.rules.journaled import State
 from rpcproxy.rules.standing import Change, Settings, Standings
@@ -134,13 +145,14 @@ def test_the_status_is_told_key_by_key() -> None:
     snapshot = standings().snapshot(1.0)[0]
     expected = [
         *typing.get_type_hints(Status),
-        *typing.get_type_hints(ChainStatus),
+        *typing.get_type_hints(ChainPage),
         *snapshot,
         *snapshot["classes"]["light"],
     ]
     told = section(METRICS, "`/status`")
     assert sorted(first_names(told)) == sorted(expected)
-    for key in (*typing.get_type_hints(ChangeEntry), *typing.get_type_hints(ReloadStatus)):
+    entries = (ChangeEntry, ReloadStatus, IncidentEntry, TrafficEntry, StripsEntry, StripEntry)
+    for key in (key for entry in entries for key in typing.get_type_hints(entry)):
         assert f"`{key}`" in told
 
 
@@ -177,7 +189,15 @@ def test_every_event_is_told() -> None:
     assert events > {"forked", "joined", "reorg", "feed_live", "feed_lost", "audit_differed"}
     table = list(rows(section(METRICS, "The log")))
     assert sorted(names(row[0])[0] for row in table) == sorted(events)
-    ours = {"serving", "admin", "drain", "config_reload", "feed_live", "journal_well"}
+    ours = {
+        "serving",
+        "admin",
+        "drain",
+        "config_reload",
+        "feed_live",
+        "journal_well",
+        "history_well",
+    }
     for event, level, _ in table:
         is_better = names(event)[0] in BETTER | ours
         assert ("INFO" in level) == is_better, event
@@ -203,6 +223,8 @@ def test_numbers_are_those_of_the_code() -> None:
     flat = " ".join(README.split())
     for words in (hedge, bounds, unknown, young, waits, remembered, "three providers at once"):
         assert words in flat, words
+    flat = " ".join(DOCS["transactions.md"].split())
+    assert "three providers at once" in flat
     assert broadcast.COPIES == 3
     assert (ballot.REJECTION_SHARE, ballot.REJECTION_SECONDS) == (0.7, 2.0)
     near = ("zero", "one", "two", "three")[rebroadcasts.NEAR_BLOCKS]
@@ -224,6 +246,8 @@ def test_numbers_are_those_of_the_code() -> None:
     assert f"{EdgeSettings().hold_bytes >> 20} MiB" in DOCS["architecture.md"]
     assert f"At most {encoder.LOG_LINES_PER_SECOND:g} a second" in METRICS
     assert f"the last {CHANGES_KEPT} changes" in METRICS
+    assert f"at most {MOST_LISTENERS} at once" in METRICS
+    assert f"the last {incidents.KEPT} that are over" in METRICS
     assert round(1 / executor.TICK_SECONDS) == 20, "architecture.md: twenty times a second"
 
 
@@ -252,9 +276,11 @@ def test_commands_are_understood() -> None:
     assert len(served) >= 2
     for arguments in served:
         assert callable(cli._parser().parse_args(arguments).run)
+    (commands_of,) = cli._parser()._subparsers._group_actions  # type: ignore[union-attr]
+    every = set(commands_of.choices or ())
     for page, text in PAGES.items():
         for arguments_text in re.findall(r"`rpcproxy ([a-z]+)[ `]", text):
-            assert arguments_text in ("serve", "demo", "tx"), page
+            assert arguments_text in every, page
 
 
 def test_make_has_its_targets() -> None:

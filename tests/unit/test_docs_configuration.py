@@ -8,12 +8,13 @@ from collections.abc import Mapping
 import pytest
 
 from rpcproxy.chains.known import KNOWN
+from rpcproxy.config import schema
 from rpcproxy.config.load import TOP, load_file, load_text
-from rpcproxy.config.model import Config
-from rpcproxy.config.read_chain import CHAIN, DEADLINES
-from rpcproxy.config.read_sends import JOURNAL
-from rpcproxy.config.read_server import CACHE, LIMITS, SERVER, TLS
-from rpcproxy.config.read_upstream import _ERROR_CLASSES, PHRASE, UPSTREAM
+from rpcproxy.config.model import EVENTS, URGENT, Config
+from rpcproxy.config.providers import PROVIDERS
+from rpcproxy.config.read_chain import CHAIN
+from rpcproxy.config.read_server import SERVER
+from rpcproxy.config.read_upstream import _ERROR_CLASSES, UPSTREAM
 from rpcproxy.config.reading import Section
 from tests.unit.pages import (
     CONFIGURATION,
@@ -39,17 +40,7 @@ YAML = [
     for page, text in PAGES.items()
     for index, block in enumerate(fenced(text, "yaml"))
 ]
-SECTIONS: dict[str, Section] = {
-    "`server`": SERVER,
-    "`server.tls`": TLS,
-    "`server.limits`": LIMITS,
-    "`server.cache`": CACHE,
-    "`journal`": JOURNAL,
-    "`chains[]`": CHAIN,
-    "`deadlines`": DEADLINES,
-    "`upstreams[]`": UPSTREAM,
-    "`errors[]`": PHRASE,
-}
+SECTIONS: dict[str, Section] = {f"`{title}`": section for title, section in schema.SECTIONS.items()}
 
 
 @pytest.mark.parametrize("block", YAML)
@@ -73,10 +64,26 @@ def test_every_key_of_a_section_is_told_once(title: str) -> None:
 
 
 def test_every_section_is_told() -> None:
-    inside = {"server": "`server`", "chains": "`chains[]`"}
+    inside = {"server": "`server`", "chains": "`chains[]`", "notify": "`notify[]`"}
     assert set(TOP.fields) == set(inside)
     told = re.findall(r"^## (`.+`)$", CONFIGURATION, re.MULTILINE)
     assert told == list(SECTIONS)
+
+
+def test_the_tables_are_made_from_the_meanings() -> None:
+    """python -m tools.configuration_page makes them anew."""
+    assert schema.tables(CONFIGURATION) == CONFIGURATION
+
+
+def test_events_are_told() -> None:
+    urgent, others = section(CONFIGURATION, "`notify[]`").split("\n- ")[1:]
+    assert tuple(names(urgent)) == URGENT
+    assert sorted(names(others)) == sorted(set(EVENTS) - set(URGENT))
+
+
+def test_variables_of_providers_are_told() -> None:
+    told = [(names(row[0])[0], row[1]) for row in rows(section(CONFIGURATION, "Without a file"))]
+    assert told == [(p.variable, "key" if p.url else "URL") for p in PROVIDERS]
 
 
 def with_key(title: str, key: str, value: str) -> str:
@@ -90,6 +97,8 @@ def with_key(title: str, key: str, value: str) -> str:
             server = f"server: {{limits: {{{pair}}}}}\n"
         case "`server.cache`":
             server = f"server: {{cache: {{{pair}}}}}\n"
+        case "`server.history`":
+            server = f"server: {{history: {{{pair}}}}}\n"
         case "`journal`":
             server = f"server: {{journal: {{{pair}}}}}\n"
         case "`chains[]`":
@@ -120,7 +129,7 @@ def test_the_defaults_are_those() -> None:
             if not is_required and (value := names(default)):
                 assert load(with_key(title, key, value[0])) == plain, key
                 checked += 1
-    assert checked >= 28
+    assert checked >= 33
 
 
 def test_the_choices_are_those() -> None:
@@ -172,6 +181,7 @@ def test_known_chains_are_told() -> None:
         known = KNOWN[names(name)[0]]
         assert (int(chain_id), int(max_lag)) == (known.chain_id, known.max_lag_blocks)
         assert int(urls) == len(known.public_urls)
+        assert name.endswith("*") == (known.genesis_hash is not None)
         assert tuple(names(aliases)) == known.aliases
         config = load(with_key("`chains[]`", "block_time", block_time))
         assert config.chains[0].block_time_seconds == known.block_time_seconds
@@ -190,7 +200,7 @@ def test_chains_that_are_not_pinned_are_told() -> None:
 
 def test_the_cost_of_probes_is_told_as_it_is() -> None:
     told = section(CONFIGURATION, "`upstreams[]`")
-    costs = re.findall(r"`(\d+)/(s|min)`: ([\d,]+)", told)
+    costs = re.findall(r"`(\d+)/(s|min)`:\s+([\d,]+)", told)
     assert len(costs) >= 3
     for number, period, per_day in costs:
         probes = load(with_key("`chains[]`", "probes", f"{number}/{period}"))

@@ -43,7 +43,7 @@ async def test_the_page_for_people():
         client = await front.client()
         response = await get(client, "/", "Accept: text/html,*/*")
         assert response.headers["content-type"] == "text/html; charset=utf-8"
-        assert "<code>http://proxy:8545/ethereum</code>" in response.text
+        assert ">http://proxy:8545/ethereum</code>" in response.text
         response = await get(client, "/")
         assert response.headers["content-type"] == "text/plain; charset=utf-8"
         assert "http://proxy:8545/ethereum" in response.text
@@ -79,6 +79,8 @@ async def test_health():
         front.is_ready = False
         response = await get(client, "/readyz")
         assert (response.status, json.loads(response.body)["ready"]) == (503, False)
+        response = await get(client, "/readyz?any")
+        assert response.status == 503
         response = await get(client, "/healthz", method="HEAD")
         assert (response.status, response.body) == (200, b"")
         assert (await get(client, "/healthz")).status == 200  # nothing was left of the HEAD's body

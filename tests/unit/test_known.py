@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from rpcproxy.chains.known import KNOWN
@@ -59,7 +61,7 @@ def test_no_alias_means_two_chains() -> None:
     ],
 )
 def test_aliases(alias: str, name: str) -> None:
-    assert from_names([alias], KNOWN).chains[0].name == name
+    assert from_names([alias], KNOWN, {}).chains[0].name == name
 
 
 def test_lag_and_block_time_are_sensible() -> None:
@@ -71,7 +73,7 @@ def test_lag_and_block_time_are_sensible() -> None:
 
 @pytest.mark.parametrize("name", IDS)
 def test_public_endpoints_are_https_without_keys_and_of_different_companies(name: str) -> None:
-    chain = from_names([name], KNOWN).chains[0]
+    chain = from_names([name], KNOWN, {}).chains[0]
     assert len(chain.upstreams) >= 2
     assert all(upstream.url.startswith("https://") for upstream in chain.upstreams)
     assert all(len(part) < 28 for u in chain.upstreams for part in u.url.split("/")[3:])
@@ -83,16 +85,24 @@ def test_public_endpoints_are_https_without_keys_and_of_different_companies(name
 def test_state_served_at_latest_only_is_not_asked_for_by_number() -> None:
     routed = {name for name, chain in KNOWN.items() if chain.consistency != "pinned"}
     assert routed == {"hyperevm", "monad"}
-    config = from_names(["hyperevm", "monad", "base"], KNOWN)
+    config = from_names(["hyperevm", "monad", "base"], KNOWN, {})
     assert [chain.consistency for chain in config.chains] == ["routed", "routed", "pinned"]
 
 
+def test_genesis_hashes_are_hashes_and_no_two_chains_have_one() -> None:
+    hashes = [chain.genesis_hash for chain in KNOWN.values() if chain.genesis_hash]
+    assert len(hashes) == len(set(hashes)) >= 12
+    assert all(re.fullmatch("0x[0-9a-f]{64}", hash) for hash in hashes)
+    (ethereum,) = from_names(["ethereum"], KNOWN, {}).chains
+    assert ethereum.genesis_hash == KNOWN["ethereum"].genesis_hash
+
+
 def test_names_to_configuration() -> None:
-    config = from_names(["base", "mainnet"], KNOWN)
+    config = from_names(["base", "mainnet"], KNOWN, {})
     assert [chain.name for chain in config.chains] == ["base", "ethereum"]
     base = config.chains[0]
     assert (base.chain_id, base.block_time_seconds, base.max_lag_blocks) == (8453, 2.0, 2)
-    assert [u.name for u in base.upstreams] == ["base", "publicnode", "drpc", "1rpc", "tenderly"]
+    assert [u.name for u in base.upstreams] == ["base", "tenderly", "publicnode", "drpc", "1rpc"]
 
 
 @pytest.mark.parametrize(
@@ -108,8 +118,8 @@ def test_names_to_configuration() -> None:
         (
             ["bare"],
             (
-                "chain 'bare' has no public endpoints shipped; "
-                "expected a configuration file with upstreams (-c FILE)"
+                "chain 'bare' has no public endpoints shipped, and no key for it is in the "
+                "environment; expected a configuration file with upstreams (-c FILE)"
             ),
         ),
     ],
@@ -117,7 +127,7 @@ def test_names_to_configuration() -> None:
 def test_names_that_cannot_be_served(names: list[str], message: str) -> None:
     bare = KNOWN["base"].model_copy(update={"name": "bare", "aliases": (), "public_urls": ()})
     with pytest.raises(ConfigError) as caught:
-        from_names(names, {**KNOWN, "bare": bare})
+        from_names(names, {**KNOWN, "bare": bare}, {})
     assert str(caught.value) == message
 
 

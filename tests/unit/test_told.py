@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from rpcproxy.config.model import Deadlines
 from rpcproxy.engine.told import BLOCKS_KEPT, ToldHead
 from rpcproxy.messages import Head, Verdict
 from tests.unit.engine_kit import (
@@ -234,6 +235,15 @@ async def test_at_the_start_one_voice_waits_for_the_others() -> None:
         engine.observe(name, Verdict.OK, head=Head(100), is_probe=True)
     assert (await handle.reply())["result"] == "0x64"
     engine.assert_idle()
+
+
+@virtual
+async def test_at_the_start_nobody_is_waited_for_longer_than_the_deadline() -> None:
+    engine = Engine(are_admitted=False)
+    engine.all_behave(failing())
+    started = now()
+    assert "error" in await engine.ask("eth_blockNumber").reply()
+    assert now() - started < Deadlines().light_seconds + 0.1
 
 
 @virtual

@@ -1,0 +1,302 @@
+"""A whole configuration, checked: every upstream asked side by side, and what follows for each
+chain. Plain values come out, without URLs; upstreams' own words in them are to be redacted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from rpcproxy.app.asking import AskSettings
+from rpcproxy.app.inspection import MOST_CALLS, Inspection, inspect
+from rpcproxy.config.model import Chain, Config, Upstream
+from rpcproxy.edges.cloud_ranges import CloudRanges, Guess
+from rpcproxy.edges.names import literal_address
+from rpcproxy.edges.target import Target, read_origin
+from rpcproxy.engine import tasks
+from rpcproxy.rules import survey
+from rpcproxy.rules.capacity import Capacity, Look, Member, Pair, alike, assess, listed
+from rpcproxy.rules.domains import UNKNOWN
+
+# Older than this, and than ten blocks, the newest block is worth a word.
+OLD_HEAD_SECONDS: Final = 60.0
+
+OnStep = Callable[[str, str, str], None]
+
+
+class UpstreamCheck(msgspec.Struct, kw_only=True):
+    """One upstream as it is configured, and what was found (``None``: not asked). ``cloud`` and
+    ``region`` are guesses out of address ranges where ``is_cloud_guessed``; ``guess`` is what
+    those say, whatever is configured.
+    """
+
+    name: str
+    provider: str
+    cloud: str
+    region: str
+    tier: str
+    role: str
+    is_cloud_guessed: bool = False
+    guess: str | None = None
+    found: Inspection | None = None
+
+    @property
+    def is_usable(self) -> bool:
+        return self.found is None or self.found.is_usable
+
+
+class ChainCheck(msgspec.Struct, kw_only=True):
+    """One chain. ``notes`` are sentences on what is odd and no reason to fail."""
+
+    name: str
+    chain_id: int
+    upstreams: list[UpstreamCheck]
+    capacity: Capacity
+    alike: tuple[Pair, ...]
+    is_single_point_accepted: bool
+    notes: tuple[str, ...]
+
+    @property
+    def has_trouble(self) -> bool:
+        """Whether something was found that must not stay so."""
+        is_at_risk = bool(self.capacity.single_points) and not self.is_single_point_accepted
+        return is_at_risk or not all(upstream.is_usable for upstream in self.upstreams)
+
+
+class Checkup(msgspec.Struct, kw_only=True):
+    """All chains. ``most_calls``: what asking may take of each upstream, 0 where none is asked."""
+
+    is_offline: bool
+    most_calls: int
+    seconds: float
+    chains: list[ChainCheck]
+
+    @property
+    def has_trouble(self) -> bool:
+        return any(chain.has_trouble for chain in self.chains)
+
+
+async def check(
+    config: Config,
+    ranges: CloudRanges | None = None,
+    settings: AskSettings | None = None,
+    on_step: OnStep = lambda _chain, _upstream, _step: None,
+) -> Checkup:
+    """Ask every upstream of every chain, all at once. ``on_step`` is told the chain, the
+    upstream, and what it is asked next; an empty step at its end.
+    """
+    started = time.monotonic()
+    settings = settings or AskSettings()
+    jobs = {
+        (chain.name, upstream.name): tasks.start(
+            _inspect(chain, upstream, settings, on_step), f"check {chain.name}/{upstream.name}"
+        )
+        for chain in config.chains
+        for upstream in chain.upstreams
+    }
+    try:
+        await asyncio.gather(*jobs.values())
+    finally:
+        await tasks.stop(*jobs.values())
+    chains = []
+    for chain in config.chains:
+        found = {each.name: jobs[chain.name, each.name].result() for each in chain.upstreams}
+        chains.append(_chain_check(chain, config, found, ranges))
+    seconds = time.monotonic() - started
+    return Checkup(is_offline=False, most_calls=MOST_CALLS, seconds=seconds, chains=chains)
+
+
+def check_offline(config: Config, ranges: CloudRanges | None = None) -> Checkup:
+    """What the configuration alone tells. Names are not resolved."""
+    chains = [_chain_check(chain, config, {}, ranges) for chain in config.chains]
+    return Checkup(is_offline=True, most_calls=0, seconds=0.0, chains=chains)
+
+
+async def _inspect(
+    chain: Chain, upstream: Upstream, settings: AskSettings, on_step: OnStep
+) -> Inspection:
+    found = await inspect(
+        chain, upstream, settings, lambda step: on_step(chain.name, upstream.name, step)
+    )
+    on_step(chain.name, upstream.name, "")
+    return found
+
+
+# --------------------------------------------------------------------------
+# One chain
+
+
+def _chain_check(
+    chain: Chain,
+    config: Config,
+    found: Mapping[str, Inspection],
+    ranges: CloudRanges | None,
+) -> ChainCheck:
+    _compare_genesis(chain, list(found.values()))
+    _compare_heads(chain, list(found.values()))
+    upstreams = [_upstream_check(each, found.get(each.name), ranges) for each in chain.upstreams]
+    server = config.server
+    fallback = chain.private_fallback_seconds
+    if fallback is None:
+        fallback = server.private_fallback_seconds
+    accepted = chain.accept_single_point
+    members = [
+        _member(configured, checked)
+        for configured, checked in zip(chain.upstreams, upstreams, strict=True)
+    ]
+    capacity = assess(members, falls_back=fallback > 0)
+    looks = [_look(configured, found.get(configured.name)) for configured in chain.upstreams]
+    return ChainCheck(
+        name=chain.name,
+        chain_id=chain.chain_id,
+        upstreams=upstreams,
+        capacity=capacity,
+        alike=alike(looks, chain.block_time_seconds),
+        is_single_point_accepted=server.accept_single_point if accepted is None else accepted,
+        notes=tuple(_notes(chain, upstreams)),
+    )
+
+
+def _compare_genesis(chain: Chain, found: Sequence[Inspection]) -> None:
+    """A genesis hash that nobody configured is from a list, and counts, as when serving, once an
+    upstream has that very block.
+    """
+    told = [each for each in found if each.is_usable and each.genesis is not None]
+    if chain.genesis_guessed and any(_has_genesis(each, "yes") for each in told):
+        for each in told:
+            if _has_genesis(each, "no"):
+                each.be_on_another_chain()
+
+
+def _has_genesis(found: Inspection, state: str) -> bool:
+    return found.genesis is not None and found.genesis.state == state
+
+
+def _compare_heads(chain: Chain, found: Sequence[Inspection]) -> None:
+    """Lag, and whoever is so far behind that nobody would be served from there."""
+    seen = {each.name: each.seen for each in found if each.is_usable}
+    for each in found:
+        if not each.is_usable:
+            continue
+        others = [told for name, heads in seen.items() if name != each.name for told in heads]
+        each.lag = survey.lag_of(each.seen, others, chain.block_time_seconds)
+        if each.lag is not None and survey.is_too_far_behind(
+            each.lag, chain.max_lag_blocks, chain.block_time_seconds
+        ):
+            each.state = "unusable"
+            each.trouble = f"is {each.lag:,} blocks behind the others"
+
+
+def _upstream_check(
+    upstream: Upstream, found: Inspection | None, ranges: CloudRanges | None
+) -> UpstreamCheck:
+    guess = None if ranges is None else _guess(_addresses(upstream, found), ranges)
+    is_guessed = upstream.cloud == UNKNOWN and guess is not None
+    return UpstreamCheck(
+        name=upstream.name,
+        provider=upstream.provider,
+        cloud=guess.cloud if guess is not None and is_guessed else upstream.cloud,
+        region=guess.region if guess is not None and is_guessed else upstream.region,
+        tier=upstream.tier,
+        role=upstream.role,
+        is_cloud_guessed=is_guessed,
+        guess=None if guess is None else _place(guess),
+        found=found,
+    )
+
+
+def _addresses(upstream: Upstream, found: Inspection | None) -> tuple[str, ...]:
+    if found is not None:
+        return found.addresses
+    origin = read_origin(Target(upstream.name, upstream.url))
+    return () if literal_address(origin.host, origin.port) is None else (origin.host,)
+
+
+def _guess(addresses: Sequence[str], ranges: CloudRanges) -> Guess | None:
+    """Where all of them are; nothing where they are apart."""
+    guesses = {ranges.guess(address) for address in addresses}
+    clouds = {None if guess is None else guess.cloud for guess in guesses}
+    cloud = clouds.pop() if len(clouds) == 1 else None
+    if cloud is None:
+        return None
+    regions = {UNKNOWN if guess is None else guess.region for guess in guesses}
+    return Guess(cloud, regions.pop() if len(regions) == 1 else UNKNOWN)
+
+
+def _place(guess: Guess) -> str:
+    return guess.cloud if guess.region == UNKNOWN else f"{guess.cloud}/{guess.region}"
+
+
+def _place_of(url: str) -> str:
+    """Host, port and path. The query, where some have their key, is left out."""
+    return f"{read_origin(Target('', url)).label}{urlsplit(url).path.rstrip('/')}"
+
+
+def _member(upstream: Upstream, checked: UpstreamCheck) -> Member:
+    return Member(
+        name=upstream.name,
+        provider=upstream.provider,
+        cloud=checked.cloud,
+        region=checked.region,
+        tier=upstream.tier,
+        role=upstream.role,
+        is_private=upstream.private,
+        weight=upstream.weight,
+        rate_per_second=upstream.rate_limit_per_second,
+        identity=f"{_place_of(upstream.url)}?{urlsplit(upstream.url).query}",
+        is_usable=checked.is_usable,
+        is_cloud_guessed=checked.is_cloud_guessed,
+    )
+
+
+def _look(upstream: Upstream, found: Inspection | None) -> Look:
+    place = _place_of(upstream.url)
+    if found is None:
+        return Look(name=upstream.name, place=place)
+    return Look(
+        name=upstream.name,
+        place=place,
+        addresses=frozenset(f"{address} {found.port}" for address in found.addresses),
+        client_version=found.client_version,
+        heads=tuple(found.seen),
+    )
+
+
+def _notes(chain: Chain, upstreams: Sequence[UpstreamCheck]) -> Iterator[str]:
+    for upstream in upstreams:
+        guess = upstream.guess
+        if guess is not None and not upstream.is_cloud_guessed:
+            cloud, _, region = guess.partition("/")
+            is_other = cloud != upstream.cloud or (region and region != upstream.region)
+            if is_other:
+                yield (
+                    f"{upstream.name} is configured on {_configured(upstream)}, and its address "
+                    f"looks like {guess}"
+                )
+    found = [each.found for each in upstreams if each.found is not None and each.found.is_usable]
+    yield from _forks(found)
+    newest = max((each.head_seconds for each in found), default=0)
+    age = time.time() - newest
+    if newest and age > max(OLD_HEAD_SECONDS, 10 * chain.block_time_seconds):
+        yield (f"the newest block is {age:,.0f} s old: the chain stands still, or all upstreams do")
+
+
+def _configured(upstream: UpstreamCheck) -> str:
+    return _place(Guess(upstream.cloud, upstream.region))
+
+
+def _forks(found: Sequence[Inspection]) -> Iterator[str]:
+    """Where upstreams told another block at one height."""
+    heights: dict[int, dict[str, list[str]]] = {}
+    for each in found:
+        if each.head is not None and each.head_hash:
+            heights.setdefault(each.head, {}).setdefault(each.head_hash, []).append(each.name)
+    for height, hashes in heights.items():
+        if len(hashes) > 1:
+            sides = "; ".join(listed(names) for names in hashes.values())
+            yield f"they tell different blocks {height:,} ({sides}): one side is on a fork"

@@ -1,0 +1,139 @@
+"""What the admin port may do with the running proxy.
+
+State: the last failures that wallets saw; who waits for the end of a reload.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final, cast
+
+from rpcproxy.app.chain import ChainRuntime
+from rpcproxy.config.problems import nearest, quoted
+from rpcproxy.edges.logs import ROOT, event
+from rpcproxy.engine.explain import Explanation, explain
+from rpcproxy.front.access import Access, Denied
+from rpcproxy.front.control import FailureEntry, Ordered, RecentFailures
+from rpcproxy.messages import Malformed, Request, decode_body
+from rpcproxy.rules.orders import Order, why_needed
+
+if TYPE_CHECKING:
+    from rpcproxy.app.proxy import Proxy
+
+_log = logging.getLogger("rpcproxy.admin")
+
+# A file on a disk that hangs must not keep whoever asked waiting for ever.
+RELOAD_SECONDS: Final = 30.0
+_NO_FILE: Final = "there is no configuration file to read again: the chains were named at the start"
+
+
+class Control:
+    """See the module's docstring; ``front.control.ControlView``. ``ask_reload`` is set by whoever
+    can read the configuration again.
+    """
+
+    def __init__(self, proxy: Proxy) -> None:
+        self._proxy = proxy
+        self._failures = RecentFailures()
+        self._waiting: list[asyncio.Future[tuple[bool, str]]] = []
+        self.ask_reload: Callable[[], None] | None = None
+
+    def attend(self, runtime: ChainRuntime) -> None:
+        """Be told of the requests that fail on a chain."""
+        runtime.pipeline.encoder.on_failed = functools.partial(self._on_failed, runtime.chain.name)
+
+    def _on_failed(self, chain: str, method: str, reason: str, trace_id: str) -> None:
+        self._failures.add(chain, method, reason, trace_id, time.time())
+
+    def access(self) -> Access:
+        """As it is bound and configured now."""
+        server, port = self._proxy.config.server, self._proxy.admin
+        host = server.admin.host if server.admin is not None else ""
+        return Access(host, port is not None and port.is_local, server.admin_token)
+
+    # ---- upstreams
+
+    def obey(self, chain: str, upstream: str, order: str, *, is_forced: bool) -> Ordered:
+        """Drain, undrain, cordon or uncordon. Raises ``Denied``."""
+        runtime = self._chain(chain)
+        standings = runtime.standings
+        names = [standing.name for standing in standings]
+        if upstream not in names:
+            hint = nearest(upstream, names)
+            meant = f"; did you mean {quoted(hint)}?" if hint else ""
+            raise Denied(404, f"chain {chain} has no upstream {quoted(upstream)}{meant}")
+        standing, wanted = standings[upstream], cast("Order", order)
+        if wanted == "drain" and not is_forced:
+            needed = why_needed(standing, standings, standings.usable)
+            if needed:
+                raise Denied(409, f"{needed}: not drained (with ?force=1 it would be)")
+        changes = standings.obey(upstream, wanted, time.monotonic())
+        runtime.executor.on_changes(changes)
+        words = changes[0].reason if changes else "it was so already"
+        if wanted == "drain" and standing.in_flight:
+            words += f"; {standing.in_flight} in flight finish"
+        return {"chain": chain, "upstream": upstream, "state": standing.state, "result": words}
+
+    def _chain(self, name: str) -> ChainRuntime:
+        runtime = self._proxy.chains.get(name)
+        if runtime is None:
+            served = ", ".join(self._proxy.chains)
+            raise Denied(404, f"there is no chain {quoted(name)} here; served are {served}")
+        return runtime
+
+    # ---- requests
+
+    def explain(self, body: bytes, chain: str | None) -> Explanation:
+        """What would become of a JSON-RPC request. Raises ``Denied``."""
+        runtime = self._chain(chain or next(iter(self._proxy.chains)))
+        try:
+            decoded = decode_body(body)
+        except Malformed as malformed:
+            raise Denied(400, malformed.reason) from None
+        if not isinstance(decoded, Request):
+            raise Denied(400, "that is a batch: its members can be explained one by one")
+        return explain(runtime.pipeline, decoded)
+
+    def failures(self) -> Sequence[FailureEntry]:
+        return self._failures.latest_first()
+
+    # ---- the process
+
+    async def reload(self) -> str:
+        """Read the configuration file again. Raises ``Denied`` where that is refused."""
+        if self.ask_reload is None:
+            raise Denied(409, _NO_FILE)
+        told: asyncio.Future[tuple[bool, str]] = asyncio.get_running_loop().create_future()
+        self._waiting.append(told)
+        self.ask_reload()
+        try:
+            async with asyncio.timeout(RELOAD_SECONDS):
+                is_accepted, words = await told
+        except TimeoutError:
+            raise Denied(503, f"no word of the reload within {RELOAD_SECONDS:g} s") from None
+        finally:
+            if told in self._waiting:
+                self._waiting.remove(told)
+        if not is_accepted:
+            raise Denied(409, words)
+        return words
+
+    def on_reload(self, is_accepted: bool, words: str) -> None:  # noqa: FBT001 -- a listener
+        """A reload came to its end."""
+        waiting, self._waiting = self._waiting, []
+        for told in waiting:
+            if not told.done():
+                told.set_result((is_accepted, words))
+
+    @property
+    def log_level(self) -> str:
+        return logging.getLevelName(logging.getLogger(ROOT).level).lower()
+
+    def set_log_level(self, level: str) -> None:
+        """Until the next start."""
+        logging.getLogger(ROOT).setLevel(level.upper())
+        event(_log, logging.WARNING, "log_level", f"the log level is {level} from now on")

@@ -1,0 +1,140 @@
+"""What people and machines may know of the proxy: status, readiness, transactions, metrics.
+
+Reads what a ``Proxy`` holds; nothing here changes it. State: when the process began.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rpcproxy import __version__
+from rpcproxy.app.report import (
+    chain_figures,
+    chain_status,
+    chain_transactions,
+    find_transaction,
+)
+from rpcproxy.edges.exposition import Exposition, ProxyCollector, Sources
+from rpcproxy.edges.figures import ChainFigures
+from rpcproxy.front.admin import (
+    ChainPage,
+    ChainStatus,
+    ReloadStatus,
+    Status,
+    readiness,
+    told_plainly,
+)
+from rpcproxy.front.outlook import ChainOutlook
+from rpcproxy.front.transactions import ChainTransactions, TransactionEntry
+
+if TYPE_CHECKING:
+    from rpcproxy.app.proxy import Proxy
+
+
+class View:
+    """``front.admin.AdminView`` of a proxy."""
+
+    def __init__(self, proxy: Proxy) -> None:
+        self._proxy = proxy
+        self._started = time.monotonic()
+        self._exposition = Exposition(
+            ProxyCollector(
+                proxy.counters,
+                Sources(
+                    standings=self._snapshots,
+                    front=self._front_figures,
+                    chains=self._figures,
+                    connections=self._connections,
+                ),
+            )
+        )
+
+    def status(self) -> Status:
+        outlook, chain_outlooks = self._proxy.recorder.outlook(self._proxy.chains, time.time())
+        statuses = zip(self._chain_statuses(), chain_outlooks, strict=True)
+        chains: list[ChainPage] = [{**status, **outlook} for status, outlook in statuses]
+        reloads: ReloadStatus = {
+            "path": self._proxy.config_path,
+            "accepted": self._proxy.counters.reloads["accepted"],
+            "refused": self._proxy.counters.reloads["refused"],
+            "last_result": self._proxy.last_reload["last_result"],
+            "last_time": self._proxy.last_reload["last_time"],
+        }
+        return {
+            "version": __version__,
+            "uptime_seconds": round(time.monotonic() - self._started, 1),
+            **outlook,
+            "chains": chains,
+            "changes": self._proxy.changes.latest_first(),
+            "config": reloads,
+        }
+
+    def _chain_statuses(self) -> list[ChainStatus]:
+        now, unix_seconds = time.monotonic(), time.time()
+        return [chain_status(runtime, now, unix_seconds) for runtime in self._proxy.chains.values()]
+
+    def outlooks(self) -> dict[str, ChainOutlook]:
+        """How each chain stands, for pages that show no more."""
+        _, told = self._proxy.recorder.outlook(self._proxy.chains, time.time())
+        return dict(zip(self._proxy.chains, told, strict=True))
+
+    def ready(self) -> tuple[bool, dict[str, Any]]:
+        is_ready, told = readiness(self._chain_statuses())
+        return is_ready, told_plainly(told, self._proxy.redactor)
+
+    def describe(self) -> list[dict[str, Any]]:
+        """The chains, for the page in the browser: best path first."""
+        return [
+            {
+                "name": chain.name,
+                "chain_id": chain.chain_id,
+                "paths": [
+                    path
+                    for path, door in self._proxy.doors.items()
+                    if door is self._proxy.chains[chain.name].pipeline
+                ],
+            }
+            for chain in self._proxy.config.chains
+        ]
+
+    def transactions(self) -> list[ChainTransactions]:
+        unix_seconds = time.time()
+        return [
+            chain_transactions(runtime, unix_seconds) for runtime in self._proxy.chains.values()
+        ]
+
+    async def transaction(self, hash: str) -> tuple[TransactionEntry | None, dict[str, str]]:
+        return await find_transaction(list(self._proxy.chains.values()), hash, time.time())
+
+    async def metrics(self, accept: str) -> tuple[bytes, str]:
+        return await self._exposition.scrape(accept)
+
+    def _snapshots(self) -> Mapping[str, Sequence[Any]]:
+        now = time.monotonic()
+        return {
+            name: runtime.standings.snapshot(now) for name, runtime in self._proxy.chains.items()
+        }
+
+    def _front_figures(self) -> Mapping[str, float]:
+        listener = self._proxy.listener
+        if listener is None:
+            return {}
+        return {
+            "client_connections": listener.open_connections,
+            "client_connections_refused": listener.counters.refused_connections,
+        }
+
+    def _figures(self) -> Mapping[str, ChainFigures]:
+        now = time.monotonic()
+        return {name: chain_figures(runtime, now) for name, runtime in self._proxy.chains.items()}
+
+    def _connections(self) -> Mapping[str, Mapping[str, tuple[int, int]]]:
+        return {
+            name: {
+                upstream: (wire.open_connections, wire.idle_connections)
+                for upstream, wire in runtime.wires.items()
+            }
+            for name, runtime in self._proxy.chains.items()
+        }

@@ -1,0 +1,182 @@
+"""What ``--help`` says beside the options: what a command does, examples, exit codes, files.
+
+One table, so that all commands speak alike. A command that brings an epilog of its own keeps it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
+
+WIDTH: Final = 80
+
+GENERAL: Final = """\
+Every command has its own page: rpcproxy COMMAND --help
+
+exit codes:
+  0    done, and nothing was found wrong
+  1    something was found wrong (check), or not found (tx show)
+  2    what you can mend: a mistake in the file, the options, or the environment
+  130  interrupted
+
+environment:
+  ${NAME} in a configuration is filled in from here; serve, without a file, takes
+  INFURA_KEY, ALCHEMY_KEY, QUICKNODE_URL, DRPC_KEY, ANKR_KEY and CHAINSTACK_URL
+  RPCPROXY_ADMIN_TOKEN      what top says to a proxy whose admin port has a token
+  STATE_DIRECTORY           where journals and history are kept (systemd sets it)
+  XDG_STATE_HOME            else, in rpcproxy/ below it (by default ~/.local/state)
+  LISTEN_FDS, NOTIFY_SOCKET, WATCHDOG_USEC
+                            sockets, readiness and watchdog, as systemd has them
+
+files:
+  STATE/journal/CHAIN.sqlite   transactions, until they are in a final block
+  STATE/history/               figures of the last weeks, for report
+  STATE is $STATE_DIRECTORY, else $XDG_STATE_HOME/rpcproxy, else ~/.local/state/rpcproxy
+
+signals of a running proxy:
+  HUP         read the configuration again
+  TERM, INT   finish the requests in flight, then end; a second one ends it at once
+"""
+
+
+class Page(NamedTuple):
+    """``says``: what the command does. ``examples``: command lines with what they are for.
+    ``exits``: its exit codes in words. ``more``: further sections, as they are printed.
+    """
+
+    says: str
+    examples: Sequence[tuple[str, str]]
+    exits: Mapping[int, str] = {}
+    more: str = ""
+
+
+PAGES: Final[Mapping[str, Page]] = {
+    "serve": Page(
+        "Run the proxy, until it is told to stop. It takes a configuration, or names of known "
+        "chains, which are then served on their public endpoints and on the providers whose keys "
+        "are in the environment. The log goes to the standard error.",
+        (
+            ("rpcproxy serve ethereum base", "try it out; the URL is http://127.0.0.1:8545"),
+            ("rpcproxy serve -c rpcproxy.yaml", "your own providers"),
+            ("rpcproxy serve -c rpcproxy.yaml --takeover", "in place of one that runs: no gap"),
+        ),
+        {
+            0: "it was told to stop, and finished what was in flight",
+            2: "the configuration cannot be used, or a port is taken",
+            130: "it was told to stop twice",
+        },
+        "A saved file is taken over at once, without losing a request; one with a mistake is\n"
+        "refused in words, and the configuration in force goes on. What takes effect at the next\n"
+        "start only is named in docs/configuration.md.",
+    ),
+    "demo": Page(
+        "Simulated providers on three clouds, outages, the proxy in front, and two wallets: one "
+        "asks the proxy, the other a single provider. Nothing from outside is asked.",
+        (
+            ("rpcproxy demo", "until Ctrl-C"),
+            ("rpcproxy demo --port 18545 --seconds 60", "another port, one minute"),
+            ("rpcproxy demo --no-outages", "a quiet one, to point a wallet at"),
+        ),
+        {0: "it ended by itself or by Ctrl-C", 2: "a port is taken"},
+    ),
+    "tx": Page(
+        "The transactions that wallets sent, as the journal has them. Both ways read beside a "
+        "running proxy or without one, and change nothing.",
+        (
+            ("rpcproxy tx list --pending", "those that wait for their block"),
+            ("rpcproxy tx list --journal /var/lib/rpcproxy/journal", "those of a service"),
+        ),
+    ),
+    "tx list": Page(
+        "The newest transactions first, one line each.",
+        (
+            ("rpcproxy tx list --pending", "those that wait for their block"),
+            ("rpcproxy tx list -c rpcproxy.yaml --chain base --limit 10", "of one chain"),
+            ("rpcproxy tx list --json", "for programs"),
+        ),
+        {0: "told", 2: "there is no journal there, or it cannot be read"},
+    ),
+    "tx show": Page(
+        "Everything known of one transaction: its state, and what each provider said last.",
+        ((f"rpcproxy tx show 0x{'4d' * 32}", "by its hash"),),
+        {0: "told", 1: "it is not in the journal", 2: "there is no journal, or that is no hash"},
+    ),
+    "init": Page(
+        "Ask for chains, providers, keys (by the names of their variables) and addresses, try "
+        "each upstream, and write a commented configuration. Without a terminal the defaults are "
+        "written.",
+        (
+            ("rpcproxy init", "asks, and writes rpcproxy.yaml"),
+            ("rpcproxy init -o proxy.yaml --force", "another file, in place of the one there"),
+            ("rpcproxy init ethereum base --offline", "these chains; nobody is asked anything"),
+        ),
+        {0: "written", 2: "the file is there already, or cannot be written"},
+    ),
+    "schema": Page(
+        "The JSON Schema of the configuration, by which editors complete and check it.",
+        (("rpcproxy schema", "on the standard output"),),
+    ),
+    "top": Page(
+        "The status of a running proxy in the terminal, live. Without a terminal: once.",
+        (
+            ("rpcproxy top", "of the one on this machine"),
+            ("rpcproxy top --url http://127.0.0.1:9545", "of another admin port"),
+        ),
+        {0: "ended", 2: "the proxy cannot be reached, or wants a token"},
+    ),
+    "completion": Page(
+        "Print a script that makes a shell complete commands, options, chains and files.",
+        (
+            ("rpcproxy completion bash", "for bash; add it to ~/.bashrc, as below"),
+            ("rpcproxy completion zsh", "for zsh"),
+            ("rpcproxy completion fish", "for fish"),
+        ),
+        {0: "printed"},
+        "to have it in every shell:\n"
+        "  bash  echo 'source <(rpcproxy completion bash)' >> ~/.bashrc\n"
+        "  zsh   rpcproxy completion zsh > DIRECTORY/_rpcproxy, where DIRECTORY is in $fpath\n"
+        "  fish  rpcproxy completion fish > ~/.config/fish/completions/rpcproxy.fish",
+    ),
+}
+
+
+def furnish(parser: argparse.ArgumentParser) -> None:
+    """Give ``parser`` and all its commands their pages."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = parser.epilog or GENERAL
+    for name, command in commands_of(parser):
+        page = PAGES.get(name)
+        if page is None or command.epilog:
+            continue
+        command.formatter_class = argparse.RawDescriptionHelpFormatter
+        command.description = textwrap.fill(command.description or page.says, WIDTH)
+        command.epilog = epilog_of(page)
+
+
+def commands_of(
+    parser: argparse.ArgumentParser, above: str = ""
+) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    """All commands below ``parser`` and their names, such as ``tx list``."""
+    for action in parser._actions:  # noqa: SLF001 -- argparse has no other way to walk its tree
+        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001 -- the same
+            for name, command in action.choices.items():
+                yield f"{above}{name}", command
+                yield from commands_of(command, f"{above}{name} ")
+
+
+def epilog_of(page: Page) -> str:
+    """The sections below the options."""
+    width = max(len(line) for line, _ in page.examples)
+    parts = ["examples:"]
+    parts += [f"  {line:{width}}  {what}".rstrip() for line, what in page.examples]
+    if page.exits:
+        parts += ["", "exit codes:"]
+    for code, words in page.exits.items():
+        lines = textwrap.wrap(words, WIDTH - 7)
+        parts.append(f"  {code:<3}  {lines[0]}")
+        parts += [f"{'':7}{line}" for line in lines[1:]]
+    if page.more:
+        parts += ["", page.more]
+    return "\n".join(parts)

@@ -1,0 +1,257 @@
+"""A report card as text: tables for the terminal, CSV, JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import msgspec
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from rpcproxy.app.report_card import Figures, OutageFigures, ReportCard
+from rpcproxy.app.tx import plain
+from rpcproxy.messages import CLASS_NAMES
+
+# Where nobody's window says how wide it may be, nothing is cut.
+UNBOUND_COLUMNS: Final = 200
+OUTAGES_SHOWN: Final = 20
+MINUTE, HOUR, DAY = 60, 3600, 86_400
+
+FIGURES_HEAD: Final = (
+    *("available", *(f"{name} p50/p99" for name in CLASS_NAMES), "answered", "limited"),
+    *("lag", "calls", "CU est.", "outages"),
+)
+
+
+def as_json(card: ReportCard) -> str:
+    """One document."""
+    return msgspec.json.format(msgspec.json.encode(card), indent=2).decode() + "\n"
+
+
+# --------------------------------------------------------------------------
+# CSV
+
+_COLUMNS: Final = (
+    *("scope", "provider", "chain", "upstream", "cloud", "region", "watched_seconds"),
+    *("availability", "down_seconds", "dark_seconds", "limited_time_share", "behind_time_share"),
+    *("attempts", "success_share", "rate_limited_share"),
+)
+_LAST_COLUMNS: Final = (
+    *("lag_blocks_mean", "lag_blocks_most", "calls", "compute_units_estimate"),
+    *("outages", "longest_outage_seconds"),
+)
+
+
+def as_csv(card: ReportCard) -> str:
+    """A line for each provider, then one for each upstream. Errors are ``kind=count``."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    times = [f"{name}_{what}" for name in CLASS_NAMES for what in _OF_CLASS]
+    writer.writerow([*_COLUMNS, *times, "errors", *_LAST_COLUMNS])
+    for scope, rows in (("provider", card.providers), ("upstream", card.upstreams)):
+        for figures in rows:
+            known = msgspec.structs.asdict(figures)
+            writer.writerow(
+                [scope]
+                + [_cell(known[name]) for name in _COLUMNS[1:]]
+                + [
+                    _cell(_of_class(figures, name, what))
+                    for name in CLASS_NAMES
+                    for what in _OF_CLASS
+                ]
+                + [" ".join(f"{kind}={count}" for kind, count in figures.errors.items())]
+                + [_cell(known[name]) for name in _LAST_COLUMNS]
+            )
+    return out.getvalue()
+
+
+_OF_CLASS: Final = ("calls", "p50_seconds", "p99_seconds")
+
+
+def _of_class(figures: Figures, name: str, what: str) -> object:
+    known = figures.classes.get(name)
+    return None if known is None else getattr(known, what)
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, str):
+        # A spreadsheet takes what begins like that for a formula.
+        return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+    return "" if value is None else value
+
+
+# --------------------------------------------------------------------------
+# The terminal
+
+
+def as_tables(card: ReportCard, *, is_terminal: bool) -> str:
+    """For people. Colours, and the width of their window, where it is a terminal."""
+    out = io.StringIO()
+    width = None if is_terminal else UNBOUND_COLUMNS
+    console = Console(file=out, width=width, force_terminal=is_terminal, highlight=False)
+    for line in summary(card):
+        console.print(Text(plain(line)))
+    for title, rows in (("Providers", card.providers), ("Upstreams", card.upstreams)):
+        if rows:
+            console.print()
+            console.print(_table(title, rows))
+    wrong = [f for f in card.upstreams if f.errors]
+    if wrong:
+        console.print()
+        console.print(
+            _grid("Errors, by kind", ("chain", "upstream", "errors"), map(_errors, wrong))
+        )
+    if card.outages:
+        console.print()
+        shown = card.outages[:OUTAGES_SHOWN]
+        more = len(card.outages) - len(shown)
+        title = "Outages" if not more else f"Outages, the last {len(shown)} (and {more} before)"
+        heads = ("from (UTC)", "for", "chain", "upstream", "why")
+        console.print(_grid(title, heads, map(_outage, shown)))
+    text = out.getvalue()
+    return text if is_terminal else "".join(f"{line.rstrip()}\n" for line in text.splitlines())
+
+
+def summary(card: ReportCard) -> list[str]:
+    """What time it is about, and what wallets saw of it."""
+    if card.watched_from is None or card.watched_to is None:
+        return [f"No figures since {minute(card.since)}."]
+    processes = f"{card.processes} process{'es' if card.processes > 1 else ''}"
+    lines = [
+        f"{minute(card.watched_from)} to {minute(card.watched_to)} UTC, as seen by {processes}."
+    ]
+    for chain in card.chains:
+        total = sum(chain.requests.values())
+        failed = chain.requests.get("own_error", 0)
+        words = (
+            f"{chain.chain}: {total:,} requests of wallets, {failed:,} ended in an error of ours"
+        )
+        if chain.unserved_seconds:
+            words += f"; for {span(chain.unserved_seconds)} nobody could serve it"
+        lines.append(f"{words}.")
+    return lines
+
+
+def figures_cells(figures: Figures) -> list[str]:
+    """The cells under ``FIGURES_HEAD``."""
+    lag = "-"
+    if figures.lag_blocks_mean is not None:
+        lag = f"{figures.lag_blocks_mean:.1f} ≤{figures.lag_blocks_most}"
+    return [
+        percent(figures.availability),
+        *(_times(figures, name) for name in CLASS_NAMES),
+        percent(figures.success_share),
+        percent(figures.rate_limited_share),
+        lag,
+        f"{figures.calls:,}",
+        f"{figures.compute_units_estimate:,}",
+        "-"
+        if not figures.outages
+        else f"{figures.outages}, ≤{span(figures.longest_outage_seconds)}",
+    ]
+
+
+def percent(share: float | None) -> str:
+    """Never rounded up: what is not all of it must not look so."""
+    if share is None:
+        return "-"
+    if share in (0.0, 1.0):
+        return f"{share:.0%}"
+    if share < 0.0001:
+        return "<0.01%"
+    digits = 3 if share > 0.999 else 2
+    return f"{math.floor(share * 10 ** (digits + 2)) / 10**digits:.{digits}f}%"
+
+
+def span(seconds: float) -> str:
+    """A duration in the two largest units at most."""
+    whole = round(seconds)
+    if whole < MINUTE:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    if whole < HOUR:
+        return f"{whole // MINUTE} min {whole % MINUTE} s"
+    if whole < DAY:
+        return f"{whole // HOUR} h {whole % HOUR // MINUTE} min"
+    return f"{whole // DAY} d {whole % DAY // HOUR} h"
+
+
+def minute(moment: str) -> str:
+    """A moment, to the minute."""
+    return moment[:16].replace("T", " ")
+
+
+def printable(text: str) -> str:
+    """For a page: letters of every script, and nothing else that a name may hold."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
+def why(outage: OutageFigures) -> str:
+    """In what state it was, and for what reason."""
+    words = ": ".join(filter(None, (outage.state, outage.reason)))
+    if not outage.upstream:
+        words = "nobody could serve the chain"
+    if not outage.is_over:
+        words += " (not over when it was last looked at)"
+    if outage.dark_seconds:
+        words += f" (for {span(outage.dark_seconds)} of it all were down)"
+    return words
+
+
+def _times(figures: Figures, name: str) -> str:
+    known = figures.classes.get(name)
+    if known is None or known.p50_seconds is None or known.p99_seconds is None:
+        return "-"
+    return f"{_milliseconds(known.p50_seconds)}/{_milliseconds(known.p99_seconds)} ms"
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1000:.{0 if seconds >= 0.01 else 1}f}"
+
+
+def _table(title: str, rows: Sequence[Figures]) -> Table:
+    is_upstreams = bool(rows[0].upstream)
+    first = ("chain", "upstream", "provider") if is_upstreams else ("provider",)
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in first:
+        table.add_column(name, overflow="fold")
+    for name in FIGURES_HEAD:
+        table.add_column(name, justify="right", overflow="fold")
+    for figures in rows:
+        names = (figures.chain, figures.upstream, figures.provider)
+        cells = figures_cells(figures)
+        available = Text(cells[0], style=_style(figures.availability))
+        shown = names if is_upstreams else names[2:]
+        table.add_row(*(Text(plain(name)) for name in shown), available, *map(Text, cells[1:]))
+    return table
+
+
+def _style(availability: float | None) -> str:
+    if availability is None:
+        return "dim"
+    return "green" if availability >= 0.999 else "yellow" if availability >= 0.99 else "red"
+
+
+def _grid(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in heads:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(plain(cell)) for cell in row))
+    return table
+
+
+def _errors(figures: Figures) -> tuple[str, ...]:
+    kinds = ", ".join(f"{kind} {count:,}" for kind, count in figures.errors.items())
+    return figures.chain, figures.upstream, kinds
+
+
+def _outage(outage: OutageFigures) -> tuple[str, ...]:
+    start = outage.start[:19].replace("T", " ")
+    name = outage.upstream or "all"
+    return start, span(outage.seconds), outage.chain, name, why(outage)

@@ -1,0 +1,182 @@
+"""The status in a terminal: what ``/status`` tells in JSON, laid out with rich. Pure.
+
+A proxy of another version may leave keys out: what is missing is shown as unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from rpcproxy.front.outlook import latency_of
+from rpcproxy.front.wording import (
+    LEVELS,
+    MARKS,
+    WHOSE,
+    ago,
+    asked_and_failed,
+    how_long,
+    milliseconds,
+    number,
+    percent,
+    rate,
+    state_notes,
+    state_word,
+    well_words,
+    what_happened,
+    what_wallets_noticed,
+)
+from rpcproxy.rules.plight import span
+from rpcproxy.rules.strips import WORDS, level_of
+
+_COLORS: Final = {"well": "green", "troubled": "yellow", "down": "red", "unknown": "dim"}
+_BARS: Final = {"well": "▂", "troubled": "▅", "down": "█", "unknown": "·"}
+_STRIP_CHARACTERS: Final = 24  # an hour each
+_FEWEST_INCIDENTS: Final = 3
+
+
+class Picture:
+    """A status, laid out for the width it is drawn on. ``note`` is a line of ours below it."""
+
+    def __init__(self, status: Mapping[str, Any], note: str = "") -> None:
+        self._status = status
+        self._note = note
+
+    def __rich_console__(
+        self, console: Console, options: ConsoleOptions
+    ) -> Iterator[RenderableType]:
+        status = self._status
+        level = _level(status)
+        headline = Text.assemble((f"{MARKS[level]} {LEVELS[level]}: ", f"bold {_COLORS[level]}"))
+        headline.append(_plain(status.get("sentence", "?")), "bold")
+        yield headline
+        whose = WHOSE.get(str(status.get("whose")), "")
+        if whose:
+            yield Text(whose, "dim")
+        is_only = len(status.get("chains", ())) == 1
+        for chain in status.get("chains", ()):
+            yield Text()
+            yield _chain(chain, options.max_width, is_only=is_only)
+        yield from _incidents(status, console)
+        if self._note:
+            yield Text()
+            yield Text(self._note, "yellow")
+
+
+def _plain(text: object) -> str:
+    """No control character of a name or a reason reaches the terminal."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in str(text))
+
+
+def _level(told: Mapping[str, Any]) -> str:
+    level = str(told.get("level"))
+    return level if level in LEVELS else "unknown"
+
+
+def _grid(*columns: tuple[str, bool]) -> Table:
+    """Of each column its title, and whether it holds numbers."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    for title, is_number in columns:
+        table.add_column(title, justify="right" if is_number else "left", no_wrap=True)
+    return table
+
+
+def _chain(chain: Mapping[str, Any], width: int, *, is_only: bool) -> RenderableType:
+    recent = chain.get("recent", {})
+    line = Text.assemble(
+        (_plain(chain.get("title", chain.get("name", "?"))), "bold"),
+        (f"  head {number(chain.get('served_head'))}", ""),
+        (f", moved {ago(chain.get('head_age_seconds'))}", "dim"),
+        (f"  {rate(recent.get('requests', 0), recent.get('seconds', 0))}", ""),
+        (f"  not served in the last minute: {number(recent.get('unserved'))}", "dim"),
+    )
+    parts: list[RenderableType] = [line]
+    if not is_only:
+        level = _level(chain)
+        words = _plain(chain.get("sentence", ""))
+        parts.append(Text.assemble((f"{MARKS[level]} ", _COLORS[level]), words))
+    parts.append(_upstreams(chain, width))
+    for upstream in chain.get("upstreams", ()):
+        notes = state_notes(upstream)
+        if notes:
+            name = _plain(upstream.get("name", "?"))
+            parts.append(Text(f"{name}: {_plain(notes)}", "dim"))
+    return Group(*parts)
+
+
+def _upstreams(chain: Mapping[str, Any], width: int) -> Table:
+    is_wide = width >= 110
+    columns = [("provider", False), ("state", False), ("head", True), ("lag", True)]
+    columns += [("latency", True), ("failed", True), ("share", True)]
+    columns += [("last 24 h", False)] if is_wide else []
+    table = _grid(*columns)
+    strips = chain.get("strips", {}).get("upstreams", {})
+    for upstream in chain.get("upstreams", ()):
+        name, state = str(upstream.get("name", "?")), str(upstream.get("state", "unknown"))
+        level = level_of(state)
+        traffic = chain.get("traffic", {}).get(name, {})
+        since = upstream.get("since_seconds")
+        cells: list[RenderableType] = [
+            Text(_plain(name), "bold"),
+            Text.assemble(
+                (f"{MARKS[level]} {_plain(state_word(state))}", _COLORS[level]),
+                ("" if since is None else f" {span(since)}", "dim"),
+            ),
+            number(upstream.get("head")),
+            number(upstream.get("lag")),
+            milliseconds(latency_of(upstream)),
+            "{1:,} of {0:,}".format(*asked_and_failed(traffic)),
+            percent(traffic.get("share"), digits=0),
+        ]
+        if is_wide:
+            cells.append(_strip(strips.get(name)))
+        table.add_row(*cells)
+    return table
+
+
+def _strip(strip: Mapping[str, Any] | None) -> Text:
+    """An hour a character: the worst of its cells."""
+    if strip is None:
+        return Text("–")
+    cells = str(strip["cells"])
+    length = max(1, len(cells) // _STRIP_CHARACTERS)
+    drawn = Text()
+    for start in range(0, len(cells), length):
+        levels = {WORDS.get(letter, "unknown") for letter in cells[start : start + length]}
+        level = next(each for each in ("down", "troubled", "well", "unknown") if each in levels)
+        drawn.append(_BARS[level], _COLORS[level])
+    return drawn.append(f" {well_words(strip)}", "dim")
+
+
+def _incidents(status: Mapping[str, Any], console: Console) -> Iterator[RenderableType]:
+    every: Sequence[Mapping[str, Any]] = status.get("incidents", ())
+    yield Text()
+    if not every:
+        yield Text("No incidents in the last 24 hours", "dim")
+        return
+    taken = 6 + sum(4 + len(chain.get("upstreams", ())) for chain in status.get("chains", ()))
+    room = (
+        max(_FEWEST_INCIDENTS, console.size.height - taken) if console.is_terminal else len(every)
+    )
+    yield Text("incidents, UTC", "dim")
+    for incident in every[:room]:
+        yield _incident(incident)
+
+
+def _incident(incident: Mapping[str, Any]) -> Text:
+    """One line, cut where the terminal ends."""
+    started = datetime.fromisoformat(incident["started"])
+    is_over = incident["ended"] is not None
+    line = Text(no_wrap=True, overflow="ellipsis")
+    line.append(
+        f"{started:%d %b %H:%M:%S} for {how_long(incident)}{'' if is_over else ' so far'}  "
+    )
+    line.append(_plain(what_happened(incident)), "bold" if not is_over else "")
+    noticed = f"; wallets noticed {what_wallets_noticed(incident)}"
+    line.append(noticed, "red" if incident["unserved"] else "")
+    return line.append(f"  {_plain(incident.get('cause') or '')}", "dim")

@@ -1,0 +1,377 @@
+"""What every key of the configuration means, in words for who writes one: a row for each.
+
+The tables of docs/configuration.md and the descriptions in the JSON Schema are made from these
+rows; that keys, defaults and choices are as told is tested against the sections that read them.
+``kind`` and ``meaning`` are Markdown, with links as that page has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """``default`` is in backticks where it is a value that can be written."""
+
+    key: str
+    kind: str
+    default: str
+    meaning: str
+
+
+MEANINGS: Final[Mapping[str, tuple[Meaning, ...]]] = MappingProxyType(
+    {
+        "server": (
+            Meaning(
+                *("listen", "HOST:PORT", "`127.0.0.1:8545`"),
+                "For wallets: HTTP. `0.0.0.0:8545` for every interface, `'[::1]:8545'` for IPv6, "
+                "port 0 for any free one.",
+            ),
+            Meaning(
+                *("admin", "HOST:PORT or `off`", "`127.0.0.1:9545`"),
+                "For operators: `/status`, `/metrics`, `/healthz`, `/readyz`, `/transactions`. "
+                "Beyond this machine changes want `admin_token`.",
+            ),
+            Meaning(
+                *("tls", "section", "none"),
+                "https for wallets: [`server.tls`](#servertls).",
+            ),
+            Meaning(
+                *("gzip", "switch", "`true`"),
+                "Compress answers over 1 KiB for clients that accept it.",
+            ),
+            Meaning(
+                *("outage_status", "`200` or `503`", "`200`"),
+                "HTTP status of the error when no upstream could serve a read. After some 503 in "
+                "a row MetaMask sends nothing for 30 s.",
+            ),
+            Meaning(
+                *("log", "`text` or `json`", "`text`"),
+                "How log lines are written, to stderr.",
+            ),
+            Meaning(
+                *("drain", "duration, may be `0`", "`10s`"),
+                "How long requests in flight may take to finish after SIGTERM.",
+            ),
+            Meaning(
+                *("limits", "section", "see there"),
+                "What one client may take: [`server.limits`](#serverlimits).",
+            ),
+            Meaning(
+                *("cache", "section or `off`", "see there"),
+                "What answers may be kept in: [`server.cache`](#servercache).",
+            ),
+            Meaning(
+                *("journal", "directory, `on`, `off` or section", "`on`"),
+                "Where transactions are written down before a wallet is told that they are sent: "
+                "[`journal`](#journal). A chain may have its own.",
+            ),
+            Meaning(
+                *("accept_while_down", "switch", "`false`"),
+                "Take transactions while no upstream can be reached at all: the wallet gets its "
+                "hash, and they go out as soon as one is back. Else it gets an error, and they "
+                "are not sent later. Needs the journal to keep them through a restart. A chain "
+                "may say otherwise.",
+            ),
+            Meaning(
+                *("private_fallback", "`off`, or such as `after 30s`", "`off`"),
+                "After how long without a block a transaction that was for [private "
+                "upstreams](#upstreams) alone goes to all of them. It cannot be taken back then. "
+                "A chain may say otherwise.",
+            ),
+            Meaning(
+                *("accept_single_point", "switch", "`false`"),
+                "`rpcproxy check` does not call a single point of failure a fault. A chain may "
+                "say otherwise.",
+            ),
+            Meaning(
+                *("admin_token", "text, 16 characters or more", "none"),
+                "Asked on the admin port for all but `/healthz` and `/readyz`: `Authorization: "
+                "Bearer …`, or in a browser as the password. Without one, whoever reaches the port "
+                "may read, and nothing can be changed from beyond this machine. Give it as "
+                "`${ADMIN_TOKEN}`.",
+            ),
+            Meaning(
+                *("status_page", "path, `on` or `off`", "`off`"),
+                "Where the wallet port shows how it stands to everybody, by names only; `on` is "
+                "`/status`.",
+            ),
+            Meaning(
+                *("history", "directory, `on`, `off` or section", "`on`"),
+                "The figures of the last weeks, for `rpcproxy report`: "
+                "[`server.history`](#serverhistory).",
+            ),
+            Meaning(
+                *("traces", "URL or `off`", "`off`"),
+                "An OpenTelemetry collector, `http://HOST:4318`: a span for each request and each"
+                " attempt goes there. Needs `pip install 'rpcproxy[otel]'`.",
+            ),
+        ),
+        "server.tls": (
+            Meaning(
+                *("certificate", "path", "required"),
+                "PEM file with the certificate chain.",
+            ),
+            Meaning(
+                *("key", "path", "required"),
+                "PEM file with its key.",
+            ),
+        ),
+        "server.limits": (
+            Meaning(
+                *("header_size", "size", "`16KiB`"),
+                "Request line and headers; over it HTTP 431.",
+            ),
+            Meaning(
+                *("body_size", "size", "`5MiB`"),
+                "Request body; over it HTTP 413.",
+            ),
+            Meaning(
+                *("batch", "whole number", "`1000`"),
+                "Members of one batch; over it HTTP 413.",
+            ),
+            Meaning(
+                *("connections", "whole number", "`20000`"),
+                "Open connections of all clients together; over it HTTP 503.",
+            ),
+            Meaning(
+                *("header_timeout", "duration", "`10s`"),
+                "For the request line and headers to arrive; then HTTP 408.",
+            ),
+            Meaning(
+                *("body_timeout", "duration", "`30s`"),
+                "For the body to arrive, and a second more for each 16 KiB that came; then HTTP "
+                "408.",
+            ),
+            Meaning(
+                *("idle_timeout", "duration", "`120s`"),
+                "Between two requests on one connection; then it is closed.",
+            ),
+        ),
+        "server.cache": (
+            Meaning(
+                *("memory", "size", "`128MiB`"),
+                "Most memory for answers.",
+            ),
+            Meaning(
+                *("disk", "size, may be `0`", "`0`"),
+                "Most bytes on disk, for what cannot change. It survives a restart. Needs `path`.",
+            ),
+            Meaning(
+                *("path", "path", "none"),
+                "Directory for it, of this process alone.",
+            ),
+        ),
+        "server.history": (
+            Meaning(
+                *("path", "path", "see below"),
+                "Directory for it. It is made where it is missing.",
+            ),
+            Meaning(
+                *("size", "size", "`64MiB`"),
+                "Most bytes it may take; the oldest go first.",
+            ),
+        ),
+        "journal": (
+            Meaning(
+                *("path", "path", "see below"),
+                "Directory for it. It is made where it is missing.",
+            ),
+            Meaning(
+                *("on_failure", "`refuse` or `pass`", "`refuse`"),
+                "What becomes of a transaction that cannot be written down: an error that says "
+                "why and that it is not sent, or it is sent all the same and forgotten if the "
+                "proxy ends.",
+            ),
+        ),
+        "chains[]": (
+            Meaning(
+                *("name", "text", "required"),
+                "At most 64 letters, digits, `-` and `_`. Not `healthz`, `readyz`, `status` or "
+                "`metrics`.",
+            ),
+            Meaning(
+                *("kind", "`evm`", "`evm`"),
+                "The kind of chain.",
+            ),
+            Meaning(
+                *("chain_id", "whole number", "known, else required"),
+                "What `eth_chainId` must be. An upstream that says otherwise is quarantined.",
+            ),
+            Meaning(
+                *("block_time", "duration", "known, else `12s`"),
+                "Where the learning of the block time starts.",
+            ),
+            Meaning(
+                *("max_lag", "whole number", "known, else `2`"),
+                "How many blocks an upstream may be behind before it is not asked for the latest "
+                "state.",
+            ),
+            Meaning(
+                *("selection", "`fastest`, `ordered` or `weighted`", "`fastest`"),
+                "Who is asked first: the cheaper of two at random (latency, load and failures "
+                "count), the first as listed that is well, or at random by `weight`.",
+            ),
+            Meaning(
+                *("deadlines", "section", "see there"),
+                "Total time of one request: [`deadlines`](#deadlines).",
+            ),
+            Meaning(
+                *("attempt_timeout", "duration", "`1.5s`"),
+                "Time for one attempt at a light read. A heavy read has a third of its deadline, "
+                "a send half of its, and at least this.",
+            ),
+            Meaning(
+                *("hedge", "`auto`, `off` or duration", "`auto`"),
+                "When a second copy of a slow read goes out: after 1.25 times the 95th percentile"
+                " of its class (20 ms to 1 s), never, or after this time. `off` where every call "
+                "is paid for.",
+            ),
+            Meaning(
+                *("consistency", "`pinned`, `routed` or `off`", "known, else `pinned`"),
+                "What becomes of `latest`, `safe` and `finalized` in a read. `pinned`: the served"
+                " head, by its number or, where the upstream has proved to look at it, its hash "
+                "(EIP-1898), so that all answers are of one chain. `routed`: left as it is, and "
+                "asked of an upstream that has the served head, for chains that serve state at "
+                "`latest` only (known of `monad` and `hyperevm`). `off`: left as it is.",
+            ),
+            Meaning(
+                *("audit", "rate or `off`", "`off`"),
+                "How many reads are asked of a second company as well and compared.",
+            ),
+            Meaning(
+                *("probes", "rate from 0.05/s to 20/s", "`4/s`"),
+                "How often each upstream is asked for its head, at most: [cost](#upstreams).",
+            ),
+            Meaning(
+                *("journal", "directory, `on`, `off` or section", "the server's"),
+                "Where its transactions are written down: [`journal`](#journal).",
+            ),
+            Meaning(
+                *("accept_while_down", "switch", "the server's"),
+                "As for the [server](#server).",
+            ),
+            Meaning(
+                *("private_fallback", "`off`, or such as `after 30s`", "the server's"),
+                "As for the [server](#server).",
+            ),
+            Meaning(
+                *("accept_single_point", "switch", "the server's"),
+                "As for the [server](#server).",
+            ),
+            Meaning(
+                *("genesis", "hash or `off`", "known, else none"),
+                "What the hash of block 0 must be: two chains may have one id. An upstream with "
+                "another block 0 is quarantined, one that cannot show it is not blamed. Where it is"
+                " left out, the known one counts once some upstream has that very block: copies"
+                " of known chains go by their ids. `off` asks nobody.",
+            ),
+            Meaning(
+                *("upstreams", "list", "required"),
+                "At least one: [`upstreams`](#upstreams).",
+            ),
+        ),
+        "deadlines": (
+            Meaning(
+                *("light", "duration", "`4.5s`"),
+                "Balances, calls, blocks, receipts: whatever is not heavy and no send.",
+            ),
+            Meaning(
+                *("heavy", "duration", "`30s`"),
+                "Logs, proofs, traces, simulations, all receipts of a block, the transaction "
+                "pool's content.",
+            ),
+            Meaning(
+                *("send", "duration", "`12s`"),
+                "Transactions.",
+            ),
+        ),
+        "upstreams[]": (
+            Meaning(
+                *("name", "text", "the provider's"),
+                "How it is shown; two of one provider become `infura` and `infura-2`. At most 64 "
+                "letters, digits, `.` `_` `:` `-`.",
+            ),
+            Meaning(
+                *("url", "URL", "required"),
+                "`https://` or `http://`. User and password in it become basic authentication.",
+            ),
+            Meaning(
+                *("ws_url", "URL", "none"),
+                "`wss://` or `ws://`. New heads are heard over it as soon as they are there; "
+                "everything else goes to `url`.",
+            ),
+            Meaning(
+                *("provider", "text", "guessed from the host"),
+                "The company. Upstreams on this machine or on a local network are each one of "
+                "their own.",
+            ),
+            Meaning(
+                *("cloud", "text", "`unknown`"),
+                "The cloud it runs on, such as `aws`.",
+            ),
+            Meaning(
+                *("region", "text", "`unknown`"),
+                "Its region of that cloud, such as `us-east-1`.",
+            ),
+            Meaning(
+                *("tier", "`primary` or `backup`", "`primary`"),
+                "A backup is asked first only while no primary one is usable and well.",
+            ),
+            Meaning(
+                *("role", "`full`, `reads` or `sends`", "`full`"),
+                "What it is asked for. One that is there for `sends` alone gets every "
+                "transaction, and its yes alone is not believed at once.",
+            ),
+            Meaning(
+                *("private", "switch", "`false`"),
+                "Where one upstream of a chain is private, transactions go to private ones and "
+                "nowhere else, and so does every look-up of one that is pending (but see "
+                "`private_fallback`). Reads go to it as well, unless `role` is `sends`.",
+            ),
+            Meaning(
+                *("rate_limit", "rate", "none"),
+                "What it may be asked. The load moves to others before the limit is reached; "
+                "where nobody else can serve, it is passed all the same. Each member of a batch "
+                "counts, our own probes do not.",
+            ),
+            Meaning(
+                *("weight", "number above 0", "`1`"),
+                "Its share under `weighted`. Under `fastest` its cost is divided by it.",
+            ),
+            Meaning(
+                *("headers", "mapping", "`{}`"),
+                "Sent with every request, such as `Authorization: Bearer ${TOKEN}`. Those that "
+                "frame the message are set by the proxy itself.",
+            ),
+            Meaning(
+                *("errors", "list", "`[]`"),
+                "Phrases of this provider that our tables do not know: [`errors`](#errors).",
+            ),
+        ),
+        "errors[]": (
+            Meaning(
+                *("contains", "text", "required"),
+                "Looked for in the error's text, upper and lower case being the same.",
+            ),
+            Meaning(
+                *("class", "see below", "required"),
+                "What such an error means.",
+            ),
+        ),
+        "notify[]": (
+            Meaning(
+                *("url", "URL", "required"),
+                "`https://` or `http://`. It is a secret, as an upstream's is.",
+            ),
+            Meaning(
+                *("events", "list of names", "see below"),
+                "What it is told.",
+            ),
+        ),
+    }
+)

@@ -1,0 +1,123 @@
+"""What a check asks, and what it makes of heads that were told at different moments. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+LOG_BLOCKS: Final = 1000
+MULTICALL_BYTES: Final = 22 * 1024
+HISTORY_STEPS: Final = 6
+# Full nodes keep the state of the last 128 blocks (geth), some 64 (Nethermind).
+FIRST_DEPTH: Final = 100
+
+# The same address on almost every chain (mds1/multicall3). Where it is not, a call to it answers
+# nothing, which is an answer as well.
+_MULTICALL3: Final = "0xca11bde05977b3631167028862be2a173976ca11"
+_AGGREGATE3: Final = "82ad56cb"  # aggregate3((address,bool,bytes)[])
+_ETH_BALANCE: Final = "4d2301cc"  # getEthBalance(address)
+_ZERO: Final = "0x" + "00" * 20
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """A head as it was told. ``at`` in monotonic seconds."""
+
+    number: int
+    at: float
+
+
+def lag_of(own: Sequence[Seen], others: Sequence[Seen], block_time_seconds: float) -> int | None:
+    """Blocks behind the others, the median of all that was told; ``None`` where there is nothing
+    to compare. What the others told later counts for less, by the blocks that time may have
+    brought.
+    """
+    if not own or not others:
+        return None
+    behind = sorted(_behind(each, others, block_time_seconds) for each in own)
+    return behind[(len(behind) - 1) // 2]
+
+
+def _behind(own: Seen, others: Sequence[Seen], block_time_seconds: float) -> int:
+    expected = max(
+        other.number - _possible(other.at - own.at, block_time_seconds) for other in others
+    )
+    return max(0, expected - own.number)
+
+
+def _possible(seconds: float, block_time_seconds: float) -> int:
+    """How many blocks may have come in that time."""
+    return 0 if seconds <= 0 else math.ceil(seconds / block_time_seconds) + 1
+
+
+def is_same_head(first: Sequence[Seen], second: Sequence[Seen], block_time_seconds: float) -> bool:
+    """Whether neither was ever seen behind the other."""
+    if not first or not second:
+        return False
+    return not any(
+        _behind(each, others, block_time_seconds)
+        for these, others in ((first, second), (second, first))
+        for each in these
+    )
+
+
+def is_too_far_behind(lag: int, max_lag_blocks: int, block_time_seconds: float) -> bool:
+    """Whether nobody would be served from there: more than a minute of blocks, and more than the
+    configuration allows.
+    """
+    return lag > max(max_lag_blocks, math.ceil(60.0 / block_time_seconds))
+
+
+def next_depth(served: int, missed: int | None, deepest: int, steps: int) -> int | None:
+    """How many blocks below the head to ask next, ``None`` when enough is known. ``served`` is
+    the greatest depth that was answered (0: none), ``missed`` the least that was not, ``steps``
+    how often was asked.
+
+    The oldest block first, since an archive has it; then the least that any full node has; then
+    the middle between what was there and what was not, in powers.
+    """
+    if steps >= HISTORY_STEPS or deepest <= 0:
+        return None
+    if missed is None:
+        return deepest if served < deepest else None
+    if served == 0:
+        return FIRST_DEPTH if missed > FIRST_DEPTH else None
+    middle = math.isqrt(served * missed)
+    return middle if missed > 2 * served and served < middle < missed else None
+
+
+def reach_words(served: int, missed: int | None, deepest: int) -> str:
+    """What the steps of ``next_depth`` found."""
+    if missed is None:
+        return f"all {deepest:,} blocks: an archive" if served else "nothing to ask for yet"
+    if not served:
+        return f"no state {missed:,} blocks back"
+    return f"at least {served:,} blocks back, not {missed:,}"
+
+
+def balance_at(number: int) -> str:
+    """Params of ``eth_getBalance`` for nobody's account."""
+    return f'["{_ZERO}","0x{number:x}"]'
+
+
+def logs_until(head: int) -> str:
+    """Params of ``eth_getLogs`` over ``LOG_BLOCKS`` blocks, of nobody's account: what is wide is
+    the range, not the answer.
+    """
+    first = max(0, head - LOG_BLOCKS + 1)
+    return f'[{{"fromBlock":"0x{first:x}","toBlock":"0x{head:x}","address":"{_ZERO}"}}]'
+
+
+def multicall() -> str:
+    """Params of ``eth_call``: a multicall of about ``MULTICALL_BYTES``, as wallets and dapps send
+    them for balances, of balances that anybody may ask for.
+    """
+    # Each entry: an offset; target, may fail, offset of data, length, data in two words.
+    entry = f"{_MULTICALL3[2:]:0>64}{1:064x}{96:064x}{36:064x}{_ETH_BALANCE}{0:064x}{'':0<56}"
+    count = (MULTICALL_BYTES - 500) // (len(entry) + 64)
+    size = len(entry) // 2
+    offsets = "".join(f"{32 * count + size * index:064x}" for index in range(count))
+    data = f"0x{_AGGREGATE3}{32:064x}{count:064x}{offsets}{entry * count}"
+    return f'[{{"to":"{_MULTICALL3}","data":"{data}"}},"latest"]'

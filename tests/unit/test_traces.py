@@ -1,0 +1,217 @@
+"""Traces: nothing of them is there while they are off, and what the spans of odd requests say."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.trace.export import SpanExporter
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from rpcproxy.app import traced as traced_module
+from rpcproxy.app.chain import ChainRuntime
+from rpcproxy.app.traced import Tracing, check_traces
+from rpcproxy.config.model import Chain, Server, Upstream
+from rpcproxy.config.problems import ConfigError
+from rpcproxy.edges import traces as traces_module
+from rpcproxy.edges.metrics import ChainCounters
+from rpcproxy.edges.traces import Traces, endpoint_of
+from rpcproxy.engine.executor import Executor
+from rpcproxy.engine.traced import TracedDoors
+from rpcproxy.front.http import Connection
+from rpcproxy.messages import Answer, MethodClass, Pending, Verdict
+
+A_CHAIN = Chain(
+    name="test",
+    chain_id=7,
+    upstreams=(Upstream(name="a", provider="a", url="http://127.0.0.1:9/a"),),
+)
+
+
+# ---- off
+
+
+async def test_while_they_are_off_all_is_as_without_them() -> None:
+    tracing = Tracing(Server())
+    doors: dict[str, Any] = {}
+    assert tracing.doors(doors) is doors
+    assert tracing.connection is Connection
+    runtime = tracing.chain(A_CHAIN, Server(), ChainCounters())
+    assert type(runtime) is ChainRuntime
+    assert type(runtime.executor) is Executor
+    assert runtime.executor.members["a"].wire is runtime.wires["a"]
+    await runtime.close()
+    await tracing.close()
+
+
+def test_opentelemetry_is_not_even_imported() -> None:
+    code = "import sys, rpcproxy.cli; print([m for m in sys.modules if m.startswith('opentel')])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_a_missing_extra_is_said_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = Server(traces="http://127.0.0.1:4318")
+    check_traces(wanted)
+    monkeypatch.setattr(traced_module, "_NEEDED", ("no_such_package.sdk",))
+    check_traces(Server())
+    with pytest.raises(ConfigError, match=r"pip install 'rpcproxy\[otel\]'"):
+        check_traces(wanted)
+
+
+# ---- on
+
+
+@pytest.mark.parametrize(
+    ("url", "endpoint"),
+    [
+        ("http://127.0.0.1:4318", "http://127.0.0.1:4318/v1/traces"),
+        ("http://127.0.0.1:4318/", "http://127.0.0.1:4318/v1/traces"),
+        ("https://c.test/otlp?x=1", "https://c.test/otlp/v1/traces?x=1"),
+        ("https://c.test/v1/traces", "https://c.test/v1/traces"),
+    ],
+)
+def test_the_path_is_otlps_own(url: str, endpoint: str) -> None:
+    assert endpoint_of(url) == endpoint
+
+
+class Later(Pending):
+    """An answer that comes when the test says so."""
+
+    is_cancelled = False
+
+    def cancel(self) -> None:
+        self.is_cancelled = True
+
+
+class Door:
+    """In the place of a pipeline: answers with what it is given."""
+
+    chain = A_CHAIN
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+
+    def handle(self, body: bytes, trace_id: str, *, is_fresh: bool = False) -> Any:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+@pytest.fixture
+def spans() -> InMemorySpanExporter:
+    return InMemorySpanExporter()
+
+
+async def finished(traces: Traces, spans: InMemorySpanExporter) -> list[Any]:
+    await traces.close()
+    return list(spans.get_finished_spans())
+
+
+def a_door(traces: Traces, answer: Any) -> Any:
+    door = TracedDoors({"/": Door(answer)}.get, traces)  # type: ignore[arg-type]
+    assert door.get("/nowhere") is None
+    return door.get("/")
+
+
+def request(method: str) -> bytes:
+    return b'{"jsonrpc":"2.0","id":1,"method":"%b","params":["0xsecret"]}' % method.encode()
+
+
+async def test_answers_at_once_batches_and_what_is_no_request(spans: InMemorySpanExporter) -> None:
+    traces = Traces("http://127.0.0.1:9", exporter=spans)
+    door = a_door(traces, Answer(b'{"jsonrpc":"2.0","id":1,"error":{"code":-32601}}'))
+    bodies = (request("eth_sign"), b"[1,2]", b"{")
+    for number, body in enumerate(bodies):
+        assert isinstance(door.handle(body, f"t{number}"), Answer)
+    single, batch, malformed = await finished(traces, spans)
+    assert single.name == single.attributes["rpc.method"] == "eth_sign"
+    assert single.attributes["rpc.jsonrpc.error_code"] == -32601
+    assert single.status.is_unset, "refused: no trouble of ours"
+    assert single.attributes["rpcproxy.trace_id"] == "t0"
+    assert single.attributes["rpcproxy.chain"] == "test"
+    assert (batch.name, batch.attributes["rpcproxy.batch_size"]) == ("batch", 2)
+    assert malformed.name == "malformed"
+    assert not any("0xsecret" in str(span.to_json()) for span in (single, batch, malformed))
+
+
+async def test_a_client_that_hangs_up_ends_its_span(spans: InMemorySpanExporter) -> None:
+    traces = Traces("http://127.0.0.1:9", exporter=spans)
+    later = Later()
+    pending = a_door(traces, later).handle(request("eth_call"), "t")
+    pending.cancel()
+    assert later.is_cancelled
+    (span,) = await finished(traces, spans)
+    assert span.attributes["rpcproxy.cancelled"] is True
+
+
+async def test_what_a_coroutine_answers_is_told_once(spans: InMemorySpanExporter) -> None:
+    traces = Traces("http://127.0.0.1:9", exporter=spans)
+
+    async def work() -> Answer:
+        await asyncio.sleep(0)
+        return Answer(b'{"jsonrpc":"2.0","id":1,"result":"0x1"}')
+
+    pending = a_door(traces, work()).handle(request("eth_sendRawTransaction"), "t")
+    answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+    pending.deliver = answered.set_result
+    assert (await answered).body.endswith(b'"0x1"}')
+    # Cancelled before its first step, its coroutine is closed and not left behind.
+    a_door(traces, work()).handle(request("eth_sendRawTransaction"), "u").cancel()
+    await asyncio.sleep(0)
+    told, gone = await finished(traces, spans)
+    assert told.attributes["rpcproxy.method_class"] == "send"
+    assert "rpcproxy.cancelled" not in told.attributes
+    assert gone.attributes["rpcproxy.cancelled"] is True
+
+
+async def test_a_door_that_fails_ends_the_span(spans: InMemorySpanExporter) -> None:
+    traces = Traces("http://127.0.0.1:9", exporter=spans)
+    with pytest.raises(ValueError, match="no"):
+        a_door(traces, ValueError("no")).handle(request("eth_call"), "t")
+    (span,) = await finished(traces, spans)
+    assert not span.status.is_ok
+
+
+async def test_attempts_lie_beneath_their_request(spans: InMemorySpanExporter) -> None:
+    traces = Traces("http://127.0.0.1:9", exporter=spans)
+    parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    outer = traces.request("test", "t", request("eth_call"), parent)
+    for verdict in (Verdict.TIMEOUT, Verdict.RATE_LIMITED, Verdict.OK):
+        attempt = traces.attempt(outer, "a", "eth_call", MethodClass.HEAVY, "hedge")
+        attempt.on_verdict(verdict)
+        attempt.on_verdict(Verdict.CANCELLED)  # ended is ended
+    outer.on_answer(Answer(b'{"result":1}'))
+    *attempts, whole = await finished(traces, spans)
+    assert f"{whole.parent.span_id:016x}" == parent.split("-")[2]
+    assert {span.parent.span_id for span in attempts} == {whole.context.span_id}
+    verdicts = [span.attributes["rpcproxy.verdict"] for span in attempts]
+    assert verdicts == ["timeout", "rate_limited", "ok"]
+    assert [span.status.is_ok for span in attempts] == [False, True, True]
+
+
+async def test_a_collector_that_hangs_holds_up_nobodys_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(traces_module, "CLOSE_SECONDS", 0.05)
+    import threading
+
+    hung = threading.Event()
+
+    class Hanging(SpanExporter):
+        def export(self, _spans: Any) -> Any:
+            hung.wait(10)
+
+        def shutdown(self) -> None:
+            hung.wait(10)
+
+    traces = Traces("http://127.0.0.1:9", exporter=Hanging())
+    traces.request("test", "t", request("eth_call"), "").on_gone()
+    async with asyncio.timeout(5):
+        await traces.close()
+    hung.set()
