@@ -210,6 +210,11 @@ class ClientConnection(asyncio.Protocol):
         elif waited > settings.linger_seconds:
             self._transport.abort()
 
+    def excuse(self, seconds: float) -> None:
+        """So long the proxy itself did nothing: that is no time of the client's."""
+        self.since += seconds
+        self._stalled_since += seconds
+
     def _check_stall(self, now: float, pending: int) -> None:
         """Cut off a client that takes nothing of what waits for it."""
         if pending != self._pending_bytes:

@@ -274,6 +274,7 @@ class Connection(ClientConnection):
         self._task = None
         if self._phase is not Phase.BUSY:
             return
+        self.since = self._shared.now
         reader = self._reader
         is_clear = reader is None or reader.stage is Stage.EMPTY
         if is_clear and not self._is_writing_paused and not self._is_eof:

@@ -50,6 +50,7 @@ class Listener:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._next_full_sweep = 0.0
+        self._due = 0.0  # when the timer is to fire
         self._emptied = asyncio.Event()
 
     @property
@@ -102,7 +103,7 @@ class Listener:
             await self.close()
             raise
         self._next_full_sweep = shared.now + self._full_sweep_seconds()
-        self._timer = loop.call_later(self._sweep_seconds(), self._sweep)
+        self._set_timer(self._sweep_seconds())
         host, port = self._servers[0].sockets[0].getsockname()[:2]
         return host, port
 
@@ -248,6 +249,11 @@ class Listener:
         assert self._loop is not None  # noqa: S101  the timer is set by start
         shared = self._shared
         now = shared.now = self._loop.time()
+        late_seconds = now - self._due
+        if late_seconds > self._sweep_seconds() / 2:
+            # The loop was blocked: what came meanwhile waits to be read.
+            for connection in shared.connections | shared.watched:
+                connection.excuse(late_seconds)
         if now >= self._next_full_sweep:
             self._next_full_sweep = now + self._full_sweep_seconds()
             due = [*(shared.connections | shared.watched)]
@@ -257,7 +263,12 @@ class Listener:
             connection.check(now)
         if shared.is_draining:
             self._retire()
-        self._timer = self._loop.call_later(self._sweep_seconds(), self._sweep)
+        self._set_timer(self._sweep_seconds())
+
+    def _set_timer(self, seconds: float) -> None:
+        assert self._loop is not None  # noqa: S101  the timer is set by start
+        self._due = self._loop.time() + seconds
+        self._timer = self._loop.call_at(self._due, self._sweep)
 
     def _retire(self) -> None:
         quiet_since = self._shared.now - _QUIET_SECONDS

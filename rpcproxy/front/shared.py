@@ -129,6 +129,9 @@ class Connected(Abortable, Protocol):
     def check(self, now: float) -> None:
         """Close it, in words where there is someone to tell, if it is out of time."""
 
+    def excuse(self, seconds: float) -> None:
+        """So long the proxy itself did nothing: that is no time of the client's."""
+
     def retire(self) -> None:
         """Close it if nothing is in flight on it."""
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 import ssl
+import time
 
 import pytest
 import trustme
@@ -94,6 +95,36 @@ async def test_idle_connections_are_closed_and_used_ones_stay():
         assert task.result() == b""
         assert await fresh.rest() == b""
         assert front.listener.counters.timed_out == 0
+
+
+@both_loops
+async def test_a_connection_is_idle_from_its_answer_on():
+    later = Later()
+    later.gate.clear()
+    async with a_front({"/": later}, limits=Limits(idle_seconds=0.4)) as front:
+        client = await front.client()
+        client.send(post(b"x"))
+        now = front.listener._shared.now
+        await until(lambda: front.listener._shared.now > now + 0.6)
+        later.gate.set()
+        assert (await client.response()).body == b"x"
+        now = front.listener._shared.now
+        await until(lambda: front.listener._shared.now > now + 0.2)
+        assert (await client.ask(b"y")).body == b"y"
+
+
+@both_loops
+async def test_what_came_while_the_loop_was_blocked_is_read_before_anybody_is_cut_off():
+    async with a_front(limits=Limits(idle_seconds=0.4)) as front:
+        clients = [await front.client() for _ in range(3)]
+        for _ in range(3):
+            for client in clients:
+                await client.ask(b"x")
+            for client in clients:
+                client.send(post(b"y"))
+            time.sleep(0.6)  # noqa: ASYNC251 -- the blocked loop is what is tried
+            for client in clients:
+                assert (await client.response()).body == b"y"
 
 
 @both_loops
