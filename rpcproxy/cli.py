@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import gc
 import logging
 import math
@@ -19,8 +20,17 @@ import uvloop
 
 from rpcproxy import __version__
 from rpcproxy.app import takeover, tx
+from rpcproxy.app.offer import Offer
 from rpcproxy.app.ports import explain_port
-from rpcproxy.app.process import check_certificate, open_standard_streams, raise_file_limit
+from rpcproxy.app.process import (
+    check_certificate,
+    drop_output,
+    is_unwritten,
+    open_standard_streams,
+    print_anything,
+    raise_file_limit,
+    replace_closed_output,
+)
 from rpcproxy.app.proxy import Proxy
 from rpcproxy.app.service import Service
 from rpcproxy.app.traced import check_traces
@@ -55,15 +65,37 @@ MOST_DIGITS: Final = 18
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     open_standard_streams()
-    options = _parser().parse_args(arguments)
+    print_anything()
+    code: int = 0
     try:
-        code: int = options.run(options)
+        try:
+            options = _parser().parse_args(arguments)
+            if options.run not in (_serve, _demo):  # which log, for as long as they run
+                replace_closed_output()
+            code = options.run(options)
+        finally:
+            # At the exit of the process it would be too late for words; --help ends here, too.
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except ConfigError as error:
         print(error, file=sys.stderr)
         return USAGE_ERROR
     except KeyboardInterrupt:
         return 130
+    except OSError as error:
+        if not is_unwritten(error):
+            raise
+        return _end_unwritten(error, code)
     return code
+
+
+def _end_unwritten(error: OSError, code: int) -> int:
+    drop_output()
+    if isinstance(error, BrokenPipeError):
+        return code
+    with contextlib.suppress(OSError):  # that may be what cannot be written
+        print(f"rpcproxy: the output cannot be written: {error.strerror}", file=sys.stderr)
+    return USAGE_ERROR
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -203,7 +235,7 @@ async def _serve_until_signal(
     except OSError as error:
         event(_log, logging.ERROR, "start", explain_port(error, takeover.remedy(config)))
         return USAGE_ERROR
-    offer = takeover.Offer(proxy, stopping.set)
+    offer = Offer(proxy, stopping.set)
     offer.start()
     # What was built at the start lives on: keep the collector from walking it again and again.
     gc.freeze()
@@ -334,8 +366,7 @@ def _tell(options: argparse.Namespace, read: Callable[[Sequence[tx.Place]], tx.T
             print(line)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever reads has seen enough; what is left must not fail again at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
     for note in told.notes:
         print(note, file=sys.stderr)
     return told.code

@@ -51,7 +51,9 @@ class UpstreamCheck(msgspec.Struct, kw_only=True):
 
 
 class ChainCheck(msgspec.Struct, kw_only=True):
-    """One chain. ``notes`` are sentences on what is odd and no reason to fail."""
+    """One chain. ``notes`` are sentences on what is odd and, by itself, no reason to fail.
+    ``is_undecided``: two upstreams alone tell their heads, and one of them is wrong.
+    """
 
     name: str
     chain_id: int
@@ -59,13 +61,18 @@ class ChainCheck(msgspec.Struct, kw_only=True):
     capacity: Capacity
     alike: tuple[Pair, ...]
     is_single_point_accepted: bool
+    is_undecided: bool
     notes: tuple[str, ...]
 
     @property
     def has_trouble(self) -> bool:
         """Whether something was found that must not stay so."""
         is_at_risk = bool(self.capacity.single_points) and not self.is_single_point_accepted
-        return is_at_risk or not all(upstream.is_usable for upstream in self.upstreams)
+        return (
+            is_at_risk
+            or self.is_undecided
+            or not all(upstream.is_usable for upstream in self.upstreams)
+        )
 
 
 class Checkup(msgspec.Struct, kw_only=True):
@@ -158,6 +165,7 @@ def _chain_check(
         capacity=capacity,
         alike=alike(looks, chain.block_time_seconds),
         is_single_point_accepted=server.accept_single_point if accepted is None else accepted,
+        is_undecided=any(_apart(chain, _usable(upstreams))),
         notes=tuple(_notes(chain, upstreams)),
     )
 
@@ -178,18 +186,38 @@ def _has_genesis(found: Inspection, state: str) -> bool:
 
 
 def _compare_heads(chain: Chain, found: Sequence[Inspection]) -> None:
-    """Lag, and whoever is so far behind that nobody would be served from there."""
-    seen = {each.name: each.seen for each in found if each.is_usable}
-    for each in found:
-        if not each.is_usable:
-            continue
-        others = [told for name, heads in seen.items() if name != each.name for told in heads]
+    """Lag, and whoever is so far behind, or above, that nobody would be served from there. Who is
+    above goes first, so that an invented head condemns nobody else.
+    """
+    usable = [each for each in found if each.is_usable]
+    told = {each.name: each.seen for each in usable}
+    for name, lead in survey.leads_of(told, chain.block_time_seconds).items():
+        if _is_too_far(chain, lead):
+            each = next(each for each in usable if each.name == name)
+            each.state = "unusable"
+            each.trouble = f"claims a head far above the others': {lead:,} blocks"
+            del told[name]
+    compared = [each for each in usable if each.is_usable]
+    for each in compared:
+        others = [head for name, heads in told.items() if name != each.name for head in heads]
         each.lag = survey.lag_of(each.seen, others, chain.block_time_seconds)
-        if each.lag is not None and survey.is_too_far_behind(
-            each.lag, chain.max_lag_blocks, chain.block_time_seconds
-        ):
+    late = [each for each in compared if _is_too_far(chain, each.lag or 0)]
+    for each in late:
+        # Of two, the higher one may have invented its head, unless the other's is old.
+        if len(usable) > 2 or _is_old(chain, each.head_seconds):
             each.state = "unusable"
             each.trouble = f"is {each.lag:,} blocks behind the others"
+        else:
+            for one in compared:
+                one.lag = None
+
+
+def _is_too_far(chain: Chain, blocks: int) -> bool:
+    return survey.is_too_far(blocks, chain.max_lag_blocks, chain.block_time_seconds)
+
+
+def _is_old(chain: Chain, head_seconds: int) -> bool:
+    return time.time() - head_seconds > max(OLD_HEAD_SECONDS, 10 * chain.block_time_seconds)
 
 
 def _upstream_check(
@@ -278,12 +306,17 @@ def _notes(chain: Chain, upstreams: Sequence[UpstreamCheck]) -> Iterator[str]:
                     f"{upstream.name} is configured on {_configured(upstream)}, and its address "
                     f"looks like {guess}"
                 )
-    found = [each.found for each in upstreams if each.found is not None and each.found.is_usable]
+    found = _usable(upstreams)
     yield from _forks(found)
+    yield from _apart(chain, found)
     newest = max((each.head_seconds for each in found), default=0)
     age = time.time() - newest
-    if newest and age > max(OLD_HEAD_SECONDS, 10 * chain.block_time_seconds):
+    if newest and _is_old(chain, newest):
         yield (f"the newest block is {age:,.0f} s old: the chain stands still, or all upstreams do")
+
+
+def _usable(upstreams: Sequence[UpstreamCheck]) -> list[Inspection]:
+    return [each.found for each in upstreams if each.found is not None and each.found.is_usable]
 
 
 def _configured(upstream: UpstreamCheck) -> str:
@@ -300,3 +333,14 @@ def _forks(found: Sequence[Inspection]) -> Iterator[str]:
         if len(hashes) > 1:
             sides = "; ".join(listed(names) for names in hashes.values())
             yield f"they tell different blocks {height:,} ({sides}): one side is on a fork"
+
+
+def _apart(chain: Chain, found: Sequence[Inspection]) -> Iterator[str]:
+    """Where only two told their heads, and these are far apart."""
+    heads = sorted((each.head, each.name) for each in found if each.head is not None)
+    if len(heads) == 2 and _is_too_far(chain, heads[1][0] - heads[0][0]):
+        (low, behind), (high, ahead) = heads
+        yield (
+            f"{ahead} is at block {high:,} and {behind} at {low:,}: of two, nobody can tell which "
+            "is right"
+        )

@@ -92,11 +92,11 @@ class Control:
         runtime = self._chain(chain or next(iter(self._proxy.chains)))
         try:
             decoded = decode_body(body)
+            if not isinstance(decoded, Request):
+                raise Denied(400, "that is a batch: its members can be explained one by one")
+            return explain(runtime.pipeline, decoded)
         except Malformed as malformed:
             raise Denied(400, malformed.reason) from None
-        if not isinstance(decoded, Request):
-            raise Denied(400, "that is a batch: its members can be explained one by one")
-        return explain(runtime.pipeline, decoded)
 
     def failures(self) -> Sequence[FailureEntry]:
         return self._failures.latest_first()

@@ -145,5 +145,5 @@ def read_history(path: Path, since: float) -> Kept:
 def _decoded(data: bytes, kind: type[T]) -> T | None:
     try:
         return msgspec.json.decode(data, type=kind)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return None

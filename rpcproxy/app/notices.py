@@ -26,7 +26,7 @@ from rpcproxy.rules.sample import Sample
 
 _log = logging.getLogger("rpcproxy.app")
 
-LAST_WORDS_SECONDS: Final = 2.0  # at the end, for what is not told yet
+LAST_WORDS_SECONDS: Final = 2.0  # at the end, for all that is not told yet
 
 
 class Notices:
@@ -92,8 +92,10 @@ class Notices:
     async def close(self) -> None:
         """Tell what is not told yet, within a moment, and end."""
         tellers, self._tellers = self._tellers, {}
-        await asyncio.gather(*(teller.close() for teller in tellers.values()))
-        await asyncio.gather(*self._closing, return_exceptions=True)
+        await asyncio.gather(
+            asyncio.gather(*(teller.close() for teller in tellers.values())),
+            asyncio.gather(*self._closing, return_exceptions=True),
+        )
 
 
 class _Teller:
@@ -156,12 +158,15 @@ class _Teller:
         )
 
     async def close(self) -> None:
-        """What is under way has a moment to arrive, what is left one try."""
+        """What is under way has half a moment to arrive, what is left one try in the rest of it:
+        one after the other, so that no end overtakes its beginning.
+        """
+        deadline = asyncio.get_running_loop().time() + LAST_WORDS_SECONDS
         words = f"no answer within {LAST_WORDS_SECONDS:g} s, at the end"
         if self._under_way is not None:
             await asyncio.wait(
                 {self._task, self._sent},
-                timeout=LAST_WORDS_SECONDS,
+                timeout=LAST_WORDS_SECONDS / 2,
                 return_when=asyncio.FIRST_COMPLETED,
             )
         await tasks.stop(self._task)
@@ -171,7 +176,7 @@ class _Teller:
         if bulletin is not None:
             body = msgspec.json.encode(body_of(bulletin, self._shape, self._redact))
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LAST_WORDS_SECONDS):
+                async with asyncio.timeout_at(deadline):
                     words = await self._webhook.post(body, tries=1)
             if words:
                 self._on_undelivered(bulletin, words)

@@ -167,7 +167,8 @@ class Proxy:
             self.listener = None
         self._loop_lag.stop()
         await self.sampler.stop()
-        await self._notices.close()
+        # Beside the rest: receivers that hang cost one moment, not one each.
+        telling = tasks.start(self._notices.close(), "last notices")
         await self._history.close()
         await self.recorder.close()
         await tasks.stop(*self._retiring)
@@ -176,7 +177,7 @@ class Proxy:
         if self.admin is not None:
             await self.admin.close()
             self.admin = None
-        await self._tracing.close()
+        await asyncio.gather(telling, self._tracing.close())
 
     # ---- configuration
 

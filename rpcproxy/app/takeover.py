@@ -1,30 +1,39 @@
 """Starting on ports that are open already: a service manager's, or those of the rpcproxy that
 served before, which then leaves. No connection is refused in between, and no request lost.
 
-Whoever serves listens on a Unix socket in the state directory, named by its wallet address. The
-next process, the *successor*, begins to watch its chains and asks there:
+Whoever serves (``app.offer``) listens on a Unix socket in the state directory, named by its wallet
+address. The next process, the *successor*, begins to watch its chains and asks there:
 
-    sockets  the listening sockets, and the head that is served on each chain
-    ports    "I can serve": the old one accepts no more, and tells the heads once more
+    sockets  the listening sockets, the head that is served on each chain, the operators' orders
+    ports    "I can serve": the old one accepts no more, and tells heads and orders once more
     served   "I do": the old one finishes what it has, lets go of the journals, and ends
 
 Until ``served`` the old one can go on as if nothing had happened, and does where the successor
-leaves. Nothing is handed to one that cannot serve what is served now.
+leaves. Nothing is handed to one that cannot serve what is served now, or would leave transactions
+behind. Where the old one ends before that, its successor serves on the sockets that it holds.
 
-State: ``Offer`` has the Unix socket and the talk under way.
+No state.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Iterable, MutableMapping
 from typing import Any, Final
 
+from rpcproxy.app.handover import (
+    Heads,
+    follow_orders,
+    heads_of,
+    orders_in,
+    plans_of,
+)
 from rpcproxy.app.journal import state_directory
 from rpcproxy.app.proxy import Proxy
 from rpcproxy.config.model import Address, Config
@@ -36,11 +45,8 @@ from rpcproxy.edges.given_sockets import (
     Place,
     Sockets,
     from_service_manager,
-    is_own_peer,
 )
 from rpcproxy.edges.logs import event
-from rpcproxy.engine import tasks
-from rpcproxy.messages import MethodClass
 
 _log = logging.getLogger("rpcproxy.app")
 
@@ -56,7 +62,19 @@ NOTICE_SECONDS: Final = 1.0
 PREDECESSOR_SECONDS: Final = 30.0
 LOOK_SECONDS: Final = 0.01
 
-Heads = Mapping[str, int]
+_DROPPED: Final = (BrokenPipeError, ConnectionResetError)
+
+
+class Refused(Broken):
+    """The other process is there, and says no. ``can_ask_again``: in a moment it may say yes."""
+
+    def __init__(self, words: str, *, can_ask_again: bool) -> None:
+        super().__init__(words)
+        self.can_ask_again = can_ask_again
+
+
+class NotReady(Broken):
+    """We cannot serve what the other process does."""
 
 
 class NotTaken(Exception):
@@ -79,66 +97,106 @@ async def start(
         await proxy.listen(given)
         proxy.watch()
         return False
-    place = place_of(proxy.config)
-    if takes_over and place is not None:
-        with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
+    for place in await asyncio.to_thread(places_of, proxy.config) if takes_over else ():
+        try:
             peer = await asyncio.to_thread(place.connect)
-            await _take_over(proxy, Channel(peer, TALK_SECONDS), place)
+        except (FileNotFoundError, ConnectionRefusedError):
+            continue
+        if await _take_over(proxy, Channel(peer, TALK_SECONDS), place):
             return True
+    if takes_over:
+        # One that was told to stop a moment ago is not to be asked any more, and has its ports yet.
+        await _until_free(proxy.config, proxy.config.server.drain_seconds + NOTICE_SECONDS)
     await proxy.start()
     return False
 
 
-def place_of(config: Config) -> Place | None:
-    """Where whoever serves these wallets can be asked; ``None`` where nobody could name it."""
+async def _until_free(config: Config, seconds: float) -> None:
+    """Wait until nobody has our ports, no longer than that."""
+    server, deadline = config.server, time.monotonic() + seconds
+    has_told = False
+    for address in (server.listen, server.admin):
+        while address is not None and address.port and time.monotonic() < deadline:
+            if not await _is_in_use(address):
+                break
+            if not has_told:
+                has_told = True
+                words = f"{address.host}:{address.port} is in use: waiting for whoever leaves it"
+                event(_log, logging.WARNING, "takeover", words, longest_seconds=seconds)
+            await asyncio.sleep(LOOK_SECONDS)
+
+
+async def _is_in_use(address: Address) -> bool:
+    try:
+        for host, port in await _places(address):
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            socket.create_server((host, port), family=family).close()
+    except OSError as error:  # any other fault is told of by the start
+        return error.errno == errno.EADDRINUSE
+    return False
+
+
+def places_of(config: Config) -> list[Place]:
+    """Where whoever serves these wallets may be asked. Blocks while a host name is looked up."""
     listen = config.server.listen
     if not listen.port:
-        return None
-    name = f"{listen.host.replace(':', '_')}-{listen.port}.sock"
-    return Place(state_directory() / "takeover" / name)
+        return []
+    try:
+        found = socket.getaddrinfo(
+            listen.host, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except OSError:
+        return []
+    return places_named((str(place[0]), int(place[1])) for _, _, _, _, place in found)
+
+
+def places_named(addresses: Iterable[tuple[str, int]]) -> list[Place]:
+    """The Unix sockets of these wallet addresses. IPv4 first: of a name with several, that is the
+    address that is written elsewhere, too.
+    """
+    directory = state_directory() / "takeover"
+    ordered = sorted(set(addresses), key=lambda address: (":" in address[0], address))
+    return [Place(directory / f"{host.replace(':', '_')}-{port}.sock") for host, port in ordered]
 
 
 def remedy(config: Config) -> str:
     """What can be done about a port that is in use."""
-    place = place_of(config)
-    if place is None or place.identity() is None:
+    if all(place.identity() is None for place in places_of(config)):
         return "choose another port"
     return "choose another port, or add --takeover where that is another rpcproxy"
 
 
-def heads_of(proxy: Proxy) -> dict[str, int]:
-    """The served head of each chain that somebody can be asked for."""
-    return {
-        name: runtime.standings.heads.served
-        for name, runtime in proxy.chains.items()
-        if runtime.standings.usable(MethodClass.LIGHT)
-    }
-
-
-# --------------------------------------------------------------------------
-# The successor
-
-
-async def _take_over(proxy: Proxy, channel: Channel, place: Place) -> None:
-    sockets: dict[str, list[socket.socket]] = {}
+async def _take_over(proxy: Proxy, channel: Channel, place: Place) -> bool:
+    """Whether we serve in the other's place. It is not so where that one ended before it gave us
+    anything.
+    """
+    held: dict[str, list[socket.socket]] = {}
+    heads: dict[str, int] = {}
     try:
-        words, descriptors = await _ask(channel, "sockets")
-        for name, descriptor in zip(words.get("sockets", ()), descriptors, strict=False):
-            sockets.setdefault(name, []).append(socket.socket(fileno=descriptor))
-        sockets = await _still_wanted(sockets, proxy.config)
-        await _begin(proxy, words["heads"])
-        words, _ = await _ask(channel, "ports")
-        await _reach(proxy, words["heads"], HEADS_SECONDS)
-        await proxy.listen(sockets)
+        try:
+            await _get_ready(proxy, channel, held, heads)
+        except (Broken, OSError) as error:
+            if isinstance(error, Refused | NotReady):
+                raise
+            channel.close()  # another talk is listened to once this one is over
+            if await _is_serving(place, proxy.config):
+                raise
+            if not proxy.chains:
+                _close(held)
+                return False
+            words = "the process that served has ended meanwhile: this one serves in its place"
+            event(_log, logging.WARNING, "takeover", words, reason=str(error))
+        await _reach(proxy, heads, HEADS_SECONDS)
+        await proxy.listen(held)
         try:
             await _ask(channel, "served")
         except (Broken, OSError):
             # Whether it heard us is not known. Two that serve do less harm than none.
-            if await _is_serving(place):
+            channel.close()
+            if await _is_serving(place, proxy.config):
                 raise
     except (Broken, OSError, KeyError, TypeError) as error:
-        for each in (each for some in sockets.values() for each in some):
-            each.close()
+        _close(held)
         await proxy.stop(drain_seconds=0)
         raise NotTaken(f"the process that serves now could not be taken over: {error}") from None
     except BaseException:
@@ -146,17 +204,57 @@ async def _take_over(proxy: Proxy, channel: Channel, place: Place) -> None:
         raise
     finally:
         channel.close()
+    return True
 
 
-async def _ask(channel: Channel, wanted: str) -> tuple[dict[str, Any], list[int]]:
-    await asyncio.to_thread(channel.send, {"want": wanted})
-    words, descriptors = await asyncio.to_thread(channel.receive)
+async def _get_ready(
+    proxy: Proxy,
+    channel: Channel,
+    held: dict[str, list[socket.socket]],
+    heads: dict[str, int],
+) -> None:
+    """Until the ports are ours: the sockets that are wanted here are in ``held``, and what was told
+    last in ``heads``.
+    """
+    words, descriptors = await _ask(channel, "sockets", chains=plans_of(proxy.config))
+    for name, descriptor in zip(words.get("sockets", ()), descriptors, strict=False):
+        held.setdefault(name, []).append(socket.socket(fileno=descriptor))
+    kept = await _still_wanted(held, proxy.config)
+    held.clear()
+    held.update(kept)
+    heads.update(words["heads"])
+    proxy.build(PREDECESSOR_SECONDS)
+    follow_orders(proxy, orders_in(words))
+    proxy.watch()
+    if not await _reach(proxy, heads, READY_SECONDS, channel):
+        late = ", ".join(_behind(proxy, heads))
+        raise NotReady(
+            f"{late} cannot be served from here within {READY_SECONDS:g} s, and is there"
+        )
+    words, _ = await _ask(channel, "ports")
+    heads.update(words["heads"])
+    follow_orders(proxy, orders_in(words))
+
+
+def _close(held: Sockets) -> None:
+    for each in (each for some in held.values() for each in some):
+        each.close()
+
+
+async def _ask(channel: Channel, wanted: str, **more: object) -> tuple[dict[str, Any], list[int]]:
+    # One that will not talk answers before it has listened, and leaves: its words are there.
+    with contextlib.suppress(*_DROPPED):
+        await asyncio.to_thread(channel.send, {"want": wanted, **more})
+    try:
+        words, descriptors = await asyncio.to_thread(channel.receive)
+    except _DROPPED:
+        raise Broken("the other process left") from None
     if "refused" in words:
-        raise Broken(str(words["refused"]))
+        raise Refused(str(words["refused"]), can_ask_again=bool(words.get("busy")))
     return words, descriptors
 
 
-async def _is_serving(place: Place) -> bool:
+async def _is_serving(place: Place, config: Config) -> bool:
     """Whether the other process goes on, and could be taken over once more. It may take a moment
     to notice that a talk is over, and to close its door.
     """
@@ -167,8 +265,10 @@ async def _is_serving(place: Place) -> bool:
         except OSError:
             return False
         try:
-            _, descriptors = await _ask(channel, "sockets")
-        except (Broken, OSError):
+            _, descriptors = await _ask(channel, "sockets", chains=plans_of(config))
+        except (Broken, OSError) as error:
+            if isinstance(error, Refused) and not error.can_ask_again:
+                return True
             await asyncio.sleep(LOOK_SECONDS)
             continue
         finally:
@@ -202,21 +302,18 @@ async def _places(address: Address) -> set[tuple[str, int]]:
     return {(str(place[0]), int(place[1])) for _, _, _, _, place in found}
 
 
-async def _begin(proxy: Proxy, heads: Heads) -> None:
-    """Watch, until all that is served now can be served from here."""
-    proxy.build(PREDECESSOR_SECONDS)
-    proxy.watch()
-    if not await _reach(proxy, heads, READY_SECONDS):
-        late = ", ".join(_behind(proxy, heads))
-        raise Broken(f"{late} cannot be served from here within {READY_SECONDS:g} s, and is there")
-
-
-async def _reach(proxy: Proxy, heads: Heads, seconds: float) -> bool:
-    """Wait until every chain of ours has got to the head that was told; whether in time."""
+async def _reach(
+    proxy: Proxy, heads: Heads, seconds: float, channel: Channel | None = None
+) -> bool:
+    """Wait until every chain of ours has got to the head that was told; whether in time. Raises
+    ``Broken`` where whoever is at the other end of the channel leaves.
+    """
     deadline = time.monotonic() + seconds
     while _behind(proxy, heads):
         if time.monotonic() >= deadline:
             return False
+        if channel is not None and channel.has_left:
+            raise Broken("the other process left")
         await asyncio.sleep(LOOK_SECONDS)
     return True
 
@@ -224,117 +321,3 @@ async def _reach(proxy: Proxy, heads: Heads, seconds: float) -> bool:
 def _behind(proxy: Proxy, heads: Heads) -> list[str]:
     ours = heads_of(proxy)
     return [name for name in proxy.chains if ours.get(name, -1) < heads.get(name, -1)]
-
-
-# --------------------------------------------------------------------------
-# Whoever serves
-
-
-class Offer:
-    """See the module's docstring. ``on_taken`` is called once, when another process serves, which
-    ``is_taken`` says from then on.
-    """
-
-    def __init__(self, proxy: Proxy, on_taken: Callable[[], object]) -> None:
-        self._proxy = proxy
-        self._on_taken = on_taken
-        self._place: Place | None = None
-        self._identity: tuple[int, int] | None = None
-        self._listening: socket.socket | None = None
-        self._talk: asyncio.Task[None] | None = None
-        self.is_taken = False
-
-    def start(self) -> None:
-        """Listen for a successor; where that cannot be, it is logged."""
-        self._place = place_of(self._proxy.config)
-        if self._place is None:
-            return
-        try:
-            self._listening = self._place.listen()
-        except OSError as error:
-            words = f"{self._place.path}: {error.strerror or error}"
-            event(_log, logging.WARNING, "takeover", "cannot be taken over", reason=words)
-            return
-        self._identity = self._place.identity()
-        self._listening.setblocking(False)
-        asyncio.get_running_loop().add_reader(self._listening.fileno(), self._on_knock)
-
-    async def close(self) -> None:
-        """Idempotent. What a successor put in our place stays."""
-        if self._listening is not None and self._place is not None:
-            asyncio.get_running_loop().remove_reader(self._listening.fileno())
-            # While ours is open, no other file has its number.
-            if not self.is_taken and self._place.identity() == self._identity:
-                self._place.path.unlink(missing_ok=True)
-            self._listening.close()
-            self._listening = None
-        await tasks.stop(self._talk)
-
-    @property
-    def _is_talking(self) -> bool:
-        return self._talk is not None and not self._talk.done()
-
-    def _on_knock(self) -> None:
-        assert self._listening is not None  # noqa: S101  the reader is removed with it
-        with contextlib.suppress(OSError):
-            peer, _ = self._listening.accept()
-            if self.is_taken or self._is_talking or not is_own_peer(peer):
-                peer.close()
-                return
-            channel = Channel(peer, READY_SECONDS + TALK_SECONDS)
-            self._talk = tasks.start(self._serve(channel), "takeover")
-
-    async def _serve(self, channel: Channel) -> None:
-        is_paused = False
-        try:
-            await self._expect(channel, "sockets")
-            await self._hand_sockets(channel)
-            await self._expect(channel, "ports")
-            is_paused = True
-            await self._pause()
-            await asyncio.to_thread(channel.send, {"heads": heads_of(self._proxy)})
-            await self._expect(channel, "served")
-            self.is_taken = True
-            await asyncio.to_thread(channel.send, {"ok": True})
-        except (Broken, OSError) as error:
-            if not self.is_taken:
-                words = "another process began to take over, and left"
-                event(_log, logging.WARNING, "takeover", words, reason=str(error))
-        finally:
-            channel.close()
-            if is_paused and not self.is_taken:
-                await self._resume()
-        if self.is_taken:
-            self._on_taken()
-
-    @staticmethod
-    async def _expect(channel: Channel, wanted: str) -> None:
-        words, descriptors = await asyncio.to_thread(channel.receive)
-        for descriptor in descriptors:
-            os.close(descriptor)
-        if words.get("want") != wanted:
-            await asyncio.to_thread(channel.send, {"refused": f"{wanted} was expected"})
-            raise Broken(f"it wants {words.get('want')!r}, and {wanted} was expected")
-
-    async def _hand_sockets(self, channel: Channel) -> None:
-        listener, admin = self._proxy.listener, self._proxy.admin
-        pairs = [(WALLET, each) for each in (listener.sockets() if listener is not None else ())]
-        pairs += [(ADMIN, each) for each in (admin.sockets() if admin is not None else ())]
-        words = {"sockets": [name for name, _ in pairs], "heads": heads_of(self._proxy)}
-        try:
-            await asyncio.to_thread(channel.send, words, [each.fileno() for _, each in pairs])
-        finally:
-            for _, each in pairs:
-                each.close()
-
-    async def _pause(self) -> None:
-        if self._proxy.listener is not None:
-            self._proxy.listener.pause()
-        if self._proxy.admin is not None:
-            await self._proxy.admin.pause()
-
-    async def _resume(self) -> None:
-        if self._proxy.listener is not None:
-            await self._proxy.listener.resume()
-        if self._proxy.admin is not None:
-            await self._proxy.admin.resume()

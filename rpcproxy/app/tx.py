@@ -186,9 +186,12 @@ def places_of(
     else those in the default directory; of one ``chain`` only where it is named. Raises
     ``NoJournal``.
     """
-    if config is not None:
-        return _places_configured(config, chain)
-    directory = state_directory() / "journal" if path is None else Path(path).expanduser()
+    try:
+        if config is not None:
+            return _places_configured(config, chain)
+        directory = state_directory() / "journal" if path is None else Path(path).expanduser()
+    except RuntimeError:  # of expanduser
+        raise NoJournal("the journal: there is no home directory for the ~ in its path") from None
     hint = f"; {_ELSEWHERE}" if path is None else ""
     try:
         places = _places_at(directory)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import os
 import sys
 from typing import TYPE_CHECKING, Final
@@ -106,7 +105,8 @@ def _check(options: argparse.Namespace) -> int:
         return USAGE_ERROR
     redactor = Redactor(secrets_of(config))
     checkup = _look(config, ranges, redactor, is_offline=options.offline)
-    _tell(checkup, _warnings(config), redactor, is_json=options.json)
+    warnings = [*_warnings(config), *(ranges.notes if ranges else ())]
+    _tell(checkup, warnings, redactor, is_json=options.json)
     return TROUBLE if checkup.has_trouble else FINE
 
 
@@ -144,10 +144,9 @@ def _warnings(config: Config) -> list[str]:
 
 
 def _tell(checkup: Checkup, warnings: list[str], redactor: Redactor, *, is_json: bool) -> None:
+    from rpcproxy.app.process import drop_output  # noqa: PLC0415 -- as above
     from rpcproxy.commands import check_view  # noqa: PLC0415 -- as above
 
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a client's version may hold anything
     try:
         if is_json:
             print(check_view.document(checkup, warnings, redactor))
@@ -155,5 +154,4 @@ def _tell(checkup: Checkup, warnings: list[str], redactor: Redactor, *, is_json:
             check_view.show(checkup, warnings, redactor)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever reads has seen enough; what is left must not fail again at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()

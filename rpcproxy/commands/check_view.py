@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
@@ -14,7 +16,7 @@ from rich.text import Text
 
 from rpcproxy.app.checkup import ChainCheck, Checkup, UpstreamCheck
 from rpcproxy.app.inspection import Finding, Inspection
-from rpcproxy.rules.capacity import NAMES, Share
+from rpcproxy.rules.capacity import NAMES, Share, listed
 
 # Where the output is no terminal, nobody wraps lines after us.
 PLAIN_WIDTH: Final = 120
@@ -74,15 +76,22 @@ def show(
 ) -> None:
     """Tables and sentences, on the standard output unless told otherwise."""
     if console is None:
-        console = Console(highlight=False)
+        console = _Console(highlight=False)
         if not console.is_terminal:
-            console = Console(highlight=False, width=PLAIN_WIDTH)
+            console = _Console(highlight=False, width=PLAIN_WIDTH)
     view = _View(console, redact)
     for warning in warnings:
         view.say(f"warning: {warning}", "yellow")
     for chain in checkup.chains:
         view.chain(chain, is_offline=checkup.is_offline)
     view.end(checkup)
+
+
+class _Console(Console):
+    """Leaves the end of a command whose output nobody reads to the command."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
 class _View:
@@ -202,6 +211,9 @@ class _View:
                 f"{points} single point{'s' if points > 1 else ''} of failure "
                 "(accept_single_point: true accepts them)"
             )
+        undecided = [chain.name for chain in checkup.chains if chain.is_undecided]
+        if undecided:
+            troubles.append(f"heads far apart on {listed(undecided)}")
         if troubles:
             self.say(f"not well: {'; '.join(troubles)}", "bold red")
         else:

@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import os
 import re
+import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -69,8 +70,9 @@ class Setting:
 def run(options: argparse.Namespace, setting: Setting) -> int:
     """The exit code: 2 where the file is there already, cannot be written, or a name is wrong."""
     file = Path(options.output)
-    if file.exists() and not options.force:
-        print(f"{file} is there already; --force writes over it", file=sys.stderr)
+    trouble = _trouble_with(file, is_forced=options.force)
+    if trouble:
+        print(trouble, file=sys.stderr)
         return _USAGE_ERROR
     try:
         plan = _plan(options.chains, setting)
@@ -94,6 +96,24 @@ def run(options: argparse.Namespace, setting: Setting) -> int:
         return _USAGE_ERROR
     _tell(file, plan, trials)
     return 0
+
+
+def _trouble_with(file: Path, *, is_forced: bool) -> str:
+    """Why it cannot be written, seen before anything is asked; empty where it seems it can."""
+    reason = ""
+    try:
+        is_there = file.exists()
+        if is_there and not is_forced:
+            return f"{file} is there already; --force writes over it"
+        if file.is_dir():
+            reason = "it is a directory"
+        elif not file.parent.is_dir():
+            reason = f"{file.parent} is no directory"
+        elif not os.access(file if is_there else file.parent, os.W_OK):
+            reason = "no permission to write there"
+    except OSError as error:
+        reason = error.strerror or "it cannot be looked at"
+    return f"{file} cannot be written: {reason}" if reason else ""
 
 
 def _tell(file: Path, plan: Plan, trials: Trials) -> None:
@@ -185,9 +205,12 @@ def _is_set(variable: str, provider: Provider, environ: Mapping[str, str]) -> bo
 def _filled(
     environ: Mapping[str, str], providers: Sequence[Provider], unset: frozenset[str]
 ) -> dict[str, str]:
-    """Something in place of what is not set, to build URLs with."""
+    """Something in place of what is not set, to build URLs with: another URL for each, since what
+    is written is looked up by it, and a host of the provider, which its name is taken from. None
+    is asked anything.
+    """
     blanks = {
-        provider.variable: "not-set" if provider.url else "https://not-set.invalid"
+        provider.variable: "not-set" if provider.url else f"https://not-set.{provider.name}.com"
         for provider in providers
         if provider.variable in unset
     }
@@ -240,7 +263,19 @@ def _address(line: str) -> str:
     parts = _ADDRESS.fullmatch(line)
     if parts is None or int(parts[2]) > _HIGHEST_PORT or not is_host(parts[1].strip("[]")):
         raise Unfit("expected HOST:PORT such as 127.0.0.1:8545")
-    if line == ADMIN:
+    if _is_where_admin_is(parts[1].strip("[]"), int(parts[2])):
         raise Unfit("that is where the admin port will be; expected another one")
     # An IPv6 address begins with a bracket, which YAML takes for a list.
     return f"'{line}'" if line.startswith("[") else line
+
+
+def _is_where_admin_is(host: str, port: int) -> bool:
+    """Whether both cannot be listened on at once. A name that nobody knows is left to ``serve``."""
+    admin_host, _, admin_port = ADMIN.partition(":")
+    if port != int(admin_port):
+        return False
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError:
+        return False
+    return any(place[0] in (admin_host, "0.0.0.0", "::") for *_, place in found)  # noqa: S104 -- every interface, not bound here

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from rpcproxy.app.process import drop_output
 from rpcproxy.app.tx import plain
 from rpcproxy.chains.known import KNOWN
 from rpcproxy.commands import Commands
@@ -98,7 +99,10 @@ def run(options: argparse.Namespace) -> int:
     from rpcproxy.app.report_card import report_card  # noqa: PLC0415
     from rpcproxy.commands import report_view  # noqa: PLC0415
 
-    path = _path(options)
+    try:
+        path = _path(options)
+    except RuntimeError:  # of expanduser
+        return _refuse("the history: there is no home directory for the ~ in its path")
     if path is None:
         return _refuse("the history is off in this configuration (server.history): nothing is kept")
     now = time.time()
@@ -120,8 +124,7 @@ def run(options: argparse.Namespace) -> int:
         sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever reads has seen enough; what is left must not fail again at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
     if not card.upstreams:
         print(plain(f"{path} has no figures of this time"), file=sys.stderr)
     return FINE
@@ -142,7 +145,10 @@ def _path(options: argparse.Namespace) -> Path | None:
         return history_path(history) if history.is_on else None
     if options.history:
         given = Path(options.history).expanduser()
-        return given / FILE_NAME if given.is_dir() else given
+        try:
+            return given / FILE_NAME if given.is_dir() else given
+        except OSError:
+            return given  # reading it says why not
     return history_path(History())
 
 

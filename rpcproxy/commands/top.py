@@ -17,7 +17,6 @@ from urllib.parse import SplitResult, urlsplit
 from rpcproxy.commands import Commands
 
 FINE: Final = 0
-UNREACHED: Final = 1
 USAGE_ERROR: Final = 2
 DEFAULT_URL: Final = "http://127.0.0.1:9545"
 TOKEN_VARIABLE: Final = "RPCPROXY_ADMIN_TOKEN"  # noqa: S105 -- the variable's name
@@ -87,12 +86,15 @@ def run(options: argparse.Namespace) -> int:
         status = fetch(options.url, token)
     except NoStatus as error:
         print(error, file=sys.stderr)
-        return UNREACHED
+        return USAGE_ERROR
     console = Console()
     if not console.is_terminal:
         console = Console(width=PRINTED_WIDTH)
     if options.once or not console.is_terminal:
-        console.print(Picture(status))
+        # Not printed by the console: it would end the process where nobody reads.
+        with console.capture() as captured:
+            console.print(Picture(status))
+        sys.stdout.write(captured.get())
         return FINE
     try:
         _follow(console, lambda: fetch(options.url, token), status, options.every)

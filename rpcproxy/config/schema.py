@@ -68,8 +68,11 @@ def _list(*entries: Schema) -> Schema:
 
 
 _DURATION: Final = _text(rf"{_NUMBER}\s*(ms|s|m|min|h)")
-_DURATION_OR_0: Final = _any(_DURATION, {"const": 0})
-_RATE: Final = _text(rf"{_NUMBER}\s*/\s*(s|sec|second|m|min|minute|h|hour|d|day)")
+_DURATION_OR_0: Final = _any(_DURATION, {"const": 0}, _text(r"0[0_]*(\.0+)?"))
+_PERIODS: Final = "s sec second m min minute h hour d day"
+# Draft 7 has no flag for either case.
+_EITHER: Final = "".join(f"[{sign}{sign.upper()}]" if sign != " " else "|" for sign in _PERIODS)
+_RATE: Final = _text(rf"{_NUMBER}\s*/\s*({_EITHER})")
 _SIZE: Final = _any({"type": "integer", "minimum": 0}, _text(rf"{_NUMBER}\s*([kKmMgG]?[iI]?[bB])?"))
 _ADDRESS: Final = _text(r"(\[[^\]]+\]|[^:\[\]]+):[0-9]{1,5}")
 _WEB: Final = _text(r"[hH][tT][tT][pP][sS]?://.+")
@@ -88,17 +91,23 @@ _KINDS: Final[Mapping[Converter, Schema]] = {
     read_server.address: _ADDRESS,
     read_server.admin: _any(_ADDRESS, _SWITCH),
     read_server.outage_status: _any({"enum": [200, 503, "200", "503"]}, _FROM_ENVIRONMENT),
-    read_server.cache: _any(_SWITCH, _section("server.cache")),
+    read_server.cache: _any(_SWITCH, _FROM_ENVIRONMENT, _section("server.cache")),
     read_server.read_server: _section("server"),
     read_sends.journal: _any(*_PLACE, _section("journal")),
     read_sends.private_fallback: _any(_OFF, _text(rf"after\s+{_NUMBER}\s*(ms|s|m|min|h)")),
-    read_operation.token: _text(),
+    # Digits alone are a number to YAML.
+    read_operation.token: _any({"type": "string", "minLength": 1}, {"type": "number"}),
     read_operation.page_path: _any(_SWITCH, _text(r"/[A-Za-z0-9._~-]{1,64}")),
     read_operation.history: _any(*_PLACE, _section("server.history")),
     read_operation.traces: _any(_OFF, _WEB),
-    read_operation.genesis: _any(_OFF, _text("0x[0-9a-fA-F]{64}")),
+    # Without quotes YAML reads the hash as a number.
+    read_operation.genesis: _any(
+        _OFF, _text("0x[0-9a-fA-F]{64}"), {"type": "integer", "minimum": 0}
+    ),
     read_operation.events: _any(
-        {"enum": ["all", *EVENTS]}, _list({"enum": ["all", *EVENTS]}, _FROM_ENVIRONMENT)
+        {"enum": ["all", *EVENTS]},
+        _FROM_ENVIRONMENT,
+        _list({"enum": ["all", *EVENTS]}, _FROM_ENVIRONMENT),
     ),
     read_operation.notices: {"type": "array", "items": _section("notify[]")},
     # NOTICE's own converter of its URL
@@ -157,7 +166,7 @@ def _of(convert: Converter) -> Schema:
             return _any({"enum": list(names)}, _FROM_ENVIRONMENT)
         case Whole(least):
             number = {"type": "integer", "minimum": least}
-            return _any(number, _text("0x[0-9a-fA-F]+|[0-9][0-9_]*"))
+            return _any(number, _text("0[xX][0-9a-fA-F]+|[0-9][0-9_]*"))
         case read_upstream.NameLike():
             return _text(convert.pattern.pattern)
         case Nested():

@@ -16,6 +16,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -43,9 +44,13 @@ class Guess(NamedTuple):
 
 
 class CloudRanges:
-    """Networks and whose they are; of several that hold an address the smallest counts."""
+    """Networks and whose they are; of several that hold an address the smallest counts.
+
+    ``notes`` says in words what was left out of which file.
+    """
 
     def __init__(self) -> None:
+        self.notes: list[str] = []
         self._networks: dict[int, dict[tuple[int, int], Guess]] = {4: {}, 6: {}}
         self._lengths: dict[int, tuple[int, ...]] = {4: (), 6: ()}
 
@@ -54,7 +59,7 @@ class CloudRanges:
         """Read ``FILE`` or ``NAME=FILE`` each. Raises ``RangesError``."""
         ranges = cls()
         for file in files:
-            ranges._take(list(_read(file)))
+            ranges._take(_read(file, ranges.notes))
         return ranges
 
     def __len__(self) -> int:
@@ -92,18 +97,9 @@ class CloudRanges:
 # Files
 
 
-def _read(file: str) -> Iterator[tuple[Network, Guess]]:
+def _read(file: str, notes: list[str]) -> list[tuple[Network, Guess]]:
     owner, path = _owner_and_path(file)
-    try:
-        if path.stat().st_size > LARGEST_BYTES:
-            raise RangesError(f"{path}: larger than any range file ({LARGEST_BYTES >> 20} MiB)")
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise RangesError(f"{path}: cannot be read: {error.strerror}") from None
-    except (UnicodeDecodeError, ValueError) as error:
-        if isinstance(error, RangesError):
-            raise
-        raise RangesError(f"{path}: not UTF-8 text") from None
+    text = _text(path)
     if text.lstrip()[:1] in ("{", "["):
         try:
             document = json.loads(text)
@@ -111,17 +107,50 @@ def _read(file: str) -> Iterator[tuple[Network, Guess]]:
             raise RangesError(f"{path}: is no JSON text, though it begins like one") from None
         found = _of_document(document, owner, path)
     else:
-        found = _of_lines(text, owner, path)
+        found = _of_lines(text, owner, path, notes)
     if not found:
         raise RangesError(f"{path}: no networks in it that are understood")
-    yield from found
+    return found
+
+
+def _text(path: Path) -> str:
+    try:
+        kind = path.stat().st_mode
+        # A shell gives a pipe for <(curl …). A device may have no end.
+        if not stat.S_ISREG(kind) and not stat.S_ISFIFO(kind):
+            raise RangesError(f"{path}: is no file")
+        with path.open("rb") as file:
+            # What the size says may be no bound: a pipe has none.
+            content = file.read(LARGEST_BYTES + 1)
+    except OSError as error:
+        raise RangesError(f"{path}: cannot be read: {error.strerror}") from None
+    if len(content) > LARGEST_BYTES:
+        raise RangesError(f"{path}: larger than any range file ({LARGEST_BYTES >> 20} MiB)")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise RangesError(f"{path}: not UTF-8 text") from None
+
+
+def _expanded(path: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise RangesError(f"{path}: there is no home directory for the ~") from None
+
+
+def _is_there(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except OSError:
+        return False
 
 
 def _owner_and_path(file: str) -> tuple[str, Path]:
     name, sign, rest = file.partition("=")
-    if sign and _OWNER.fullmatch(name) and not Path(file).exists():
-        return name.lower(), Path(rest).expanduser()
-    path = Path(file).expanduser()
+    if sign and _OWNER.fullmatch(name) and not _is_there(file):
+        return name.lower(), _expanded(rest)
+    path = _expanded(file)
     lower = path.name.lower()
     if lower.startswith(_CLOUDFLARE_FILES):
         return "cloudflare", path
@@ -180,14 +209,23 @@ def _list(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _of_lines(text: str, owner: str, path: Path) -> list[tuple[Network, Guess]]:
+def _of_lines(text: str, owner: str, path: Path, notes: list[str]) -> list[tuple[Network, Guess]]:
     found: list[tuple[Network, Guess]] = []
-    for line in text.splitlines():
+    unread: list[int] = []
+    lines = text.splitlines()
+    for number, line in enumerate(lines, 1):
         first, *rest = (cell.strip().strip('"') for cell in line.partition("#")[0].split(","))
         networks = _networks(first)
         if networks:
             guess = Guess(_owned(owner, path), _region(rest))
             found += ((network, guess) for network in networks)
+        elif first or any(rest):
+            unread.append(number)
+    if unread:
+        notes.append(
+            f"{path}: {len(unread)} of {len(lines)} lines hold no network that is understood,"
+            f" and were left out; the first is line {unread[0]}"
+        )
     return found
 
 

@@ -255,7 +255,7 @@ class AnswerFile:
         """No other process has set it aside, or removed it."""
         try:
             return self._path.stat().st_ino == self._inode
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
         except OSError:
             return True

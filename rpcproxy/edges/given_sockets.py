@@ -10,9 +10,12 @@ from __future__ import annotations
 import array
 import contextlib
 import os
+import select
 import socket
 import struct
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +31,7 @@ _VARIABLES: Final = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
 LONGEST_PATH_BYTES: Final = 103
 _LONGEST_MESSAGE_BYTES: Final = 64 * 1024
 _MOST_DESCRIPTORS: Final = 64
+_SHORTEST_SECONDS: Final = 0.001
 _CLOSE_ON_EXEC: Final = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 Sockets = Mapping[str, Sequence[socket.socket]]
@@ -64,14 +68,41 @@ def from_service_manager(environ: MutableMapping[str, str], pid: int) -> Sockets
 
 class Channel:
     """One end of a talk between two processes of ours: one JSON text per line, and descriptors
-    beside it. Blocks: use it in a thread. Every method raises ``Broken`` and ``OSError``.
+    beside it. Blocks, for ``timeout_seconds`` at most: use it in a thread. Every method raises
+    ``Broken`` and ``OSError``.
     """
 
     def __init__(self, peer: socket.socket, timeout_seconds: float) -> None:
         self._peer = peer
-        peer.settimeout(timeout_seconds)
+        self._timeout_seconds = timeout_seconds
+        self._in_use = threading.Lock()
+        self._is_closed = False
+
+    @contextlib.contextmanager
+    def _used(self) -> Iterator[None]:
+        try:
+            with self._in_use:
+                yield
+        finally:
+            if self._is_closed:
+                self._peer.close()
+
+    @property
+    def has_left(self) -> bool:
+        """Whether the other process has closed its end, and said nothing before. Does not block."""
+        waiting = select.poll()
+        try:
+            waiting.register(self._peer, select.POLLIN)
+            return bool(waiting.poll(0)) and not self._peer.recv(1, socket.MSG_PEEK)
+        except (OSError, ValueError):  # reset, or closed here
+            return True
 
     def send(self, words: object, descriptors: Sequence[int] = ()) -> None:
+        with self._used():
+            self._send(words, descriptors)
+
+    def _send(self, words: object, descriptors: Sequence[int]) -> None:
+        self._peer.settimeout(self._timeout_seconds)
         line = msgspec.json.encode(words) + b"\n"
         rights = array.array("i", descriptors)
         ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)] if descriptors else []
@@ -79,20 +110,44 @@ class Channel:
         if sent < len(line):  # nothing is sent as well, and fails where the answer came already
             self._peer.sendall(line[sent:])
 
-    def receive(self) -> tuple[dict[str, Any], list[int]]:
-        """The next words, and the descriptors that came with them, the caller's to close."""
+    def receive(self, seconds: float | None = None) -> tuple[dict[str, Any], list[int]]:
+        """The next words, and the descriptors that came with them, the caller's to close. All of
+        them are here within ``seconds`` (as the channel has, where none are given), or it is
+        ``Broken``.
+        """
+        with self._used():
+            return self._receive(self._timeout_seconds if seconds is None else seconds)
+
+    def _receive(self, patience: float) -> tuple[dict[str, Any], list[int]]:
+        deadline = time.monotonic() + patience
         line, descriptors = b"", array.array("i")
         room = socket.CMSG_SPACE(_MOST_DESCRIPTORS * descriptors.itemsize)
         while not line.endswith(b"\n"):
-            data, ancillary, _, _ = self._peer.recvmsg(_LONGEST_MESSAGE_BYTES, room, _CLOSE_ON_EXEC)
+            try:
+                # A time of 0 would mean: do not block.
+                self._peer.settimeout(max(deadline - time.monotonic(), _SHORTEST_SECONDS))
+                data, ancillary, _, _ = self._peer.recvmsg(
+                    _LONGEST_MESSAGE_BYTES, room, _CLOSE_ON_EXEC
+                )
+            except TimeoutError:
+                _close_all(descriptors)
+                raise Broken(f"the other process did not answer within {patience:g} s") from None
+            except OSError:
+                _close_all(descriptors)
+                raise
             for level, kind, rights in ancillary:
                 if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                     whole = len(rights) - len(rights) % descriptors.itemsize
                     descriptors.frombytes(rights[:whole])
             line += data
-            if not data or len(line) > _LONGEST_MESSAGE_BYTES:
+            is_late = time.monotonic() >= deadline and not line.endswith(b"\n")
+            if not data or is_late or len(line) > _LONGEST_MESSAGE_BYTES:
                 _close_all(descriptors)
-                raise Broken("the other process left")
+                raise Broken(
+                    f"the other process did not end its words within {patience:g} s"
+                    if is_late and data
+                    else "the other process left"
+                )
         try:
             return msgspec.json.decode(line, type=dict[str, Any]), list(descriptors)
         except msgspec.DecodeError as error:
@@ -103,7 +158,11 @@ class Channel:
         """Whoever waits in another thread is woken."""
         with contextlib.suppress(OSError):
             self._peer.shutdown(socket.SHUT_RDWR)
-        self._peer.close()
+        self._is_closed = True
+        # A thread that is about to wait would wait on whatever has the number by then: it closes.
+        if self._in_use.acquire(blocking=False):
+            self._peer.close()
+            self._in_use.release()
 
 
 def _close_all(descriptors: Sequence[int]) -> None:

@@ -193,7 +193,7 @@ class HistoryFile:
         """No other process has set it aside, or removed it."""
         try:
             return self._path.stat().st_ino == self._inode
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
         except OSError:
             return True
@@ -220,7 +220,11 @@ def read_file(path: Path, since: float) -> Found:
 
     Raises ``HistoryRefused`` where there is nothing to read, or it cannot be read.
     """
-    if not path.is_file():
+    try:
+        is_there = path.is_file()
+    except OSError as error:
+        raise HistoryRefused(f"{path} cannot be read: {error.strerror}") from None
+    if not is_there:
         raise HistoryRefused(f"there is no history at {path}")
     tries_left = _READ_TRIES
     while True:
@@ -259,9 +263,11 @@ def _rows(db: sqlite3.Connection, statement: str, *values: float) -> Sequence[An
 
 
 def _check(db: sqlite3.Connection, path: Path) -> None:
+    # Asked first: another process of ours may be making the file, its tables and marks at once.
+    has_tables = _has_tables(db)
     application = int(db.execute("PRAGMA application_id").fetchone()[0])
     version = int(db.execute("PRAGMA user_version").fetchone()[0])
-    if application not in (0, APPLICATION_ID) or (application == 0 and _has_tables(db)):
+    if application not in (0, APPLICATION_ID) or (application == 0 and has_tables):
         raise HistoryRefused(
             f"{path} is a database of another program: give the history another path"
         )

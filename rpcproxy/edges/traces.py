@@ -3,14 +3,21 @@
 Imported only where ``server.traces`` is set: it needs the extra ``otel``. A span names chain,
 upstream, method and how it ended; params, answers and URLs are in none.
 
-State: OpenTelemetry's own queue of spans, bounded; what does not fit is dropped there.
+What OpenTelemetry logs of a delivery is not passed on: it comes with each one, and may hold the
+collector's URL. Of a trouble its beginning and its end are told.
+
+State: OpenTelemetry's own queue of spans, bounded; what does not fit is dropped there. Whether
+spans arrive, and what was said last of why not: the exporting thread's.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import threading
+from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
@@ -18,14 +25,15 @@ import msgspec
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.trace import Span as OtelSpan
 from opentelemetry.trace import SpanKind, StatusCode, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from rpcproxy import __version__
 from rpcproxy.chains import evm
+from rpcproxy.edges.logs import event
 from rpcproxy.messages import (
     CLASS_NAMES,
     INTERNAL_ERROR,
@@ -39,12 +47,18 @@ from rpcproxy.messages import (
 )
 
 EXPORT_SECONDS: Final = 5.0  # how long one delivery to the collector may take
-CLOSE_SECONDS: Final = 3.0
+CLOSE_SECONDS: Final = 2.0
+# Deliveries in a row after which a trouble is over: one that comes and goes is told once.
+TAKEN_IN_A_ROW: Final = 3
 _PATH: Final = "/v1/traces"
 _LONGEST_METHOD: Final = 80
 # An error is short; what is longer is a result.
 _LONGEST_ERROR_BYTES: Final = 64 * 1024
 _propagator: Final = TraceContextTextMapPropagator()
+_log = logging.getLogger("rpcproxy.traces")
+# The exporter's, and that of the queue, which says of each span that it is full.
+_LIBRARY_LOGGERS: Final = ("opentelemetry.exporter", "opentelemetry.sdk._shared_internal")
+_STATUS_OF_PHRASE: Final = {status.phrase: status.value for status in HTTPStatus}
 
 
 class _Error(msgspec.Struct):
@@ -114,7 +128,8 @@ class Traces:
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         if exporter is None:
             exporter = OTLPSpanExporter(endpoint=endpoint_of(url), timeout=EXPORT_SECONDS)
-        self._provider.add_span_processor(BatchSpanProcessor(exporter))
+        host = urlsplit(url).hostname or "?"
+        self._provider.add_span_processor(BatchSpanProcessor(Delivery(exporter, host)))
         self._tracer = self._provider.get_tracer("rpcproxy", __version__)
 
     def request(self, chain: str, trace_id: str, body: bytes, traceparent: str) -> Span:
@@ -175,6 +190,75 @@ class Traces:
                 await done.wait()
         except TimeoutError:
             return
+
+
+class Delivery(SpanExporter):
+    """Hands spans to ``exporter``, and tells once that they do not arrive at ``host`` and once
+    that they do again.
+    """
+
+    def __init__(self, exporter: SpanExporter, host: str) -> None:
+        self._exporter = exporter
+        self._host = host
+        self._missing = 0  # deliveries until the trouble is over; 0 while there is none
+        _library_words.hear()
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        _library_words.last = ""
+        try:
+            result = self._exporter.export(spans)
+        except Exception as error:  # noqa: BLE001 - a fault in there loses spans, and no more
+            result = SpanExportResult.FAILURE
+            _library_words.last = type(error).__name__
+        if result is SpanExportResult.FAILURE:
+            self._on_lost(_library_words.last or f"not taken within {EXPORT_SECONDS:g} s")
+        else:
+            self._on_taken()
+        return result
+
+    def _on_lost(self, reason: str) -> None:
+        if not self._missing:
+            message = f"spans do not arrive at {self._host}: they are dropped until they do"
+            event(_log, logging.WARNING, "traces_broken", message, reason=reason)
+        self._missing = TAKEN_IN_A_ROW
+
+    def _on_taken(self) -> None:
+        if self._missing:
+            self._missing -= 1
+            if not self._missing:
+                message = f"spans arrive at {self._host} again"
+                event(_log, logging.INFO, "traces_well", message)
+
+    def shutdown(self) -> None:
+        self._exporter.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        return self._exporter.force_flush(timeout_millis)
+
+
+class _LibraryWords(logging.Handler):
+    """In the place of the log, for the library's loggers of deliveries. ``last`` is what may be
+    shown of what they said: a status or the kind of an error, never a URL.
+    """
+
+    last = ""
+
+    def hear(self) -> None:
+        for name in _LIBRARY_LOGGERS:
+            logger = logging.getLogger(name)
+            logger.propagate = False
+            logger.addHandler(self)  # no second time
+
+    def emit(self, record: logging.LogRecord) -> None:
+        for value in record.args if isinstance(record.args, tuple) else ():
+            status = _STATUS_OF_PHRASE.get(value) if isinstance(value, str) else value
+            if isinstance(status, BaseException):
+                self.last = type(status).__name__
+            elif isinstance(status, int) and 100 <= status < 600:
+                self.last = f"HTTP {status}"
+
+
+_library_words: Final = _LibraryWords()
 
 
 def _tell(loop: asyncio.AbstractEventLoop, done: asyncio.Event) -> None:

@@ -228,10 +228,10 @@ class Copies:
         fate = "it may or may not have been sent" if unsure else "not sent, and not sent later"
         since = self._executor.standings.outage_since(MethodClass.SEND)
         seconds = None if since is None else time.monotonic() - since
-        count = len(self._executor.standings)
-        return Outcome(
-            reason=f"{fate}: {explain(self._chain_name, tally.failures, seconds, count)}"
-        )
+        standings = self._executor.standings
+        drained = [each.name for each in standings if each.is_drained]
+        why = explain(self._chain_name, tally.failures, seconds, len(standings), drained)
+        return Outcome(reason=f"{fate}: {why}")
 
 
 def need_of(order: Order) -> Need:

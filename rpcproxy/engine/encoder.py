@@ -127,7 +127,9 @@ class Encoder:
         seconds = None if since is None else max(0.0, time.monotonic() - since)
         # What this request met outweighs what is known from before.
         failures = (*self._executor.failures_of_unusable(), *settled.failures)
-        reason = explain(self._chain.name, failures, seconds, len(self._chain.upstreams))
+        drained = [each.name for each in self._executor.standings if each.is_drained]
+        count = len(self._chain.upstreams)
+        reason = explain(self._chain.name, failures, seconds, count, drained)
         self.log_unserved(request.method, reason, trace_id)
         return Answer(encode_error(request.id, INTERNAL_ERROR, reason), self.outage_status)
 

@@ -372,6 +372,8 @@ class Executor:
         now = time.monotonic()
         is_late = now - self._tick_due > LATE_TIMER_SECONDS
         self._set_ticker(TICK_SECONDS)
+        if self.is_retired and not self._is_working():
+            return  # many reloads leave many of these for a minute
         changes = self.standings.tick(now)
         if changes:
             self.on_changes(changes)
@@ -381,6 +383,10 @@ class Executor:
             self._sweep()
         if self.uncounted:
             self._count_requests(now)
+
+    def _is_working(self) -> bool:
+        is_waited_for = self._lingering or self._waiting or self._recovery_waiters
+        return bool(is_waited_for) or any(self._in_flight.values())
 
     def _sweep(self) -> None:
         self._lingering.sweep(time.monotonic())

@@ -17,7 +17,7 @@ from rpcproxy.engine.copies import Order as SendOrder
 from rpcproxy.engine.copies import need_of
 from rpcproxy.engine.pipeline import Pipeline
 from rpcproxy.engine.profiles import Profile
-from rpcproxy.messages import CLASS_NAMES, MethodClass, Request
+from rpcproxy.messages import CLASS_NAMES, PARSE_ERROR, Malformed, MethodClass, Request
 from rpcproxy.rules.admission import REFUSED_KEYS, REFUSED_STATEFUL
 from rpcproxy.rules.explained import Order, order_of
 from rpcproxy.rules.failover import MAX_ATTEMPTS, Policy
@@ -67,8 +67,13 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def explain(pipeline: Pipeline, request: Request) -> Explanation:
-    """Of one request as it would be handled at this moment."""
-    return _Explainer(pipeline, request).explain()
+    """Of one request as it would be handled at this moment. Raises ``Malformed`` where its params
+    cannot be shown: they hold a number that no double holds.
+    """
+    try:
+        return _Explainer(pipeline, request).explain()
+    except msgspec.DecodeError as error:
+        raise Malformed(PARSE_ERROR, f"the params cannot be shown: {error}") from None
 
 
 class _Explainer:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+import re
 from collections.abc import Awaitable, Callable
 from typing import Final
 from urllib.parse import urlsplit
@@ -35,6 +36,9 @@ _WANTS: Final = (
 _NO_CHANGES: Final = (
     "changes are refused: this port is not on loopback and has no token; set server.admin_token"
 )
+
+# A name or an address and a port, nothing beside: no user information, no half a bracket.
+_HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -113,8 +117,18 @@ def _is_right(header: str, token: str) -> bool:
     return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), token.encode())
 
 
+def name_in(host: str) -> str | None:
+    """The name or address in a Host header, in lower case, without brackets; ``None`` where it is
+    not exactly a host, or a host and a port.
+    """
+    found = _HOST.fullmatch(host)
+    return None if found is None else found[1].strip("[]").rstrip(".").lower()
+
+
 def _check_name(request: web.Request, access: Access) -> None:
-    name = (urlsplit(f"//{request.host}").hostname or "").rstrip(".")
+    name = name_in(request.host)
+    if name is None:
+        raise Denied(400, "the Host header is malformed")
     if not (is_loopback(name) or name == access.host.lower()):
         raise Denied(
             421, "this port answers to localhost and addresses of this machine alone, not to that"
@@ -123,5 +137,11 @@ def _check_name(request: web.Request, access: Access) -> None:
 
 def _check_origin(request: web.Request) -> None:
     origin = request.headers.get("Origin")
-    if origin is not None and urlsplit(origin).netloc.lower() != request.host.lower():
+    if origin is None:
+        return
+    try:
+        came_from = urlsplit(origin).netloc
+    except ValueError:
+        raise Denied(400, "the Origin header is malformed") from None
+    if came_from.lower() != request.host.lower():
         raise Denied(403, "changes are refused from pages of another host")

@@ -143,6 +143,6 @@ def _told(page: Page, tell: Callable[[], object]) -> web.Response:
 def _level_in(body: bytes) -> str | None:
     try:
         level = msgspec.json.decode(body, type=dict[str, str]).get("level", "").lower()
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     return level if level in LEVELS else None

@@ -14,6 +14,7 @@ from aiohttp import hdrs, web
 
 from rpcproxy.config.model import Server
 from rpcproxy.front import cors, encoding, responses
+from rpcproxy.front.access import name_in
 from rpcproxy.front.admin import is_in_rotation
 from rpcproxy.front.handover import SERVER_HEADER
 from rpcproxy.front.heads import takes_gzip, wants_fresh
@@ -110,17 +111,18 @@ class _Pages:
         return _whole(responses.unknown_path(), trace_id)
 
     def _page(self, request: web.Request, path: str, trace_id: str) -> web.Response:
+        base = _base(request)
+        if base is None:
+            return _refusal(400, "the Host header is malformed", trace_id)
         chains = self._describe()
         if path != "/":
             chains = [chain for chain in chains if path in chain["paths"]]
-        base = f"{request.scheme}://{request.host}"
-        headers = _headers(trace_id)
-        headers["Vary"] = "Accept"
+        # The host is the client's word: no cache may give it to others.
+        headers = {**_headers(trace_id), **LANDING.headers}
         if takes_html(request):
             outlooks = {} if self._people is None else self._people.outlooks()
             status_path = None if self._people is None else self._people.path()
             text = landing(base, chains, outlooks, here=path, status_path=status_path)
-            headers.update(LANDING.headers)
             return web.Response(text=text, content_type="text/html", headers=headers)
         return web.Response(text=_as_text(base, chains), headers=headers)
 
@@ -211,6 +213,16 @@ def _json(status: int, value: Mapping[str, Any], trace_id: str) -> web.Response:
 
 
 # ---------------------------------------------------------------------- the page
+
+
+def _base(request: web.Request) -> str | None:
+    """Where the client found us; ``None`` where its Host header is none."""
+    host = request.headers.get(hdrs.HOST)
+    if not host:
+        # HTTP/1.0 knows none: checks of load balancers.
+        address, port = request.get_extra_info("sockname", ("localhost", 80))[:2]
+        host = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    return None if name_in(host) is None else f"{request.scheme}://{host}"
 
 
 def _as_text(base: str, chains: list[dict[str, Any]]) -> str:

@@ -2,7 +2,7 @@
 
 A *drained* upstream gets no new requests; those in flight finish, and probes go on. A *cordoned*
 one comes after all others, backups included. Orders live until they are taken back, or the process
-ends; a reload keeps them.
+ends; a reload keeps them, and a takeover.
 
 State: two flags of the standing, written here through ``Standings.obey``.
 """

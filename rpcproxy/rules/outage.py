@@ -54,9 +54,19 @@ def explain(
     failures: Sequence[tuple[str, Judgement]],
     outage_seconds: float | None,
     upstreams: int,
+    drained: Sequence[str] = (),
 ) -> str:
-    """What failed where, since when, and what is being done. Upstreams are named, never by URL."""
-    latest = {name: judgement.verdict for name, judgement in failures}
+    """What failed where, since when, and what is being done. Upstreams are named, never by URL.
+    ``drained``: those that an operator took out, who are asked by nobody, whatever they answer.
+    """
+    since = "" if outage_seconds is None else f" for {outage_seconds:.0f} s"
+    if drained and len(drained) >= upstreams:
+        every = "the only upstream" if upstreams == 1 else f"all {upstreams} upstreams"
+        return (
+            f"no upstream of {chain} could answer{since}: an operator has drained {every}; "
+            "each is used again once it is put back"
+        )
+    latest = {name: judgement.verdict for name, judgement in failures if name not in drained}
     if latest:
         counted = Counter(_WORDS.get(verdict, verdict.label) for verdict in latest.values())
         where = {
@@ -67,8 +77,11 @@ def explain(
     else:
         count = "the only upstream cannot" if upstreams == 1 else f"none of {upstreams} can"
         what = f"{count} be asked now"
-    since = "" if outage_seconds is None else f" for {outage_seconds:.0f} s"
-    return (
-        f"no upstream of {chain} could answer{since} ({what}); "
-        "all are checked continuously and used again as soon as one answers"
-    )
+    hope = "all are checked continuously and used again as soon as one answers"
+    if drained:
+        what = f"{what}; {', '.join(drained)}: drained by an operator"
+        hope = (
+            "the others are checked continuously and used again as soon as one answers, "
+            "the drained once they are put back"
+        )
+    return f"no upstream of {chain} could answer{since} ({what}); {hope}"

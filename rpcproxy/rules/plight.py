@@ -28,6 +28,7 @@ _STATES: Final = {
     "forked": "is on another fork",
     "quarantined": "is locked out",
     "unknown": "is not verified yet",
+    "drained": "is drained by an operator",
 }
 _PLURALS: Final = {
     "lagging": "are behind",
@@ -96,11 +97,13 @@ def summary(plights: Sequence[tuple[str, Plight]]) -> Plight:
 
 def _nobody(chain: ChainSample, title: str, recent: Recent) -> Plight:
     """Nobody can be asked."""
-    upstreams = chain.upstreams
+    upstreams = [each for each in chain.upstreams if each.role != "sends"] or chain.upstreams
     count = len(upstreams)
+    seconds = chain.outage_seconds or 0.0
+    if all(each.state == "drained" for each in upstreams):
+        return _all_drained(count, title, seconds)
     if all(each.state == "unknown" and each.since_seconds < START_SECONDS for each in upstreams):
         return _plight("unknown", f"{title}: the providers are being checked")
-    seconds = chain.outage_seconds or 0.0
     since = f" for {span(seconds)}"
     providers = {each.provider for each in upstreams}
     if len(providers) > 1 and all(_is_unreachable(each, recent) for each in upstreams):
@@ -116,6 +119,13 @@ def _nobody(chain: ChainSample, title: str, recent: Recent) -> Plight:
     more = f"; and {_count(count - 3)} more" if count > 3 else ""
     none = f"Nobody can serve {title}"
     return Plight("down", f"{none}{since}: {who}{more}", f"{none}: {who}{more}", "provider")
+
+
+def _all_drained(count: int, title: str, seconds: float) -> Plight:
+    every = "both" if count == 2 else f"all {_count(count)}"
+    whom = "the only provider" if count == 1 else f"{every} providers"
+    words = f"An operator has drained {whom} of {title}"
+    return Plight("down", f"{words}: not served for {span(seconds)}", words, "here")
 
 
 def _is_unreachable(upstream: UpstreamSample, recent: Recent) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -47,6 +47,29 @@ def _behind(own: Seen, others: Sequence[Seen], block_time_seconds: float) -> int
     return max(0, expected - own.number)
 
 
+def leads_of(told: Mapping[str, Sequence[Seen]], block_time_seconds: float) -> dict[str, int]:
+    """Blocks that each claims above what at least half of all have reached, itself among them.
+    Of two, nobody is above: half of them have reached the higher one.
+    """
+    return {
+        name: max((_above(each, name, told, block_time_seconds) for each in own), default=0)
+        for name, own in told.items()
+    }
+
+
+def _above(
+    own: Seen, name: str, told: Mapping[str, Sequence[Seen]], block_time_seconds: float
+) -> int:
+    reached = [own.number]
+    for other, heads in told.items():
+        if other != name and heads:
+            reached.append(
+                max(head.number + _possible(own.at - head.at, block_time_seconds) for head in heads)
+            )
+    reached.sort(reverse=True)
+    return max(0, own.number - reached[(len(reached) - 1) // 2])
+
+
 def _possible(seconds: float, block_time_seconds: float) -> int:
     """How many blocks may have come in that time."""
     return 0 if seconds <= 0 else math.ceil(seconds / block_time_seconds) + 1
@@ -63,11 +86,11 @@ def is_same_head(first: Sequence[Seen], second: Sequence[Seen], block_time_secon
     )
 
 
-def is_too_far_behind(lag: int, max_lag_blocks: int, block_time_seconds: float) -> bool:
-    """Whether nobody would be served from there: more than a minute of blocks, and more than the
-    configuration allows.
+def is_too_far(blocks: int, max_lag_blocks: int, block_time_seconds: float) -> bool:
+    """Whether nobody would be served from there, behind or above: more than a minute of blocks,
+    and more than the configuration allows.
     """
-    return lag > max(max_lag_blocks, math.ceil(60.0 / block_time_seconds))
+    return blocks > max(max_lag_blocks, math.ceil(60.0 / block_time_seconds))
 
 
 def next_depth(served: int, missed: int | None, deepest: int, steps: int) -> int | None:

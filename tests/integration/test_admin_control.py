@@ -191,7 +191,7 @@ async def test_reload_and_log_level() -> None:
                 )
                 assert logger.level == getattr(logging, level.upper())
             assert (await admin.ask("GET", "/log-level"))[1] == {"level": "warning"}
-            for wrong in ({"level": "loud"}, {"level": 3}, {}, []):
+            for wrong in ({"level": "loud"}, {"level": 3}, {}, [], b'{"level":"\xa4"}'):
                 status, told = await admin.ask("PUT", "/log-level", wrong)
                 assert status == 400
                 assert "debug, info, warning, error" in told["error"]

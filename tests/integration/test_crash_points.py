@@ -14,6 +14,7 @@ from tests.integration.running_proxy import RunningProxy, wait_until
 from tests.integration.test_anvil_sends import SEND, signed_transfer
 
 CRASHING = "tests.integration.crashing_proxy"
+COPIES = 3  # of each transaction, to several upstreams at once
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +50,8 @@ def test_a_crash(chain: AnvilChain, tmp_path: Path, point: str, is_surely_kept: 
             told = None
         if point == "in rebroadcast":
             assert told == hash
+            # A copy that came later would be mined, and nothing sent again.
+            wait_until(lambda: sum(hash in n.pool() for n in chain.nodes) >= COPIES, "all copies")
             # They forget it, and so the next block is without it.
             for node in chain.nodes:
                 node.call("anvil_dropAllTransactions")

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from rpcproxy.app import takeover
+from rpcproxy.app import offer, takeover
+from rpcproxy.app.handover import Heads, heads_of, plans_of
 from rpcproxy.app.journal import SendSettings, Transactions, journal_path
 from rpcproxy.app.leaving import release_journals
 from rpcproxy.app.proxy import Proxy
@@ -45,7 +46,7 @@ class Serving:
     def __init__(self, config: model.Config) -> None:
         self.proxy = Proxy(config)
         self.taken = 0
-        self.offer = takeover.Offer(self.proxy, self._on_taken)
+        self.offer = offer.Offer(self.proxy, self._on_taken)
 
     def _on_taken(self) -> None:
         self.taken += 1
@@ -60,8 +61,7 @@ class Serving:
             client.close()
 
     async def talk(self) -> Channel:
-        place = takeover.place_of(self.proxy.config)
-        assert place is not None
+        (place,) = takeover.places_of(self.proxy.config)
         return Channel(await asyncio.to_thread(place.connect), 5.0)
 
 
@@ -71,15 +71,15 @@ async def serving(*upstreams: Upstream, admin: int | None = None) -> AsyncIterat
     await takeover.start(old.proxy, {})
     old.offer.start()
     try:
-        await until(lambda: takeover.heads_of(old.proxy).get(NAME, -1) >= 0)
+        await until(lambda: heads_of(old.proxy).get(NAME, -1) >= 0)
         yield old
     finally:
         await old.offer.close()
         await old.proxy.stop(drain_seconds=0)
 
 
-async def said(channel: Channel, want: str) -> dict[str, Any]:
-    await asyncio.to_thread(channel.send, {"want": want})
+async def said(channel: Channel, want: str, config: model.Config) -> dict[str, Any]:
+    await asyncio.to_thread(channel.send, {"want": want, "chains": plans_of(config)})
     words, descriptors = await asyncio.to_thread(channel.receive)
     for descriptor in descriptors:
         socket.socket(fileno=descriptor).close()
@@ -96,7 +96,7 @@ async def test_a_whole_takeover() -> None:
             assert new.address == old.proxy.address
             assert new.admin_address == old.proxy.admin_address
             assert b"result" in await old.ask()
-            assert takeover.heads_of(new)[NAME] >= takeover.heads_of(old.proxy)[NAME]
+            assert heads_of(new)[NAME] >= heads_of(old.proxy)[NAME]
             # The journal is still the old one's: the new one waits, and says nothing bad of it.
             ledger = new.chains[NAME].transactions.ledger
             assert ledger.journal is None
@@ -134,7 +134,7 @@ async def test_one_that_leaves_in_between_changes_nothing() -> None:
         for wants in (["sockets"], ["sockets", "ports"]):
             channel = await old.talk()
             for want in wants:
-                words = await said(channel, want)
+                words = await said(channel, want, old.proxy.config)
                 assert words["heads"][NAME] >= 0
             if wants[-1] == "ports":
                 assert old.proxy.listener is not None
@@ -147,8 +147,129 @@ async def test_one_that_leaves_in_between_changes_nothing() -> None:
         assert old.taken == 0
         # And the next one is listened to.
         channel = await old.talk()
-        assert (await said(channel, "sockets"))["sockets"] == ["wallet", "admin"]
+        assert (await said(channel, "sockets", old.proxy.config))["sockets"] == ["wallet", "admin"]
         channel.close()
+
+
+@pytest.mark.parametrize("step", ["sockets", "get ready", "ports"])
+@on_uvloop
+async def test_one_that_ends_meanwhile_is_followed_all_the_same(
+    step: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As where it is told to stop, or killed, while its successor is not ready yet."""
+    ask, reach = takeover._ask, takeover._reach
+
+    async def end() -> None:
+        await old.offer.close()
+        await old.proxy.stop(drain_seconds=0)
+
+    async def ending(
+        channel: Channel, wanted: str, **more: object
+    ) -> tuple[dict[str, Any], list[int]]:
+        if wanted == step:
+            await end()
+        return await ask(channel, wanted, **more)
+
+    async def reaching(proxy: Proxy, heads: Heads, seconds: float, *channel: Channel) -> bool:
+        if step == "get ready" and channel:
+            await end()
+            heads = {NAME: 10**9}  # what the slow ones of ours have not yet
+        return await reach(proxy, heads, seconds, *channel)
+
+    monkeypatch.setattr(takeover, "_ask", ending)
+    monkeypatch.setattr(takeover, "_reach", reaching)
+    async with Upstream(each(good)) as a, serving(a) as old:
+        new = Proxy(old.proxy.config)
+        is_taken = await takeover.start(new, {}, takes_over=True)
+        assert is_taken is (step != "sockets"), "nothing was had from it, and the port was free"
+        try:
+            assert b"result" in await old.ask()
+            assert ("has ended meanwhile" in caplog.text) is is_taken
+        finally:
+            await new.stop(drain_seconds=0)
+
+
+@on_uvloop
+async def test_one_that_is_late_once_the_ports_are_its_own_loses_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(offer, "SERVED_SECONDS", 0.2)
+    async with Upstream(each(good)) as a, serving(a) as old:
+        channel = await old.talk()
+        await said(channel, "sockets", old.proxy.config)
+        await said(channel, "ports", old.proxy.config)
+        assert b"result" in await asyncio.wait_for(old.ask(), 3.0)
+        assert old.taken == 0
+        channel.close()
+
+
+@on_uvloop
+async def test_what_would_be_lost_is_refused_in_words() -> None:
+    async with Upstream(each(good)) as a, serving(a) as old:
+        config = old.proxy.config
+        chain = config.chains[0]
+        elsewhere = chain.model_copy(update={"journal": model.Journal(path="elsewhere")})
+        ledger = old.proxy.chains[NAME].transactions.ledger
+        tx = evm.decode(signed().raw, engine_kit.CHAIN_ID)
+        await ledger.begin(tx, is_private=False)
+        for other, words in (
+            (chain.model_copy(update={"name": "other"}), f"chain test .id {CHAIN_ID}. is served"),
+            (chain.model_copy(update={"chain_id": 5}), f"chain test .id {CHAIN_ID}. is served"),
+            (elsewhere, "1 pending transactions of test .*elsewhere.*stop the old process"),
+            (chain.model_copy(update={"journal": model.Journal(is_on=False)}), "it has no journal"),
+        ):
+            new = Proxy(config.model_copy(update={"chains": (other,)}))
+            with pytest.raises(takeover.NotTaken, match=words):
+                await takeover.start(new, {}, takes_over=True)
+            await until(lambda: not old.offer._is_talking)
+        assert b"result" in await old.ask()
+        assert old.taken == 0
+
+
+@on_uvloop
+async def test_orders_of_operators_go_with_the_ports() -> None:
+    async with Upstream(each(good)) as a, Upstream(each(good)) as b, serving(a, b) as old:
+        first, second = (standing.name for standing in old.proxy.chains[NAME].standings)
+        for upstream, order in ((first, "drain"), (second, "cordon")):
+            old.proxy.control.obey(NAME, upstream, order, is_forced=True)
+        new = Proxy(old.proxy.config)
+        await takeover.start(new, {}, takes_over=True)
+        try:
+            standings = new.chains[NAME].standings
+            assert standings[first].is_drained
+            assert standings[second].is_cordoned
+            assert not standings[second].is_drained
+        finally:
+            await new.stop(drain_seconds=0)
+
+
+@on_uvloop
+async def test_ports_that_are_about_to_be_left_are_waited_for(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As those of one that was told to stop, and is not to be asked any more."""
+    async with Upstream(each(good)) as a:
+        with socket.create_server(("127.0.0.1", 0)) as leaving:
+            new = Proxy(config_of(leaving.getsockname()[1], None, a))
+            starting = asyncio.ensure_future(takeover.start(new, {}, takes_over=True))
+            await until(lambda: "is in use: waiting for whoever leaves it" in caplog.text)
+            assert not starting.done()
+        assert await starting is False
+        assert new.listener is not None
+        await new.stop(drain_seconds=0)
+
+
+@on_uvloop
+async def test_a_name_and_its_address_are_one_place() -> None:
+    async with Upstream(each(good)) as a, serving(a) as old:
+        server = old.proxy.config.server
+        by_name = server.listen.model_copy(update={"host": "localhost"})
+        update = {"server": server.model_copy(update={"listen": by_name})}
+        new = Proxy(old.proxy.config.model_copy(update=update))
+        assert "--takeover" in takeover.remedy(new.config)
+        assert await takeover.start(new, {}, takes_over=True) is True
+        assert new.address == old.proxy.address
+        await new.stop(drain_seconds=0)
 
 
 @pytest.mark.parametrize("has_left", [True, False])
@@ -158,9 +279,11 @@ async def test_a_last_word_that_is_lost_leaves_somebody_serving(
 ) -> None:
     ask = takeover._ask
 
-    async def losing(channel: Channel, wanted: str) -> tuple[dict[str, Any], list[int]]:
+    async def losing(
+        channel: Channel, wanted: str, **more: object
+    ) -> tuple[dict[str, Any], list[int]]:
         if wanted != "served":
-            return await ask(channel, wanted)
+            return await ask(channel, wanted, **more)
         if has_left:
             old.offer.is_taken = True  # as one that heard it, and closed before its answer was out
         channel.close()
@@ -185,12 +308,13 @@ async def test_a_last_word_that_is_lost_leaves_somebody_serving(
 async def test_what_is_said_out_of_turn_is_refused_and_one_talk_is_enough() -> None:
     async with Upstream(each(good)) as a, serving(a) as old:
         channel = await old.talk()
-        assert (await said(channel, "ports"))["refused"] == "sockets was expected"
+        config = old.proxy.config
+        assert (await said(channel, "ports", config))["refused"] == "sockets was expected"
         await until(lambda: not old.offer._is_talking)
         first, second = await old.talk(), await old.talk()
-        await said(first, "sockets")
-        with pytest.raises((OSError, takeover.Broken)):
-            await said(second, "sockets")
+        await said(first, "sockets", config)
+        with pytest.raises(takeover.Refused, match="another process is taking over at this moment"):
+            await takeover._ask(second, "sockets")
         for each_one in (channel, first, second):
             each_one.close()
 
@@ -199,8 +323,7 @@ async def test_what_is_said_out_of_turn_is_refused_and_one_talk_is_enough() -> N
 async def test_where_nobody_serves_it_starts_as_usual() -> None:
     async with Upstream(each(good)) as a:
         config = config_of(free_port(), None, a)
-        place = takeover.place_of(config)
-        assert place is not None
+        (place,) = takeover.places_of(config)
         assert takeover.remedy(config) == "choose another port"
         place.listen().close()  # left by one that was killed
         assert "--takeover" in takeover.remedy(config)
@@ -211,7 +334,7 @@ async def test_where_nobody_serves_it_starts_as_usual() -> None:
     nameless = config.model_copy(
         update={"server": model.Server(listen=model.Address(host="::1", port=0))}
     )
-    assert takeover.place_of(nameless) is None
+    assert takeover.places_of(nameless) == []
 
 
 @on_uvloop

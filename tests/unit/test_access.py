@@ -62,6 +62,24 @@ async def test_without_a_token_loopback_is_open_to_this_machine(port: Port) -> N
     assert (await port.ask(Host="ops.internal:9545"))[0] == 200
 
 
+async def test_a_host_is_a_host_and_a_port_and_nothing_beside(port: Port) -> None:
+    for host in (
+        "evil.example:80@127.0.0.1",
+        "evil.example@localhost",
+        "[::1",
+        "[",
+        "::1",
+        "127.0.0.1:",
+        "127.0.0.1:80:80",
+        "localhost/evil.example",
+        "localhost?",
+        "",
+    ):
+        status, words = await port.ask(Host=host)
+        assert (status, words) == (400, "the Host header is malformed"), host
+    assert (await port.ask(Host="LocalHost.:9545"))[0] == 200
+
+
 async def test_with_a_token_everything_but_health_wants_it(port: Port) -> None:
     for is_local in (True, False):
         port.access = Access("0.0.0.0", is_local, TOKEN)
@@ -109,6 +127,8 @@ async def test_a_page_of_another_host_changes_nothing(port: Port) -> None:
         status, words = await port.ask("POST", "/reload", Origin=origin)
         assert status == 403, origin
         assert "another host" in words
+    status, words = await port.ask("POST", "/reload", Origin="http://[bad")
+    assert (status, words) == (400, "the Origin header is malformed")
     basic = "Basic " + base64.b64encode(f":{TOKEN}".encode()).decode()
     port.access = Access("0.0.0.0", is_local=False, token=TOKEN)
     evil = {"Origin": "https://evil.example", "Authorization": basic}

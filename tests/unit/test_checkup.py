@@ -23,8 +23,8 @@ from tests.scripted import Peer, Script, Scripted, reply
 KEY = "0123456789abcdef0123"
 
 
-def node(head: int, hash: str = "0xaa", version: str = "Node/v1") -> Script:
-    now = hex(int(time.time()))
+def node(head: int, hash: str = "0xaa", version: str = "Node/v1", age_seconds: int = 0) -> Script:
+    now = hex(int(time.time()) - age_seconds)
     results: Mapping[str, Any] = {
         "eth_chainId": "0x1",
         "eth_blockNumber": hex(head),
@@ -108,6 +108,29 @@ async def test_lag_is_told_and_much_of_it_is_trouble() -> None:
     text = shown(config, checkup, 120)
     assert "c: is 400 blocks behind the others" in text
     assert "1 of 3 upstreams cannot be used" in text
+
+
+async def test_an_invented_head_condemns_nobody_else() -> None:
+    _, checkup = await checked(a=node(500), liar=node(2**64 - 1), b=node(499))
+    found = {each.name: each.found for each in checkup.chains[0].upstreams if each.found}
+    assert {name: each.lag for name, each in found.items()} == {"a": 0, "liar": None, "b": 1}
+    assert [name for name, each in found.items() if not each.is_usable] == ["liar"]
+    assert found["liar"].trouble.startswith("claims a head far above the others': 18,446,744,")
+
+
+async def test_of_two_that_are_far_apart_neither_is_condemned_while_both_are_fresh() -> None:
+    config, checkup = await checked(a=node(500), b=node(2**64 - 1))
+    (chain,) = checkup.chains
+    assert checkup.has_trouble
+    assert "not well: heads far apart on c" in shown(config, checkup, 120)
+    assert [each.found and each.found.lag for each in chain.upstreams] == [None, None]
+    assert all(each.is_usable for each in chain.upstreams)
+    (words,) = chain.notes
+    assert words.startswith("b is at block 18,446,744,073,709,551,615 and a at 500: of two, nobody")
+    _, checkup = await checked(a=node(500, age_seconds=3600), b=node(2300))
+    (chain,) = checkup.chains
+    assert [each.is_usable for each in chain.upstreams] == [False, True]
+    assert chain.notes == ()
 
 
 async def test_an_upstream_that_repeats_its_key_is_shown_without() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -143,3 +144,51 @@ def test_files_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("rpcproxy.edges.cloud_ranges.LARGEST_BYTES", 10)
     with pytest.raises(RangesError, match="larger than any range file"):
         CloudRanges.read([written(tmp_path, "ips-v4", CLOUDFLARE)])
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("/dev/zero", "is no file"),
+        ("~nobody-of-this-name/x", "no home directory"),
+        ("aws=~nobody-of-this-name/x", "no home directory"),
+        ("x" * 300, "cannot be read"),
+        ("aws=" + "x" * 300, "cannot be read"),
+    ],
+)
+def test_what_is_no_file_is_refused_in_words(file: str, words: str) -> None:
+    with pytest.raises(RangesError, match=words):
+        CloudRanges.read([file])
+
+
+def test_a_pipe_of_the_shell_is_read() -> None:
+    read, write = os.pipe()
+    os.write(write, b"5.9.0.0/16\n")
+    os.close(write)
+    try:
+        ranges = CloudRanges.read([f"hetzner=/dev/fd/{read}"])
+    finally:
+        os.close(read)
+    assert ranges.guess("5.9.1.1") == Guess("hetzner", "unknown")
+    assert ranges.notes == []
+
+
+def test_a_pipe_without_end_is_read_no_further_than_a_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("rpcproxy.edges.cloud_ranges.LARGEST_BYTES", 8)
+    read, write = os.pipe()
+    os.write(write, b"5.9.0.0/16\n")  # its writer stays
+    try:
+        with pytest.raises(RangesError, match="larger than any range file"):
+            CloudRanges.read([f"hetzner=/dev/fd/{read}"])
+    finally:
+        os.close(read)
+        os.close(write)
+
+
+def test_lines_that_were_left_out_are_told(tmp_path: Path) -> None:
+    ranges = CloudRanges.read([written(tmp_path, "hetzner.csv", GEOFEED)])
+    (note,) = ranges.notes
+    assert "hetzner.csv: 1 of 5 lines hold no network" in note
+    assert "the first is line 5" in note

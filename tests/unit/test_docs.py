@@ -197,6 +197,7 @@ def test_every_event_is_told() -> None:
         "feed_live",
         "journal_well",
         "history_well",
+        "traces_well",
     }
     for event, level, _ in table:
         is_better = names(event)[0] in BETTER | ours

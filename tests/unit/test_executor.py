@@ -712,3 +712,33 @@ def test_the_classes_are_what_this_file_thinks() -> None:
     assert evm.describe("eth_getLogs").method_class is HEAVY
     assert evm.describe("eth_gasPrice").method_class is LIGHT
     assert evm.describe("eth_sendRawTransaction").method_class is SEND is MethodClass.SEND
+
+
+# ---- after a reload
+
+
+@virtual
+async def test_a_retired_one_without_work_lets_time_pass_at_no_cost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = Engine()
+    engine.behave(a=silent, b=silent, c=silent, d=silent)
+    ticks = 0
+    tick = type(engine.standings).tick
+
+    def counted(standings: Any, now: float) -> Any:
+        nonlocal ticks
+        ticks += 1
+        return tick(standings, now)
+
+    monkeypatch.setattr(type(engine.standings), "tick", counted)
+    running = asyncio.ensure_future(engine.run())
+    await asyncio.sleep(0.01)
+    engine.executor.retire()
+    await running
+    assert ticks > 10  # it has a request to end
+    await asyncio.sleep(2)
+    ticks = 0
+    await asyncio.sleep(60)
+    engine.assert_idle()
+    assert ticks == 0

@@ -7,7 +7,7 @@ import pytest
 
 from rpcproxy.engine import explain as explain_module
 from rpcproxy.engine.explain import Explanation, explain
-from rpcproxy.messages import Request, Verdict
+from rpcproxy.messages import Malformed, Request, Verdict
 from rpcproxy.rules.explained import order_of
 from rpcproxy.rules.need import Need
 from tests.unit.engine_kit import Engine, _Clock, answering, current_loop, now, on_chain, virtual
@@ -25,6 +25,13 @@ def told(engine: Engine, method: str, params: bytes = b"[]") -> Explanation:
 
 def names(places: object) -> list[str]:
     return [place.name for place in places]  # type: ignore[attr-defined]
+
+
+@virtual
+async def test_params_that_cannot_be_shown_are_the_askers_fault() -> None:
+    engine = on_chain()
+    with pytest.raises(Malformed, match="cannot be shown"):
+        told(engine, "eth_call", b"[1e400]")
 
 
 # ---- the order

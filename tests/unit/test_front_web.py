@@ -62,10 +62,28 @@ async def test_the_page_of_one_chain():
 async def test_no_page_holds_what_the_client_made_up():
     async with a_front() as front:
         client = await front.client()
-        client.send(b"GET / HTTP/1.1\r\nAccept: text/html\r\nHost: x'&y\r\n\r\n")
-        text = (await client.response()).text
-        assert "x&#x27;&amp;y" in text
-        assert "x'&y" not in text
+        for host in (b"x'&y", b"[::1", b"[", b"evil.example@x", b"x:"):
+            for accept in (b"text/html", b"*/*"):
+                client.send(b"GET / HTTP/1.1\r\nAccept: %b\r\nHost: %b\r\n\r\n" % (accept, host))
+                response = await client.response()
+                assert response.status == 400
+                assert host.decode() not in response.text
+        for line in (b"GET / HTTP/1.0", b"GET / HTTP/1.1\r\nHost:"):
+            client = await front.client()
+            client.send(line + b"\r\n\r\n")
+            response = await client.response()
+            assert "  http://127.0.0.1:" in response.text, "checks of load balancers have none"
+
+
+@both_loops
+async def test_no_cache_keeps_where_a_client_found_us():
+    async with a_front() as front:
+        client = await front.client()
+        for accept in ("text/html", "*/*"):
+            headers = (await get(client, "/", f"Accept: {accept}")).headers
+            assert headers["cache-control"] == "no-store"
+            assert headers["x-content-type-options"] == "nosniff"
+            assert headers["vary"] == "Accept"
 
 
 @both_loops

@@ -134,6 +134,38 @@ def test_a_flood_is_cut_off(channels: tuple[Channel, Channel, socket.socket]) ->
     assert not sender.is_alive()
 
 
+def test_words_that_never_end_are_cut_off(
+    channels: tuple[Channel, Channel, socket.socket],
+) -> None:
+    _, other, raw = channels
+    has_ended = threading.Event()
+
+    def drip() -> None:
+        with contextlib.suppress(OSError):
+            while not has_ended.wait(0.01):
+                raw.sendall(b" ")
+
+    sender = threading.Thread(target=drip)
+    sender.start()
+    try:
+        with pytest.raises(Broken, match=r"within 0.1 s"):
+            other.receive(0.1)
+    finally:
+        has_ended.set()
+        sender.join(5)
+
+
+def test_one_that_leaves_is_noticed(channels: tuple[Channel, Channel, socket.socket]) -> None:
+    one, other, _ = channels
+    assert not other.has_left
+    one.send({"want": "sockets"})
+    assert not other.has_left, "its words are to be heard first"
+    other.receive()
+    one.close()
+    assert other.has_left
+    assert one.has_left, "closed here"
+
+
 def test_closing_wakes_whoever_waits(channels: tuple[Channel, Channel, socket.socket]) -> None:
     one, _, _ = channels
     ends: list[BaseException] = []

@@ -185,6 +185,31 @@ async def test_a_file_that_is_removed_is_begun_anew(path: Path) -> None:
     assert not history.has_room
 
 
+async def test_a_directory_that_became_a_file_is_said(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    history = History(path, MIB, ME)
+    history.put([tally(NOON)], [], NOON)
+    await until(lambda: history._taken == 1)
+    moved = path.parent.with_name("moved")
+    path.parent.rename(moved)
+    path.parent.write_text("in the way")
+    history.put([tally(NOON + HOUR)], [], NOON)
+    await until(lambda: history._taken == 2)
+    assert [vars(record)["event"] for record in caplog.records] == ["history_broken"]
+    path.parent.unlink()
+    moved.rename(path.parent)
+    history.put([tally(NOON + 2 * HOUR)], [], NOON)
+    await history.close()
+    assert [row.hour for _, row in read_file(path, 0).tallies] == [
+        NOON,
+        NOON + HOUR,
+        NOON + 2 * HOUR,
+    ], "what was held is written"
+    assert vars(caplog.records[-1])["event"] == "history_well"
+
+
 async def test_a_full_disk_costs_figures_for_a_while(
     path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -322,7 +347,9 @@ def test_what_is_damaged_in_a_sound_file_is_left_out(path: Path) -> None:
     row = Row(hour=NOON, part=0, chain="eth", upstream="a")
     good = msgspec.json.encode(row)
     mine = Run("me", msgspec.json.encode(RunFacts(float(NOON))))
-    file.write(mine, [tally(NOON, "a", good), tally(NOON, "b", good[:-9])], [], NOON)
+    no_text = good.replace(b'"eth"', b'"\xa4th"')
+    rows = [tally(NOON, "a", good), tally(NOON, "b", good[:-9]), tally(NOON, "c", no_text)]
+    file.write(mine, rows, [], NOON)
     file.write(
         Run("torn", b"{"), [tally(NOON, "c", good)], [OutageRow("eth", "a", 1.0, b"{}")], NOON
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import io
 import json
 import re
@@ -12,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import yaml
 
 from rpcproxy import cli
 from rpcproxy.app.asking import AskSettings
@@ -144,8 +146,36 @@ def test_a_file_that_is_there_is_left_alone(desk: Desk, capsys: pytest.CaptureFi
 def test_a_place_that_cannot_be_written_is_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert Desk(tmp_path / "missing", known("https://a.com")).run("base") == 2
-    assert "cannot be written: No such file or directory" in capsys.readouterr().err
+    desk = Desk(tmp_path, known("https://a.com"))
+    (tmp_path / "file").write_text("")
+    for name, words in (
+        ("missing/proxy.yaml", "missing is no directory"),
+        ("file/proxy.yaml", "file is no directory"),
+        ("x" * 300, "File name too long"),
+        (".", "it is a directory"),
+    ):
+        desk.file = tmp_path / name
+        assert desk.run(typed=[], force=True) == 2
+        assert f"cannot be written: {words}" in capsys.readouterr().err.replace(f"{tmp_path}/", "")
+    assert desk.asked == []
+
+
+def test_a_directory_that_may_not_be_entered_is_told(
+    desk: Desk, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Root may enter all, and tests may run as root.
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "stat", refused)
+        assert desk.run(typed=[]) == 2
+    assert "proxy.yaml cannot be written: Permission denied" in capsys.readouterr().err
+    with monkeypatch.context() as patched:
+        patched.setattr(init.os, "access", lambda *_: False)
+        assert desk.run(typed=[]) == 2
+    assert "proxy.yaml cannot be written: no permission to write" in capsys.readouterr().err
+    assert desk.asked == []
 
 
 def test_a_wrong_name_or_key_ends_in_words(desk: Desk) -> None:
@@ -211,6 +241,25 @@ def test_nobody_is_made_to_have_a_key(desk: Desk) -> None:
 def test_an_end_in_the_middle_writes_nothing(desk: Desk) -> None:
     assert desk.run(typed=["base"]) == 2
     assert not desk.file.exists()
+
+
+def test_urls_that_are_not_set_yet_are_written_each_by_its_own_name(desk: Desk) -> None:
+    assert desk.run(typed=["eth base", "quicknode chainstack", "QN", "CS", "yes", ""]) == 0
+    written = yaml.safe_load(desk.text)["chains"][0]["upstreams"]
+    assert [(entry["name"], entry["url"]) for entry in written[:2]] == [
+        ("quicknode", "${QN}"),
+        ("chainstack", "${CS}"),
+    ]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0", "[::]"])
+def test_the_address_is_not_where_the_admin_port_will_be(
+    host: str, desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    typed = ["none", f"{host}:9545", f"{host}:9546"]
+    assert desk.run("base", typed=typed) == 0
+    assert "that is where the admin port will be" in capsys.readouterr().out
+    assert desk.load().server.listen.port == 9546
 
 
 # ---- upstreams

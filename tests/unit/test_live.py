@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from aiohttp import ClientResponse, web
+from aiohttp import ClientResponse, ClientSession, TCPConnector, web
 from aiohttp.test_utils import TestClient, TestServer
 
 from rpcproxy.front import live as live_module
@@ -92,6 +92,55 @@ async def test_they_are_bounded() -> None:
         async with client.get("/events") as refused:
             assert refused.status == 503
             assert await refused.text() == "no more than 1 pages can be live at once\n"
+
+
+async def test_nobody_takes_the_page_from_others() -> None:
+    async with streaming(most=3) as (client, live, _), contextlib.AsyncExitStack() as stack:
+        writers = []
+        for number in range(3):  # who read nothing
+            _, writer = await asyncio.open_connection("127.0.0.1", client.port)
+            writer.write(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n")
+            writers.append(writer)
+            await until(lambda number=number: live.listeners == number + 1)
+        async with client.get("/events") as refused:
+            assert refused.status == 503, "it has most itself"
+            assert refused.headers["Retry-After"] == "10"
+        here = TCPConnector(local_addr=("127.0.0.2", 0))
+        session = await stack.enter_async_context(ClientSession(connector=here))
+        url = client.make_url("/events")
+        one = await stack.enter_async_context(session.get(url))
+        assert one.status == 200
+        last = int(await event_of(one))
+        assert live.listeners == 3
+        async with session.get(url) as refused:
+            assert refused.status == 503, "each has its share"
+        assert int(await event_of(one)) > last
+        for writer in writers:
+            writer.close()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        ("10.0.0.1", "10.0.0.2", False),
+        ("::ffff:10.0.0.1", "10.0.0.1", True),
+        ("2001:db8::1", "2001:db8::ffff:1", True),
+        ("2001:db8:0:1::1", "2001:db8:0:2::1", False),
+        (None, "", True),
+    ],
+)
+def test_what_one_visitor_has_of_addresses(one, other, is_same) -> None:
+    assert (live_module._site_of(one) == live_module._site_of(other)) is is_same
+
+
+async def test_a_stream_ends_at_a_certain_age(monkeypatch) -> None:
+    monkeypatch.setattr(live_module, "AGE_SECONDS", 0.05)
+    async with streaming() as (client, live, _), client.get("/events") as one:
+        async with asyncio.timeout(5):
+            text = await one.text()  # to its end
+        assert text.startswith("retry: 3000\n")
+        assert text.endswith("retry: 200\n\n")
+        await until(lambda: live.listeners == 0)
 
 
 async def test_a_picture_that_cannot_be_drawn_is_left_out(caplog) -> None:

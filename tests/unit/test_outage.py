@@ -21,6 +21,27 @@ def test_what_failed_where_since_when_and_what_is_being_done() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("drained", "every"), [(["a"], "the only upstream"), (["a", "b", "c"], "all 3 upstreams")]
+)
+def test_what_an_operator_drained_is_told_as_such(drained: list[str], every: str) -> None:
+    failures = [("a", Judgement(Verdict.TIMEOUT))]  # of before
+    assert explain("sim", failures, 6.0, len(drained), drained) == (
+        f"no upstream of sim could answer for 6 s: an operator has drained {every}; "
+        "each is used again once it is put back"
+    )
+
+
+def test_beside_those_that_fail_the_drained_are_named() -> None:
+    failures = [("a", Judgement(Verdict.TIMEOUT)), ("b", Judgement(Verdict.TIMEOUT))]
+    assert explain("sim", failures, 6.0, 2, ["b"]) == (
+        "no upstream of sim could answer for 6 s "
+        "(a: no answer in time; b: drained by an operator); "
+        "the others are checked continuously and used again as soon as one answers, "
+        "the drained once they are put back"
+    )
+
+
 def test_without_an_outage_no_time_is_named() -> None:
     said = explain("base", [("a", Judgement(Verdict.BROKEN))], None, 1)
     assert said.startswith("no upstream of base could answer (a: connection broke); ")

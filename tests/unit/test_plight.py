@@ -137,6 +137,33 @@ def test_a_line_that_is_down_is_told_from_providers_that_are() -> None:
     assert told(chain, QUIET).whose == "provider"
 
 
+@pytest.mark.parametrize(
+    ("names", "whom"),
+    [
+        ("a", "the only provider"),
+        ("ab", "both providers"),
+        ("abc", "all three providers"),
+    ],
+)
+def test_a_chain_that_an_operator_has_drained_is_nobody_elses_doing(names, whom) -> None:
+    chain = with_state(dict.fromkeys(names, "drained"), outage_seconds=6.0)
+    gone = Recent(traffic=dict.fromkeys(names, Traffic(heard=frozenset({"unreachable"}))))
+    for recent in (QUIET, gone):
+        plight = told(chain, recent)
+        assert (plight.level, plight.whose) == ("down", "here")
+        assert plight.steady == f"An operator has drained {whom} of Ethereum"
+        assert plight.sentence == f"{plight.steady}: not served for 6 s"
+
+
+def test_of_those_that_serve_nothing_the_drained_are_told_apart() -> None:
+    chain = with_state({"a": "drained", "b": "ejected"}, outage_seconds=6.0)
+    words = "Nobody can serve Ethereum: a is drained by an operator; b fails"
+    assert (told(chain).steady, told(chain).whose) == (words, "provider")
+    sender = an_upstream("s", role="sends")
+    drained = a_chain(an_upstream("a", "drained"), sender, outage_seconds=6.0)
+    assert told(drained).steady == "An operator has drained the only provider of Ethereum"
+
+
 def test_one_company_that_is_gone_is_no_line_that_is() -> None:
     downs = [an_upstream(name, "ejected", provider="one") for name in "ab"]
     gone = Recent(traffic=dict.fromkeys("ab", Traffic(heard=frozenset({"unreachable"}))))

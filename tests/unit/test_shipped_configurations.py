@@ -111,13 +111,14 @@ def changed(path: str, value: object) -> dict[str, Any]:
 
 # A value of each kind that is right, and some that are not.
 VALUES: list[tuple[str, list[object], list[object]]] = [
+    ("server.admin_token", ["k" * 16, "1" * 16, 10**16], [["k"], True]),
     ("server.gzip", [True, "off", "${GZIP:-true}"], ["maybe", 3]),
     ("server.listen", ["0.0.0.0:1", "[::1]:8545"], [8545, "127.0.0.1"]),
     ("server.admin", ["off", False, "127.0.0.1:1"], [9545, "nowhere"]),
     ("server.outage_status", [200, "503"], [500]),
-    ("server.drain", ["10s", 0, "${DRAIN:-1s}"], [10, "10"]),
+    ("server.drain", ["10s", 0, "0", "${DRAIN:-1s}"], [10, "10"]),
     ("server.limits", [None, {"batch": 5, "body_size": "5MiB"}], [{"batch": 0}, {"bath": 5}, 3]),
-    ("server.cache", ["off", {"memory": "1GiB"}], [{"memory": "lots"}]),
+    ("server.cache", ["off", "${CACHE:-off}", {"memory": "1GiB"}], [{"memory": "lots"}]),
     ("server.journal", ["/j", "off", {"on_failure": "pass"}], [{"on_failure": "no"}]),
     ("server.history", ["/h", False, {"size": 1000}], [{"weeks": 4}]),
     ("server.private_fallback", ["off", "after 30s"], ["30s", 30]),
@@ -125,12 +126,12 @@ VALUES: list[tuple[str, list[object], list[object]]] = [
     ("server.traces", ["off", "http://127.0.0.1:4318"], ["127.0.0.1:4318"]),
     ("server.accept_single_point", [True], ["perhaps"]),
     ("chain.block_time", ["250ms", "1.5s"], [12, "12"]),
-    ("chain.max_lag", [0, "0x2", "20_000"], [-1, "two"]),
+    ("chain.max_lag", [0, "0x2", "0X10", "20_000"], [-1, "two"]),
     ("chain.selection", ["ordered"], ["slowest"]),
     ("chain.hedge", ["auto", "200ms", False], [200, "of"]),
     ("chain.consistency", ["routed", "off"], ["loose"]),
     ("chain.audit", ["60/h", "off", 0], [60]),
-    ("chain.probes", ["4/s"], [4]),
+    ("chain.probes", ["4/s", "5/S", "60/Min"], [4, "4/S/S"]),
     ("chain.genesis", ["off", "0x" + "ab" * 32], ["0x12"]),
     (
         "chain.upstreams",
@@ -144,7 +145,10 @@ VALUES: list[tuple[str, list[object], list[object]]] = [
     ("chain.upstream.rate_limit", ["600/min"], [600, "600"]),
     (
         "notify",
-        [[{"url": "https://a.com", "events": ["all"]}]],
+        [
+            [{"url": "https://a.com", "events": ["all"]}],
+            [{"url": "https://a.com", "events": "${EVENTS:-all}"}],
+        ],
         [[{"events": ["all"]}], {"url": 1}],
     ),
     ("x-anything", [{"at": ["all"]}], []),
@@ -166,6 +170,13 @@ def test_it_takes_what_the_reader_takes(
         assert complaints(document), value
         with pytest.raises(ConfigError):
             load_text(yaml.safe_dump(document), file="f", known=KNOWN, environ=environ)
+
+
+def test_a_hash_without_quotes_is_one_too() -> None:
+    text = f"chains: [{{name: base, genesis: 0x{'ab' * 32}, upstreams: ['https://a.com']}}]"
+    assert complaints(yaml.safe_load(text)) == []
+    config = load_text(text, file="f", known=KNOWN, environ={})
+    assert config.chains[0].genesis_hash == f"0x{'ab' * 32}"
 
 
 def test_the_page_names_the_schema() -> None:

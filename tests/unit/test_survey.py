@@ -42,11 +42,29 @@ def test_lag(
 
 
 @pytest.mark.parametrize(
+    ("told", "leads"),
+    [
+        ({"a": [(100, 1.0)], "b": [(100, 1.0)], "c": [(2**64, 1.0)]}, [0, 0, 2**64 - 100]),
+        ({"a": [(100, 1.0)], "b": [(100, 1.0)], "c": [(40, 1.0)]}, [0, 0, 0]),
+        # Half of them have it: the others may be behind.
+        ({"a": [(100, 1.0)], "b": [(100, 1.0)], "c": [(40, 1.0)], "d": [(40, 1.0)]}, [0] * 4),
+        # Told four seconds later: three blocks may have come.
+        ({"a": [(100, 1.0)], "b": [(100, 1.0)], "c": [(110, 5.0)]}, [0, 0, 7]),
+        ({"a": [(100, 1.0)], "b": [(2**64, 1.0)]}, [0, 0]),
+        ({"a": [(100, 1.0)], "b": []}, [0, 0]),
+    ],
+)
+def test_leads(told: dict[str, list[tuple[int, float]]], leads: list[int]) -> None:
+    seen = {name: [Seen(*each) for each in heads] for name, heads in told.items()}
+    assert list(survey.leads_of(seen, block_time_seconds=2.0).values()) == leads
+
+
+@pytest.mark.parametrize(
     ("lag", "max_lag", "block_time", "is_far"),
     [(5, 1, 12.0, False), (6, 1, 12.0, True), (6, 8, 12.0, False), (240, 2, 0.25, False)],
 )
-def test_too_far_behind(lag: int, max_lag: int, block_time: float, is_far: bool) -> None:
-    assert survey.is_too_far_behind(lag, max_lag, block_time) is is_far
+def test_too_far(lag: int, max_lag: int, block_time: float, is_far: bool) -> None:
+    assert survey.is_too_far(lag, max_lag, block_time) is is_far
 
 
 def explored(kept: int, deepest: int) -> tuple[int, int | None, list[int]]:

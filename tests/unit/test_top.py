@@ -133,7 +133,7 @@ def test_the_url_may_end_anyhow(admin, capsys, monkeypatch) -> None:
 def test_what_is_wrong_is_said(admin, capsys, monkeypatch, code, body, words) -> None:
     monkeypatch.delenv(top.TOKEN_VARIABLE, raising=False)
     admin.code, admin.body = code, body
-    assert cli.main(["top", "--url", admin.url]) == 1
+    assert cli.main(["top", "--url", admin.url]) == 2
     told = capsys.readouterr()
     assert words in told.err
     assert told.out == ""
@@ -141,16 +141,16 @@ def test_what_is_wrong_is_said(admin, capsys, monkeypatch, code, body, words) ->
 
 def test_a_wrong_token_is_said_and_not_shown(admin, capsys) -> None:
     admin.code = 401
-    assert cli.main(["top", "--url", admin.url, "--token", TOKEN]) == 1
+    assert cli.main(["top", "--url", admin.url, "--token", TOKEN]) == 2
     error = capsys.readouterr().err
     assert "yours is another one" in error
     assert TOKEN not in error
 
 
 def test_nobody_there(capsys) -> None:
-    assert cli.main(["top", "--url", "http://127.0.0.1:1"]) == 1
+    assert cli.main(["top", "--url", "http://127.0.0.1:1"]) == 2
     assert "refused the connection: is the proxy running" in capsys.readouterr().err
-    assert cli.main(["top", "--url", "http://nowhere.invalid:9545"]) == 1
+    assert cli.main(["top", "--url", "http://nowhere.invalid:9545"]) == 2
     assert "nowhere.invalid:9545: no such host" in capsys.readouterr().err
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from opentelemetry.sdk.trace.export import SpanExporter
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from rpcproxy.app import traced as traced_module
@@ -18,12 +21,13 @@ from rpcproxy.config.model import Chain, Server, Upstream
 from rpcproxy.config.problems import ConfigError
 from rpcproxy.edges import traces as traces_module
 from rpcproxy.edges.metrics import ChainCounters
-from rpcproxy.edges.traces import Traces, endpoint_of
+from rpcproxy.edges.traces import EXPORT_SECONDS, Delivery, Traces, endpoint_of
 from rpcproxy.engine.executor import Executor
 from rpcproxy.engine.traced import TracedDoors
 from rpcproxy.front.http import Connection
 from rpcproxy.messages import Answer, MethodClass, Pending, Verdict
 
+SUCCESS, FAILURE = SpanExportResult.SUCCESS, SpanExportResult.FAILURE
 A_CHAIN = Chain(
     name="test",
     chain_id=7,
@@ -193,6 +197,112 @@ async def test_attempts_lie_beneath_their_request(spans: InMemorySpanExporter) -
     verdicts = [span.attributes["rpcproxy.verdict"] for span in attempts]
     assert verdicts == ["timeout", "rate_limited", "ok"]
     assert [span.status.is_ok for span in attempts] == [False, True, True]
+
+
+class Collector(SpanExporter):
+    """Takes spans or does not, as ``results`` say in turn."""
+
+    def __init__(self, *results: SpanExportResult | Exception) -> None:
+        self.results = list(results)
+
+    def export(self, spans: Any) -> SpanExportResult:
+        result = self.results.pop(0)
+        if isinstance(result, Exception):
+            raise result
+        if result is FAILURE:
+            # As the library says it; its words may hold the URL.
+            log = logging.getLogger("opentelemetry.exporter.otlp.proto.http.trace_exporter")
+            log.error("Transient error %s encountered, retrying in %.2fs.", self.said, 1.5)
+            log.error("Failed to export %s batch due to timeout.", "spans")
+        return result
+
+    said: object = ConnectionError("POST /v1/traces?key=0xsecret")
+
+
+class Lines(logging.Handler):
+    """What would be in the log. Not ``caplog``: pytest listens to loggers that pass nothing on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+    @property
+    def told(self) -> list[tuple[str, Any]]:
+        return [(vars(line)["event"], vars(line)["fields"].get("reason")) for line in self.records]
+
+    @property
+    def text(self) -> str:
+        return str([(line.getMessage(), vars(line)) for line in self.records])
+
+
+@pytest.fixture
+def lines() -> Iterator[Lines]:
+    found, root, ours = Lines(), logging.getLogger(), logging.getLogger("rpcproxy.traces")
+    root.addHandler(found)
+    ours.setLevel(logging.INFO)
+    yield found
+    ours.setLevel(logging.NOTSET)
+    root.removeHandler(found)
+
+
+def test_a_dead_collector_is_told_once_and_so_is_its_return(
+    lines: Lines,
+) -> None:
+    results = (SUCCESS, FAILURE, FAILURE, SUCCESS, SUCCESS, FAILURE, SUCCESS, SUCCESS, SUCCESS)
+    delivery = Delivery(Collector(*results, SUCCESS), "collector.test")
+    for result in results:
+        assert delivery.export([]) is result
+    assert lines.told == [("traces_broken", "ConnectionError"), ("traces_well", None)]
+    assert delivery.export([]) is SUCCESS
+    assert len(lines.records) == 2
+    assert "collector.test" in lines.text
+    assert "0xsecret" not in lines.text
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("Service Unavailable", "HTTP 503"),
+        (404, "HTTP 404"),
+        ("/v1/traces?key=0xsecret", f"not taken within {EXPORT_SECONDS:g} s"),
+    ],
+)
+def test_why_spans_do_not_arrive_is_said_without_the_url(
+    said: object, reason: str, lines: Lines
+) -> None:
+    collector = Collector(FAILURE)
+    collector.said = said
+    Delivery(collector, "collector.test").export([])
+    assert lines.told == [("traces_broken", reason)]
+
+
+def test_a_fault_of_the_exporter_is_told_as_well(lines: Lines) -> None:
+    delivery = Delivery(Collector(TypeError("0xsecret"), TypeError()), "collector.test")
+    assert delivery.export([]) is delivery.export([]) is FAILURE
+    assert lines.told == [("traces_broken", "TypeError")]
+
+
+@pytest.mark.parametrize("is_listening", [False, True], ids=["dead", "hanging"])
+async def test_the_library_itself_adds_no_line(
+    is_listening: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    lines: Lines,
+) -> None:
+    monkeypatch.setattr(traces_module, "EXPORT_SECONDS", 0.2)
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        if is_listening:
+            found.listen()
+        traces = Traces(f"http://127.0.0.1:{found.getsockname()[1]}/0xsecret")
+        for _ in range(2):
+            traces.request("test", "t", request("eth_call"), "").on_gone()
+            await asyncio.to_thread(traces._provider.force_flush)
+        await traces.close()
+    assert [event for event, _ in lines.told] == ["traces_broken"]
+    assert "0xsecret" not in lines.text
 
 
 async def test_a_collector_that_hangs_holds_up_nobodys_end(

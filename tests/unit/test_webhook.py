@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -13,7 +14,8 @@ from aiohttp import web
 
 from rpcproxy.app import notices as notices_module
 from rpcproxy.app.notices import Notices
-from rpcproxy.config.model import Notice
+from rpcproxy.app.proxy import Proxy
+from rpcproxy.config.model import Address, Config, Notice, Server
 from rpcproxy.edges import webhook as webhook_module
 from rpcproxy.edges.logs import Redactor
 from rpcproxy.edges.metrics import Counters
@@ -190,6 +192,39 @@ async def test_the_end_is_told_and_does_not_wait_long(
     async with asyncio.timeout(5):
         await told.close()
     assert counters.notices["undelivered"] == 1
+
+
+async def test_what_is_under_way_and_what_is_left_share_one_moment(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rules, "GROUP_SECONDS", 0.0)
+    monkeypatch.setattr(notices_module, "LAST_WORDS_SECONDS", 0.8)
+    receiver.is_slow = True
+    told, counters = make(receiver, "outage", "ejected")
+    told._tell(rules.Event(kind="outage", chain="ethereum"))
+    await receiver.wait_for(1)
+    told.on_change("ethereum", Change("a", "ejected", "why"))
+    begun = time.monotonic()
+    await told.close()
+    assert time.monotonic() - begun < 1.4
+    assert len(receiver.bodies) == 2, "what is left was tried, too"
+    assert counters.notices == {"sent": 0, "undelivered": 2, "left_out": 0}
+
+
+async def test_a_proxy_ends_with_its_webhooks_and_its_traces_at_once(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = Config(server=Server(listen=Address(host="127.0.0.1", port=0), admin=None), chains=())
+    proxy = Proxy(config)
+    both = asyncio.Barrier(2)
+
+    async def close() -> None:
+        await both.wait()
+
+    monkeypatch.setattr(proxy._notices, "close", close)
+    monkeypatch.setattr(proxy._tracing, "close", close)
+    async with asyncio.timeout(5):
+        await proxy.stop(drain_seconds=0)
 
 
 async def test_a_reload_keeps_webhooks_and_takes_leave_of_others(receiver: Receiver) -> None:

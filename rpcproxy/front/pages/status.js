@@ -36,9 +36,11 @@
   };
 
   // Beside the page, below whatever path a proxy in front puts it.
-  const source = new EventSource(location.pathname.replace(/\/+$/, "") + "/events");
-  source.onopen = () => say("Live", true);
-  source.onmessage = (event) => {
+  const address = location.pathname.replace(/\/+$/, "") + "/events";
+  let source;
+  let again;
+
+  const show = (event) => {
     const picture = JSON.parse(event.data);
     const fresh = document.createElement("template");
     fresh.innerHTML = picture.main;
@@ -50,10 +52,26 @@
     }
     say("Live", true);
   };
-  source.onerror = () => {
-    const isOver = source.readyState === EventSource.CLOSED;
-    say(isOver ? "Not live: reload for newer figures" : "Not connected, trying again", false);
+
+  const connect = () => {
+    source = new EventSource(address);
+    source.onopen = () => say("Live", true);
+    source.onmessage = show;
+    source.onerror = () => {
+      if (source.readyState !== EventSource.CLOSED) {
+        say("Not connected, trying again", false);
+        return;
+      }
+      // Refused, as where too many look: a browser does not ask again by itself.
+      say("Not live, trying again", false);
+      clearTimeout(again);
+      again = setTimeout(connect, 10000 + 5000 * Math.random());
+    };
   };
-  addEventListener("pagehide", () => source.close());
+  connect();
+  addEventListener("pagehide", () => {
+    clearTimeout(again);
+    source.close();
+  });
   addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
 })();
