@@ -7,15 +7,19 @@ deploy/ says, so that they fire within seconds.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import re
 import shutil
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import pytest
 import yaml
@@ -104,6 +108,32 @@ class World:
         while time.monotonic() < until:
             self.balance(time.monotonic_ns())
 
+    @contextlib.contextmanager
+    def under_load(self) -> Iterator[None]:
+        """Several ask at once: one that waits for who hangs keeps nobody from asking others."""
+        is_over = threading.Event()
+
+        def ask_on() -> None:
+            while not is_over.is_set():
+                self.balance(time.monotonic_ns())
+
+        with ThreadPoolExecutor(4) as pool:
+            asking = [pool.submit(ask_on) for _ in range(4)]
+            try:
+                yield
+            finally:
+                is_over.set()
+                for each in asking:
+                    each.result()
+
+    def has_refused(self) -> bool:
+        with urlopen(f"{self.proxy.admin_url}/metrics", timeout=10) as reply:
+            text = reply.read().decode()
+        counts = re.findall(
+            r'rpcproxy_attempts_total\{[^}]*"rate_limited"[^}]*\} ([0-9.e+]+)', text
+        )
+        return any(float(count) for count in counts)
+
     def live(self) -> None:
         """Well, then hanging and limited, then nobody, then well again."""
         self.proxy.wait_until_well()
@@ -114,8 +144,10 @@ class World:
         self.load(0.5)
         self.providers.set_fault("a", faults.BLACKHOLE)
         self.load(0.5)
-        self.providers.set_fault("b", faults.http_429())
-        self.load(1.0)
+        with self.under_load():
+            self.providers.set_fault("b", faults.http_429())
+            # A probe may be refused first: then nobody asks until it has cooled.
+            wait_until(self.has_refused, "a wallet's request is refused", 20.0)
         for name in PLACES:
             self.providers.set_fault(name, faults.REFUSE)
         self.unserved = self.balance(2)
