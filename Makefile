@@ -36,10 +36,9 @@ run: $(VENV)/.installed
 
 install: $(VENV)/.installed
 
-# Three files at once (they wait more than they work), but for those that measure: they come last,
-# and alone. 5: nothing was selected.
+# Two files at once, but for those that measure: they come last, and alone. 5: nothing was selected.
 test: $(VENV)/.installed-dev clients
-	@$(BIN)/python -m pytest -n 3 --dist loadfile -m "not alone" $(ARGS) || [ $$? -eq 5 ]
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not alone" $(ARGS) || [ $$? -eq 5 ]
 	@$(BIN)/python -m pytest -m alone $(ARGS) || [ $$? -eq 5 ]
 
 check: $(VENV)/.installed-dev

@@ -175,6 +175,8 @@ class Truth:
         if number < 0 and call.method.name == TRANSACTION and self._is_mined(call):
             return Judgement(Verdict.FORGOTTEN, detail="pending, and it was in a block before")
         self._see(call, number)
+        if hash and number >= 0:  # whoever was told of a block may ask for it
+            self._remember(hash.removeprefix("0x").encode(), number)
         if result is not None and call.method.name in _CANONICAL:
             self._learn_nonce(call, number, result)
         return judgement

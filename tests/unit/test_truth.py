@@ -153,6 +153,16 @@ async def test_pending_nonces_are_told_in_every_mode() -> None:
 
 
 @virtual
+async def test_a_block_that_a_receipt_named_is_there() -> None:
+    held = Held()
+    assert held("eth_getBlockByHash", by_hash(100), b"null") == "null"  # nobody heard of it
+    assert held(RECEIPT, tx(), mined(100)) == "ok"
+    assert held("eth_getBlockByHash", by_hash(100), b"null") == "forgotten"
+    held.truth.on_turn(99)
+    assert held("eth_getBlockByHash", by_hash(100), b"null") == "null"
+
+
+@virtual
 async def test_what_was_in_a_block_is_not_pending_again() -> None:
     held = Held()
     assert held(TX, tx(), PENDING) == "ok"
