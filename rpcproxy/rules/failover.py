@@ -328,12 +328,14 @@ class Plan:
         return best is not None and best.verdict is Verdict.NULL and served > self._null_at >= 0
 
     def _ask_anew(self) -> None:
-        """At the head as it is now, of all that have not failed."""
+        """At the head as it is now, of all that have not failed. The null stays the answer for the
+        case that nobody gives another: it is better than an error.
+        """
         failed = {name for name, _ in self.failures}
         self._tried = tuple(s for s in self._tried if s.name in failed)
-        self._best = self._best_standing = None
         self._null_seen = self._is_raised = False
-        self._need = msgspec.structs.replace(self._need, block=self._standings.heads.served)
+        self._null_at = self._standings.heads.served
+        self._need = msgspec.structs.replace(self._need, block=self._null_at)
 
     def _at_served_head(self, now: float) -> Standing | None:
         """Nobody else is as high as the last that answered. Above the served head that is its word

@@ -21,6 +21,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 import msgspec
+import uvloop
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from rpcproxy.drills import answers
@@ -152,7 +153,8 @@ class EchoingWorld:
         self._secrets = secrets
         self._modes: Iterator[int] = itertools.count()
         self.providers: dict[str, EchoingProvider] = {}
-        self._loop = asyncio.new_event_loop()
+        # Not asyncio's own: it leaves a socket open that comes while its server is being closed.
+        self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="echoes", daemon=True)
         self._thread.start()
         self.run(self._start())

@@ -22,9 +22,6 @@ from tests.integration.echoing import spellings
 from tests.integration.evidence import Evidence
 from tests.integration.secrets_world import PASSWORD, SECRETS, Run
 
-# The faulty providers leave connections as they are, and what is left of them is collected late.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
 PIECE: Final = 12  # so much of a long key is no less secret
 
 # ---- the search

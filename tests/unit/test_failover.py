@@ -644,6 +644,18 @@ def test_a_null_that_waited_for_one_that_hangs_is_asked_for_anew_when_the_head_h
     assert stage.step() == "finish a ok"
 
 
+def test_a_null_that_nobody_confirms_is_better_than_no_answer() -> None:
+    stage = Stage("a", "b", "c", confirm_nulls=True)
+    stage.step()
+    stage.answer("a", NULL)
+    assert stage.step() == "send b null"
+    stage.go_up_to(101, "a", "c", "b")
+    stage.answer("b", TIMEOUT)
+    assert stage.step() == "send a timeout"
+    stage.at(4.5)
+    assert stage.step() == "finish a null"
+
+
 def test_a_null_that_is_asked_for_anew_may_be_one_again() -> None:
     stage = Stage("a", "b", "c", confirm_nulls=True)
     stage.step()
