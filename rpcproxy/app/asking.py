@@ -16,7 +16,7 @@ from typing import Final
 from rpcproxy.chains import evm
 from rpcproxy.config.model import Upstream
 from rpcproxy.config.secrets import Redactor, secrets_of_upstream
-from rpcproxy.edges.target import EdgeSettings, Target
+from rpcproxy.edges.target import EdgeSettings, target_of
 from rpcproxy.edges.upstream_http import Upstream as Wire
 from rpcproxy.messages import (
     Blame,
@@ -55,7 +55,7 @@ class Asker:
         self.calls = 0
         self.seconds = 0.0  # that the last question took
         edge = EdgeSettings(warm=0, max_connections=2, ssl_context=settings.ssl_context)
-        self._wire = Wire(Target(upstream.name, upstream.url, upstream.headers), edge)
+        self._wire = Wire(target_of(upstream), edge)
         self.redact = Redactor(secrets_of_upstream(upstream))
         self._classifier = Classifier(upstream.errors, redact=self.redact)
         self._limit_seconds = settings.question_seconds

@@ -16,7 +16,7 @@ from rpcproxy.config.model import Chain, Server, Upstream
 from rpcproxy.config.secrets import Redactor, secrets_of_upstream
 from rpcproxy.edges.disk_cache import DiskCache
 from rpcproxy.edges.metrics import ChainCounters
-from rpcproxy.edges.target import EdgeSettings, Target
+from rpcproxy.edges.target import EdgeSettings, target_of
 from rpcproxy.edges.upstream_http import Upstream as Wire
 from rpcproxy.engine.attempts import Member
 from rpcproxy.engine.audits import Audits
@@ -130,7 +130,7 @@ class ChainRuntime:
         settings = EdgeSettings(warm=WARM_CONNECTIONS, ssl_context=ssl_context)
         wires = {}
         for upstream in chain.upstreams:
-            target = Target(upstream.name, upstream.url, upstream.headers)
+            target = target_of(upstream)
             wires[upstream.name] = kept.get(_key(upstream)) or Wire(target, settings)
         return wires
 
@@ -197,5 +197,6 @@ class ChainRuntime:
                 await mine.close()
 
 
-def _key(upstream: Upstream) -> tuple[str, str, tuple[tuple[str, str], ...]]:
-    return upstream.name, upstream.url, tuple(sorted(upstream.headers.items()))
+def _key(upstream: Upstream) -> tuple[object, ...]:
+    headers = tuple(sorted(upstream.headers.items()))
+    return upstream.name, upstream.url, headers, upstream.proxy

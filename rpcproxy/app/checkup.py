@@ -15,6 +15,7 @@ import msgspec
 from rpcproxy.app.asking import AskSettings
 from rpcproxy.app.inspection import MOST_CALLS, Inspection, inspect
 from rpcproxy.config.model import Chain, Config, Upstream
+from rpcproxy.config.outbound import shown
 from rpcproxy.edges.cloud_ranges import CloudRanges, Guess
 from rpcproxy.edges.names import literal_address
 from rpcproxy.edges.target import Target, read_origin
@@ -32,7 +33,8 @@ OnStep = Callable[[str, str, str], None]
 class UpstreamCheck(msgspec.Struct, kw_only=True):
     """One upstream as it is configured, and what was found (``None``: not asked). ``cloud`` and
     ``region`` are guesses out of address ranges where ``is_cloud_guessed``; ``guess`` is what
-    those say, whatever is configured.
+    those say, whatever is configured. ``through`` is the outbound proxy that leads to it
+    (``host:port``), empty where the way is direct.
     """
 
     name: str
@@ -43,6 +45,7 @@ class UpstreamCheck(msgspec.Struct, kw_only=True):
     role: str
     is_cloud_guessed: bool = False
     guess: str | None = None
+    through: str = ""
     found: Inspection | None = None
 
     @property
@@ -234,6 +237,7 @@ def _upstream_check(
         role=upstream.role,
         is_cloud_guessed=is_guessed,
         guess=None if guess is None else _place(guess),
+        through=shown(upstream.proxy),
         found=found,
     )
 

@@ -19,6 +19,7 @@ from rpcproxy.app.asking import MOST_REPEATS, Asker, AskSettings
 from rpcproxy.chains import evm
 from rpcproxy.chains.known import KNOWN
 from rpcproxy.config.model import Chain, Upstream
+from rpcproxy.config.outbound import shown, ws_proxy_of
 from rpcproxy.edges.names import look_up
 from rpcproxy.edges.newheads import FeedSettings, HeadFeed
 from rpcproxy.edges.target import Target, read_origin
@@ -258,12 +259,14 @@ class _Work:
     async def _resolve(self) -> None:
         """Its addresses; nothing is asked of the upstream itself."""
         origin = read_origin(Target(self._upstream.name, self._upstream.url))
+        self._found.port = origin.port
+        if shown(self._upstream.proxy):
+            return  # whose name it is, the outbound proxy knows; here nobody may
         loop = asyncio.get_running_loop()
         try:
             found = await loop.run_in_executor(None, look_up, origin.host, origin.port)
         except (OSError, UnicodeError):
             found = []
-        self._found.port = origin.port
         self._found.addresses = tuple(sorted({str(address.sockaddr[0]) for address in found}))
 
     # ---- what it can do
@@ -334,6 +337,7 @@ class _Work:
                 ssl_context=settings.ssl_context,
                 upgrade_seconds=settings.question_seconds,
                 answer_seconds=settings.question_seconds,
+                proxy=ws_proxy_of(self._upstream),
             ),
             lambda _head, _text: None,
             on_state,

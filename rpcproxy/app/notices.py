@@ -104,7 +104,7 @@ class _Teller:
     def __init__(self, notice: Notice, counters: Counters, redact: Callable[[str], str]) -> None:
         self._events = frozenset(notice.events)
         self._shape = shape_of(notice.url)
-        self._webhook = Webhook(notice.url)
+        self._webhook = Webhook(notice.url, proxy=notice.proxy or "")
         self._counters = counters
         self._redact = redact
         self._gathering = Gathering(time.monotonic())

@@ -115,6 +115,10 @@ class _View:
         self.say(f"{chain.name} (chain {chain.chain_id})", "bold")
         if not is_offline:
             self._upstreams(chain)
+        for upstream in chain.upstreams:
+            if upstream.through:
+                way = f"through the outbound proxy {upstream.through}"
+                self.say(f"{upstream.name}: {way}", indent=2)
         self._capacity(chain)
         for pair in chain.alike:
             self.say(pair.words, "yellow")

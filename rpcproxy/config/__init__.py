@@ -5,7 +5,8 @@ or one ``ConfigError`` with every problem in words out. Behind it: ``source`` (Y
 know their line), ``environment`` (``${ENV}``), ``units``, ``urls`` (print no secrets),
 ``reading`` (tables of keys, converters), ``read_server``, ``read_operation``, ``read_chain``,
 ``read_sends`` and ``read_upstream`` (the tables), ``providers`` (whose keys are found in the
-environment), ``warn`` (allowed and seldom wise), ``problems`` (what is said to people).
+environment), ``outbound`` (which outbound proxy leads where), ``warn`` (allowed and seldom wise),
+``problems`` (what is said to people).
 ``meanings`` says what each key is for, ``schema`` tells editors. ``secrets`` finds them in a
 ``Config`` and takes them out of texts.
 """

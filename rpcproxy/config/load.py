@@ -12,6 +12,7 @@ from typing import Final
 
 from rpcproxy.config.environment import forgotten_braces
 from rpcproxy.config.model import Config, KnownChain
+from rpcproxy.config.outbound import through
 from rpcproxy.config.problems import ConfigError, Report, Reported, Unfit, nearest, quoted
 from rpcproxy.config.providers import Keyed, keyed
 from rpcproxy.config.read_chain import CHAIN, DEADLINES, chain_without_file
@@ -95,7 +96,11 @@ def load_text(
         raise report.error() from None
     if report.has_problems:
         raise report.error()
-    return Config.model_validate(values | {"warnings": report.warnings()})
+    config = Config.model_validate(values | {"warnings": report.warnings()})
+    try:
+        return through(config, environ)
+    except Unfit as unfit:
+        raise ConfigError([unfit.about("outbound proxy:")]) from None
 
 
 def from_names(
@@ -137,7 +142,10 @@ def from_names(
     if problems:
         raise ConfigError(problems)
     chains = (chain_without_file(chain, by_chain[name]) for name, chain in found.items())
-    return Config(chains=tuple(chains))
+    try:
+        return through(Config(chains=tuple(chains)), environ)
+    except Unfit as unfit:
+        raise ConfigError([unfit.about("outbound proxy:")]) from None
 
 
 def by_any_name(known: Mapping[str, KnownChain]) -> dict[str, KnownChain]:

@@ -306,6 +306,12 @@ MEANINGS: Final[Mapping[str, tuple[Meaning, ...]]] = MappingProxyType(
                 "everything else goes to `url`.",
             ),
             Meaning(
+                *("proxy", "URL or `direct`", "the environment's"),
+                "The outbound proxy that leads to it, `http://` (CONNECT), `socks5://` or "
+                "`socks5h://`, with user and password where it wants them. Without it "
+                "[the environment](#outbound-proxies) says; `direct` asks nobody.",
+            ),
+            Meaning(
                 *("provider", "text", "guessed from the host"),
                 "The company. Upstreams on this machine or on a local network are each one of "
                 "their own.",

@@ -91,6 +91,7 @@ class Notice(Frozen):
     """A webhook and the events it is told of. Its URL holds a secret."""
 
     url: str = Field(repr=False)
+    proxy: str | None = Field(default=None, repr=False)
     events: tuple[str, ...] = URGENT
 
 
@@ -144,7 +145,9 @@ class ErrorPhrase(Frozen):
 class Upstream(Frozen):
     """One provider's URL. ``*_guessed`` says that the value is ours, not the user's.
 
-    URLs and headers hold keys and are left out of ``repr``: upstreams are shown by name.
+    URLs and headers hold keys and are left out of ``repr``: upstreams are shown by name. ``proxy``
+    is the outbound one, ``direct`` for none, ``None`` until the environment was looked at;
+    ``ws_proxy`` where another one leads to ``ws_url``.
     """
 
     name: str
@@ -160,6 +163,8 @@ class Upstream(Frozen):
     rate_limit_per_second: float | None = None
     weight: float = 1.0
     headers: dict[str, str] = Field(default={}, repr=False)
+    proxy: str | None = Field(default=None, repr=False)
+    ws_proxy: str | None = Field(default=None, repr=False)
     errors: tuple[ErrorPhrase, ...] = ()
 
 

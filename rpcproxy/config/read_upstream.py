@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from rpcproxy.config.model import ErrorPhrase, Upstream
+from rpcproxy.config.outbound import DIRECT, SCHEMES
 from rpcproxy.config.problems import Reported, Unfit, quoted
 from rpcproxy.config.reading import (
     Choice,
@@ -16,6 +17,7 @@ from rpcproxy.config.reading import (
     Reading,
     Section,
     above_zero,
+    as_switch,
     described,
     flag,
     rate,
@@ -85,6 +87,16 @@ def ws_url(node: Node, reading: Reading) -> str:  # noqa: ARG001 -- a Converter
     if not isinstance(node, Scalar):
         raise Unfit(f"is {described(node)}", "a URL such as wss://HOST/PATH")
     check(node.text, node.written, ("wss", "ws"))
+    return node.text
+
+
+def outbound_proxy(node: Node, reading: Reading) -> str:  # noqa: ARG001 -- a Converter
+    """The way to it: a proxy's URL, or ``direct`` whatever the environment says."""
+    if isinstance(node, Scalar) and (node.text == DIRECT or as_switch(node) is False):
+        return DIRECT
+    if not isinstance(node, Scalar):
+        raise Unfit(f"is {described(node)}", "a URL such as http://HOST:PORT, or direct")
+    check(node.text, node.written, SCHEMES)
     return node.text
 
 
@@ -184,6 +196,7 @@ UPSTREAM: Final = Section(
         "rate_limit": Field("rate_limit_per_second", rate),
         "weight": Field("weight", above_zero),
         "headers": Field("headers", headers, may_be_empty=True),
+        "proxy": Field("proxy", outbound_proxy),
         "errors": Field("errors", phrases, may_be_empty=True),
     },
     required=("url",),

@@ -121,6 +121,9 @@ _KINDS: Final[Mapping[Converter, Schema]] = {
     read_upstream.upstreams: _list(_WEB, _section("upstreams[]")),
     read_upstream.link: _WEB,
     read_upstream.ws_url: _text(r"[wW][sS]{1,2}://.+"),
+    read_upstream.outbound_proxy: _any(
+        {"enum": ["direct"]}, _OFF, _text(r"([hH][tT][tT][pP]|[sS][oO][cC][kK][sS]5[hH]?)://.+")
+    ),
     read_upstream.headers: {
         "type": "object",
         "additionalProperties": {"type": ["string", "number", "boolean"]},

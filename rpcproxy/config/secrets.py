@@ -78,6 +78,7 @@ def secrets_of(config: Config) -> set[str]:
             found |= secrets_of_upstream(upstream)
     for notice in config.notify:
         found |= _secrets_of_url(notice.url)
+        found |= _secrets_of_proxy(notice.proxy)
     if config.server.traces:
         found |= _secrets_of_url(config.server.traces)
     found |= _forms(config.server.admin_token or "")
@@ -89,6 +90,8 @@ def secrets_of_upstream(upstream: Upstream) -> set[str]:
     found = _secrets_of_url(upstream.url)
     if upstream.ws_url:
         found |= _secrets_of_url(upstream.ws_url)
+    for proxy in (upstream.proxy, upstream.ws_proxy):
+        found |= _secrets_of_proxy(proxy)
     for value in upstream.headers.values():
         found |= _forms(value)
         scheme, _, rest = value.rpartition(" ")  # "Bearer KEY"
@@ -122,6 +125,16 @@ def _secrets_of_url(url: str) -> set[str]:
     if not keys and len(target) >= _SHORTEST_PATH:
         found.add(target)
     return found
+
+
+def _secrets_of_proxy(proxy: str | None) -> set[str]:
+    """Of an outbound proxy the user's name and password; its host may be shown."""
+    if proxy is None or "@" not in proxy:
+        return set()
+    parts = urlsplit(proxy)
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    found = {proxy, *_forms(parts.netloc.rpartition("@")[0]), *_forms(f"{user}:{password}")}
+    return found | _forms(password)
 
 
 def _has_key_shape(text: str) -> bool:

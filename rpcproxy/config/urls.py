@@ -14,7 +14,14 @@ from urllib.parse import urlsplit
 
 from rpcproxy.config.problems import Unfit, listed, nearest
 
-_PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+_PORTS: Final = {
+    "http": 80,
+    "https": 443,
+    "ws": 80,
+    "wss": 443,
+    "socks5": 1080,
+    "socks5h": 1080,  # outbound proxies
+}
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 # A lost colon or slash: http//x, http:/x, https:x.
 _TORN: Final = re.compile(r"(https?|wss?)(?::/?|//?)(?!/)", re.IGNORECASE)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 import ssl
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
@@ -41,7 +41,8 @@ class FeedSettings:
     Pauses before the next connection: drawn from 0 to ``first_pause_seconds``, doubled each time
     up to ``longest_pause_seconds``, anew after ``steady_seconds`` with blocks;
     ``limited_seconds`` where the rate is limited, ``refused_seconds`` where the upgrade is
-    refused, ``off_seconds`` where there is no such subscription.
+    refused, ``off_seconds`` where there is no such subscription. ``proxy`` is the URL of an
+    outbound one, empty or ``direct`` for none.
     """
 
     block_time_seconds: float
@@ -56,6 +57,7 @@ class FeedSettings:
     limited_seconds: float = 60.0
     refused_seconds: float = 300.0
     off_seconds: float = 600.0
+    proxy: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

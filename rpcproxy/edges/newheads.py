@@ -20,6 +20,7 @@ from types import SimpleNamespace
 from typing import Final
 
 import aiohttp
+import aiohttp_socks
 from yarl import URL
 
 from rpcproxy.edges.dialogue import (
@@ -34,6 +35,7 @@ from rpcproxy.edges.dialogue import (
 )
 from rpcproxy.edges.target import Target, read_origin, request_head
 from rpcproxy.edges.tls import default_context, prepare
+from rpcproxy.edges.tunnel import connector, read_way
 from rpcproxy.messages import Head
 
 __all__ = ["FeedSettings", "HeadFeed"]
@@ -63,8 +65,8 @@ class HeadFeed:
     ``on_head(head, text)`` gets the head and the JSON text of its header, ``on_state(is_live,
     reason)`` a word at each change: subscribed, lost, and off for a longer time. Neither is
     called after ``close``; what they raise is logged. ``headers`` are sent with the upgrade,
-    basic authentication of the URL becomes one of them. Redirects are not followed, and the
-    environment's proxies are not used.
+    basic authentication of the URL becomes one of them. Redirects are not followed. The
+    environment's proxies are not used, but for what the settings name.
 
     Raises ``ValueError``, without the URL or a header's value, for what cannot be sent.
     """
@@ -82,6 +84,7 @@ class HeadFeed:
         self.last_head_at = float("-inf")  # monotonic
         self._url, self._headers = _upgrade_request(name, url, headers)
         self._settings = settings
+        self._way = read_way(settings.proxy)
         self._on_head = on_head
         self._on_state = on_state
         self._rng = random.Random()
@@ -143,7 +146,7 @@ class HeadFeed:
         no_redirects = aiohttp.TraceConfig()
         no_redirects.on_request_redirect.append(_refuse_redirect)
         async with aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=self._tls(), use_dns_cache=False),
+            connector=connector(self._way, ssl=self._tls(), use_dns_cache=False),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=timeouts,
             trace_configs=[no_redirects],
@@ -161,6 +164,10 @@ class HeadFeed:
                 return self._refused(error.status, error.headers)
             except TimeoutError:
                 return Ending(f"no upgrade in {settings.upgrade_seconds:g} s")
+            except aiohttp_socks.ProxyError:
+                return Ending("refused by the outbound proxy")
+            except (aiohttp_socks.ProxyConnectionError, aiohttp_socks.ProxyTimeoutError):
+                return Ending("the outbound proxy cannot be reached")
             except (aiohttp.ClientError, OSError) as error:
                 return Ending(_in_words(error))
             try:

@@ -11,12 +11,14 @@ from collections.abc import Callable, Sequence
 from rpcproxy.edges.names import Address, Addresses, Dial
 from rpcproxy.edges.target import Origin
 from rpcproxy.edges.tls import Handshake
+from rpcproxy.edges.tunnel import Tunnel, Way
 from rpcproxy.messages import Failure, FailureKind
 
 
 class Route:
     """What connections to one upstream have in common.
 
+    ``addresses`` are those of the outbound proxy where a ``way`` leads through one.
     ``session`` is the last TLS session that worked, so that the next handshake is a short one.
     """
 
@@ -27,12 +29,14 @@ class Route:
         addresses: Addresses,
         context: ssl.SSLContext | None,
         connect_seconds: float,
+        way: Way | None = None,
     ) -> None:
         self.loop = loop
         self.origin = origin
         self.addresses = addresses
         self.context = context
         self.connect_seconds = connect_seconds
+        self.way = way
         self.session: ssl.SSLSession | None = None
 
 
@@ -53,7 +57,7 @@ class Opening:
         self._on_open = on_open
         self._on_failed = on_failed
         self._stage = FailureKind.RESOLVE
-        self._dial: Dial | None = None
+        self._dial: Dial | Tunnel | None = None
         self._handshake: Handshake | None = None
         self._is_over = False
         self._timer = route.loop.call_later(route.connect_seconds, self._on_late)
@@ -80,13 +84,13 @@ class Opening:
             self._fail("no address")
             return
         self._stage = FailureKind.CONNECT
-        self._dial = Dial(
-            self._route.loop,
-            addresses,
-            self._on_connected,
-            self._fail,
-            self._route.addresses.on_failed,
-        )
+        route = self._route
+        heard = (self._on_connected, self._fail, route.addresses.on_failed)
+        if route.way is None:
+            self._dial = Dial(route.loop, addresses, *heard)
+        else:
+            destination = (route.origin.host, route.origin.port)
+            self._dial = Tunnel(route.way, addresses, destination, *heard)
 
     def _on_connected(self, sock: socket.socket, address: Address) -> None:
         route = self._route

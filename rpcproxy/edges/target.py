@@ -11,6 +11,7 @@ from typing import Final
 from urllib.parse import quote, unquote, urlsplit
 
 from rpcproxy import __version__
+from rpcproxy.config.model import Upstream
 
 
 @dataclass(frozen=True)
@@ -18,12 +19,19 @@ class Target:
     """An upstream's address. ``url`` and ``headers`` hold secrets and are never shown.
 
     Basic authentication in the URL becomes an ``Authorization`` header unless ``headers`` has
-    one; path and query are kept.
+    one; path and query are kept. ``proxy`` is the URL of an outbound one, empty or ``direct`` for
+    none.
     """
 
     name: str
     url: str = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    proxy: str = field(default="", repr=False)
+
+
+def target_of(upstream: Upstream) -> Target:
+    """Where requests to a configured upstream go."""
+    return Target(upstream.name, upstream.url, upstream.headers, upstream.proxy or "")
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from rpcproxy.edges.names import Address, Addresses
 from rpcproxy.edges.opening import Opening, Route
 from rpcproxy.edges.reply_head import HeadMemory
 from rpcproxy.edges.target import EdgeSettings, Target, read_origin, request_head
+from rpcproxy.edges.tunnel import read_way
 from rpcproxy.messages import Failure, FailureKind, Outcome
 
 __all__ = ["Call", "EdgeSettings", "Target", "Upstream"]
@@ -60,14 +61,18 @@ class Upstream:
         self._sweep_seconds = min(SWEEP_SECONDS, settings.idle_seconds / 4)
         self._head = request_head(target, gzip=False)
         self._gzip_head = request_head(target, gzip=True)
+        way = read_way(target.proxy)
+        first = origin if way is None else way
         self._addresses = Addresses(
-            self._loop, origin.host, origin.port, settings.resolve_seconds, self._on_moved
+            self._loop, first.host, first.port, settings.resolve_seconds, self._on_moved
         )
         context = None
         if origin.is_tls:
             given = settings.ssl_context
             context = tls.default_context() if given is None else tls.prepare(given)
-        self._route = Route(self._loop, origin, self._addresses, context, settings.connect_seconds)
+        self._route = Route(
+            self._loop, origin, self._addresses, context, settings.connect_seconds, way
+        )
         self._warm_wanted = settings.warm
         self._warm = 0
         self._warm_failures = 0

@@ -13,9 +13,11 @@ import random
 from typing import Final
 
 import aiohttp
+import aiohttp_socks
 from yarl import URL
 
 from rpcproxy import __version__
+from rpcproxy.edges.tunnel import connector, read_way
 
 TRIES: Final = 8
 TRY_SECONDS: Final = 10.0
@@ -29,9 +31,12 @@ _PASSING: Final = (408, 425, 429)
 class Webhook:
     """See the module's docstring. ``host`` is what may be shown of its URL."""
 
-    def __init__(self, url: str, *, backoff_seconds: float = BACKOFF_SECONDS) -> None:
+    def __init__(
+        self, url: str, *, proxy: str = "", backoff_seconds: float = BACKOFF_SECONDS
+    ) -> None:
         self._url = URL(url)
         self.host = self._url.host or "?"
+        self._way = read_way(proxy)
         self._backoff_seconds = backoff_seconds
         self._session: aiohttp.ClientSession | None = None
 
@@ -52,6 +57,7 @@ class Webhook:
         """In words what went wrong, whether that will not change, and the pause it asks for."""
         if self._session is None:
             self._session = aiohttp.ClientSession(
+                connector=connector(self._way),
                 timeout=aiohttp.ClientTimeout(total=TRY_SECONDS),
                 headers={
                     "Content-Type": "application/json",
@@ -64,7 +70,7 @@ class Webhook:
                 status, retry_after = reply.status, reply.headers.get("Retry-After", "")
         except TimeoutError:
             return f"no answer within {TRY_SECONDS:g} s", False, 0.0
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except (aiohttp_socks.ProxyError, aiohttp.ClientError, OSError, ValueError) as error:
             return type(error).__name__, False, 0.0
         if status < 300:
             return "", True, 0.0

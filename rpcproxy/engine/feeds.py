@@ -12,9 +12,11 @@ import logging
 import ssl
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from rpcproxy.config.model import Chain
+from rpcproxy.config.outbound import ws_proxy_of
 from rpcproxy.edges.logs import event
 from rpcproxy.edges.newheads import FeedSettings, HeadFeed
 from rpcproxy.engine.executor import Executor, Member
@@ -54,7 +56,7 @@ class Feeds:
                 upstream.name,
                 upstream.ws_url,
                 upstream.headers,
-                settings,
+                replace(settings, proxy=ws_proxy_of(upstream)),
                 self._hear(upstream.name),
                 self._note(upstream.name),
             )

@@ -26,7 +26,7 @@ CHAIN_KEYS = (
 )
 UPSTREAM_KEYS = (
     "name, url, ws_url, provider, cloud, region, tier, role, private, rate_limit, weight, "
-    "headers or errors"
+    "headers, proxy or errors"
 )
 ADDRESS = "HOST:PORT such as 127.0.0.1:8545"
 

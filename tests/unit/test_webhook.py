@@ -66,7 +66,7 @@ async def receiver() -> AsyncIterator[Receiver]:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        webhook_module.Webhook.__init__, "__kwdefaults__", {"backoff_seconds": 0.001}
+        webhook_module.Webhook.__init__, "__kwdefaults__", {"proxy": "", "backoff_seconds": 0.001}
     )
     monkeypatch.setattr(rules, "GROUP_SECONDS", 0.01)
 
