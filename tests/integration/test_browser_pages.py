@@ -237,7 +237,7 @@ def test_the_line_here_is_down(world: World) -> None:
 def test_the_chain_stands_still(world: World) -> None:
     world.providers.clear()
     tab = world.tab(f"{world.proxy.admin_url}/status")
-    until_it_says(tab, "still has stood still at block .* the chain, not the providers", 25)
+    until_it_says(tab, "still has stood still at block .* the chain, not the providers", 90)
     assert "It is the chain." in tab.run("document.body.innerText")
     world.check(tab, world.proxy.admin_url)
 

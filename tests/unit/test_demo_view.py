@@ -142,6 +142,7 @@ def test_a_terminal_that_takes_nothing_holds_nobody_up(monkeypatch: pytest.Monke
     screen.show(second)  # thrown away: one waits already
     assert not screen.close()
     file.may_go_on.set()
+    screen._thread.join(30)
     assert screen.close()
     assert "event 0" in file.getvalue()
     assert "event 1" not in file.getvalue()

@@ -16,6 +16,7 @@ import uvloop
 
 from rpcproxy.drills import faults
 from rpcproxy.drills.provider import Provider
+from rpcproxy.messages import Request
 from tests.providers import ProviderProcess
 from tests.raw_client import BALANCE, BLOCK, Client, a_provider, soon, until
 
@@ -134,9 +135,17 @@ async def test_a_taken_port_is_an_error(provider: Provider) -> None:
 async def test_freeze_answers_all_it_owes_when_it_thaws(provider: Provider, client: Client) -> None:
     await client.ask(BALANCE)
     provider.latency_seconds = 0.01
+    # Frozen in the turn in which the request came: before its answer is due.
+    count = provider._count
+
+    def freeze(request: Request) -> None:
+        count(request)
+        asyncio.get_running_loop().call_soon(provider.set_fault, faults.FREEZE)
+
+    provider._count = freeze  # type: ignore[method-assign]
     client.post(BALANCE)
-    await until(lambda: provider.counts.requests == 2)
-    provider.set_fault(faults.FREEZE)
+    await until(lambda: provider.fault is faults.FREEZE)
+    provider._count = count  # type: ignore[method-assign]
     newcomer = await Client.open(provider)
     newcomer.post(BALANCE)
     await until(lambda: bool(next(iter(provider._connections))._pieces))
