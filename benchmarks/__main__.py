@@ -39,6 +39,12 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help="another proxy to put beside ours, which must forward to the upstream that this "
         "run starts: say --stub-port and point it to http://127.0.0.1:PORT/",
     )
+    parser.add_argument(
+        "--before",
+        type=Path,
+        help="another checkout of rpcproxy, installed in its .venv: its build is measured beside "
+        "this one, round by round, and the ratio of the two is told",
+    )
     parser.add_argument("--pid", type=int, help="its process, so that its CPU can be counted")
     parser.add_argument("--stub-port", type=int, default=0, help="first port of the upstream")
     options = parser.parse_args(arguments)
@@ -67,15 +73,19 @@ def entries(
     ours: dict[str, Contender],
     references: Sequence[dict[contenders.Side, Contender]],
     other: Contender | None,
+    before: dict[str, Contender],
 ) -> list[Entry]:
-    """Each of ours directly after the HAProxy that it is compared with."""
+    """Each of ours directly after the HAProxy that it is compared with, and the build before it
+    directly after that.
+    """
     found = [Entry(one["plain"], "plain") for one in references]
-    found.append(Entry(ours["plain"], "plain"))
+    builds = [ours, before] if before else [ours]
+    found += [Entry(build["plain"], "plain") for build in builds]
     if other is not None:
         found.append(Entry(other, "plain"))
-    found += [Entry(ours["plain"], case) for case in ("kept", "local")]
+    found += [Entry(build["plain"], case) for case in ("kept", "local") for build in builds]
     found += [Entry(one["tls"], "tls") for one in references]
-    found.append(Entry(ours["tls"], "tls"))
+    found += [Entry(build["tls"], "tls") for build in builds]
     return found
 
 
@@ -94,9 +104,16 @@ def run(options: argparse.Namespace, stage: Stage, up: Upstreams) -> report.Resu
             references.append(stack.enter_context(contenders.nginx(stage, up, count)))
         other = contenders.existing(stage, options.url, options.pid) if options.url else None
         plain = stack.enter_context(contenders.rpcproxy(stage, up, "plain", count))
+        before: dict[str, Contender] = {}
+        if options.before is not None:
+            place = options.before.resolve()
+            sides: tuple[contenders.Side, ...] = ("plain", "tls")
+            for side in sides:
+                build = contenders.rpcproxy(stage, up, side, count, before=place)
+                before[side] = stack.enter_context(build)
         with contenders.rpcproxy(stage, up, "tls", count) as tls:
             say(f"forwarding: {options.rounds} rounds")
-            line_up = entries({"plain": plain, "tls": tls}, references, other)
+            line_up = entries({"plain": plain, "tls": tls}, references, other, before)
             results.rows = cases.forward(
                 line_up, up, rounds=options.rounds, seconds=options.seconds
             )

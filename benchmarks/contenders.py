@@ -27,6 +27,7 @@ from benchmarks.load import Client, LoadFailed
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 20.0
+BEFORE = "before"  # the build of another checkout
 
 Side = Literal["plain", "tls"]  # towards the upstream
 
@@ -79,7 +80,11 @@ class Stage:
 
     @contextlib.contextmanager
     def run(
-        self, command: Sequence[str], name: str, environment: Mapping[str, str] | None = None
+        self,
+        command: Sequence[str],
+        name: str,
+        environment: Mapping[str, str] | None = None,
+        place: Path = ROOT,
     ) -> Iterator[subprocess.Popen[bytes]]:
         """A contender on its core, with its output in a log; ended on leaving."""
         with (
@@ -91,7 +96,7 @@ class Stage:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                cwd=ROOT,
+                cwd=place,
                 env={**os.environ, **(environment or {})},
             )
         try:
@@ -228,13 +233,21 @@ def _sides(
 
 @contextlib.contextmanager
 def rpcproxy(
-    stage: Stage, up: Upstreams, side: Side, count: int, *, journal: str = "off"
+    stage: Stage,
+    up: Upstreams,
+    side: Side,
+    count: int,
+    *,
+    journal: str = "off",
+    before: Path | None = None,
 ) -> Iterator[Contender]:
     """``rpcproxy serve`` with everything on that is on by default: metrics, health, hedging, reads
     pinned to the served head, answers held against the chain, and kept. ``journal``: as in the
-    configuration; these loads send nothing, but for ``benchmarks.sends``.
+    configuration; these loads send nothing, but for ``benchmarks.sends``. ``before``: another
+    checkout with its .venv, whose build runs.
     """
-    port, name = free_port(), f"rpcproxy-{side}"
+    who = "rpcproxy" if before is None else BEFORE
+    port, name = free_port(), f"{who}-{side}"
     text = f"""server:
   listen: 127.0.0.1:{port}
   admin: 127.0.0.1:{free_port()}
@@ -258,12 +271,13 @@ chains:
 """
     path = stage.directory / f"{name}.yaml"
     path.write_text(text)
-    command = [sys.executable, "-m", "rpcproxy", "serve", "-c", str(path)]
-    trust = {"SSL_CERT_FILE": str(up.authority)}
-    with stage.run(command, name, trust) as process:
+    python = sys.executable if before is None else str(before / ".venv" / "bin" / "python")
+    command = [python, "-m", "rpcproxy", "serve", "-c", str(path)]
+    environment = {"SSL_CERT_FILE": str(up.authority)}
+    with stage.run(command, name, environment, before or ROOT) as process:
         url = f"http://127.0.0.1:{port}/"
         stage.await_answer(name, url, process)
-        yield Contender("rpcproxy", url, tuple(procfs.tree(process.pid)))
+        yield Contender(who, url, tuple(procfs.tree(process.pid)))
 
 
 def existing(stage: Stage, url: str, pid: int | None) -> Contender:

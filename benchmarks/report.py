@@ -114,6 +114,18 @@ def cost_table(results: Results) -> list[list[str]]:
     return lines
 
 
+def before_lines(results: Results) -> list[str]:
+    """What each case costs beside the build before, the median of the rounds' ratios."""
+    before = {row.case: row for row in results.rows if row.contender == contenders.BEFORE}
+    lines = []
+    for row in results.rows:
+        then = before.get(row.case)
+        if row.contender == "rpcproxy" and then is not None and row.micros and then.micros:
+            ratio = figures.ratio(row.micros, then.micros)
+            lines.append(f"{TITLES[row.case]}: {ratio} times the CPU of the build before.")
+    return lines
+
+
 def latency_table(results: Results) -> list[list[str]]:
     lines = [["through", "p50 ms", "p99 ms", "added p50 ms", "added p99 ms"]]
     for one in results.latencies:
@@ -210,7 +222,7 @@ def show(results: Results) -> None:
             for line in lines[1:]:
                 table.add_row(*line)
             console.print(table)
-    for text in memory_lines(results) + probe_lines(results):
+    for text in before_lines(results) + memory_lines(results) + probe_lines(results):
         console.print(text)
 
 

@@ -380,17 +380,33 @@ class TestCommand:
 
         ours, haproxy = one("rpcproxy"), one("haproxy")
         found = command.entries(
-            {"plain": ours, "tls": ours}, [{"plain": haproxy, "tls": haproxy}], one("other")
+            {"plain": ours, "tls": ours},
+            [{"plain": haproxy, "tls": haproxy}],
+            one("other"),
+            {"plain": one("before"), "tls": one("before")},
         )
         assert [(entry.contender.name, entry.case) for entry in found] == [
             ("haproxy", "plain"),
             ("rpcproxy", "plain"),
+            ("before", "plain"),
             ("other", "plain"),
             ("rpcproxy", "kept"),
+            ("before", "kept"),
             ("rpcproxy", "local"),
+            ("before", "local"),
             ("haproxy", "tls"),
             ("rpcproxy", "tls"),
+            ("before", "tls"),
         ]
+
+    def test_two_builds_are_told_by_their_ratio(self) -> None:
+        def row(name: str, micros: float) -> cases.Row:
+            return cases.Row(name, "plain", [cases.Run(micros, 1, 1.0, 1.0)] * 3)
+
+        found = report.Results({}, [row("rpcproxy", 22.0), row("before", 20.0)])
+        [line] = report.before_lines(found)
+        assert line.startswith("forward, plain: 1.10 (1.10–1.10) times")
+        assert report.before_lines(report.Results({}, [row("rpcproxy", 22.0)])) == []
 
     def test_missing_tools_are_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(contenders, "is_here", lambda tool: tool != "wrk")
