@@ -173,6 +173,8 @@ class Verdict(enum.Enum):
     OFF_CHAIN = ("off_chain", Retry.ELSEWHERE, Blame.NOBODY)  # in a block that is not ours
     FORGOTTEN = ("forgotten", Retry.ELSEWHERE, Blame.NOBODY)  # null for what was seen before
     DROPPED = ("dropped", Retry.ELSEWHERE, Blame.NOBODY)  # null for what was seen as pending
+    # It may not have understood how it was asked (by a block's hash)
+    MISREAD = ("misread", Retry.ELSEWHERE, Blame.NOBODY)
     STALE = ("stale", Retry.ELSEWHERE, Blame.UPSTREAM)  # older than what was told before
 
     # Plain attributes set once: an enum property costs a call on the hot path.
@@ -193,6 +195,7 @@ class Judgement(msgspec.Struct, gc=False):
     ``cooldown_seconds`` is how long the upstream asked to be left alone
     (Retry-After or a hint in the body), ``None`` where it did not say.
     ``detail`` is a short text for people, free of secrets.
+    ``by_code``: a number alone speaks of a limit (−32005, 15, HTTP 402); no word does.
     """
 
     verdict: Verdict
@@ -200,6 +203,7 @@ class Judgement(msgspec.Struct, gc=False):
     error: msgspec.Raw | None = None
     cooldown_seconds: float | None = None
     detail: str = ""
+    by_code: bool = False
 
 
 class Head(msgspec.Struct, gc=False, frozen=True):
@@ -219,7 +223,8 @@ class Observation(msgspec.Struct, gc=False, frozen=True):
     ``seconds`` is the time the attempt took, ``None`` where there is none to learn. ``header``
     is one that was asked for.
     ``lowest`` and ``span`` are those of the need: the lowest block that was read, where that was
-    an old one or a range of ``span`` blocks.
+    an old one or a range of ``span`` blocks. ``shape``: what it refused is of this shape
+    (``chains.evm_shapes``), and another upstream took it.
     A plain value: another process or replica can send its own.
     """
 
@@ -238,6 +243,7 @@ class Observation(msgspec.Struct, gc=False, frozen=True):
     header: Head | None = None
     lowest: int = -1
     span: int = 0
+    shape: str = ""
 
 
 # --------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from rpcproxy.chains.evm_blocks import (
 )
 from rpcproxy.chains.evm_methods import describe, is_known
 from rpcproxy.chains.evm_pins import Heights, Pinned, pin
+from rpcproxy.chains.evm_shapes import shape_of
 from rpcproxy.chains.evm_signed import Transaction, decode, pending_object
 from rpcproxy.chains.evm_transactions import BadTransaction, raw_transaction, transaction_hash
 
@@ -60,6 +61,7 @@ __all__ = [
     "raw_transaction",
     "required_block",
     "sender_of",
+    "shape_of",
     "told_by",
     "transaction_hash",
     "with_range",

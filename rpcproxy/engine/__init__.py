@@ -4,10 +4,10 @@
 ``express`` carries the usual read, ``executor`` every other (``carried`` by a task, with
 ``patience`` for what nobody could answer), ``batches`` and ``broadcast`` (sends, in several
 ``copies``) theirs, as ``calls``, in ``attempts``; some are ``lingering``, their ends are
-``lessons``; ``ranges`` asks in parts; ``streaming`` large answers. ``ledger`` knows the
-transactions that wallets were told are sent, ``rebroadcast`` looks after them. ``sharing`` keeps
-answers and joins what asks the same; ``truth`` holds each against what was told; ``told`` the head
-as clients know it.
+``lessons``, errors have ``hearings``; ``ranges`` asks in parts; ``streaming`` large answers.
+``ledger`` knows the transactions that wallets were told are sent, ``rebroadcast`` looks after them.
+``sharing`` keeps answers and joins what asks the same; ``truth`` holds each against what was told;
+``told`` the head as clients know it.
 
 ``watcher`` asks for heads by ``probes``, ``feeds`` hears them, ``linker`` fetches what lies
 between; ``genesis`` asks for block 0; ``state_checks`` and ``audits`` compare upstreams,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -11,6 +11,7 @@ from rpcproxy.engine.calls import Call
 from rpcproxy.messages import Judgement, Outcome, Reply
 from rpcproxy.rules.classify import Classifier
 from rpcproxy.rules.failover import Plan, Policy, SingleAttempt
+from rpcproxy.rules.refusals import Word
 from rpcproxy.rules.standing import Standing
 
 # A reply that brings this much between two looks is on its way: nobody else is asked for it.
@@ -49,6 +50,7 @@ class Settled:
     """How a call ended. ``reply`` is the HTTP reply behind ``judgement`` (for streaming on),
     ``first_id`` the id it was sent under, ``exhausted``: nobody could answer. ``key``: of
     the question that was asked in the end, where it was asked anew; it may be another by then.
+    ``asked``: how many calls each upstream had for it.
     """
 
     judgement: Judgement | None
@@ -59,6 +61,7 @@ class Settled:
     failures: Sequence[tuple[str, Judgement]] = ()
     seconds: float = 0.0
     key: bytes | None = None
+    asked: Mapping[str, int] | None = None
 
     def close(self) -> None:
         """Nobody will read the rest of a reply too large to hold."""
@@ -144,6 +147,7 @@ class Run:
         "timer",
         "waiter",
         "winner",
+        "words",
     )
 
     def __init__(
@@ -155,6 +159,7 @@ class Run:
         self.policy = policy
         self.attempts: list[Attempt] = []
         self.winner: Attempt | None = None
+        self.words: list[Word] = []  # held back until it is known what they mean
         self.waiter: asyncio.Future[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
         self.due = 0.0

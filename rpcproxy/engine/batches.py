@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -52,7 +52,8 @@ class Member(msgspec.Struct):
     """A member that has to be forwarded within a batch; ``index`` is its place in the client's.
 
     ``due``: when it has to be answered, in monotonic seconds. ``earlier``: who was asked for it
-    within a batch, and what came back, when that was no answer.
+    within a batch, and what came back, when that was no answer. ``asked``: how many calls each
+    upstream had for it, that one apart.
     """
 
     index: int
@@ -62,6 +63,7 @@ class Member(msgspec.Struct):
     due: float
     flight: SlowFlight
     earlier: tuple[Standing, Judgement] | None = None
+    asked: Mapping[str, int] | None = None
 
 
 # A member that goes its own way: its place, and where another is being asked the same, its answer.
@@ -240,10 +242,9 @@ class Batches:
             members[0].profile.policy,
             deadline_seconds=members[0].due - time.monotonic(),
             confirm_nulls=False,
-            confirm_refusals=False,
         )
         started = time.monotonic()
-        settled = await self._pipeline.executor.run(call, policy, tried)
+        settled = await self._pipeline.executor.run(call, policy, tried, asked=members[0].asked)
         self._hold(members, settled, started)
         left = self._take_answers(replies, members, settled)
         if not left:
@@ -283,8 +284,7 @@ class Batches:
             settled.judgement.members if isinstance(settled.judgement, BatchVerdict) else ()
         )
         left: list[Member] = []
-        # All are looked at before any is counted as a call that worked.
-        are_done = [not wants_more(*pair) for pair in zip(judged, members, strict=False)]
+        are_done = [not wants_more(judgement) for judgement in judged]
         for position, member in enumerate(members):
             judgement = judged[position] if position < len(judged) else None
             if judgement is not None and are_done[position]:
@@ -295,12 +295,14 @@ class Batches:
                 pipeline.counters.on_request(MethodClass.LIGHT, settled.seconds, outcome)
                 continue
             member.earlier = None
+            member.asked = settled.asked
             if (
                 judgement is not None
                 and settled.standing is not None
                 and judgement.verdict is not Verdict.BATCH_REFUSED
             ):
                 member.earlier = settled.standing, judgement
+                member.asked = without(settled.asked, settled.standing)
             left.append(member)
         return left
 
@@ -312,7 +314,9 @@ class Batches:
             pipeline.policy_for(member.call, member.profile),
             deadline_seconds=member.due - time.monotonic(),
         )
-        settled = await pipeline.executor.run(member.call, policy, tried, member.earlier)
+        settled = await pipeline.executor.run(
+            member.call, policy, tried, member.earlier, member.asked
+        )
         if is_worth_another(settled):
             started = member.due - member.profile.policy.deadline_seconds
             settled = await pipeline.patience.again(
@@ -324,13 +328,16 @@ class Batches:
         replies[member.index] = await whole(answer, member.request)
 
 
-def wants_more(judgement: Judgement, member: Member) -> bool:
-    """Whether a member needs somebody else to be asked. A refusal of its params may be given at
-    once, unless such calls have worked: then its own plan confirms it.
-    """
-    if not is_answered(judgement):
-        return True
-    return judgement.verdict is Verdict.INVALID_PARAMS and member.profile.policy.confirm_refusals
+def wants_more(judgement: Judgement) -> bool:
+    """Whether a member needs somebody else to be asked: another may take the params as well."""
+    return not is_answered(judgement) or judgement.verdict is Verdict.INVALID_PARAMS
+
+
+def without(asked: Mapping[str, int] | None, standing: Standing) -> Mapping[str, int]:
+    """One call less of this one."""
+    counts = dict(asked or ())
+    counts[standing.name] = max(0, counts.get(standing.name, 0) - 1)
+    return counts
 
 
 def need_of(members: Sequence[Member]) -> Need:

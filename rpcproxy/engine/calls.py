@@ -79,7 +79,7 @@ class Touchstone(Protocol):
 class SingleCall(msgspec.Struct, gc=False):
     """One request. ``key`` is what its answer is kept and shared under, empty where it is not;
     ``truth`` is what it is held against; ``heights`` are there where it asks at the served head
-    for what may be asked by its hash.
+    for what may be asked by its hash, ``misread_by`` names who may not have understood that.
     """
 
     method: Method
@@ -90,6 +90,7 @@ class SingleCall(msgspec.Struct, gc=False):
     key: bytes = b""
     truth: Touchstone | None = None
     heights: Heights | None = None
+    misread_by: str = ""
 
     def member_method(self, index: int) -> str:  # noqa: ARG002 the port's signature
         return self.method.name

@@ -35,6 +35,7 @@ from rpcproxy.messages import (
 )
 from rpcproxy.rules.limits import TokenBucket
 from rpcproxy.rules.outage import explain
+from rpcproxy.rules.refusals import is_word
 from rpcproxy.rules.replies import NULL
 
 _log = logging.getLogger("rpcproxy.requests")
@@ -75,7 +76,6 @@ class Encoder:
                 id = request.id
                 return restore_id(reply.body, reply.rest, settled.first_id, id), "ok"
             if judgement.result is not None:
-                self.on_worked(request.method)
                 result: bytes | msgspec.Raw = judgement.result
                 if judgement.result == NULL:
                     result = self._known(request) or NULL
@@ -84,13 +84,10 @@ class Encoder:
                 return Answer(encode_result(request.id, self._known(request) or NULL)), "ok"
             if judgement.error is not None and is_presentable(judgement):
                 return Answer(encode_raw_error(request.id, judgement.error)), "rpc_error"
+            if judgement.verdict is Verdict.KEY_REFUSED or judgement.by_code:
+                reason = f"every upstream refuses this request ({judgement.detail})"
+                return Answer(encode_error(request.id, INTERNAL_ERROR, reason)), "rpc_error"
         return self._in_outage(request, settled, trace_id), "own_error"
-
-    def on_worked(self, method: str) -> None:
-        """Once calls of a method have worked, "invalid params" is worth a second opinion."""
-        profile = self._profiles.known.get(method)
-        if profile is not None and not profile.policy.confirm_refusals:
-            profile.policy = msgspec.structs.replace(profile.policy, confirm_refusals=True)
 
     def log_unserved(self, method: str, reason: str, trace_id: str, answer: bytes = b"") -> None:
         """A wallet saw an error: some lines a second tell of it, the metrics of all. ``answer`` is
@@ -162,8 +159,10 @@ def _message_in(answer: bytes) -> str:
 
 
 def is_presentable(judgement: Judgement) -> bool:
-    """Whether an upstream's error may be shown: never its limits or its quarrel with our key."""
-    return judgement.verdict.blame not in (Blame.LIMIT, Blame.ACCESS)
+    """Whether an upstream's error may be shown: never its limits or its quarrel with our key,
+    unless all say so of this request.
+    """
+    return judgement.verdict.blame not in (Blame.LIMIT, Blame.ACCESS) or is_word(judgement)
 
 
 def is_lookup(name: str) -> bool:

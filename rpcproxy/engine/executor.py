@@ -18,6 +18,7 @@ from rpcproxy.edges.logs import log_change
 from rpcproxy.edges.metrics import ChainCounters
 from rpcproxy.engine.attempts import Attempt, Member, Run, Settled, WireCall
 from rpcproxy.engine.calls import Call
+from rpcproxy.engine.hearings import Hearings
 from rpcproxy.engine.lessons import is_poisonous, lessons
 from rpcproxy.engine.lingering import Lingering
 from rpcproxy.messages import (
@@ -70,6 +71,7 @@ class Executor:
         self.next_id = 1
         self.uncounted = 0
         self._in_flight: dict[str, set[Attempt]] = {name: set() for name in members}
+        self.hearings = Hearings(standings, budgets.unanimous)
         self._lingering = Lingering(standings, self._end, self._learn)
         self._waiting: set[Run] = set()
         self._recovery_waiters: set[asyncio.Future[None]] = set()
@@ -90,21 +92,25 @@ class Executor:
         policy: Policy,
         exclude: Sequence[Standing] = (),
         earlier: tuple[Standing, Judgement] | None = None,
+        asked: Mapping[str, int] | None = None,
     ) -> Settled:
         """Carry out ``call``. Never raises but for cancellation; ends by the policy's deadline.
 
-        ``earlier``: who was asked already, within a batch, and what came back.
+        ``earlier``: who was asked already, within a batch, and what came back. ``asked``: how
+        many calls each upstream had for it before, that one apart.
         """
         now = time.monotonic()
         self.uncounted += 1
         self._count_requests(now)
-        plan = Plan(call.need, policy, self.standings, self._budgets, now, self.rng)
+        plan = Plan(call.need, policy, self.standings, self._budgets, now, self.rng, asked)
+        run = Run(call, plan, policy, now)
         if exclude:
             plan.exclude(exclude)
         if earlier is not None:
             plan.on_sent(earlier[0], now)
-            plan.on_judgement(*earlier)
-        return await self._drive(Run(call, plan, policy, now), now)
+            topic = self.hearings.hear(run, *earlier, now, now)
+            plan.on_judgement(*earlier, topic)
+        return await self._drive(run, now)
 
     def take_over(
         self, call: Call, policy: Policy, member: Member, first_id: int, started: float
@@ -150,6 +156,8 @@ class Executor:
                     await self._sleep(run, step, now)
                     now = time.monotonic()
         finally:
+            if run.words:
+                self._end_hearing(run)
             if run.attempts or run.winner is not None:
                 self.leave(run)
 
@@ -243,11 +251,14 @@ class Executor:
             finish.exhausted,
             run.plan.failures,
             time.monotonic() - run.started,
+            asked=run.plan.calls.counts,
         )
 
     def leave(self, run: Run) -> None:
         """The request is over; what is in flight lingers."""
         now = time.monotonic()
+        if run.words:
+            self._end_hearing(run)
         is_answered = run.plan.finish is not None
         winner, run.winner = run.winner, None
         if winner is not None and winner.reply is not None and winner.reply.rest is not None:
@@ -269,11 +280,15 @@ class Executor:
             if type(outcome) is Reply and outcome.rest is not None:
                 outcome.rest.close()
             self._end(attempt, judgement, now)
+            if not attempt.is_counted:
+                self._hear(attempt, judgement, now)
+                self._end_hearing(attempt.run)
             return
         run = attempt.run
         run.attempts.remove(attempt)
         self._end(attempt, judgement, now)
-        run.plan.on_judgement(attempt.member.standing, judgement)
+        topic = self._hear(attempt, judgement, now)
+        run.plan.on_judgement(attempt.member.standing, judgement, topic)
         if type(outcome) is Reply:
             attempt.reply = outcome
             finish = run.plan.finish
@@ -310,7 +325,18 @@ class Executor:
             self._learn(attempt, judgement, now)
 
     def _learn(self, attempt: Attempt, judgement: Judgement, now: float) -> None:
-        for observation in lessons(attempt, judgement, self.poison, now):
+        for observation in lessons(attempt, judgement, now):
+            self.observe(observation, now)
+
+    def _hear(self, attempt: Attempt, judgement: Judgement, now: float) -> str:
+        """What is a word about the request waits for the end of its run; its topic, or none."""
+        standing = attempt.member.standing
+        return self.hearings.hear(attempt.run, standing, judgement, attempt.started, now)
+
+    def _end_hearing(self, run: Run) -> None:
+        """How the run ended says what the words meant that came in it."""
+        now = time.monotonic()
+        for observation in self.hearings.end(run, now):
             self.observe(observation, now)
 
     # ---- knowledge

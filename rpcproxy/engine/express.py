@@ -121,7 +121,7 @@ class FirstTry(Pending):
         if self.is_over:
             self.attempt.on_outcome(outcome)
             return
-        lane, call, profile = self.lane, self.call, self.profile
+        lane, call = self.lane, self.call
         need, method, key = call.need, call.method, call.key
         standing = self.member.standing
         raw = plain_result(outcome, self.id, method)
@@ -138,8 +138,6 @@ class FirstTry(Pending):
             lane.tell(standing, need, method.name, seconds, now)
         lane.counters.on_plain(standing.name, need.method_class, seconds, method.weight)
         lane.executor.uncounted += 1
-        if not profile.policy.confirm_refusals:
-            lane.on_worked(method.name)
         result = bytes(raw)
         if not self.is_muted:
             self.deliver(Answer(encode_result(self.request.id, result)))
@@ -177,7 +175,6 @@ class Express:
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
-        self.on_worked = pipeline.encoder.on_worked
         executor = self.executor = pipeline.executor
         self.standings = executor.standings
         self.counters = pipeline.counters
@@ -236,6 +233,7 @@ class Express:
                 need.request_bytes,
                 lowest=need.lowest,
                 span=need.span,
+                shape=need.shape,
             ),
             now,
         )

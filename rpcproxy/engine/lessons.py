@@ -9,45 +9,53 @@ from collections.abc import Iterator
 from typing import Final
 
 from rpcproxy.engine.attempts import Attempt, Run
-from rpcproxy.engine.calls import BatchVerdict
+from rpcproxy.engine.calls import BatchCall, BatchVerdict
 from rpcproxy.messages import Blame, Judgement, Observation, Verdict
-from rpcproxy.rules.poison import PoisonMemory
+from rpcproxy.rules.refusals import is_word
 
 # How members of a batch are judged that have no reply, or none that can be theirs.
 _LEFT_OUT: Final = (Verdict.BAD_RESULT, Verdict.WRONG_ID)
 
 
-def lessons(
-    attempt: Attempt, judgement: Judgement, poison: PoisonMemory, now: float
-) -> Iterator[Observation]:
-    """Observations of the upstream; none where the request is at fault, as two have shown."""
-    verdict = judgement.verdict
+def lessons(attempt: Attempt, judgement: Judgement, now: float) -> Iterator[Observation]:
+    """Observations of the upstream, but for what are words about the request (``hearings``)."""
     call = attempt.call
-    if judgement.error is not None and verdict.blame is Blame.UPSTREAM:
-        key = call.poison_key
-        if key and poison.is_poison(key, now):
-            return
-    yield Observation(
-        attempt.member.standing.name,
-        call.need.method_class,
-        verdict,
-        now - attempt.started,
-        call.method.name,
-        None,
-        judgement.cooldown_seconds,
-        call.need.request_bytes,
-        False,
-        judgement.detail,
-        lowest=call.need.lowest,
-        span=call.need.span,
-    )
+    if not _is_of_words(judgement):
+        yield Observation(
+            attempt.member.standing.name,
+            call.need.method_class,
+            judgement.verdict,
+            now - attempt.started,
+            call.method.name,
+            None,
+            judgement.cooldown_seconds,
+            call.need.request_bytes,
+            False,
+            judgement.detail,
+            lowest=call.need.lowest,
+            span=call.need.span,
+            shape=call.need.shape,
+        )
     if type(judgement) is BatchVerdict:
         yield from _of_members(attempt, judgement)
 
 
+def _is_of_words(judgement: Judgement) -> bool:
+    """Whether all that it says is about requests."""
+    if type(judgement) is not BatchVerdict:
+        return is_word(judgement)
+    verdict = judgement.verdict
+    alike = [member for member in judgement.members if member.verdict is verdict]
+    return verdict is not Verdict.OK and bool(alike) and all(map(is_word, alike))
+
+
 def is_poisonous(run: Run, judgement: Judgement | None) -> bool:
-    """Two upstreams gave an error of their own and nobody an answer: likely the request."""
+    """Two upstreams gave an error of their own and nobody an answer: likely the request. What
+    no table knows a third one may take.
+    """
     if judgement is None or judgement.verdict.blame is not Blame.UPSTREAM:
+        return False
+    if judgement.verdict is Verdict.UNKNOWN:
         return False
     refused = {name for name, failed in run.plan.failures if failed.error is not None}
     return len(refused) >= 2 and bool(run.call.poison_key)
@@ -68,10 +76,12 @@ def _of_members(attempt: Attempt, batch: BatchVerdict) -> Iterator[Observation]:
             method=attempt.call.method.name,
             detail="it answers only a part of a batch",
         )
+    yield from _taken(attempt, batch)
     seen: set[Verdict] = set()
     for index, member in enumerate(batch.members):
         verdict = member.verdict
-        if verdict in seen or verdict.blame not in (Blame.LIMIT, Blame.ACCESS):
+        is_own = verdict.blame in (Blame.LIMIT, Blame.ACCESS) and not is_word(member)
+        if verdict in seen or not is_own:
             continue
         seen.add(verdict)
         yield Observation(
@@ -82,3 +92,24 @@ def _of_members(attempt: Attempt, batch: BatchVerdict) -> Iterator[Observation]:
             cooldown_seconds=member.cooldown_seconds,
             detail=member.detail,
         )
+
+
+def _taken(attempt: Attempt, batch: BatchVerdict) -> Iterator[Observation]:
+    """Members that were answered, where it was thought to refuse the like."""
+    exclusions, call = attempt.member.standing.exclusions, attempt.call
+    if not exclusions.listens or not isinstance(call, BatchCall):
+        return
+    taken = {
+        (call.method.name, call.need.shape): call.need
+        for call, member in zip(call.members, batch.members, strict=False)
+        if member.verdict is Verdict.OK
+    }
+    for (name, shape), need in taken.items():
+        if exclusions.awaits(name, shape):
+            yield Observation(
+                attempt.member.standing.name,
+                need.method_class,
+                Verdict.OK,
+                method=name,
+                shape=shape,
+            )

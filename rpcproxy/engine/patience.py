@@ -24,7 +24,7 @@ from rpcproxy.engine.express import ANOTHER_WAY, is_worth_another
 from rpcproxy.engine.profiles import Profile
 from rpcproxy.engine.ranges import split_and_join
 from rpcproxy.engine.sharing import Follower, SlowFlight
-from rpcproxy.messages import Judgement, Request, Verdict
+from rpcproxy.messages import Judgement, MethodClass, Request, Verdict
 
 if TYPE_CHECKING:
     from rpcproxy.engine.pipeline import Pipeline
@@ -110,7 +110,7 @@ class Patience:
                 # Nobody has what should be there: those with it are not heard yet, or it is gone
                 # in a reorg that no report of a head told yet.
                 is_enough = now >= patience or pause > LAST_PAUSE_SECONDS
-                if is_enough or not self._may_turn(call, judgement):
+                if is_enough or not self._may_turn(call, settled, judgement):
                     break
                 await self._wait_for_move(min(pause, patience - now))
                 pause *= 2.0
@@ -119,12 +119,15 @@ class Patience:
             left = max(due - asked, LEAST_AGAIN_SECONDS)
             policy = self._pipeline.policy_for(call, profile)
             policy = msgspec.structs.replace(policy, deadline_seconds=left)
-            settled = await self._executor.run(call, policy)
+            again = await self._executor.run(call, policy, asked=settled.asked)
+            if again.judgement is None:
+                break  # nobody may be asked any more
+            settled = again
             settled.key = call.key
             judgement = settled.judgement
         return settled
 
-    def _may_turn(self, call: SingleCall, judgement: Judgement) -> bool:
+    def _may_turn(self, call: SingleCall, settled: Settled, judgement: Judgement) -> bool:
         """Whether a reorg may have taken the block that it is asked at."""
         block, served = call.need.block, self._heads.served
         if call.truth is None or block < max(0, served - RECENT_BLOCKS):
@@ -134,7 +137,22 @@ class Patience:
         if evm.has_range(call.method):
             span = evm.log_range(call.params)
             return span is not None and span[1] <= served
-        return call.method.kind is Kind.BLOCK_READ and block <= served
+        if call.method.kind is not Kind.BLOCK_READ:
+            return False
+        return block == served or (block < served and not self._is_absent(block, settled))
+
+    def _is_absent(self, block: int, settled: Settled) -> bool:
+        """Whether everybody, though past that height, says that there is no block: on some chains
+        heights are left out. Where we know one there it may be gone in a reorg, or late.
+        """
+        if self._heads.hash_at(block):
+            return False
+        said = dict(settled.failures)
+        standings = self._executor.standings
+        if any(judgement.verdict is not Verdict.MISSING_DATA for judgement in said.values()):
+            return False
+        usable = {standing.name for standing in standings.usable(MethodClass.LIGHT)}
+        return usable <= said.keys() and all(standings[name].low_water > block for name in said)
 
     async def _in_parts(self, request: Request, profile: Profile, settled: Settled) -> Settled:
         if not evm.has_range(profile.method):

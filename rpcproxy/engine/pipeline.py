@@ -73,6 +73,7 @@ class Pipeline:
         ledger = self.ledger = broadcast.ledger
         self.truth = Truth(executor, ledger)
         self.profiles = Profiles(chain, self._heads, ledger, self.truth)
+        executor.hearings.on_shape = self.profiles.watch_shapes
         self.sharing = Sharing(server.cache.memory_bytes, self._heads, executor.counters)
         self.encoder = Encoder(chain, executor, self.profiles, told, ledger, server.outage_status)
         self.patience = Patience(self, chain.deadlines.light_seconds)

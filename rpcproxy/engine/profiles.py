@@ -5,6 +5,7 @@ State: the profiles by method name, and the heights that tags stand for at this 
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from typing import Final
 
@@ -17,6 +18,7 @@ from rpcproxy.engine.calls import SingleCall, Touchstone
 from rpcproxy.engine.ledger import Ledger
 from rpcproxy.engine.truth import NONCE
 from rpcproxy.messages import MethodClass, Request
+from rpcproxy.rules.exclusions import METHOD_SECONDS, SUSPECT_SECONDS
 from rpcproxy.rules.failover import Policy
 from rpcproxy.rules.heads import Heads
 from rpcproxy.rules.need import Need, of_old
@@ -24,6 +26,8 @@ from rpcproxy.rules.reach import NEAR_BLOCKS, data_of
 
 HEAVY_ATTEMPTS: Final = 3  # a heavy attempt may take this part of the request's time
 LARGE_REQUEST_BYTES: Final = 64 * 1024  # from here on, sizes that an upstream took are learned
+# Upstreams are thought to refuse a shape for no longer.
+SHAPED_SECONDS: Final = METHOD_SECONDS + SUSPECT_SECONDS
 MAX_PROFILES: Final = 1000  # clients may invent method names
 # What EIP-1898 lets be asked by a block's hash.
 BY_HASH: Final = frozenset(
@@ -49,6 +53,8 @@ class Profile(msgspec.Struct, gc=False):
     kept_by: str  # and for how long, as the counters call it
     head: bytes  # of the request for an upstream, up to its params
     key: bytes  # of its answers, up to the params
+    close_look_bytes: int = LARGE_REQUEST_BYTES  # larger params are looked at closely
+    shaped_until: float = 0.0  # until then the shape of params matters
 
     def encode(self, id: int, params: bytes | msgspec.Raw) -> bytes:
         """One request for an upstream, under an id of ours."""
@@ -168,9 +174,10 @@ class Profiles:
             elif method.keep is Keep.HEAD and self._is_pinning and served >= 0:
                 key = profile.key + params + self.heights.latest_text
         size = len(params)
-        if size > LARGE_REQUEST_BYTES:
-            need = msgspec.structs.replace(need, request_bytes=size)
-            key = b""
+        if size > profile.close_look_bytes:
+            need = _looked_at(need, profile, params)
+            if size > LARGE_REQUEST_BYTES:
+                key = b""
         if not profile.is_kept:
             key = b""
         if self._ledger.has_private and self._ledger.names_private(params):
@@ -180,6 +187,13 @@ class Profiles:
         if not self._is_routing and not (method.name == NONCE and b'"pending"' in params):
             truth = None  # but what was sent through here counts in any case
         return SingleCall(method, need, params, profile.is_large, 1, key, truth, by_hash)
+
+    def watch_shapes(self, name: str) -> None:
+        """An upstream refused the params of such a request, and another took them."""
+        profile = self.known.get(name)
+        if profile is not None:
+            profile.close_look_bytes = -1
+            profile.shaped_until = time.monotonic() + SHAPED_SECONDS
 
     def _renew(self, heads: Heads) -> None:
         finality = heads.finality
@@ -220,6 +234,22 @@ class Profiles:
         if block == evm.HASH:
             return need
         return msgspec.structs.replace(need, wants_head=False)
+
+
+def _looked_at(need: Need, profile: Profile, params: bytes) -> Need:
+    """The need with the size of its params where they are large, and their shape where some
+    upstream lately refused one of this method.
+    """
+    size = len(params)
+    if size > LARGE_REQUEST_BYTES:
+        need = msgspec.structs.replace(need, request_bytes=size)
+    if profile.close_look_bytes < 0:
+        if time.monotonic() > profile.shaped_until:
+            profile.close_look_bytes = LARGE_REQUEST_BYTES
+        else:
+            shape = evm.shape_of(profile.method.name, params)
+            need = msgspec.structs.replace(need, shape=shape)
+    return need
 
 
 def policies(chain: Chain) -> dict[MethodClass, Policy]:

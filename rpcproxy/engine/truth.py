@@ -26,6 +26,7 @@ from rpcproxy.engine.executor import Executor
 from rpcproxy.engine.ledger import Ledger
 from rpcproxy.messages import Judgement, Verdict
 from rpcproxy.rules.journaled import Entry
+from rpcproxy.rules.refusals import WELL
 from rpcproxy.rules.standing import Standing
 
 MOST_SEEN: Final = 100_000
@@ -92,6 +93,10 @@ class Truth:
     ) -> Judgement:
         """The judgement, or another where the answer cannot be given."""
         verdict = judgement.verdict
+        if call.misread_by and verdict in WELL:
+            # Asked by number it is well: so it was the hash that was not understood.
+            self._standings.learn_hashes(call.misread_by, takes=False)
+            call.misread_by = ""
         if verdict is Verdict.NULL:
             return self._check_null(call, judgement)
         if verdict is Verdict.MISSING_DATA and 0 <= call.need.block <= standing.low_water:
@@ -120,12 +125,13 @@ class Truth:
         return judgement
 
     def _ask_by_number(self, call: SingleCall, standing: Standing) -> Judgement:
-        """It may not take a hash here. Whatever it means, it is asked in the old way from now on,
-        until it proves again that it does; and this request is, whoever is next.
+        """It may not take a hash here, or this request is not understood at all: it is asked by
+        number, whoever is next. Where that goes well, this upstream is asked in the old way from
+        then on, until it proves again that it takes hashes.
         """
-        self._standings.learn_hashes(standing.name, takes=False)
         call.heights = None
-        return refused("it may not take a block's hash")
+        call.misread_by = standing.name
+        return Judgement(Verdict.MISREAD, detail="it may not take a block's hash")
 
     def allows(self, call: SingleCall, result: bytes) -> bool:
         """Whether an answer can be given that an earlier process kept; it is told from then on."""

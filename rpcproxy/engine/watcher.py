@@ -81,6 +81,7 @@ class Watcher:
         feeds.on_head = self._on_announced
         feeds.on_lost = self._on_lost
         executor.on_doubt = self._on_lost
+        executor.hearings.on_key_doubt = lambda name: self._verify_again((name,))
         self._rng = random.Random()
         self.cadence = Cadence(chain.block_time_seconds, 1.0 / chain.probes_per_second)
         self._probes = Probes(executor)

@@ -64,6 +64,7 @@ def on_refused(
     standing.refused_at = now
     if is_last and is_first_word and not is_wrong_chain and not o.is_probe:
         return False
+    standing.exclusions.forget_methods()  # it refused them for this
     until = None if is_wrong_chain else now + standing.key_quarantine_seconds(now)
     standing.quarantine(_reason(o), until)
     changes.append(Change(standing.name, "quarantined", standing.quarantine_reason, None, until))

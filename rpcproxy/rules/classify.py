@@ -52,6 +52,8 @@ _FAILURES: Final = {
 _LIMITS: Final = (Verdict.RATE_LIMITED, Verdict.QUOTA)
 # What an upstream refuses, it refuses whatever id it wrote beside it.
 _REGARDLESS_OF_ID: Final = (*_LIMITS, Verdict.KEY_REFUSED, Verdict.SENDER_LIMITED)
+_TOO_MANY: Final = 429
+_PAYMENT: Final = 402
 _BY_BLAME: Final = (Blame.ACCESS, Blame.LIMIT, Blame.UPSTREAM)
 
 _decode_read = replies.decode_read
@@ -165,12 +167,22 @@ class Classifier:
             if method.null_is_data:
                 return Judgement(Verdict.NULL, NULL, detail=error.detail)
             verdict = Verdict.MISSING_DATA
+        cooldown_seconds = _cooldown(verdict, reply, error.text, error.data, now_unix)
         return Judgement(
             verdict,
             error=error.json,
-            cooldown_seconds=_cooldown(verdict, reply, error.text, error.data, now_unix),
+            cooldown_seconds=cooldown_seconds,
             detail=error.detail,
+            by_code=cooldown_seconds is None and self._is_by_code(verdict, error, method),
         )
+
+    def _is_by_code(self, verdict: Verdict, error: ErrorText, method: Method) -> bool:
+        """Whether only the number says that it is a limit. The same numbers stand for methods
+        that are switched off and for caps; 429 means one thing.
+        """
+        if verdict not in _LIMITS or error.code == _TOO_MANY or self._phrase(error.text):
+            return False
+        return self._table.verdict(None, error.text, scope(method)) is not verdict
 
     def _by_status(self, reply: Reply, on: int, now_unix: float) -> Judgement | None:
         """The judgement of a status that decides whatever the body says, else ``None``."""
@@ -195,6 +207,9 @@ class Classifier:
             if named in self._table.status_hints.get(status, ()):
                 verdict = named or verdict
         said = hints.tell(self._redact(text)) if error is None else error.detail
+        # "Payment required" is what the status is called: a plan may lack this request alone.
+        words = text.replace("payment required", "")
+        is_quota = self._table.verdict(None, words, on) is Verdict.QUOTA
         return Judgement(
             verdict,
             error=None if error is None else error.json,
@@ -202,6 +217,7 @@ class Classifier:
                 verdict, reply, text, None if error is None else error.data, now_unix
             ),
             detail=f"HTTP {status}: {said}"[: hints.DETAIL_CHARACTERS],
+            by_code=status == _PAYMENT and verdict is Verdict.QUOTA and not is_quota,
         )
 
     def _judge_page(self, reply: Reply, now_unix: float) -> Judgement:

@@ -13,8 +13,15 @@ METHOD_SECONDS: Final = 300.0
 SIZE_SECONDS: Final = 600.0
 BATCH_SECONDS: Final = 600.0
 RANGE_SECONDS: Final = 600.0
+# Refused once, a shape of params is watched for so long: a second refusal excludes it, unless
+# requests of that shape were taken in between.
+SUSPECT_SECONDS: Final = 60.0
+# Between rate limits of one method that are taken for the method's own.
+SHORTEST_LIMIT_SECONDS: Final = 2.0
+LONGEST_LIMIT_SECONDS: Final = 60.0
 # Method names come from clients: without a bound they would fill the memory.
 MAX_METHODS: Final = 128
+MAX_SHAPES: Final = 128
 
 
 class Exclusions:
@@ -22,21 +29,34 @@ class Exclusions:
     request it refused as too large, 0 for none; ``took_bytes`` the largest that it took.
     ``refused_blocks`` and ``took_blocks`` are the same of ranges; they are asked about only for
     requests that have one, so the truth of the whole leaves them out.
+    ``shapes``: shape of params (``chains.evm_shapes``) → until when; ``listens``: an answer of
+    some method may take something back. ``limited``: method → until when it is left alone, since
+    its limit is reached and that of others is not.
     """
 
     __slots__ = (
+        "_limited_at",
         "_range_until",
         "_size_until",
+        "_suspected",
         "batch_until",
+        "limited",
+        "listens",
         "methods",
         "refused_blocks",
         "refused_bytes",
+        "shapes",
         "took_blocks",
         "took_bytes",
     )
 
     def __init__(self) -> None:
         self.methods: dict[str, float] = {}
+        self.shapes: dict[str, float] = {}
+        self._suspected: dict[str, float] = {}
+        self.limited: dict[str, float] = {}
+        self._limited_at: dict[str, float] = {}
+        self.listens = False
         self.refused_bytes = 0
         self._size_until = 0.0
         self.took_bytes = 0
@@ -46,7 +66,8 @@ class Exclusions:
         self._range_until = 0.0
 
     def __bool__(self) -> bool:
-        return bool(self.methods or self.refused_bytes or self.batch_until)
+        is_of_methods = self.methods or self.shapes or self.limited
+        return bool(is_of_methods or self.refused_bytes or self.batch_until)
 
     def refuses_size(self, request_bytes: int, now: float, *, is_batch: bool) -> bool:
         """Whether it lately refused a request of that size, or batches."""
@@ -54,10 +75,25 @@ class Exclusions:
             return True
         return 0 < self.refused_bytes <= request_bytes and now < self._size_until
 
+    def refuses_shape(self, shape: str, now: float) -> bool:
+        """Whether it lately refused requests of that shape, which others took."""
+        return bool(shape) and self.shapes.get(shape, 0.0) > now
+
     def refuses(self, method: str, request_bytes: int, now: float, *, is_batch: bool) -> bool:
-        return self.methods.get(method, 0.0) > now or self.refuses_size(
-            request_bytes, now, is_batch=is_batch
+        return (
+            self.methods.get(method, 0.0) > now
+            or self.is_limited(method, now)
+            or self.refuses_size(request_bytes, now, is_batch=is_batch)
         )
+
+    def is_limited(self, method: str, now: float) -> bool:
+        """Whether this method's own rate limit is reached."""
+        return self.limited.get(method, 0.0) > now
+
+    def awaits(self, method: str, shape: str) -> bool:
+        """Whether an answer of this method and shape would take something back."""
+        about = (self.methods, self.shapes, self._suspected, self._limited_at)
+        return any(method in known or shape in known for known in about)
 
     def refuses_range(self, blocks: int, now: float) -> bool:
         """Whether it lately refused a range that wide."""
@@ -78,7 +114,35 @@ class Exclusions:
             del self.methods[next(iter(self.methods))]
             is_news = False
         self.methods[method] = now + METHOD_SECONDS
+        self.listens = True
         return is_news
+
+    def on_shape_refused(self, shape: str, now: float, seconds: float | None = None) -> bool:
+        """It refused what another took; whether it was known to. Once may be for a value; twice,
+        and none taken in between, is for the shape: it is left out for ``seconds``.
+        """
+        if self.refuses_shape(shape, now):
+            return True
+        if self._suspected.pop(shape, 0.0) > now:
+            _put(self.shapes, shape, now + (seconds or METHOD_SECONDS))
+        else:
+            _put(self._suspected, shape, now + SUSPECT_SECONDS)
+        self.listens = True
+        return False
+
+    def on_rate_refused(self, method: str, now: float) -> float | None:
+        """Its rate is reached. When it was before, if none of this method was taken since."""
+        before = self._limited_at.pop(method, None)
+        _put(self._limited_at, method, now)
+        self.listens = True
+        return before
+
+    def on_method_limited(self, method: str, since: float, now: float, asked: float | None) -> None:
+        """It is this method's own limit: it is left alone for ``asked``, or for twice as long as
+        it took to be reached again.
+        """
+        seconds = min(LONGEST_LIMIT_SECONDS, max(SHORTEST_LIMIT_SECONDS, 2.0 * (now - since)))
+        _put(self.limited, method, now + (asked or seconds))
 
     def on_size_refused(self, request_bytes: int, now: float) -> None:
         if request_bytes <= 0:
@@ -108,17 +172,39 @@ class Exclusions:
     def on_batch_refused(self, now: float) -> None:
         self.batch_until = now + BATCH_SECONDS
 
-    def on_taken(self, method: str, request_bytes: int) -> None:
-        """It answered a request of this method and size: so it can."""
+    def on_taken(self, method: str, request_bytes: int, shape: str = "") -> None:
+        """It answered a request of this method, size and shape: so it can."""
+        if shape:
+            self.shapes.pop(shape, None)
+            self._suspected.pop(shape, None)
         if request_bytes > self.took_bytes:
             self.took_bytes = request_bytes
             if self.refused_bytes and request_bytes >= self.refused_bytes:
                 self.refused_bytes = 0
         self.methods.pop(method, None)
+        self._limited_at.pop(method, None)
+        self.limited.pop(method, None)
+        self._settle()
+
+    def forget_methods(self) -> None:
+        """What it refused, it refused for another reason: our key."""
+        self.methods.clear()
+        self.shapes.clear()
+        self._suspected.clear()
+        self._settle()
+
+    def _settle(self) -> None:
+        self.listens = bool(self.methods or self.shapes or self._suspected or self._limited_at)
 
     def forget_expired(self, now: float) -> None:
-        if self.methods:
+        if self.listens:
             self.methods = {m: until for m, until in self.methods.items() if until > now}
+            self.shapes = {s: until for s, until in self.shapes.items() if until > now}
+            self._suspected = {s: until for s, until in self._suspected.items() if until > now}
+            self.limited = {m: until for m, until in self.limited.items() if until > now}
+            old = now - METHOD_SECONDS
+            self._limited_at = {m: at for m, at in self._limited_at.items() if at > old}
+            self._settle()
         if now >= self._size_until:
             self.refused_bytes = 0
         if now >= self.batch_until:
@@ -128,9 +214,17 @@ class Exclusions:
 
     def copy(self) -> Exclusions:
         twin = Exclusions()
-        twin.methods = dict(self.methods)
+        twin.methods, twin.shapes = dict(self.methods), dict(self.shapes)
+        twin.limited, twin._limited_at = dict(self.limited), dict(self._limited_at)
+        twin._suspected, twin.listens = dict(self._suspected), self.listens
         twin.refused_bytes, twin.took_bytes = self.refused_bytes, self.took_bytes
         twin._size_until, twin.batch_until = self._size_until, self.batch_until
         twin.refused_blocks, twin.took_blocks = self.refused_blocks, self.took_blocks
         twin._range_until = self._range_until
         return twin
+
+
+def _put(shapes: dict[str, float], shape: str, until: float) -> None:
+    while len(shapes) >= MAX_SHAPES:
+        del shapes[next(iter(shapes))]
+    shapes[shape] = until

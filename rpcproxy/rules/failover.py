@@ -13,19 +13,24 @@ Choices, with their sources in the project's design notes:
   where it is empty those who were not asked yet are asked after a pause;
 - the need that a plan begins with excludes the ejected (``last_resort=False``): one that is known
   to be dead is asked only after a pause that brought no recovery;
+- an error in an upstream's own words is the answer as soon as all have spoken that can be asked,
+  or two have whose like was said by all lately (``rules.refusals``);
 - when nobody is left to ask, the request waits for a recovery until its deadline, or for at most
-  a second where the outage is old.
+  a second where the outage is old;
+- no upstream gets more than three calls for one request, whatever happens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
 
 from rpcproxy.messages import Blame, Failure, Judgement, Retry, Verdict
+from rpcproxy.rules.calls_made import CallsMade, has_lost
 from rpcproxy.rules.limits import HedgeAllowance, RetryBudget
+from rpcproxy.rules.refusals import ACCESS, LASTING, LIMITS, Hearing, Unanimous, is_word
 from rpcproxy.rules.selection import Need, Rng
 from rpcproxy.rules.standing import Standing, Standings
 
@@ -76,7 +81,6 @@ class Policy(msgspec.Struct, gc=False, frozen=True):
     can_hedge: bool = True
     hedge_seconds: float | None = None  # a fixed delay in place of the learned one
     confirm_nulls: bool = False
-    confirm_refusals: bool = False  # invalid params, though calls of this method have worked
     single_attempt: bool = False  # it lately failed everywhere
 
 
@@ -86,6 +90,7 @@ class Budgets(msgspec.Struct, gc=False):
     retries: RetryBudget
     hedges: HedgeAllowance
     resorted_at: dict[str, float] = {}  # when each upstream was last a last resort
+    unanimous: Unanimous = msgspec.field(default_factory=Unanimous)
 
 
 class Plan:
@@ -110,14 +115,16 @@ class Plan:
         "_rng",
         "_standings",
         "_tried",
+        "calls",
         "deadline",
         "failures",
         "finish",
+        "hearing",
         "is_over_budget",
         "sent",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what a plan is made of, and nothing twice
         self,
         need: Need,
         policy: Policy,
@@ -125,7 +132,9 @@ class Plan:
         budgets: Budgets,
         now: float,
         rng: Rng,
+        asked: Mapping[str, int] | None = None,
     ) -> None:
+        """``asked``: how many calls each upstream had for this request before."""
         self._need = need
         self._policy = policy
         self._standings = standings
@@ -136,6 +145,8 @@ class Plan:
         self.failures: list[tuple[str, Judgement]] = []
         self.finish: Finish | None = None
         self.is_over_budget = False  # a retry was refused
+        self.hearing = Hearing()
+        self.calls = CallsMade(standings, asked)
         self._tried: tuple[Standing, ...] = ()
         self._live: tuple[Standing, ...] = ()
         self._hedge_at = 0.0
@@ -158,6 +169,7 @@ class Plan:
 
     def on_sent(self, standing: Standing, now: float) -> None:
         self.sent += 1
+        self.calls.on_sent(standing)
         self._tried = (*self._tried, standing)
         self._live = (*self._live, standing)
         self._must_hedge = self._is_rescue = False
@@ -174,8 +186,8 @@ class Plan:
         if standing in self._live:
             self._must_hedge = True
 
-    def on_judgement(self, standing: Standing, judgement: Judgement) -> None:
-        """An attempt came to its end, whatever the end was."""
+    def on_judgement(self, standing: Standing, judgement: Judgement, topic: str = "") -> None:
+        """An attempt came to its end, whatever the end was. ``topic``: ``refusals.topic_of``."""
         live = self._live
         # The first line is the common case, at half the cost.
         if len(live) == 1 and live[0] is standing:
@@ -187,21 +199,29 @@ class Plan:
             return
         verdict = judgement.verdict
         retry = verdict.retry
+        if verdict is Verdict.MISREAD:  # it may be asked in another way
+            self._tried = tuple(other for other in self._tried if other is not standing)
+            return
+        if is_word(judgement):
+            self._must_hedge = bool(self._live)  # it is not slowness that others are asked for
+        if verdict is Verdict.INVALID_PARAMS:  # another may take them
+            self.hearing.on_judgement(standing.name, judgement, topic)
+            self._keep(standing, judgement)
+            self._last_reason = verdict.label
+            return
         if retry is Retry.NO and verdict is not Verdict.CANCELLED:
-            if verdict is Verdict.INVALID_PARAMS and self._wants_confirmation(verdict):
-                self._keep(standing, judgement)
-                self._last_reason = verdict.label
-                return
             self.finish = Finish(judgement, standing)
             return
         if retry is Retry.CONFIRM:
             self._on_null(standing, judgement)
             return
-        self._on_failure(standing, judgement)
+        self._on_failure(standing, judgement, topic)
 
-    def _on_failure(self, standing: Standing, judgement: Judgement) -> None:
+    def _on_failure(self, standing: Standing, judgement: Judgement, topic: str = "") -> None:
         verdict = judgement.verdict
+        self.hearing.on_judgement(standing.name, judgement, topic)
         self.failures.append((standing.name, judgement))
+        self.calls.on_failure(standing, verdict)
         self._keep(standing, judgement)
         self._last_reason = verdict.label
         # What is missing far down is had from a deeper one, however high that is.
@@ -227,12 +247,6 @@ class Plan:
             self._need = msgspec.structs.replace(self._need, block=standing.head.number)
             self._is_raised = True
 
-    def _wants_confirmation(self, verdict: Verdict) -> bool:
-        """Whether this refusal is the first of its kind and worth a second opinion."""
-        if not self._policy.confirm_refusals:
-            return False
-        return self._best is None or self._best.verdict is not verdict
-
     def _keep(self, standing: Standing, judgement: Judgement) -> None:
         if self._best is None or rank(judgement) > rank(self._best):
             self._best = judgement
@@ -251,6 +265,9 @@ class Plan:
         if now >= self.deadline:
             return self._give_up()
         if self._live:
+            if self._is_known(now):
+                self.finish = Finish(self._best, self._best_standing)
+                return self.finish
             return self._while_waiting(now)
         if now < self._resume_at:
             return Wait(min(self._resume_at, self.deadline), for_recovery=True)
@@ -261,7 +278,7 @@ class Plan:
         if now < self._hedge_at and not self._must_hedge:
             return Wait(min(self._hedge_at, self.deadline))
         if self._policy.can_hedge and self.sent < MAX_ATTEMPTS and not self._policy.single_attempt:
-            standing = self._standings.pick(self._need, self._tried, now, self._rng)
+            standing = self._pick(self._need, now)
             if standing is not None and self._may_hedge(now):
                 return Send(standing, "hedge")
         self._must_hedge = self._is_rescue = False
@@ -301,16 +318,26 @@ class Plan:
         if self._is_null_old():
             self._ask_anew()
         final = None if self._best is None else self._final_without_asking()
-        standing = self._standings.pick(self._need, self._tried, now, self._rng)
+        if final is not None and self._is_known(now):
+            self.finish = final
+            return final
+        standing = self._pick(self._need, now)
         if standing is None and self._is_raised:
             standing = self._at_served_head(now)
         if standing is None:
             standing = self._excluded_by_method(now)
-        if standing is None and self._pauses and not self._tried:
+        if standing is None and self._is_refused_by_all(final, now):
+            standing = self._last_resort(now, self._tried)
+            if standing is None and not self._pauses:
+                final = None  # in a moment another may be there to ask
+        elif standing is None and self._pauses and not self._tried:
             standing = self._last_resort(now)
         if standing is None:
             self._tried = ()
-        if standing is None or self.sent >= MAX_ATTEMPTS:
+            if final is None and self._is_spent(now):
+                self.finish = self._give_up()
+                return self.finish
+        if standing is None or self._is_round_over():
             self.finish = final
             return final or self._pause(now)
         if self.sent >= 2 and not self._pay(now):
@@ -318,6 +345,48 @@ class Plan:
         if self.sent == 1 and not self._null_seen:
             self._pay(now)  # counted, never refused
         return Send(standing, self._last_reason)
+
+    def _pick(self, need: Need, now: float) -> Standing | None:
+        """Who is asked next: nobody twice in a round, nobody more than a few times in all."""
+        spent = self.calls.spent
+        tried = (*self._tried, *spent) if spent else self._tried
+        return self._standings.pick(need, tried, now, self._rng)
+
+    def _is_round_over(self) -> bool:
+        """Whether enough were asked for now. What another may take all are asked for."""
+        best = self._best
+        is_refused = best is not None and best.verdict in LASTING and is_word(best)
+        return self.sent >= MAX_ATTEMPTS and not is_refused
+
+    def _is_known(self, now: float) -> bool:
+        """Whether all that could be asked are known to say what was said now: lately they did."""
+        best, speaker = self._best, self._best_standing
+        if best is None or speaker is None or not is_word(best):
+            return False
+        names = self.hearing.known_by(speaker.name, best, self._budgets.unanimous, now)
+        if not names:
+            return False
+        heard = [standing for standing in self._tried if standing not in self._live]
+        usable = self._standings.usable(self._need.method_class)
+        return all(other.name in names or other in heard for other in (*usable, *self._live))
+
+    def _is_refused_by_all(self, final: Finish | None, now: float) -> bool:
+        """Whether all that are well refused it as out of their plan or above their limit: one
+        that is out of favour may take it.
+        """
+        return (
+            final is not None
+            and final.judgement is not None
+            and final.judgement.verdict in (*LIMITS, *ACCESS)
+            and self._out_of_favour(self._tried, now) is not None
+        )
+
+    def _is_spent(self, now: float) -> bool:
+        """Whether nobody may be asked once more, whatever comes back."""
+        spent = self.calls.spent
+        if not spent or self._out_of_favour(spent, now) is not None:
+            return False
+        return not any(has_lost(standing, self.failures) for standing in spent)
 
     def _is_null_old(self) -> bool:
         """Whether a null is all there is, and the chain went on while it was to be confirmed: an
@@ -346,13 +415,15 @@ class Plan:
         if served >= self._need.block:
             return None
         self._need = msgspec.structs.replace(self._need, block=served)
-        return self._standings.pick(self._need, self._tried, now, self._rng)
+        return self._pick(self._need, now)
 
-    def _last_resort(self, now: float) -> Standing | None:
+    def _last_resort(self, now: float, tried: tuple[Standing, ...] = ()) -> Standing | None:
         """Waiting did not help: an upstream out of favour is better than none, a few times a
-        second. A refusal with Retry-After is not answered by a flood.
+        second. A refusal with Retry-After is not answered by a flood. The last of its calls is
+        left for the case that it recovers.
         """
-        standing = self._out_of_favour(now)
+        spent = self.calls.nearly_spent(self._standings)
+        standing = self._out_of_favour((*tried, *spent), now)
         if standing is None:
             return None
         resorted = self._budgets.resorted_at
@@ -361,9 +432,9 @@ class Plan:
         resorted[standing.name] = now
         return standing
 
-    def _out_of_favour(self, now: float) -> Standing | None:
+    def _out_of_favour(self, tried: tuple[Standing, ...], now: float) -> Standing | None:
         need = msgspec.structs.replace(self._need, last_resort=True)
-        return self._standings.pick(need, (), now, self._rng)
+        return self._standings.pick(need, tried, now, self._rng)
 
     def _excluded_by_method(self, now: float) -> Standing | None:
         """An upstream that is well and lately said that it lacks the method: where all did, one
@@ -371,7 +442,7 @@ class Plan:
         """
         if self.sent or self._best is not None:
             return None
-        standing = self._out_of_favour(now)
+        standing = self._out_of_favour(self.calls.spent, now)
         if standing is None or standing.exclusions.methods.get(self._need.method, 0.0) <= now:
             return None
         return None if self._is_out(standing, now) else standing
@@ -387,12 +458,18 @@ class Plan:
         best = self._best
         if best is None or best.verdict is Verdict.CANCELLED:
             return None
-        if best.verdict.blame in (Blame.LIMIT, Blame.ACCESS):
-            return None
-        if best.verdict.blame is Blame.UPSTREAM:
+        blame, hearing = best.verdict.blame, self.hearing
+        if blame in (Blame.LIMIT, Blame.ACCESS):
+            # Stands when all say so that were asked; a real limit is waited out.
+            is_doubtful = hearing.has_failed_otherwise and len(hearing.said) < 2
+            if not is_word(best) or hearing.is_limited or is_doubtful:
+                return None
+        elif blame is Blame.UPSTREAM:
             # Stands when two upstreams gave one, or the only one that can be asked gave it twice.
+            # What no table knows is no error of the upstream's own, and is not asked twice.
             refused = {name for name, failed in self.failures if is_own_word(failed)}
-            if not refused or (len(refused) == 1 and not self._pauses):
+            is_heard = best.verdict is Verdict.UNKNOWN and not hearing.has_failed_otherwise
+            if not refused or (len(refused) == 1 and not self._pauses and not is_heard):
                 return None
         return Finish(best, self._best_standing)
 
@@ -412,6 +489,8 @@ class Plan:
         dead, may never be answered: whoever waits for nothing else asks anew.
         """
         self._resume_at = 0.0
+        if recovered is not None:
+            self.calls.on_recovery(recovered, self.failures)
         live, method_class = self._live, self._need.method_class
         if live and all(s is recovered or s.classes[method_class].breaker.is_open for s in live):
             self._must_hedge = self._is_rescue = True
@@ -430,7 +509,10 @@ class Plan:
 class SingleAttempt:
     """The plan of a send to one chosen upstream: one attempt, and its end is the end."""
 
-    __slots__ = ("_is_sent", "_standing", "_until", "failures", "finish", "is_over_budget")
+    __slots__ = (
+        *("_is_sent", "_standing", "_until", "calls"),
+        *("failures", "finish", "hearing", "is_over_budget"),
+    )
 
     def __init__(self, standing: Standing, until: float) -> None:
         self._standing = standing
@@ -439,6 +521,8 @@ class SingleAttempt:
         self.is_over_budget = False
         self.finish: Finish | None = None
         self.failures: list[tuple[str, Judgement]] = []
+        self.hearing = Hearing()
+        self.calls = CallsMade((), {standing.name: 1})
 
     def decide(self, now: float) -> Step:
         if self.finish is not None:
@@ -454,7 +538,8 @@ class SingleAttempt:
     def on_sent(self, _standing: Standing, _now: float) -> None:
         self._is_sent = True
 
-    def on_judgement(self, standing: Standing, judgement: Judgement) -> None:
+    def on_judgement(self, standing: Standing, judgement: Judgement, topic: str = "") -> None:
+        self.hearing.on_judgement(standing.name, judgement, topic)
         self.finish = Finish(judgement, standing)
 
     def on_progress(self, now: float) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from rpcproxy.chains import evm
-from rpcproxy.messages import METHOD_CLASSES, MethodClass, Observation, Verdict
+from rpcproxy.messages import METHOD_CLASSES, Blame, MethodClass, Observation, Verdict
 from rpcproxy.rules.breaker import SLOWNESS
 from rpcproxy.rules.domains import FAILING_SHARE
 from rpcproxy.rules.ranges import read_refusal
@@ -42,7 +42,7 @@ class Health:
         record.breaker.on_success()
         if o.seconds is not None:
             record.latency.add(o.seconds, now)
-        standing.exclusions.on_taken(o.method, o.request_bytes)
+        standing.exclusions.on_taken(o.method, o.request_bytes, o.shape)
         if o.lowest >= 0 and o.verdict is not Verdict.NULL:
             self.on_reached(standing, o)
         if standing.is_cooling and o.is_probe and o.seconds is not None:
@@ -180,6 +180,9 @@ class Health:
         """It refused because of a rate or a quota: left alone for a while, no less healthy."""
         standing.classes[o.method_class].breaker.on_answer()
         is_quota = o.verdict is Verdict.QUOTA
+        if not (is_quota or o.is_probe) and _is_of_method(standing, o, now):
+            standing.settle_care()
+            return
         begun_at = now - (o.seconds or 0.0)
         cooldown, rates = standing.cooldown, standing.rates
         has_answered = rates.has_answered(standing.in_flight)
@@ -197,6 +200,16 @@ class Health:
         reason = f"{standing.cooldown_reason}; left alone for {cooldown.until - now:.1f} s"
         self._ranking.mark()
         changes.append(Change(standing.name, "cooling", reason, None, cooldown.until))
+
+    @staticmethod
+    def on_shape(standing: Standing, o: Observation, now: float) -> bool:
+        """It refused what another took. Whether that says it all: nothing else is wrong with it,
+        or it is known.
+        """
+        is_known = standing.exclusions.on_shape_refused(o.shape, now, o.cooldown_seconds)
+        standing.classes[o.method_class].breaker.on_answer()
+        standing.settle_care()
+        return is_known or o.verdict.blame is not Blame.UPSTREAM
 
     @staticmethod
     def on_exclusion(standing: Standing, o: Observation, now: float, changes: Changes) -> None:
@@ -217,6 +230,18 @@ class Health:
         elif o.lowest >= 0:
             _on_unreached(standing, o, now)
         standing.settle_care()
+
+
+def _is_of_method(standing: Standing, o: Observation, now: float) -> bool:
+    """Whether the rate is this method's alone: refused again, none of it taken in between, while
+    others were answered. Then it alone is left alone.
+    """
+    exclusions = standing.exclusions
+    before = exclusions.on_rate_refused(o.method, now)
+    if before is None or not standing.has_answered_since(max(before, standing.cooldown.until)):
+        return False
+    exclusions.on_method_limited(o.method, before, now, o.cooldown_seconds)
+    return True
 
 
 def _on_unreached(standing: Standing, o: Observation, now: float) -> None:

@@ -19,6 +19,7 @@ class Need(msgspec.Struct, gc=False, frozen=True):
     ``lowest``: the lowest block it reads, where that may be too far back or the range too wide
     for some (see ``of_old``); −1 for the usual read near the head, which is then spared the
     check. ``span``: how many blocks it reads, where that is a range. ``data``: of which kind.
+    ``shape``: of its params, where an upstream lately refused some of this method; else empty.
     """
 
     method_class: MethodClass
@@ -34,6 +35,7 @@ class Need(msgspec.Struct, gc=False, frozen=True):
     data: Data = Data.STATE
     lowest: int = -1
     span: int = 0
+    shape: str = ""
 
 
 def of_old(need: Need, lowest: int, highest: int, head: int) -> Need:

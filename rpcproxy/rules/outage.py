@@ -36,6 +36,7 @@ _WORDS = {
     Verdict.FORGOTTEN: "no longer knows it",
     Verdict.DROPPED: "no longer knows it",
     Verdict.STALE: "answered older than was told",
+    Verdict.MISREAD: "may not take a block's hash",
     Verdict.CANCELLED: "not waited for",
 }
 

@@ -7,7 +7,8 @@ that no herd runs after the best (``fastest``), the first (``ordered``), or one 
 (``weighted``). Everything else, retries and hedges above all, takes the least by one order of
 demerits, in which filters are relaxed from the least important up:
 
-    last resort only (unsupported, ejected, cooling) > too large or too wide > missed that depth
+    last resort only (unsupported, ejected, cooling) > too large, too wide, of a shape that it
+    refuses > missed that depth
     > block > head > rate > cordoned by an operator > fails now and then > suspect > never served
     that depth > backup > behind the served head (for the latest state) > same fault domain as one
     already tried > cost
@@ -304,6 +305,7 @@ class Ranking:
                 standing.cooldown.until > now
                 or standing.classes[method_class].breaker.is_open
                 or need.method in standing.exclusions.methods
+                or standing.exclusions.is_limited(need.method, now)
             ):
                 continue
             demerits = self._demerits(standing, need, tried, now, knows_heads=knows_heads)
@@ -331,6 +333,8 @@ class Ranking:
             exclusions = standing.exclusions
             is_unsupported = exclusions.methods.get(need.method, 0.0) > now
             is_too_large = exclusions.refuses_size(need.request_bytes, now, is_batch=need.batch)
+            is_too_large |= exclusions.refuses_shape(need.shape, now)
+            is_too_large |= exclusions.is_limited(need.method, now)
             has_no_tokens = standing.rates.level(now) <= 0.0
         else:
             is_unsupported = is_too_large = has_no_tokens = False
@@ -377,7 +381,10 @@ def fits(record: ClassStanding, need: Need, now: float) -> bool:
         return False
     if not standing.needs_care:
         return True
-    if standing.exclusions.refuses(need.method, need.request_bytes, now, is_batch=need.batch):
+    exclusions = standing.exclusions
+    if exclusions.refuses(need.method, need.request_bytes, now, is_batch=need.batch):
+        return False
+    if exclusions.refuses_shape(need.shape, now):
         return False
     return not standing.rates.is_limited or standing.rates.level(now) > 0.0
 

@@ -129,8 +129,8 @@ class Standings:
             record.on_time(seconds, now)
             self._windows[o.method_class].add(seconds)
             exclusions = standing.exclusions
-            if o.request_bytes > exclusions.took_bytes or exclusions.methods:
-                exclusions.on_taken(o.method, o.request_bytes)
+            if o.request_bytes > exclusions.took_bytes or exclusions.listens:
+                exclusions.on_taken(o.method, o.request_bytes, o.shape)
             if o.lowest >= 0:
                 self._health.on_reached(standing, o)
             return ()
@@ -155,7 +155,7 @@ class Standings:
             not record.is_calm
             or need.lowest >= 0
             or need.request_bytes > exclusions.took_bytes
-            or exclusions.methods
+            or exclusions.listens
         ):
             return False
         record.on_time(seconds, now)
@@ -176,6 +176,8 @@ class Standings:
             ):
                 self._ranking.mark()
             self._following.on_headers(standing, o, now, changes)
+        elif o.shape and self._health.on_shape(standing, o, now):
+            return
         elif blame is Blame.UPSTREAM:
             self._health.on_failure(standing, o, now, changes)
         elif blame is Blame.LIMIT:

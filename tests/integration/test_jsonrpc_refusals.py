@@ -145,7 +145,7 @@ async def test_a_phrase_of_the_users_own_decides() -> None:
 RATE_LIMITS = (
     Sent(b"Too Many Requests", 429),
     Sent(b"<html>slow down</html>", 429, (b"Retry-After: 7",)),
-    Sent(b'{"id":null,"error":{"code":-32005,"message":"limit exceeded"}}'),
+    Sent(b'{"id":null,"error":{"code":-32005,"message":"daily rate limit exceeded"}}'),
     Sent(b'{"id":1,"error":{"code":-32007,"message":"50/second request limit reached"}}', 429),
 )
 
@@ -175,12 +175,34 @@ KEYS = (
 @on_uvloop
 async def test_a_refused_key_is_quarantined(refusal: Sent) -> None:
     async with fleet(always(refusal)) as (wallet, (a, b)):
+        a.are_probes_scripted = True
+        assert await wallet.ask(ASK) == ANSWER
+        # One refusal of a client's request has it probed at once.
+        await wallet.until_state(a, "quarantined")
+        seen = len(a.calls)
         for _ in range(4):
             assert await wallet.ask(ASK) == ANSWER
-        assert counts([a, b]) == [1, 4]
-        assert wallet.state(a) == "quarantined"
         assert await wallet.ask(array([ASK, ASK])) == array([ANSWER, ANSWER])
-        assert len(a.calls) == 1
+        assert all(call.method == "eth_chainId" for call in a.calls[seen:])
+        assert len(b.calls) == 7
+
+
+@pytest.mark.parametrize("refusal", KEYS)
+@on_uvloop
+async def test_a_request_that_a_key_is_not_good_for_says_nothing_of_others(refusal: Sent) -> None:
+    """Firewalls, plans and archives answer in these words too, to one request (antseed 842)."""
+
+    def script(post: Post) -> Sent | bytes:
+        return refusal if post.calls[0].method == "debug_traceCall" else each(good)(post)
+
+    async with fleet(script) as (wallet, (a, b)):
+        for turn in range(4):
+            ask = request("debug_traceCall", b'[{},"latest",{"at":%d}]' % turn)
+            assert await wallet.ask(ask) == ANSWER
+        assert counts([a, b]) == [2, 4]  # twice, and not in a hurry again
+        assert await wallet.ask(ASK) == ANSWER
+        assert counts([a, b]) == [3, 4]
+        assert wallet.state(a) == "up"
 
 
 @on_uvloop

@@ -74,7 +74,7 @@ from tests.unit.fleet import four
 LIGHT, HEAVY, SEND = MethodClass.LIGHT, MethodClass.HEAVY, MethodClass.SEND
 MODULES = (
     *(audits, batches, broadcast, copies, executor, express, feeds, ledger, linker, pipeline),
-    *(encoder, hash_proofs, patience, probes, ranges, rebroadcast, state_checks, told),
+    *(encoder, hash_proofs, patience, probes, profiles, ranges, rebroadcast, state_checks, told),
     *(truth, watcher),
 )
 CHAIN_ID = 7

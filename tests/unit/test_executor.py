@@ -529,7 +529,7 @@ async def test_all_gone_for_three_seconds_costs_no_request() -> None:
 @virtual
 async def test_a_request_that_fails_everywhere_is_remembered_and_hurts_nobody_again() -> None:
     engine = Engine()
-    engine.all_behave(refusing(-32000, "trace too deep"))
+    engine.all_behave(refusing(-32603, "internal error: trace too deep"))
     settled = await engine.run()
     assert settled.judgement is not None
     assert settled.judgement.error is not None

@@ -202,7 +202,7 @@ def test_a_failure_is_retried_on_another_fault_domain_first() -> None:
     assert [name for name, _ in stage.plan.failures] == ["a", "far", "twin"]
 
 
-@pytest.mark.parametrize("final", [OK, REVERTED, error(Verdict.SEND_REFUSED), BAD_PARAMS, NULL])
+@pytest.mark.parametrize("final", [OK, REVERTED, error(Verdict.SEND_REFUSED), NULL])
 def test_a_deterministic_answer_is_given_at_once(final: Judgement) -> None:
     stage = Stage("a", "b")
     stage.step()
@@ -708,26 +708,36 @@ def test_a_null_waits_for_the_hedge_that_is_in_flight_anyway() -> None:
     assert stage.step() == "finish b null"
 
 
-def test_invalid_params_are_confirmed_once_where_such_calls_have_worked() -> None:
-    stage = Stage("a", "b", "c", confirm_refusals=True)
+def test_invalid_params_are_the_answer_once_all_have_refused_them() -> None:
+    stage = Stage("a", "b", "c")
+    for name in ("a", "b", "c"):
+        assert stage.step().startswith(f"send {name}")
+        stage.answer(name, BAD_PARAMS)
+    assert stage.step() == "finish a invalid_params"
+
+
+def test_all_are_asked_before_a_refusal_however_many_there_are() -> None:
+    names = [f"u{i}" for i in range(9)]
+    stage = Stage(*names)
+    for name in names[:-1]:
+        assert stage.step().startswith(f"send {name}")
+        stage.answer(name, BAD_PARAMS)
+    assert stage.step() == "send u8 invalid_params"
+    stage.answer("u8", OK)
+    assert stage.step() == "finish u8 ok"
+
+
+def test_params_that_one_refuses_another_may_take() -> None:
+    stage = Stage("a", "b", "c")
     stage.step()
     stage.answer("a", BAD_PARAMS)
     assert stage.step() == "send b invalid_params"
-    stage.answer("b", BAD_PARAMS)
-    assert stage.step() == "finish b invalid_params"
-
-
-def test_a_second_opinion_may_be_another() -> None:
-    stage = Stage("a", "b", confirm_refusals=True)
-    stage.step()
-    stage.answer("a", BAD_PARAMS)
-    stage.step()
     stage.answer("b", OK)
     assert stage.step() == "finish b ok"
 
 
 def test_a_refusal_stands_where_nobody_else_can_be_asked() -> None:
-    stage = Stage("a", confirm_refusals=True)
+    stage = Stage("a")
     stage.step()
     stage.answer("a", BAD_PARAMS)
     assert stage.step() == "finish a invalid_params"
@@ -981,7 +991,6 @@ policies = st.fixed_dictionaries(
         "can_hedge": st.booleans(),
         "hedge_seconds": st.sampled_from([None, 0.0, 0.05, 2.0]),
         "confirm_nulls": st.booleans(),
-        "confirm_refusals": st.booleans(),
         "single_attempt": st.booleans(),
     }
 )
