@@ -99,7 +99,7 @@ class Transactions:
                 str(self.path),
             )
         self.ledger.needs_journal = settings.needs_journal and self.path is not None
-        self.ledger.private_fallback_seconds = settings.private_fallback_seconds
+        self.ledger.privacy.fallback_seconds = settings.private_fallback_seconds
 
     def expect_predecessor(self, seconds: float) -> None:
         """For so long a journal that another process has is no trouble: that one is about to leave,

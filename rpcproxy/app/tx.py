@@ -27,6 +27,7 @@ MINUTE, HOUR, DAY = 60, 3600, 86_400
 _MEANINGS: Final = {
     State.JOURNALED: "written down, and no upstream has taken it so far",
     State.SENT: "an upstream has taken it, and it waits for its block",
+    State.RESTING: "its wallet sent another one in its place: it is watched, and sent no more",
     State.MINED: "it is in a block that may still be replaced",
     State.FINAL: "its block is final",
     State.REPLACED: "another transaction has its nonce, for good",

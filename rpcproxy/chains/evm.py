@@ -27,9 +27,18 @@ from rpcproxy.chains.evm_blocks import (
 )
 from rpcproxy.chains.evm_methods import describe, is_known
 from rpcproxy.chains.evm_pins import Heights, Pinned, pin
+from rpcproxy.chains.evm_said_hashes import candidate_hashes, hashes_in, may_be_out
 from rpcproxy.chains.evm_shapes import shape_of
 from rpcproxy.chains.evm_signed import Transaction, decode, pending_object
-from rpcproxy.chains.evm_transactions import BadTransaction, raw_transaction, transaction_hash
+from rpcproxy.chains.evm_transactions import (
+    BadTransaction,
+    cancelled_by,
+    raw_transaction,
+    transaction_hash,
+    transactions_in,
+)
+from rpcproxy.chains.evm_user_operations import user_operation_hash
+from rpcproxy.chains.evm_waiting import asked_hash, said_while_waiting
 
 __all__ = [
     "EARLIEST",
@@ -44,15 +53,20 @@ __all__ = [
     "Pinned",
     "Told",
     "Transaction",
+    "asked_hash",
     "blocks_of_logs",
+    "cancelled_by",
+    "candidate_hashes",
     "decode",
     "describe",
     "filled_by",
     "has_range",
+    "hashes_in",
     "head_of_block",
     "is_known",
     "join_lists",
     "log_range",
+    "may_be_out",
     "nonce_of",
     "parse_quantity",
     "payee_of",
@@ -60,9 +74,12 @@ __all__ = [
     "pin",
     "raw_transaction",
     "required_block",
+    "said_while_waiting",
     "sender_of",
     "shape_of",
     "told_by",
     "transaction_hash",
+    "transactions_in",
+    "user_operation_hash",
     "with_range",
 ]

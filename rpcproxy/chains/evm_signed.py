@@ -2,7 +2,8 @@
 
 Sources: EIP-2 (upper half of s), EIP-155 (chain id in v), EIP-2681 (nonce), EIP-2718 (envelopes),
 EIP-2930, 1559, 4844, 7594 and 7702 (types 1–4). Types that chains made for themselves are passed
-on unread. What only a node can know (balance, gas, blob proofs) is left to nodes.
+on unread, but for sender and nonce of Celo's (CIP-64). What only a node can know (balance, gas,
+blob proofs) is left to nodes.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ _ACCESS: Final = 1  # EIP-2930
 _FEES: Final = 2  # EIP-1559
 _BLOBS: Final = 3  # EIP-4844
 _SET_CODE: Final = 4  # EIP-7702
+
+_CELO: Final = 0x7B  # CIP-64
+_CELO_FIELDS: Final = 13
 
 _FIELDS: Final = {_LEGACY: 9, _ACCESS: 11, _FEES: 12, _BLOBS: 14, _SET_CODE: 13}
 
@@ -107,7 +111,9 @@ def decode(raw_hex: str, chain_id: int) -> Transaction:
     if 0x80 <= first < 0xC0:
         raise BadTransaction(NEITHER)
     if first < 0x80 and first not in (_ACCESS, _FEES, _BLOBS, _SET_CODE):
-        return Transaction(raw, _foreign_hash(raw_hex), first)
+        hash = _foreign_hash(raw_hex)
+        sender, nonce = _celo_place(raw) if first == _CELO and hash else ("", -1)
+        return Transaction(raw, hash, first, sender, nonce)
     try:
         return _read(raw, chain_id)
     except rlp.BadRlp as bad:
@@ -120,6 +126,22 @@ def _foreign_hash(raw_hex: str) -> str:
     except BadTransaction:
         # One chain's type may have another chain's number: who knows the type decides.
         return ""
+
+
+def _celo_place(raw: bytes) -> tuple[str, int]:
+    """Sender and nonce of what pays its fee in a token (CIP-64): written as EIP-1559's, with the
+    token before the signature. What reads otherwise has neither.
+    """
+    try:
+        fields = _Fields(raw, typed_items(raw))
+        fields.must_be(_CELO_FIELDS, "it")
+        fields.next = 1
+        nonce = fields.number("nonce", 64)
+        fields.next = _CELO_FIELDS - 3
+        signature = _parity(fields), fields.number("r"), fields.number("s")
+        return _sender(_signed_digest(fields, _CELO, None), *signature), nonce
+    except (BadTransaction, rlp.BadRlp):
+        return "", -1
 
 
 def _read(raw: bytes, chain_id: int) -> Transaction:

@@ -7,12 +7,15 @@ word is taken.
 
 from __future__ import annotations
 
+import re
+from itertools import islice
 from typing import Final
 
 import msgspec
 from Crypto.Hash import keccak
 
 from rpcproxy.chains import rlp
+from rpcproxy.chains.methods import Method
 
 NEITHER: Final = "transaction is neither typed nor an RLP list"
 
@@ -21,6 +24,9 @@ _HASHED_WHOLE: Final = frozenset((1, 2, 4, 0x7B))
 # EIP-4844: payload, blobs, commitments, proofs. EIP-7594 puts a version after the payload.
 _WRAPPER_ITEMS: Final = (4, 5)
 
+MOST_IN_ONE: Final = 100
+# With and without 0x (bloXroute); no transaction is shorter than 80 bytes.
+_ANY_RAW: Final = re.compile(rb'"(?:0[xX])?((?:[0-9a-fA-F]{2}){80,})"')
 _list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 _text_decoder = msgspec.json.Decoder(str)
 
@@ -37,6 +43,11 @@ class _Wrapped(msgspec.Struct, gc=False):
     tx: str
 
 
+class _Cancel(msgspec.Struct, gc=False):
+    tx_hash: str = msgspec.field(name="txHash")
+
+
+_cancels_decoder = msgspec.json.Decoder(list[_Cancel])
 _wrapped_decoder = msgspec.json.Decoder(_Wrapped)
 
 
@@ -60,6 +71,34 @@ def raw_transaction(params: bytes | msgspec.Raw) -> str | None:
         return _wrapped_decoder.decode(members[0]).tx
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
+
+
+def transactions_in(params: bytes | msgspec.Raw) -> list[tuple[str, bytes]]:
+    """Hash and bytes of each signed transaction anywhere in the params, as in bundles; of
+    ``MOST_IN_ONE`` at most, and of types whose hash is ours to compute.
+    """
+    found: dict[str, bytes] = {}
+    for digits in islice(_ANY_RAW.finditer(params), MOST_IN_ONE):
+        text = "0x" + digits[1].decode()
+        try:
+            hash = transaction_hash(text)
+        except BadTransaction:
+            continue
+        if hash is not None:
+            found[hash] = bytes.fromhex(text[2:])
+    return list(found.items())
+
+
+def cancelled_by(method: Method, params: bytes | msgspec.Raw, result: bytes) -> str:
+    """The hash of the transaction that a relay took back, empty where it did not, or where the
+    method is for something else (Flashbots: eth_cancelPrivateTransaction).
+    """
+    if method.name != "eth_cancelPrivateTransaction" or result.strip() in (b"false", b"null"):
+        return ""
+    try:
+        return _cancels_decoder.decode(params)[0].tx_hash.lower()
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, IndexError):
+        return ""
 
 
 def transaction_hash(raw_hex: str) -> str | None:

@@ -70,7 +70,10 @@ class _Settle(NamedTuple):
 
 
 class _Find(NamedTuple):
+    """By its hash, or by its bytes where they are given."""
+
     hash: str
+    raw: bytes
     done: asyncio.Future[Row | None]
 
 
@@ -91,7 +94,8 @@ class Journal:
     """See the module's docstring. ``trouble`` is what is wrong with the disk, "" when it is well;
     ``set_aside`` where a damaged file went; ``commits`` those that took rows or changes;
     ``size_bytes`` of the file and its log, after the last commit. ``open_rows`` were not closed
-    when it was opened, in the order of their creation; nothing keeps them up to date.
+    when it was opened, in the order of their creation; nothing keeps them up to date, nor
+    ``secrets``: hashes of private ones that no block took, with the first bytes of each.
     """
 
     def __init__(self, path: Path, identity: str, clock: Callable[[], float]) -> None:
@@ -110,6 +114,7 @@ class Journal:
         self._notes_due: float | None = None
         self._sweep_due = 0.0
         self.open_rows: list[Row] = []
+        self.secrets: list[tuple[str, bytes]] = []
         self.trouble = ""
         self.commits = 0
         self.notes_dropped = 0
@@ -182,10 +187,17 @@ class Journal:
 
     async def find(self, hash: str) -> Row | None:
         """The row, with everything noted by now. Raises ``JournalBroken``."""
+        return await self._found(hash, b"")
+
+    async def find_raw(self, raw: bytes) -> Row | None:
+        """The row of these bytes, where its sender is not known. Raises ``JournalBroken``."""
+        return await self._found("", raw)
+
+    async def _found(self, hash: str, raw: bytes) -> Row | None:
         done: asyncio.Future[Row | None] = self._loop.create_future()
         with self._condition:
             self._check_open()
-            self._waiting.finds.append(_Find(hash, done))
+            self._waiting.finds.append(_Find(hash, raw, done))
             self._condition.notify()
         return await done
 
@@ -236,6 +248,7 @@ class Journal:
     def _open_first(self) -> bool:
         try:
             self.open_rows = self._place.open()
+            self.secrets = self._place.secrets
             self.size_bytes = self._place.on_file(JournalFile.size_bytes)
         except _TROUBLES as error:
             refusal: Exception = error
@@ -299,12 +312,14 @@ class Journal:
 
     def _answer(self, find: _Find) -> None:
         try:
-            row = self._place.on_file(lambda file: file.find(find.hash))
+            row = self._place.on_file(
+                lambda file: file.find_raw(find.raw) if find.raw else file.find(find.hash)
+            )
         except _TROUBLES as error:
             self._tell(fail, find.done, JournalBroken(words_of(error)))
             return
         with self._condition:
-            change = self._waiting.changes.get(find.hash)
+            change = None if row is None else self._waiting.changes.get(row.hash)
         if row is not None and change is not None:
             row = change.applied_to(row)
         self._tell(resolve, find.done, row)

@@ -29,6 +29,7 @@ from rpcproxy.edges.journal_row import (
 )
 from rpcproxy.edges.journal_schema import (
     CLOSED,
+    GIVEN_UP,
     WHAT_TO_DO,
     JournalInUse,
     JournalRefused,
@@ -39,6 +40,9 @@ from rpcproxy.edges.journal_schema import (
 # Closed rows are kept so long after the last word about them, and so many of them.
 CLOSED_SECONDS: Final = 7 * 86_400
 CLOSED_ROWS: Final = 500_000
+# Of private ones that were given up, so much is told: hashes, and how their bytes begin.
+MOST_SECRETS: Final = 20_000
+SECRET_BYTES: Final = 128
 # A row from further in the future was written by a clock that has been put right since.
 AHEAD_SECONDS: Final = 86_400
 # Checked page by page at opening up to that size; larger ones show their damage when it is met.
@@ -97,7 +101,8 @@ class JournalFile:
     """One connection to the file. Every method may raise ``sqlite3.Error``.
 
     Opening makes the directory and the file where missing, and raises ``JournalRefused`` and
-    ``OSError``. ``open_rows`` were open then, in the order of their creation.
+    ``OSError``. ``open_rows`` were open then, in the order of their creation; ``secrets`` are the
+    private ones that no block took, the newest first, each with the beginning of its bytes.
     """
 
     def __init__(self, path: Path, identity: str) -> None:
@@ -153,6 +158,12 @@ class JournalFile:
         self._last_seq = db.execute("SELECT ifnull(max(seq), 0) FROM transactions").fetchone()[0]
         found = db.execute(f"SELECT {COLUMNS} FROM transactions WHERE NOT {CLOSED} ORDER BY seq")  # noqa: S608 - constants
         self.open_rows = [row_of(values) for values in found]
+        secrets = db.execute(
+            f"SELECT hash, substr(raw, 1, ?) FROM transactions WHERE {GIVEN_UP}"  # noqa: S608 - constants
+            " ORDER BY seq DESC LIMIT ?",
+            (SECRET_BYTES, MOST_SECRETS),
+        )
+        self.secrets = [(str(hash), bytes(raw)) for hash, raw in secrets]
 
     # ---- writing
 
@@ -190,9 +201,9 @@ class JournalFile:
             nonlocal last_seq
             for some in _pieces(rows):
                 cursor = self._db.execute(_insert_sql(len(some)), _flat(some))
-                if cursor.rowcount and cursor.lastrowid is not None:
-                    # Of a row that began anew there is no new number.
-                    last_seq = max(last_seq, cursor.lastrowid)
+                if cursor.rowcount:
+                    # Not lastrowid: of a row that began anew it says nothing.
+                    last_seq = self._db.execute("SELECT max(seq) FROM transactions").fetchone()[0]
 
         with self._transaction():
             yield insert
@@ -229,6 +240,14 @@ class JournalFile:
         found = self._db.execute(
             f"SELECT {COLUMNS} FROM transactions WHERE hash = ?",  # noqa: S608 - constants
             (hash,),
+        ).fetchone()
+        return None if found is None else row_of(found)
+
+    def find_raw(self, raw: bytes) -> Row | None:
+        """Of those whose sender is not known."""
+        found = self._db.execute(
+            f"SELECT {COLUMNS} FROM transactions WHERE sender = '' AND raw = ?",  # noqa: S608 - constants
+            (raw,),
         ).fetchone()
         return None if found is None else row_of(found)
 
@@ -351,7 +370,8 @@ def _insert_sql(count: int) -> str:
     # Not OR IGNORE, which would pass over a row that breaks another rule.
     return (
         f"INSERT INTO transactions ({COLUMNS}) VALUES {rows} ON CONFLICT (hash) DO UPDATE"  # noqa: S608 - constants
-        f" SET ({COLUMNS}) = ({excluded})"
+        # It is as new as the others of its group: rows are in the order in which wallets sent.
+        f" SET seq = (SELECT max(seq) + 1 FROM transactions), ({COLUMNS}) = ({excluded})"
         " WHERE transactions.state IN ('refused', 'expired')"
     )
 

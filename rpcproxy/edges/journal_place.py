@@ -30,7 +30,9 @@ T = TypeVar("T")
 
 
 class JournalPlace:
-    """See the module's docstring. ``set_aside`` is where the last damaged file went."""
+    """See the module's docstring. ``set_aside`` is where the last damaged file went;
+    ``secrets`` as the file told at ``open``.
+    """
 
     def __init__(self, path: Path, identity: str) -> None:
         self._path = path
@@ -40,6 +42,7 @@ class JournalPlace:
         self._carried: list[Values] = []
         self._times_set_aside = 0
         self.set_aside: Path | None = None
+        self.secrets: list[tuple[str, bytes]] = []
 
     def open(self) -> list[Row]:
         """Take the lock, and open or begin the file; its open rows, in the order of their
@@ -47,6 +50,7 @@ class JournalPlace:
         """
         file = self._open_file()
         rows, file.open_rows = file.open_rows, []
+        self.secrets, file.secrets = file.secrets, []
         return rows
 
     def on_file(self, action: Callable[[JournalFile], T]) -> T:

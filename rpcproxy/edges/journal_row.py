@@ -13,7 +13,9 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-STATES: Final = ("journaled", "sent", "mined", "final", "replaced", "refused", "expired")
+STATES: Final = (
+    *("journaled", "sent", "resting", "mined", "final", "replaced", "refused", "expired"),
+)
 CLOSED_STATES: Final = ("final", "replaced", "refused", "expired")
 # Of what one upstream said, that much is kept.
 SAID_CHARACTERS: Final = 500

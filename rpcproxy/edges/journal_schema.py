@@ -12,6 +12,8 @@ from rpcproxy.edges.journal_row import CLOSED_STATES
 # Marks a file as ours: "RPCJ" in ASCII.
 APPLICATION_ID: Final = 0x5250434A
 CLOSED: Final = "state IN ({})".format(", ".join(f"'{state}'" for state in CLOSED_STATES))
+# Private ones that no block took: copies of them may still be in private pools.
+GIVEN_UP: Final = "is_private = 1 AND state IN ('replaced', 'refused', 'expired')"
 # Each brings a file to the next version. Numbers of the chain are text: a uint64 is more than an
 # integer of SQLite's holds.
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
@@ -24,6 +26,13 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             block TEXT NOT NULL, said TEXT NOT NULL, updated REAL NOT NULL)""",
         f"CREATE INDEX by_close ON transactions (updated) WHERE {CLOSED}",
         f"PRAGMA application_id = {APPLICATION_ID}",
+    ),
+    # Version 2: rows may be ``resting``, which older versions take for damaged. A transaction that
+    # no sender is known of (a chain's own type) is found by its bytes, and those that are private
+    # for good by that.
+    (
+        "CREATE INDEX by_raw ON transactions (raw) WHERE sender = ''",
+        f"CREATE INDEX by_secret ON transactions (seq) WHERE {GIVEN_UP}",
     ),
 )
 WHAT_TO_DO: Final = "give this chain another path with `journal:`, or set `journal: off`"

@@ -3,15 +3,17 @@
 ``pipeline`` is the front's door, ``profiles`` what each method needs, ``encoder`` what clients get.
 ``express`` carries the usual read, ``executor`` every other (``carried`` by a task, with
 ``patience`` for what nobody could answer), ``batches`` and ``broadcast`` (sends, in several
-``copies``) theirs, as ``calls``, in ``attempts``; some are ``lingering``, their ends are
-``lessons``, errors have ``hearings``; ``ranges`` asks in parts; ``streaming`` large answers.
-``ledger`` knows the transactions that wallets were told are sent, ``rebroadcast`` looks after them.
-``sharing`` keeps answers and joins what asks the same; ``truth`` holds each against what was told;
-``told`` the head as clients know it.
+``copies``; ``other_hashes`` are those that are not ours to compute) theirs, as ``calls``, in
+``attempts``; some are ``lingering``, their ends are ``lessons``, errors have ``hearings``;
+``lessons``; ``ranges`` asks in parts; ``streaming`` large answers. ``ledger`` knows the
+transactions that wallets were told are sent, ``rebroadcast`` looks after them. them, ``privacy``
+says which are private, ``private_reads`` answers for these, and ``whereabouts`` finds one without
+its hash. ``sharing`` keeps answers and joins what asks the same; ``truth`` holds each against what
+was told; ``told`` the head as clients know it.
 
 ``watcher`` asks for heads by ``probes``, ``feeds`` hears them, ``linker`` fetches what lies
 between; ``genesis`` asks for block 0; ``state_checks`` and ``audits`` compare upstreams,
 ``hash_proofs`` tell who takes a block's hash. Every outcome goes to ``Standings.observe``; tasks
-are started through ``tasks.start`` alone. ``explain`` tells what
-would become of a request. ``traced`` puts spans around it where traces are on.
+are started through ``tasks.start`` alone. ``explain`` tells what would become of a request.
+``traced`` puts spans around it where traces are on.
 """

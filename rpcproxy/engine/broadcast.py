@@ -9,6 +9,8 @@ State: sends in flight by transaction hash (a second client with the same one jo
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import time
 from collections.abc import Callable
 from typing import Final
@@ -23,6 +25,7 @@ from rpcproxy.engine import ledger as fault_points
 from rpcproxy.engine import tasks
 from rpcproxy.engine.copies import Copies, Order, Outcome
 from rpcproxy.engine.ledger import Ledger, Refusal, Unwritten
+from rpcproxy.engine.other_hashes import OtherHashes
 from rpcproxy.messages import (
     INTERNAL_ERROR,
     INVALID_PARAMS,
@@ -67,6 +70,7 @@ class Broadcast:
         self.ledger = ledger
         self.copies = copies
         self._chain_id = chain.chain_id
+        self.hashes = OtherHashes(copies, chain.chain_id)
         self._has_private = any(upstream.private for upstream in chain.upstreams)
         self._accepts_while_down = accepts_while_down
         self.on_accepted: Callable[[str], None] = lambda _hash: None
@@ -134,8 +138,7 @@ class Broadcast:
 
     async def _send(self, method: Method, params: bytes, tx: evm.Transaction | None) -> Outcome:
         if tx is None or method.name not in _OURS:
-            hash = "" if tx is None else tx.hash
-            return await self.copies.send(Order(method, params, hash, 1, self._has_private))
+            return await self._send_otherwise(method, params, tx)
         plain = evm.describe(RAW_METHOD)
         is_sync = method.name == SYNC_METHOD
         texts = msgspec.json.decode(params, type=list[msgspec.Raw])
@@ -145,6 +148,22 @@ class Broadcast:
             return outcome
         hash = tx.hash or msgspec.json.decode(outcome.result, type=str)
         return await self._receipt_of(hash, bytes(texts[1]) if len(texts) > 1 else b"")
+
+    async def _send_otherwise(
+        self, method: Method, params: bytes, tx: evm.Transaction | None
+    ) -> Outcome:
+        """Not written down. What it says of those that are, counts for them."""
+        hash = "" if tx is None else tx.hash
+        if self._has_private:
+            self.ledger.watch_private(params)
+        outcome = await self.copies.send(Order(method, params, hash, 1, self._has_private))
+        if tx is None:
+            outcome = await self.hashes.of_operation(method.name, params, outcome)
+        elif outcome.result:
+            await self.ledger.on_word_elsewhere(tx)
+        if outcome.result and (taken_back := evm.cancelled_by(method, params, outcome.result)):
+            await self.ledger.on_taken_back(taken_back)
+        return outcome
 
     async def _send_known(self, order: Order, tx: evm.Transaction) -> Outcome:
         """Written down first. What was sent before is answered with its hash, and goes on."""
@@ -158,6 +177,7 @@ class Broadcast:
             return yes
         if fault_points.fault is not None:
             fault_points.fault("before broadcast")
+        order.is_overtaken = functools.partial(ledger.pool.is_overtaken, entry)
         outcome = await self.copies.send(order)
         if fault_points.fault is not None:
             fault_points.fault("before answer")
@@ -174,30 +194,37 @@ class Broadcast:
         return outcome
 
     async def _send_foreign(self, order: Order, tx: evm.Transaction) -> Outcome:
-        """Of a chain's own type: its hash is the upstream's to tell, and is written down then."""
+        """Of a chain's own type: its hash is the upstream's to tell, and is written down then. Sent
+        once more, it has the hash that it had.
+        """
+        if known := await self.ledger.hash_of(tx.raw):
+            order.hash = known
+            return await self._send_known(order, msgspec.structs.replace(tx, hash=known))
+        order.wants_hash = True
         outcome = await self.copies.send(order)
-        if outcome.result:
-            try:
-                hash = msgspec.json.decode(outcome.result, type=str).lower()
-                known = msgspec.structs.replace(tx, hash=hash)
-                await self.ledger.begin(known, is_private=order.is_private)
-                self.ledger.on_said(hash, "", Judgement(Verdict.OK))
-            except (msgspec.MsgspecError, Unwritten):
-                pass  # it is out, and the wallet is told so; nobody sends it again
-        return outcome
+        hash = await self.hashes.of_transaction(outcome, tx.raw, is_private=order.is_private)
+        if not hash:
+            return outcome
+        # Where it cannot be written down, it is out all the same, and the wallet is told so.
+        with contextlib.suppress(Unwritten):
+            known_tx = msgspec.structs.replace(tx, hash=hash)
+            await self.ledger.begin(known_tx, is_private=order.is_private)
+            self.ledger.on_said(hash, "", Judgement(Verdict.OK))
+        return outcome if outcome.result else Outcome(result=b'"%b"' % hash.encode())
 
     async def _receipt_of(self, hash: str, patience: bytes) -> Outcome:
-        """Wait for the receipt (EIP-7966): works over every upstream."""
+        """Wait for the receipt (EIP-7966): works over every upstream. A private transaction is
+        asked for by nobody before its block was seen here.
+        """
         seconds = sync_timeout_seconds(patience)
         deadline = time.monotonic() + seconds
         while True:
-            is_private = self.ledger.is_private(hash)
-            settled = await self.copies.look_up(
-                "eth_getTransactionReceipt", hash, is_private=is_private
-            )
-            judgement = settled.judgement
-            if judgement is not None and judgement.verdict is Verdict.OK and judgement.result:
-                return Outcome(result=bytes(judgement.result))
+            if not self.ledger.is_private(hash):
+                left = max(RECEIPT_SECONDS, deadline - time.monotonic())
+                settled = await self.copies.look_up("eth_getTransactionReceipt", hash, left)
+                judgement = settled.judgement
+                if judgement is not None and judgement.verdict is Verdict.OK and judgement.result:
+                    return Outcome(result=bytes(judgement.result))
             if time.monotonic() >= deadline:
                 break
             await asyncio.sleep(RECEIPT_SECONDS)

@@ -10,7 +10,7 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -53,9 +53,17 @@ class Outcome(msgspec.Struct, gc=False):
     verdict: Verdict | None = None
 
 
+def _never() -> bool:
+    return False
+
+
+async def _nowhere(_: str) -> bool:
+    return False
+
+
 class Order(msgspec.Struct, gc=False):
-    """What is to be sent. ``hash`` is empty where it is not ours to compute, ``copies`` is how
-    many upstreams are asked at once.
+    """What is to be sent. ``hash`` is empty where it is not ours to compute, and ``wants_hash``
+    says that some upstream must tell it; ``copies`` is how many upstreams are asked at once.
     """
 
     method: Method
@@ -63,6 +71,8 @@ class Order(msgspec.Struct, gc=False):
     hash: str = ""
     copies: int = 1
     is_private: bool = False
+    wants_hash: bool = False
+    is_overtaken: Callable[[], bool] = _never  # it is not wanted any more: no further copies
 
 
 OnSaid = Callable[[str, str, Judgement], None]
@@ -87,6 +97,8 @@ class Copies:
         self._on_said = on_said
         self._rng = random.Random()
         self._under_way: set[_Copy] = set()
+        # Whether a private transaction is in a block, asked without its hash.
+        self.is_mined_quietly: Callable[[str], Awaitable[bool]] = _nowhere
 
     def close(self) -> None:
         """The upstreams' connections are about to close: wait for no more answers."""
@@ -106,6 +118,8 @@ class Copies:
         asked: list[Standing] = []
         running: set[_Copy] = set()
         while (now := time.monotonic()) < deadline:
+            if order.is_overtaken():
+                break
             candidate = self._executor.standings.pick(need, asked, now, self._rng)
             if tally.is_over(now, can_ask_more=candidate is not None):
                 break
@@ -135,7 +149,7 @@ class Copies:
                 return_when=asyncio.FIRST_COMPLETED,
             )
             for copy in done:
-                _count(tally, *copy.result())
+                _count(tally, order, *copy.result())
         return self._conclude(tally, order.hash, still_out=len(running))
 
     def _to_senders(
@@ -187,15 +201,25 @@ class Copies:
         return standing, judgement
 
     async def _is_known(self, hash: str, *, is_private: bool) -> bool:
-        settled = await self.look_up("eth_getTransactionByHash", hash, is_private=is_private)
+        if is_private:
+            try:
+                async with asyncio.timeout(self._read_policy.deadline_seconds):
+                    return await self.is_mined_quietly(hash)
+            except TimeoutError:
+                return False
+        settled = await self.look_up("eth_getTransactionByHash", hash)
         judgement = settled.judgement
         return judgement is not None and judgement.verdict is Verdict.OK
 
-    async def look_up(self, name: str, hash: str, *, is_private: bool) -> Settled:
-        """What is known of a transaction under its hash."""
+    async def look_up(self, name: str, hash: str, seconds: float = math.inf) -> Settled:
+        """What is known of a transaction under its hash; anybody is asked, for so long at most."""
         method = evm.describe(name)
-        need = Need(MethodClass.LIGHT, name, private_only=is_private, last_resort=False)
-        policy = msgspec.structs.replace(self._read_policy, confirm_nulls=True)
+        need = Need(MethodClass.LIGHT, name, last_resort=False)
+        policy = msgspec.structs.replace(
+            self._read_policy,
+            confirm_nulls=True,
+            deadline_seconds=min(seconds, self._read_policy.deadline_seconds),
+        )
         settled = await self._executor.run(
             SingleCall(method, need, b'["%b"]' % hash.encode()), policy
         )
@@ -217,7 +241,8 @@ class Copies:
         if accepted is not None:
             if hash:
                 return Outcome(result=b'"%b"' % hash.encode())
-            return Outcome(result=bytes(accepted.result or b""), error=bytes(accepted.error or b""))
+            result, error = bytes(accepted.result or b""), bytes(accepted.error or b"")
+            return Outcome(result, error, verdict=None if result else accepted.verdict)
         rejection = tally.rejection or tally.weak
         if rejection is not None and rejection.error is not None:
             return Outcome(error=bytes(rejection.error), verdict=rejection.verdict)
@@ -245,11 +270,18 @@ def need_of(order: Order) -> Need:
     )
 
 
-def _count(tally: Tally, standing: Standing, judgement: Judgement) -> None:
+def _count(tally: Tally, order: Order, standing: Standing, judgement: Judgement) -> None:
     tally.on_judgement(
         standing.name,
         judgement,
         time.monotonic(),
         is_at_head=not standing.is_stale,
-        is_believed=standing.role != "sends",
+        is_believed=standing.role != "sends" and not _lacks_hash(order, judgement),
     )
+
+
+def _lacks_hash(order: Order, judgement: Judgement) -> bool:
+    """Whether it is said to be known, and not as what."""
+    if not order.wants_hash or judgement.verdict is not Verdict.ALREADY_KNOWN:
+        return False
+    return not evm.hashes_in(judgement.error or b"").only

@@ -3,23 +3,28 @@
 The one door for whatever changes them: a transaction is written down before its copies go out,
 and each word of an upstream, each block and each end goes through here, to memory and to disk.
 
-State: the pool in memory, the journal once it is open, and which transactions are private.
+State: the pool in memory, the journal once it is open, which transactions are private, and the
+hashes of those that are known by their bytes alone.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import enum
 import logging
 import re
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from hashlib import sha256
 from typing import Final
 
 from rpcproxy.chains import evm
 from rpcproxy.edges.journal import Journal, JournalBroken, Row
 from rpcproxy.edges.logs import event
 from rpcproxy.edges.metrics import ChainCounters
+from rpcproxy.engine.privacy import Privacy
 from rpcproxy.messages import Judgement, Verdict
 from rpcproxy.rules.ballot import ACCEPTED
 from rpcproxy.rules.journaled import Entry, State
@@ -32,12 +37,8 @@ fault: Callable[[str], None] | None = None
 
 # How long a send waits for a journal that is being opened: another process may be leaving.
 OPENING_SECONDS: Final = 5.0
-# A transaction is known by its first bytes: they hold its nonce and its fees.
-START_DIGITS: Final = 160
-_ANY_HASH: Final = re.compile(rb"(?<![0-9a-fA-F])([0-9a-fA-F]{64})(?![0-9a-fA-F])")
-_ANY_RAW: Final = re.compile(rb"[0-9a-fA-F]{%d}" % START_DIGITS)
-# Hashes of private ones that were given up.
-MOST_PRIVATE: Final = 20_000
+# Of transactions of a chain's own type, found by their bytes without a look at the disk.
+MOST_HASHES: Final = 10_000
 _HASH: Final = re.compile(rb'"0[xX]([0-9a-fA-F]{64})"')
 # One that nobody may include: who says so, and who says yes, cannot both be right.
 _HARD: Final = (Verdict.SEND_REFUSED, Verdict.INVALID_PARAMS)
@@ -59,9 +60,8 @@ class Unwritten(Exception):
 class Ledger:
     """See the module's docstring. One per chain; it outlives reloads.
 
-    ``needs_journal``: what cannot be written down is not sent. ``private_fallback_seconds``: when
-    a private transaction goes to everybody, 0 for never. ``opening_seconds``: how long a send waits
-    for a journal that is being opened.
+    ``needs_journal``: what cannot be written down is not sent. ``opening_seconds``: how long a
+    send waits for a journal that is being opened.
     """
 
     def __init__(self, chain_name: str, chain_id: int, counters: ChainCounters) -> None:
@@ -71,15 +71,15 @@ class Ledger:
         self.pool = Pool()
         self.journal: Journal | None = None
         self.needs_journal = False
-        self.private_fallback_seconds = 0.0
+        self.privacy = Privacy(self.pool)
         self.opening_seconds = OPENING_SECONDS
         self._refusal = ""
         self._told_reason = ""
         self._is_settled = asyncio.Event()  # the journal is open, refused, or not wanted
         self._is_settled.set()
-        self._private: dict[str, bytes] = {}  # how each begins, by hash
-        self._private_starts: dict[bytes, str] = {}  # the other way round
-        self.has_private = False  # looked at for every read: plain
+        self._hashes: OrderedDict[bytes, str] = OrderedDict()  # by a digest of the bytes
+        self._looked_to: int | None = None
+        self._look = asyncio.Event()  # set once, at the next look
         self._being_written: dict[str, asyncio.Event] = {}  # by hash
 
     # ---- the journal comes and goes
@@ -88,20 +88,29 @@ class Ledger:
         """One is being opened: sends wait for it for a while."""
         if self.journal is None:
             self._is_settled.clear()
+            self.privacy.await_journal(is_awaited=True)
 
     def on_journal(self, journal: Journal) -> None:
         """It is open: what a process before this one left is taken up."""
         self.journal = journal
         self._refusal = ""
         self.pool.restore(journal.open_rows, time.time(), time.monotonic())
+        for hash, start in reversed(journal.secrets):
+            self.privacy.remember(hash, start)
         for row in journal.open_rows:
             if row.is_private:
-                self._remember_private(row.hash, row.raw)
-        self._is_settled.set()
+                self.privacy.remember(row.hash, row.raw)
+            if not row.sender:
+                self._remember_bytes(row.hash, row.raw)
+        self._settle()
 
     def on_no_journal(self, refusal: str) -> None:
         """There is none: in words why, empty where none is wanted."""
         self._refusal = refusal
+        self._settle()
+
+    def _settle(self) -> None:
+        self.privacy.await_journal(is_awaited=False)
         self._is_settled.set()
 
     async def wait_for_journal(self, seconds: float) -> bool:
@@ -130,17 +139,21 @@ class Ledger:
                 await being_written.wait()
                 if entry.state is State.REFUSED:  # it could not be written: this one tries again
                     return await self.begin(tx, is_private=is_private)
+            await self._write_moved()
             return entry
         if is_private:
-            self._remember_private(tx.hash, tx.raw)
+            self.privacy.remember(tx.hash, tx.raw)
+        if not tx.sender:
+            self._remember_bytes(tx.hash, tx.raw)
         row = Row(tx.hash, tx.raw, tx.sender, tx.nonce, unix, entry.state.value)
         row.is_private = is_private
         is_written = self._being_written[tx.hash] = asyncio.Event()
         try:
             await self._write(row)
         except BaseException:
+            self._hashes.pop(sha256(tx.raw).digest(), None)
             self.pool.refuse(tx.hash)
-            self._forget_private(tx.hash)
+            self.privacy.forget(tx.hash)
             raise
         finally:
             del self._being_written[tx.hash]
@@ -190,6 +203,7 @@ class Ledger:
         had_yes = entry.state is not State.JOURNALED
         had_refusal = any(word in _HARD_LABELS for word in entry.said.values())
         self.pool.on_said(hash, upstream, verdict.label, time.monotonic(), is_yes=is_yes)
+        self._note_moved()
         if (is_yes and had_refusal) or (verdict in _HARD and had_yes):
             self._contradict(hash, upstream, verdict)
         self._note(entry)
@@ -215,11 +229,37 @@ class Ledger:
     def keep(self, entry: Entry) -> None:
         """The client is told its hash though nobody said yes: it is sent as soon as can be."""
         self.pool.keep(entry.hash)
+        self._note_moved()
+
+    # ---- the wallet's last word
+
+    def on_denied(self, entry: Entry) -> None:
+        """All refuse what nobody ever took."""
+        self.pool.on_denied(entry.hash)
+        self._note_moved()
+
+    async def on_word_elsewhere(self, tx: evm.Transaction) -> None:
+        """It was taken, and is not written down here: those in its place are not sent again."""
+        self.pool.on_word_elsewhere(tx)
+        await self._write_moved()
+
+    async def on_taken_back(self, hash: str) -> None:
+        """Its wallet had it cancelled by those who were to include it."""
+        self.pool.on_taken_back(hash)
+        await self._write_moved()
+
+    def due(self, served: int, now: float, limit: int) -> list[Entry]:
+        """Those to be sent again now; see the pool."""
+        due = self.pool.due(served, now, limit)
+        self._note_moved()
+        return due
 
     # ---- blocks
 
     def on_block(self, number: int, block_hash: str, hashes: Iterable[str]) -> list[Entry]:
         """A block of our chain: those of its transactions that are ours."""
+        hashes = tuple(hashes)
+        self.privacy.on_block(hashes)
         mined = self.pool.on_block(number, block_hash, hashes)
         unix = time.time()
         for entry in mined:
@@ -231,11 +271,13 @@ class Ledger:
         """A reorg took the blocks above ``ancestor``: what was in them is sent again."""
         for entry in self.pool.on_turn(ancestor, time.monotonic()):
             self._note(entry)
+        self._note_moved()
 
     def on_missing(self, entry: Entry) -> None:
         """It is in no block after all."""
         if self.pool.on_missing(entry.hash, time.monotonic()):
             self._note(entry)
+            self._note_moved()
 
     async def on_final(self, hash: str) -> None:
         """Its block cannot go any more, nor can those that it replaced come."""
@@ -266,29 +308,73 @@ class Ledger:
             )
             await self._close(entry)
 
+    # ---- transactions whose hash is not ours to compute
+
+    async def hash_of(self, raw: bytes) -> str:
+        """The hash that these bytes were told under before, empty where they are new."""
+        hash = self._hashes.get(sha256(raw).digest(), "")
+        if hash:
+            return hash
+        await self.wait_for_journal(self.opening_seconds)
+        if self.journal is None:
+            return ""
+        try:
+            row = await self.journal.find_raw(raw)
+        except JournalBroken:
+            return ""
+        return "" if row is None else row.hash
+
+    def _remember_bytes(self, hash: str, raw: bytes) -> None:
+        self._hashes[sha256(raw).digest()] = hash
+        if len(self._hashes) > MOST_HASHES:
+            self._hashes.popitem(last=False)
+
+    # ---- up to where blocks were looked through
+
+    def has_looked_to(self, block: int) -> bool:
+        """Whether all of our chain up to there was looked through, as far as anybody looks."""
+        return self._looked_to is None or self._looked_to >= block
+
+    def on_looked(self, block: int) -> None:
+        """All up to there was."""
+        self._looked_to = block
+        self._look.set()
+        self._look = asyncio.Event()
+
+    async def look_to(self, block: int, seconds: float) -> None:
+        """Wait until it was, for so long at most."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not self.has_looked_to(block):
+                    await self._look.wait()
+
     # ---- what wallets see
+
+    def waiting(self, hash: str) -> evm.Transaction | None:
+        """A transaction while it waits for its block; ``None`` for one that was given up."""
+        entry = self.pool.pending(hash)
+        raw = self.privacy.bytes_of(hash) if entry is None else entry.raw
+        try:
+            return evm.decode("0x" + raw.hex(), self.chain_id) if raw else None
+        except evm.BadTransaction:  # of another chain, say
+            return None
+
+    def watch_private(self, params: bytes) -> None:
+        """Whatever transactions are in it go to private upstreams, and are not written down."""
+        for hash, raw in evm.transactions_in(params):
+            self.privacy.watch(hash, raw, time.monotonic())
 
     def is_private(self, hash: str) -> bool:
         """Whether nobody but private upstreams may hear of it now."""
-        if hash not in self._private:
-            return False
-        entry = self.pool.get(hash)
-        return entry is None or self.is_entry_private(entry)
+        return self.privacy.is_private(hash, time.monotonic())
 
     def names_private(self, params: bytes) -> bool:
         """Whether something in the params is for private upstreams alone."""
-        return any(
-            self.is_private("0x" + found.decode().lower()) for found in _ANY_HASH.findall(params)
-        ) or any(
-            self.is_private(self._private_starts.get(found.lower(), ""))
-            for found in _ANY_RAW.findall(params)
-        )
+        return self.privacy.has_any and self.privacy.is_named(params, time.monotonic())
 
     def is_entry_private(self, entry: Entry) -> bool:
-        fallback = self.private_fallback_seconds
-        if not entry.is_private or entry.state is State.MINED:
-            return False
-        return not fallback or self.pool.age_seconds(entry, time.monotonic()) < fallback
+        """``is_private`` of one that is open."""
+        return self.privacy.is_entry_private(entry, time.monotonic())
 
     def object_of(self, entry: Entry) -> bytes:
         """The JSON text of a transaction as it is while it waits, empty where it is of a chain's
@@ -304,29 +390,33 @@ class Ledger:
         entry = None if found is None else self.pool.get("0x" + found[1].decode().lower())
         return b"" if entry is None else self.object_of(entry)
 
+    @property
+    def is_looking(self) -> bool:
+        """Whether blocks are to be looked through."""
+        return bool(len(self.pool)) or self.privacy.is_looking(time.monotonic())
+
     # ---- to disk
 
     def _note(self, entry: Entry) -> None:
         if self.journal is not None:
             self.journal.note(entry.hash, entry.state.value, entry.block, entry.said)
 
-    def _remember_private(self, hash: str, raw: bytes) -> None:
-        start = raw.hex()[:START_DIGITS].encode()
-        self._private[hash] = start
-        self._private_starts[start] = hash
-        self.has_private = True
-        if len(self._private) > MOST_PRIVATE:
-            self._forget_private(next(iter(self._private)))
+    def _note_moved(self) -> None:
+        for entry in self.pool.take_moved():
+            self._note(entry)
 
-    def _forget_private(self, hash: str) -> None:
-        self._private_starts.pop(self._private.pop(hash, b""), None)
-        self.has_private = bool(self._private)
+    async def _write_moved(self) -> None:
+        """What a wallet said last is on the disk before it is told so, as far as can be."""
+        for entry in self.pool.take_moved():
+            if self.journal is not None:
+                with contextlib.suppress(JournalBroken):  # it is written with the next that can be
+                    await self.journal.settle(
+                        entry.hash, entry.state.value, entry.block, entry.said
+                    )
 
     async def _close(self, entry: Entry) -> bool:
         """Whether that is on the disk."""
-        # Of what was refused or given up, copies may still be in private pools.
-        if entry.state in (State.FINAL, State.REPLACED):
-            self._forget_private(entry.hash)
+        self.privacy.on_closed(entry, time.monotonic())
         if self.journal is None:
             return True
         try:

@@ -25,10 +25,12 @@ from rpcproxy.engine.encoder import Encoder
 from rpcproxy.engine.executor import Executor, Settled
 from rpcproxy.engine.express import Express, is_plain, is_worth_another
 from rpcproxy.engine.patience import Patience
+from rpcproxy.engine.private_reads import PrivateReads
 from rpcproxy.engine.profiles import Profile, Profiles
 from rpcproxy.engine.sharing import Flight, Sharing, SlowFlight, pending_answer
 from rpcproxy.engine.told import ToldHead
 from rpcproxy.engine.truth import Truth
+from rpcproxy.engine.whereabouts import Whereabouts
 from rpcproxy.messages import (
     INVALID_REQUEST,
     METHOD_REFUSED,
@@ -71,15 +73,19 @@ class Pipeline:
         self._heads = executor.standings.heads
         self._turns = self._heads.turns
         ledger = self.ledger = broadcast.ledger
+        ledger.privacy.is_guarding = any(upstream.private for upstream in chain.upstreams)
         self.truth = Truth(executor, ledger)
         self.profiles = Profiles(chain, self._heads, ledger, self.truth)
         executor.hearings.on_shape = self.profiles.watch_shapes
         self.sharing = Sharing(server.cache.memory_bytes, self._heads, executor.counters)
         self.encoder = Encoder(chain, executor, self.profiles, told, ledger, server.outage_status)
         self.patience = Patience(self, chain.deadlines.light_seconds)
+        self.private_reads = PrivateReads(self)
         self.sharing.relaunch = self.patience.relaunch
         self._broadcast = broadcast
         broadcast.on_accepted = self.truth.on_sent
+        self.whereabouts = Whereabouts(executor, self.profiles.policies, self.truth)
+        broadcast.copies.is_mined_quietly = self._is_mined_quietly
         self._max_batch = server.limits.batch
         self._constant = constant_answers(chain.chain_id)
         self._batches = Batches(self)
@@ -133,6 +139,10 @@ class Pipeline:
         or else by a plan. ``is_fresh``: neither kept nor shared.
         """
         call = self.profiles.prepare(request, profile)
+        if call.need.private_only:
+            private = self.private_reads.read(request, profile, call, trace_id)
+            if private is not None:
+                return private
         now = time.monotonic()
         key = call.key
         if is_fresh:
@@ -304,6 +314,16 @@ class Pipeline:
         if poison and poison.is_poison(call.poison_key, time.monotonic()):
             return msgspec.structs.replace(profile.policy, single_attempt=True)
         return profile.policy
+
+    async def _is_mined_quietly(self, hash: str) -> bool:
+        """Whether a private transaction is in a block; nobody hears its hash."""
+        entry = self.ledger.pool.get(hash)
+        seen = None if entry is None else await self.whereabouts.find(entry)
+        if entry is None or seen is None or not seen.is_it:
+            return False
+        for mined in self.ledger.on_block(seen.block, seen.block_hash, [hash]):
+            self.truth.on_mined(mined)
+        return True
 
     # ---- the chain moves, the configuration changes
 

@@ -69,6 +69,7 @@ class Profiles:
     ) -> None:
         """``truth``: what answers are held against."""
         self._ledger = ledger
+        self._privacy = ledger.privacy
         self.policies = policies(chain)
         self.heights = evm.Heights.of(-1)
         self._heads = heads
@@ -180,7 +181,7 @@ class Profiles:
                 key = b""
         if not profile.is_kept:
             key = b""
-        if self._ledger.has_private and self._ledger.names_private(params):
+        if self._privacy.has_any and self._is_private(method, params):
             need = msgspec.structs.replace(need, private_only=True)
             key = b""
         truth = self._truth
@@ -194,6 +195,12 @@ class Profiles:
         if profile is not None:
             profile.close_look_bytes = -1
             profile.shaped_until = time.monotonic() + SHAPED_SECONDS
+
+    def _is_private(self, method: Method, params: bytes) -> bool:
+        """Whether nobody but private upstreams may hear of it, or that is not known yet."""
+        if self._privacy.is_unsure and evm.asked_hash(method.name, params):
+            return True
+        return self._ledger.names_private(params)
 
     def _renew(self, heads: Heads) -> None:
         finality = heads.finality

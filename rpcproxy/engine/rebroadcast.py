@@ -30,7 +30,9 @@ from rpcproxy.engine.copies import Copies, Order, need_of
 from rpcproxy.engine.executor import Executor
 from rpcproxy.engine.ledger import Ledger
 from rpcproxy.engine.truth import Truth
-from rpcproxy.messages import Judgement, MethodClass, Verdict
+from rpcproxy.engine.whereabouts import Whereabouts, result_of
+from rpcproxy.messages import MethodClass, Verdict
+from rpcproxy.rules.ballot import REJECTIONS
 from rpcproxy.rules.failover import Policy
 from rpcproxy.rules.journaled import Entry, State
 from rpcproxy.rules.need import Need
@@ -50,18 +52,11 @@ BELIEVED_LOOKS: Final = 2
 _NO_SUCH: Final = (Verdict.NULL, Verdict.FORGOTTEN, Verdict.DROPPED)
 
 
-class _Block(msgspec.Struct, gc=False):
-    number: str
-    hash: str
-    transactions: list[str] = []
-
-
 class _Receipt(msgspec.Struct, gc=False):
     block_number: str = msgspec.field(name="blockNumber")
     block_hash: str = msgspec.field(name="blockHash")
 
 
-_block_decoder = msgspec.json.Decoder(_Block)
 _receipt_decoder = msgspec.json.Decoder(_Receipt)
 
 
@@ -83,7 +78,7 @@ class Rebroadcast:
         self._ledger = ledger
         self._copies = copies
         self._truth = truth
-        self._policies = policies
+        self._whereabouts = Whereabouts(executor, policies, truth)
         self._read_to = -1
         self._unsure: deque[str] = deque()
         self._missed: dict[str, int] = {}
@@ -115,17 +110,19 @@ class Rebroadcast:
                 _log.exception("looking after pending transactions failed")
 
     async def _look(self) -> None:
-        pool, served = self._ledger.pool, self._heads.served
+        served = self._heads.served
         if self._heads.turns != self._turns:
             self._turns = self._heads.turns
             self._ledger.on_turn(self._heads.ancestor)
             self._read_to = min(self._read_to, self._heads.ancestor)
-        if not len(pool) or served < 0:
+        if not self._ledger.is_looking or served < 0:
             self._read_to = served
-            pool.due(served, time.monotonic(), 0)  # nobody: it only follows the head
+            self._ledger.on_looked(served)
+            self._ledger.due(served, time.monotonic(), 0)  # nobody: it only follows the head
             return
         await self._read_blocks(served)
         await self._look_up_unsure()
+        self._ledger.on_looked(self._read_to)
         await self._confirm(served)
         if self._sending is None or self._sending.done():
             # Beside all else: an upstream that hangs must not keep us from seeing blocks.
@@ -143,7 +140,7 @@ class Rebroadcast:
             self._read_to = served - 1
         while self._read_to < served:
             number = self._read_to + 1
-            block = await self._block(number)
+            block = await self._whereabouts.block(number)
             if block is None or self._heads.turns != self._turns:
                 return  # again at the next look
             self._on_mined(number, block.hash, block.transactions)
@@ -153,22 +150,21 @@ class Rebroadcast:
         for entry in self._ledger.on_block(number, hash, transactions):
             self._truth.on_mined(entry)
 
-    async def _block(self, number: int) -> _Block | None:
-        name = "eth_getBlockByNumber"
-        need = Need(MethodClass.LIGHT, name, block=number, wants_head=True, last_resort=False)
-        judgement = await self._ask(name, need, b'["0x%x",false]' % number)
-        try:
-            return _block_decoder.decode(_result_of(judgement))
-        except msgspec.MsgspecError:
-            return None
-
-    async def _ask(self, name: str, need: Need, params: bytes) -> Judgement:
-        call = SingleCall(evm.describe(name), need, params, truth=self._truth)
-        settled = await self._executor.run(call, self._policies[MethodClass.LIGHT])
-        settled.close()
-        return settled.judgement or Judgement(Verdict.CANCELLED)
-
     # ---- receipts
+
+    async def _sight(self, entry: Entry) -> bool:
+        """Look for its block; whether that could be told. A private one is looked for without its
+        hash.
+        """
+        if self._ledger.is_entry_private(entry):
+            seen = await self._whereabouts.find(entry)
+            if seen is not None and seen.is_it:
+                self._on_mined(seen.block, seen.block_hash, [entry.hash])
+            return seen is not None or not entry.sender
+        receipt = await self._receipt(entry)
+        if receipt is not None:
+            self._on_mined(int(receipt.block_number, 16), receipt.block_hash, [entry.hash])
+        return True
 
     async def _receipt(self, entry: Entry) -> _Receipt | None:
         """``None`` where there is none, or nobody could be asked. A mined one that has none at two
@@ -176,14 +172,8 @@ class Rebroadcast:
         word, as long as nobody asked for a receipt.
         """
         name = "eth_getTransactionReceipt"
-        need = Need(
-            MethodClass.LIGHT,
-            name,
-            wants_head=True,
-            private_only=self._ledger.is_entry_private(entry),
-            last_resort=False,
-        )
-        judgement = await self._ask(name, need, b'["%b"]' % entry.hash.encode())
+        need = Need(MethodClass.LIGHT, name, wants_head=True, last_resort=False)
+        judgement = await self._whereabouts.ask(name, need, b'["%b"]' % entry.hash.encode())
         if judgement.verdict in _NO_SUCH and entry.state is State.MINED:
             missed = self._missed[entry.hash] = self._missed.get(entry.hash, 0) + 1
             if missed >= BELIEVED_LOOKS:
@@ -193,19 +183,19 @@ class Rebroadcast:
         else:
             self._missed.pop(entry.hash, None)
         try:
-            return _receipt_decoder.decode(_result_of(judgement))
+            return _receipt_decoder.decode(result_of(judgement))
         except msgspec.MsgspecError:
             return None
 
     async def _look_up_unsure(self) -> None:
+        untold: list[str] = []
         while self._unsure:
             hashes = [self._unsure.popleft() for _ in range(min(MOST_AT_ONCE, len(self._unsure)))]
             entries = [entry for hash in hashes if (entry := self._ledger.pool.get(hash))]
-            receipts = await asyncio.gather(*map(self._receipt, entries))
-            for entry, receipt in zip(entries, receipts, strict=True):
-                if receipt is not None:
-                    number = int(receipt.block_number, 16)
-                    self._on_mined(number, receipt.block_hash, [entry.hash])
+            are_told = await asyncio.gather(*map(self._sight, entries))
+            pairs = zip(entries, are_told, strict=True)
+            untold += [entry.hash for entry, is_told in pairs if not is_told]
+        self._unsure.extend(untold)  # at the next look
 
     async def _confirm(self, served: int) -> None:
         """Close what is in a block that cannot go any more, once its receipt says so too."""
@@ -233,7 +223,7 @@ class Rebroadcast:
             return  # nobody to send to: it stays due
         now = time.monotonic()
         by_sender: dict[str, list[Entry]] = {}
-        due = self._ledger.pool.due(served, now, MOST_DUE)
+        due = self._ledger.due(served, now, MOST_DUE)
         for entry in due:
             by_sender.setdefault(entry.sender or entry.hash, []).append(entry)
         gate = asyncio.Semaphore(MOST_AT_ONCE)
@@ -248,6 +238,8 @@ class Rebroadcast:
                 await self._send_again(entry)
 
     async def _send_again(self, entry: Entry) -> None:
+        if not entry.state.is_sent_again:
+            return  # since it was due, it was mined, or its wallet sent another in its place
         is_private = self._ledger.is_entry_private(entry)
         usable = self._standings.usable(MethodClass.SEND)
         fit = [s for s in usable if s.private or not is_private]
@@ -266,26 +258,18 @@ class Rebroadcast:
             fault_points.fault("in rebroadcast")
         self._ledger.pool.on_rebroadcast(entry.hash, time.monotonic())
         if any(judgement.verdict is Verdict.NONCE_TOO_LOW for _, judgement in said):
-            await self._see_whether_replaced(entry)
+            for one in self._ledger.pool.beside(entry):
+                if one.state.is_pending:
+                    await self._see_whether_replaced(one)
+        elif said and all(judgement.verdict in REJECTIONS for _, judgement in said):
+            self._ledger.on_denied(entry)
 
     async def _see_whether_replaced(self, entry: Entry) -> None:
         """Its nonce is gone: it is mined where we did not look, or another took its place."""
-        receipt = await self._receipt(entry)
-        if receipt is not None:
-            self._on_mined(int(receipt.block_number, 16), receipt.block_hash, [entry.hash])
-            return
+        is_told = await self._sight(entry)
         floor = self._floor(self._heads.served)
-        if floor < 0 or not entry.sender:
+        if not is_told or not entry.state.is_pending or floor < 0 or not entry.sender:
             return
-        name = "eth_getTransactionCount"
-        need = Need(MethodClass.LIGHT, name, block=floor, last_resort=False)
-        params = b'["%b","0x%x"]' % (entry.sender.encode(), floor)
-        nonce = evm.parse_quantity(_result_of(await self._ask(name, need, params)))
+        nonce = await self._whereabouts.nonce(entry.sender, floor)
         if nonce is not None and nonce > entry.nonce:
             await self._ledger.on_replaced(entry.hash)
-
-
-def _result_of(judgement: Judgement) -> bytes:
-    """Empty where there is none."""
-    is_good = judgement.verdict is Verdict.OK and judgement.result is not None
-    return bytes(judgement.result or b"") if is_good else b""

@@ -27,6 +27,7 @@ _WEIGHTS: Final = {
     Verdict.REVERTED: 2,
     Verdict.SEND_POLICY: 1,
 }
+REJECTIONS: Final = frozenset(_WEIGHTS)
 # Words that we do not know: a rejection once all have spoken, since asking again brings the same.
 _OWN_WORDS: Final = (Verdict.UNKNOWN, Verdict.SERVER_ERROR)
 ACCEPTED: Final = (Verdict.OK, Verdict.ALREADY_KNOWN)
@@ -35,7 +36,8 @@ ACCEPTED: Final = (Verdict.OK, Verdict.ALREADY_KNOWN)
 class Tally(msgspec.Struct):
     """State of one broadcast. ``rejection`` is the weightiest so far; ``weak`` is one from an
     upstream behind the served head, or in words that we do not know: it counts where nobody else
-    is left to ask. ``accepted_alone``: a yes of somebody who takes transactions and shows none.
+    is left to ask. ``accepted_alone``: a yes of somebody who takes transactions and shows none,
+    or that does not say what was taken.
     """
 
     asked: int = 0
@@ -72,6 +74,8 @@ class Tally(msgspec.Struct):
             elif self.accepted_alone is None:
                 self.accepted_alone = judgement
                 self.alone_since = now
+            elif self.accepted_alone.result is None and judgement.result is not None:
+                self.accepted_alone = judgement
             return
         if verdict not in _WEIGHTS:
             self.failures.append((upstream, judgement))

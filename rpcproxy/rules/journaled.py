@@ -19,6 +19,7 @@ class State(Enum):
 
     JOURNALED = "journaled"  # on disk; no upstream has said yes
     SENT = "sent"  # some upstream said yes
+    RESTING = "resting"  # its wallet's last word for its place in the lane is another one
     MINED = "mined"  # seen in a block of our chain
     FINAL = "final"  # its block is finalized
     REPLACED = "replaced"  # another transaction took its nonce, for good
@@ -33,9 +34,15 @@ class State(Enum):
     @property
     def is_pending(self) -> bool:
         """Whether a wallet should see it as waiting for its block."""
+        return self in _PENDING
+
+    @property
+    def is_sent_again(self) -> bool:
+        """Whether it is broadcast until it is in a block."""
         return self is State.JOURNALED or self is State.SENT
 
 
+_PENDING: Final = frozenset((State.JOURNALED, State.SENT, State.RESTING))
 _CLOSED: Final = frozenset((State.FINAL, State.REPLACED, State.REFUSED, State.EXPIRED))
 
 
@@ -73,11 +80,11 @@ class Entry(msgspec.Struct, eq=False):
     """One transaction of the pool.
 
     ``block`` is −1 and ``block_hash`` empty until it is mined (and the hash also after a restart,
-    until its block is seen again). ``said``: what each upstream said last. ``knowing``: the
-    upstreams that are known to have it. ``is_promised``: it may be out, or its client was told
-    its hash, so nobody can be told no any more. ``turns`` counts rebroadcasts at new blocks since
-    it was last sent anew, −1 while even the first copies are still to go out; ``stills`` those
-    that time alone asked for.
+    until its block is seen again). ``word`` counts the wishes of wallets: the higher, the later.
+    ``said``: what each upstream said last. ``knowing``: the upstreams that are known to have it.
+    ``is_promised``: it may be out, or its client was told its hash, so nobody can be told no any
+    more. ``turns`` counts rebroadcasts at new blocks since it was last sent anew, −1 while even
+    the first copies are still to go out; ``stills`` those that time alone asked for.
     """
 
     hash: str
@@ -89,6 +96,7 @@ class Entry(msgspec.Struct, eq=False):
     state: State = State.JOURNALED
     block: int = -1
     block_hash: str = ""
+    word: int = 0
     said: dict[str, str] = {}
     knowing: set[str] = set()
     is_promised: bool = False
@@ -103,6 +111,16 @@ class Entry(msgspec.Struct, eq=False):
     def owner(self) -> str:
         """Whose nonces it belongs to: its sender, or itself where the sender is unknown."""
         return self.sender or self.hash
+
+    @property
+    def place(self) -> Place:
+        """Which of all sends it is instead of: one of them alone can ever be in a block."""
+        return self.owner, self.nonce
+
+
+# A lane in which transactions come one after the other, and the order in it: on EVM chains an
+# account and its nonce.
+Place = tuple[str, int]
 
 
 class EntryQueue:
@@ -196,6 +214,9 @@ class Shelves:
 
     def at(self, number: int) -> list[Entry]:
         return list(self._shelves.get(number, {}).values())
+
+    def count(self, number: int) -> int:
+        return len(self._shelves.get(number, ()))
 
     def below(self, number: int) -> list[Entry]:
         """Those with a lower number, the lowest first."""

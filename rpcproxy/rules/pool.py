@@ -3,7 +3,8 @@
 The pool decides, others do: they write the journal, ask the upstreams and tell it what came of
 it. A transaction leaves it only with a reason (``State``): its block is final, another one took
 its nonce for good, its client was told no, or it is a day old. Until then it is broadcast again
-and again (``rebroadcasts``), or it is in a block.
+and again (``rebroadcasts``), or it is in a block, or it rests for its wallet's last word
+(``lanes``).
 
 *No* can be told only while nobody but the first broadcast sends it: once an upstream said yes,
 once its hash was promised (``keep``), after a restart (nobody knows what the client was told) and
@@ -30,6 +31,7 @@ from typing import Final
 
 from rpcproxy.messages import Verdict
 from rpcproxy.rules.journaled import Entry, EntryQueue, Row, Shelves, State, Transaction
+from rpcproxy.rules.lanes import Lanes
 from rpcproxy.rules.rebroadcasts import Rebroadcasts
 
 EXPIRY_SECONDS: Final = 86400.0
@@ -52,8 +54,9 @@ class Pool:
         "_entries",
         "_expiring",
         "_expiry_seconds",
+        "_lanes",
         "_mined",
-        "_nonces",
+        "_moved",
         "_pending",
         "_rebroadcasts",
     )
@@ -61,12 +64,13 @@ class Pool:
     def __init__(self, expiry_seconds: float = EXPIRY_SECONDS) -> None:
         self._expiry_seconds = expiry_seconds
         self._entries: dict[str, Entry] = {}
-        self._nonces: dict[str, Shelves] = {}  # by sender
+        self._lanes = Lanes()
         self._mined = Shelves()  # by block
         self._doubted: dict[str, Entry] = {}  # mined before a restart, and not seen since
         self._pending = EntryQueue()  # by when they were created
         self._expiring = EntryQueue()  # the pending ones, by when they expire
         self._rebroadcasts = Rebroadcasts()
+        self._moved: list[Entry] = []  # came to rest or to life, and nobody was told yet
         self._ends: OrderedDict[str, State] = OrderedDict()  # how the last ones ended
 
     def __len__(self) -> int:
@@ -91,7 +95,8 @@ class Pool:
         """The entry of a transaction that a client sends, and whether it is a new one (which is
         to be journaled). One that ended is not new either: its entry is closed, says how, and is
         not in the pool; only what was refused or has expired begins anew. ``ValueError`` where
-        the transaction has no hash.
+        the transaction has no hash. Sent once more it is its wallet's last word, and does not
+        rest any longer.
 
         The caller broadcasts a new one at once, and ends that with ``on_said``, ``refuse`` or
         ``keep``; until then it is not due (for two minutes, in case he never does).
@@ -100,6 +105,9 @@ class Pool:
             raise ValueError("a transaction without a hash cannot be kept")
         known = self._entries.get(transaction.hash)
         if known is not None:
+            if known.state is State.RESTING or self._lanes.has_rivals(known):
+                self._lanes.speak(known)
+                self._take(known)
             return known, False
         entry = Entry(
             transaction.hash,
@@ -115,16 +123,18 @@ class Pool:
             return entry, False
         self._ends.pop(entry.hash, None)
         entry.expires_at = now + self._expiry_seconds
+        self._lanes.speak(entry)
         self._enter(entry)
         self._rebroadcasts.hold(entry, now)
         return entry, True
 
     def restore(self, rows: Iterable[Row], unix: float, now: float) -> None:
-        """Take over the journal's rows after a restart. Pending ones are due at once, and mined
-        ones await a receipt, since nobody knows what happened meanwhile. Of closed rows the end
-        is remembered. ``ValueError`` where a row's state is none.
+        """Take over the journal's rows after a restart, in the order in which wallets sent them.
+        Pending ones are due at once but for those that rest, and mined ones await a receipt,
+        since nobody knows what happened meanwhile. Of closed rows the end is remembered.
+        ``ValueError`` where a row's state is none.
         """
-        for row in rows:
+        for word, row in self._lanes.recalled(rows):
             state = State(row.state)
             if row.hash in self._entries:
                 continue
@@ -137,8 +147,11 @@ class Pool:
             )
             entry.said.update(row.said)
             entry.is_promised = True
+            entry.word = word
             entry.expires_at = now + max(self._expiry_seconds - age, GRACE_SECONDS)
             self._enter(entry)
+            if state is State.RESTING:
+                continue
             if state is State.MINED:
                 self._leave_pending(entry)
                 entry.block = row.block
@@ -146,11 +159,11 @@ class Pool:
                 self._doubted[entry.hash] = entry
             else:
                 self._rebroadcasts.begin(entry)
+            self._take(entry)
 
     def _enter(self, entry: Entry) -> None:
         self._entries[entry.hash] = entry
-        if entry.sender:
-            self._nonces.setdefault(entry.sender, Shelves()).put(entry, entry.nonce)
+        self._lanes.put(entry)
         self._wait_for_block(entry)
 
     # ---- what is known
@@ -176,6 +189,10 @@ class Pool:
         """Every pending one; a look at all entries, for rare occasions."""
         return [entry for entry in self._entries.values() if entry.state.is_pending]
 
+    def beside(self, entry: Entry) -> list[Entry]:
+        """All that ask for its place in its lane, with itself."""
+        return self._lanes.beside(entry)
+
     def end_of(self, hash: str) -> State | None:
         """How it was closed, where that is not too long ago."""
         return self._ends.get(hash)
@@ -184,11 +201,7 @@ class Pool:
         """The sender's next nonce, where an upstream or the chain says ``base``: the entries that
         follow on it without a gap are counted. Mined ones too, since the upstream may be behind.
         """
-        nonces = self._nonces.get(sender)
-        if nonces is not None:
-            while base in nonces:
-                base += 1
-        return base
+        return self._lanes.next_free(sender, base)
 
     # ---- what upstreams and clients were told
 
@@ -209,7 +222,42 @@ class Pool:
         entry.state = State.SENT
         entry.is_promised = True
         self._rebroadcasts.start(entry, now)
+        self._take(entry)
         return True
+
+    def on_denied(self, hash: str) -> None:
+        """Nobody ever took it (its client may have been told its hash before a restart), and now
+        all refuse it: what rests for it goes on.
+        """
+        entry = self._entries.get(hash)
+        if entry is None or entry.state is not State.JOURNALED:
+            return
+        resting = [other for other in self.beside(entry) if other.state is State.RESTING]
+        if resting and self._lanes.last(entry) is entry:
+            self._lanes.forget_word(entry)
+            self._take(max(resting, key=lambda other: other.word))
+
+    def on_word_elsewhere(self, transaction: Transaction) -> None:
+        """It was taken by another way than ours, as its wallet's last word for its place."""
+        for entry in self._lanes.at(transaction.sender, transaction.nonce):
+            if entry.hash != transaction.hash:
+                self.on_taken_back(entry.hash)
+
+    def on_taken_back(self, hash: str) -> None:
+        """Its wallet took it back: it rests, unless it is sent once more."""
+        entry = self._entries.get(hash)
+        if entry is not None:
+            self._lanes.forget_word(entry)
+            self._rest(entry)
+
+    def is_overtaken(self, entry: Entry) -> bool:
+        """Whether it is not to be sent, since a later word of its wallet was taken."""
+        return entry.state is State.RESTING or self._lanes.is_overtaken(entry)
+
+    def take_moved(self) -> list[Entry]:
+        """Those that came to rest, or go on, since this was asked last."""
+        moved, self._moved = self._moved, []
+        return moved
 
     def keep(self, hash: str) -> None:
         """Its client is told its hash, though no upstream has said yes: it is due at once."""
@@ -217,6 +265,7 @@ class Pool:
         if entry is not None and entry.state is State.JOURNALED:
             entry.is_promised = True
             self._rebroadcasts.begin(entry)
+            self._take(entry)
 
     def refuse(self, hash: str) -> bool:
         """Its client is to be told no. False where it is too late for that: it may be out, and
@@ -240,8 +289,10 @@ class Pool:
         """
         handed = self._rebroadcasts.hand_out(served, now, limit)
         for entry in handed:
-            entry.is_promised = True
-        return handed
+            if not entry.is_promised:
+                entry.is_promised = True
+                self._take(entry)
+        return [entry for entry in handed if entry.state.is_sent_again]
 
     @staticmethod
     def targets(entry: Entry, upstreams: Iterable[str]) -> list[str]:
@@ -290,7 +341,7 @@ class Pool:
 
     def on_turn(self, ancestor: int, now: float) -> list[Entry]:
         """A reorg took the blocks above ``ancestor``: those that were in them are sent, and due at
-        once.
+        once, or rest again.
         """
         fallen = self._mined.above(ancestor)
         for entry in fallen:
@@ -326,8 +377,7 @@ class Pool:
         if entry is None:
             return []
         self._close(entry, State.FINAL)
-        nonces = self._nonces.get(entry.sender)
-        replaced = [] if nonces is None else nonces.at(entry.nonce)
+        replaced = self._lanes.at(entry.sender, entry.nonce)
         for other in replaced:
             self._close(other, State.REPLACED)
         return replaced
@@ -337,10 +387,7 @@ class Pool:
         each is mined, or replaced for good; a receipt tells which (``on_mined`` and ``on_final``,
         or ``on_replaced``).
         """
-        nonces = self._nonces.get(sender)
-        if nonces is None:
-            return []
-        return [entry for entry in nonces.below(nonce) if entry.state.is_pending]
+        return [entry for entry in self._lanes.below(sender, nonce) if entry.state.is_pending]
 
     def on_replaced(self, hash: str) -> Entry | None:
         """Another transaction has its nonce for good: it is closed."""
@@ -372,6 +419,28 @@ class Pool:
         entry.expires_at = max(entry.expires_at, now + GRACE_SECONDS)
         self._wait_for_block(entry)
         self._rebroadcasts.begin(entry)
+        self._take(entry)
+        last = self._lanes.last(entry)
+        if last is not None and last is not entry and last.state.is_sent_again:
+            self._rebroadcasts.begin(last)
+
+    def _take(self, entry: Entry) -> None:
+        """It was taken, or its wallet sent it once more: one of its place goes on, others rest."""
+        if not entry.is_promised:
+            return
+        resting = self._lanes.take(entry)
+        if resting is not None:
+            self._rest(resting)
+        if resting is not entry and entry.state is State.RESTING:
+            entry.state = State.SENT
+            self._rebroadcasts.begin(entry)
+            self._moved.append(entry)
+
+    def _rest(self, entry: Entry) -> None:
+        if entry.is_promised and entry.state.is_sent_again:
+            entry.state = State.RESTING
+            self._rebroadcasts.drop(entry)
+            self._moved.append(entry)
 
     def _close(self, entry: Entry, end: State) -> None:
         if entry.state is State.MINED:
@@ -379,12 +448,8 @@ class Pool:
         else:
             self._leave_pending(entry)
         entry.state = end
+        self._lanes.drop(entry)
         del self._entries[entry.hash]
-        if entry.sender:
-            nonces = self._nonces[entry.sender]
-            nonces.drop(entry, entry.nonce)
-            if not nonces:
-                del self._nonces[entry.sender]
         self._remember(entry.hash, end)
 
     def _remember(self, hash: str, end: State) -> None:

@@ -42,6 +42,7 @@ from rpcproxy.engine import (
     linker,
     patience,
     pipeline,
+    private_reads,
     probes,
     profiles,
     ranges,
@@ -74,7 +75,18 @@ from tests.unit.fleet import four
 LIGHT, HEAVY, SEND = MethodClass.LIGHT, MethodClass.HEAVY, MethodClass.SEND
 MODULES = (
     *(audits, batches, broadcast, copies, executor, express, feeds, ledger, linker, pipeline),
-    *(encoder, hash_proofs, patience, probes, profiles, ranges, rebroadcast, state_checks, told),
+    *(
+        encoder,
+        hash_proofs,
+        patience,
+        private_reads,
+        probes,
+        profiles,
+        ranges,
+        rebroadcast,
+        state_checks,
+        told,
+    ),
     *(truth, watcher),
 )
 CHAIN_ID = 7

@@ -181,3 +181,17 @@ def test_never_both_and_never_without_a_reason(
         assert count.accepted is None
         assert count.rejection is not None or count.weak is not None
     assert (count.accepted is not None) == any(verdict in ACCEPTED for verdict in said)
+
+
+def test_of_those_that_are_not_believed_alone_the_one_with_a_result_is_kept() -> None:
+    """ "Known" and a relay's yes: the hash is in the second."""
+    told = Tally()
+    known = Judgement(Verdict.ALREADY_KNOWN, error=msgspec.Raw(b"{}"))
+    yes = Judgement(Verdict.OK, msgspec.Raw(b'"0x1"'))
+    for name, judgement in (("a", known), ("b", yes), ("c", known)):
+        told.on_asked()
+        told.on_judgement(name, judgement, 10.0, is_at_head=True, is_believed=False)
+    assert told.accepted is None
+    assert told.accepted_alone is yes
+    assert not told.is_over(10.0, can_ask_more=True)
+    assert told.is_over(10.0, can_ask_more=False)

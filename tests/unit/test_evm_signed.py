@@ -269,3 +269,20 @@ def test_what_is_no_transaction(raw, reason):
     with pytest.raises(BadTransaction) as caught:
         decode(raw, CHAIN)
     assert reason in caught.value.reason
+
+
+# As viem 2 signs for Celo (CIP-64): the fee is paid in a token.
+CIP64 = (
+    "0x7bf87982a4ec0501198252089422222222222222222222222222222222222222220780c094765de816845861e7"
+    "5a25fca122bb6898b8b1282a01a08ee5392e0738d5aa32b1c52e23233ac76ae2a6a1b36194161c6d6cec15cb3889"
+    "a03bd9084f469855579218f1096f636fa50126ee8b91b1b36a301f67f498e2b2fa"
+)
+
+
+def test_of_celos_own_type_sender_and_nonce_are_known() -> None:
+    """A cancel that pays in a token has the place of the payment that it cancels."""
+    tx = decode(CIP64, 42220)
+    assert tx.hash == "0xb34d2c09ae1cc62cc8673519a8faab4db3166a155c117ab473691fb9a1b12f62"
+    assert (tx.sender, tx.nonce, tx.body) == ("0x19e7e376e7c213b7e7e7e46cc70a5dd086daff2a", 5, None)
+    spoiled = decode(CIP64[:-66] + "00" * 33, 42220)
+    assert (spoiled.sender, spoiled.nonce) == ("", -1)

@@ -827,4 +827,4 @@ async def test_what_was_refused_begins_anew_and_what_is_final_stays(path: Path) 
         4: "journaled",
     }
     async with opened(path) as three:
-        assert [each.nonce for each in three.open_rows] == [1, 3, 4]
+        assert [each.nonce for each in three.open_rows] == [3, 1, 4]

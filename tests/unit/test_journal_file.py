@@ -271,7 +271,8 @@ def test_closed_rows_go_after_a_week_and_give_room_back(path: Path) -> None:
         assert [values[0] for values in file.all_values()] == [r.hash for r in expected]
         assert swept(file, NOW) == 1
         swept(file, NOW + 2 * DAY)
-        assert {row_of(v).state for v in file.all_values()} == {"journaled", "sent", "mined"}
+        left = {"journaled", "sent", "resting", "mined"}
+        assert {row_of(v).state for v in file.all_values()} == left
 
 
 def test_closed_rows_are_bounded_in_number(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -432,6 +433,36 @@ def test_an_older_schema_is_read_as_it_is(older: Path) -> None:
     before = beside(older)
     assert kept(older) == [row(n, updated=0.0) for n in (1, 2, 3)]
     assert beside(older) == before
+
+
+def test_a_file_of_the_first_version_loses_no_row(path: Path) -> None:
+    path.parent.mkdir()
+    states = [row(n, state=state) for n, state in enumerate(STATES) if state != "resting"]
+    with closing(other(path)) as db:
+        for statement in journal_schema.MIGRATIONS[0]:
+            db.execute(statement)
+        db.execute("PRAGMA user_version = 1")
+        db.execute("INSERT INTO about VALUES ('identity', ?)", (CHAIN,))
+        rows = [(n, *values_of(each)) for n, each in enumerate(states, 1)]
+        db.executemany(f"INSERT INTO transactions VALUES ({', '.join('?' * 12)})", rows)
+    assert kept(path) == states  # by `rpcproxy tx`, which changes nothing
+    file, aside = open_journal(path, CHAIN)
+    with closing(file):
+        assert aside is None
+        assert [each.hash for each in file.open_rows] == [hash_of(n) for n in (0, 1, 3)]
+        file.write([], [Change.of(hash_of(1), "resting", -1, {}, NOW)])
+    assert [each.state for each in kept(path)] == ["journaled", "resting", *STATES[3:]]
+    with closing(other(path)) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (2,)
+
+
+def test_one_that_begins_anew_is_the_latest(path: Path) -> None:
+    """Of two with one nonce the last row is what the wallet sent last."""
+    written(path, [row(1, state="refused"), row(2), row(3)])
+    written(path, [row(4), row(1), row(5)])
+    assert [each.hash for each in kept(path)] == [hash_of(n) for n in (2, 3, 4, 1, 5)]
+    written(path, [row(2), row(6)])
+    assert [each.hash for each in kept(path)] == [hash_of(n) for n in (2, 3, 4, 1, 5, 6)]
 
 
 def test_a_migration_that_fails_changes_nothing(

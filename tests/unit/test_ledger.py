@@ -118,6 +118,7 @@ class FullDisk:
 
     trouble = "the disk is full"
     open_rows: tuple[Row, ...] = ()
+    secrets: tuple[tuple[str, bytes], ...] = ()
 
     async def add(self, _: Row) -> None:
         await asyncio.sleep(0)  # others come meanwhile
@@ -136,7 +137,7 @@ async def test_what_cannot_be_written_is_refused_in_words_and_forgotten() -> Non
     with pytest.raises(Unwritten, match="the disk is full"):
         await ledger.begin(decoded(signed()), is_private=True)
     assert ledger.pool.get(signed().hash) is None
-    assert not ledger.has_private
+    assert not ledger.privacy.has_any
     assert ledger.trouble == "the disk is full"
 
 

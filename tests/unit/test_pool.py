@@ -86,7 +86,7 @@ def state(pool: Pool, hash: str) -> State:
 def assert_empty(pool: Pool) -> None:
     assert len(pool) == pool.count == 0
     assert pool.oldest_unix is None
-    for kept in (pool._entries, pool._nonces, pool._doubted, pool._mined, pool._mined._shelves):
+    for kept in (pool._entries, pool._lanes, pool._doubted, pool._mined, pool._mined._shelves):
         assert len(kept) == 0
     rebroadcasts = pool._rebroadcasts
     assert rebroadcasts.is_empty
@@ -100,10 +100,11 @@ def assert_empty(pool: Pool) -> None:
 
 
 def test_the_words_of_the_journal() -> None:
-    words = ["journaled", "sent", "mined", "final", "replaced", "refused", "expired"]
+    words = ["journaled", "sent", "resting", "mined", "final", "replaced", "refused", "expired"]
     assert [state.value for state in State] == words
-    assert [state.value for state in State if state.is_closed] == words[3:]
-    assert [state.value for state in State if state.is_pending] == words[:2]
+    assert [state.value for state in State if state.is_closed] == words[4:]
+    assert [state.value for state in State if state.is_pending] == words[:3]
+    assert [state.value for state in State if state.is_sent_again] == words[:2]
 
 
 def test_a_new_one_is_journaled() -> None:
@@ -344,7 +345,7 @@ def test_without_a_receipt_it_is_sent_again() -> None:
 def test_a_final_one_replaces_those_of_its_nonce() -> None:
     pool = sent(Tx("0x1"), Tx("0x2"), Tx("0x3"), Tx("0x4", nonce=1), Tx("0x5", "0xt"))
     pool.on_block(101, "0xb", ["0x2"])
-    assert state(pool, "0x1") is State.SENT
+    assert state(pool, "0x1") is State.RESTING
     assert [(e.hash, e.state) for e in pool.on_final("0x2")] == [
         ("0x1", State.REPLACED),
         ("0x3", State.REPLACED),

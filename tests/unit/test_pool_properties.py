@@ -1,7 +1,8 @@
 """No journaled transaction is lost: the pool under random histories.
 
 Wallets send, resend and replace; upstreams say yes and keep nothing, know it already, or refuse;
-blocks come, some of them unseen; reorgs take them back; the proxy is restarted from its rows.
+blocks come, some of them unseen; reorgs take them back; the proxy is restarted from its rows. Of
+those that ask for one place, what their wallet sent last goes out, once it was taken.
 ``POOL_EXAMPLES`` sets how many histories are played.
 """
 
@@ -40,6 +41,7 @@ class Tx:
     nonce: int
     raw: bytes = b""
     added: float = 0.0  # last
+    word: int = 0  # the wishes of wallets, counted
     can_be_refused: bool = True
     refused: bool = False
 
@@ -75,6 +77,7 @@ class Histories(RuleBasedStateMachine):
         self.chain: list[dict[tuple[str, int], str]] = [{}]  # hashes by sender and nonce
         self.floor = 0
         self.branch = 0
+        self.words = 0
         self.counted: dict[tuple[str, int], tuple[int, set[str]]] = {}
         self.handed: dict[str, float] = {}  # when; of turns that are still open
         self.pool.due(0, self.now, 0)
@@ -95,6 +98,10 @@ class Histories(RuleBasedStateMachine):
                 return number
         return -1
 
+    def speak(self, tx: Tx) -> None:
+        self.words += 1
+        tx.word = self.words
+
     def told(self, number: int) -> None:
         """Our pool sees a block."""
         name = f"0x{self.branch}.{number}"
@@ -109,6 +116,7 @@ class Histories(RuleBasedStateMachine):
     def send(self, sender: str, nonce: int, is_private: bool) -> None:
         tx = Tx(f"0x{len(self.all)}", sender, nonce, added=self.now)
         self.all.append(tx)
+        self.speak(tx)
         entry, is_new = self.pool.add(tx, self.unix, self.now, is_private=is_private)
         assert is_new
         assert entry.state is State.JOURNALED
@@ -122,6 +130,8 @@ class Histories(RuleBasedStateMachine):
         if before is not None:
             assert entry is before
             assert not is_new
+            assert entry.state is not State.RESTING
+            self.speak(tx)
         elif end in (State.FINAL, State.REPLACED):
             assert entry.state is end
             assert not is_new
@@ -129,6 +139,7 @@ class Histories(RuleBasedStateMachine):
         else:
             assert end in (State.REFUSED, State.EXPIRED)
             assert is_new
+            self.speak(tx)
             tx.added, tx.refused, tx.can_be_refused = self.now, False, True
             self.handed.pop(tx.hash, None)
 
@@ -189,7 +200,7 @@ class Histories(RuleBasedStateMachine):
         self.branch += 1
         for entry in self.pool.on_turn(ancestor, self.now):
             assert entry.hash in lost
-            assert entry.state is State.SENT
+            assert entry.state in (State.SENT, State.RESTING)
             self.handed.pop(entry.hash, None)
         assert all(entry.block <= ancestor for entry in self.pool._entries.values())
 
@@ -238,7 +249,7 @@ class Histories(RuleBasedStateMachine):
         assert len(handed) <= limit
         by_hash = {tx.hash: tx for tx in self.all}
         for entry in handed:
-            assert entry.state.is_pending
+            assert entry.state.is_sent_again
             assert self.pool.get(entry.hash) is entry
             by_hash[entry.hash].can_be_refused = False
             assert self.now - self.handed.get(entry.hash, -1000.0) >= UNANSWERED_SECONDS
@@ -274,7 +285,12 @@ class Histories(RuleBasedStateMachine):
         self.pool.restore([*ends, *rows], self.unix + pause, self.now)
         for tx in self.all:
             tx.can_be_refused &= self.pool.get(tx.hash) is None
-        pending = {row.hash for row in rows if State(row.state).is_pending}
+        by_hash = {tx.hash: tx for tx in self.all}
+        for row in sorted(rows, key=lambda row: row.state != State.RESTING.value):
+            self.speak(by_hash[row.hash])  # from now on the order of the rows is all that is known
+        entries = self.pool._entries
+        pending = {hash for hash, entry in entries.items() if entry.state.is_sent_again}
+        assert {row.hash for row in rows if row.state == State.RESTING.value}.isdisjoint(pending)
         assert self.pool.expire(self.now + GRACE_SECONDS - 1) == []
         assert {e.hash for e in self.pool.due(len(self.chain) - 1, self.now, 1000)} == pending
         for hash in pending:
@@ -311,14 +327,14 @@ class Histories(RuleBasedStateMachine):
         oldest = min((e.created_unix for e in entries if e.state.is_pending), default=None)
         assert pool.oldest_unix == oldest
         assert {e.hash for e in pool._mined.above(-2)} == {e.hash for e in entries} - pending
-        assert sum(len(n.above(-2)) for n in pool._nonces.values()) == len(entries)
+        assert sum(len(n.above(-2)) for n in pool._lanes._lanes.values()) == len(entries)
         turns = pool._rebroadcasts
         ready = set(turns._ready._places)
         lines = {hash for line in turns._ready_of.values() for hash in line._places}
         waiting = set(turns._by_time._places)  # each that waits has a time
         assert ready == lines
         assert not ready & waiting
-        assert ready | waiting == pending
+        assert ready | waiting == {e.hash for e in entries if e.state.is_sent_again}
         assert set(turns._by_block._places) <= waiting
 
     @invariant()
@@ -335,6 +351,26 @@ class Histories(RuleBasedStateMachine):
                 assert nonce >= before or then - hashes  # one of them was closed
                 self.counted[sender, base] = nonce, hashes
 
+    @invariant()
+    def the_last_word_that_was_taken_goes_out_alone(self) -> None:
+        by_hash = {tx.hash: tx for tx in self.all}
+        taken = [entry for entry in self.pool._entries.values() if entry.is_promised]
+        for entry in taken:
+            tx = by_hash[entry.hash]
+            beside = [e for e in taken if e.place == entry.place and e is not entry]
+            later = [e for e in beside if by_hash[e.hash].word > tx.word]
+            if entry.state is State.RESTING:
+                assert any(
+                    other.word > tx.word
+                    for other in self.all
+                    if (other.sender, other.nonce) == (tx.sender, tx.nonce)
+                )
+            elif entry.state.is_sent_again:
+                assert not later
+        assert not any(
+            e.state is State.RESTING for e in self.pool._entries.values() if e not in taken
+        )
+
     # ---- in the end
 
     def teardown(self) -> None:
@@ -343,7 +379,7 @@ class Histories(RuleBasedStateMachine):
 
     def all_that_are_pending_get_their_turn(self) -> None:
         """Even if no block comes any more."""
-        pending = {e.hash for e in self.pool._entries.values() if e.state.is_pending}
+        sent = {e.hash for e in self.pool._entries.values() if e.state.is_sent_again}
         handed: set[str] = set()
         until = self.now + max(LONGEST_SECONDS, HELD_SECONDS) + UNANSWERED_SECONDS
         while self.now < until:
@@ -351,7 +387,9 @@ class Histories(RuleBasedStateMachine):
             handed |= {e.hash for e in self.pool.due(len(self.chain) - 1, self.now, 2)}
         while more := self.pool.due(len(self.chain) - 1, self.now, 2):
             handed |= {e.hash for e in more}
-        assert handed == pending
+        # What was on its first way may have come to rest for what was handed out meanwhile.
+        after = {e.hash for e in self.pool._entries.values() if e.state.is_sent_again}
+        assert after <= handed <= sent
 
     def at_last_the_pool_is_empty(self) -> None:
         self.finalize(0)
@@ -364,7 +402,7 @@ class Histories(RuleBasedStateMachine):
         self.each_is_open_or_ended_with_a_reason()
         pool, turns = self.pool, self.pool._rebroadcasts
         assert len(pool) == pool.count == 0
-        for kept in (pool._entries, pool._nonces, pool._doubted, pool._mined._shelves):
+        for kept in (pool._entries, pool._lanes, pool._doubted, pool._mined._shelves):
             assert len(kept) == 0
         assert turns.is_empty
         for queue in (pool._pending, pool._expiring, turns._ready, turns._by_block, turns._by_time):

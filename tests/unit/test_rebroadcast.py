@@ -390,7 +390,7 @@ async def test_private_ones_are_never_heard_of_elsewhere() -> None:
 @virtual
 async def test_a_fallback_to_everybody_must_be_asked_for() -> None:
     async with living(upstreams=private_fleet()) as world:
-        world.engine.ledger.private_fallback_seconds = 30.0
+        world.engine.ledger.privacy.fallback_seconds = 30.0
         world.keeps = set("ac")
         tx = signed()
         await world.send(tx)

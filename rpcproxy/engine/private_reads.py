@@ -1,0 +1,99 @@
+"""Reads that name a private transaction: the ledger answers, and nobody else hears of it.
+
+While it waits for its block, the ledger knows all that there is to know: nodes show it as pending,
+have no receipt, and trace nothing. Builders and relays answer no reads (MetaMask 30419 and 30410:
+HTTP 400 and 403 for a receipt). Once its block was seen here, anybody may be asked. What names it
+and is no look-up (a call, a simulation) goes to private upstreams that take reads, or to nobody.
+
+An answer waits, for a moment, until the block that was told last was looked through: a library
+that asks for a receipt at each new block would learn a whole block later of it.
+
+No state.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from rpcproxy.chains import evm
+from rpcproxy.engine.profiles import Profile
+from rpcproxy.messages import (
+    INTERNAL_ERROR,
+    Answer,
+    Request,
+    encode_error,
+    encode_raw_error,
+    encode_result,
+)
+
+if TYPE_CHECKING:
+    from rpcproxy.engine.calls import SingleCall
+    from rpcproxy.engine.pipeline import Handled, Pipeline
+
+# For a block to be looked through: one round trip, or a second one.
+LOOK_SECONDS: Final = 1.5
+# Of the time that a read has, so much is spent on a journal that is being opened.
+OPENING_SHARE: Final = 0.75
+UNSURE: Final = (
+    "whether it names a private transaction is not known yet, as the journal of transactions is"
+    " still being opened: it was sent to nobody"
+)
+NOBODY: Final = (
+    "it names a private transaction that waits for its block, and no private upstream takes reads:"
+    " it was sent to nobody"
+)
+
+
+class PrivateReads:
+    """See the module's docstring. One per chain."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self._ledger = pipeline.ledger
+        self._heads = pipeline.executor.standings.heads
+        self._has_readers = any(
+            upstream.private and upstream.role != "sends" for upstream in pipeline.chain.upstreams
+        )
+
+    def read(
+        self, request: Request, profile: Profile, call: SingleCall, trace_id: str
+    ) -> Handled | None:
+        """``None`` where private upstreams are to be asked."""
+        if self._ledger.privacy.is_unsure:
+            return self._after_opening(request, profile, trace_id)
+        name = profile.method.name
+        if not evm.asked_hash(name, request.params):
+            if self._has_readers:
+                return None
+            self._pipeline.counters.on_request(call.need.method_class, 0.0, "own_error")
+            reason = f"{name}: {NOBODY}"
+            return Answer(encode_error(request.id, INTERNAL_ERROR, reason))
+        if self._ledger.has_looked_to(self._heads.served):
+            return self._answer(request, profile)
+        return self._after_the_look(request, profile, trace_id)
+
+    async def _after_opening(self, request: Request, profile: Profile, trace_id: str) -> Answer:
+        """What a process before this one left is about to be known."""
+        started = time.monotonic()
+        await self._ledger.wait_for_journal(OPENING_SHARE * profile.policy.deadline_seconds)
+        if not self._ledger.privacy.is_unsure:
+            return await self._pipeline.answer(request, trace_id)
+        seconds = time.monotonic() - started
+        self._pipeline.counters.on_request(profile.method_class, seconds, "own_error")
+        return Answer(encode_error(request.id, INTERNAL_ERROR, f"{profile.method.name}: {UNSURE}"))
+
+    async def _after_the_look(self, request: Request, profile: Profile, trace_id: str) -> Answer:
+        await self._ledger.look_to(self._heads.served, LOOK_SECONDS)
+        if self._ledger.names_private(request.params):
+            return self._answer(request, profile)
+        return await self._pipeline.answer(request, trace_id)
+
+    def _answer(self, request: Request, profile: Profile) -> Answer:
+        self._pipeline.counters.on_local()
+        name = profile.method.name
+        tx = self._ledger.waiting(evm.asked_hash(name, request.params))
+        said = evm.said_while_waiting(name, tx)
+        if said.error:
+            return Answer(encode_raw_error(request.id, said.error))
+        return Answer(encode_result(request.id, said.result))
