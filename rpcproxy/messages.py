@@ -17,6 +17,8 @@ from typing import Final, Protocol
 
 import msgspec
 
+from rpcproxy import arrays
+
 # --------------------------------------------------------------------------
 # Requests
 
@@ -60,6 +62,10 @@ class Malformed(Exception):
         self.id = id
 
 
+class TooLarge(Malformed):
+    """A client's body has more in it than is taken, whatever it says."""
+
+
 # --------------------------------------------------------------------------
 # Outcomes of one attempt
 
@@ -77,6 +83,7 @@ class FailureKind(enum.Enum):
     TIMEOUT = "timeout"  # no whole reply in time
     OVERTAKEN = "overtaken"  # a later attempt answered first, and this one never did
     CANCELLED = "cancelled"  # we gave it up; says nothing about the upstream
+    OWN = "own"  # this machine could not: no files, no memory, no ports left
 
 
 class BodyStream(Protocol):
@@ -169,6 +176,7 @@ class Verdict(enum.Enum):
     TIMEOUT = ("timeout", Retry.ELSEWHERE, Blame.UPSTREAM)
     OVERTAKEN = ("overtaken", Retry.ELSEWHERE, Blame.UPSTREAM)
     CANCELLED = ("cancelled", Retry.NO, Blame.NOBODY)
+    OWN_FAULT = ("own_fault", Retry.ELSEWHERE, Blame.NOBODY)  # this machine's: asked again soon
     # Given by no upstream: what an answer is held against our chain and earlier ones for.
     OFF_CHAIN = ("off_chain", Retry.ELSEWHERE, Blame.NOBODY)  # in a block that is not ours
     FORGOTTEN = ("forgotten", Retry.ELSEWHERE, Blame.NOBODY)  # null for what was seen before
@@ -298,6 +306,7 @@ METHOD_REFUSED: Final = -32601
 INVALID_PARAMS: Final = -32602
 INTERNAL_ERROR: Final = -32603
 LIMIT_EXCEEDED: Final = -32005
+SERVER_REFUSED: Final = -32000  # what geth's pool refuses a transaction under
 
 
 class _Spelled(msgspec.Struct, gc=False):
@@ -311,12 +320,17 @@ class _Spelled(msgspec.Struct, gc=False):
 
 
 _decode_spelled = msgspec.json.Decoder(_Spelled).decode
-_batch_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 _encoder = msgspec.json.Encoder()
 
 _BEFORE_ID: Final = b'{"jsonrpc":"2.0","id":'
 _BEFORE_RESULT: Final = b',"result":'
 _WHITESPACE: Final = b" \t\r\n"
+# What a body may be made of: the largest list of addresses or of members that fits the bytes taken
+# has half as many. More than that is work for everybody, and a request of nobody.
+MOST_PARTS: Final = 250_000
+# Of a batch, where nothing else is said.
+MOST_MEMBERS: Final = 1000
+_FEW_PARTS_BYTES: Final = 64 * 1024
 # First bytes of an id that JSON-RPC allows: string, number, null.
 _ID_STARTS: Final = frozenset(b'"-0123456789n')
 # First bytes of params that JSON-RPC allows: array, object; null is taken as left out.
@@ -350,23 +364,28 @@ def decode_request(text: bytes | msgspec.Raw) -> Request:
     return Request(spelled.method, id, params)
 
 
-def decode_body(body: bytes) -> Request | list[msgspec.Raw]:
+def decode_body(body: bytes, most_members: int = MOST_MEMBERS) -> Request | list[msgspec.Raw]:
     """Read one HTTP body: a request, or the members of a batch, not yet decoded.
 
     Raises ``Malformed``: −32700 for what is not JSON, −32600 for an empty batch and
-    for JSON that is neither an object nor an array.
+    for JSON that is neither an object nor an array. ``TooLarge`` (−32600) where it is a batch of
+    more than ``most_members``, or is made of more parts than any request is.
     """
+    if len(body) > _FEW_PARTS_BYTES:
+        _check_parts(body)
     if not body.isascii():
         _check_utf8(body)
     if body[:1] != b"{" and body.lstrip(_WHITESPACE)[:1] == b"[":
         try:
-            members = _batch_decoder.decode(body)
+            members = arrays.read(body, msgspec.Raw, most_members)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Malformed(PARSE_ERROR, f"parse error: {error}") from None
         except RecursionError:
             raise Malformed(PARSE_ERROR, "parse error: nested too deeply") from None
         if not members:
             raise Malformed(INVALID_REQUEST, "invalid request: empty batch")
+        if len(members) > most_members:
+            raise TooLarge(INVALID_REQUEST, f"batch of more than {most_members} requests")
         return members
     return decode_request(body)
 
@@ -427,6 +446,14 @@ def decode_envelopes(body: bytes) -> Sequence[Envelope] | None:
         return _envelopes_decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
+
+
+def _check_parts(body: bytes) -> None:
+    """Values are parted by commas, and an escape costs as much as a value."""
+    escapes = body.count(b"\\") if b"\\" in body else 0
+    if body.count(b",") + escapes > MOST_PARTS:
+        reason = f"the request is made of more than {MOST_PARTS} parts"
+        raise TooLarge(INVALID_REQUEST, reason)
 
 
 def _check_utf8(body: bytes) -> None:

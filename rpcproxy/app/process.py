@@ -67,6 +67,23 @@ def raise_file_limit() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+# Streams, the loop's own, listening sockets, the history, names being looked up, operators.
+_OWN_FILES: Final = 20
+_CHAIN_FILES: Final = 3  # a journal with its two companions
+_UPSTREAM_FILES: Final = 2  # warm, and a feed
+
+
+def room_for_clients(chains: int, upstreams: int) -> int | None:
+    """How many connections of clients there are files for: half of what is left when journals,
+    logs and operators have theirs, so that each has one towards an upstream. ``None``: any number.
+    """
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return None
+    kept = _OWN_FILES + _CHAIN_FILES * chains + _UPSTREAM_FILES * upstreams
+    return max(4, (soft - kept) // 2)
+
+
 def check_certificate(server: Server) -> None:
     """Raise ``ConfigError`` in words where clients could not be served over TLS."""
     tls = server.tls

@@ -20,6 +20,7 @@ from rpcproxy.app.control import Control
 from rpcproxy.app.history import HistoryWriter
 from rpcproxy.app.leaving import HANDOVER_SECONDS, release_journals
 from rpcproxy.app.notices import Notices
+from rpcproxy.app.process import room_for_clients
 from rpcproxy.app.sampling import Sampler
 from rpcproxy.app.traced import Tracing
 from rpcproxy.app.view import View
@@ -124,7 +125,7 @@ class Proxy:
         server = self.config.server
         doors = self._tracing.doors(self.doors)
         app = make_web_app(doors, self.view.ready, self.view.describe, server, self._public_status)
-        settings = FrontSettings.of_server(server)
+        settings = FrontSettings.of_server(server, file_room=_file_room(self.config))
         self.listener = Listener(doors, settings, app, self._tracing.connection)
         try:
             start = self.listener.start(given.get(WALLET, ()))
@@ -251,7 +252,8 @@ class Proxy:
         self.config = config
         self._notices.configure(config.notify)
         if self.listener is not None:
-            self.listener.reconfigure(FrontSettings.of_server(config.server))
+            room = _file_room(config)
+            self.listener.reconfigure(FrontSettings.of_server(config.server, file_room=room))
         for runtime in self.chains.values():
             runtime.start()
         self._retired += old.values()
@@ -320,3 +322,8 @@ async def _worded(start: Awaitable[T], address: Address) -> T:
     except OSError as error:
         error.filename = f"{address.host}:{address.port}"
         raise
+
+
+def _file_room(config: Config) -> int | None:
+    upstreams = sum(len(chain.upstreams) for chain in config.chains)
+    return room_for_clients(len(config.chains), upstreams)

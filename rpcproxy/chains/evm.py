@@ -32,7 +32,9 @@ from rpcproxy.chains.evm_shapes import shape_of
 from rpcproxy.chains.evm_signed import Transaction, decode, pending_object
 from rpcproxy.chains.evm_transactions import (
     BadTransaction,
+    Oversized,
     cancelled_by,
+    check_size,
     raw_transaction,
     transaction_hash,
     transactions_in,
@@ -50,6 +52,7 @@ __all__ = [
     "SAFE",
     "BadTransaction",
     "Heights",
+    "Oversized",
     "Pinned",
     "Told",
     "Transaction",
@@ -57,6 +60,7 @@ __all__ = [
     "blocks_of_logs",
     "cancelled_by",
     "candidate_hashes",
+    "check_size",
     "decode",
     "describe",
     "filled_by",

@@ -8,7 +8,14 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from rpcproxy.chains.evm_blocks import UNREADABLE, need_of, parse_quantity
+from rpcproxy.arrays import members_of
+from rpcproxy.chains.evm_blocks import (
+    UNREADABLE,
+    need_of,
+    parse_quantity,
+    read_block,
+    read_filter,
+)
 from rpcproxy.chains.evm_pins import filter_between
 from rpcproxy.chains.methods import Method
 
@@ -102,9 +109,6 @@ _sent_decoder = msgspec.json.Decoder(_Sent)
 _filled_decoder = msgspec.json.Decoder(_Filled)
 _block_decoder = msgspec.json.Decoder(_Block)
 _logs_decoder = msgspec.json.Decoder(list[_Mined])
-_list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
-_object_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_any_decoder = msgspec.json.Decoder()
 
 
 def told_by(method: Method, result: bytes | msgspec.Raw) -> Told | None:
@@ -202,13 +206,12 @@ def log_range(params: bytes | msgspec.Raw) -> tuple[int, int] | None:
     its hash, or the range is empty. Never raises.
     """
     try:
-        members = _list_decoder.decode(params)
-        fields = _object_decoder.decode(members[0]) if members else {}
+        members = members_of(params)
+        fields = read_filter(members[0]) if members else {}
         if bytes(fields.get("blockHash", b"null")) != b"null":
             return None
         low, high = (
-            need_of(_any_decoder.decode(fields.get(name, b"null")))
-            for name in ("fromBlock", "toBlock")
+            need_of(read_block(fields.get(name, b"null"))) for name in ("fromBlock", "toBlock")
         )
     except UNREADABLE:
         return None
@@ -217,8 +220,8 @@ def log_range(params: bytes | msgspec.Raw) -> tuple[int, int] | None:
 
 def with_range(params: bytes | msgspec.Raw, low: int, high: int) -> bytes:
     """The same filter from block ``low`` to ``high``. ``params`` are such as have a log_range."""
-    members = _list_decoder.decode(params)
-    members[0] = filter_between(_object_decoder.decode(members[0]), low, high)
+    members = members_of(params)
+    members[0] = filter_between(read_filter(members[0]), low, high)
     return b"[" + b",".join(members) + b"]"
 
 

@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from rpcproxy.arrays import members_of
 from rpcproxy.chains.methods import Method
 from rpcproxy.messages import Head
 
@@ -48,15 +49,20 @@ _HASH_DIGITS: Final = 64
 _LIMIT: Final = 2**64  # block numbers have 64 bits
 UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
-_list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
+# Tags, numbers, hashes and EIP-1898's object: whatever is longer is none of these.
+_LONGEST_BLOCK_BYTES: Final = 1024
+# Of a filter: it has five by the specification. Addresses and topics have no colons.
+_MOST_FILTER_KEYS: Final = 64
+
+_filter_fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _text_decoder = msgspec.json.Decoder(str)
 _any_decoder = msgspec.json.Decoder()
 
 
 class _Filter(msgspec.Struct, gc=False):
-    from_block: object = msgspec.field(default=None, name="fromBlock")
-    to_block: object = msgspec.field(default=None, name="toBlock")
-    block_hash: object = msgspec.field(default=None, name="blockHash")
+    from_block: msgspec.Raw = msgspec.field(default=msgspec.Raw(b"null"), name="fromBlock")
+    to_block: msgspec.Raw = msgspec.field(default=msgspec.Raw(b"null"), name="toBlock")
+    block_hash: msgspec.Raw = msgspec.field(default=msgspec.Raw(b"null"), name="blockHash")
 
 
 _filter_decoder = msgspec.json.Decoder(_Filter)
@@ -103,12 +109,12 @@ def required_block(method: Method, params: bytes | msgspec.Raw) -> BlockNeed:
 
 def _read_params(method: Method, position: int, params: bytes | msgspec.Raw) -> BlockNeed:
     try:
-        members = _list_decoder.decode(params)
+        members = members_of(params)
         if method.name in RANGED:
             return _range_need(members[0]) if members else LATEST
         if position >= len(members):
             return LATEST
-        return need_of(_any_decoder.decode(members[position]))
+        return need_of(read_block(members[position]))
     except UNREADABLE:
         # `null` in place of the list is taken as left out, as geth does.
         return LATEST if bytes(params).strip() == b"null" else NONE
@@ -116,12 +122,28 @@ def _read_params(method: Method, position: int, params: bytes | msgspec.Raw) -> 
 
 def _range_need(member: msgspec.Raw) -> BlockNeed:
     asked = _filter_decoder.decode(member)
-    if asked.block_hash is not None:
+    if bytes(asked.block_hash) != b"null":
         return HASH
-    lowest, highest = need_of(asked.from_block), need_of(asked.to_block)
+    lowest, highest = (need_of(read_block(end)) for end in (asked.from_block, asked.to_block))
     if NONE in (lowest, highest):
         return NONE
     return max(lowest, highest) if lowest >= 0 or highest >= 0 else highest
+
+
+def read_block(text: bytes | msgspec.Raw) -> object:
+    """A block parameter, decoded; what is too long for one is not read. Raises what the decoders
+    raise.
+    """
+    if len(text) > _LONGEST_BLOCK_BYTES:
+        raise msgspec.ValidationError("no block is named by so long a text")
+    return _any_decoder.decode(text)
+
+
+def read_filter(text: bytes | msgspec.Raw) -> dict[str, msgspec.Raw]:
+    """The fields of a filter, not decoded. Raises what the decoders raise."""
+    if bytes(text).count(b":") > _MOST_FILTER_KEYS:
+        raise msgspec.ValidationError("no filter has so many fields")
+    return _filter_fields_decoder.decode(text)
 
 
 def need_of(value: object) -> BlockNeed:

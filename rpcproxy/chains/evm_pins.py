@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from rpcproxy.arrays import members_of
 from rpcproxy.chains.evm_blocks import (
     EARLIEST,
     FINALIZED,
@@ -23,6 +24,8 @@ from rpcproxy.chains.evm_blocks import (
     UNREADABLE,
     BlockNeed,
     need_of,
+    read_block,
+    read_filter,
     required_block,
 )
 from rpcproxy.chains.methods import Method
@@ -91,9 +94,6 @@ _LATEST_FIRST: Final = {
 _NUMBER_FIRST: Final = re.compile(rb"\[" + _NUMBER + rb"(?:,false|,true)?\]")
 _THIRD: Final = re.compile(rb'(\["[^"\\]*","[^"\\]*",)"(?:latest|0x(0|[1-9a-f][0-9a-f]{0,15}))"\]')
 
-_list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
-_object_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_any_decoder = msgspec.json.Decoder()
 _encoder = msgspec.json.Encoder()
 
 
@@ -162,14 +162,14 @@ def _pin_any(method: Method, position: int, text: bytes, heights: Heights) -> Pi
     """Whatever the hot path leaves."""
     try:
         is_empty = not text or text.strip() == b"null"  # geth takes null for no params
-        members = [] if is_empty else _list_decoder.decode(text)
+        members = [] if is_empty else members_of(text)
         if method.name in RANGED:
             return _pin_range(method, members, text, heights)
         if position > len(members):
             return Pinned(text, NONE)
         if position == len(members):
             members.append(msgspec.Raw(b"null"))
-        value = _any_decoder.decode(members[position])
+        value = read_block(members[position])
         need = need_of(value)
         number = _number(need, heights)
         if number < 0:
@@ -201,8 +201,8 @@ def _pin_range(method: Method, members: list[msgspec.Raw], text: bytes, heights:
     """A filter's two ends. Raises what the decoders raise."""
     if not members:
         return Pinned(text, LATEST)
-    fields = _object_decoder.decode(members[0])
-    ends = [_any_decoder.decode(fields.get(name, b"null")) for name in ("fromBlock", "toBlock")]
+    fields = read_filter(members[0])
+    ends = [read_block(fields.get(name, b"null")) for name in ("fromBlock", "toBlock")]
     if bytes(fields.get("blockHash", b"null")) != b"null":
         return Pinned(text, HASH)
     needs = [need_of(end) for end in ends]

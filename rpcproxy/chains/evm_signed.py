@@ -3,11 +3,13 @@
 Sources: EIP-2 (upper half of s), EIP-155 (chain id in v), EIP-2681 (nonce), EIP-2718 (envelopes),
 EIP-2930, 1559, 4844, 7594 and 7702 (types 1–4). Types that chains made for themselves are passed
 on unread, but for sender and nonce of Celo's (CIP-64). What only a node can know (balance, gas,
-blob proofs) is left to nodes.
+blob proofs) is left to nodes. It is refused at
+the first item that no transaction has; of what is left each list is read once.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any, Final
 
@@ -16,6 +18,7 @@ from coincurve import PublicKey
 
 from rpcproxy.chains import rlp
 from rpcproxy.chains.evm_transactions import (
+    MOST_FIELDS,
     NEITHER,
     BadTransaction,
     keccak256,
@@ -148,7 +151,8 @@ def _read(raw: bytes, chain_id: int) -> Transaction:
     is_legacy = raw[0] >= 0xC0
     type = _LEGACY if is_legacy else raw[0]
     bare = without_blobs(raw) if type == _BLOBS else raw
-    fields = _Fields(bare, rlp.items(bare, 0, len(bare)) if is_legacy else typed_items(bare))
+    items = rlp.items(bare, 0, len(bare), MOST_FIELDS) if is_legacy else typed_items(bare)
+    fields = _Fields(bare, items)
     fields.must_be(_FIELDS[type], f"a transaction of type {type}")
     own_chain = None if is_legacy else fields.number("chain id")
     if own_chain is not None:
@@ -190,8 +194,9 @@ class _Fields:
 
     def must_be(self, count: int, what: str) -> None:
         """``what`` has so many fields."""
-        if len(self.items) != count:
-            raise BadTransaction(f"{what} has {count} fields, this one has {len(self.items)}")
+        if (found := len(self.items)) != count:
+            told = f"{found} or more" if found > MOST_FIELDS else f"{found}"
+            raise BadTransaction(f"{what} has {count} fields, this one has {told}")
 
     def text(self, name: str) -> bytes:
         start, payload, stop = self.items[self.next]
@@ -214,17 +219,43 @@ class _Fields:
             raise BadTransaction(f"the {name} is too large")
         return int.from_bytes(text, "big")
 
-    def inner(self, name: str) -> _Fields:
+    def _list(self, name: str) -> tuple[int, int]:
+        """Where the list begins, its header included, and where it ends."""
         start, _, stop = self.items[self.next]
         if self.data[start] < 0xC0:
             raise BadTransaction(f"the {name} is not a list")
         self.next += 1
-        return _Fields(self.data, rlp.items(self.data, start, stop))
+        return start, stop
+
+    def lists(self, name: str, each: str, count: int, what: str) -> Iterator[_Fields]:
+        """Of a list of lists one after the other: the first that has not ``count`` fields is the
+        last that is looked at.
+        """
+        start, stop = self._list(name)
+        position, _ = rlp.extent(self.data, start, stop)
+        while position < stop:
+            if self.data[position] < 0xC0:
+                raise BadTransaction(f"the {each} is not a list")
+            _, end = rlp.extent(self.data, position, stop)
+            inner = _Fields(self.data, rlp.items(self.data, position, end, MOST_FIELDS))
+            inner.must_be(count, what)
+            yield inner
+            position = end
 
     def all_sized(self, name: str, each: str, size: int) -> list[bytes]:
         """A list of byte strings of one size."""
-        inner = self.inner(name)
-        return [inner.sized(each, size) for _ in inner.items]
+        start, stop = self._list(name)
+        data = self.data
+        payloads = rlp.sized_items(data, start, stop, size)
+        if payloads is not None:
+            return [data[payload : payload + size] for payload in payloads]
+        # Something is wrong in it: say what is, at the first of them.
+        position, _ = rlp.extent(data, start, stop)
+        while position < stop:
+            payload, end = rlp.extent(data, position, stop)
+            _Fields(data, [(position, payload, end)]).sized(each, size)
+            position = end
+        return []
 
 
 def _body(fields: _Fields, type: int) -> Body:
@@ -260,13 +291,11 @@ def _to(fields: _Fields, *, can_create: bool) -> str | None:
 
 
 def _access_list(fields: _Fields) -> tuple[Access, ...]:
-    entries = fields.inner("access list")
-    return tuple([_access(entries) for _ in entries.items])
+    entries = fields.lists("access list", "access list's entry", 2, "an entry of the access list")
+    return tuple([_access(entry) for entry in entries])
 
 
-def _access(entries: _Fields) -> Access:
-    entry = entries.inner("access list's entry")
-    entry.must_be(2, "an entry of the access list")
+def _access(entry: _Fields) -> Access:
     address = entry.sized("access list's address", 20)
     keys = entry.all_sized("list of storage keys", "storage key", 32)
     return Access("0x" + address.hex(), tuple(["0x" + key.hex() for key in keys]))
@@ -280,16 +309,15 @@ def _blob_hashes(fields: _Fields) -> tuple[str, ...]:
 
 
 def _authorizations(fields: _Fields) -> tuple[Authorization, ...]:
-    entries = fields.inner("authorization list")
-    if not entries.items:
+    entries = fields.lists("authorization list", "authorization", 6, "an authorization")
+    found = tuple([_authorization(entry) for entry in entries])
+    if not found:
         raise BadTransaction("the authorization list is empty")
-    return tuple([_authorization(entries) for _ in entries.items])
+    return found
 
 
-def _authorization(entries: _Fields) -> Authorization:
+def _authorization(entry: _Fields) -> Authorization:
     """EIP-7702: a signature that fits nobody is skipped, and the transaction is valid without."""
-    entry = entries.inner("authorization")
-    entry.must_be(6, "an authorization")
     return Authorization(
         chain_id=hex(entry.number("authorization's chain id")),
         address="0x" + entry.sized("authorization's address", 20).hex(),

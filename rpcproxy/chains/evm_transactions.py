@@ -14,10 +14,33 @@ from typing import Final
 import msgspec
 from Crypto.Hash import keccak
 
+from rpcproxy.arrays import members_of
 from rpcproxy.chains import rlp
 from rpcproxy.chains.methods import Method
 
 NEITHER: Final = "transaction is neither typed nor an RLP list"
+
+# No type has more fields than one with blobs (14) or one of Celo (CIP-64: 13).
+MOST_FIELDS: Final = 16
+
+# What the pools of nodes take, in bytes. geth and those made of it: txMaxSize of the legacy pool
+# (four slots of 32 KiB) and of the blob pool, sidecar included (go-ethereum 31792); reth's
+# DEFAULT_MAX_TX_INPUT_BYTES and Nethermind's MaxTxSize: the same 128 KiB. A transaction of six
+# blobs with all its proofs has 824 KB (erigon 18330).
+_POOL_BYTES: Final = 128 * 1024
+_BLOB_POOL_BYTES: Final = 1024 * 1024
+# Chains whose nodes are all of these. Others take larger ones (Monad and MegaETH have larger
+# contracts, substrate chains no such bound, anvil none), and say what they refuse.
+_POOLED: Final = frozenset(
+    {
+        *(1, 11155111, 560048, 17000, 1337),  # Ethereum, Sepolia, Hoodi, Holesky, geth --dev
+        *(10, 11155420, 8453, 84532, 56, 97, 137, 80002, 100, 10200),
+    }
+)
+_ANY_POOL_BYTES: Final = 2 * 1024 * 1024
+
+_RAW_FIRST: Final = (b'["0x', b'["0X', b'[ "0x')
+_LONGEST_PARAMS: Final = 2 * _ANY_POOL_BYTES + 64 * 1024
 
 _BLOB_TYPE: Final = 3
 _HASHED_WHOLE: Final = frozenset((1, 2, 4, 0x7B))
@@ -27,7 +50,6 @@ _WRAPPER_ITEMS: Final = (4, 5)
 MOST_IN_ONE: Final = 100
 # With and without 0x (bloXroute); no transaction is shorter than 80 bytes.
 _ANY_RAW: Final = re.compile(rb'"(?:0[xX])?((?:[0-9a-fA-F]{2}){80,})"')
-_list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 _text_decoder = msgspec.json.Decoder(str)
 
 
@@ -37,6 +59,13 @@ class BadTransaction(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class Oversized(BadTransaction):
+    """No node of its chain takes one so large. ``reason`` is in geth's words."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(f"oversized data: transaction size {size}, limit {limit}")
 
 
 class _Wrapped(msgspec.Struct, gc=False):
@@ -55,10 +84,13 @@ def raw_transaction(params: bytes | msgspec.Raw) -> str | None:
     """The signed transaction in the params of a send, as the client wrote it.
 
     It is the first parameter, or its ``tx`` (eth_sendPrivateTransaction). ``None`` where there
-    is none, as in a bundle.
+    is none, as in a bundle. Raises ``Oversized``, before anything is read, where no transaction
+    fits in.
     """
+    if len(params) > _LONGEST_PARAMS and params[:5].startswith(_RAW_FIRST):
+        raise Oversized((len(params) - len('["0x"]')) // 2, _ANY_POOL_BYTES)
     try:
-        members = _list_decoder.decode(params)
+        members = members_of(params)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     if not members:
@@ -101,6 +133,18 @@ def cancelled_by(method: Method, params: bytes | msgspec.Raw, result: bytes) -> 
         return ""
 
 
+def check_size(raw_hex: str, chain_id: int, *, is_public: bool) -> None:
+    """Raise ``Oversized`` for what no pool of the chain takes. ``is_public``: it is for anybody's
+    pool; what goes to builders alone may be as large as a block has room for.
+    """
+    limit = _ANY_POOL_BYTES
+    if is_public and chain_id in _POOLED:
+        limit = _BLOB_POOL_BYTES if raw_hex[2:4] == f"{_BLOB_TYPE:02x}" else _POOL_BYTES
+    size = (len(raw_hex) - 2) // 2
+    if size > limit:
+        raise Oversized(size, limit)
+
+
 def transaction_hash(raw_hex: str) -> str | None:
     """The hash of a signed transaction, ``0x`` and 64 lower-case digits.
 
@@ -118,7 +162,7 @@ def transaction_hash(raw_hex: str) -> str | None:
 def _hashed(raw: bytes) -> bytes | None:
     first = raw[0]
     if first >= 0xC0:
-        rlp.items(raw, 0, len(raw))
+        rlp.items(raw, 0, len(raw), MOST_FIELDS)
         return raw
     if first >= 0x80:
         raise BadTransaction(NEITHER)
@@ -152,12 +196,12 @@ def keccak256(data: bytes) -> bytes:
 
 
 def typed_items(raw: bytes) -> list[tuple[int, int, int]]:
-    """The items of a typed transaction's list, as ``rlp.items`` gives them. Raises
-    ``BadTransaction`` and ``rlp.BadRlp``.
+    """The items of a typed transaction's list, as ``rlp.items`` gives them: no more of them than
+    any transaction has, and one. Raises ``BadTransaction`` and ``rlp.BadRlp``.
     """
     if len(raw) < 2 or raw[1] < 0xC0:
         raise BadTransaction("typed transaction is not an RLP list")
-    return rlp.items(raw, 1, len(raw))
+    return rlp.items(raw, 1, len(raw), MOST_FIELDS)
 
 
 def without_blobs(raw: bytes) -> bytes:
@@ -172,5 +216,5 @@ def without_blobs(raw: bytes) -> bytes:
         return raw
     if len(items) not in _WRAPPER_ITEMS:
         raise BadTransaction("blob transaction's wrapper has neither 4 nor 5 items")
-    rlp.items(raw, start, end)
+    rlp.items(raw, start, end, MOST_FIELDS)
     return raw[:1] + raw[start:end]

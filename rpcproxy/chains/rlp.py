@@ -1,11 +1,13 @@
 """RLP, Ethereum's encoding of byte strings and lists of them (yellow paper, appendix B).
 
 The reader is strict: of all encodings of one value it takes the shortest, as every node does. It
-goes one level deep at a time, so that lists within lists cannot exhaust the stack.
+goes one level deep at a time, so that lists within lists cannot exhaust the stack, and reads no
+further than its caller has use for: a list of millions of items costs as much as one of a few.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 Item = bytes | int | Sequence["Item"]
@@ -19,19 +21,37 @@ class BadRlp(Exception):
         self.reason = reason
 
 
-def items(data: bytes, start: int, end: int) -> list[tuple[int, int, int]]:
+def items(data: bytes, start: int, end: int, most: int = sys.maxsize) -> list[tuple[int, int, int]]:
     """The items of the one list that fills ``data[start:end]``: where each begins, where its
-    payload begins, and where it ends. ``data[start]`` must open a list. Raises ``BadRlp``.
+    payload begins, and where it ends. ``data[start]`` must open a list. Where there are more than
+    ``most``, one more than that is given, and the rest is not looked at. Raises ``BadRlp``.
     """
     position, stop = extent(data, start, end)
     if stop != end:
         raise BadRlp("bytes after the end of the transaction")
-    found = []
-    while position < end:
+    found: list[tuple[int, int, int]] = []
+    while position < end and len(found) <= most:
         payload, stop = extent(data, position, end)
         found.append((position, payload, stop))
         position = stop
     return found
+
+
+def sized_items(data: bytes, start: int, end: int, size: int) -> range | None:
+    """Where the payloads begin of the byte strings of ``size`` bytes, two at least, that fill the
+    list ``data[start:end]``; ``None`` where it holds anything else. Looks at no item by itself,
+    however many they are.
+    """
+    position, stop = extent(data, start, end)
+    header = _header(0x80, size)
+    step = len(header) + size
+    count, rest = divmod(end - position, step)
+    if stop != end or rest:
+        return None
+    for offset, byte in enumerate(header):
+        if data[position + offset : end : step].count(byte) != count:
+            return None
+    return range(position + len(header), end, step)
 
 
 def extent(data: bytes, position: int, end: int) -> tuple[int, int]:

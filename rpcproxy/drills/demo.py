@@ -61,6 +61,7 @@ _VERBS: Final[Mapping[str, str]] = {
     "stalled_head": "stands still",
     "caught_up": "has caught up",
     "method_unsupported": "lacks a method",
+    "feed_flooded": "pushes too much",
     "panic": "few providers are left",
     "panic_over": "enough providers are back",
     "chain_halted": "the chain stands still",

@@ -40,9 +40,10 @@ class FeedSettings:
 
     Pauses before the next connection: drawn from 0 to ``first_pause_seconds``, doubled each time
     up to ``longest_pause_seconds``, anew after ``steady_seconds`` with blocks;
-    ``limited_seconds`` where the rate is limited, ``refused_seconds`` where the upgrade is
-    refused, ``off_seconds`` where there is no such subscription. ``proxy`` is the URL of an
-    outbound one, empty or ``direct`` for none.
+    ``flood_seconds`` where it pushed more than is taken, doubled each time up to
+    ``longest_flood_seconds``; ``limited_seconds`` where the rate is limited, ``refused_seconds``
+    where the upgrade is refused, ``off_seconds`` where there is no such subscription. ``proxy`` is
+    the URL of an outbound one, empty or ``direct`` for none.
     """
 
     block_time_seconds: float
@@ -55,6 +56,8 @@ class FeedSettings:
     first_pause_seconds: float = 0.5
     longest_pause_seconds: float = 30.0
     limited_seconds: float = 60.0
+    flood_seconds: float = 60.0
+    longest_flood_seconds: float = 3600.0
     refused_seconds: float = 300.0
     off_seconds: float = 600.0
     proxy: str = field(default="", repr=False)
@@ -63,11 +66,12 @@ class FeedSettings:
 @dataclass(frozen=True, slots=True)
 class Ending:
     """Why a connection is over, in words free of secrets. ``pause_seconds`` is set where trying
-    again soon is pointless.
+    again soon is pointless; ``is_flood``: more came than anybody has use for.
     """
 
     reason: str
     pause_seconds: float | None = None
+    is_flood: bool = False
 
 
 class Ask(enum.Enum):

@@ -25,6 +25,10 @@ from rpcproxy.messages import FailureKind
 MAX_INTERIM_REPLIES: Final = 8
 MAX_CHUNK_LINE_BYTES: Final = 1024
 MAX_TRAILER_BYTES: Final = 8 * 1024
+# A chunk costs as much as some thousand bytes of one: after so many, those of a body must have a
+# few bytes each. Whoever writes JSON token by token has more.
+FREE_CHUNKS: Final = 4096
+LEAST_CHUNK_BYTES: Final = 8
 
 
 class ReplyReader:
@@ -197,13 +201,14 @@ def _sole_chunk(data: bytes, at: int) -> bytes | None:
 class ChunkedBody:
     """Takes the chunks apart (RFC 9112 section 7.1). Extensions and trailers are dropped."""
 
-    __slots__ = ("_carry", "_remaining", "_stage", "_trailer_bytes")
+    __slots__ = ("_allowed", "_carry", "_remaining", "_stage", "_trailer_bytes")
 
     def __init__(self) -> None:
         self._carry = b""
         self._remaining = 0
         self._stage = _IN_SIZE
         self._trailer_bytes = 0
+        self._allowed = FREE_CHUNKS * LEAST_CHUNK_BYTES  # bytes that chunks may be too small by
 
     def feed(self, data: bytes, pieces: list[bytes]) -> int:
         """Append what is body to ``pieces``. Returns where the body ended in ``data``, −1 if
@@ -244,6 +249,10 @@ class ChunkedBody:
                 raise refused("bad chunk size")
             return 0
         self._remaining = int(match[1], 16)
+        spare = self._allowed + self._remaining - LEAST_CHUNK_BYTES
+        self._allowed = min(spare, FREE_CHUNKS * LEAST_CHUNK_BYTES)
+        if self._allowed < 0:
+            raise refused("too many chunks of next to nothing")
         self._stage = _IN_DATA if self._remaining else _IN_TRAILER
         return match.end() - at
 

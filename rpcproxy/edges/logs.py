@@ -81,15 +81,50 @@ def event(
         logger.log(level, message, extra=extra, exc_info=exc_info, stacklevel=2)
 
 
+class Throttle:
+    """Lets so many of each kind pass at once, and then so many a second; counts the others.
+
+    State: one bucket for each kind; kinds are our own words, so they are few.
+    """
+
+    def __init__(self, burst: float, per_second: float) -> None:
+        self._burst = burst
+        self._per_second = per_second
+        self._buckets: dict[str, tuple[float, float, int]] = {}  # tokens, when, held back since
+
+    def pass_(self, kind: str, now: float) -> int | None:
+        """How many of the kind were held back since the last that passed, ``None`` where this one
+        is to be as well. ``now``: monotonic seconds.
+        """
+        tokens, at, held = self._buckets.get(kind, (self._burst, now, 0))
+        tokens = min(self._burst, tokens + (now - at) * self._per_second)
+        if tokens < 1.0:
+            self._buckets[kind] = tokens, now, held + 1
+            return None
+        self._buckets[kind] = tokens - 1.0, now, 0
+        return held
+
+
+# A fault that many upstreams have at once is some tens of lines; what flaps for hours is one line
+# in a while, and the metrics have all of it.
+_changes: Final = Throttle(burst=100.0, per_second=0.5)
+
+
 def log_change(logger: logging.Logger, chain: str, change: Change) -> None:
-    """Log a standing's change: WARNING, or INFO where it is for the better."""
+    """Log a standing's change: WARNING, or INFO where it is for the better. Of very many of one
+    kind some are left out, and the next says how many.
+    """
     kind = name_of(change.kind)
+    held_back = _changes.pass_(f"{chain} {kind}", time.monotonic())
+    if held_back is None:
+        return
     level = logging.INFO if kind in BETTER else logging.WARNING
     whose = "domain" if kind in _OF_DOMAINS else "upstream"
     fields: dict[str, Any] = {
         whose: change.upstream or None,
         "method_class": class_name(change.method_class),
         "reason": change.reason or None,
+        "held_back": held_back or None,
     }
     event(logger, level, kind, chain=chain, **fields)
 

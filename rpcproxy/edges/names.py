@@ -17,6 +17,8 @@ import socket
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
+from rpcproxy.edges.own_limits import own_words
+
 # RFC 8305 section 5, "Connection Attempt Delay".
 STAGGER_SECONDS: Final = 0.25
 
@@ -69,6 +71,7 @@ class Addresses:
         self._good_family = 0
         self._bad: set[Address] = set()
         self._is_closed = False
+        self.own_fault = ""  # why the last lookup brought nothing, where that is this machine's
 
     def has(self, address: Address) -> bool:
         """The host is still at this address, as far as is known."""
@@ -114,14 +117,23 @@ class Addresses:
         if self._is_literal or self._lookup is not None or self._is_closed:
             return
         self._asked_at = self._loop.time()
-        self._lookup = self._loop.run_in_executor(None, look_up, self._host, self._port)
+        try:
+            self._lookup = self._run()
+        except RuntimeError as error:  # no thread can be started
+            self._lookup = self._loop.create_future()
+            self._lookup.set_exception(error)
         self._lookup.add_done_callback(self._on_looked_up)
+
+    def _run(self) -> asyncio.Future[list[Address]]:
+        return self._loop.run_in_executor(None, look_up, self._host, self._port)
 
     def _on_looked_up(self, lookup: asyncio.Future[list[Address]]) -> None:
         self._lookup = None
         found: tuple[Address, ...] = ()
-        if not lookup.cancelled() and lookup.exception() is None:
+        error = None if lookup.cancelled() else lookup.exception()
+        if not lookup.cancelled() and error is None:
             found = tuple(lookup.result())
+        self.own_fault = own_words(error)
         if self._is_closed:
             return
         if found:
@@ -143,6 +155,11 @@ def look_up(host: str, port: int) -> list[Address]:
         if family in (socket.AF_INET, socket.AF_INET6) and address not in found:
             found.append(address)
     return found
+
+
+def open_socket(family: int) -> socket.socket:
+    """One to connect with, that never blocks. Raises ``OSError`` where there is none left."""
+    return socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
 
 
 def interleave(addresses: Iterable[Address], first_family: int) -> list[Address]:
@@ -183,6 +200,7 @@ class Dial:
         self._on_address_failed = on_address_failed
         self._trying: dict[socket.socket, Address] = {}
         self._error = "no address"
+        self.own_fault = ""  # the last error's words, where it is this machine's
         self._next: asyncio.Handle | None = loop.call_soon(self._try_next)
 
     def cancel(self) -> None:
@@ -207,7 +225,7 @@ class Dial:
         address = self._left.pop()
         sock: socket.socket | None = None
         try:
-            sock = socket.socket(address.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            sock = open_socket(address.family)
             with contextlib.suppress(BlockingIOError):
                 sock.connect(address.sockaddr)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -236,7 +254,9 @@ class Dial:
     def _on_refused(self, address: Address, error: Exception) -> None:
         strerror = error.strerror if isinstance(error, OSError) else None
         self._error = (strerror or "cannot connect").lower()
-        self._on_address_failed(address)
+        self.own_fault = own_words(error)
+        if not self.own_fault:
+            self._on_address_failed(address)
         if self._left or not self._trying:
             self._stop_timer()
             self._next = self._loop.call_soon(self._try_next)

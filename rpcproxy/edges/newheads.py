@@ -1,7 +1,8 @@
 """New blocks as an upstream tells them: one WebSocket per upstream, subscribed to ``newHeads``.
 
-``HeadFeed`` moves the bytes and connects again for ever; what they mean is in ``dialogue``. No
-text that leaves here holds the URL, a header or an upstream's own words.
+``HeadFeed`` moves the bytes and connects again for ever; what they mean is in ``dialogue``, and
+how many of them are looked at in ``pace``: an upstream's pace is not to become ours. No text that
+leaves here holds the URL, a header or an upstream's own words.
 
 State: the task, the pulse of the connection in use and what was last told, in ``HeadFeed``.
 """
@@ -33,6 +34,7 @@ from rpcproxy.edges.dialogue import (
     Pulse,
     again,
 )
+from rpcproxy.edges.pace import Meter, Paced, metered
 from rpcproxy.edges.target import Target, read_origin, request_head
 from rpcproxy.edges.tls import default_context, prepare
 from rpcproxy.edges.tunnel import connector, read_way
@@ -57,6 +59,10 @@ _NOT_FOR_UPGRADES: Final = frozenset(("content-type", "content-length", "accept"
 _ENDS: Final = frozenset(
     (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSING, aiohttp.WSMsgType.CLOSED)
 )
+
+
+# How the words of a flood begin, by which others know it.
+FLOOD_WORDS: Final = "it pushed more than is taken:"
 
 
 class HeadFeed:
@@ -92,10 +98,12 @@ class HeadFeed:
         self._task: asyncio.Task[None] | None = None
         self._pulse: Pulse | None = None
         self._told = ""
+        self._floods = 0
         self.set_block_time(settings.block_time_seconds)
 
     def set_block_time(self, seconds: float) -> None:
         """How far apart blocks are, as learned; counts from the next message on."""
+        self._block_time_seconds = seconds
         self._silence_seconds = max(3 * seconds, self._settings.least_silence_seconds)
 
     @property
@@ -137,6 +145,8 @@ class HeadFeed:
             else:
                 self._tell("off", ending.reason)
                 pause = ending.pause_seconds * (1 + _JITTER * self._rng.random())
+            if not ending.is_flood and time.monotonic() - began >= settings.longest_flood_seconds:
+                self._floods = 0
             await asyncio.sleep(pause)
 
     async def _follow(self) -> Ending:
@@ -145,8 +155,10 @@ class HeadFeed:
         timeouts = aiohttp.ClientTimeout(total=None, sock_connect=None)
         no_redirects = aiohttp.TraceConfig()
         no_redirects.on_request_redirect.append(_refuse_redirect)
+        meter = Meter()
+        wires = connector(self._way, ssl=self._tls(), use_dns_cache=False)
         async with aiohttp.ClientSession(
-            connector=connector(self._way, ssl=self._tls(), use_dns_cache=False),
+            connector=metered(wires, meter),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=timeouts,
             trace_configs=[no_redirects],
@@ -171,14 +183,22 @@ class HeadFeed:
             except (aiohttp.ClientError, OSError) as error:
                 return Ending(_in_words(error))
             try:
-                return await self._listen(socket)
+                ending = await self._listen(socket)
             except (aiohttp.ClientError, OSError):
-                return Ending("connection lost")
+                ending = Ending("connection lost")
             finally:
                 self._pulse = None
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_GOODBYE_SECONDS):
                         await socket.close()
+            return self._flooded("bytes") if meter.is_flooded else ending
+
+    def _flooded(self, what: str) -> Ending:
+        settings = self._settings
+        longest = settings.flood_seconds * 2.0 ** min(self._floods, _MOST_DOUBLINGS)
+        self._floods += 1
+        pause = min(longest, settings.longest_flood_seconds)
+        return Ending(f"{FLOOD_WORDS} {what}; {again(pause)}", pause, is_flood=True)
 
     def _tls(self) -> ssl.SSLContext:
         if self._context is None:
@@ -188,6 +208,7 @@ class HeadFeed:
 
     async def _listen(self, socket: aiohttp.ClientWebSocketResponse) -> Ending:
         dialogue = Dialogue(self._settings)
+        paced = Paced(socket, self._block_time_seconds)
         answer_due = time.monotonic() + self._settings.answer_seconds
         others = 0
         await socket.send_str(SUBSCRIBE)
@@ -204,9 +225,10 @@ class HeadFeed:
             if isinstance(step, Ask):
                 await (socket.ping() if step is Ask.PING else socket.send_str(KEEPALIVE))
                 continue
-            try:
-                message = await socket.receive(timeout=step)
-            except TimeoutError:
+            message = await paced.receive(step)
+            if paced.is_beyond_reason:
+                return self._flooded("messages")
+            if message is None:
                 continue
             heads = await self._read(socket, dialogue, message)
             if isinstance(heads, Ending):

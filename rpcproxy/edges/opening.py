@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Callable, Sequence
 
 from rpcproxy.edges.names import Address, Addresses, Dial
+from rpcproxy.edges.own_limits import limits
 from rpcproxy.edges.target import Origin
 from rpcproxy.edges.tls import Handshake
 from rpcproxy.edges.tunnel import Tunnel, Way
@@ -81,16 +82,19 @@ class Opening:
         if self._is_over:
             return
         if not addresses:
-            self._fail("no address")
+            self._fail("no address", self._route.addresses.own_fault)
             return
         self._stage = FailureKind.CONNECT
         route = self._route
-        heard = (self._on_connected, self._fail, route.addresses.on_failed)
+        heard = (self._on_connected, self._on_unconnected, route.addresses.on_failed)
         if route.way is None:
             self._dial = Dial(route.loop, addresses, *heard)
         else:
             destination = (route.origin.host, route.origin.port)
             self._dial = Tunnel(route.way, addresses, destination, *heard)
+
+    def _on_unconnected(self, words: str) -> None:
+        self._fail(words, self._dial.own_fault if self._dial is not None else "")
 
     def _on_connected(self, sock: socket.socket, address: Address) -> None:
         route = self._route
@@ -122,8 +126,13 @@ class Opening:
         self._timer.cancel()
         self._on_open(self, sock, address)
 
-    def _fail(self, words: str) -> None:
+    def _fail(self, words: str, own_fault: str = "") -> None:
+        """``own_fault``: what this machine lacks, in words; the upstream has no part in it then."""
         if self._stage is FailureKind.TLS:
             self._route.session = None
         self.cancel()
-        self._on_failed(self, Failure(self._stage, f"{self._route.origin.label}: {words}"))
+        if own_fault:
+            limits.tell(own_fault)
+            self._on_failed(self, Failure(FailureKind.OWN, own_fault))
+        else:
+            self._on_failed(self, Failure(self._stage, f"{self._route.origin.label}: {words}"))

@@ -21,6 +21,7 @@ from aiohttp_socks import ProxyConnector
 from python_socks.async_.asyncio import Proxy
 
 from rpcproxy.edges.names import Address
+from rpcproxy.edges.own_limits import own_words
 
 _TYPES: Final = {
     "http": python_socks.ProxyType.HTTP,
@@ -106,6 +107,7 @@ class Tunnel:
         self._on_failed = on_failed
         self._on_address_failed = on_address_failed
         self._trying: list[Address] = []
+        self.own_fault = ""  # the last error's words, where it is this machine's
         loop = asyncio.get_running_loop()
         self._task = loop.create_task(self._run(), name=f"tunnel through {way.label}")
 
@@ -130,7 +132,9 @@ class Tunnel:
                 return
             except (OSError, ValueError) as error:
                 words = f"the outbound proxy {self._way.label}: {_in_words(error)}"
-                self._on_address_failed(address)
+                self.own_fault = own_words(error)
+                if not self.own_fault:
+                    self._on_address_failed(address)
                 continue
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

@@ -32,6 +32,9 @@ SWEEP_SECONDS: Final = 1.0
 # Full-jitter backoff between tries to keep connections warm (AWS architecture blog, 2015).
 BACKOFF_SECONDS: Final = 0.5
 BACKOFF_MAX_SECONDS: Final = 30.0
+# For so long a request waits here where this machine cannot open a connection for it.
+OWN_PATIENCE_SECONDS: Final = 0.25
+OWN_RETRY_SECONDS: Final = 0.05
 # How a request's head ends, by the size of the body: formatting costs twice as much.
 _SHORT: Final = 1024
 _LENGTHS: Final = tuple(b"%d\r\n\r\n" % size for size in range(_SHORT))
@@ -84,6 +87,7 @@ class Upstream:
         self._waiting: deque[Call] = deque()
         self._sweep_timer: asyncio.TimerHandle | None = None
         self._is_closed = False
+        self._lacking_since: float | None = None  # of what this machine has not
 
     def __repr__(self) -> str:
         return f"<Upstream {self.name}: {self.open_connections} open, {self.idle_connections} idle>"
@@ -215,6 +219,7 @@ class Upstream:
         self._openings.discard(opening)
         connection = Connection(self._loop, self, sock, address)
         self.connects += 1
+        self._lacking_since = None
         self._connections.add(connection)
         # The name may have moved while this was on its way.
         connection.is_last = not self._addresses.has(address)
@@ -226,6 +231,8 @@ class Upstream:
 
     def _on_failed(self, opening: Opening, failure: Failure) -> None:
         self._openings.discard(opening)
+        if failure.kind is FailureKind.OWN and self._is_to_wait(opening):
+            return
         call = self._replays.pop(opening, None)
         if call is None:
             self._back_off()
@@ -235,6 +242,18 @@ class Upstream:
         self._open_for_waiting()
         if call is not None:
             call.finish(failure)
+
+    def _is_to_wait(self, opening: Opening) -> bool:
+        """Where this machine lacks what a connection takes, what waits goes on waiting for a while,
+        for another connection to be free or for another try.
+        """
+        now = self._now()
+        if self._lacking_since is None:
+            self._lacking_since = now
+        if opening in self._replays or now - self._lacking_since > OWN_PATIENCE_SECONDS:
+            return False
+        self._loop.call_later(OWN_RETRY_SECONDS, self._open_for_waiting)
+        return True
 
     # Keeping connections fresh.
 

@@ -14,6 +14,6 @@ was told; ``told`` the head as clients know it.
 ``watcher`` asks for heads by ``probes``, ``feeds`` hears them, ``linker`` fetches what lies
 between; ``genesis`` asks for block 0; ``state_checks`` and ``audits`` compare upstreams,
 ``hash_proofs`` tell who takes a block's hash. Every outcome goes to ``Standings.observe``; tasks
-are started through ``tasks.start`` alone. ``explain`` tells what would become of a request.
-``traced`` puts spans around it where traces are on.
+are started through ``tasks.start`` alone, and long work goes by ``turns``. ``explain`` tells what
+would become of a request. ``traced`` puts spans around it where traces are on.
 """

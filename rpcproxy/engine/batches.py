@@ -2,7 +2,8 @@
 
 Every member is answered on its own: locally, as a single, or within a batch for one upstream.
 Only members that failed are asked again, elsewhere: what the batch brought for a member is the
-first attempt of its own plan, and all its attempts share one deadline. No state.
+first attempt of its own plan, and all its attempts share one deadline. Large ones are read and
+begun in slices, so that nobody else waits for them. No state.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from rpcproxy.engine.executor import Settled
 from rpcproxy.engine.express import is_worth_another
 from rpcproxy.engine.profiles import Profile
 from rpcproxy.engine.sharing import SlowFlight, pending_answer
+from rpcproxy.engine.turns import all_of, turn
 from rpcproxy.messages import (
     INTERNAL_ERROR,
     Answer,
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 
 GROUP: Final = 100  # what one upstream is asked at once; public providers refuse more
 SINGLES_FROM: Final = 8  # so few left-overs are asked one by one
+SLICE: Final = 32  # members read, or begun, in one turn of the loop: one or two milliseconds
 ROUNDS: Final = 2  # as a batch; after that one by one
 
 
@@ -72,12 +75,14 @@ Single = tuple[int, Request, asyncio.Future[Answer] | None]
 
 class Replies(list[bytes | None]):
     """The replies of one batch, by place, as they come; and what is the same for all: the trace
-    id, and whether nothing may be given that was kept. ``kept``: which of them were.
+    id, whether nothing may be given that was kept, and how often the chain had reorganised.
+    ``kept``: which of them were.
     """
 
-    def __init__(self, count: int, trace_id: str, *, is_fresh: bool = False) -> None:
+    def __init__(self, count: int, trace_id: str, turns: int, *, is_fresh: bool = False) -> None:
         super().__init__([None] * count)
         self.trace_id = trace_id
+        self.turns = turns
         self.is_fresh = is_fresh
         self.kept: list[tuple[int, Request]] = []
 
@@ -91,14 +96,51 @@ class Batches:
     def handle(
         self, texts: Sequence[msgspec.Raw], trace_id: str, *, is_fresh: bool = False
     ) -> Answer | Pending:
-        """Answer a batch: at once, when all of it can be answered from memory. ``is_fresh``:
-        nothing that was kept.
+        """Answer a batch: at once, when it is a small one and all of it can be answered from
+        memory. ``is_fresh``: nothing that was kept.
         """
         self._pipeline.counters.on_batch(len(texts))
-        replies = Replies(len(texts), trace_id, is_fresh=is_fresh)
+        turns = self._pipeline.executor.standings.heads.turns
+        replies = Replies(len(texts), trace_id, turns, is_fresh=is_fresh)
         singles: list[Single] = []
         members: list[Member] = []
-        for index, text in enumerate(texts):
+        if len(texts) > SLICE:
+            work = self._in_slices(texts, replies, singles, members)
+            return Carried(work, lambda: None, trace_id)
+        self._read(texts, 0, replies, singles, members)
+        if not (singles or members):
+            return join(replies)
+        undo = functools.partial(self._give_up, singles, members)
+        return Carried(self._forward(replies, singles, members), undo, trace_id)
+
+    async def _in_slices(
+        self,
+        texts: Sequence[msgspec.Raw],
+        replies: Replies,
+        singles: list[Single],
+        members: list[Member],
+    ) -> Answer:
+        try:
+            for start in range(0, len(texts), SLICE):
+                self._read(texts[start : start + SLICE], start, replies, singles, members)
+                await turn()
+        except BaseException:
+            self._give_up(singles, members)
+            raise
+        if not (singles or members):
+            return join(replies)
+        return await self._forward(replies, singles, members)
+
+    def _read(
+        self,
+        texts: Sequence[msgspec.Raw],
+        start: int,
+        replies: Replies,
+        singles: list[Single],
+        members: list[Member],
+    ) -> None:
+        """Answer what needs nobody else, and sort the rest; the first has place ``start``."""
+        for index, text in enumerate(texts, start):
             try:
                 request = decode_request(text)
             except Malformed as malformed:
@@ -110,10 +152,6 @@ class Batches:
             else:
                 self._pipeline.counters.on_local()
                 replies[index] = encode_result(request.id, local) if request.id else b""
-        if not (singles or members):
-            return join(replies)
-        undo = functools.partial(self._give_up, singles, members)
-        return Carried(self._forward(replies, singles, members), undo, trace_id)
 
     def _give_up(self, singles: Sequence[Single], members: Sequence[Member]) -> None:
         """The client hung up before anything of it began."""
@@ -180,31 +218,30 @@ class Batches:
         work: list[Coroutine[Any, Any, None]] = [
             self._answer_single(replies, *single) for single in singles
         ]
-        work += [
+        groups = [
             self._answer_group(replies, members[start : start + GROUP], (), 0)
             for start in range(0, len(members), GROUP)
         ]
-        heads = self._pipeline.executor.standings.heads
-        turns, began = heads.turns, time.monotonic()
+        if len(groups) > 1:
+            work.append(all_of(groups, 1))  # each is as much as a slice
+        else:
+            work += groups
+        heads, began = self._pipeline.executor.standings.heads, time.monotonic()
         try:
-            if len(work) == 1:
-                await work[0]
-            else:
-                await asyncio.gather(*work)
+            await all_of(work, SLICE)
         finally:
             self._land(members)
         in_time = time.monotonic() - began < self._pipeline.chain.deadlines.light_seconds / 2
-        if heads.turns != turns and in_time:
+        if heads.turns != replies.turns and in_time:
             # A reorg came in between: parts of two branches are no answer.
             again = [*replies.kept, *((index, request) for index, request, _ in singles)]
             again += [(member.index, member.request) for member in members]
-            await asyncio.gather(
-                *(
-                    self._answer_single(replies, index, request, None)
-                    for index, request in again
-                    if self._pipeline.profiles.of(request.method).is_read
-                )
-            )
+            asked = [
+                self._answer_single(replies, index, request, None)
+                for index, request in again
+                if self._pipeline.profiles.of(request.method).is_read
+            ]
+            await all_of(asked, SLICE)
         return join(replies)
 
     async def _answer_single(
@@ -231,7 +268,7 @@ class Batches:
     ) -> None:
         """Ask one upstream for a group; what it did not answer is asked elsewhere."""
         if len(members) == 1 or round_ >= ROUNDS or not self._has_taker(tried):
-            await asyncio.gather(*(self._answer_alone(replies, m, tried) for m in members))
+            await all_of([self._answer_alone(replies, m, tried) for m in members], SLICE)
             return
         call = BatchCall(
             BATCH_METHOD,

@@ -32,7 +32,6 @@ from rpcproxy.engine.told import ToldHead
 from rpcproxy.engine.truth import Truth
 from rpcproxy.engine.whereabouts import Whereabouts
 from rpcproxy.messages import (
-    INVALID_REQUEST,
     METHOD_REFUSED,
     PARSE_ERROR,
     Answer,
@@ -40,6 +39,7 @@ from rpcproxy.messages import (
     MethodClass,
     Pending,
     Request,
+    TooLarge,
     decode_body,
     encode_error,
     encode_result,
@@ -105,14 +105,13 @@ class Pipeline:
         that was kept.
         """
         try:
-            decoded = decode_body(body)
+            decoded = decode_body(body, self._max_batch)
         except Malformed as malformed:
             status = 400 if malformed.code == PARSE_ERROR else 200
+            if isinstance(malformed, TooLarge):
+                status = 413
             return Answer(encode_error(malformed.id, malformed.code, malformed.reason), status)
         if not isinstance(decoded, Request):
-            if len(decoded) > self._max_batch:
-                reason = f"batch of {len(decoded)} requests, at most {self._max_batch} are taken"
-                return Answer(encode_error(b"null", INVALID_REQUEST, reason), 413)
             return self._batches.handle(decoded, trace_id, is_fresh=is_fresh)
         profile = self.profiles.known.get(decoded.method)
         if profile is not None and profile.is_kept and decoded.id and not is_fresh:

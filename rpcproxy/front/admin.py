@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Literal, Protocol, TypedDict
 
@@ -24,6 +23,7 @@ from rpcproxy.front.access import Access, make_guard
 from rpcproxy.front.control import ControlView, control_routes
 from rpcproxy.front.handover import SERVER_HEADER
 from rpcproxy.front.outlook import ChainOutlook, Outlook
+from rpcproxy.front.recent import Recent
 from rpcproxy.front.status_page import StatusPage, status_routes
 from rpcproxy.front.transactions import (
     TransactionsStatus,
@@ -138,26 +138,26 @@ class AdminView(TransactionsView, Protocol):
 
 
 class RecentChanges:
-    """The last changes of standings, for the status."""
+    """The last changes of standings, for the status: of each upstream and each kind."""
 
     def __init__(self, kept: int = CHANGES_KEPT) -> None:
-        self._entries: deque[ChangeEntry] = deque(maxlen=kept)
+        self._entries: Recent[ChangeEntry] = Recent(kept)
 
     def add(self, chain: str, change: Change, unix_seconds: float) -> None:
         """Remember a change that happened at ``unix_seconds`` of wall-clock time."""
-        self._entries.appendleft(
-            {
-                "time": utc(unix_seconds),
-                "chain": chain,
-                "upstream": change.upstream,
-                "kind": name_of(change.kind),
-                "method_class": class_name(change.method_class),
-                "reason": change.reason,
-            }
-        )
+        kind = name_of(change.kind)
+        entry: ChangeEntry = {
+            "time": utc(unix_seconds),
+            "chain": chain,
+            "upstream": change.upstream,
+            "kind": kind,
+            "method_class": class_name(change.method_class),
+            "reason": change.reason,
+        }
+        self._entries.add(entry, (chain, change.upstream, kind))
 
     def latest_first(self) -> list[ChangeEntry]:
-        return list(self._entries)
+        return self._entries.latest_first()
 
 
 def chain_state(usable: int, total: int) -> ChainState:

@@ -16,8 +16,6 @@ from rpcproxy.front.shared import Shared
 _WRITE_BUFFER_BYTES: Final = 256 * 1024
 # What a client may go on sending after a goodbye, so that it gets to reading it.
 _DISCARD_BYTES: Final = 64 * 1024 * 1024
-# Connections over the limit that are told so; those above are closed without a word.
-_MOST_TURNED_AWAY: Final = 1000
 
 
 class Phase(enum.Enum):
@@ -98,7 +96,7 @@ class ClientConnection(asyncio.Protocol):
         shared.counters.refused_connections += 1
         shared.turned_away += 1
         self._phase = Phase.TURNED_AWAY
-        if shared.settings.tls is not None or shared.turned_away > _MOST_TURNED_AWAY:
+        if shared.settings.tls is not None or shared.turned_away > shared.settings.most_turned_away:
             self._transport.abort()
         else:
             self._watch()

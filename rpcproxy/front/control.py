@@ -8,19 +8,21 @@ State: ``RecentFailures``, one per process, written by whoever is told of them.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol, TypedDict
 
 import msgspec
 from aiohttp import web
 
+from rpcproxy.chains.evm import is_known
 from rpcproxy.edges.logs import utc
 from rpcproxy.front.access import Denied
+from rpcproxy.front.recent import Recent
 from rpcproxy.front.transactions import Page
 
 FAILURES_KEPT: Final = 100
 SHOWN_METHOD_LENGTH: Final = 80
+SHOWN_REASON_LENGTH: Final = 500
 LEVELS: Final = ("debug", "info", "warning", "error")
 ORDERS: Final = ("drain", "undrain", "cordon", "uncordon")
 
@@ -45,26 +47,27 @@ class Ordered(TypedDict):
 
 
 class RecentFailures:
-    """The last requests that wallets saw fail."""
+    """The last requests that wallets saw fail: of each chain and each method. What clients make
+    up is one kind, whatever they call it.
+    """
 
     def __init__(self, kept: int = FAILURES_KEPT) -> None:
-        self._entries: deque[FailureEntry] = deque(maxlen=kept)
+        self._entries: Recent[FailureEntry] = Recent(kept)
 
     def add(self, chain: str, method: str, reason: str, trace_id: str, unix_seconds: float) -> None:
         """Remember one of ``unix_seconds`` of wall-clock time."""
         shown = method[:SHOWN_METHOD_LENGTH]
-        self._entries.appendleft(
-            {
-                "time": utc(unix_seconds),
-                "chain": chain,
-                "method": shown,
-                "reason": reason,
-                "trace_id": trace_id,
-            }
-        )
+        entry: FailureEntry = {
+            "time": utc(unix_seconds),
+            "chain": chain,
+            "method": shown,
+            "reason": reason[:SHOWN_REASON_LENGTH],
+            "trace_id": trace_id,
+        }
+        self._entries.add(entry, (chain, method if is_known(method) else ""))
 
     def latest_first(self) -> list[FailureEntry]:
-        return list(self._entries)
+        return self._entries.latest_first()
 
 
 class ControlView(Protocol):

@@ -44,6 +44,7 @@ class FrontSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     ``stall_seconds`` is how long a client may take nothing of an answer that waits for it;
     ``linger_seconds`` how long one that was told goodbye may go on sending;
+    ``most_turned_away`` how many over the limit wait to be told so in words at once;
     ``half_close_seconds`` how long a request outlives its client's end of sending.
     """
 
@@ -55,12 +56,24 @@ class FrontSettings(msgspec.Struct, frozen=True, kw_only=True):
     stall_seconds: float = 60.0
     linger_seconds: float = 2.0
     half_close_seconds: float = 5.0
+    most_turned_away: int = 1000
 
     @classmethod
-    def of_server(cls, server: Server, *, can_share_port: bool = False) -> FrontSettings:
+    def of_server(
+        cls, server: Server, *, can_share_port: bool = False, file_room: int | None = None
+    ) -> FrontSettings:
+        """``file_room``: for how many connections of clients this process has files, where that
+        is known. Those that are turned away in words count among them.
+        """
+        limits, most_turned_away = server.limits, 1000
+        if file_room is not None and file_room < limits.connections + most_turned_away:
+            most_turned_away = min(most_turned_away, file_room // 5)
+            room = max(1, file_room - most_turned_away)
+            limits = limits.model_copy(update={"connections": min(limits.connections, room)})
         return cls(
             address=server.listen,
-            limits=server.limits,
+            limits=limits,
+            most_turned_away=most_turned_away,
             gzip=server.gzip,
             tls=server.tls,
             can_share_port=can_share_port,

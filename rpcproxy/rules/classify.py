@@ -48,6 +48,7 @@ _FAILURES: Final = {
     FailureKind.TIMEOUT: Verdict.TIMEOUT,
     FailureKind.OVERTAKEN: Verdict.OVERTAKEN,
     FailureKind.CANCELLED: Verdict.CANCELLED,
+    FailureKind.OWN: Verdict.OWN_FAULT,
 }
 _LIMITS: Final = (Verdict.RATE_LIMITED, Verdict.QUOTA)
 # What an upstream refuses, it refuses whatever id it wrote beside it.

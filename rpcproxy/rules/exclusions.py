@@ -7,6 +7,8 @@ State: one object per upstream, written by ``Standings`` alone.
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from typing import Final
 
 METHOD_SECONDS: Final = 300.0
@@ -19,8 +21,12 @@ SUSPECT_SECONDS: Final = 60.0
 # Between rate limits of one method that are taken for the method's own.
 SHORTEST_LIMIT_SECONDS: Final = 2.0
 LONGEST_LIMIT_SECONDS: Final = 60.0
-# Method names come from clients: without a bound they would fill the memory.
-MAX_METHODS: Final = 128
+# Method names come from clients: without a bound they would fill the memory, and the names that
+# somebody makes up would push out those that upstreams were really found to lack.
+MAX_METHODS: Final = 256
+MAX_INVENTED: Final = 64
+# So often people are told of names that are in no table of ours, however many there are.
+INVENTED_SECONDS: Final = 3600.0
 MAX_SHAPES: Final = 128
 
 
@@ -35,11 +41,14 @@ class Exclusions:
     """
 
     __slots__ = (
+        "_invented",
+        "_invented_told_at",
         "_limited_at",
         "_range_until",
         "_size_until",
         "_suspected",
         "batch_until",
+        "invented_untold",
         "limited",
         "listens",
         "methods",
@@ -57,6 +66,9 @@ class Exclusions:
         self.limited: dict[str, float] = {}
         self._limited_at: dict[str, float] = {}
         self.listens = False
+        self._invented: deque[str] = deque()  # of ``methods``
+        self._invented_told_at = -math.inf
+        self.invented_untold = 0
         self.refused_bytes = 0
         self._size_until = 0.0
         self.took_bytes = 0
@@ -105,11 +117,16 @@ class Exclusions:
             return None
         return self.refused_blocks - 1
 
-    def on_unsupported(self, method: str, now: float) -> bool:
-        """It lacks the method; whether that is news worth telling."""
+    def on_unsupported(self, method: str, now: float, *, is_known: bool = True) -> bool:
+        """It lacks the method; whether that is news worth telling. ``is_known``: the name is in a
+        table of ours. Of all others together it is news once in a long time, and
+        ``invented_untold`` is how many there were since.
+        """
         if not method:
             return False
         is_news = self.methods.pop(method, None) is None
+        if not is_known:
+            is_news = is_news and self._count_invented(method, now)
         while len(self.methods) >= MAX_METHODS:
             del self.methods[next(iter(self.methods))]
             is_news = False
@@ -143,6 +160,22 @@ class Exclusions:
         """
         seconds = min(LONGEST_LIMIT_SECONDS, max(SHORTEST_LIMIT_SECONDS, 2.0 * (now - since)))
         _put(self.limited, method, now + (asked or seconds))
+
+    def take_invented(self) -> str:
+        """What to say of names that are in no table of ours, and how many were not told."""
+        more, self.invented_untold = self.invented_untold, 0
+        words = ", a name that no table here has"
+        return f"{words}, nor {more} more of that kind since the last word of it" if more else words
+
+    def _count_invented(self, method: str, now: float) -> bool:
+        self._invented.append(method)
+        if len(self._invented) > MAX_INVENTED:
+            self.methods.pop(self._invented.popleft(), None)
+        if now - self._invented_told_at < INVENTED_SECONDS:
+            self.invented_untold += 1
+            return False
+        self._invented_told_at = now
+        return True
 
     def on_size_refused(self, request_bytes: int, now: float) -> None:
         if request_bytes <= 0:
@@ -217,6 +250,8 @@ class Exclusions:
         twin.methods, twin.shapes = dict(self.methods), dict(self.shapes)
         twin.limited, twin._limited_at = dict(self.limited), dict(self._limited_at)
         twin._suspected, twin.listens = dict(self._suspected), self.listens
+        twin._invented, twin._invented_told_at = self._invented.copy(), self._invented_told_at
+        twin.invented_untold = self.invented_untold
         twin.refused_bytes, twin.took_bytes = self.refused_bytes, self.took_bytes
         twin._size_until, twin.batch_until = self._size_until, self.batch_until
         twin.refused_blocks, twin.took_blocks = self.refused_blocks, self.took_blocks

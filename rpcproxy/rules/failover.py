@@ -456,7 +456,7 @@ class Plan:
         does not get better by waiting, a broken connection may.
         """
         best = self._best
-        if best is None or best.verdict is Verdict.CANCELLED:
+        if best is None or best.verdict in (Verdict.CANCELLED, Verdict.OWN_FAULT):
             return None
         blame, hearing = best.verdict.blame, self.hearing
         if blame in (Blame.LIMIT, Blame.ACCESS):
@@ -564,7 +564,7 @@ def rank(judgement: Judgement) -> int:
     cannot do counts without an error text as well: a body too large, a batch refused by status.
     """
     verdict = judgement.verdict
-    if verdict is Verdict.CANCELLED:
+    if verdict in (Verdict.CANCELLED, Verdict.OWN_FAULT):
         return 0
     if verdict.retry is Retry.NO:
         return 5

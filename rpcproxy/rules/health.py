@@ -217,8 +217,11 @@ class Health:
         standing.classes[o.method_class].breaker.on_answer()
         exclusions = standing.exclusions
         if o.verdict is Verdict.UNSUPPORTED:
-            if exclusions.on_unsupported(o.method, now):
+            is_known = evm.is_known(o.method)
+            if exclusions.on_unsupported(o.method, now, is_known=is_known):
                 reason = f"it does not support {o.method[:SHOWN_METHOD_LENGTH]}"
+                if not is_known:
+                    reason += exclusions.take_invented()
                 until = exclusions.methods[o.method]
                 changes.append(
                     Change(standing.name, "method_unsupported", reason, o.method_class, until)

@@ -9,6 +9,7 @@ from rpcproxy.messages import Judgement, Verdict
 
 _WORDS = {
     Verdict.UNREACHABLE: "not reachable",
+    Verdict.OWN_FAULT: "not asked: this machine has no files, ports or memory left",
     Verdict.BROKEN: "connection broke",
     Verdict.TIMEOUT: "no answer in time",
     Verdict.OVERTAKEN: "no answer in time",

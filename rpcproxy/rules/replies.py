@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from rpcproxy import arrays
 from rpcproxy.messages import INTERNAL_ERROR, Verdict, decode_envelope
 from rpcproxy.rules import hints
 
@@ -31,6 +32,11 @@ _DATA_STRINGS: Final = ("message", "reason", "details", "detail", "error")
 _LONGEST_ID: Final = 20
 _LARGEST_CODE: Final = 2**53  # what every client can read
 _CODE: Final = re.compile(r"-?\d{1,9}", re.ASCII)
+# Of a batch we ask a hundred at once; an upstream that gives more replies gives them to nobody.
+_MOST_REPLIES: Final = 256
+# Of an error longer than this the code and the beginning of the message are kept, and the data
+# where they are bytes: it is words for nobody, and work for us.
+_LONG_ERROR_BYTES: Final = 64 * 1024
 _HEX: Final = re.compile(r"0x[0-9A-Fa-f]*")
 Redact = Callable[[str], str]
 
@@ -53,6 +59,14 @@ class Read(msgspec.Struct, gc=False):
         return bool(self.result) or self.is_error
 
 
+class _LongError(msgspec.Struct, gc=False):
+    """The parts of an error that are worth keeping however long it is."""
+
+    code: msgspec.Raw = msgspec.Raw()
+    message: msgspec.Raw = msgspec.Raw()
+    data: msgspec.Raw = msgspec.Raw()
+
+
 class ErrorText(msgspec.Struct, gc=False):
     """An error member, read. ``text`` is lower case and holds the message and the strings of
     ``data``, as they came; ``message`` and ``json`` are without secrets, ``json`` is fit to be
@@ -73,9 +87,8 @@ class ErrorText(msgspec.Struct, gc=False):
 
 
 decode_read = msgspec.json.Decoder(Read).decode
-_decode_reads = msgspec.json.Decoder(list[Read]).decode
-_decode_raws = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_raw = msgspec.json.Decoder(msgspec.Raw).decode
+_decode_long = msgspec.json.Decoder(_LongError).decode
 _decode_any = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
@@ -99,11 +112,12 @@ def read_members(body: bytes) -> Sequence[Read] | None:
     if body[:1] != b"[" and body[:64].lstrip()[:1] != b"[":
         return None
     try:
-        return _decode_reads(body)
+        return arrays.read(body, Read, _MOST_REPLIES)
     except UNREADABLE:
         pass
     try:
-        return [read_reply(member) or Read(math.nan) for member in _decode_raws(body)]
+        members = arrays.read(body, msgspec.Raw, _MOST_REPLIES)
+        return [read_reply(member) or Read(math.nan) for member in members]
     except UNREADABLE:
         return None
 
@@ -134,6 +148,8 @@ def read_error(raw: msgspec.Raw, redact: Redact = str) -> ErrorText:
     ``redact`` goes over what is shown: upstreams repeat what they were sent, their key included.
     """
     try:
+        if len(raw) > _LONG_ERROR_BYTES:
+            raw = _shortened(raw)
         error = _decode_any(raw)
     except UNREADABLE:  # bytes that are no text, nested too deeply
         page = page_text(bytes(raw))
@@ -156,6 +172,23 @@ def read_error(raw: msgspec.Raw, redact: Redact = str) -> ErrorText:
     said = redact(message if isinstance(message, str) else "\n".join(words[:1]))
     json = _without_secrets(raw, error, redact) if is_sound else _repaired(code, said)
     return ErrorText(code, said, text, data, json)
+
+
+def _shortened(raw: msgspec.Raw) -> msgspec.Raw:
+    """Raises what the decoders raise."""
+    text = bytes(raw)
+    if text[:1] != b"{":
+        return msgspec.Raw(_encode(text[:_PAGE_BYTES].decode("utf-8", "replace").strip('"')))
+    error = _decode_long(text)
+    if len(error.code) > _LONGEST_ID:
+        error.code = msgspec.Raw()
+    if len(error.message) > _LONG_ERROR_BYTES:
+        begun = bytes(error.message)[1 : _TEXT_CHARACTERS + 1].decode("utf-8", "replace")
+        error.message = msgspec.Raw(_encode(begun))
+    if bytes(error.data)[:3] != b'"0x':
+        error.data = msgspec.Raw()
+    parts = {name: part for name, part in msgspec.structs.asdict(error).items() if part}
+    return msgspec.Raw(_encode(parts))
 
 
 def _without_secrets(raw: msgspec.Raw, error: dict[str, Any], redact: Redact) -> msgspec.Raw:

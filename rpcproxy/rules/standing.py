@@ -37,6 +37,8 @@ SHORTEST_HEDGE_SECONDS: Final = 0.020
 LONGEST_HEDGE_SECONDS: Final = 1.0
 
 _OK: Final = Verdict.OK
+# What says nothing of an upstream: given up, or not asked for want of what this machine lacks.
+_OF_OURS: Final = frozenset({Verdict.CANCELLED, Verdict.OWN_FAULT})
 # Good answers: they heal, and their time is learned.
 _GOOD: Final = frozenset({Verdict.OK, Verdict.NULL, Verdict.REVERTED, Verdict.ALREADY_KNOWN})
 
@@ -186,7 +188,7 @@ class Standings:
             usable = self._ranking.usable[o.method_class]
             if admit.on_refused(standing, o, now, changes, is_last=usable == (standing,)):
                 self._ranking.mark()
-        elif verdict is not Verdict.CANCELLED:
+        elif verdict not in _OF_OURS:
             self._health.on_exclusion(standing, o, now, changes)
 
     def tick(self, now: float) -> Sequence[Change]:

@@ -24,6 +24,7 @@ from rpcproxy.front.admin import (
     make_admin_app,
     readiness,
 )
+from rpcproxy.front.control import RecentFailures
 from rpcproxy.front.transactions import ChainTransactions, TransactionEntry
 from rpcproxy.messages import MethodClass
 
@@ -286,6 +287,28 @@ def test_only_the_last_changes_are_kept() -> None:
     kept = changes.latest_first()
     assert len(kept) == 100
     assert (kept[0]["reason"], kept[-1]["reason"]) == ("149", "50")
+
+
+def test_many_changes_of_one_kind_push_out_no_others() -> None:
+    changes = RecentChanges()
+    changes.add("ethereum", Changed("b", "forked", "at block 7"), 0.0)
+    for number in range(500):
+        changes.add("ethereum", Changed("a", "method_unsupported", str(number)), 0.0)
+    changes.add("ethereum", Changed("a", "recovered", "well"), 0.0)
+    kept = changes.latest_first()
+    assert len(kept) == 100
+    assert [kept[0]["kind"], kept[1]["reason"], kept[-1]["kind"]] == ["recovered", "499", "forked"]
+
+
+def test_failures_of_methods_that_somebody_made_up_push_out_no_others() -> None:
+    failures = RecentFailures()
+    failures.add("ethereum", "eth_call", "nobody could answer", "a1", 0.0)
+    for number in range(500):
+        failures.add("ethereum", f"own_{number}", "x" * 10_000, "b2", 0.0)
+    kept = failures.latest_first()
+    assert len(kept) == 100
+    assert kept[-1]["method"] == "eth_call"
+    assert all(len(entry["reason"]) <= 500 for entry in kept)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import settings as run_with
 from hypothesis import strategies as st
 
-from rpcproxy.engine.batches import GROUP, join, whole
+from rpcproxy.engine.batches import GROUP, Batches, join, whole
 from rpcproxy.messages import Answer, FailureKind, Head, Reply, Request, StreamBroken, Verdict
 from tests.unit.engine_kit import (
     LIGHT,
@@ -678,3 +678,83 @@ def test_every_member_with_an_id_gets_one_reply_in_its_place(
         engine.close()
 
     assert not run_virtual(main)
+
+
+# ---- slices
+
+
+def _spans(count: int, of: bytes) -> list[bytes]:
+    return [request(of.decode(), b'["0x%x"]' % n, b"%d" % n) for n in range(count)]
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        pytest.param([request("eth_chainId")] * 1000, id="answered here"),
+        pytest.param([b"1"] * 1000, id="no requests"),
+        pytest.param(prices(1000), id="in groups"),
+        pytest.param(_spans(1000, b"debug_traceCall"), id="one by one"),
+        pytest.param(_spans(1000, b"own_method"), id="invented"),
+        pytest.param(_spans(1000, b"eth_sendRawTransaction"), id="sends"),
+    ],
+)
+@virtual
+async def test_others_have_their_turn_while_a_large_one_is_read_and_begun(
+    members: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Smoldot 2216, cronos 181, bnb-chain/reth 210: what queues up for one client is done in one
+    go, and all others wait for it.
+    """
+    engine = Engine()
+    engine.all_behave(echo)
+    worked = [0]
+    most = 0
+    for name in ("_read", "_answer_single", "_answer_group", "_answer_alone"):
+        _count(monkeypatch, name, worked)
+
+    async def neighbour() -> None:
+        nonlocal most
+        while True:
+            before = worked[0]
+            await asyncio.sleep(0)
+            most = max(most, worked[0] - before)
+
+    waiting = asyncio.ensure_future(neighbour())
+    handle = engine.handle(batch(*members))
+    # Real time: a virtual clock that is never idle stands still, so the neighbour is ended first.
+    for _ in range(200):
+        await asyncio.sleep(0)
+    waiting.cancel()
+    assert len(await replies(handle)) == 1000
+    assert 0 < most <= 2 * GROUP
+
+
+def _count(monkeypatch: pytest.MonkeyPatch, name: str, worked: list[int]) -> None:
+    """Add to ``worked`` how many members each call of a method of ``Batches`` has to do with."""
+    plain = getattr(Batches, name)
+
+    def counted(self: Batches, first: Any, second: Any, *rest: Any) -> Any:
+        if name == "_read":
+            worked[0] += len(first)
+            return plain(self, first, second, *rest)
+        return begun(self, first, second, *rest)
+
+    async def begun(self: Batches, first: Any, second: Any, *rest: Any) -> None:
+        worked[0] += len(second) if name == "_answer_group" else 1
+        await plain(self, first, second, *rest)
+
+    monkeypatch.setattr(Batches, name, counted)
+
+
+@virtual
+async def test_a_client_that_leaves_in_the_middle_of_a_large_one_leaves_nothing_behind() -> None:
+    engine = Engine()
+    engine.all_behave(echo)
+    handle = engine.handle(batch(*prices(1000)))
+    for _ in range(4):
+        await asyncio.sleep(0)
+    handle.hang_up()
+    await asyncio.sleep(1)
+    assert not engine.pipeline.sharing.flights
+    assert echoes(await replies(engine.handle(batch(*prices(5))))) == wanted(5)
+    await engine.assert_soon_idle()

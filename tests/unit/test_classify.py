@@ -295,6 +295,7 @@ def test_detail_holds_no_secret():
         (FailureKind.TIMEOUT, V.TIMEOUT),
         (FailureKind.OVERTAKEN, V.OVERTAKEN),
         (FailureKind.CANCELLED, V.CANCELLED),
+        (FailureKind.OWN, V.OWN_FAULT),
     ],
 )
 def test_failures(kind, verdict):

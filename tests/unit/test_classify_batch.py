@@ -2,11 +2,13 @@
 
 import json
 
+import msgspec
 import pytest
 
 from rpcproxy.chains.evm_methods import describe
 from rpcproxy.config.model import ErrorPhrase
 from rpcproxy.messages import Reply, Verdict
+from rpcproxy.rules import replies
 from rpcproxy.rules.classify import Classifier
 
 V = Verdict
@@ -192,3 +194,34 @@ def test_http_for_all_members_alike(status, body, verdict):
 def test_a_batch_not_held_whole_is_asked_singly():
     batch = judge_batch(b'[{"id":1,"result":"0x1"},', rest=Rest())
     assert verdicts(batch) == [V.BATCH_REFUSED] * 3
+
+
+def test_replies_that_nobody_asked_for_are_not_read():
+    """A million of them cost a second, in one call of a decoder."""
+    reply = b'{"jsonrpc":"2.0","id":%d,"result":"0x1"}'
+    body = b"[%b]" % b",".join([*(reply % id for id in (1, 2)), *[b"{}"] * 200_000])
+    assert len(replies.read_members(body)) < 1000
+    judged = CLASSIFIER.judge_batch(Reply(200, body), CALLS[:2], 0.0)
+    assert [member.verdict for member in judged.members] == [Verdict.OK, Verdict.OK]
+
+
+@pytest.mark.parametrize(
+    ("error", "kept"),
+    [
+        (b'{"code":3,"message":"execution reverted","data":"0x%b"}' % (b"ab" * 50_000), True),
+        (b'{"code":-32000,"message":"x","data":[%b1]}' % (b"1," * 100_000), False),
+        (b'{"code":-32000,"message":"x","data":{"a":[%b{}]}}' % (b"{}," * 50_000), False),
+    ],
+)
+def test_of_a_long_error_what_it_says_is_kept_and_its_data_where_they_are_bytes(error, kept):
+    told = replies.read_error(msgspec.Raw(error))
+    assert told.code in (3, -32000)
+    assert told.message in ("execution reverted", "x")
+    assert ("data" in json.loads(bytes(told.json))) is kept
+
+
+@pytest.mark.parametrize("error", [b'"%b"', b'{"code":-1,"message":"%b"}', b"[%b]"])
+def test_a_message_of_megabytes_is_cut(error):
+    told = replies.read_error(msgspec.Raw(error % (b"a b" * 500_000)))
+    assert len(told.json) < 2000
+    json.loads(bytes(told.json))

@@ -1,10 +1,19 @@
+import contextlib
 import json
 
 import pytest
 
+from rpcproxy.chains import rlp
 from rpcproxy.chains.evm_signed import decode, pending_object
-from rpcproxy.chains.evm_transactions import BadTransaction, transaction_hash
-from rpcproxy.chains.rlp import encode
+from rpcproxy.chains.evm_transactions import (
+    MOST_FIELDS,
+    BadTransaction,
+    Oversized,
+    check_size,
+    raw_transaction,
+    transaction_hash,
+)
+from rpcproxy.chains.rlp import enclose, encode
 from tests.unit.signed_transactions import (
     BLOB,
     CHAIN,
@@ -286,3 +295,110 @@ def test_of_celos_own_type_sender_and_nonce_are_known() -> None:
     assert (tx.sender, tx.nonce, tx.body) == ("0x19e7e376e7c213b7e7e7e46cc70a5dd086daff2a", 5, None)
     spoiled = decode(CIP64[:-66] + "00" * 33, 42220)
     assert (spoiled.sender, spoiled.nonce) == ("", -1)
+
+
+# ---- what is more work than a transaction can be
+
+
+class Counted:
+    """Counts the items that are looked at."""
+
+    def __init__(self, monkeypatch):
+        self.items = 0
+        self._extent = rlp.extent
+        monkeypatch.setattr(rlp, "extent", self)
+
+    def __call__(self, *arguments):
+        self.items += 1
+        return self._extent(*arguments)
+
+
+MANY = 200_000
+ENTRY_OF_NOTHING = encode([b"\x22" * 20, []])
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        pytest.param(enclose(b"\x01" * MANY), id="legacy"),
+        pytest.param(b"\x02" + enclose(b"\x01" * MANY), id="typed"),
+        pytest.param(b"\x03" + enclose(b"\x01" * MANY), id="blobs"),
+        pytest.param(b"\x03" + enclose(enclose(b"\x01" * MANY) + b"\xc0" * 3), id="wrapped"),
+        pytest.param(b"\x03" + enclose(b"\xc0" * MANY), id="wrapper"),
+        pytest.param(b"\x7b" + enclose(b"\x01" * MANY), id="Celo's"),
+        pytest.param(enclose(enclose(b"\xc0" * MANY)), id="one list of lists"),
+    ],
+)
+def test_the_first_surplus_item_is_the_last_that_is_looked_at(raw, monkeypatch):
+    """Nethermind 13506, reth's and geth's decoders: an item too many ends the reading."""
+    counted = Counted(monkeypatch)
+    with contextlib.suppress(BadTransaction):  # Celo's is for its nodes to refuse
+        decode(as_hex(raw), CHAIN)
+    assert counted.items <= 3 * MOST_FIELDS
+
+
+@pytest.mark.parametrize(
+    ("type", "position", "before", "item"),
+    [
+        (1, 7, [], b"\x01"),
+        (1, 7, [ENTRY_OF_NOTHING], b"\xc0"),
+        (1, 7, [], enclose(b"\x01" * MANY)),
+        (4, 9, [], b"\x01"),
+        (4, 9, [], b"\xc0"),
+        (4, 9, [], enclose(b"\x01" * MANY)),
+        (3, 10, [], b"\x01"),
+    ],
+)
+def test_the_first_wrong_entry_is_the_last_that_is_looked_at(
+    type, position, before, item, monkeypatch
+):
+    fields = [encode(field) for field in signed_fields(type, PLAIN[type])]
+    fields[position] = enclose(b"".join(before) + item * max(1, MANY // len(item)))
+    raw = bytes([type]) + enclose(b"".join(fields))
+    counted = Counted(monkeypatch)
+    with pytest.raises(BadTransaction):
+        decode(as_hex(raw), CHAIN)
+    assert counted.items <= 5 * MOST_FIELDS
+
+
+def test_storage_keys_are_not_looked_at_one_by_one(monkeypatch):
+    keys = [[b"\x22" * 20, [b"\x33" * 32] * 1000]]
+    raw = as_hex(signed_with(1, 7, keys))
+    counted = Counted(monkeypatch)
+    told = decode(raw, CHAIN)
+    assert len(told.body.access_list[0].storage_keys) == 1000
+    assert counted.items < 100
+
+
+@pytest.mark.parametrize(
+    ("chain", "type", "size", "limit"),
+    [
+        (
+            1,
+            "02",
+            131_073,
+            131_072,
+        ),  # geth: "oversized data: transaction size 480186, limit 131072"
+        (1, "f9", 131_073, 131_072),
+        (1, "03", 1_181_120, 1_048_576),  # go-ethereum 31792: nine blobs
+        (8453, "02", 480_186, 131_072),
+        (143, "02", 2_097_153, 2_097_152),  # Monad's contracts are larger: up to what anybody takes
+    ],
+)
+def test_what_no_pool_takes_is_refused_in_geths_words(chain, type, size, limit):
+    check_size("0x" + type + "00" * (limit - 1), chain, is_public=True)
+    with pytest.raises(Oversized) as caught:
+        check_size("0x" + type + "00" * (size - 1), chain, is_public=True)
+    expected = f"oversized data: transaction size {size}, limit {limit}"
+    assert caught.value.reason == expected
+
+
+def test_blobs_and_what_goes_to_builders_may_be_larger():
+    check_size("0x03" + "00" * 824_000, 1, is_public=True)  # erigon 18330: six blobs
+    check_size("0x02" + "00" * 1_000_000, 1, is_public=False)
+
+
+def test_what_is_far_too_large_is_not_even_read(monkeypatch):
+    monkeypatch.setattr("rpcproxy.chains.evm_transactions.members_of", None)
+    with pytest.raises(Oversized):
+        raw_transaction(b'["0x' + b"00" * 2_500_000 + b'"]')

@@ -180,9 +180,9 @@ async def test_connections_over_the_limit_are_told():
 
 
 @both_loops
-async def test_refusing_is_bounded_too(monkeypatch):
-    monkeypatch.setattr("rpcproxy.front.connection._MOST_TURNED_AWAY", 1)
-    async with a_front(limits=Limits(connections=0), linger_seconds=1000) as front:
+async def test_refusing_is_bounded_too():
+    limits = Limits(connections=0)
+    async with a_front(limits=limits, linger_seconds=1000, most_turned_away=1) as front:
         await front.client()
         await until(lambda: front.listener._shared.turned_away == 1)
         second = await front.client()

@@ -400,3 +400,20 @@ def test_mutations_end_in_a_reply_a_refusal_or_more(
 @given(st.binary(max_size=300), st.lists(st.integers(0, 300)))
 def test_junk_is_refused_or_waited_for(data: bytes, cuts: list[int]) -> None:
     assert outcome(data, cuts)[0] in ("refused", "ended")
+
+
+def test_chunks_of_next_to_nothing_by_the_thousand_are_refused():
+    """Each costs as much as kilobytes of one: a reply of 8 MiB of them would take ten seconds."""
+    reader = ReplyReader(HeadMemory())
+    reader.feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    with pytest.raises(BadReply, match="next to nothing"):
+        reader.feed(b"1\r\na\r\n" * 100_000)
+    assert len(reader.pieces) < 5000
+
+
+def test_many_small_chunks_of_a_writer_without_a_buffer_are_read():
+    reader = ReplyReader(HeadMemory())
+    reader.feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    for _ in range(100):
+        assert not reader.feed(b"8\r\nabcdefgh\r\n" * 1000)
+    assert reader.feed(b"0\r\n\r\n")

@@ -23,6 +23,7 @@ from rpcproxy.edges.logs import (
     LineFormatter,
     LineHandler,
     Redactor,
+    Throttle,
     configure,
     event,
     log_change,
@@ -588,3 +589,13 @@ def test_lines_logged_last_are_written_at_exit() -> None:
     lines = done.stderr.splitlines()
     assert len(lines) == 100
     assert lines[-1].endswith(b"line 99")
+
+
+def test_of_very_many_lines_of_one_kind_some_are_held_back_and_counted():
+    """pg_doorman 262, kubernetes 5461: a fault that is logged by the thousand fills the disk."""
+    throttle = Throttle(burst=3, per_second=0.5)
+    assert [throttle.pass_("ejected", 10.0) for _ in range(5)] == [0, 0, 0, None, None]
+    assert throttle.pass_("recovered", 10.0) == 0
+    assert throttle.pass_("ejected", 12.0) == 2
+    assert throttle.pass_("ejected", 12.0) is None
+    assert throttle.pass_("ejected", 14.0) == 1

@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 from rpcproxy import messages
 from rpcproxy.messages import (
     INVALID_REQUEST,
+    MOST_PARTS,
     PARSE_ERROR,
     Blame,
     Malformed,
     Pending,
     Request,
     Retry,
+    TooLarge,
     Verdict,
     decode_body,
     decode_envelope,
@@ -421,3 +423,42 @@ def test_one_byte_changed_is_read_or_refused(place: int, byte: bytes) -> None:
         json.loads(encode_error(malformed.id, malformed.code, malformed.reason))
     except AssertionError:
         assert body[0] != ord("[")
+
+
+# ---- bodies that are more work than bytes
+
+
+DENSE = [
+    # bitcoin 15850, pyquarkchain 435: small on the wire, and the reader stands still
+    pytest.param(
+        b'{"id":1,"method":"m","params":[%b1]}' % (b"1," * (MOST_PARTS + 1)), id="numbers"
+    ),
+    pytest.param(b"[%b{}]" % (b"{}," * (MOST_PARTS + 1)), id="members"),
+    pytest.param(
+        b'{"id":1,"method":"m","params":["%b"]}' % (b"\\u0041" * (MOST_PARTS + 1)), id="escapes"
+    ),
+]
+
+
+@pytest.mark.parametrize("body", DENSE)
+def test_a_body_of_more_parts_than_any_request_is_not_read(
+    body: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(messages, "_decode_spelled", None)
+    monkeypatch.setattr(messages.arrays, "read", None)
+    with pytest.raises(TooLarge) as caught:
+        decode_body(body)
+    assert caught.value.code == INVALID_REQUEST
+
+
+def test_the_largest_list_of_addresses_is_read() -> None:
+    addresses = b",".join(b'"0x%040x"' % i for i in range(100_000))
+    body = b'{"id":1,"method":"eth_getLogs","params":[{"address":[%b]}]}' % addresses
+    assert single(body).method == "eth_getLogs"
+
+
+@pytest.mark.parametrize("count", [1001, 100_000])
+def test_a_batch_is_read_no_further_than_its_limit(count: int) -> None:
+    with pytest.raises(TooLarge, match="batch of more than 1000 requests"):
+        decode_body(b"[%b]" % b",".join([b"{}"] * count))
+    assert len(batch(b"[%b]" % b",".join([b"{}"] * 1000))) == 1000

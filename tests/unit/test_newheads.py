@@ -19,7 +19,7 @@ import pytest
 import trustme
 from aiohttp import web
 
-from rpcproxy.edges import newheads
+from rpcproxy.edges import newheads, pace
 from rpcproxy.edges.dialogue import FeedSettings
 from rpcproxy.edges.newheads import HeadFeed
 from rpcproxy.messages import Head
@@ -234,7 +234,9 @@ async def test_what_the_callbacks_raise_ends_nothing(caplog: pytest.LogCaptureFi
 
 
 @on_both_loops
-async def test_a_flood_that_holds_no_block_is_left() -> None:
+async def test_messages_without_a_block_for_long_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(newheads, "MAX_OTHER_MESSAGES", 20)
+
     async def behave(socket: web.WebSocketResponse) -> None:
         await answer(socket, REPLY, notice(1))
         with contextlib.suppress(ConnectionError):
@@ -845,3 +847,74 @@ async def test_nothing_of_a_failure_reaches_the_log(caplog: pytest.LogCaptureFix
             await until(lambda: len(server.peers) >= 3)
             assert SECRET not in repr(heard.feed)
     assert SECRET not in caplog.text
+
+
+# ---- floods
+
+
+@on_both_loops
+async def test_heads_by_the_thousand_are_thinned_and_the_feed_is_left() -> None:
+    """The newest are told, a few of them, and nothing waits for the others."""
+
+    async def flood(socket: web.WebSocketResponse) -> None:
+        await socket.receive()
+        await socket.send_str(REPLY)
+        for number in range(100_000):
+            await socket.send_str(notice(number))
+
+    async with serving(flood) as provider, hearing(provider.url) as heard:
+        await until(lambda: len(heard.states) >= 2)
+        assert heard.why.startswith(newheads.FLOOD_WORDS)
+        assert "tried again in 1 min, blocks are polled meanwhile" in heard.why
+        assert len(heard.heads) < 200
+        assert provider.started == 1
+
+
+@on_both_loops
+async def test_of_what_was_passed_over_the_newest_is_told() -> None:
+    async def burst(socket: web.WebSocketResponse) -> None:
+        await socket.receive()
+        await socket.send_str(REPLY)
+        for number in range(200):
+            await socket.send_str(notice(number))
+        await socket.receive()
+
+    async with serving(burst) as provider, hearing(provider.url) as heard:
+        await until(lambda: 199 in heard.numbers)
+        assert len(heard.numbers) < 150
+        assert heard.feed.is_live
+
+
+_THOUSANDS: dict[str, bytes] = {
+    "pings": b"\x89\x00",
+    "pongs": b"\x8a\x00",
+    "replies": b"\x81\x18" + b'{"id":7,"result":"0x00"}',
+    "fragments": b"\x00\x01a",
+    "empty fragments": b"\x00\x00",
+}
+
+
+@pytest.mark.parametrize("kind", _THOUSANDS)
+@on_both_loops
+async def test_whatever_it_sends_by_the_thousand_is_not_all_read(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """blockbook 1581, SignalK 2360: what no message comes of is left with its sender."""
+    monkeypatch.setattr(pace, "BURST_BYTES", 64 * 1024)
+    monkeypatch.setattr(pace, "FLOOD_SECONDS", 0.5)
+
+    async def flood(peer: Peer) -> None:
+        await upgrade(peer)
+        await peer.send(frame(REPLY))
+        if "fragment" in kind:
+            await peer.send(b"\x01\x00")
+        with contextlib.suppress(ConnectionError):
+            while True:
+                await peer.send(_THOUSANDS[kind] * 10_000)
+
+    async with Scripted(flood) as server, hearing(ws(server)) as heard:
+        await until(lambda: len(heard.states) >= 2)
+        assert heard.why.startswith(newheads.FLOOD_WORDS)
+        assert len(heard.heads) == 0
+        for peer in server.peers:
+            peer.cut()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from rpcproxy.app.process import check_certificate, raise_file_limit
+from rpcproxy.app.process import check_certificate, raise_file_limit, room_for_clients
 from rpcproxy.config.model import Server, Tls
 from rpcproxy.config.problems import ConfigError
 
@@ -46,6 +46,22 @@ def test_the_soft_file_limit_is_raised_to_the_hard_one() -> None:
         assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize(
+    ("files", "clients"), [(64, 12), (256, 108), (1024, 492), (1_048_576, 524_268)]
+)
+def test_clients_leave_files_for_upstreams_and_journals(
+    files: int, clients: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (files, files))
+    assert room_for_clients(1, 8) == clients
+
+
+def test_where_files_are_not_limited_nothing_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    unlimited = resource.RLIM_INFINITY
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (unlimited, unlimited))
+    assert room_for_clients(1, 8) is None
 
 
 def test_closed_standard_streams_do_no_harm() -> None:

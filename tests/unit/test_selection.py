@@ -288,6 +288,29 @@ def test_methods_it_lacks() -> None:
     assert not fleet["a"].exclusions.methods
 
 
+def test_names_that_clients_make_up_are_counted_and_not_listed() -> None:
+    """polkadot-sdk 13045, fedimint 9032, zksync-os-server 1419: names of methods are whatever a
+    client writes.
+    """
+    fleet = Fleet(four())
+    told = [
+        change
+        for number in range(120)
+        for change in fleet.tell("a", Verdict.UNSUPPORTED, method=f"own_method{number}")
+    ]
+    assert [change.kind for change in told] == ["method_unsupported"]
+    assert "own_method0" in told[0].reason
+    # What is known of it is kept, whatever is made up meanwhile; all of it takes bounded memory.
+    fleet.tell("a", Verdict.UNSUPPORTED, method="trace_block")
+    for number in range(10_000):
+        fleet.tell("a", Verdict.UNSUPPORTED, method=f"another{number}")
+    assert "trace_block" in fleet["a"].exclusions.methods
+    assert len(fleet["a"].exclusions.methods) < 300
+    fleet.run(3601.0)
+    [again] = fleet.tell("a", Verdict.UNSUPPORTED, method="own_again")
+    assert "10119 more" in again.reason
+
+
 def test_sizes_and_batches_it_refused() -> None:
     fleet = Fleet([upstream("a"), upstream("b")])
     fleet.tell("a", Verdict.SIZE_REFUSED, request_bytes=5000)

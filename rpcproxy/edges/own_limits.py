@@ -1,0 +1,58 @@
+"""What this machine itself may lack: files, ports, memory, threads. Nobody else is to blame for it.
+
+Sources: socket(2), connect(2), epoll_ctl(2), getaddrinfo(3).
+State: when people were last told, in ``OwnLimits``, one per process.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import time
+from typing import Final
+
+from rpcproxy.edges.logs import event
+
+_log = logging.getLogger("rpcproxy.machine")
+
+TOLD_SECONDS: Final = 60.0
+# Of a lookup: Python says that a thread cannot be started by a RuntimeError.
+NO_THREAD: Final = "no thread can be started"
+
+_WORDS: Final = {
+    errno.EMFILE: "this process has no files left (ulimit -n)",
+    errno.ENFILE: "this machine has no files left",
+    errno.ENOMEM: "this machine has no memory left",
+    errno.ENOBUFS: "this machine has no network buffers left",
+    errno.EADDRNOTAVAIL: "this machine has no port left for another connection",
+    errno.ENOSPC: "this machine has no room left (epoll watches)",
+    errno.EAGAIN: "this machine has no port left for another connection",
+}
+
+
+def own_words(error: BaseException | None) -> str:
+    """Of what this machine lacks, in words; empty where the error is somebody else's."""
+    if isinstance(error, RuntimeError):
+        return NO_THREAD if "thread" in str(error) else ""
+    if isinstance(error, MemoryError):
+        return _WORDS[errno.ENOMEM]
+    if isinstance(error, OSError) and not isinstance(error, TimeoutError):
+        return _WORDS.get(error.errno or 0, "")
+    return ""
+
+
+class OwnLimits:
+    """Tells people, once in a while."""
+
+    def __init__(self) -> None:
+        self._told_at: dict[str, float] = {}
+
+    def tell(self, words: str) -> None:
+        now = time.monotonic()
+        if now - self._told_at.get(words, -TOLD_SECONDS) < TOLD_SECONDS:
+            return
+        self._told_at[words] = now
+        event(_log, logging.ERROR, "machine_exhausted", words)
+
+
+limits: Final = OwnLimits()
