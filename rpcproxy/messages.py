@@ -184,6 +184,8 @@ class Verdict(enum.Enum):
     # It may not have understood how it was asked (by a block's hash)
     MISREAD = ("misread", Retry.ELSEWHERE, Blame.NOBODY)
     STALE = ("stale", Retry.ELSEWHERE, Blame.UPSTREAM)  # older than what was told before
+    DISPROVED = ("disproved", Retry.ELSEWHERE, Blame.NOBODY)  # less than its block holds
+    DOUBTED = ("doubted", Retry.CONFIRM, Blame.NOBODY)  # it may be so: two that say it are right
 
     # Plain attributes set once: an enum property costs a call on the hot path.
     retry: Retry

@@ -1,6 +1,7 @@
 """The EVM as the engine sees it: one door to its tables."""
 
 from rpcproxy.chains.evm_answers import (
+    BLOCKS,
     Told,
     blocks_of_logs,
     filled_by,
@@ -25,6 +26,8 @@ from rpcproxy.chains.evm_blocks import (
     payee_of,
     required_block,
 )
+from rpcproxy.chains.evm_claims import Claim, as_pending, asked_block, claim_of, is_by_block_hash
+from rpcproxy.chains.evm_contents import Contents, contents_of
 from rpcproxy.chains.evm_methods import describe, is_known
 from rpcproxy.chains.evm_pins import Heights, Pinned, pin
 from rpcproxy.chains.evm_said_hashes import candidate_hashes, hashes_in, may_be_out
@@ -43,6 +46,7 @@ from rpcproxy.chains.evm_user_operations import user_operation_hash
 from rpcproxy.chains.evm_waiting import asked_hash, said_while_waiting
 
 __all__ = [
+    "BLOCKS",
     "EARLIEST",
     "FINALIZED",
     "HASH",
@@ -51,22 +55,29 @@ __all__ = [
     "PENDING",
     "SAFE",
     "BadTransaction",
+    "Claim",
+    "Contents",
     "Heights",
     "Oversized",
     "Pinned",
     "Told",
     "Transaction",
+    "as_pending",
+    "asked_block",
     "asked_hash",
     "blocks_of_logs",
     "cancelled_by",
     "candidate_hashes",
     "check_size",
+    "claim_of",
+    "contents_of",
     "decode",
     "describe",
     "filled_by",
     "has_range",
     "hashes_in",
     "head_of_block",
+    "is_by_block_hash",
     "is_known",
     "join_lists",
     "log_range",

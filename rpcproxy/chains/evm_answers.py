@@ -42,14 +42,14 @@ class Told(NamedTuple):
 _PENDING: Final = Told(-1, "")
 
 # eth_sendRawTransactionSync (EIP-7966) answers with the receipt.
-_IN_A_BLOCK: Final = frozenset(
+IN_A_BLOCK: Final = frozenset(
     (
         *("eth_getTransactionReceipt", "eth_sendRawTransactionSync", "eth_getTransactionByHash"),
         *("eth_getTransactionByBlockHashAndIndex", "eth_getTransactionByBlockNumberAndIndex"),
         "eth_getTransactionBySenderAndNonce",
     )
 )
-_BLOCKS: Final = frozenset(
+BLOCKS: Final = frozenset(
     (
         *("eth_getBlockByHash", "eth_getBlockByNumber", "eth_getHeaderByHash"),
         *("eth_getHeaderByNumber", "erigon_getHeaderByHash", "erigon_getHeaderByNumber"),
@@ -57,7 +57,7 @@ _BLOCKS: Final = frozenset(
     )
 )
 # Lists of which every entry is in the same block.
-_LISTS: Final = frozenset(
+LISTS: Final = frozenset(
     (
         *("eth_getBlockReceipts", "parity_getBlockReceipts"),
         *("erigon_getBlockReceiptsByBlockHash", "trace_block", "trace_transaction"),
@@ -66,7 +66,7 @@ _LISTS: Final = frozenset(
 )
 
 # The methods whose answers ``told_by`` reads.
-NAMING_BLOCK: Final = _IN_A_BLOCK | _BLOCKS | _LISTS
+NAMING_BLOCK: Final = IN_A_BLOCK | BLOCKS | LISTS
 
 # Names in JSON text: a quote inside a string is escaped, so neither can begin in one. A list of
 # receipts may hold megabytes, and its first entry says all that is asked here.
@@ -75,7 +75,8 @@ _LISTED_NUMBER: Final = re.compile(
 )
 _LISTED_HASH: Final = re.compile(rb'"blockHash"\s*:\s*(?:"(0[xX][0-9a-fA-F]{64})"|null)')
 
-_NO_HASH: Final = "0x" + "0" * 64  # given by some nodes for what is pending
+NO_HASH: Final = "0x" + "0" * 64  # given by some nodes for what is pending
+_NO_HASHES: Final = (None, NO_HASH, "", "0x")
 _MAX_NONCE: Final = 2**64 - 1  # EIP-2681
 
 
@@ -118,11 +119,11 @@ def told_by(method: Method, result: bytes | msgspec.Raw) -> Told | None:
     was asked of the pending block may name a block that will never be: the caller must not ask.
     """
     name = method.name
-    if name in _IN_A_BLOCK:
+    if name in IN_A_BLOCK:
         return _told(_mined_decoder, result)
-    if name in _BLOCKS:
+    if name in BLOCKS:
         return _told(_block_decoder, result)
-    return _told_by_list(result) if name in _LISTS else None
+    return _told_by_list(result) if name in LISTS else None
 
 
 def _told(
@@ -134,7 +135,7 @@ def _told(
     except UNREADABLE:
         return None
     # A pending block has the number that it would get, but no hash.
-    if found.number is None or found.hash is None or found.hash == _NO_HASH:
+    if found.number is None or found.hash in _NO_HASHES:
         return _PENDING
     number = need_of(found.number)
     if number < 0:
@@ -152,21 +153,29 @@ def _told_by_list(result: bytes | msgspec.Raw) -> Told | None:
     if found is None:
         return Told(height, "")
     told = (found[1] or b"").decode().lower()
-    return _PENDING if told in {"", _NO_HASH} else Told(height, told)
+    return _PENDING if told in {"", NO_HASH} else Told(height, told)
 
 
-def blocks_of_logs(result: bytes | msgspec.Raw) -> set[Told]:
+class Logged(NamedTuple):
+    """The blocks that logs are in; ``is_vague`` where a log lacks its block's number or hash."""
+
+    blocks: set[Told]
+    is_vague: bool = False
+
+
+def blocks_of_logs(result: bytes | msgspec.Raw) -> Logged:
     """The blocks that logs are in, those that give number and hash. Never raises."""
     try:
         logs = _logs_decoder.decode(result)
     except UNREADABLE:
-        return set()
-    blocks = {(log.number, log.hash) for log in logs}
-    return {
+        return Logged(set(), is_vague=True)
+    named = {(log.number, log.hash) for log in logs}
+    blocks = {
         Told(need_of(number), hash.lower())
-        for number, hash in blocks
-        if isinstance(hash, str) and number is not None
+        for number, hash in named
+        if isinstance(hash, str) and hash != NO_HASH and number is not None
     }
+    return Logged(blocks, len(blocks) < len({(n, str(hash).lower()) for n, hash in named}))
 
 
 def sender_of(result: bytes | msgspec.Raw) -> tuple[str, int] | None:

@@ -15,6 +15,7 @@ from typing import Final
 
 from rpcproxy.chains.evm_answers import NAMING_BLOCK
 from rpcproxy.chains.evm_blocks import RANGED
+from rpcproxy.chains.evm_contents import INDEXED, INDEXED_UNCLES, OF_CONTENTS
 from rpcproxy.chains.methods import DATA, LIST, OBJECT, QUANTITY, Keep, Kind, Method
 from rpcproxy.messages import MethodClass
 
@@ -204,6 +205,26 @@ _REFUSED_PREFIXES: Final = (
 )
 # Nonces do not fall.
 _TELLING_NONCE: Final = frozenset(("eth_getTransactionCount", "eth_fillTransaction"))
+# Null says that there is no such block or transaction, at geth, reth and anvil (their sources and
+# answers). For all others nodes have an error, in words of their own, for a block to come as for
+# an unknown hash: debug_traceBlockByNumber, debug_getRawBlock, state, traces of a block.
+_NULL_FOR_NONE: Final = frozenset(
+    (
+        *("eth_getBlockByNumber", "eth_getHeaderByNumber", "eth_getBlockReceipts"),
+        *("eth_getBlockTransactionCountByNumber", "eth_getUncleCountByBlockNumber"),
+        *("eth_getTransactionByBlockNumberAndIndex", "eth_getUncleByBlockNumberAndIndex"),
+        *("eth_getRawTransactionByBlockNumberAndIndex", "zks_getBlockDetails"),
+        *("eth_getBlockByHash", "eth_getHeaderByHash", "eth_getBlockTransactionCountByHash"),
+        *("eth_getUncleCountByBlockHash", "eth_getUncleByBlockHashAndIndex"),
+        *("eth_getTransactionByBlockHashAndIndex", "eth_getRawTransactionByBlockHashAndIndex"),
+        *("eth_getTransactionByHash", "eth_getTransactionReceipt", "eth_getRawTransactionByHash"),
+        *("eth_getTransactionBySenderAndNonce", "ots_getTransactionBySenderAndNonce"),
+        *("eth_getUserOperationReceipt", "eth_getUserOperationByHash"),
+        *("eth_getPrivateTransactionByHash", "eth_getTransactionStatus"),
+        *("zks_getTransactionDetails", "zks_getL2ToL1LogProof", "zks_getL2ToL1MsgProof"),
+        *("trace_transaction", "trace_get", "arbtrace_transaction"),
+    )
+)
 _HEAVY_PREFIXES: Final = ("debug_", "trace_", "arbtrace_", "ots_trace", "txpool_")
 
 
@@ -217,8 +238,12 @@ def _rows() -> Iterator[tuple[str, Method]]:
                     like,
                     name=name,
                     names_block=names_block,
+                    is_null_for_none=name in _NULL_FOR_NONE,
                     is_state=not names_block and like.keep is not Keep.FOREVER,
-                    is_bare=not names_block and name not in (*RANGED, *_TELLING_NONCE),
+                    is_of_contents=name in OF_CONTENTS,
+                    is_indexed=name in INDEXED or name in INDEXED_UNCLES,
+                    is_bare=not names_block
+                    and name not in (*RANGED, *_TELLING_NONCE, *OF_CONTENTS),
                 ),
             )
 

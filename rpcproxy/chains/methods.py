@@ -63,5 +63,8 @@ class Method:
     shape: re.Pattern[bytes] = NOT_NULL  # what the JSON text of a result must match, null apart
     keep: Keep = Keep.NEVER
     names_block: bool = False  # the answer says which block it is in
+    is_of_contents: bool = False  # the answer says how much there is of a block
+    is_indexed: bool = False  # it asks for the one at an index of a block
     is_state: bool = False  # the answer follows from a block, and nothing in it proves which
+    is_null_for_none: bool = False  # nodes answer null where there is no such thing
     is_bare: bool = False  # nothing in the answer can be held against what is known of the chain

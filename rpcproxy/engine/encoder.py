@@ -167,5 +167,4 @@ def is_presentable(judgement: Judgement) -> bool:
 
 def is_lookup(name: str) -> bool:
     """Whether null says that there is no such thing."""
-    method = evm.describe(name)
-    return method.null_is_data or method.null_is_lag
+    return evm.describe(name).is_null_for_none

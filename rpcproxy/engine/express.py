@@ -57,7 +57,7 @@ _OK: Final = Verdict.OK
 ANOTHER_WAY: Final = frozenset(
     {
         *(Verdict.OFF_CHAIN, Verdict.FORGOTTEN, Verdict.STALE),
-        *(Verdict.RANGE_TOO_LARGE, Verdict.MISSING_DATA),
+        *(Verdict.RANGE_TOO_LARGE, Verdict.MISSING_DATA, Verdict.DISPROVED),
     }
 )
 

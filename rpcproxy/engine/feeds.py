@@ -35,8 +35,8 @@ OnHead = Callable[[str, Head], None]
 
 
 class Feeds:
-    """See the module's docstring. ``on_head`` hears of each block, ``on_lost`` of each feed that
-    went silent.
+    """See the module's docstring. ``on_head`` hears of each block, ``on_block`` its text (without
+    transactions), ``on_lost`` of each feed that went silent.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class Feeds:
         self._members = members
         self._executor = executor
         self.on_head: OnHead = lambda _name, _head: None
+        self.on_block: Callable[[bytes], object] = lambda _block: None
         self.on_lost: Callable[[str], None] = lambda _name: None
         settings = FeedSettings(chain.block_time_seconds, ssl_context=ssl_context)
         self._feeds = {
@@ -94,13 +95,14 @@ class Feeds:
             feed.set_block_time(seconds)
 
     def _hear(self, name: str) -> Callable[[Head, bytes], None]:
-        def on_head(head: Head, _text: bytes) -> None:
+        def on_head(head: Head, text: bytes) -> None:
             if not self._members[name].standing.is_admitted:
                 return  # its chain id is not verified yet
             observation = Observation(
                 name, MethodClass.LIGHT, Verdict.OK, method=ANNOUNCED, head=head
             )
             self._executor.observe(observation, time.monotonic())
+            self.on_block(text)
             self.on_head(name, head)
 
         return on_head

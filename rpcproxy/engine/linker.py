@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from rpcproxy.chains import evm
@@ -45,6 +45,7 @@ class Linker:
         self._counters = executor.counters
         self._task: asyncio.Task[None] | None = None
         self._missed: dict[str, tuple[float, int]] = {}  # until when, and how often
+        self.on_block: Callable[[bytes], object] = lambda _block: None  # told of each text
 
     def look(self) -> None:
         """Heads may have changed: fetch what is wanted, unless that is under way."""
@@ -97,4 +98,5 @@ class Linker:
         header = evm.head_of_block(judgement.result)
         if header is None or (header.hash, header.number) != (want.hash, want.number):
             return None
+        self.on_block(bytes(judgement.result))
         return header

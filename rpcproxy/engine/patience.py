@@ -167,7 +167,9 @@ class Patience:
         deadline = time.monotonic() + seconds
         while True:
             turns = self._heads.turns
-            joined = await split_and_join(bytes(whole.params), settled, ask, deadline)
+            joined = await split_and_join(
+                whole.method.name, bytes(whole.params), settled, ask, deadline
+            )
             if joined is None and self._heads.turns == turns:
                 await self._wait_for_move(LAST_PAUSE_SECONDS)  # an upstream may be first to turn
             if self._heads.turns == turns or time.monotonic() >= deadline:

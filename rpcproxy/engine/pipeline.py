@@ -86,6 +86,7 @@ class Pipeline:
         broadcast.on_accepted = self.truth.on_sent
         self.whereabouts = Whereabouts(executor, self.profiles.policies, self.truth)
         broadcast.copies.is_mined_quietly = self._is_mined_quietly
+        told.on_block = self.truth.contents.learn
         self._max_batch = server.limits.batch
         self._constant = constant_answers(chain.chain_id)
         self._batches = Batches(self)
@@ -256,7 +257,7 @@ class Pipeline:
         """Where the block does not come there is none: never what somebody may have invented."""
         if await self.patience.wait_for_block(call.need.block):
             return await answer_of(self.read(request, profile, trace_id))
-        if profile.method.null_is_lag or profile.method.null_is_data:
+        if profile.method.is_null_for_none:
             self.counters.on_local()
             return Answer(encode_result(request.id, b"null"))
         # What it means for this method, an upstream says best; a result is refused.

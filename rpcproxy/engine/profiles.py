@@ -16,7 +16,7 @@ from rpcproxy.chains.methods import Keep, Kind, Method
 from rpcproxy.config.model import Chain
 from rpcproxy.engine.calls import SingleCall, Touchstone
 from rpcproxy.engine.ledger import Ledger
-from rpcproxy.engine.truth import NONCE
+from rpcproxy.engine.nonces import NONCE
 from rpcproxy.messages import MethodClass, Request
 from rpcproxy.rules.exclusions import METHOD_SECONDS, SUSPECT_SECONDS
 from rpcproxy.rules.failover import Policy

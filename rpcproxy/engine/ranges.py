@@ -1,4 +1,6 @@
-"""eth_getLogs over a range that every upstream refuses as too wide: asked in parts, and joined.
+"""A search over a range that every upstream refuses as too wide: asked in parts, and joined.
+
+What may be split, and how it is joined, says ``chains.evm_joins``.
 
 State: none beyond the call; ``rules.ranges.Split`` holds that of one request.
 """
@@ -11,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
-from rpcproxy.chains import evm_answers
+from rpcproxy.chains import evm_answers, evm_joins
 from rpcproxy.engine.executor import Settled
 from rpcproxy.engine.tasks import start, stop
 from rpcproxy.messages import Judgement, Verdict
@@ -24,21 +26,28 @@ _TOO_LARGE = Verdict.RANGE_TOO_LARGE
 
 
 async def split_and_join(
-    params: bytes, first: Settled | None, ask: Ask, deadline: float, *, learned: int = 0
+    method: str,
+    params: bytes,
+    first: Settled | None,
+    ask: Ask,
+    deadline: float,
+    *,
+    learned: int = 0,
 ) -> Judgement | None:
-    """The logs of a range in parts, joined in the order of the blocks.
+    """The results of a range in parts, joined in the order of the blocks.
 
     ``first`` is how the whole range settled; ``None`` where it was not asked, since everybody is
     known to refuse it. ``ask`` carries out the same method with other params. ``deadline`` is in
     monotonic seconds. ``learned``: ``rules.ranges.widest`` of those that can be asked, in blocks,
     0 unknown.
 
-    ``None``: what ``first`` says stands, because it is no refusal of a range, the range has no
-    two blocks in numbers, a part cannot be had, or time, parts or size are out. Cancellation and
-    ``None`` leave nothing behind. Raises what ``ask`` raises.
+    ``None``: what ``first`` says stands, because it is no refusal of a range, the search must not
+    be split, the range has no two blocks in numbers, a part cannot be had, or time, parts or size
+    are out. Cancellation and ``None`` leave nothing behind. Raises what ``ask`` raises.
     """
     asked = evm_answers.log_range(params)
-    if asked is None or asked[0] >= asked[1]:
+    join = evm_joins.join_of(method, params)
+    if asked is None or asked[0] >= asked[1] or join is None:
         return None
     low, high = asked
     blocks = high - low + 1
@@ -48,10 +57,10 @@ async def split_and_join(
             return None
         refusals = _refusals_of(first, blocks)
     split = Split(low, high, first_width(blocks, refusals, learned))
-    parts = await _ask_parts(split, params, ask, deadline)
+    parts = await _ask_parts(split, join.params, ask, deadline)
     if parts is None:
         return None
-    return Judgement(Verdict.OK, msgspec.Raw(evm_answers.join_lists(parts)))
+    return Judgement(Verdict.OK, msgspec.Raw(join.whole(parts)))
 
 
 async def _ask_parts(
@@ -67,7 +76,7 @@ async def _ask_parts(
         async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
             while not split.is_over:
                 while (part := split.next_part()) is not None:
-                    running[start(ask_part(part), f"logs {part.low}-{part.high}")] = part
+                    running[start(ask_part(part), f"blocks {part.low}-{part.high}")] = part
                 done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     _take(split, running.pop(task), task.result())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -36,6 +37,8 @@ class ToldHead:
         self._confirmed_at = float("-inf")
         self._blocks: dict[int, tuple[str, bytes]] = {}  # with their hashes
         self._question: asyncio.Task[Settled] | None = None
+        # Told of each block's text that passes.
+        self.on_block: Callable[[bytes], object] = lambda _block: None
 
     @property
     def number(self) -> int:
@@ -47,9 +50,14 @@ class ToldHead:
         if head.number >= self._standings.heads.served:
             self._confirmed_at = now
         if block:
+            self.on_block(block)
             self._blocks[head.number] = head.hash, block
             while len(self._blocks) > BLOCKS_KEPT:
                 del self._blocks[min(self._blocks)]
+
+    def learn(self, block: bytes) -> None:
+        """A block or a header passed that is no head: whoever wants to know is told."""
+        self.on_block(block)
 
     def fresh_number(self, now: float) -> bytes | None:
         """The JSON text of the head, ``None`` where it was not confirmed lately."""

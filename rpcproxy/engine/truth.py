@@ -3,38 +3,40 @@
 An answer is not given, but asked of another upstream, where
 - the block that it is in is not on our chain, or above the served head (unless enough upstreams
   have that block already: then the served head moves there first);
+- it does not name its block as it should, or has less than that block holds (``contents``);
 - it is null for what was seen before, or pending for what was in a block, and no reorg took that;
 - it is a nonce below what the address had at that height or below it, or it fills in such a
   nonce, or another chain's id, for a wallet;
 - it came from an upstream that has left our chain, or from before a reorg.
 
-State: hashes seen, with their blocks; the highest nonces told. Bounded; written here alone.
+A receipt in no block is none: null, which another upstream confirms.
+
+State: what was told, in ``seen``, ``nonces`` and ``contents``, written through here.
 """
 
 from __future__ import annotations
 
 import re
 import time
-from collections import OrderedDict
 from typing import Final
 
 import msgspec
 
 from rpcproxy.chains import evm
 from rpcproxy.engine.calls import SingleCall
+from rpcproxy.engine.contents import BlockContents, Search
 from rpcproxy.engine.executor import Executor
 from rpcproxy.engine.ledger import Ledger
-from rpcproxy.messages import Judgement, Verdict
+from rpcproxy.engine.nonces import FILL, NONCE, Nonces
+from rpcproxy.engine.preconfirmed import Preconfirmed
+from rpcproxy.engine.seen import Seen
+from rpcproxy.messages import Blame, Judgement, Verdict
 from rpcproxy.rules.journaled import Entry
+from rpcproxy.rules.recent_blocks import MOST_BLOCKS
 from rpcproxy.rules.refusals import WELL
+from rpcproxy.rules.replies import NULL
 from rpcproxy.rules.standing import Standing
 
-MOST_SEEN: Final = 100_000
-MOST_NONCES: Final = 50_000
-# A transaction that an upstream forgets may be gone; until then the pending nonce stands.
-PENDING_NONCE_SECONDS: Final = 60.0
-NONCE: Final = "eth_getTransactionCount"
-FILL: Final = "eth_fillTransaction"
 RECEIPT: Final = "eth_getTransactionReceipt"
 TRANSACTION: Final = "eth_getTransactionByHash"
 
@@ -46,16 +48,9 @@ _MISUNDERSTOOD: Final = frozenset(
     {Verdict.INVALID_PARAMS, Verdict.UNSUPPORTED, Verdict.SERVER_ERROR, Verdict.UNKNOWN}
 )
 
+_NOTHING: Final = b"0" * 64  # the hash of nothing
 _HASH: Final = re.compile(rb'\[\s*"0[xX]([0-9a-fA-F]{64})"')
 _OWN_HASH: Final = re.compile(rb'"(?:transactionHash|hash)"\s*:\s*"0[xX]([0-9a-fA-F]{64})"')
-_ADDRESS: Final = re.compile(rb'\[\s*"0[xX]([0-9a-fA-F]{40})"')
-_GIVEN_NONCE: Final = re.compile(rb'"nonce"\s*:\s*"')
-
-
-class _Nonce(msgspec.Struct, gc=False):
-    nonce: int
-    block: int
-    doubted_by: str = ""
 
 
 class Truth:
@@ -66,12 +61,10 @@ class Truth:
         self._ledger = ledger
         self._standings = executor.standings
         self._heads = executor.standings.heads
-        # By hash: the block it was seen in, −1 while it was pending.
-        self._seen: OrderedDict[bytes, int] = OrderedDict()
-        self._nonces: OrderedDict[bytes, _Nonce] = OrderedDict()
-        # Of transactions shown as pending: sender and nonce, by hash.
-        self._senders: OrderedDict[bytes, tuple[str, int]] = OrderedDict()
-        self._pending: OrderedDict[bytes, tuple[int, float]] = OrderedDict()
+        self.seen = Seen()
+        self._preconfirmed = Preconfirmed(executor)
+        self.contents = BlockContents(executor.standings)
+        self.nonces = Nonces(ledger)
 
     def passed(
         self, call: SingleCall, result: msgspec.Raw, standing: Standing, started: float
@@ -97,6 +90,10 @@ class Truth:
             # Asked by number it is well: so it was the hash that was not understood.
             self._standings.learn_hashes(call.misread_by, takes=False)
             call.misread_by = ""
+        if call.method.is_of_contents:
+            held = self.contents.check(call, judgement, standing, started)
+            if held is not judgement:
+                return held
         if verdict is Verdict.NULL:
             return self._check_null(call, judgement)
         if verdict is Verdict.MISSING_DATA and 0 <= call.need.block <= standing.low_water:
@@ -104,7 +101,7 @@ class Truth:
         if verdict is not Verdict.OK:
             if call.heights is not None and standing.takes_hashes and verdict in _MISUNDERSTOOD:
                 return self._ask_by_number(call, standing)
-            return judgement
+            return self._of_a_block_to_come(call, judgement)
         heads = self._heads
         need = call.need
         if standing.is_forked:
@@ -116,13 +113,27 @@ class Truth:
         method = call.method
         if method.names_block:
             return self._check_block(call, judgement, standing, started)
-        if need.block > heads.finality.floor and evm.has_range(method):
-            return self._check_logs(judgement, standing)
+        if evm.has_range(method) and (self._is_recent(need.block) or need.block < 0):
+            return self._check_logs(call, judgement, standing, started)
         if method.name == NONCE:
-            return self._check_nonce(call, judgement, standing)
+            return self.nonces.check(call, judgement, standing)
         if method.name == FILL:
             return self._check_filled(call, judgement, standing)
         return judgement
+
+    def _of_a_block_to_come(self, call: SingleCall, judgement: Judgement) -> Judgement:
+        """Of a block above the served head whatever an upstream says in words is about the block,
+        and nobody's fault: geth's "block #N not found", reth's "block not found: hash …".
+        """
+        is_word = judgement.error is not None and judgement.verdict.blame is Blame.UPSTREAM
+        if not is_word or not call.need.block > self._heads.served >= 0:
+            return judgement
+        return Judgement(Verdict.MISSING_DATA, error=judgement.error, detail=judgement.detail)
+
+    def _is_recent(self, number: int) -> bool:
+        """Whether a block may be replaced, or is among the last: old ones are what all have."""
+        heads = self._heads
+        return number > min(heads.finality.floor, heads.served - MOST_BLOCKS)
 
     def _ask_by_number(self, call: SingleCall, standing: Standing) -> Judgement:
         """It may not take a hash here, or this request is not understood at all: it is asked by
@@ -144,7 +155,7 @@ class Truth:
         ours = self._heads.hash_at(number)
         if number > self._heads.served or (ours and hash and ours != hash):
             return False
-        self._see(call, number)
+        self._learn(call, msgspec.Raw(result), told)
         return True
 
     # ---- blocks
@@ -152,86 +163,107 @@ class Truth:
     def _check_block(
         self, call: SingleCall, judgement: Judgement, standing: Standing, started: float
     ) -> Judgement:
-        result = judgement.result
-        told = evm.told_by(call.method, result) if result is not None else None
-        if result is not None and is_of_another(call, told, result):
+        result, method = judgement.result, call.method
+        if result is None:
+            return judgement
+        told = evm.told_by(method, result)
+        claim = evm.claim_of(method, call.params, result, told)
+        if claim is evm.Claim.FALSE or is_of_another(call, told, result):
             return Judgement(Verdict.BAD_RESULT, detail="an answer to another question")
         if told is None:
-            return judgement
+            return self._doubted(claim, judgement)
         number, hash = told
         heads = self._heads
         if number > heads.served >= 0 and not self._raise_to(number, hash):
-            return refused(f"it is in block {number}, above the served head {heads.served}")
+            if method.name in _CANONICAL and self._preconfirmed.is_so(number, standing):
+                claim = evm.Claim.UNMINED
+            if claim is not evm.Claim.UNMINED:
+                return refused(f"it is in block {number}, above the served head {heads.served}")
+        if claim is evm.Claim.UNMINED:
+            return self._check_unmined(call, judgement)
         ours = heads.hash_at(number)
         if not ours and started < heads.turned_at and number > heads.ancestor:
             return refused(f"a reorg replaced block {number} while it was asked for")
         if ours and hash and hash != ours:
             detail = f"its block {number} is not on our chain"
             # By a block's hash a node also tells of blocks that it knows to be on no chain.
-            is_assertion = call.method.block_param is not None or call.method.name in _CANONICAL
+            is_assertion = method.block_param is not None or method.name in _CANONICAL
             return self._off_chain(standing, detail) if is_assertion else refused(detail)
-        if call.method.names_block and result is not None and hash:
-            head = evm.head_of_block(result)
-            served = heads.served_head
-            if head is not None and (
-                heads.lineage.is_other_time(head)
-                or (served is not None and head.timestamp > served.timestamp > 0)
-            ):
+        if method.name in evm.BLOCKS and hash:
+            if self._has_other_time(result):
                 return refused(f"its block {number} has another time than the others say")
-        if number < 0 and call.method.name == TRANSACTION and self._is_mined(call):
+            held = self.contents.check_block(call, judgement, standing, started, told)
+            if held is not judgement:
+                return held
+        if number < 0 and method.name == TRANSACTION and self._is_mined(call):
             return Judgement(Verdict.FORGOTTEN, detail="pending, and it was in a block before")
-        self._see(call, number)
-        if hash and number >= 0:  # whoever was told of a block may ask for it
-            self._remember(hash.removeprefix("0x").encode(), number)
-        if result is not None and call.method.name in _CANONICAL:
-            self._learn_nonce(call, number, result)
-        return judgement
+        if claim is evm.Claim.FINE:
+            self._learn(call, result, told)
+        return self._doubted(claim, judgement)
 
-    def _learn_nonce(self, call: SingleCall, number: int, result: msgspec.Raw) -> None:
-        """A transaction that was shown as mined: its sender's nonce is past it from that block
-        on. A receipt does not tell the nonce; the transaction did, where it was looked up.
+    def _has_other_time(self, result: msgspec.Raw) -> bool:
+        """Whether a block has another time than two or more upstreams told of it."""
+        head, served = evm.head_of_block(result), self._heads.served_head
+        return head is not None and (
+            self._heads.lineage.is_other_time(head)
+            or (served is not None and head.timestamp > served.timestamp > 0)
+        )
+
+    def _doubted(self, claim: evm.Claim, judgement: Judgement) -> Judgement:
+        """What does not name its block in full is given where two say so: some nodes never do."""
+        if claim is not evm.Claim.VAGUE or not self._tells_hashes:
+            return judgement
+        return Judgement(Verdict.DOUBTED, judgement.result, detail="it does not name its block")
+
+    @property
+    def _tells_hashes(self) -> bool:
+        """Whether blocks of this chain are told with their hashes."""
+        head = self._heads.served_head
+        return head is None or bool(head.hash)
+
+    def _check_unmined(self, call: SingleCall, judgement: Judgement) -> Judgement:
+        """It is in no block of our chain, though it looks as if it were: a receipt is none then,
+        and a transaction waits.
         """
-        found = _HASH.match(call.params)
-        if found is None:
-            return
-        key = found[1].lower()
-        sent = evm.sender_of(result) or self._senders.get(key)
-        if sent is None:
-            entry = self._ledger.pool.get("0x" + key.decode())
-            if entry is None or not entry.sender:
-                return
-            sent = entry.sender, entry.nonce
-        if number < 0:
-            self._senders[key] = sent
-            if len(self._senders) > MOST_NONCES:
-                self._senders.popitem(last=False)
-            return
-        self._senders.pop(key, None)
-        self._pass_nonce(*sent, number)
+        if call.method.name == RECEIPT:
+            detail = "a receipt in no block of our chain"
+            return self._check_null(call, Judgement(Verdict.NULL, NULL, detail=detail))
+        if self._is_mined(call):
+            return Judgement(Verdict.FORGOTTEN, detail="pending, and it was in a block before")
+        pending = evm.as_pending(judgement.result or NULL)
+        return Judgement(Verdict.DOUBTED, pending, detail="a transaction in no block of our chain")
 
-    def _pass_nonce(self, sender: str, nonce: int, number: int) -> None:
-        """From that block on the sender's nonce is past this one."""
-        address = sender.removeprefix("0x").encode()
-        known = self._nonces.get(address)
-        if known is None or known.nonce <= nonce:
-            self._nonces[address] = _Nonce(nonce + 1, number)
-            if len(self._nonces) > MOST_NONCES:
-                self._nonces.popitem(last=False)
+    def _learn(self, call: SingleCall, result: msgspec.Raw, told: evm.Told) -> None:
+        """What a client was told from now on."""
+        method, (number, hash) = call.method, told
+        if method.name in evm.BLOCKS:
+            block = self.contents.learn_given(result, told)
+            if block is not None and block.hashes:
+                self.seen.see_list(number, block.hashes)
+        elif method.block_param is not None or evm.is_by_block_hash(method):
+            self._see_list(number, result)
+        else:
+            self._see(call, number)
+        if hash and number >= 0:  # whoever was told of a block may ask for it
+            self.seen.see_block(hash, number)
+        if method.name in _CANONICAL:
+            found = _HASH.match(call.params)
+            if found is not None:
+                self.nonces.learn(found[1].lower(), number, result)
 
     def on_sent(self, hash: str) -> None:
         """A transaction was accepted: some upstream knows it from now on."""
-        key = hash.removeprefix("0x").lower().encode()
-        self._remember(key, self._seen.get(key, -1))
+        self.seen.see(hash.removeprefix("0x").lower().encode(), -1)
 
     def on_mined(self, entry: Entry) -> None:
         """A transaction of ours is in a block: whoever does not know it has forgotten it."""
-        self._remember(entry.hash.removeprefix("0x").encode(), entry.block)
+        self.seen.set_mined(entry.hash.removeprefix("0x").encode(), entry.block)
         if entry.sender:
-            self._pass_nonce(entry.sender, entry.nonce, entry.block)
+            self.nonces.pass_(entry.sender, entry.nonce, entry.block)
 
     def forget(self, hash: str) -> None:
         """It is in no block after all."""
-        self._seen.pop(hash.removeprefix("0x").encode(), None)
+        self.seen.forget(hash.removeprefix("0x").encode())
 
     def _off_chain(self, standing: Standing, detail: str) -> Judgement:
         """It says itself that it is on another chain."""
@@ -240,17 +272,32 @@ class Truth:
             self._executor.on_changes(changes)
         return refused(detail)
 
-    def _check_logs(self, judgement: Judgement, standing: Standing) -> Judgement:
-        """Each log names its block; none may be of another branch."""
-        if judgement.result is None:
+    def _check_logs(
+        self, call: SingleCall, judgement: Judgement, standing: Standing, started: float
+    ) -> Judgement:
+        """Each log names its block; none may be of another branch, or of a block not asked for."""
+        result = judgement.result
+        if result is None:
             return judgement
-        for number, hash in evm.blocks_of_logs(judgement.result):
-            if number > self._heads.served:
-                return refused(f"a log is of block {number}, above the served head")
-            ours = self._heads.hash_at(number)
-            if ours and ours != hash:
-                return self._off_chain(standing, f"its log of block {number} is not on our chain")
-        return judgement
+        blocks, is_vague = evm.blocks_of_logs(result)
+        hash = evm.asked_block(call.method, call.params).hash
+        span = None if hash else evm.log_range(call.params)
+        search = Search(*(span or (0, -1)), hash, blocks)
+        for block in blocks:
+            if block.number > self._heads.served:
+                return refused(f"a log is of block {block.number}, above the served head")
+            is_vague = is_vague or (bool(hash) and block.hash != hash)
+            if span is not None and not search.low <= block.number <= search.high:
+                return Judgement(Verdict.BAD_RESULT, detail=f"a log of {block.number}, not asked")
+            ours = self._heads.hash_at(block.number)
+            if ours and ours != block.hash and not hash:
+                detail = f"its log of block {block.number} is not on our chain"
+                return self._off_chain(standing, detail)
+        if is_vague:
+            return self._doubted(evm.Claim.VAGUE, judgement)
+        if blocks:
+            self._see_list(max(blocks).number, result)
+        return self.contents.check_search(call, judgement, standing, started, search)
 
     def _raise_to(self, number: int, hash: str) -> bool:
         """Whether the served head could move up to a block that an answer names."""
@@ -261,127 +308,78 @@ class Truth:
 
     def _see(self, call: SingleCall, number: int) -> None:
         found = _HASH.match(call.params)
-        if found is None:
-            return
-        key = found[1].lower()
-        known = self._seen.get(key)
-        if known is None or number > known:
-            self._remember(key, number)
+        if found is not None:
+            self.seen.see(found[1].lower(), number)
+
+    def _see_list(self, number: int, result: msgspec.Raw) -> None:
+        if number > self._heads.served - MOST_BLOCKS:  # old ones are what everybody has
+            self.seen.see_list(number, result)
 
     def _is_mined(self, call: SingleCall) -> bool:
         """Whether the transaction that is asked for was seen in a block of our chain."""
         found = _HASH.match(call.params)
-        return found is not None and self._seen.get(found[1].lower(), -1) >= 0
-
-    def _remember(self, key: bytes, number: int) -> None:
-        self._seen[key] = number
-        if len(self._seen) > MOST_SEEN:
-            self._seen.popitem(last=False)
+        known = None if found is None else self.seen.block_of(found[1].lower())
+        return known is not None and known >= 0
 
     def _check_null(self, call: SingleCall, judgement: Judgement) -> Judgement:
-        if not call.method.names_block or not (self._seen or len(self._ledger.pool)):
-            return judgement
+        method = call.method
         found = _HASH.match(call.params)
         if found is None:
             return judgement
         key = found[1].lower()
+        if key == _NOTHING:
+            return Judgement(Verdict.OK, NULL)
+        if method.block_param is not None or evm.is_by_block_hash(method):
+            return self._check_null_of_block(call, key, judgement)
+        if not method.names_block:
+            return judgement
         entry = self._ledger.pool.get("0x" + key.decode())
-        if entry is not None and entry.state.is_pending and call.method.name == TRANSACTION:
+        if entry is not None and entry.state.is_pending and method.name == TRANSACTION:
             # Pools forget, and others have not heard of it yet; the wallet was told it is sent.
             pending = self._ledger.object_of(entry)
             if pending:
                 return Judgement(Verdict.OK, msgspec.Raw(pending))
-        known = self._seen.get(key)
+        known = self.seen.block_of(key)
         if entry is not None and entry.block >= 0:
             known = entry.block
-        if known is None or (known < 0 and call.method.name == RECEIPT):
+        if known is None and self.seen.has_block(key):
+            return Judgement(Verdict.OK, NULL)  # a block's hash is no transaction's
+        if known is None or (known < 0 and method.name == RECEIPT):
             return judgement
         # Pools forget; what was mined is gone in a reorg alone.
         verdict = Verdict.DROPPED if known < 0 else Verdict.FORGOTTEN
         return Judgement(verdict, detail="null for what was seen before")
 
-    # ---- nonces
-
-    def _check_nonce(self, call: SingleCall, judgement: Judgement, standing: Standing) -> Judgement:
-        result = judgement.result
-        nonce = evm.nonce_of(result) if result is not None else None
-        found = _ADDRESS.match(call.params)
-        if nonce is None or found is None:
-            return judgement
-        address = found[1].lower()
-        if b'"pending"' in bytes(call.params):
-            return self._check_pending(address, nonce, judgement, standing)
-        block = call.need.block
-        known = self._nonces.get(address)
-        if known is not None and block >= known.block and nonce < known.nonce:
-            if known.doubted_by in ("", standing.name):
-                known.doubted_by = standing.name
-                return Judgement(
-                    Verdict.STALE, detail=f"nonce {nonce} at block {block}, {known.nonce} before"
-                )
-            known = None  # two say so: the earlier word was wrong
-        if known is None or (block >= known.block and nonce >= known.nonce):
-            self._nonces[address] = _Nonce(nonce, block)
-            if len(self._nonces) > MOST_NONCES:
-                self._nonces.popitem(last=False)
-        return judgement
+    def _check_null_of_block(self, call: SingleCall, key: bytes, judgement: Judgement) -> Judgement:
+        """Null for what is looked up by a block's hash."""
+        if self.seen.has_block(key):
+            if call.method.is_indexed:
+                return judgement  # how much the block holds is not known
+            return Judgement(Verdict.FORGOTTEN, detail="null for a block that was told")
+        # Explorers look a hash up as both.
+        return judgement if self.seen.block_of(key) is None else Judgement(Verdict.OK, NULL)
 
     def _check_filled(
         self, call: SingleCall, judgement: Judgement, standing: Standing
     ) -> Judgement:
-        """Viem signs what is filled in, chain id and nonce included (its
-        prepareTransactionRequest); where nobody fills in well, it asks for each by itself.
-        """
-        result = judgement.result
-        filled = evm.filled_by(result) if result is not None else None
-        if filled is None:
-            return judgement
-        if filled.chain_id >= 0 and filled.chain_id != self._ledger.chain_id:
+        """Viem signs what is filled in, chain id and nonce included."""
+        filled = evm.filled_by(judgement.result) if judgement.result is not None else None
+        if filled is not None and 0 <= filled.chain_id != self._ledger.chain_id:
             return self._off_chain(standing, f"it fills in chain id {filled.chain_id}")
-        if filled.nonce < 0 or not filled.sender or _GIVEN_NONCE.search(call.params):
-            return judgement
-        address = filled.sender.removeprefix("0x").encode()
-        if self._check_pending(address, filled.nonce, judgement, standing) is judgement:
-            return judgement
-        return Judgement(Verdict.STALE, detail=f"it fills in nonce {filled.nonce}, told before")
-
-    def _check_pending(
-        self, address: bytes, nonce: int, judgement: Judgement, standing: Standing
-    ) -> Judgement:
-        """Below what is mined it is late. What another upstream's pool holds counts on, and what
-        was sent through here.
-        """
-        mined = self._nonces.get(address)
-        if mined is not None and nonce < mined.nonce:
-            return Judgement(Verdict.STALE, detail=f"{standing.name} is behind what was told")
-        ours = self._ledger.pool.pending_nonce("0x" + address.decode(), nonce)
-        if ours > nonce:
-            nonce, judgement = ours, Judgement(Verdict.OK, msgspec.Raw(b'"0x%x"' % ours))
-        now = time.monotonic()
-        before, until = self._pending.get(address, (-1, 0.0))
-        if nonce < before and now < until:
-            return Judgement(Verdict.OK, msgspec.Raw(b'"0x%x"' % before))
-        self._pending[address] = nonce, now + PENDING_NONCE_SECONDS
-        if len(self._pending) > MOST_NONCES:
-            self._pending.popitem(last=False)
-        return judgement
+        return self.nonces.check_filled(call, judgement, standing)
 
     # ---- reorgs and reloads
 
     def on_turn(self, ancestor: int) -> None:
         """What was seen above ``ancestor`` may be gone."""
-        self._seen = OrderedDict(
-            (key, block) for key, block in self._seen.items() if block <= ancestor
-        )
-        self._nonces = OrderedDict(
-            (key, known) for key, known in self._nonces.items() if known.block <= ancestor
-        )
-        self._pending.clear()
+        self.seen.on_turn(ancestor)
+        self.nonces.on_turn(ancestor)
 
     def adopt(self, old: Truth) -> None:
         """A reload forgets nothing."""
-        self._seen, self._nonces = old._seen, old._nonces
-        self._senders, self._pending = old._senders, old._pending
+        self.seen = old.seen
+        self.contents.adopt(old.contents)
+        self.nonces.adopt(old.nonces)
 
 
 def is_of_another(call: SingleCall, told: evm.Told | None, result: bytes | msgspec.Raw) -> bool:

@@ -80,6 +80,7 @@ class Watcher:
         self._feeds = feeds
         feeds.on_head = self._on_announced
         feeds.on_lost = self._on_lost
+        feeds.on_block = told.learn
         executor.on_doubt = self._on_lost
         executor.hearings.on_key_doubt = lambda name: self._verify_again((name,))
         self._rng = random.Random()
@@ -91,6 +92,7 @@ class Watcher:
             HashProofs(executor, self._probes, told) if chain.consistency == "pinned" else None
         )
         self._linker = Linker(members, executor, self._probes)
+        self._linker.on_block = told.learn
         self._verified_at: dict[str, float] = {}
         self._budgets = {
             name: TokenBucket(chain.probes_per_second, time.monotonic()) for name in members

@@ -232,7 +232,8 @@ class Plan:
             self.finish = Finish(judgement, standing)
 
     def _on_null(self, standing: Standing, judgement: Judgement) -> None:
-        if self._null_seen or not self._policy.confirm_nulls:
+        must_confirm = self._policy.confirm_nulls or judgement.verdict is Verdict.DOUBTED
+        if self._null_seen or not must_confirm:
             self.finish = Finish(judgement, standing)
             return
         self._null_seen = True

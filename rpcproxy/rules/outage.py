@@ -38,6 +38,8 @@ _WORDS = {
     Verdict.DROPPED: "no longer knows it",
     Verdict.STALE: "answered older than was told",
     Verdict.MISREAD: "may not take a block's hash",
+    Verdict.DISPROVED: "answered less than the block holds",
+    Verdict.DOUBTED: "answered what nobody confirmed",
     Verdict.CANCELLED: "not waited for",
 }
 

@@ -40,7 +40,9 @@ _OK: Final = Verdict.OK
 # What says nothing of an upstream: given up, or not asked for want of what this machine lacks.
 _OF_OURS: Final = frozenset({Verdict.CANCELLED, Verdict.OWN_FAULT})
 # Good answers: they heal, and their time is learned.
-_GOOD: Final = frozenset({Verdict.OK, Verdict.NULL, Verdict.REVERTED, Verdict.ALREADY_KNOWN})
+_GOOD: Final = frozenset(
+    {Verdict.OK, Verdict.NULL, Verdict.DOUBTED, Verdict.REVERTED, Verdict.ALREADY_KNOWN}
+)
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

@@ -32,6 +32,7 @@ from rpcproxy.engine import (
     audits,
     batches,
     broadcast,
+    contents,
     copies,
     encoder,
     executor,
@@ -40,8 +41,10 @@ from rpcproxy.engine import (
     hash_proofs,
     ledger,
     linker,
+    nonces,
     patience,
     pipeline,
+    preconfirmed,
     private_reads,
     probes,
     profiles,
@@ -87,7 +90,7 @@ MODULES = (
         state_checks,
         told,
     ),
-    *(truth, watcher),
+    *(contents, nonces, preconfirmed, truth, watcher),
 )
 CHAIN_ID = 7
 POLICY = Policy(4.5, 1.5)

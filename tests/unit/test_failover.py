@@ -622,6 +622,30 @@ def test_a_null_is_confirmed_by_one_more_whose_head_is_as_high() -> None:
     assert stage.plan.failures == []
 
 
+def test_what_is_doubted_is_confirmed_whatever_the_method() -> None:
+    doubted = Judgement(Verdict.DOUBTED, msgspec.Raw(b"[]"))
+    stage = Stage("a", "b", "c")
+    stage.step()
+    stage.answer("a", doubted)
+    assert stage.step() == "send b doubted"
+    stage.answer("b", doubted)
+    assert stage.step() == "finish b doubted"
+    alone = Stage("a")
+    alone.step()
+    alone.answer("a", doubted)
+    assert alone.step() == "finish a doubted"
+
+
+def test_what_is_disproved_is_asked_of_all_and_given_where_nobody_says_more() -> None:
+    disproved = Judgement(Verdict.DISPROVED, msgspec.Raw(b"[]"))
+    stage = Stage("a", "b")
+    stage.step()
+    stage.answer("a", disproved)
+    assert stage.step() == "send b disproved"
+    stage.answer("b", disproved)
+    assert stage.step() == "finish a disproved"
+
+
 def test_a_null_of_one_that_claims_more_than_the_chain_has_is_confirmed_all_the_same() -> None:
     stage = Stage("liar", "b", "c", confirm_nulls=True)
     stage.go_up_to(1100, "liar")

@@ -108,8 +108,11 @@ async def test_what_is_announced_is_learned_and_told_on() -> None:
     heard = Heard(engine)
     heard.a.announce(head_of(101))  # nobody listens yet, and it is learned all the same
     heard.listen()
+    texts: list[bytes] = []
+    heard.feeds.on_block = texts.append
     heard.b.announce(head_of(101))
     assert heard.heads == [("b", head_of(101))]
+    assert texts == [b"{}"]
     assert engine.standings.heads.served == 101
     assert engine.standings["a"].head == engine.standings["b"].head == head_of(101)
 
@@ -131,10 +134,12 @@ async def test_before_its_chain_is_verified_it_is_not_believed() -> None:
     engine = Engine(fleet(), are_admitted=False)
     heard = Heard(engine)
     heard.listen()
+    heard.feeds.on_block = lambda _: pytest.fail("it is believed")
     heard.a.announce(head_of(100))
     assert heard.heads == []
     assert engine.standings["a"].head is None
     engine.observe("a", Verdict.OK, method="eth_chainId", is_probe=True)
+    heard.feeds.on_block = lambda _: None
     heard.a.announce(head_of(100))
     assert engine.standings["a"].head == head_of(100)
 

@@ -81,6 +81,8 @@ async def test_a_head_far_ahead_is_linked_step_by_step() -> None:
     quiet(engine)
     engine.all_behave(node())
     linker = linking(engine)
+    texts: list[bytes] = []
+    linker.on_block = texts.append
     linker.look()
     assert linker._task is None  # nothing is wanted
     to_head(engine, head_of(106))
@@ -90,6 +92,7 @@ async def test_a_head_far_ahead_is_linked_step_by_step() -> None:
     started = now()
     await idle(linker)
     assert asked_for(engine) == [105, 104, 103, 102, 101]
+    assert texts == [header(number) for number in asked_for(engine)]
     assert engine.asked == "aaaaa"
     assert engine.standings.heads.served == 106
     assert now() - started < 0.1

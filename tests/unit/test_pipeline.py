@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from rpcproxy.chains import evm
 from rpcproxy.engine.profiles import LARGE_REQUEST_BYTES
 from rpcproxy.messages import Answer, FailureKind, Head, Verdict
 from rpcproxy.rules.failover import YOUNG_OUTAGE_SECONDS
@@ -502,3 +503,111 @@ async def test_no_hedge_where_every_call_is_paid_for() -> None:
         assert 1.4 < handle.at - started < 1.7
     assert engine.counters.hedges == {}
     engine.assert_idle()
+
+
+# ---- searches that must not be split
+
+
+# Erigon 2526 (count ignored), reth 11711 and 23338 (after): counts of the whole, not of each part.
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        (b'"after":2,"count":3', [3, 4, 5]),
+        (b'"after":60', [*range(61, 101)]),
+        (b'"after":200', []),
+        (b'"count":2', [1, 2]),
+    ],
+)
+@virtual
+async def test_pages_of_traces_are_of_the_whole_range(counts: bytes, expected: list[int]) -> None:
+    engine = Engine()
+
+    def narrow(sent: Any) -> None:
+        query = sent.params[0]
+        low, high = (int(query[end], 16) for end in ("fromBlock", "toBlock"))
+        if high - low >= 40:
+            sent.refuse(-32005, "block range is too wide")
+            return
+        traces = [*range(low, high + 1)][query.get("after", 0) :]
+        sent.reply(msgspec.json.encode(traces[: query.get("count", len(traces))]))
+
+    engine.all_behave(after(0.01, narrow))
+    handle = engine.ask("trace_filter", b'[{"fromBlock":"0x1","toBlock":"0x64",%b}]' % counts)
+    assert (await handle.reply())["result"] == expected
+    await engine.assert_soon_idle()
+
+
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [
+        ("erigon_getLatestLogs", b'[{"fromBlock":"0x1","toBlock":"0x64"},{"logCount":2}]'),
+        ("eth_getLogs", b'[{"fromBlock":"0x1","toBlock":"0x64","limit":2}]'),
+        ("trace_filter", b'[{"fromBlock":"0x1","toBlock":"0x64","reverse":true}]'),
+        ("alchemy_getAssetTransfers", b'[{"fromBlock":"0x1","toBlock":"0x64","maxCount":"0x2"}]'),
+    ],
+)
+@virtual
+async def test_what_counts_over_the_whole_is_refused_in_the_upstreams_words(
+    method: str, params: bytes
+) -> None:
+    engine = Engine()
+    engine.all_behave(refusing(-32005, "block range is too wide"))
+    error = (await engine.ask(method, params).reply())["error"]
+    assert error == {"code": -32005, "message": "block range is too wide"}
+    assert len(engine.sent) <= 4
+    await engine.assert_soon_idle()
+
+
+# ---- blocks to come
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        *("debug_traceBlockByNumber", "debug_executionWitness", "debug_accountRange"),
+        *("debug_getRawBlock", "debug_getRawHeader", "debug_getRawReceipts", "trace_block"),
+        *("trace_replayBlockTransactions", "ots_hasCode", "eth_getAccountInfo", "bor_getAuthor"),
+        "debug_intermediateRoots",
+    ],
+)
+@virtual
+async def test_of_a_block_to_come_nodes_have_words_of_their_own(method: str) -> None:
+    position = evm.describe(method).block_param
+    params = b'["0x1","0x64"]'.replace(b"0x1" if position == 0 else b"0x64", b"0xffff")
+    for code, message in (
+        (-32000, "header not found"),
+        (-32000, "block #65535 not found"),
+        (-32001, "words that no table knows"),
+        (-32601, "the method does not exist"),
+    ):
+        engine = Engine()
+        engine.all_behave(refusing(code, message))
+        error = (await engine.ask(method, params).reply())["error"]
+        assert (error["code"], error["message"]) == (code, message)
+        assert len(engine.sent) <= 4
+        assert all(standing.state == "up" for standing in engine.standings)
+        await engine.assert_soon_idle()
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        *("eth_getBlockByNumber", "eth_getHeaderByNumber", "eth_getBlockReceipts"),
+        *("eth_getBlockTransactionCountByNumber", "eth_getUncleByBlockNumberAndIndex"),
+        "eth_getTransactionByBlockNumberAndIndex",
+    ],
+)
+@virtual
+async def test_where_nodes_give_null_a_block_to_come_is_null(method: str) -> None:
+    engine = Engine()
+    assert (await engine.ask(method, b'["0xffff","0x0"]').reply())["result"] is None
+    assert not engine.sent
+
+
+@virtual
+async def test_a_null_of_the_nodes_own_is_given() -> None:
+    """Reth's trace_block of a block to come."""
+    engine = Engine()
+    engine.all_behave(answering(b"null"))
+    assert (await engine.ask("trace_block", b'["0xffff"]').reply())["result"] is None
+    await engine.assert_soon_idle()

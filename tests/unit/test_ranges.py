@@ -24,6 +24,7 @@ from rpcproxy.rules.ranges import (
 )
 from tests.unit.fleet import Fleet, four
 
+GET_LOGS = "eth_getLogs"
 OF_WIDTH = Refusal(of_width=True)
 OF_CONTENT = Refusal(of_width=False)
 
@@ -334,7 +335,7 @@ def soon(seconds: float = 30.0) -> float:
 async def joined(
     low: int, high: int, first: Settled | None, ask: Upstreams, **given: int
 ) -> Sequence[int] | None:
-    settled = await split_and_join(params(low, high), first, ask, soon(), **given)
+    settled = await split_and_join(GET_LOGS, params(low, high), first, ask, soon(), **given)
     assert ask.in_flight == 0
     if settled is None:
         return None
@@ -401,7 +402,7 @@ async def test_parts_too_large_to_hold_are_halved_and_their_streams_closed() -> 
 )
 async def test_what_is_no_range_in_numbers_is_not_split(text: bytes) -> None:
     ask = limited(10)
-    assert await split_and_join(text, refused("range limit"), ask, soon()) is None
+    assert await split_and_join(GET_LOGS, text, refused("range limit"), ask, soon()) is None
     assert ask.asked == []
 
 
@@ -456,10 +457,10 @@ def living() -> set[asyncio.Task[object]]:
 async def test_it_ends_by_the_deadline() -> None:
     started = time.monotonic()
     first = refused("max block range 50")
-    assert await split_and_join(params(0, 999), first, hang, soon(0.05)) is None
+    assert await split_and_join(GET_LOGS, params(0, 999), first, hang, soon(0.05)) is None
     assert time.monotonic() - started < 5.0
     assert not living()
-    assert await split_and_join(params(0, 999), first, hang, soon(-1.0)) is None
+    assert await split_and_join(GET_LOGS, params(0, 999), first, hang, soon(-1.0)) is None
     assert not living()
 
 
@@ -474,7 +475,7 @@ async def test_a_cancelled_one_leaves_nothing_behind() -> None:
         finally:
             ended.append(text)
 
-    coroutine = split_and_join(params(0, 999), refused("max block range 50"), ask, soon())
+    coroutine = split_and_join(GET_LOGS, params(0, 999), refused("max block range 50"), ask, soon())
     task = asyncio.ensure_future(coroutine)
     await begun.wait()
     await asyncio.sleep(0)
@@ -506,7 +507,9 @@ async def test_answers_that_come_when_it_is_over_are_closed() -> None:
                 return Settled(Judgement(Verdict.OK), Reply(200, b"[", rest=Rest()))
         return Settled(Judgement(Verdict.SERVER_ERROR))
 
-    assert await split_and_join(params(0, 99), refused("range limit"), ask, soon()) is None
+    assert (
+        await split_and_join(GET_LOGS, params(0, 99), refused("range limit"), ask, soon()) is None
+    )
     assert len(closed) == 1
     assert not living()
 
@@ -516,6 +519,6 @@ async def test_a_bug_in_asking_is_raised(caplog: pytest.LogCaptureFixture) -> No
         raise ZeroDivisionError(text)
 
     with pytest.raises(ZeroDivisionError):
-        await split_and_join(params(0, 99), refused("range limit"), ask, soon())
+        await split_and_join(GET_LOGS, params(0, 99), refused("range limit"), ask, soon())
     assert not living()
     assert "failed" in caplog.text

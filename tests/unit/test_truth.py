@@ -9,9 +9,10 @@ import msgspec
 import pytest
 
 from rpcproxy.chains import evm
-from rpcproxy.engine import truth as module
+from rpcproxy.engine import nonces, seen
 from rpcproxy.engine.calls import SingleCall
-from rpcproxy.engine.truth import FILL, PENDING_NONCE_SECONDS, Truth
+from rpcproxy.engine.nonces import FILL, PENDING_NONCE_SECONDS
+from rpcproxy.engine.truth import Truth
 from rpcproxy.messages import Judgement, Request, Verdict
 from tests.unit.engine_kit import (
     CHAIN_ID,
@@ -337,14 +338,15 @@ async def test_a_reorg_may_take_what_was_seen_above_its_ancestor() -> None:
 
 @virtual
 async def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_SEEN", 10)
-    monkeypatch.setattr(module, "MOST_NONCES", 10)
+    monkeypatch.setattr(seen, "MOST_SEEN", 10)
+    monkeypatch.setattr(nonces, "MOST_NONCES", 10)
     held = Held()
     for number in range(20):
         held(RECEIPT, tx(number), mined(100))
         for tag in (b"latest", b"pending"):
             held(NONCE, b'["0x%040x","%b"]' % (number, tag), b'"0x5"')
-    for memory in (held.truth._seen, held.truth._nonces, held.truth._pending):
+    told = held.truth.nonces
+    for memory in (held.truth.seen._transactions, told._mined, told._pending):
         assert len(memory) == 10
     assert held(RECEIPT, tx(3), b"null") == "null"
     assert held(RECEIPT, tx(19), b"null") == "forgotten"

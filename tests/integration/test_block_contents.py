@@ -1,0 +1,198 @@
+"""Real clients and real nodes, of which most give receipts in no block, or empty lists for blocks
+that hold something: what a block says of itself is what people see.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from rpcproxy.chains import evm_contents
+from tests.integration.anvil import proxy_config
+from tests.integration.odd_upstreams import OddReceipts, empty_lists
+from tests.integration.running_proxy import RunningProxy, wait_until
+from tests.integration.uneven_chain import UnevenChain
+from tests.integration.wallets import CLIENTS, Wallet
+from tests.integration.wire import Wire
+
+BLOCK_SECONDS = 1.0
+TOPIC = "0x" + "ab" * 32
+# A constructor that logs: LOG1 of no data, under the topic.
+LOGGING = "0x7f" + TOPIC[2:] + "5f5fa100"
+# Tells an answer that was given at once from one that was waited for: a hang, not a rate.
+AT_ONCE_SECONDS = 1.5
+
+
+@dataclass
+class World:
+    """``nodes``: ways to the nodes of our own, since the miner uses theirs."""
+
+    chain: UnevenChain
+    proxy: RunningProxy
+    nodes: list[Wire]
+
+    def send(self) -> str:
+        """A transaction that logs, at one of the nodes."""
+        transaction = {"from": self.chain.accounts[5].address, "data": LOGGING, "gas": hex(200_000)}
+        return str(self.nodes[0].result("eth_sendTransaction", transaction))
+
+    def mined(self, hash: str) -> dict[str, Any]:
+        """Its receipt, as the nodes have it."""
+        found: list[dict[str, Any]] = []
+
+        def is_mined() -> bool:
+            found[:] = [node.result("eth_getTransactionReceipt", hash) for node in self.nodes]
+            return None not in found
+
+        wait_until(is_mined, "all nodes have mined it", 30)
+        return found[0]
+
+
+@pytest.fixture(scope="module")
+def world(anvil_binary: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with UnevenChain(anvil_binary) as chain:
+        chain.start(5)
+        chain.start_mining(BLOCK_SECONDS)
+        config = chain.config(proxy_config([front.node for front in chain.fronts]))
+        proxy = RunningProxy(config, tmp_path_factory.mktemp("contents"))
+        try:
+            proxy.wait_until_well()
+            nodes = [Wire(front.node.url) for front in chain.fronts]
+            yield World(chain, proxy, nodes)
+            for node in nodes:
+                node.close()
+        finally:
+            proxy.close()
+
+
+@pytest.fixture(autouse=True)
+def honest_again(world: World) -> Iterator[None]:
+    yield
+    for front in world.chain.fronts:
+        front.be_honest()
+    world.chain.check()
+
+
+@pytest.mark.parametrize("script", ["viem", "ethers"])
+@pytest.mark.parametrize("liars", [3, 4])
+def test_a_wallet_waits_for_the_mined_receipt(
+    world: World,
+    script: str,
+    liars: int,
+    node_binary: str,
+    require_node_package: Callable[[str], None],
+) -> None:
+    """Viem's waitForTransactionReceipt and ethers' wait() take the first object for the receipt."""
+    require_node_package(script)
+    lies = [OddReceipts() for _ in range(liars)]
+    for front, lie in zip(world.chain.fronts, lies, strict=False):
+        front.lie = lie
+    account = world.chain.accounts[0 if script == "viem" else 1]
+    command = [node_binary, str(CLIENTS / f"{script}.mjs")]
+    wallet = Wallet(command, world.proxy.url, account, world.chain.contract)
+    try:
+        wait_until(lambda: len(wallet.journeys) >= 2 or bool(wallet.errors), "two journeys", 60)
+        assert not wallet.errors
+    finally:
+        wallet.close()
+    assert sum(lie.given for lie in lies) > 0
+
+
+def test_a_receipt_that_was_shown_is_not_taken_back(world: World) -> None:
+    wire = world.proxy.wire()
+    hash = world.send()
+    receipt = world.mined(hash)
+    wait_until(lambda: wire.result("eth_getTransactionReceipt", hash) is not None, "its receipt")
+    block = wire.result("eth_getBlockByHash", receipt["blockHash"], False)
+    assert hash in block["transactions"]
+    for front in list(world.chain.fronts)[:3]:
+        front.lie = OddReceipts(is_mined_too=True)
+    for _ in range(10):
+        assert wire.result("eth_getTransactionReceipt", hash)["blockHash"] == receipt["blockHash"]
+        assert wire.result("eth_getTransactionByHash", hash)["blockHash"] == receipt["blockHash"]
+
+
+def test_what_a_block_holds_is_not_an_empty_list(world: World) -> None:
+    wire = world.proxy.wire()
+    receipt = world.mined(world.send())
+    number, hash = receipt["blockNumber"], receipt["blockHash"]
+    address = receipt["contractAddress"]
+    wait_until(lambda: wire.result("eth_getBlockByNumber", number, False) is not None, "its block")
+    for front in list(world.chain.fronts)[:3]:
+        front.lie = empty_lists
+    for method, params in (
+        ("eth_getBlockReceipts", [number]),
+        ("eth_getBlockReceipts", [hash]),
+        ("eth_getLogs", [{"fromBlock": number, "toBlock": number}]),
+        ("eth_getLogs", [{"blockHash": hash}]),
+        ("eth_getLogs", [{"fromBlock": "0x1", "toBlock": number}]),
+    ):
+        found = wire.result(method, *params)
+        assert any(entry["blockHash"] == hash for entry in found), (method, params)
+    for method, name in (
+        ("eth_getBlockTransactionCountByHash", hash),
+        ("eth_getBlockTransactionCountByNumber", number),
+    ):
+        assert int(wire.result(method, name), 16) >= 1
+    # With one liar: whoever is asked second finds what the bloom admits.
+    for front in list(world.chain.fronts)[1:]:
+        front.be_honest()
+    filter = {"blockHash": hash, "address": address, "topics": [TOPIC]}
+    for _ in range(4):
+        assert [log["address"] for log in wire.result("eth_getLogs", filter)] == [address]
+
+
+def test_a_real_bloom_admits_its_logs_and_no_others(world: World) -> None:
+    receipt = world.mined(world.send())
+    block = world.nodes[0].result("eth_getBlockByHash", receipt["blockHash"], False)
+    bloom = int(block["logsBloom"], 16)
+    admitted = b'[{"address":"%b","topics":["%b"]}]'
+    for address, topic, is_there in (
+        (receipt["contractAddress"], TOPIC, True),
+        (receipt["contractAddress"], "0x" + "cd" * 32, False),
+        ("0x" + "cd" * 20, TOPIC, False),
+    ):
+        wanted = evm_contents.wanted_by(admitted % (address.encode(), topic.encode()))
+        assert wanted is not None
+        assert wanted.admits(bloom) is is_there
+
+
+def test_past_the_end_of_a_block_there_is_null_at_once(world: World) -> None:
+    wire = world.proxy.wire()
+    receipt = world.mined(world.send())
+    number, hash = receipt["blockNumber"], receipt["blockHash"]
+    wait_until(lambda: wire.result("eth_getBlockByNumber", number, False) is not None, "its block")
+    for method, name in (
+        ("eth_getTransactionByBlockHashAndIndex", hash),
+        ("eth_getTransactionByBlockNumberAndIndex", number),
+        ("eth_getUncleByBlockHashAndIndex", hash),
+    ):
+        started = time.monotonic()
+        assert wire.result(method, name, "0x63") is None
+        assert time.monotonic() - started < AT_ONCE_SECONDS, method
+    assert wire.result("eth_getTransactionByBlockHashAndIndex", hash, "0x0")["blockHash"] == hash
+
+
+def test_of_a_block_to_come_the_nodes_words_are_given(world: World) -> None:
+    """Anvil's own, which it has for some of these; null is none of them."""
+    wire = world.proxy.wire()
+    node = world.nodes[0]
+    for method, params in (
+        ("debug_traceBlockByNumber", ["0xffffff"]),
+        ("debug_getRawBlock", ["0xffffff"]),
+        ("debug_executionWitness", ["0xffffff"]),
+        ("eth_getBalance", ["0x" + "ab" * 20, "0xffffff"]),
+    ):
+        _, direct = node.ask(method, *params)
+        _, told = wire.ask(method, *params)
+        assert told["error"] == direct["error"], method
+    for method, params in (
+        ("eth_getBlockByNumber", ["0xffffff", False]),
+        ("eth_getBlockReceipts", ["0xffffff"]),
+    ):
+        assert wire.result(method, *params) is None
+        assert node.result(method, *params) is None
