@@ -35,9 +35,9 @@ Plans = Mapping[str, Plan]
 
 
 def heads_of(proxy: Proxy) -> dict[str, int]:
-    """The served head of each chain that somebody can be asked for."""
+    """The head of each chain that somebody can be asked for, as clients know it."""
     return {
-        name: runtime.standings.heads.served
+        name: runtime.standings.heads.shown
         for name, runtime in proxy.chains.items()
         if runtime.standings.usable(MethodClass.LIGHT)
     }

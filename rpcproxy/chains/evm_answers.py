@@ -39,6 +39,13 @@ class Told(NamedTuple):
     hash: str
 
 
+class Next(NamedTuple):
+    """What an answer about the pending block says of it: −1 and empty where it does not."""
+
+    number: int
+    parent_hash: str  # lower-case
+
+
 _PENDING: Final = Told(-1, "")
 
 # eth_sendRawTransactionSync (EIP-7966) answers with the receipt.
@@ -105,6 +112,13 @@ class _Block(msgspec.Struct, gc=False):
     hash: str | msgspec.UnsetType | None = msgspec.UNSET
 
 
+class _Next(msgspec.Struct, gc=False):
+    number: object = None
+    parent_hash: object = msgspec.field(default=None, name="parentHash")
+    block_number: object = msgspec.field(default=None, name="blockNumber")
+
+
+_next_decoder = msgspec.json.Decoder(_Next)
 _mined_decoder = msgspec.json.Decoder(_Mined)
 _sent_decoder = msgspec.json.Decoder(_Sent)
 _filled_decoder = msgspec.json.Decoder(_Filled)
@@ -141,6 +155,27 @@ def _told(
     if number < 0:
         return None
     return Told(number, "" if found.hash is msgspec.UNSET else found.hash.lower())
+
+
+def next_by(method: Method, result: bytes | msgspec.Raw) -> Next | None:
+    """What this result says of the pending block, of which it was asked; ``None`` where it is no
+    answer to that. Never raises.
+    """
+    if method.name in LISTS:
+        listed = _LISTED_NUMBER.search(result)
+        if listed is None:
+            return Next(-1, "")
+        return Next(int(listed[1], 16) if listed[1] is not None else int(listed[2]), "")
+    try:
+        found = _next_decoder.decode(result)
+    except UNREADABLE:
+        return None
+    told = found.number if method.name in BLOCKS else found.block_number
+    number = -1 if told is None else need_of(told)
+    parent = found.parent_hash.lower() if isinstance(found.parent_hash, str) else ""
+    if number < -1 or (method.name in BLOCKS and number < 0 and not parent):
+        return None
+    return Next(number, parent)
 
 
 def _told_by_list(result: bytes | msgspec.Raw) -> Told | None:

@@ -157,6 +157,7 @@ _BY_TEXT: Final[tuple[Row, ...]] = (
         "block is not available", "no state available",
     ),
     _text(V.INVALID_PARAMS, NOT_SENDS, "geth", "genesis is not traceable"),
+    _text(V.INVALID_PARAMS, NOT_SENDS, "Lotus 12: a height without a block", "was a null round"),
     _text(
         V.REVERTED, CALLS, "geth, Erigon, anvil (EVM error), hardhat, Besu, Nethermind, parity",
         "out of gas", "outofgas", "out-of-gas", "invalid opcode", "bad instruction",

@@ -10,7 +10,8 @@ transactions that wallets were told are sent, ``rebroadcast`` looks after them. 
 says which are private, ``private_reads`` answers for these, and ``whereabouts`` finds one without
 its hash. ``sharing`` keeps answers and joins what asks the same; ``truth`` holds each against what
 was told (hashes ``seen``, what is ``preconfirmed``, ``nonces``) and what a block says of its
-``contents``; ``told`` the head as clients know it.
+``contents``;told, ``tagged`` those from a block that only the upstream knows; ``told`` the head as
+clients know it.
 
 ``watcher`` asks for heads by ``probes``, ``feeds`` hears them, ``linker`` fetches what lies
 between; ``genesis`` asks for block 0; ``state_checks`` and ``audits`` compare upstreams,

@@ -149,7 +149,7 @@ class FirstTry(Pending):
                 del sharing.flights[key]
             else:
                 sharing.land(key, self, result)
-        if lane.audits is not None and not need.private_only:
+        if lane.audits is not None and not need.private_only and not call.tag:
             lane.audits.consider(method, call.params, need.block, standing.name, result)
 
     def cancel(self) -> None:

@@ -20,7 +20,7 @@ from rpcproxy.chains.methods import Kind
 from rpcproxy.engine import tasks
 from rpcproxy.engine.calls import SingleCall
 from rpcproxy.engine.executor import Settled
-from rpcproxy.engine.express import ANOTHER_WAY, is_worth_another
+from rpcproxy.engine.express import ANOTHER_WAY, is_plain, is_worth_another
 from rpcproxy.engine.profiles import Profile
 from rpcproxy.engine.ranges import split_and_join
 from rpcproxy.engine.sharing import Follower, SlowFlight
@@ -54,7 +54,12 @@ class Patience:
 
     def is_above_head(self, call: SingleCall) -> bool:
         """Whether it asks for a block that is not there yet, as far as we tell."""
-        return call.truth is not None and call.need.block > self._heads.served >= 0
+        block = call.need.block
+        if call.truth is None or not block > self._heads.shown >= 0:
+            return False
+        if not self._heads.ahead.is_allowed:
+            return True
+        return block > self._executor.standings.ceiling(time.monotonic())
 
     async def wait_for_block(self, block: int) -> bool:
         """A block just above the served head is waited for; says whether it is there."""
@@ -63,7 +68,7 @@ class Patience:
         if block <= just_above:
             seconds = min(2.0 * block_seconds, 0.8 * self._light_seconds)
             await self.wait_for_head(block, seconds)
-        return block <= self._heads.served
+        return block <= self._heads.shown
 
     async def wait_for_head(self, block: int, seconds: float) -> None:
         """Until the served head is at ``block``, at most ``seconds``."""
@@ -99,6 +104,12 @@ class Patience:
             return settled
         if judgement.verdict is Verdict.RANGE_TOO_LARGE:
             return await self._in_parts(request, profile, settled)
+        if judgement.verdict is Verdict.MISSING_DATA:
+            spelled = self._profiles.as_spelled(request, profile)
+            if spelled is not None:
+                earliest = await self._executor.run(spelled, profile.policy)
+                earliest.key = b""
+                return earliest if is_plain(earliest) else settled
         due = started + profile.policy.deadline_seconds
         patience = (due + time.monotonic()) / 2
         asked = started
@@ -132,6 +143,8 @@ class Patience:
         block, served = call.need.block, self._heads.served
         if call.truth is None or block < max(0, served - RECENT_BLOCKS):
             return False
+        if call.tag == evm.PENDING and judgement.verdict is Verdict.MISSING_DATA:
+            return False  # they have none, and time makes none
         if judgement.verdict is not Verdict.MISSING_DATA:
             return True
         if evm.has_range(call.method):

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
+from rpcproxy.chains import evm
 from rpcproxy.chains.methods import Kind
 from rpcproxy.config.model import Chain, Server
 from rpcproxy.engine.audits import Audits
@@ -44,7 +45,13 @@ from rpcproxy.messages import (
     encode_error,
     encode_result,
 )
-from rpcproxy.rules.admission import LISTENING, REFUSED_KEYS, REFUSED_STATEFUL, constant_answers
+from rpcproxy.rules.admission import (
+    LISTENING,
+    REFUSED_KEYS,
+    REFUSED_STATEFUL,
+    constant_answers,
+    refusal_of,
+)
 from rpcproxy.rules.failover import Policy
 
 FIRST_HEAD_SECONDS: Final = 2.5
@@ -159,7 +166,7 @@ class Pipeline:
                 return sharing.follow(flight, request, trace_id, now)
             if sharing.disk is not None and sharing.is_on_disk(call):
                 return self._from_disk(request, profile, call, trace_id)
-        if call.need.block <= self._heads.served:
+        if call.need.block <= self._heads.shown:
             first_try = self._express.start(request, profile, call, trace_id, now)
             if first_try is not None:
                 return first_try
@@ -277,7 +284,7 @@ class Pipeline:
             return answer, outcome
         if method.kind in (Kind.STATEFUL, Kind.REFUSED):
             why = REFUSED_STATEFUL if method.kind is Kind.STATEFUL else REFUSED_KEYS
-            reason = f"{method.name} is not available: {why}"
+            reason = refusal_of(method.name, why)
             return Answer(encode_error(request.id, METHOD_REFUSED, reason)), "own_error"
         settled = await self.told.ask(self.executor, profile.policy)
         if self.told.text() is None and not settled.exhausted:
@@ -313,6 +320,9 @@ class Pipeline:
         poison = self.executor.poison
         if poison and poison.is_poison(call.poison_key, time.monotonic()):
             return msgspec.structs.replace(profile.policy, single_attempt=True)
+        if call.tag == evm.PENDING and not profile.policy.confirm_nulls:
+            # Not every node has a pending block: where another has none either, that is the answer.
+            return msgspec.structs.replace(profile.policy, confirm_nulls=True)
         return profile.policy
 
     async def _is_mined_quietly(self, hash: str) -> bool:

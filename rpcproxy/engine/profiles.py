@@ -146,6 +146,7 @@ class Profiles:
         method = profile.method
         params = request.params
         key = b""
+        tag = 0
         by_hash: evm.Heights | None = None
         if profile.is_pinned:
             pinned = evm.pin(method, params, self.heights)
@@ -165,11 +166,12 @@ class Profiles:
                 if method.keep is Keep.BLOCK and block < served:
                     key = profile.key + params
             else:
-                need = self._unpinned(profile, block, served)
+                need, tag = self._unpinned(profile, block), tag_of(block)
         elif method.kind is Kind.BLOCK_READ:
-            need = self._unpinned(profile, evm.required_block(method, params), served)
+            block = evm.required_block(method, params)
+            need, tag = self._unpinned(profile, block), tag_of(block)
         else:
-            need = self._at_head(profile, served) if profile.need.wants_head else profile.need
+            need = self._at_head(profile, heads.shown) if profile.need.wants_head else profile.need
             if method.keep in _KEPT_ANYWAY:
                 key = profile.key + params
             elif method.keep is Keep.HEAD and self._is_pinning and served >= 0:
@@ -177,9 +179,7 @@ class Profiles:
         size = len(params)
         if size > profile.close_look_bytes:
             need = _looked_at(need, profile, params)
-            if size > LARGE_REQUEST_BYTES:
-                key = b""
-        if not profile.is_kept:
+        if size > LARGE_REQUEST_BYTES or not profile.is_kept:
             key = b""
         if self._privacy.has_any and self._is_private(method, params):
             need = msgspec.structs.replace(need, private_only=True)
@@ -187,7 +187,7 @@ class Profiles:
         truth = self._truth
         if not self._is_routing and not (method.name == NONCE and b'"pending"' in params):
             truth = None  # but what was sent through here counts in any case
-        return SingleCall(method, need, params, profile.is_large, 1, key, truth, by_hash)
+        return SingleCall(method, need, params, profile.is_large, 1, key, truth, by_hash, tag=tag)
 
     def watch_shapes(self, name: str) -> None:
         """An upstream refused the params of such a request, and another took them."""
@@ -201,6 +201,17 @@ class Profiles:
         if self._privacy.is_unsure and evm.asked_hash(method.name, params):
             return True
         return self._ledger.names_private(params)
+
+    def as_spelled(self, request: Request, profile: Profile) -> SingleCall | None:
+        """The same with ``earliest`` in its params, ``None`` where it is not there. A node without
+        the first blocks takes that for the first one that it has (geth since 1.16, EIP-4444).
+        """
+        method, params = profile.method, request.params
+        if method.block_param is None or b'"earliest"' not in params:
+            return None
+        block = evm.required_block(method, params)
+        need, tag = self._unpinned(profile, block), tag_of(block)
+        return SingleCall(method, need, params, profile.is_large, truth=self._truth, tag=tag)
 
     def _renew(self, heads: Heads) -> None:
         finality = heads.finality
@@ -231,13 +242,13 @@ class Profiles:
         low, high = span or (block, block)
         return of_old(need, low, high, served)
 
-    def _unpinned(self, profile: Profile, block: int, served: int) -> Need:
+    def _unpinned(self, profile: Profile, block: int) -> Need:
         """Tags stay: it depends on the upstream's own head, or on a hash."""
         need = profile.need
         if block >= 0:
             return msgspec.structs.replace(need, block=block, wants_head=False)
         if block in (evm.LATEST, evm.PENDING):
-            return self._at_head(profile, served) if self._is_routing else need
+            return self._at_head(profile, self._heads.shown) if self._is_routing else need
         if block == evm.HASH:
             return need
         return msgspec.structs.replace(need, wants_head=False)
@@ -257,6 +268,11 @@ def _looked_at(need: Need, profile: Profile, params: bytes) -> Need:
             shape = evm.shape_of(profile.method.name, params)
             need = msgspec.structs.replace(need, shape=shape)
     return need
+
+
+def tag_of(block: evm.BlockNeed) -> int:
+    """The tag itself, 0 for whatever is none."""
+    return block if evm.HASH < block < 0 else 0
 
 
 def policies(chain: Chain) -> dict[MethodClass, Policy]:

@@ -140,6 +140,9 @@ class Rebroadcast:
             self._read_to = served - 1
         while self._read_to < served:
             number = self._read_to + 1
+            if self._heads.lineage.is_hole(number):
+                self._read_to = number  # no block is there
+                continue
             block = await self._whereabouts.block(number)
             if block is None or self._heads.turns != self._turns:
                 return  # again at the next look

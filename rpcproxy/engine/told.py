@@ -67,12 +67,12 @@ class ToldHead:
 
     def text(self) -> bytes | None:
         """The JSON text of the head, however old; ``None`` before the first. It falls only where
-        the served head does: in a reorg.
+        the served head does, in a reorg, or where nobody came to a block that one upstream showed.
         """
-        served = self._standings.heads.served
-        if served != self._number and served >= 0:
-            self._number = served
-            self._text = b'"0x%x"' % served
+        shown = self._standings.heads.shown
+        if shown != self._number and shown >= 0:
+            self._number = shown
+            self._text = b'"0x%x"' % shown
         return self._text or None
 
     def block(self, number: int) -> bytes | None:

@@ -30,6 +30,7 @@ from rpcproxy.engine.ledger import Ledger
 from rpcproxy.engine.nonces import FILL, NONCE, Nonces
 from rpcproxy.engine.preconfirmed import Preconfirmed
 from rpcproxy.engine.seen import Seen
+from rpcproxy.engine.tagged import Tagged, without_pending
 from rpcproxy.messages import Blame, Judgement, Verdict
 from rpcproxy.rules.journaled import Entry
 from rpcproxy.rules.recent_blocks import MOST_BLOCKS
@@ -61,6 +62,7 @@ class Truth:
         self._ledger = ledger
         self._standings = executor.standings
         self._heads = executor.standings.heads
+        self._tagged = Tagged(executor)
         self.seen = Seen()
         self._preconfirmed = Preconfirmed(executor)
         self.contents = BlockContents(executor.standings)
@@ -73,7 +75,7 @@ class Truth:
         heads, block = self._heads, call.need.block
         if (
             call.method.is_bare
-            and block <= heads.served
+            and block <= heads.shown
             and started >= heads.turned_at
             and not standing.is_forked
         ):
@@ -90,10 +92,14 @@ class Truth:
             # Asked by number it is well: so it was the hash that was not understood.
             self._standings.learn_hashes(call.misread_by, takes=False)
             call.misread_by = ""
-        if call.method.is_of_contents:
+        if call.tag == evm.PENDING and verdict is not Verdict.OK:
+            return without_pending(judgement)
+        if call.method.is_of_contents and call.tag != evm.PENDING:
             held = self.contents.check(call, judgement, standing, started)
             if held is not judgement:
                 return held
+        if verdict is Verdict.MISSING_DATA and self._tagged.is_no_block(call, judgement):
+            return Judgement(Verdict.NULL, judgement.result)
         if verdict is Verdict.NULL:
             return self._check_null(call, judgement)
         if verdict is Verdict.MISSING_DATA and 0 <= call.need.block <= standing.low_water:
@@ -106,7 +112,7 @@ class Truth:
         need = call.need
         if standing.is_forked:
             return refused("its upstream left our chain")
-        if need.block > heads.served >= 0:
+        if need.block > heads.shown >= 0 and not self._tagged.can_show(need.block):
             return refused(f"block {need.block} is above the served head {heads.served}")
         if started < heads.turned_at and need.block > heads.ancestor:
             return refused("a reorg replaced the block it was asked at")
@@ -152,8 +158,7 @@ class Truth:
         if told is None:
             return True
         number, hash = told
-        ours = self._heads.hash_at(number)
-        if number > self._heads.served or (ours and hash and ours != hash):
+        if number > self._heads.served or self._heads.denies(number, hash):
             return False
         self._learn(call, msgspec.Raw(result), told)
         return True
@@ -166,25 +171,31 @@ class Truth:
         result, method = judgement.result, call.method
         if result is None:
             return judgement
+        if call.tag == evm.PENDING:
+            objection = self._tagged.objection(call, result)
+            return refused(objection) if objection else judgement
         told = evm.told_by(method, result)
         claim = evm.claim_of(method, call.params, result, told)
-        if claim is evm.Claim.FALSE or is_of_another(call, told, result):
+        is_other = is_of_another(call, told, result) and not self._tagged.is_below_hole(call, told)
+        if claim is evm.Claim.FALSE or is_other:
             return Judgement(Verdict.BAD_RESULT, detail="an answer to another question")
         if told is None:
             return self._doubted(claim, judgement)
         number, hash = told
         heads = self._heads
-        if number > heads.served >= 0 and not self._raise_to(number, hash):
+        if call.tag == evm.LATEST and number < call.need.block:
+            return refused(f"its latest block is {number}, and clients know {call.need.block}")
+        block = result if call.tag == evm.LATEST else None
+        if number > heads.served >= 0 and not self._tagged.may_show(told, standing, block):
             if method.name in _CANONICAL and self._preconfirmed.is_so(number, standing):
                 claim = evm.Claim.UNMINED
             if claim is not evm.Claim.UNMINED:
                 return refused(f"it is in block {number}, above the served head {heads.served}")
         if claim is evm.Claim.UNMINED:
             return self._check_unmined(call, judgement)
-        ours = heads.hash_at(number)
-        if not ours and started < heads.turned_at and number > heads.ancestor:
+        if not heads.hash_at(number) and started < heads.turned_at and number > heads.ancestor:
             return refused(f"a reorg replaced block {number} while it was asked for")
-        if ours and hash and hash != ours:
+        if heads.denies(number, hash):
             detail = f"its block {number} is not on our chain"
             # By a block's hash a node also tells of blocks that it knows to be on no chain.
             is_assertion = method.block_param is not None or method.name in _CANONICAL
@@ -206,7 +217,11 @@ class Truth:
         head, served = evm.head_of_block(result), self._heads.served_head
         return head is not None and (
             self._heads.lineage.is_other_time(head)
-            or (served is not None and head.timestamp > served.timestamp > 0)
+            or (
+                served is not None
+                and head.number <= served.number
+                and head.timestamp > served.timestamp > 0
+            )
         )
 
     def _doubted(self, claim: evm.Claim, judgement: Judgement) -> Judgement:
@@ -285,26 +300,23 @@ class Truth:
         search = Search(*(span or (0, -1)), hash, blocks)
         for block in blocks:
             if block.number > self._heads.served:
-                return refused(f"a log is of block {block.number}, above the served head")
+                if self._tagged.is_to_come(call, block.number):
+                    continue
+                if not self._tagged.may_show(block, standing):
+                    return refused(f"a log is of block {block.number}, above the served head")
             is_vague = is_vague or (bool(hash) and block.hash != hash)
             if span is not None and not search.low <= block.number <= search.high:
                 return Judgement(Verdict.BAD_RESULT, detail=f"a log of {block.number}, not asked")
-            ours = self._heads.hash_at(block.number)
-            if ours and ours != block.hash and not hash:
+            if not hash and self._heads.denies(block.number, block.hash):
                 detail = f"its log of block {block.number} is not on our chain"
                 return self._off_chain(standing, detail)
+        if call.tag == evm.PENDING:  # nobody knows what that block will hold
+            return judgement
         if is_vague:
             return self._doubted(evm.Claim.VAGUE, judgement)
         if blocks:
             self._see_list(max(blocks).number, result)
         return self.contents.check_search(call, judgement, standing, started, search)
-
-    def _raise_to(self, number: int, hash: str) -> bool:
-        """Whether the served head could move up to a block that an answer names."""
-        changes = self._standings.raise_served(number, hash, time.monotonic())
-        if changes:
-            self._executor.on_changes(changes)
-        return number <= self._heads.served
 
     def _see(self, call: SingleCall, number: int) -> None:
         found = _HASH.match(call.params)
@@ -385,8 +397,9 @@ class Truth:
 def is_of_another(call: SingleCall, told: evm.Told | None, result: bytes | msgspec.Raw) -> bool:
     """Whether a result is plainly not of the block or the transaction that was asked for."""
     name = call.method.name
-    if name == "eth_getBlockByNumber" and call.need.block >= 0:
-        return told is None or told.number != call.need.block
+    if name == "eth_getBlockByNumber" and (call.need.block >= 0 or call.tag):
+        # A tag names no number: which one it stands for the upstream says.
+        return told is None or (not call.tag and told.number != call.need.block)
     if name != "eth_getBlockByHash" and name not in _CANONICAL:
         return False
     asked = _HASH.match(call.params)

@@ -3,8 +3,9 @@
 ``connection`` the life of one, ``reader`` requests out of bytes by ``heads`` (strict parser,
 memory) and ``body``; ``responses``, ``streams`` and ``encoding`` (gzip) the way back; ``cors``;
 ``shared`` what connections share. ``handover`` gives whatever is not POST to aiohttp, which serves
-``web``; ``traced`` hears of a client's trace; ``admin`` serves the operators' port,
-``transactions`` those pages of it, ``control`` what operators change there, ``access`` who may,
+``web`` (``upgrades`` who wants another protocol); ``traced`` hears of a client's trace; ``admin``
+serves the operators' port, ``transactions`` those pages of it, ``control`` what operators change
+there, ``access`` who may,
 ``recent`` the last of what happened.
 Pages for people, with ``pages/`` for their styles and scripts: ``status_page`` (``status_html``
 draws it, ``live`` keeps it up to date, ``outlook`` is what it tells) and ``landing``, in the

@@ -22,6 +22,7 @@ from rpcproxy.front.landing import SHELL as LANDING
 from rpcproxy.front.landing import landing
 from rpcproxy.front.shared import Doors, log, trace_ids
 from rpcproxy.front.status_page import PublicStatus, takes_html
+from rpcproxy.front.upgrades import NOT_SERVED, NOT_SERVED_STATUS, wants_websocket
 from rpcproxy.messages import Answer, AnswerStream, Pending, StreamBroken
 
 _ALLOW: Final = {"Allow": "GET, HEAD, POST, OPTIONS"}
@@ -92,6 +93,12 @@ class _Pages:
             return web.Response(status=204, headers=headers)
         if request.method == hdrs.METH_POST:
             return await self._post(request, path, trace_id)
+        if wants_websocket(
+            request.headers.getall(hdrs.UPGRADE, ()),
+            has_key=hdrs.SEC_WEBSOCKET_KEY in request.headers,
+        ):
+            # What comes next on this connection was meant for another protocol.
+            return _refusal(NOT_SERVED_STATUS, NOT_SERVED, trace_id, has_to_close=True)
         if request.method not in (hdrs.METH_GET, hdrs.METH_HEAD):
             response = _refusal(405, f"the method {request.method} is not served here", trace_id)
             response.headers.update(_ALLOW)

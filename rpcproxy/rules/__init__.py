@@ -4,8 +4,9 @@ Who is well: ``standing`` is the only door, ``track_record`` one upstream; ``hea
 ``admit`` (chain id, key), ``domains``, ``latency``, ``limits``, ``exclusions`` and ``reach`` (how
 old its data may be) their parts; ``snapshot`` for people. Which chain is ours: ``heads`` the served
 head, from ``head_track`` (one upstream's), ``lineage`` (which block follows which), ``support``
-(who has which) and ``finality``; ``following`` what that means for each upstream; ``recent_blocks``
-what the last blocks hold; ``agreement`` and ``audit`` compare answers.
+(who has which) and ``finality``; ``wanted`` the headers in between, ``ahead`` what may be shown
+above it, ``pending`` what may follow it; ``following`` what that means for each upstream;
+``recent_blocks`` what the last blocks hold; ``agreement`` and ``audit`` compare answers.
 
 Who is asked: ``need`` what for, ``selection`` ranks and picks, ``failover`` plans one request
 (``calls_made`` for it are few), ``ballot`` counts for a send, ``pool`` holds those that are

@@ -23,13 +23,15 @@ State: ``Heads``, one per chain; written by ``Standings.observe`` and ``tick`` a
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from rpcproxy.messages import Head
+from rpcproxy.rules.ahead import Ahead, reach, second_height
 from rpcproxy.rules.finality import Finality
 from rpcproxy.rules.lineage import DEEPEST, Lineage, is_numbered, name_of
 from rpcproxy.rules.support import Block, Claimant, Vote, blocks_of, votes_of
+from rpcproxy.rules.wanted import Wanted, wanted_of
 
 LONGEST_HOLD_SECONDS: Final = 2.0
 # How long a majority without links waits for the headers that would link it.
@@ -61,14 +63,6 @@ MEASURE_BLOCKS: Final = 10
 MEASURE_SECONDS: Final = 30.0
 
 
-class Wanted(NamedTuple):
-    """A header that would link what ``upstream`` told to our chain."""
-
-    upstream: str
-    hash: str
-    number: int
-
-
 class Reorg(NamedTuple):
     """The served head left a branch: blocks above ``ancestor`` are no longer ours.
     ``is_gap``: the way between is not known, so nobody can say whether any block was lost.
@@ -80,7 +74,8 @@ class Reorg(NamedTuple):
 
 
 class Heads:
-    """``served`` is −1 while nothing is known; ``moved_at`` is when it last moved.
+    """``served`` is −1 while nothing is known; ``moved_at`` is when it last moved. ``shown`` is the
+    highest block that clients know: the served one, or one above it (see ``ahead``).
 
     ``forked``: why each upstream is isolated, by name. ``wanted``: headers worth asking for.
     ``last_reorg``: the latest; ``reorgs`` counts them, gaps apart. ``is_split``: half of the
@@ -94,6 +89,7 @@ class Heads:
         "_turning",
         "_unlinked_since",
         "_unreached_since",
+        "ahead",
         "block_time_seconds",
         "depth",
         "finality",
@@ -108,15 +104,19 @@ class Heads:
         "reorgs",
         "served",
         "served_head",
+        "shown",
         "turned_at",
         "turns",
         "wanted",
     )
 
-    def __init__(self, block_time_seconds: float, depth: int = DEEPEST) -> None:
+    def __init__(
+        self, block_time_seconds: float, depth: int = DEEPEST, *, shows_ahead: bool = False
+    ) -> None:
         self.block_time_seconds = block_time_seconds
+        self.ahead = Ahead(is_allowed=shows_ahead)
         self.depth = depth  # so many blocks of our chain are to be known by their hashes
-        self.served = -1
+        self.served = self.shown = -1
         self.served_head: Head | None = None
         self.finality = Finality()
         self.lineage = Lineage()
@@ -161,6 +161,13 @@ class Heads:
         """The hash of our chain's block, ``""`` where it is not known."""
         name = self.lineage.chain.get(number, "")
         return "" if is_numbered(name) else name
+
+    def denies(self, number: int, hash: str) -> bool:
+        """Whether our chain is known to have another block at this height, or none."""
+        ours = self.hash_at(number)
+        if not ours:
+            return self.lineage.is_hole(number)
+        return bool(hash) and ours != hash
 
     def highest_plausible(self, now: float) -> int:
         """The highest number that time allows: blocks at twice the usual rate since the last
@@ -209,8 +216,14 @@ class Heads:
         if self.served >= 0:
             self._fall_back(votes, count, now)
         self._isolate(votes, count, now)
+        if self.shown > self.served and self.ahead.has_lapsed(
+            self.shown, voters, self.block_time_seconds, now
+        ):
+            self.shown = self.served
         self.finality.settle(votes, count, self.served, self.hash_at)
-        self._want(votes)
+        self.wanted = wanted_of(
+            self.lineage, votes, self.served_head, self.finality.floor, self.depth
+        )
         return before != (self.served, self.turns)
 
     def raise_to(self, number: int, hash: str, voters: Sequence[Claimant], now: float) -> bool:
@@ -226,6 +239,36 @@ class Heads:
                 self._isolate(votes, len(voters), now)
                 return True
         return False
+
+    def ceiling(self, claimants: Iterable[Claimant], now: float) -> int:
+        """How high a block may be that nothing links to the served head: upstreams are ahead of it
+        by what came in the last moments.
+        """
+        steps = reach(self.block_time_seconds, now - self.moved_at)
+        return max(self.served, second_height(claimants)) + steps
+
+    def show(
+        self, number: int, head: Head | None, teller: str, voters: Sequence[Claimant], now: float
+    ) -> bool:
+        """An upstream answers a client from a block above the served head, ``head`` where it tells
+        its header: whether that may be shown, and from now on nothing lower.
+        """
+        if number <= self.shown:
+            return True
+        if not self.ahead.believes(teller, now):
+            return False
+        if head is not None and self._is_from_the_future(head, now):
+            return False
+        if number > self.ceiling(voters, now):
+            served = self.served_head
+            if head is None or served is None or number > self.highest_plausible(now):
+                return False
+            self.learn(head, teller)
+            if self.lineage.has(head, self.served, name_of(served)) is not True:
+                return False
+        self.shown = number
+        self.ahead.on_shown(teller, now)
+        return True
 
     # ---- moves
 
@@ -280,16 +323,16 @@ class Heads:
         if not is_linked or block.number > self.highest_plausible(now):
             # Alone after a sleep: nobody is there to contradict it.
             return count == 1 and held_seconds >= LONE_JUMP_SECONDS
-        if self._is_from_the_future(block, now):
+        if self._is_from_the_future(block.tip, now):
             return False
         if count == 1:
             return True
         is_supported = len(block.providers) >= (2 if count > 2 else 1)
         return is_supported and held_seconds >= self.hold_seconds
 
-    def _is_from_the_future(self, block: Block, now: float) -> bool:
+    def _is_from_the_future(self, tip: Head, now: float) -> bool:
         """By the time that passed since the served head came, whatever our own clock says."""
-        served, tip = self.served_head, block.tip
+        served = self.served_head
         if served is None or not served.timestamp or not tip.timestamp:
             return False
         return tip.timestamp > served.timestamp + (now - self.moved_at) + SLACK_SECONDS
@@ -367,6 +410,8 @@ class Heads:
         self.last_reorg = Reorg(ancestor, max(0, self.served - ancestor), is_gap)
         self.turned_at = now
         self.turns += 1
+        if not is_gap:
+            self.shown = -1  # it may be of the branch that was left
         self.reorgs += not is_gap
 
     def _move_to(self, block: Block, now: float) -> None:
@@ -376,6 +421,7 @@ class Heads:
         if before is not None and is_turn is None and block.number > self.served:
             self._turn(self.finality.floor, now, is_gap=True)
         self.lineage.extend(head)
+        self.shown = block.number if block.number < self.served else max(self.shown, block.number)
         self.served, self.served_head = block.number, head
         self.moved_at = now
         self.is_backed = self.is_backed or len(block.providers) >= 2
@@ -429,32 +475,6 @@ class Heads:
                 forked[vote.claimant.name] = contradiction
         self.forked = forked
 
-    def _want(self, votes: Sequence[Vote]) -> None:
-        """What would link the heads that are not: one header at a time of each branch. For those
-        that are late our own chain is followed down to where they are.
-        """
-        lineage = self.lineage
-        wanted: dict[str, Wanted] = {}
-        for vote in votes:
-            number = vote.head.number
-            if abs(number - self.served) > DEEPEST:
-                continue
-            late = self.served_head if number < lineage.bottom else None
-            missing = lineage.missing_below(late) if late else lineage.missing(vote.head)
-            if missing is not None and missing.number >= self.finality.floor:
-                wanted.setdefault(
-                    missing.hash, Wanted(vote.claimant.name, missing.hash, missing.number)
-                )
-        if not wanted and self.served - lineage.bottom < self.depth:
-            # At leisure: answers are held against it.
-            missing = lineage.missing_below(self.served_head) if self.served_head else None
-            knowing = [vote for vote in votes if not vote.is_forked]
-            if missing is not None and knowing:
-                wanted[missing.hash] = Wanted(
-                    knowing[0].claimant.name, missing.hash, missing.number
-                )
-        self.wanted = tuple(wanted.values())
-
     # ---- halts
 
     def settle_halt(self, usable: Sequence[Claimant]) -> bool:
@@ -475,5 +495,7 @@ class Heads:
     def adopt(self, old: Heads) -> None:
         """A reload: go on from what was served."""
         for name in self.__slots__:
-            if name != "block_time_seconds":
+            if name not in {"block_time_seconds", "ahead"}:
                 setattr(self, name, getattr(old, name))
+        if not self.ahead.is_allowed:
+            self.shown = self.served

@@ -4,15 +4,20 @@
 number that lead to the served head. Where an upstream tells no hashes, a block is named by its
 number (``#100``), and numbers are taken as linked.
 
-Two upstreams may tell different parents or times for one hash, and one of them lies: what more
-upstreams told counts.
+A block follows the one that its parent hash names, whatever its number: some chains have heights
+without a block (Filecoin's null rounds). Where that was seen (``skips``) the number of a block
+whose header nobody told yet is not known; elsewhere it is the next lower one.
+
+Two upstreams may tell different numbers, parents or times for one hash, and one of them lies: what
+more upstreams told counts.
 
 State: one per chain, written by ``heads.Heads`` alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
 from rpcproxy.messages import Head
@@ -23,10 +28,19 @@ MOST_HEADERS: Final = 4096
 
 
 class Parent(NamedTuple):
-    """What is unknown yet: a header that would link what is known."""
+    """What is unknown yet: a header that would link what is known. ``number`` is the highest that
+    it may have.
+    """
 
     hash: str
     number: int
+
+
+class _Version(NamedTuple):
+    """What an upstream told of a block."""
+
+    number: int
+    parent: str
 
 
 def name_of(head: Head) -> str:
@@ -42,25 +56,42 @@ def is_numbered(name: str) -> bool:
 class Lineage:
     """See the module's docstring."""
 
-    __slots__ = ("_headers", "_times", "bottom", "chain", "top")
+    __slots__ = (
+        "_awaited",
+        "_gap_tellers",
+        "_headers",
+        "_places",
+        "_tellers",
+        "_times",
+        "bottom",
+        "chain",
+        "skips",
+        "top",
+    )
 
     def __init__(self) -> None:
         self.chain: dict[int, str] = {}
         self.top = self.bottom = -1  # the highest and the lowest number in it
-        # By hash: the number, and who told which parent; and who told which time.
-        self._headers: dict[str, tuple[int, dict[str, set[str]]]] = {}
+        self.skips = False  # it has heights without a block
+        self._places: dict[str, int] = {}  # our chain, the other way round
+        # By hash: who told which number and parent; and who told which time.
+        self._headers: dict[str, dict[_Version, set[str]]] = {}
         self._times: dict[str, dict[int, set[str]]] = {}
+        self._awaited: dict[str, int] = {}  # by hash: the number of a block that follows it
+        self._tellers: set[str] = set()
+        self._gap_tellers: set[str] = set()
 
     def learn(self, head: Head, upstream: str) -> None:
         """An upstream told a header."""
         if not head.hash or not head.parent_hash or head.number < 0:
             return
-        known = self._headers.get(head.hash)
-        if known is None:
-            self._headers[head.hash] = (head.number, {head.parent_hash: {upstream}})
+        versions = self._headers.get(head.hash)
+        if versions is None:
+            versions = self._headers[head.hash] = {}
             self._forget(self.top)
-        elif known[0] == head.number:
-            known[1].setdefault(head.parent_hash, set()).add(upstream)
+        version = _Version(head.number, head.parent_hash)
+        versions.setdefault(version, set()).add(upstream)
+        self._look_for_gap(head, upstream)
         if head.timestamp:
             self._times.setdefault(head.hash, {}).setdefault(head.timestamp, set()).add(upstream)
 
@@ -82,17 +113,68 @@ class Lineage:
         agreeing = len(times.get(head.timestamp, ()))
         return any(len(tellers) > max(1, agreeing) for tellers in times.values())
 
+    def _look_for_gap(self, head: Head, upstream: str) -> None:
+        """Whether there are heights without a block next to this one. One upstream alone is not
+        believed, where others tell of blocks.
+        """
+        self._tellers.add(upstream)
+        self._awaited.setdefault(head.parent_hash, head.number)
+        below, above = self.number_of(head.parent_hash), self._awaited.get(head.hash, -1)
+        if 0 <= below < head.number - 1 or above > head.number + 1:
+            self._gap_tellers.add(upstream)
+            if not self.skips and len(self._gap_tellers) >= min(2, len(self._tellers)):
+                self.skips = True
+                self._drop_untold()
+        place = self._places.get(head.hash, head.number)
+        if place != head.number and place == self.bottom and self.number_of(head.hash) < place:
+            # Its number was taken for the next lower one.
+            del self.chain[place]
+            self._put(head.number, head.hash)
+            self.bottom = head.number
+
+    def _drop_untold(self) -> None:
+        """The lowest block of our chain may be known as a parent alone: its height was a guess."""
+        name = self.chain.get(self.bottom, "")
+        if self.bottom < self.top and name not in self._headers and not is_numbered(name):
+            del self.chain[self.bottom], self._places[name]
+            self.bottom = min(self.chain)
+
+    def _put(self, number: int, name: str) -> None:
+        self.chain[number] = name
+        self._places[name] = number
+
+    def number_of(self, hash: str) -> int:
+        """The number of the block of that hash, −1 where it is not known."""
+        versions = self._headers.get(hash)
+        told = None if versions is None else _most_told(versions)
+        return self._places.get(hash, -1) if told is None else told.number
+
+    def is_hole(self, number: int) -> bool:
+        """Whether our chain is known to have no block at this height."""
+        if not self.bottom <= number <= self.top or number in self.chain:
+            return False
+        return self.skips and not is_numbered(self.chain[self.top])
+
     def parent_of(self, name: str, number: int) -> str:
         """The name of the block before it, ``""`` where it is not known."""
         if is_numbered(name):
             return f"#{number - 1}"
-        known = self._headers.get(name)
-        if known is None or known[0] != number:
-            return ""
-        parents = known[1]
-        if len(parents) == 1:
-            return next(iter(parents))
-        return max(parents, key=lambda parent: len(parents[parent]))
+        versions = self._headers.get(name)
+        told = None if versions is None else _most_told(versions, number, number)
+        return "" if told is None else told.parent
+
+    def _before(self, name: str, number: int) -> tuple[int, str]:
+        """Number and name of the block before it; the name is empty where either is not known."""
+        parent = self.parent_of(name, number)
+        if not parent or is_numbered(parent):
+            return number - 1, parent
+        versions = self._headers.get(parent)
+        told = None if versions is None else _most_told(versions, 0, number - 1)
+        height = self._places.get(parent, -1) if told is None else told.number
+        if height < 0 and not self.skips:
+            height = number - 1
+        is_near = number - DEEPEST <= height < number
+        return height, parent if height >= 0 and is_near else ""
 
     def back(self, head: Head) -> Iterator[tuple[int, str]]:
         """``head`` and its ancestors as far as they are known, at most ``DEEPEST`` steps back:
@@ -101,8 +183,7 @@ class Lineage:
         number, name = head.number, name_of(head)
         for _ in range(DEEPEST + 1):
             yield number, name
-            name = self.parent_of(name, number)
-            number -= 1
+            number, name = self._before(name, number)
             if not name or number < 0:
                 return
 
@@ -128,6 +209,8 @@ class Lineage:
         for at, ancestor in self.back(head):
             if at == number:
                 return ancestor == name
+            if at < number:
+                return False  # it has no block at that height
         return None
 
     def meets(self, head: Head) -> tuple[int, bool] | None:
@@ -141,10 +224,17 @@ class Lineage:
             # Numbers link to numbers; a number says nothing about a hash.
             is_alike = is_numbered(name) and is_numbered(self.chain[self.top])
             return (min(head.number, self.top), True) if is_alike else None
+        above = head.number
         for number, ancestor in self.back(head):
+            for passed in range(number + 1, above):
+                if passed in self.chain:
+                    return passed, False  # it has no block where we have one
             ours = self.chain.get(number)
             if ours is not None:
                 return number, ours == ancestor
+            if self.is_hole(number):
+                return number, False
+            above = number
         return None
 
     def common_ancestor(self, head: Head) -> int | None:
@@ -164,26 +254,36 @@ class Lineage:
         for number, name in self.back(head):
             if self.chain.get(number) == name:
                 return None
+        number, name = self._untold(number, name)
         if number == 0 or head.number - number >= DEEPEST or is_numbered(name):
             return None
         return Parent(name, number)
+
+    def _untold(self, number: int, name: str) -> tuple[int, str]:
+        """The first block without a header on the way back: this one, or its parent where the
+        number of that is not known.
+        """
+        parent = self.parent_of(name, number)
+        return (number - 1, parent) if parent and self.skips else (number, name)
 
     def missing_below(self, head: Head) -> Parent | None:
         """The header that would tell what comes before our chain as far as it is known."""
         if self.bottom <= 0 or head.number - self.bottom >= DEEPEST:
             return None
-        name = self.chain[self.bottom]
-        return None if is_numbered(name) else Parent(name, self.bottom)
+        number, name = self._untold(self.bottom, self.chain[self.bottom])
+        return None if is_numbered(name) else Parent(name, number)
 
     def deepen(self) -> None:
         """Follow our chain further back, where headers told lately say how."""
         while self.bottom > 0 and self.top - self.bottom < DEEPEST:
             name = self.chain[self.bottom]
-            parent = "" if is_numbered(name) else self.parent_of(name, self.bottom)
-            if not parent:
+            number, parent = self.bottom, ""
+            if not is_numbered(name):
+                number, parent = self._before(name, self.bottom)
+            if not parent or number < 0:
                 return
-            self.bottom -= 1
-            self.chain[self.bottom] = parent
+            self.bottom = number
+            self._put(number, parent)
 
     def extend(self, head: Head) -> None:
         """Make ``head`` the end of our chain. Blocks that it does not follow are taken out; where
@@ -201,30 +301,48 @@ class Lineage:
                 break
         else:
             self.chain.clear()
+            self._places.clear()
         if not self.chain:
             low = way[-1][0]
-        self.chain.update(way)
+        for number, name in way:
+            self._put(number, name)
         self.top = head.number
         self.bottom = low
         self._forget(head.number)
 
     def _cut_above(self, number: int) -> None:
         for above in range(number + 1, self.top + 1):
-            self.chain.pop(above, None)
+            self._places.pop(self.chain.pop(above, ""), None)
 
     def _forget(self, top: int) -> None:
         oldest = top - KEPT_BLOCKS
         if len(self.chain) > KEPT_BLOCKS + 64:
             self.chain = {n: name for n, name in self.chain.items() if n > oldest}
+            self._places = {name: n for n, name in self.chain.items()}
             self.bottom = min(self.chain)
         if len(self._headers) > MOST_HEADERS:
             ours, others = {}, {}
-            names = set(self.chain.values())
-            for name, known in self._headers.items():
-                if name in names and known[0] > top - DEEPEST:
-                    ours[name] = known
-                elif known[0] >= top - 2:
-                    others[name] = known
+            for name, versions in self._headers.items():
+                told = _most_told(versions)
+                number = top if told is None else told.number
+                if name in self._places and number > top - DEEPEST:
+                    ours[name] = versions
+                elif number >= top - 2:
+                    others[name] = versions
             # However many somebody invents: ours stay.
             self._headers = ours | dict(list(others.items())[-MOST_HEADERS // 2 :])
             self._times = {n: times for n, times in self._times.items() if n in self._headers}
+        if len(self._awaited) > MOST_HEADERS:
+            self._awaited = {n: number for n, number in self._awaited.items() if number > top - 2}
+            self._awaited = dict(list(self._awaited.items())[-MOST_HEADERS // 2 :])
+
+
+def _most_told(
+    versions: Mapping[_Version, set[str]], low: int = 0, high: int = sys.maxsize
+) -> _Version | None:
+    """What most upstreams told, of those from a height to another; of equals the highest."""
+    if len(versions) == 1:
+        only = next(iter(versions))
+        return only if low <= only.number <= high else None
+    told = [version for version in versions if low <= version.number <= high]
+    return max(told, key=lambda each: (len(versions[each]), each.number), default=None)

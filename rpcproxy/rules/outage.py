@@ -1,4 +1,8 @@
-"""Why a request could not be served, in words for a person behind a wallet."""
+"""Why a request could not be served, in words for a person behind a wallet.
+
+No words that a client's library looks for in a node's message: a wallet must not take what one
+upstream said for what is so ("nonce too low" is a transaction that was replaced, for ethers).
+"""
 
 from __future__ import annotations
 
@@ -30,9 +34,9 @@ _WORDS = {
     Verdict.BATCH_REFUSED: "does not take batches",
     Verdict.BAD_RESULT: "answered something that cannot be right",
     Verdict.NULL: "does not know it",
-    Verdict.NONCE_TOO_LOW: "says the nonce is too low",
+    Verdict.NONCE_TOO_LOW: "says that the nonce was used",
     Verdict.SEND_POLICY: "refused the transaction by its own policy",
-    Verdict.INSUFFICIENT_FUNDS: "sees insufficient funds, and is behind the others",
+    Verdict.INSUFFICIENT_FUNDS: "sees too small a balance, and is behind the others",
     Verdict.OFF_CHAIN: "answered from another chain of blocks",
     Verdict.FORGOTTEN: "no longer knows it",
     Verdict.DROPPED: "no longer knows it",

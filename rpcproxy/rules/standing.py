@@ -17,7 +17,7 @@ from typing import Any, Final
 import msgspec
 
 from rpcproxy.config.model import Chain, Upstream
-from rpcproxy.messages import METHOD_CLASSES, Blame, MethodClass, Observation, Verdict
+from rpcproxy.messages import METHOD_CLASSES, Blame, Head, MethodClass, Observation, Verdict
 from rpcproxy.rules import admit, orders
 from rpcproxy.rules.domains import FAILING_SHARE, Domains
 from rpcproxy.rules.following import Following
@@ -52,6 +52,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_lag_blocks: int = 2
     policy: Policy = "fastest"
     chain_id: int = 1
+    shows_ahead: bool = False  # clients may see blocks above the served head
 
     @classmethod
     def of(cls, chain: Chain) -> Settings:
@@ -60,6 +61,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             max_lag_blocks=chain.max_lag_blocks,
             policy=chain.selection,
             chain_id=chain.chain_id,
+            shows_ahead=chain.consistency == "routed",
         )
 
 
@@ -97,7 +99,7 @@ class Standings:
         self._domains = Domains(self._all)
         self._windows = tuple(Window() for _ in METHOD_CLASSES)
         self._now = self._ticked_at = now
-        self.heads = Heads(settings.block_time_seconds)
+        self.heads = Heads(settings.block_time_seconds, shows_ahead=settings.shows_ahead)
         following = Following(self._all, self.heads, self._ranking, settings.max_lag_blocks)
         self._following = following
         self.on_served, self.on_distrust = following.on_served, following.on_distrust
@@ -270,6 +272,17 @@ class Standings:
         if self._following.raise_to(number, hash, self._now, changes):
             self._renew(changes)
         return changes
+
+    def ceiling(self, now: float) -> int:
+        """How high an upstream's head may be, as far as we can tell."""
+        return self.heads.ceiling((each for each in self._all if each.has_vote), now)
+
+    def show(self, name: str, number: int, head: Head | None, now: float) -> bool:
+        """A client's answer names a block above the served head, ``head`` where it tells the
+        header: whether it may be given all the same.
+        """
+        voters = [standing for standing in self._all if standing.has_vote]
+        return self.heads.show(number, head, name, voters, now)
 
     def doubt_answer(self, name: str, reason: str, now: float) -> Sequence[Change]:
         """An answer of it is of another chain: it is left out for a moment, while others can

@@ -87,6 +87,8 @@ class _Watched(AnswerCache):
 class Witness:
     """See the module's docstring. ``violations``: what must never be, in words."""
 
+    kinds: tuple[str, ...] = KINDS
+
     def __init__(
         self,
         engine: Engine,
@@ -270,14 +272,18 @@ class Witness:
             self.say("error")
 
     def _is_taken(self, asking: Asking) -> bool:
-        """Whether it asked for a block that a reorg lowered the head below."""
+        """Whether it asked for a block that a reorg lowered the head below, or at a height that
+        has none since then.
+        """
         last = asking.ask[1][-1] if asking.ask[1] else None
         number = last if isinstance(last, str) else asking.ask[1][0] if asking.ask[1] else ""
         if isinstance(number, dict):
             number = number["toBlock"]
         if not number.startswith("0x") or len(number) > 20:
             return False
-        return int(number, 16) > min(b.number for b in self.candidates(asking.served))
+        heads = self.candidates(asking.served)
+        height = int(number, 16)
+        return any(height > head.number or head.at(height) is None for head in heads)
 
     def _check(self, asking: Asking, result: Any) -> None:
         method, params = asking.ask
@@ -414,7 +420,7 @@ class Witness:
             self.say(f"{method} of {block}, which is not on our chain")
             return
         served = self.engine.standings.heads
-        if served.served < block.number or served.hash_at(block.number) not in (
+        if served.shown < block.number or served.hash_at(block.number) not in (
             "",  # further back than is known so far
             block.hash,
         ):
@@ -476,3 +482,17 @@ class Witness:
             in self.untold
             for number in numbers
         )
+
+
+class RoutedWitness(Witness):
+    """Where upstreams answer `latest` from their own heads: these may be above the served one. State
+    tells no block, so it is not asked for.
+    """
+
+    kinds = tuple(kind for kind in KINDS if not kind.startswith(("balance", "call", "nonce")))
+
+    def candidates(self, index: int) -> list[Block]:
+        """All that were the end of the chain since the served head of then was."""
+        heads = super().candidates(index)
+        since = self.served[max(0, index)][0] - self.follow
+        return [*heads, *(block for at, block in self.chain.tips if since <= at <= now())]

@@ -93,6 +93,10 @@ class Block:
             return None
         return next((block for block in self.back() if block.number == number), None)
 
+    def below(self, number: int) -> Block:
+        """The highest block of this branch up to a height."""
+        return next(block for block in self.back() if block.number <= number)
+
     def holding(self, tx_hash: str) -> tuple[Block, int] | None:
         for block in self.back():
             for index, tx in enumerate(block.txs):
@@ -102,14 +106,22 @@ class Block:
 
 
 def mine(
-    parent: Block, salt: object, at: float, txs: tuple[Tx, ...], *, is_true: bool = True
+    parent: Block,
+    salt: object,
+    at: float,
+    txs: tuple[Tx, ...],
+    *,
+    is_true: bool = True,
+    skipped: int = 0,
 ) -> Block:
+    """``skipped``: so many heights in between have no block."""
     nonces = dict(parent.nonces)
     for tx in txs:
         nonces[tx.wallet] = tx.nonce + 1
+    number = parent.number + 1 + skipped
     return Block(
-        parent.number + 1,
-        digest(parent.hash, parent.number + 1, salt),
+        number,
+        digest(parent.hash, number, salt),
         parent,
         parent.hash,
         max(int(WALL_SECONDS + at), parent.timestamp + 1),
@@ -132,7 +144,9 @@ class Reorg:
 
 
 class TrueChain:
-    """What the majority mined. ``tips``: every tip in turn, and since when."""
+    """What the majority mined. ``tips``: every tip in turn, and since when. ``skips``: every fourth
+    height or so has no block.
+    """
 
     def __init__(
         self,
@@ -142,7 +156,10 @@ class TrueChain:
         reorgs: tuple[Reorg, ...],
         halts: tuple[tuple[float, float], ...],
         rng: random.Random,
+        *,
+        skips: bool = False,
     ) -> None:
+        self.skips = skips
         self.block_time = block_time
         self.blocks: dict[str, Block] = {}
         self.tips: list[tuple[float, Block]] = []
@@ -150,8 +167,8 @@ class TrueChain:
         block = Block(START - PAST, digest("first"), None, digest("zero"), WALL_SECONDS, (),
                       dict.fromkeys(WALLETS, 5), True)  # fmt: skip
         self.blocks[block.hash] = block
-        for _ in range(PAST):
-            block = self._mine(block, "main", start - 100, rng)
+        for left in range(PAST, 0, -1):
+            block = self._mine(block, "main", start - left * block_time, rng)
         self.tips.append((-math.inf, block))
         left = sorted(reorgs, key=lambda reorg: reorg.at)
         at = start + block_time
@@ -162,10 +179,10 @@ class TrueChain:
             if left and at >= start + left[0].at:
                 reorg = left.pop(0)
                 old = block
-                ancestor = block.at(max(START, block.number - reorg.depth))
-                assert ancestor is not None
+                ancestor = block.below(max(START, block.number - reorg.depth))
                 block = ancestor
-                for _ in range(max(1, old.number - ancestor.number + reorg.growth)):
+                target = max(ancestor.number + 1, old.number + reorg.growth)
+                while block.number < target:
                     block = self._mine(block, f"reorg {at}", at, rng)
                 if old is not ancestor:
                     self.turns.append((at, ancestor.number, old.number - ancestor.number))
@@ -175,7 +192,8 @@ class TrueChain:
             at += block_time * rng.choice((1, 1, 1, 0.7, 1.3, 2))
 
     def _mine(self, parent: Block, salt: object, at: float, rng: random.Random) -> Block:
-        block = mine(parent, salt, at, next_txs(parent, rng))
+        skipped = rng.choice((0, 0, 0, 1, 3)) if self.skips else 0
+        block = mine(parent, salt, at, next_txs(parent, rng), skipped=skipped)
         self.blocks[block.hash] = block
         return block
 
@@ -279,7 +297,7 @@ class Node:
         tip = self.true_tip()
         lie = self.spell(LIES)
         self._turn += 1
-        back = tip.at(tip.number - 3) or tip
+        back = tip.below(tip.number - 3)
         if lie is None:
             return tip
         if lie.kind == "inflated":
@@ -295,10 +313,10 @@ class Node:
         if lie.kind == "forked":
             # Its branch left the chain when the lie began, and grows as the chain does.
             base = self.chain.tip(self.start + lie.begin)
-            base = base.at(base.number - 2) or base
+            base = base.below(base.number - 2)
             return self._grow_to(base, tip.number)
         if lie.kind == "falling":
-            return tip.at(max(START - PAST, tip.number - self._turn % 8)) or tip
+            return tip.below(max(START - PAST, tip.number - self._turn % 8))
         if lie.kind == "alternating":
             return tip if self._turn % 2 else back
         if lie.kind == "wrong_chain":
@@ -360,7 +378,7 @@ class Node:
         if tag == "latest":
             return tip
         if tag in ("safe", "finalized"):
-            return tip.at(tip.number - 12)
+            return tip.below(tip.number - 12)
         return tip if int(tag, 16) == tip.number else tip.at(int(tag, 16))
 
     def _state(self, method: str, params: list[Any], tip: Block, lie: Spell | None) -> str:

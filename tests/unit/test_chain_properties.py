@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
@@ -30,7 +30,7 @@ from rpcproxy.messages import Head
 from rpcproxy.rules.head_track import HeadTrack
 from rpcproxy.rules.heads import Heads
 from rpcproxy.rules.heads import Reorg as Reorged
-from tests.unit.chain_witness import KINDS, Client, Witness
+from tests.unit.chain_witness import Client, RoutedWitness, Witness
 from tests.unit.chain_world import FAULTS, LIES, Block, Node, Reorg, Spell, TrueChain, until
 from tests.unit.engine_kit import Engine, current_loop, now, run_virtual
 from tests.unit.fleet import upstream
@@ -57,6 +57,7 @@ class Story:
     halts: tuple[tuple[float, float], ...]
     spells: tuple[Spell, ...]
     requests: int
+    skips: bool = False
 
 
 @st.composite
@@ -90,18 +91,24 @@ def stories(draw: st.DrawFn) -> Story:
         halts,
         tuple(spells),
         draw(st.sampled_from((40, 120))),
+        draw(st.booleans()),
     )
 
 
-async def live(story: Story) -> Witness:
+async def live(
+    story: Story, consistency: str = "pinned", witnessing: type[Witness] = Witness
+) -> Witness:
     """Play a story; whoever saw it tells."""
     rng = random.Random(story.seed)
     start = now()
-    chain = TrueChain(start, SECONDS, story.block_time, story.reorgs, story.halts, rng)
+    chain = TrueChain(
+        start, SECONDS, story.block_time, story.reorgs, story.halts, rng, skips=story.skips
+    )
     upstreams = [upstream(name) for name in "abcde"[: story.count]]
     engine = Engine(
-        upstreams, are_admitted=False, block_time_seconds=story.block_time, selection="fastest"
-    )
+        upstreams, are_admitted=False, block_time_seconds=story.block_time, selection="fastest",
+        consistency=consistency,
+    )  # fmt: skip
     engine.executor.rng = random.Random(story.seed)
     values: dict[str, Block] = {}
     for name, wire in engine.wires.items():
@@ -114,7 +121,7 @@ async def live(story: Story) -> Witness:
     watcher = Watcher(engine.chain, engine.members, engine.executor, engine.told, feeds)
     watcher._rng = random.Random(story.seed)
     engine.executor.listeners.append(watcher.on_changes)
-    witness = Witness(engine, chain, story.spells, start, values, rng)
+    witness = witnessing(engine, chain, story.spells, start, values, rng)
     engine.executor.listeners.append(
         lambda changes: witness.trace.extend(
             f"{now() - start:.3f}: {c.upstream} {c.kind} {c.reason}" for c in changes
@@ -147,14 +154,14 @@ async def live(story: Story) -> Witness:
 def ask(witness: Witness, client: Client) -> None:
     rng = witness.rng
     count = rng.randint(2, 5) if rng.random() < 0.2 else 1
-    witness.ask(client, *(witness.choose(client, rng.choice(KINDS)) for _ in range(count)))
+    witness.ask(client, *(witness.choose(client, rng.choice(witness.kinds)) for _ in range(count)))
 
 
-def play(story: Story) -> Witness:
+def play(story: Story, consistency: str = "pinned", witnessing: type[Witness] = Witness) -> Witness:
     seen: list[Witness] = []
 
     async def main() -> None:
-        seen.append(await live(story))
+        seen.append(await live(story, consistency, witnessing))
 
     assert not run_virtual(main)
     return seen[0]
@@ -188,6 +195,34 @@ def test_every_client_sees_one_chain(story: Story) -> None:
     assert not witness.violations, "\n".join([*witness.violations, "", *witness.trace])
 
 
+# ---- where `latest` is left to the upstreams
+
+
+@st.composite
+def fast_stories(draw: st.DrawFn) -> Story:
+    """Of a fast chain: blocks come late to some, and one may fail. Nobody lies: what `latest` is
+    only the upstream knows.
+    """
+    story = draw(stories())
+    faults = tuple(spell for spell in story.spells if spell.kind in FAULTS)
+    block_time = draw(st.sampled_from((0.4, 1.0)))
+    return replace(story, block_time=block_time, spells=faults, halts=())
+
+
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    derandomize="CHAIN_SEED" not in os.environ,
+    database=None,
+    phases=PHASES,
+    suppress_health_check=list(HealthCheck),
+)
+@given(fast_stories())
+def test_latest_never_goes_back_where_it_is_left_to_the_upstreams(story: Story) -> None:
+    witness = play(story, "routed", RoutedWitness)
+    assert not witness.violations, "\n".join([*witness.violations, "", *witness.trace])
+
+
 # ---- the rules of the heads alone
 
 
@@ -215,7 +250,7 @@ def tales(draw: st.DrawFn) -> Story:
     reorgs = tuple(draw(st.lists(reorg, max_size=2, unique_by=lambda r: r.at // 8)))
     return Story(
         draw(st.integers(0, 10_000)), count, 2.0, draw(st.sampled_from((0.0, 0.3, 0.6))),
-        reorgs, (), tuple(spells), 0,
+        reorgs, (), tuple(spells), 0, draw(st.booleans()),
     )  # fmt: skip
 
 
@@ -226,7 +261,9 @@ class Telling:
         self.story = story
         rng = random.Random(story.seed)
         self.now = self.start = 1000.0
-        self.chain = TrueChain(self.start, SECONDS, story.block_time, story.reorgs, (), rng)
+        self.chain = TrueChain(
+            self.start, SECONDS, story.block_time, story.reorgs, (), rng, skips=story.skips
+        )
         names = "abcde"[: story.count]
         self.nodes = {
             name: Node(

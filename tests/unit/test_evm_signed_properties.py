@@ -34,7 +34,7 @@ def _decoded(raw):
     return transaction.hash, transaction.sender
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(st.sampled_from(sorted(RAW)), st.data())
 def test_no_byte_can_change_unnoticed(kind, data):
     raw = RAW[kind]
@@ -59,7 +59,7 @@ _WITH_BLOB = wrapped([BLOB], [KZG], [PROOF])
 _INSIDE = (_WITH_BLOB.index(encode(signed_fields(3, PLAIN[3]))), _WITH_BLOB.index(BLOB) - 8)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(st.one_of(st.integers(*_INSIDE), st.integers(-130, -1)), st.integers(1, 255))
 def test_a_changed_byte_beside_blobs(position, change):
     changed = bytearray(_WITH_BLOB)

@@ -60,10 +60,14 @@ def test_what_lacks_a_hash_is_not_learned() -> None:
     assert lineage.parent_of("#5", 5) == "#4"
 
 
-def test_a_hash_has_one_number() -> None:
+def test_a_hash_has_the_number_that_most_upstreams_told() -> None:
     lineage = known(block(5), Head(6, "0x5", "0xother"))
+    lineage.learn(block(5), "b")
+    assert lineage.number_of("0x5") == 5
     assert lineage.parent_of("0x5", 5) == "0x4"
-    assert lineage.parent_of("0x5", 6) == ""
+    assert lineage.parent_of("0x5", 7) == ""
+    # Who tells another number for it is followed by its own words alone.
+    assert list(lineage.back(Head(6, "0x5"))) == [(6, "0x5"), (5, "0xother")]
 
 
 def test_what_more_upstreams_told_counts() -> None:
@@ -284,3 +288,91 @@ def test_our_chain_is_always_linked(moves: list[tuple[int, str, bool]]) -> None:
 
 def test_the_bounds_are_as_documented() -> None:
     assert module.DEEPEST < module.KEPT_BLOCKS < module.MOST_HEADERS
+
+
+# ---- heights without a block
+
+
+def skipping(*heights: int, branch: str = "") -> list[Head]:
+    """Blocks at these heights alone, each the parent of the next."""
+    names = [f"0x{branch if at else ''}{height:x}" for at, height in enumerate(heights)]
+    pairs = zip(heights[1:], names[1:], names, strict=False)
+    return [Head(number, hash, parent) for number, hash, parent in pairs]
+
+
+def test_a_block_follows_the_one_that_it_names_whatever_the_number() -> None:
+    first, second, third = skipping(97, 99, 100, 103)
+    lineage = known(first)
+    lineage.extend(first)
+    for head in (second, third):
+        lineage.learn(head, "a")
+        assert lineage.has(head, first.number, first.hash)
+        assert lineage.meets(head) == (lineage.top, True)
+        lineage.extend(head)
+    assert lineage.skips
+    assert lineage.chain == {99: "0x63", 100: "0x64", 103: "0x67"}  # 97 was only named
+    assert lineage.is_hole(101)
+    assert lineage.is_hole(102)
+    assert not lineage.is_hole(100)
+    assert not lineage.is_hole(104)
+    assert not lineage.is_hole(50)
+
+
+def test_a_block_at_a_height_that_is_ours_without_one_is_not_ours() -> None:
+    heads = skipping(97, 99, 100, 103)
+    lineage = known(*heads)
+    for head in heads:
+        lineage.extend(head)
+    other = Head(101, "0xother", "0x64")
+    lineage.learn(other, "b")
+    assert lineage.meets(other) == (101, False)
+    assert lineage.common_ancestor(other) == 100
+    # Nor is what passes over one of ours.
+    over = Head(105, "0xover", "0x64")
+    lineage.learn(over, "b")
+    assert lineage.meets(over) == (103, False)
+    assert lineage.common_ancestor(over) == 100
+    assert lineage.has(heads[-1], 101, "0xother") is False
+
+
+def test_the_number_of_an_untold_parent_is_asked_for() -> None:
+    lineage = known(*skipping(97, 99, 102))  # it skips
+    for head in skipping(97, 99, 102):
+        lineage.extend(head)
+    far = Head(110, "0xfar", "0xbetween")
+    lineage.learn(far, "a")
+    assert lineage.meets(far) is None
+    assert lineage.missing(far) == Parent("0xbetween", 109)
+    lineage.learn(Head(105, "0xbetween", "0x66"), "a")
+    assert lineage.missing(far) is None
+    assert lineage.has(far, 102, "0x66")
+    assert lineage.path(far, 102) == [(110, "0xfar"), (105, "0xbetween")]
+
+
+def test_one_upstream_alone_does_not_make_the_chain_skip() -> None:
+    lineage = led_to(100, 90)
+    lineage.learn(block(100), "b")
+    lineage.learn(Head(140, "0xlie", "0x64"), "liar")
+    assert not lineage.skips
+    lineage.learn(Head(103, "0xtrue", "0x64"), "b")
+    assert lineage.skips
+
+
+def test_a_gap_has_its_bounds() -> None:
+    lineage = led_to(100, 90)
+    far = Head(101 + DEEPEST, "0xfar", "0x64")
+    lineage.learn(far, "a")
+    assert list(lineage.back(far)) == [(far.number, "0xfar")]
+    assert lineage.meets(far) is None
+
+
+def test_what_was_taken_for_the_next_lower_height_finds_its_own() -> None:
+    head = Head(100, "0xa", "0xb")
+    lineage = known(head)
+    lineage.extend(head)
+    assert lineage.chain == {100: "0xa", 99: "0xb"}
+    lineage.learn(Head(97, "0xb", "0xc"), "a")
+    lineage.deepen()
+    assert lineage.chain == {100: "0xa", 97: "0xb"}
+    assert lineage.bottom == 97
+    assert lineage.missing_below(head) == Parent("0xc", 96)

@@ -126,6 +126,7 @@ async def test_what_is_refused_says_why(method: str, words: str) -> None:
     error = (await engine.ask(method).reply())["error"]
     assert error["code"] == -32601
     assert words in error["message"]
+    assert error["message"].startswith(f"the method {method} does not exist/is not available: ")
     assert error["data"]["reason"] == error["message"]
     assert not engine.sent
 

@@ -33,7 +33,7 @@ def chain(**fields: Any) -> model.Chain:
 
 def made(served: int = SERVED, **fields: Any) -> Profiles:
     heads = Heads(12.0)
-    heads.served = served
+    heads.served = heads.shown = served
     return Profiles(chain(**fields), heads, Ledger("x", 1, ChainCounters()))
 
 
@@ -120,7 +120,7 @@ def test_tags_become_heights() -> None:
     assert prepare(profiles, "eth_getBalance", b'["0x1","safe"]').need.block == 9_990
     call = prepare(profiles, "eth_getBalance", b'["0x1","finalized"]')
     assert (call.need.block, call.params) == (9_980, b'["0x1","0x26fc"]')
-    heads.served = SERVED + 1
+    heads.served = heads.shown = SERVED + 1
     assert prepare(profiles, "eth_getBalance", b'["0x1"]').params == b'["0x1","0x2711"]'
 
 

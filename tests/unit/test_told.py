@@ -77,7 +77,8 @@ async def test_it_falls_with_the_served_head_alone() -> None:
     assert engine.told.text() == b'"0x69"'
     engine.observe("a", Verdict.OK, head=Head(90), is_probe=True)
     assert engine.told.text() == b'"0x69"'
-    engine.standings.heads.served = 104  # as in a reorg
+    heads = engine.standings.heads
+    heads.served = heads.shown = 104  # as in a reorg
     assert engine.told.text() == b'"0x68"'
     assert engine.told.number == 104
     twin = ToldHead(engine.standings, 12.0)  # a reload
