@@ -387,7 +387,7 @@ def decode_body(body: bytes, most_members: int = MOST_MEMBERS) -> Request | list
         if not members:
             raise Malformed(INVALID_REQUEST, "invalid request: empty batch")
         if len(members) > most_members:
-            raise TooLarge(INVALID_REQUEST, f"batch of more than {most_members} requests")
+            raise TooLarge(INVALID_REQUEST, f"batch too large: more than {most_members} requests")
         return members
     return decode_request(body)
 

@@ -129,7 +129,7 @@ class Peer:
     async def request(self) -> bytes:
         """The next whole request. Raises ``asyncio.IncompleteReadError`` when the peer left."""
         head = await self.reader.readuntil(b"\r\n\r\n")
-        length = re.search(rb"Content-Length: (\d+)\r\n", head)
+        length = re.search(rb"(?i)\r\nContent-Length: (\d+)\r\n", head)
         assert length is not None
         request = head + await self.reader.readexactly(int(length[1]))
         self.requests.append(request)

@@ -29,7 +29,8 @@ from rpcproxy.messages import (
     encode_batch,
     encode_call,
 )
-from rpcproxy.rules.classify import BatchJudgement, Classifier
+from rpcproxy.rules.batched import Asked, BatchJudgement
+from rpcproxy.rules.classify import Classifier
 
 # So many questions are asked again, once each.
 MOST_REPEATS: Final = 3
@@ -95,7 +96,10 @@ class Asker:
             for index, (method, params) in enumerate(calls)
         ]
         outcome = await self._exchange(encode_batch(bodies))
-        asked = [(first + index, evm.describe(method)) for index, (method, _) in enumerate(calls)]
+        asked = [
+            Asked(first + index, evm.describe(method), params.encode())
+            for index, (method, params) in enumerate(calls)
+        ]
         return self._classifier.judge_batch(outcome, asked, time.time())
 
     async def close(self) -> None:
@@ -106,7 +110,9 @@ class Asker:
         self._last_id += 1
         outcome = await self._exchange(encode_call(self._last_id, method, params.encode()))
         described = evm.describe(method)
-        return self._classifier.judge(outcome, self._last_id, described, time.time())
+        return self._classifier.judge(
+            outcome, self._last_id, described, time.time(), params.encode()
+        )
 
     async def _wait_for_room(self, calls: int) -> None:
         """As fast as the configured ``rate_limit`` allows."""

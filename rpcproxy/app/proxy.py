@@ -28,6 +28,7 @@ from rpcproxy.config.model import Address, Config, Server
 from rpcproxy.edges.given_sockets import ADMIN, NO_SOCKETS, WALLET, Sockets
 from rpcproxy.edges.logs import Redactor, event, secrets_of, utc
 from rpcproxy.edges.metrics import Counters, LoopLag
+from rpcproxy.edges.own_limits import room
 from rpcproxy.engine import tasks
 from rpcproxy.engine.pipeline import Pipeline
 from rpcproxy.front.admin import (
@@ -325,5 +326,7 @@ async def _worded(start: Awaitable[T], address: Address) -> T:
 
 
 def _file_room(config: Config) -> int | None:
+    """For clients; upstreams are told that they have as much."""
     upstreams = sum(len(chain.upstreams) for chain in config.chains)
-    return room_for_clients(len(config.chains), upstreams)
+    room.most = room_for_clients(len(config.chains), upstreams)
+    return room.most

@@ -31,10 +31,11 @@ from rpcproxy.chains.evm_blocks import (
 from rpcproxy.chains.evm_claims import Claim, as_pending, asked_block, claim_of, is_by_block_hash
 from rpcproxy.chains.evm_contents import Contents, contents_of
 from rpcproxy.chains.evm_methods import describe, is_known
+from rpcproxy.chains.evm_pending import pending_object
 from rpcproxy.chains.evm_pins import Heights, Pinned, pin
 from rpcproxy.chains.evm_said_hashes import candidate_hashes, hashes_in, may_be_out
 from rpcproxy.chains.evm_shapes import shape_of
-from rpcproxy.chains.evm_signed import Transaction, decode, pending_object
+from rpcproxy.chains.evm_signed import Transaction, decode
 from rpcproxy.chains.evm_transactions import (
     BadTransaction,
     Oversized,

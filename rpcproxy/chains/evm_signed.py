@@ -1,4 +1,4 @@
-"""A signed transaction read field by field: who sent it, and how nodes show it while it waits.
+"""A signed transaction read field by field: who sent it, and what no node can take.
 
 Sources: EIP-2 (upper half of s), EIP-155 (chain id in v), EIP-2681 (nonce), EIP-2718 (envelopes),
 EIP-2930, 1559, 4844, 7594 and 7702 (types 1–4). Types that chains made for themselves are passed
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from hashlib import sha256
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from coincurve import PublicKey
@@ -28,7 +28,7 @@ from rpcproxy.chains.evm_transactions import (
     without_blobs,
 )
 
-_LEGACY: Final = 0
+LEGACY: Final = 0
 _ACCESS: Final = 1  # EIP-2930
 _FEES: Final = 2  # EIP-1559
 _BLOBS: Final = 3  # EIP-4844
@@ -37,7 +37,15 @@ _SET_CODE: Final = 4  # EIP-7702
 _CELO: Final = 0x7B  # CIP-64
 _CELO_FIELDS: Final = 13
 
-_FIELDS: Final = {_LEGACY: 9, _ACCESS: 11, _FEES: 12, _BLOBS: 14, _SET_CODE: 13}
+_FIELDS: Final = {LEGACY: 9, _ACCESS: 11, _FEES: 12, _BLOBS: 14, _SET_CODE: 13}
+
+# How go-ethereum 1.17.10 says it (rlp/decode.go, core/types, core/txpool).
+_NO_STRING: Final = "rlp: expected input string or byte"
+_NO_LIST: Final = "rlp: expected input list"
+_LONGER: Final = "rlp: input string too long"
+_SHORTER: Final = "rlp: input string too short"
+_ZEROS: Final = "rlp: non-canonical integer (leading zero bytes)"
+_BAD_SIGNATURE: Final = "invalid sender: invalid transaction v, r, s values"
 
 _CURVE_ORDER: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 _HALF_ORDER: Final = _CURVE_ORDER // 2
@@ -112,7 +120,7 @@ def decode(raw_hex: str, chain_id: int) -> Transaction:
     raw = unhex(raw_hex)
     first = raw[0]
     if 0x80 <= first < 0xC0:
-        raise BadTransaction(NEITHER)
+        raise BadTransaction(*NEITHER)
     if first < 0x80 and first not in (_ACCESS, _FEES, _BLOBS, _SET_CODE):
         hash = _foreign_hash(raw_hex)
         sender, nonce = _celo_place(raw) if first == _CELO and hash else ("", -1)
@@ -120,7 +128,7 @@ def decode(raw_hex: str, chain_id: int) -> Transaction:
     try:
         return _read(raw, chain_id)
     except rlp.BadRlp as bad:
-        raise BadTransaction(bad.reason) from None
+        raise BadTransaction(bad.words, bad.reason) from None
 
 
 def _foreign_hash(raw_hex: str) -> str:
@@ -149,7 +157,7 @@ def _celo_place(raw: bytes) -> tuple[str, int]:
 
 def _read(raw: bytes, chain_id: int) -> Transaction:
     is_legacy = raw[0] >= 0xC0
-    type = _LEGACY if is_legacy else raw[0]
+    type = LEGACY if is_legacy else raw[0]
     bare = without_blobs(raw) if type == _BLOBS else raw
     items = rlp.items(bare, 0, len(bare), MOST_FIELDS) if is_legacy else typed_items(bare)
     fields = _Fields(bare, items)
@@ -159,7 +167,7 @@ def _read(raw: bytes, chain_id: int) -> Transaction:
         _must_match(own_chain, chain_id)
     nonce = fields.number("nonce", 64)
     if nonce > _MAX_NONCE:
-        raise BadTransaction("the nonce is too large")
+        raise BadTransaction("nonce has max value", "the nonce is too large")
     body = _body(fields, type)
     if is_legacy:
         own_chain, parity = _chain_and_parity(body.v)
@@ -176,7 +184,10 @@ def _read(raw: bytes, chain_id: int) -> Transaction:
 
 def _must_match(own_chain: int, chain_id: int) -> None:
     if own_chain != chain_id:
-        raise BadTransaction(f"it is for chain {own_chain}, this is chain {chain_id}")
+        raise BadTransaction(
+            f"invalid sender: invalid chain id for signer: have {own_chain} want {chain_id}",
+            f"it is for chain {own_chain}, this is chain {chain_id}",
+        )
 
 
 class _Fields:
@@ -196,34 +207,36 @@ class _Fields:
         """``what`` has so many fields."""
         if (found := len(self.items)) != count:
             told = f"{found} or more" if found > MOST_FIELDS else f"{found}"
-            raise BadTransaction(f"{what} has {count} fields, this one has {told}")
+            few = "too few elements" if found < count else "input list has too many elements"
+            raise BadTransaction(f"rlp: {few}", f"{what} has {count} fields, this one has {told}")
 
     def text(self, name: str) -> bytes:
         start, payload, stop = self.items[self.next]
         if self.data[start] >= 0xC0:
-            raise BadTransaction(f"the {name} is a list")
+            raise BadTransaction(_NO_STRING, f"the {name} is a list")
         self.next += 1
         return self.data[payload:stop]
 
     def sized(self, name: str, size: int) -> bytes:
         text = self.text(name)
         if len(text) != size:
-            raise BadTransaction(f"the {name} must have {size} bytes and has {len(text)}")
+            reason = f"the {name} must have {size} bytes and has {len(text)}"
+            raise BadTransaction(_SHORTER if len(text) < size else _LONGER, reason)
         return text
 
     def number(self, name: str, bits: int = 256) -> int:
         text = self.text(name)
         if text[:1] == b"\0":
-            raise BadTransaction(f"the {name} begins with a zero byte")
+            raise BadTransaction(_ZEROS, f"the {name} begins with a zero byte")
         if len(text) * 8 > bits:
-            raise BadTransaction(f"the {name} is too large")
+            raise BadTransaction(_LONGER, f"the {name} is too large")
         return int.from_bytes(text, "big")
 
     def _list(self, name: str) -> tuple[int, int]:
         """Where the list begins, its header included, and where it ends."""
         start, _, stop = self.items[self.next]
         if self.data[start] < 0xC0:
-            raise BadTransaction(f"the {name} is not a list")
+            raise BadTransaction(_NO_LIST, f"the {name} is not a list")
         self.next += 1
         return start, stop
 
@@ -235,7 +248,7 @@ class _Fields:
         position, _ = rlp.extent(self.data, start, stop)
         while position < stop:
             if self.data[position] < 0xC0:
-                raise BadTransaction(f"the {each} is not a list")
+                raise BadTransaction(_NO_LIST, f"the {each} is not a list")
             _, end = rlp.extent(self.data, position, stop)
             inner = _Fields(self.data, rlp.items(self.data, position, end, MOST_FIELDS))
             inner.must_be(count, what)
@@ -263,7 +276,11 @@ def _body(fields: _Fields, type: int) -> Body:
     tip = fields.number("priority fee") if type >= _FEES else None
     gas_price = fields.number("gas price" if tip is None else "maximum fee")
     if tip is not None and tip > gas_price:
-        raise BadTransaction("the priority fee is higher than the maximum fee")
+        raise BadTransaction(
+            "max priority fee per gas higher than max fee per gas:"
+            f" maxPriorityFeePerGas: {tip}, maxFeePerGas: {gas_price}",
+            "the priority fee is higher than the maximum fee",
+        )
     return Body(
         gas=fields.number("gas limit", 64),
         gas_price=gas_price,
@@ -271,11 +288,11 @@ def _body(fields: _Fields, type: int) -> Body:
         to=_to(fields, can_create=type < _BLOBS),
         value=fields.number("value"),
         input=fields.text("data"),
-        access_list=None if type == _LEGACY else _access_list(fields),
+        access_list=None if type == LEGACY else _access_list(fields),
         blob_gas_price=fields.number("maximum blob fee") if type == _BLOBS else None,
         blob_hashes=_blob_hashes(fields) if type == _BLOBS else None,
         authorizations=_authorizations(fields) if type == _SET_CODE else None,
-        v=fields.number("v") if type == _LEGACY else _parity(fields),
+        v=fields.number("v") if type == LEGACY else _parity(fields),
         r=fields.number("signature's r"),
         s=fields.number("signature's s"),
     )
@@ -286,7 +303,9 @@ def _to(fields: _Fields, *, can_create: bool) -> str | None:
     if not to and can_create:
         return None
     if len(to) != 20:
-        raise BadTransaction(f"the recipient's address must have 20 bytes and has {len(to)}")
+        reason = f"the recipient's address must have 20 bytes and has {len(to)}"
+        words = _SHORTER if len(to) < 20 else _LONGER
+        raise BadTransaction(f"{words} for common.Address", reason)
     return "0x" + to.hex()
 
 
@@ -304,7 +323,8 @@ def _access(entry: _Fields) -> Access:
 def _blob_hashes(fields: _Fields) -> tuple[str, ...]:
     hashes = fields.all_sized("list of blob hashes", "blob hash", 32)
     if not hashes:
-        raise BadTransaction("a blob transaction has at least one blob, this one has none")
+        reason = "a blob transaction has at least one blob, this one has none"
+        raise BadTransaction("blobless blob transaction", reason)
     return tuple(["0x" + each.hex() for each in hashes])
 
 
@@ -312,7 +332,8 @@ def _authorizations(fields: _Fields) -> tuple[Authorization, ...]:
     entries = fields.lists("authorization list", "authorization", 6, "an authorization")
     found = tuple([_authorization(entry) for entry in entries])
     if not found:
-        raise BadTransaction("the authorization list is empty")
+        words = "set code tx must have at least one authorization tuple"
+        raise BadTransaction(words, "the authorization list is empty")
     return found
 
 
@@ -331,7 +352,7 @@ def _authorization(entry: _Fields) -> Authorization:
 def _parity(fields: _Fields) -> int:
     parity = fields.number("signature's y parity")
     if parity > 1:
-        raise BadTransaction("bad signature: its y parity is neither 0 nor 1")
+        raise BadTransaction(_BAD_SIGNATURE, "bad signature: its y parity is neither 0 nor 1")
     return parity
 
 
@@ -340,7 +361,8 @@ def _chain_and_parity(v: int) -> tuple[int | None, int]:
     if v in (27, 28):
         return None, v - 27
     if v < 35:
-        raise BadTransaction("bad signature: its v is none of 27, 28, 35 and above")
+        reason = "bad signature: its v is none of 27, 28, 35 and above"
+        raise BadTransaction(_BAD_SIGNATURE, reason)
     return (v - 35) // 2, (v - 35) % 2
 
 
@@ -355,24 +377,33 @@ def _check_wrapper(raw: bytes, hashes: tuple[str, ...]) -> None:
     proofs = wrapper.all_sized("list of blob proofs", "blob proof", _KZG_BYTES)
     if not len(blobs) == len(commitments) == len(hashes):
         raise BadTransaction(
+            f"invalid number of {len(commitments)} blob commitments"
+            f" compared to {len(hashes)} blob hashes",
             f"it has {len(hashes)} blob hashes, {len(blobs)} blobs"
-            f" and {len(commitments)} blob commitments"
+            f" and {len(commitments)} blob commitments",
         )
     # Of versions to come nothing is known.
     if not has_version or version == _CELLS_VERSION:
         expected = len(blobs) * (_CELL_PROOFS if has_version else 1)
         if len(proofs) != expected:
-            raise BadTransaction(f"it must have {expected} blob proofs and has {len(proofs)}")
-    for hash, commitment in zip(hashes, commitments, strict=True):
+            raise BadTransaction(
+                f"Wrong sidecar format: invalid number of {len(proofs)} blob proofs"
+                f" expected {expected}",
+                f"it must have {expected} blob proofs and has {len(proofs)}",
+            )
+    for index, (hash, commitment) in enumerate(zip(hashes, commitments, strict=True)):
         named = bytes.fromhex(hash[2:])
         if named[:1] == _KZG_VERSION and named[1:] != sha256(commitment).digest()[1:]:
-            raise BadTransaction("a blob commitment is not the one that the blob hash names")
+            raise BadTransaction(
+                f"blob {index}: computed hash mismatches transaction one {hash}",
+                "a blob commitment is not the one that the blob hash names",
+            )
 
 
 def _signed_digest(fields: _Fields, type: int, own_chain: int | None) -> bytes:
     """What the sender signed: all fields but the signature, which stand side by side already."""
     signed = fields.data[fields.items[0][0] : fields.items[-3][0]]
-    if type != _LEGACY:
+    if type != LEGACY:
         return keccak256(fields.data[:1] + rlp.enclose(signed))
     if own_chain is not None:
         signed += rlp.encode(own_chain) + b"\x80\x80"
@@ -381,54 +412,12 @@ def _signed_digest(fields: _Fields, type: int, own_chain: int | None) -> bytes:
 
 def _sender(digest: bytes, parity: int, r: int, s: int) -> str:
     if not 0 < r < _CURVE_ORDER:
-        raise BadTransaction("bad signature: its r is out of range")
+        raise BadTransaction(_BAD_SIGNATURE, "bad signature: its r is out of range")
     if not 0 < s <= _HALF_ORDER:
-        raise BadTransaction("bad signature: its s is out of range")
+        raise BadTransaction(_BAD_SIGNATURE, "bad signature: its s is out of range")
     signature = r.to_bytes(32, "big") + s.to_bytes(32, "big") + bytes((parity,))
     try:
         key = PublicKey.from_signature_and_message(signature, digest, hasher=None)
     except ValueError:
-        raise BadTransaction("bad signature") from None
+        raise BadTransaction(_BAD_SIGNATURE, "bad signature") from None
     return "0x" + keccak256(key.format(compressed=False)[1:])[12:].hex()
-
-
-def pending_object(tx: Transaction) -> bytes:
-    """The JSON text of eth_getTransactionByHash's result while ``tx`` is in no block, with the
-    members, spellings and order of geth's. Empty where the type is not ours to read.
-    """
-    body = tx.body
-    if body is None:
-        return b""
-    members: dict[str, Any] = {
-        "blockHash": None,
-        "blockNumber": None,
-        "blockTimestamp": None,
-        "from": tx.sender,
-        "gas": hex(body.gas),
-        "gasPrice": hex(body.gas_price),
-    }
-    if body.tip is not None:
-        members |= {"maxFeePerGas": hex(body.gas_price), "maxPriorityFeePerGas": hex(body.tip)}
-    if body.blob_gas_price is not None:
-        members["maxFeePerBlobGas"] = hex(body.blob_gas_price)
-    members |= {
-        "hash": tx.hash,
-        "input": "0x" + body.input.hex(),
-        "nonce": hex(tx.nonce),
-        "to": body.to,
-        "transactionIndex": None,
-        "value": hex(body.value),
-        "type": hex(tx.type),
-    }
-    if body.access_list is not None:
-        members["accessList"] = body.access_list
-    if tx.chain_id is not None:
-        members["chainId"] = hex(tx.chain_id)
-    if body.blob_hashes is not None:
-        members["blobVersionedHashes"] = body.blob_hashes
-    if body.authorizations is not None:
-        members["authorizationList"] = body.authorizations
-    members |= {"v": hex(body.v), "r": hex(body.r), "s": hex(body.s)}
-    if tx.type != _LEGACY:
-        members["yParity"] = hex(body.v)
-    return msgspec.json.encode(members)

@@ -17,8 +17,15 @@ from Crypto.Hash import keccak
 from rpcproxy.arrays import members_of
 from rpcproxy.chains import rlp
 from rpcproxy.chains.methods import Method
+from rpcproxy.messages import INVALID_PARAMS, SERVER_REFUSED
 
-NEITHER: Final = "transaction is neither typed nor an RLP list"
+NEITHER: Final = (
+    "rlp: expected input list for types.LegacyTx",
+    "transaction is neither typed nor an RLP list",
+)
+_UNMARSHAL: Final = (
+    "invalid argument 0: json: cannot unmarshal {} into Go value of type hexutil.Bytes"
+)
 
 # No type has more fields than one with blobs (14) or one of Celo (CIP-64: 13).
 MOST_FIELDS: Final = 16
@@ -42,6 +49,8 @@ _ANY_POOL_BYTES: Final = 2 * 1024 * 1024
 _RAW_FIRST: Final = (b'["0x', b'["0X', b'[ "0x')
 _LONGEST_PARAMS: Final = 2 * _ANY_POOL_BYTES + 64 * 1024
 
+_SHORT: Final = "typed transaction too short"
+
 _BLOB_TYPE: Final = 3
 _HASHED_WHOLE: Final = frozenset((1, 2, 4, 0x7B))
 # EIP-4844: payload, blobs, commitments, proofs. EIP-7594 puts a version after the payload.
@@ -54,18 +63,26 @@ _text_decoder = msgspec.json.Decoder(str)
 
 
 class BadTransaction(Exception):
-    """The bytes are no transaction, for any node. ``reason`` is for the client."""
+    """The bytes are no transaction, for any node.
 
-    def __init__(self, reason: str) -> None:
+    ``told`` is for the client, with geth's ``code`` and beginning with geth's own words (1.17.10),
+    by which libraries know the fault; ``reason`` is what is wrong in ours.
+    """
+
+    def __init__(self, words: str, reason: str, code: int = SERVER_REFUSED) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.told = f"{words} (not sent: {reason})"
+        self.code = code
 
 
 class Oversized(BadTransaction):
     """No node of its chain takes one so large. ``reason`` is in geth's words."""
 
     def __init__(self, size: int, limit: int) -> None:
-        super().__init__(f"oversized data: transaction size {size}, limit {limit}")
+        words = f"oversized data: transaction size {size}, limit {limit}"
+        super().__init__(words, words)
+        self.told = words
 
 
 class _Wrapped(msgspec.Struct, gc=False):
@@ -155,7 +172,7 @@ def transaction_hash(raw_hex: str) -> str | None:
     try:
         hashed = _hashed(raw)
     except rlp.BadRlp as bad:
-        raise BadTransaction(bad.reason) from None
+        raise BadTransaction(bad.words, bad.reason) from None
     return None if hashed is None else "0x" + keccak256(hashed).hex()
 
 
@@ -165,7 +182,7 @@ def _hashed(raw: bytes) -> bytes | None:
         rlp.items(raw, 0, len(raw), MOST_FIELDS)
         return raw
     if first >= 0x80:
-        raise BadTransaction(NEITHER)
+        raise BadTransaction(*NEITHER)
     if first in _HASHED_WHOLE:
         typed_items(raw)
         return raw
@@ -177,16 +194,21 @@ def _hashed(raw: bytes) -> bytes | None:
 def unhex(raw_hex: str) -> bytes:
     """The bytes, at least one. Raises ``BadTransaction``."""
     if raw_hex[:2] not in ("0x", "0X"):
-        raise BadTransaction("transaction is hex without 0x prefix")
+        raise _bad_hex("hex string without 0x prefix", "transaction is hex without 0x prefix")
     if len(raw_hex) == 2:
-        raise BadTransaction("transaction is empty")
+        raise BadTransaction(_SHORT, "transaction is empty")
     try:
         # bytes.fromhex skips blanks, which no node does.
         if not raw_hex.isascii() or not raw_hex.isalnum():
             raise ValueError  # noqa: TRY301 - one place says what is wrong with the hex
         return bytes.fromhex(raw_hex[2:])
     except ValueError:
-        raise BadTransaction("transaction is not valid hex") from None
+        words = "hex string of odd length" if len(raw_hex) % 2 else "invalid hex string"
+        raise _bad_hex(words, "transaction is not valid hex") from None
+
+
+def _bad_hex(words: str, reason: str) -> BadTransaction:
+    return BadTransaction(_UNMARSHAL.format(words), reason, INVALID_PARAMS)
 
 
 def keccak256(data: bytes) -> bytes:
@@ -200,7 +222,8 @@ def typed_items(raw: bytes) -> list[tuple[int, int, int]]:
     any transaction has, and one. Raises ``BadTransaction`` and ``rlp.BadRlp``.
     """
     if len(raw) < 2 or raw[1] < 0xC0:
-        raise BadTransaction("typed transaction is not an RLP list")
+        words = _SHORT if len(raw) < 2 else "rlp: expected input list"
+        raise BadTransaction(words, "typed transaction is not an RLP list")
     return rlp.items(raw, 1, len(raw), MOST_FIELDS)
 
 
@@ -210,11 +233,16 @@ def without_blobs(raw: bytes) -> bytes:
     """
     items = typed_items(raw)
     if not items:
-        raise BadTransaction("blob transaction is empty")
+        raise BadTransaction("rlp: too few elements for types.BlobTx", "blob transaction is empty")
     start, _, end = items[0]
     if raw[start] < 0xC0:  # the chain id: already without wrapper
         return raw
     if len(items) not in _WRAPPER_ITEMS:
-        raise BadTransaction("blob transaction's wrapper has neither 4 nor 5 items")
+        raise BadTransaction(
+            "rlp: too few elements for types.BlobTx"
+            if len(items) < min(_WRAPPER_ITEMS)
+            else "rlp: input list has too many elements for types.BlobTx",
+            "blob transaction's wrapper has neither 4 nor 5 items",
+        )
     rlp.items(raw, start, end, MOST_FIELDS)
     return raw[:1] + raw[start:end]

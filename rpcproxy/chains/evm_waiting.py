@@ -12,7 +12,8 @@ from typing import Final
 
 import msgspec
 
-from rpcproxy.chains.evm_signed import Transaction, pending_object
+from rpcproxy.chains.evm_pending import pending_object
+from rpcproxy.chains.evm_signed import Transaction
 
 # The transaction's hash is the first parameter of each.
 _SHOWN: Final = frozenset(("eth_getTransactionByHash", "eth_getPrivateTransactionByHash"))

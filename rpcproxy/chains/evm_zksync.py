@@ -46,7 +46,7 @@ def zksync_hashes(raw: bytes) -> list[str]:
 def _texts(raw: bytes, span: tuple[int, int, int]) -> list[bytes]:
     start, _, stop = span
     if raw[start] < 0xC0:
-        raise BadTransaction("it is no list")
+        raise BadTransaction("rlp: expected input list", "it is no list")
     return [raw[payload:end] for _, payload, end in rlp.items(raw, start, stop)]
 
 

@@ -9,15 +9,22 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import Final
 
 Item = bytes | int | Sequence["Item"]
 
 
-class BadRlp(Exception):
-    """Bytes that no node reads. ``reason`` is for the client."""
+# go-ethereum 1.17.10, rlp/decode.go
+_TOO_SHORT: Final = "value size exceeds available input length"
+_NOT_CANONICAL: Final = "non-canonical size information"
 
-    def __init__(self, reason: str) -> None:
+
+class BadRlp(Exception):
+    """Bytes that no node reads: ``words`` as geth says it, ``reason`` in ours."""
+
+    def __init__(self, words: str, reason: str) -> None:
         super().__init__(reason)
+        self.words = f"rlp: {words}"
         self.reason = reason
 
 
@@ -28,7 +35,7 @@ def items(data: bytes, start: int, end: int, most: int = sys.maxsize) -> list[tu
     """
     position, stop = extent(data, start, end)
     if stop != end:
-        raise BadRlp("bytes after the end of the transaction")
+        raise BadRlp("input contains more than one value", "bytes after the end of the transaction")
     found: list[tuple[int, int, int]] = []
     while position < end and len(found) <= most:
         payload, stop = extent(data, position, end)
@@ -67,15 +74,15 @@ def extent(data: bytes, position: int, end: int) -> tuple[int, int]:
     if length > 55:
         payload += length - 55
         if payload > end:
-            raise BadRlp("RLP length goes past the end")
+            raise BadRlp(_TOO_SHORT, "RLP length goes past the end")
         length = int.from_bytes(data[position + 1 : payload], "big")
         if length <= 55 or data[position + 1] == 0:
-            raise BadRlp("RLP length is not canonical")
+            raise BadRlp(_NOT_CANONICAL, "RLP length is not canonical")
     stop = payload + length
     if stop > end:
-        raise BadRlp("RLP item goes past the end")
+        raise BadRlp(_TOO_SHORT, "RLP item goes past the end")
     if offset == 0x80 and length == 1 and data[payload] < 0x80:
-        raise BadRlp("RLP byte is not canonical")
+        raise BadRlp(_NOT_CANONICAL, "RLP byte is not canonical")
     return payload, stop
 
 

@@ -1,7 +1,8 @@
 """What this machine itself may lack: files, ports, memory, threads. Nobody else is to blame for it.
 
 Sources: socket(2), connect(2), epoll_ctl(2), getaddrinfo(3).
-State: when people were last told, in ``OwnLimits``, one per process.
+State: when people were last told, in ``OwnLimits``, and the pools that share the files there are,
+in ``Room``; one of each per process.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import errno
 import logging
 import time
-from typing import Final
+import weakref
+from typing import Any, Final, Protocol
 
 from rpcproxy.edges.logs import event
 
@@ -55,4 +57,44 @@ class OwnLimits:
         event(_log, logging.ERROR, "machine_exhausted", words)
 
 
+class Pool(Protocol):
+    """Connections to one upstream."""
+
+    @property
+    def taken(self) -> int:
+        """How many are open, or being opened."""
+
+    @property
+    def idle_connections(self) -> int: ...
+
+    def drop_oldest(self) -> None:
+        """Close the idle connection that was used longest ago."""
+
+
+class Room:
+    """How many connections all pools together may have: what clients and journals leave of the
+    files. ``most`` ``None``: any number.
+    """
+
+    def __init__(self) -> None:
+        self.most: int | None = None
+        self.pools: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    @property
+    def is_there(self) -> bool:
+        return self.most is None or sum(pool.taken for pool in self.pools) < self.most
+
+    def make(self, asker: Pool) -> bool:
+        """Have room, if need be by closing what another pool has idle."""
+        if self.is_there:
+            return True
+        others: list[Pool] = [pool for pool in self.pools if pool is not asker]
+        fullest = max(others, key=lambda pool: pool.idle_connections, default=None)
+        if fullest is None or not fullest.idle_connections:
+            return False
+        fullest.drop_oldest()
+        return self.is_there
+
+
 limits: Final = OwnLimits()
+room: Final = Room()

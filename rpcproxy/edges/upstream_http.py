@@ -21,6 +21,7 @@ from rpcproxy.edges import tls
 from rpcproxy.edges.connection import Call, Connection, Departures
 from rpcproxy.edges.names import Address, Addresses
 from rpcproxy.edges.opening import Opening, Route
+from rpcproxy.edges.own_limits import room
 from rpcproxy.edges.reply_head import HeadMemory
 from rpcproxy.edges.target import EdgeSettings, Target, read_origin, request_head
 from rpcproxy.edges.tunnel import read_way
@@ -88,6 +89,8 @@ class Upstream:
         self._sweep_timer: asyncio.TimerHandle | None = None
         self._is_closed = False
         self._lacking_since: float | None = None  # of what this machine has not
+        self._room_timer: asyncio.TimerHandle | None = None
+        room.pools.add(self)
 
     def __repr__(self) -> str:
         return f"<Upstream {self.name}: {self.open_connections} open, {self.idle_connections} idle>"
@@ -143,7 +146,11 @@ class Upstream:
     async def close(self) -> None:
         """Give up everything: no callback comes afterwards, every socket is closed."""
         self._is_closed = True
+        room.pools.discard(self)
         self._warm = 0
+        if self._room_timer is not None:
+            self._room_timer.cancel()
+            self._room_timer = None
         if self._sweep_timer is not None:
             self._sweep_timer.cancel()
             self._sweep_timer = None
@@ -203,13 +210,33 @@ class Upstream:
     # Opening.
 
     def _open_for_waiting(self) -> None:
-        while len(self._openings) < len(self._waiting) and self._has_room:
+        while len(self._openings) < len(self._waiting) and self._may_open:
+            if not room.make(self):
+                self._look_for_room()
+                return
             self._open()
 
     @property
-    def _has_room(self) -> bool:
-        taken = len(self._connections) + len(self._openings) + len(self._replays)
-        return taken < self._max_connections and not self._is_closed
+    def taken(self) -> int:
+        return len(self._connections) + len(self._openings) + len(self._replays)
+
+    @property
+    def _may_open(self) -> bool:
+        return self.taken < self._max_connections and not self._is_closed
+
+    def _look_for_room(self) -> None:
+        """Whoever has a connection may give it back to another pool: look again soon."""
+        if self._room_timer is None:
+            self._room_timer = self._loop.call_later(OWN_RETRY_SECONDS, self._on_room_due)
+
+    def _on_room_due(self) -> None:
+        self._room_timer = None
+        self._open_for_waiting()
+
+    def drop_oldest(self) -> None:
+        """Close the idle connection that was used longest ago: another upstream needs its file."""
+        if self._idle:
+            self._idle[0].drop()
 
     def _open(self) -> None:
         self._openings.add(Opening(self._route, self._on_open, self._on_failed))
@@ -252,7 +279,7 @@ class Upstream:
             self._lacking_since = now
         if opening in self._replays or now - self._lacking_since > OWN_PATIENCE_SECONDS:
             return False
-        self._loop.call_later(OWN_RETRY_SECONDS, self._open_for_waiting)
+        self._look_for_room()
         return True
 
     # Keeping connections fresh.
@@ -270,7 +297,7 @@ class Upstream:
         if missing <= 0:
             self._warm_failures = 0
         for _ in range(missing):
-            if not self._has_room:
+            if not (self._may_open and room.is_there):
                 return
             self._open()
 

@@ -30,8 +30,6 @@ from rpcproxy.engine.ledger import Ledger, Refusal, Unwritten
 from rpcproxy.engine.other_hashes import OtherHashes
 from rpcproxy.messages import (
     INTERNAL_ERROR,
-    INVALID_PARAMS,
-    SERVER_REFUSED,
     Answer,
     Judgement,
     Request,
@@ -101,13 +99,9 @@ class Broadcast:
         params = request.params
         try:
             tx = await self._read(params, is_public=method.name in _OURS and not self._has_private)
-        except evm.Oversized as large:
-            self._counters.on_rejected("unreadable")
-            return Answer(encode_error(request.id, SERVER_REFUSED, large.reason)), "own_error"
         except evm.BadTransaction as bad:
             self._counters.on_rejected("unreadable")
-            reason = f"not sent: {bad}"
-            return Answer(encode_error(request.id, INVALID_PARAMS, reason)), "own_error"
+            return Answer(encode_error(request.id, bad.code, bad.told)), "own_error"
         hash = "" if tx is None else tx.hash
         key = (method.name, hash or params.decode(errors="replace"))
         task = self._in_flight.get(key)
@@ -245,7 +239,11 @@ class Broadcast:
                 break
             await asyncio.sleep(RECEIPT_SECONDS)
         # Code 4: sent, and not mined in time; the hash is in `data` (EIP-7966).
-        message = f"the transaction was sent and not mined within {seconds:g} s"
+        # The words are geth 1.17.10's.
+        message = (
+            "The transaction was added to the transaction pool but wasn't processed in"
+            f" {seconds:g}s (it was sent)"
+        )
         error = msgspec.json.encode({"code": 4, "message": message, "data": hash})
         return Outcome(error=error, verdict=Verdict.TIMEOUT)
 

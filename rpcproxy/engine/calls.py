@@ -24,6 +24,7 @@ from rpcproxy.messages import (
     encode_batch,
     encode_call,
 )
+from rpcproxy.rules.batched import Asked
 from rpcproxy.rules.classify import Classifier
 from rpcproxy.rules.failover import is_own_word
 from rpcproxy.rules.need import Need
@@ -110,7 +111,7 @@ class SingleCall(msgspec.Struct, gc=False):
     def judge(
         self, classifier: Classifier, outcome: Outcome, first_id: int, unix_seconds: float
     ) -> Judgement:
-        return classifier.judge(outcome, first_id, self.method, unix_seconds)
+        return classifier.judge(outcome, first_id, self.method, unix_seconds, self.params)
 
     def held(self, judgement: Judgement, standing: Standing, started: float) -> Judgement:
         if self.truth is None:
@@ -161,7 +162,10 @@ class BatchCall(msgspec.Struct, gc=False):
     def judge(
         self, classifier: Classifier, outcome: Outcome, first_id: int, unix_seconds: float
     ) -> Judgement:
-        calls = [(first_id + index, member.method) for index, member in enumerate(self.members)]
+        calls = [
+            Asked(first_id + index, member.method, member.params)
+            for index, member in enumerate(self.members)
+        ]
         judged = classifier.judge_batch(outcome, calls, unix_seconds)
         if isinstance(outcome, Reply) and outcome.rest is not None:
             # Too large to hold: the members are asked one by one, where each may stream.

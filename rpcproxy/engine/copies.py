@@ -40,6 +40,8 @@ MAY_HAVE_TAKEN: Final = frozenset(
         *(Verdict.BAD_RESULT, Verdict.UNKNOWN),
     }
 )
+# How long an upstream is asked whether it has what it was sent, when its error leaves that open.
+SIGHTING_SECONDS: Final = 1.0
 
 
 class Outcome(msgspec.Struct, gc=False):
@@ -150,7 +152,10 @@ class Copies:
             )
             for copy in done:
                 _count(tally, order, *copy.result())
-        return self._conclude(tally, order.hash, still_out=len(running))
+        outcome = self._conclude(tally, order.hash, still_out=len(running))
+        if not outcome.result and order.hash and await self._is_out_after_all(order, tally, asked):
+            return Outcome(result=b'"%b"' % order.hash.encode())
+        return outcome
 
     def _to_senders(
         self,
@@ -183,7 +188,8 @@ class Copies:
         self, call: SingleCall, standing: Standing, hash: str, *, is_first: bool = True
     ) -> tuple[Standing, Judgement]:
         """One copy to one upstream. "Nonce too low" is a yes to the first ones when this very
-        transaction is known anywhere: it was mined in the meantime.
+        transaction is known anywhere: it was mined in the meantime. "Reverted" is a yes where that
+        upstream shows it: development nodes (hardhat 2.29.1, ganache) mine it and give an error.
         """
         settled = await self._executor.ask(call, self._policy, standing)
         settled.close()
@@ -195,6 +201,8 @@ class Copies:
             and is_first
             and await self._is_known(hash, is_private=is_private)
         ):
+            judgement = Judgement(Verdict.ALREADY_KNOWN, error=judgement.error)
+        if judgement.verdict is Verdict.REVERTED and hash and await self._shows(standing, hash):
             judgement = Judgement(Verdict.ALREADY_KNOWN, error=judgement.error)
         if hash:
             self._on_said(hash, standing.name, judgement)
@@ -208,6 +216,33 @@ class Copies:
             except TimeoutError:
                 return False
         settled = await self.look_up("eth_getTransactionByHash", hash)
+        judgement = settled.judgement
+        return judgement is not None and judgement.verdict is Verdict.OK
+
+    async def _is_out_after_all(self, order: Order, tally: Tally, asked: list[Standing]) -> bool:
+        """Before an error goes out: whether one of those whose words leave it open shows the
+        transaction ("underpriced" may be said of the very one that is in the pool). Nobody is
+        asked who was not sent it.
+        """
+        unsure = {name for name, failed in tally.failures if failed.verdict in MAY_HAVE_TAKEN}
+        is_policy = tally.rejection is not None and (tally.rejection.verdict is Verdict.SEND_POLICY)
+        doubtful = [
+            standing for standing in dict.fromkeys(asked) if is_policy or standing.name in unsure
+        ]
+        shown = await asyncio.gather(*[self._shows(each, order.hash) for each in doubtful])
+        for standing, is_shown in zip(doubtful, shown, strict=True):
+            if is_shown:
+                self._on_said(order.hash, standing.name, Judgement(Verdict.ALREADY_KNOWN))
+        return any(shown)
+
+    async def _shows(self, standing: Standing, hash: str) -> bool:
+        """Whether this very upstream, which was sent the transaction, has it."""
+        method = evm.describe("eth_getTransactionByHash")
+        need = Need(MethodClass.LIGHT, method.name, last_resort=False)
+        policy = msgspec.structs.replace(self._read_policy, attempt_seconds=SIGHTING_SECONDS)
+        call = SingleCall(method, need, b'["%b"]' % hash.encode())
+        settled = await self._executor.ask(call, policy, standing)
+        settled.close()
         judgement = settled.judgement
         return judgement is not None and judgement.verdict is Verdict.OK
 

@@ -131,7 +131,7 @@ class _Explainer:
             try:
                 tx = None if raw is None else evm.decode(raw, ledger.chain_id)
             except evm.BadTransaction as bad:
-                return self._tell("proxy", f"refused, not sent: {bad}")
+                return self._tell("proxy", f"refused, not sent: {bad.told}")
             if tx is not None:
                 entry = ledger.pool.get(tx.hash)
                 state = ledger.pool.end_of(tx.hash) if entry is None else entry.state

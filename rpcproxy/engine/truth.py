@@ -94,12 +94,12 @@ class Truth:
             call.misread_by = ""
         if call.tag == evm.PENDING and verdict is not Verdict.OK:
             return without_pending(judgement)
+        if verdict is Verdict.MISSING_DATA and self._tagged.is_no_block(call, judgement):
+            return Judgement(Verdict.NULL, judgement.result)
         if call.method.is_of_contents and call.tag != evm.PENDING:
             held = self.contents.check(call, judgement, standing, started)
             if held is not judgement:
                 return held
-        if verdict is Verdict.MISSING_DATA and self._tagged.is_no_block(call, judgement):
-            return Judgement(Verdict.NULL, judgement.result)
         if verdict is Verdict.NULL:
             return self._check_null(call, judgement)
         if verdict is Verdict.MISSING_DATA and 0 <= call.need.block <= standing.low_water:
@@ -176,8 +176,8 @@ class Truth:
             return refused(objection) if objection else judgement
         told = evm.told_by(method, result)
         claim = evm.claim_of(method, call.params, result, told)
-        is_other = is_of_another(call, told, result) and not self._tagged.is_below_hole(call, told)
-        if claim is evm.Claim.FALSE or is_other:
+        is_another = claim is evm.Claim.FALSE or is_of_another(call, told, result)
+        if is_another and not self._tagged.is_below_hole(call, told):
             return Judgement(Verdict.BAD_RESULT, detail="an answer to another question")
         if told is None:
             return self._doubted(claim, judgement)

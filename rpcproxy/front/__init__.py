@@ -5,9 +5,8 @@ memory) and ``body``; ``responses``, ``streams`` and ``encoding`` (gzip) the way
 ``shared`` what connections share. ``handover`` gives whatever is not POST to aiohttp, which serves
 ``web`` (``upgrades`` who wants another protocol); ``traced`` hears of a client's trace; ``admin``
 serves the operators' port, ``transactions`` those pages of it, ``control`` what operators change
-there, ``access`` who may,
-``recent`` the last of what happened.
-Pages for people, with ``pages/`` for their styles and scripts: ``status_page`` (``status_html``
-draws it, ``live`` keeps it up to date, ``outlook`` is what it tells) and ``landing``, in the
-``wording`` that the terminal has, by ``markup`` that escapes everything.
+there, ``access`` who may, ``recent`` the last of what happened. Pages for people, with ``pages/``
+for their styles and scripts: ``status_page`` (``status_html`` draws it, ``live`` keeps it up to
+date, ``outlook`` is what it tells) and ``landing``, in the ``wording`` that the terminal has, by
+``markup`` that escapes everything.
 """

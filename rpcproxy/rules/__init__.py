@@ -13,10 +13,11 @@ Who is asked: ``need`` what for, ``selection`` ranks and picks, ``failover`` pla
 ``journaled``, in ``lanes`` (the wallet's last word counts), ``rebroadcasts`` says when they go out
 again, ``poison`` remembers what fails everywhere, ``refusals`` says what errors mean and teach,
 ``ranges`` splits what is too wide, ``cadence`` says when to probe. What it means: ``classify`` with
-``replies`` and ``hints``; ``outage`` has the words, ``admission`` the local answers, ``caching``
-those that are kept. ``notices`` says what webhooks are told, ``bulletin`` in which shape. For
-`rpcproxy check`: ``capacity`` (shares, single points of failure), ``survey`` (what is asked). What
-operators say: ``orders``; what they ask: ``explained``, selection in words. How it stands, for
-people: ``plight`` is the sentence, ``chronicle`` the last day, in ``strips`` and ``incidents``.
-What is told later: ``sample`` is all of it at one moment, ``tallies`` what such moments add up to.
+``replies`` ``replies``, ``hints``, ``hints``; ``batched``; ``outage`` has the words, ``admission``
+the local answers, ``caching`` those that are kept. ``notices`` says what webhooks are told,
+``bulletin`` in which shape. For `rpcproxy check`: ``capacity`` (shares, single points of failure),
+``survey`` (what is asked). What operators say: ``orders``; what they ask: ``explained``, selection
+in words. How it stands, for people: ``plight`` is the sentence, ``chronicle`` the last day, in
+``strips`` and ``incidents``. What is told later: ``sample`` is all of it at one moment, ``tallies``
+what such moments add up to.
 """

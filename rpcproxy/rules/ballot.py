@@ -28,6 +28,8 @@ _WEIGHTS: Final = {
     Verdict.SEND_POLICY: 1,
 }
 REJECTIONS: Final = frozenset(_WEIGHTS)
+# The protocol's rules, and what code that was run says: others will say the same.
+_ALIKE: Final = (Verdict.SEND_REFUSED, Verdict.INVALID_PARAMS, Verdict.REVERTED)
 # Words that we do not know: a rejection once all have spoken, since asking again brings the same.
 _OWN_WORDS: Final = (Verdict.UNKNOWN, Verdict.SERVER_ERROR)
 ACCEPTED: Final = (Verdict.OK, Verdict.ALREADY_KNOWN)
@@ -116,7 +118,7 @@ class Tally(msgspec.Struct):
             return True
         if self.rejection.verdict is Verdict.SEND_POLICY and can_ask_more:
             return False
-        is_protocol = self.rejection.verdict in (Verdict.SEND_REFUSED, Verdict.INVALID_PARAMS)
+        is_protocol = self.rejection.verdict in _ALIKE
         if is_protocol and self.rejections >= REJECTION_SHARE * self.asked and self.asked > 1:
             return True
         return self.first_answer_at is not None and now - self.first_answer_at > REJECTION_SECONDS

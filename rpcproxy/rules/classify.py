@@ -1,9 +1,10 @@
 """Outcome → judgement: what an upstream's answer means, and whose fault it is.
 
 The order: no HTTP reply; HTTP statuses that decide whatever the body says (3xx, 401, 402, 403,
-405, 413, 415, 429); a readable JSON-RPC reply, whatever the status (gateways send reverts as 400
-and 500); what is left is the upstream's fault. The user's own phrases come before the tables.
-Whatever matches nothing is ``UNKNOWN``: another upstream is asked, and this one is blamed.
+405, 413, 415, 429), unless a code says that a contract spoke; a readable JSON-RPC reply, whatever
+the status (gateways send reverts as 400 and 500); what is left is the upstream's fault. The user's
+own phrases come before the tables. Whatever matches nothing is ``UNKNOWN``: another
+upstream is asked, and this one is blamed.
 
 Where a reply holds both a result and an error, the error wins: nodes that stream a result and
 fail in the middle of it (Erigon's traces) end it with an error, so the result may be partial.
@@ -20,13 +21,12 @@ from typing import Final
 
 import msgspec
 
-from rpcproxy.chains.evm_errors import EVM_ERRORS, READS, scope
+from rpcproxy.chains.evm_errors import CALLS, EVM_ERRORS, READS, scope
 from rpcproxy.chains.methods import Method
 from rpcproxy.config.model import ErrorPhrase
 from rpcproxy.messages import (
     INVALID_REQUEST,
     PARSE_ERROR,
-    Blame,
     Failure,
     FailureKind,
     Judgement,
@@ -35,6 +35,7 @@ from rpcproxy.messages import (
     Verdict,
 )
 from rpcproxy.rules import hints, replies
+from rpcproxy.rules.batched import Asked, BatchJudgement, all_alike, on_the_whole
 from rpcproxy.rules.replies import NULL, UNREADABLE, ErrorText, Read
 
 _FAILURES: Final = {
@@ -55,20 +56,8 @@ _LIMITS: Final = (Verdict.RATE_LIMITED, Verdict.QUOTA)
 _REGARDLESS_OF_ID: Final = (*_LIMITS, Verdict.KEY_REFUSED, Verdict.SENDER_LIMITED)
 _TOO_MANY: Final = 429
 _PAYMENT: Final = 402
-_BY_BLAME: Final = (Blame.ACCESS, Blame.LIMIT, Blame.UPSTREAM)
 
 _decode_read = replies.decode_read
-
-
-class BatchJudgement(msgspec.Struct, gc=False):
-    """``members`` are in the order of the calls. The rest is what the attempt as a whole taught
-    about the upstream: a refused batch over access over limits over faults over all well.
-    """
-
-    verdict: Verdict
-    members: list[Judgement]
-    cooldown_seconds: float | None = None
-    detail: str = ""
 
 
 class Classifier:
@@ -88,20 +77,29 @@ class Classifier:
         self._redact = redact  # before words are cut: nobody knows half a key
         self._read_error = partial(replies.read_error, redact=redact)
 
-    def judge(self, outcome: Outcome, id: int, method: Method, now_unix: float) -> Judgement:
+    def judge(
+        self,
+        outcome: Outcome,
+        id: int,
+        method: Method,
+        now_unix: float,
+        params: bytes | msgspec.Raw = b"",
+    ) -> Judgement:
         """What the outcome of one call means. Never raises, whatever the bytes.
 
-        ``id`` is the one we sent. ``now_unix`` (seconds) is read where an upstream names a date.
+        ``id`` and ``params`` are those we sent; the params are looked at where an error's words
+        mean one thing or another by them. ``now_unix`` (seconds) is read where an upstream names
+        a date.
         """
         if isinstance(outcome, Failure):
             return _judge_failure(outcome)
         result = plain_result(outcome, id, method)
         if result is not None:
             return Judgement(Verdict.OK, result)
-        return self._judge_reply(outcome, id, method, now_unix)
+        return self._judge_reply(outcome, Asked(id, method, params), now_unix)
 
     def judge_batch(
-        self, outcome: Outcome, calls: Sequence[tuple[int, Method]], now_unix: float
+        self, outcome: Outcome, calls: Sequence[Asked], now_unix: float
     ) -> BatchJudgement:
         """What the outcome of several calls sent as one array means, for each and on the whole.
 
@@ -109,66 +107,65 @@ class Classifier:
         upstream's fault and no other member's.
         """
         if isinstance(outcome, Failure):
-            return _all_alike(_judge_failure(outcome), calls)
+            return all_alike(_judge_failure(outcome), calls)
         decided = self._by_status(outcome, READS, now_unix)
         if decided is not None:
             if decided.verdict is Verdict.UNSUPPORTED:  # says nothing of the methods inside
                 decided.verdict = Verdict.BATCH_REFUSED
-            return _all_alike(decided, calls)
+            return all_alike(decided, calls)
         if outcome.rest is not None:
             # Sent singly, each answer can be streamed; members of an array cannot be told apart.
-            return _all_alike(
+            return all_alike(
                 Judgement(Verdict.BATCH_REFUSED, detail="answer too large to take apart"), calls
             )
         members = replies.read_members(outcome.body)
         if members is None:
             single = replies.read_reply(outcome.body)
             if single is None or not single.is_rpc:
-                return _all_alike(self._judge_page(outcome, now_unix), calls)
-            if single.is_error and replies.own_id(single.id) not in {id for id, _ in calls[1:]}:
+                return all_alike(self._judge_page(outcome, now_unix), calls)
+            if single.is_error and replies.own_id(single.id) not in {c.id for c in calls[1:]}:
                 return self._judge_refusal(single.error, outcome, calls, now_unix)
             members = [single]
         return self._judge_members(members, outcome, calls, now_unix)
 
-    def _judge_reply(self, reply: Reply, id: int, method: Method, now_unix: float) -> Judgement:
-        decided = self._by_status(reply, scope(method), now_unix)
+    def _judge_reply(self, reply: Reply, asked: Asked, now_unix: float) -> Judgement:
+        decided = self._by_status(reply, scope(asked.method), now_unix)
         if decided is not None:
             return decided
         if reply.rest is not None:
             verdict = Verdict.UNKNOWN
             if reply.status == 200:
-                verdict = replies.begins_as_success(reply.body, id)
+                verdict = replies.begins_as_success(reply.body, asked.id)
             if verdict is Verdict.UNKNOWN:
                 return self._judge_page(reply, now_unix)
             return Judgement(verdict)
         read = replies.read_reply(reply.body)
         if read is None or not read.is_rpc:
             return self._judge_page(reply, now_unix)
-        return self._judge_read(read, reply, id, method, now_unix)
+        return self._judge_read(read, reply, asked, now_unix)
 
-    def _judge_read(
-        self, read: Read, reply: Reply, id: int, method: Method, now_unix: float
-    ) -> Judgement:
-        is_own = replies.own_id(read.id) == id
+    def _judge_read(self, read: Read, reply: Reply, asked: Asked, now_unix: float) -> Judgement:
+        is_own = replies.own_id(read.id) == asked.id
         if not read.is_error:
-            return _judge_result(read.result, method) if is_own else _wrong_id()
-        judgement = self._judge_error(self._read_error(read.error), reply, method, now_unix)
+            return _judge_result(read.result, asked.method) if is_own else _wrong_id()
+        judgement = self._judge_error(self._read_error(read.error), reply, asked, now_unix)
         # A null id is right for an error alone: the upstream could not read the request.
         if is_own or read.id is None or judgement.verdict in _REGARDLESS_OF_ID:
             return judgement
         return _wrong_id()
 
     def _judge_error(
-        self, error: ErrorText, reply: Reply, method: Method, now_unix: float
+        self, error: ErrorText, reply: Reply, asked: Asked, now_unix: float
     ) -> Judgement:
+        method = asked.method
         verdict = self._phrase(error.text)
         if verdict is None:
-            verdict = self._table.verdict(error.code, error.text, scope(method))
+            verdict = self._table.verdict(error.code, error.text, scope(method), asked.params)
         if verdict is Verdict.NULL:
             if method.null_is_data:
                 return Judgement(Verdict.NULL, NULL, detail=error.detail)
             verdict = Verdict.MISSING_DATA
-        cooldown_seconds = _cooldown(verdict, reply, error.text, error.data, now_unix)
+        cooldown_seconds = hints.cooldown(verdict, reply, error.text, error.data, now_unix)
         return Judgement(
             verdict,
             error=error.json,
@@ -197,6 +194,8 @@ class Classifier:
             return None
         read = replies.read_reply(reply.body)
         error = self._read_error(read.error) if read is not None and read.is_error else None
+        if error is not None and self._table.is_spoken(error.code, on):
+            return None
         text = replies.page_text(reply.body) if error is None else error.text
         phrase = self._phrase(text)
         if phrase is not None:
@@ -214,7 +213,7 @@ class Classifier:
         return Judgement(
             verdict,
             error=None if error is None else error.json,
-            cooldown_seconds=_cooldown(
+            cooldown_seconds=hints.cooldown(
                 verdict, reply, text, None if error is None else error.data, now_unix
             ),
             detail=f"HTTP {status}: {said}"[: hints.DETAIL_CHARACTERS],
@@ -239,7 +238,7 @@ class Classifier:
         said = hints.tell(self._redact(text)) or "empty body"
         return Judgement(
             verdict,
-            cooldown_seconds=_cooldown(verdict, reply, text, None, now_unix),
+            cooldown_seconds=hints.cooldown(verdict, reply, text, None, now_unix),
             detail=f"HTTP {status}: {said}"[: hints.DETAIL_CHARACTERS],
         )
 
@@ -253,16 +252,16 @@ class Classifier:
         self,
         raw: msgspec.Raw,
         reply: Reply,
-        calls: Sequence[tuple[int, Method]],
+        calls: Sequence[Asked],
         now_unix: float,
     ) -> BatchJudgement:
         """One error object in reply to a batch: an error for each member."""
         error = self._read_error(raw)
         if self._is_batch_refusal(error):
-            return _all_alike(
+            return all_alike(
                 Judgement(Verdict.BATCH_REFUSED, error=error.json, detail=error.detail), calls
             )
-        members = [self._judge_error(error, reply, method, now_unix) for _, method in calls]
+        members = [self._judge_error(error, reply, asked, now_unix) for asked in calls]
         for member in members:
             # The array as we sent it was valid, so this upstream does not read arrays.
             if error.code in (INVALID_REQUEST, PARSE_ERROR) and member.verdict in (
@@ -270,13 +269,15 @@ class Classifier:
                 Verdict.UNKNOWN,
             ):
                 member.verdict = Verdict.BATCH_REFUSED
-        return _on_the_whole(members)
+        return on_the_whole(members)
 
     def _is_batch_refusal(self, error: ErrorText) -> bool:
         if self._phrase(error.text) is not None:
             return False
         if error.code in self._table.batch_codes:
             return True
+        if self._table.verdict(error.code, error.text, CALLS) is Verdict.REVERTED:
+            return False  # a contract's words, whatever batch they speak of
         if any(fragment in error.text for fragment in self._table.batch_fragments):
             return True
         return "batch" in error.text and (
@@ -287,10 +288,10 @@ class Classifier:
         self,
         members: Sequence[Read],
         reply: Reply,
-        calls: Sequence[tuple[int, Method]],
+        calls: Sequence[Asked],
         now_unix: float,
     ) -> BatchJudgement:
-        by_id: dict[int, list[Read]] = {id: [] for id, _ in calls}
+        by_id: dict[int, list[Read]] = {asked.id: [] for asked in calls}
         nameless: ErrorText | None = None
         has_strangers = False
         for read in members:
@@ -303,22 +304,22 @@ class Classifier:
                 has_strangers = True
         is_refused = not all(by_id.values()) and self._has_batch_refusal(members)
         judged = []
-        for id, method in calls:
-            own = by_id[id]
+        for asked in calls:
+            own = by_id[asked.id]
             if is_refused and (not own or own[0].is_error):
                 # geth answers a batch too large with an array of one error, under the first id.
                 judged.append(Judgement(Verdict.BATCH_REFUSED, detail="batch refused"))
             elif len(own) == 1:
-                judged.append(self._judge_read(own[0], reply, id, method, now_unix))
+                judged.append(self._judge_read(own[0], reply, asked, now_unix))
             elif own:
                 judged.append(Judgement(Verdict.WRONG_ID, detail="two replies with one id"))
             elif nameless is not None:
-                judged.append(self._judge_error(nameless, reply, method, now_unix))
+                judged.append(self._judge_error(nameless, reply, asked, now_unix))
             elif has_strangers:
                 judged.append(_wrong_id())
             else:
                 judged.append(Judgement(Verdict.BAD_RESULT, detail="no reply to this member"))
-        return _on_the_whole(judged)
+        return on_the_whole(judged)
 
     def _has_batch_refusal(self, members: Sequence[Read]) -> bool:
         return any(
@@ -379,38 +380,3 @@ def _judge_result(result: msgspec.Raw, method: Method) -> Judgement:
 
 def _wrong_id() -> Judgement:
     return Judgement(Verdict.WRONG_ID, detail="reply with another id")
-
-
-def _cooldown(
-    verdict: Verdict, reply: Reply, text: str, data: object, now_unix: float
-) -> float | None:
-    """How long the upstream asked to be left alone: the longest that header and body name."""
-    if verdict.blame is not Blame.LIMIT and verdict.blame is not Blame.UPSTREAM:
-        return None
-    named = [hints.header_cooldown(reply.retry_after, now_unix)]
-    if verdict.blame is Blame.LIMIT:
-        named.append(hints.body_cooldown(text, data))
-    asked = max((seconds for seconds in named if seconds is not None), default=None)
-    if verdict is not Verdict.QUOTA:
-        return asked
-    is_daily = reply.status == 402 or "daily" in text or "per day" in text
-    return hints.quota_cooldown(asked, now_unix, is_daily=is_daily)
-
-
-def _all_alike(judgement: Judgement, calls: Sequence[tuple[int, Method]]) -> BatchJudgement:
-    return BatchJudgement(
-        judgement.verdict,
-        [judgement] * len(calls),
-        judgement.cooldown_seconds,
-        judgement.detail,
-    )
-
-
-def _on_the_whole(members: list[Judgement]) -> BatchJudgement:
-    worst = next((m for m in members if m.verdict is Verdict.BATCH_REFUSED), None)
-    for blame in _BY_BLAME:
-        worst = worst or next((m for m in members if m.verdict.blame is blame), None)
-    if worst is None:
-        return BatchJudgement(Verdict.OK, members)
-    cooldowns = [m.cooldown_seconds for m in members if m.cooldown_seconds is not None]
-    return BatchJudgement(worst.verdict, members, max(cooldowns, default=None), worst.detail)

@@ -10,6 +10,8 @@ import re
 from datetime import UTC, datetime
 from typing import Final
 
+from rpcproxy.messages import Blame, Reply, Verdict
+
 LONGEST_COOLDOWN_SECONDS: Final = 86400.0
 QUOTA_COOLDOWN_SECONDS: Final = 600.0
 _DAY_SECONDS: Final = 86400.0
@@ -141,3 +143,19 @@ def tell(text: str) -> str:
     if not text.isprintable():
         text = "".join(character for character in text if character.isprintable())
     return text[:DETAIL_CHARACTERS]
+
+
+def cooldown(
+    verdict: Verdict, reply: Reply, text: str, data: object, now_unix: float
+) -> float | None:
+    """For how many seconds an upstream asked to be left alone: the longest it names."""
+    if verdict.blame is not Blame.LIMIT and verdict.blame is not Blame.UPSTREAM:
+        return None
+    named = [header_cooldown(reply.retry_after, now_unix)]
+    if verdict.blame is Blame.LIMIT:
+        named.append(body_cooldown(text, data))
+    asked = max((seconds for seconds in named if seconds is not None), default=None)
+    if verdict is not Verdict.QUOTA:
+        return asked
+    is_daily = reply.status == 402 or "daily" in text or "per day" in text
+    return quota_cooldown(asked, now_unix, is_daily=is_daily)

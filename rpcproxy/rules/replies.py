@@ -28,6 +28,7 @@ _SUCCESS_START: Final = re.compile(
 _START_BYTES: Final = 4096
 _PAGE_BYTES: Final = 4096
 _TEXT_CHARACTERS: Final = 1000
+_READ_CHARACTERS: Final = 16_000
 _DATA_STRINGS: Final = ("message", "reason", "details", "detail", "error")
 _LONGEST_ID: Final = 20
 _LARGEST_CODE: Final = 2**53  # what every client can read
@@ -38,6 +39,7 @@ _MOST_REPLIES: Final = 256
 # where they are bytes: it is words for nobody, and work for us.
 _LONG_ERROR_BYTES: Final = 64 * 1024
 _HEX: Final = re.compile(r"0x[0-9A-Fa-f]*")
+_LONG_HEX: Final = re.compile(r"(?:0x)?[0-9A-Fa-f]{64,}")
 Redact = Callable[[str], str]
 
 
@@ -154,7 +156,8 @@ def read_error(raw: msgspec.Raw, redact: Redact = str) -> ErrorText:
     except UNREADABLE:  # bytes that are no text, nested too deeply
         page = page_text(bytes(raw))
         said = redact(page)
-        return ErrorText(None, said, page, None, _repaired(None, said))
+        # Its own quotation marks are no quotes in it.
+        return ErrorText(None, said, page.replace('"', " "), None, _repaired(None, said))
     if not isinstance(error, dict):
         text = error if isinstance(error, str) else ""
         said = redact(text)
@@ -165,9 +168,10 @@ def read_error(raw: msgspec.Raw, redact: Redact = str) -> ErrorText:
     texts: list[object] = [message, data]
     if isinstance(data, dict):
         texts += [data.get(name) for name in _DATA_STRINGS]
-    # Hex data is a revert's, and says nothing in words.
+    # Hex data is a revert's, and says nothing in words; words may come after it.
     words = [t for t in texts if isinstance(t, str) and not t.startswith("0x")]
-    text = _lower("\n".join(word[:_TEXT_CHARACTERS] for word in words))
+    shown = (_LONG_HEX.sub("0x", word[:_READ_CHARACTERS])[:_TEXT_CHARACTERS] for word in words)
+    text = _lower("\n".join(shown))
     is_sound = isinstance(error.get("code"), int) and code is not None and isinstance(message, str)
     said = redact(message if isinstance(message, str) else "\n".join(words[:1]))
     json = _without_secrets(raw, error, redact) if is_sound else _repaired(code, said)

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from eth_account import Account
 
-from rpcproxy.chains.evm_signed import decode, pending_object
+from rpcproxy.chains.evm_pending import pending_object
+from rpcproxy.chains.evm_signed import decode
 from rpcproxy.chains.rlp import enclose, encode
 from tests.integration.anvil import CHAIN_ID, Anvil
 

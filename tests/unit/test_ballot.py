@@ -70,6 +70,10 @@ def test_the_first_acceptance_is_kept() -> None:
         ((Verdict.INSUFFICIENT_FUNDS,) * 3, 3, True, False),
         ((Verdict.INSUFFICIENT_FUNDS,) * 3, 3, False, True),
         ((Verdict.REVERTED,), 1, True, False),
+        # Code was run: whoever runs it says the same.
+        ((Verdict.REVERTED,) * 2, 2, True, True),
+        ((Verdict.REVERTED,) * 2, 3, True, False),
+        ((Verdict.REVERTED, Verdict.SEND_REFUSED), 2, True, True),
         ((Verdict.REVERTED,), 1, False, True),
         # A node's own policy is no rejection while others can be asked.
         ((Verdict.SEND_POLICY,) * 3, 3, True, False),

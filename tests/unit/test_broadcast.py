@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from rpcproxy.engine.broadcast import SYNC_DEFAULT_SECONDS, sync_timeout_seconds
-from rpcproxy.messages import FailureKind, Reply
+from rpcproxy.messages import FailureKind, MethodClass, Reply
+from rpcproxy.rules.journaled import State
 from tests.unit.engine_kit import (
     SEND,
     Behaviour,
@@ -246,13 +247,24 @@ async def test_insufficient_funds_counts_from_those_at_the_head() -> None:
     await engine.assert_soon_idle()
 
 
-@pytest.mark.parametrize("raw", ["0x", "0xzz", "c101", "0x80", "0xc1"])
+@pytest.mark.parametrize(
+    ("raw", "code", "words"),
+    [
+        ("0x", -32000, "typed transaction too short"),
+        ("0xzz", -32602, "invalid argument 0: json: cannot unmarshal invalid hex string into Go"),
+        ("0xabc", -32602, "invalid argument 0: json: cannot unmarshal hex string of odd length"),
+        ("c101", -32602, "invalid argument 0: json: cannot unmarshal hex string without 0x"),
+        ("0x80", -32000, "rlp: expected input list for types.LegacyTx"),
+        ("0xc1", -32000, "rlp: value size exceeds available input length"),
+    ],
+)
 @virtual
-async def test_what_is_no_transaction_is_sent_to_nobody(raw: str) -> None:
+async def test_what_is_no_transaction_is_sent_to_nobody(raw: str, code: int, words: str) -> None:
     engine = Engine()
     error = await error_of(send(engine, params=b'["%b"]' % raw.encode()))
-    assert error["code"] == -32602
-    assert error["message"].startswith("not sent: ")
+    assert error["code"] == code
+    assert error["message"].startswith(words)
+    assert "(not sent: " in error["message"]
     assert not engine.sent
     engine.assert_idle()
 
@@ -279,6 +291,112 @@ async def test_an_upstreams_own_error_is_shown_when_nobody_said_more() -> None:
     engine = Engine(four()[:1], deadlines={"send_seconds": 1.0})
     engine.all_behave(refusing(-32603, "database is down"))
     assert (await error_of(send(engine)))["message"] == "database is down"
+    await engine.assert_soon_idle()
+
+
+# ---- the account's own words (zkSync 442; ERC-7769; stackup-bundler 386)
+
+
+@pytest.mark.parametrize("words", ["unauthorized", "rate limit exceeded", "forbidden", "quota"])
+@virtual
+async def test_an_accounts_words_are_given_at_once_and_hurt_nobody(words: str) -> None:
+    engine = Engine()
+    engine.all_behave(known_nowhere(refusing(3, words)))
+    handle = send(engine)
+    assert await error_of(handle) == {"code": 3, "message": words}
+    assert handle.at - engine.sent[0].at < 0.1
+    assert len(sends(engine)) == 3
+    assert len(engine.standings.usable(MethodClass.SEND)) == 4
+    await engine.assert_soon_idle()
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (-32500, "AA23 reverted: unauthorized"),
+        (-32501, "paymaster: rate limit exceeded"),
+        (-32507, "forbidden"),
+        (-32602, "UserOperation reverted during simulation with reason: too many requests"),
+        (-32521, "execution reverted: quota exceeded"),
+    ],
+)
+@virtual
+async def test_a_bundlers_refusal_is_given_after_a_second_one(code: int, words: str) -> None:
+    engine = Engine()
+    engine.all_behave(refusing(code, words))
+    handle = send(engine, "eth_sendUserOperation", b"[{}]")
+    assert await error_of(handle) == {"code": code, "message": words}
+    assert handle.at - engine.sent[0].at < 0.2
+    assert len(sends(engine)) == 2
+    assert len(engine.standings.usable(MethodClass.SEND)) == 4
+    await engine.assert_soon_idle()
+
+
+# ---- an error for what is out (hardhat 2.29.1: web3.py 2400, web3.js 7121, hardhat 8043; ganache)
+
+REVERTED = [
+    refusing(-32603, "Error: VM Exception while processing transaction: reverted with panic 0x1"),
+    refusing(-32603, "Error: Transaction reverted without a reason string"),
+    refusing(-32000, "VM Exception while processing transaction: revert no"),
+]
+SHOWN = answering(b'{"hash":"%b"}' % HASH.encode())
+
+
+@pytest.mark.parametrize("error", REVERTED)
+@virtual
+async def test_reverted_is_a_yes_where_the_upstream_shows_it(error: Behaviour) -> None:
+    engine = Engine(four()[:1])
+    engine.all_behave(by_method(send=error, look=SHOWN))
+    assert (await send(engine).reply())["result"] == HASH
+    entry = engine.ledger.pool.get(HASH)
+    assert entry is not None
+    assert entry.state is State.SENT
+    await engine.assert_soon_idle()
+
+
+@pytest.mark.parametrize("error", REVERTED)
+@virtual
+async def test_reverted_is_the_error_where_it_is_not_shown(error: Behaviour) -> None:
+    engine = Engine()
+    engine.all_behave(known_nowhere(error))
+    handle = send(engine)
+    assert "revert" in (await error_of(handle))["message"]
+    assert handle.at - engine.sent[0].at < 0.2
+    await engine.assert_soon_idle()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        refusing(-32603, "Internal error"),  # hardhat 3 (8043)
+        refusing(-32000, "replacement transaction underpriced"),
+        refusing(-32003, "Tx: [0x1] insufficient gas price to replace existing transaction"),
+        refusing(-32603, "database is locked"),
+        refusing(-32000, "words that nobody knows"),
+        after(0.01, lambda sent: sent.say(b"<html>Bad Gateway</html>", 502)),
+        failing(FailureKind.RESET),
+        failing(FailureKind.TIMEOUT, 1.0),
+    ],
+)
+@virtual
+async def test_an_error_that_leaves_it_open_is_held_against_the_upstream(error: Behaviour) -> None:
+    engine = Engine(four()[:1], deadlines={"send_seconds": 4.0})
+    engine.all_behave(by_method(send=error, look=SHOWN))
+    assert (await send(engine).reply())["result"] == HASH
+    await engine.assert_soon_idle()
+    other = signed(1)
+    engine.all_behave(known_nowhere(error))
+    assert "error" in await send(engine, params=other.params).reply()
+    await engine.assert_soon_idle()
+
+
+@virtual
+async def test_nobody_is_asked_about_it_who_was_not_sent_it() -> None:
+    fleet = [upstream("a", private=True), upstream("b")]
+    engine = Engine(fleet, deadlines={"send_seconds": 3.0})
+    engine.all_behave(known_nowhere(refusing(-32603, "Internal error")))
+    assert "error" in await send(engine).reply()
+    assert {sent.wire.name for sent in engine.sent} == {"a"}
     await engine.assert_soon_idle()
 
 
@@ -489,7 +607,8 @@ async def test_sync_gives_up_in_time_and_says_that_it_was_sent() -> None:
     error = await error_of(handle)
     assert error == {
         "code": 4,
-        "message": "the transaction was sent and not mined within 2 s",
+        "message": "The transaction was added to the transaction pool but wasn't processed in 2s"
+        " (it was sent)",
         "data": HASH,
     }
     assert handle.at - engine.sent[0].at < 3

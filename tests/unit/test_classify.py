@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from rpcproxy.chains.evm_methods import METHODS, describe
 from rpcproxy.config.model import ErrorPhrase
 from rpcproxy.messages import Failure, FailureKind, Judgement, Reply, Verdict
+from rpcproxy.rules.batched import Asked
 from rpcproxy.rules.classify import Classifier
 
 V = Verdict
@@ -302,7 +303,9 @@ def test_failures(kind, verdict):
     failure = Failure(kind, "no luck at https://host/key")
     judgement = CLASSIFIER.judge(failure, ID, describe(CALL), NOW)
     assert judgement == Judgement(verdict, detail="no luck at (url)")
-    batch = CLASSIFIER.judge_batch(failure, [(1, describe(CALL)), (2, describe(SEND))], NOW)
+    batch = CLASSIFIER.judge_batch(
+        failure, [Asked(1, describe(CALL)), Asked(2, describe(SEND))], NOW
+    )
     assert batch.verdict is verdict
     assert [member.verdict for member in batch.members] == [verdict] * 2
 
@@ -326,7 +329,9 @@ def test_every_failure_has_a_verdict():
         (403, b"Too Many Requests", V.RATE_LIMITED),
         (403, b'{"id":7,"error":{"code":-32601,"message":"rpc method is not whitelisted"}}', V.UNSUPPORTED),
         (403, b"monthly capacity limit", V.QUOTA),
-        (403, b'{"id":7,"error":{"code":3,"message":"execution reverted"}}', V.KEY_REFUSED),
+        (403, b'{"id":7,"error":{"code":3,"message":"execution reverted"}}', V.REVERTED),
+        (403, b'{"id":7,"error":{"code":-32500,"message":"AA23 reverted: x"}}', V.REVERTED),
+        (403, b'{"id":7,"error":{"code":-32000,"message":"execution reverted"}}', V.KEY_REFUSED),
         (429, b"", V.RATE_LIMITED),
         (429, b"<html>busy</html>", V.RATE_LIMITED),
         (429, b'{"id":7,"error":{"code":-32005,"message":"daily request count exceeded, request rate limited"}}', V.QUOTA),
@@ -523,7 +528,7 @@ def test_judging_never_raises(body, status, method, retry_after, rest, now):
         judgement = classifier.judge(reply, 1, method, now)
         check(judgement)
         assert rest is None or judgement.result is None
-        calls = [(1, method), (2, describe(CALL))]
+        calls = [Asked(1, method), Asked(2, describe(CALL))]
         batch = classifier.judge_batch(reply, calls, now)
         assert len(batch.members) == 2
         for member in batch.members:
@@ -549,5 +554,5 @@ def test_a_result_that_is_not_utf8_is_never_given_to_a_client() -> None:
     for text, verdict in ((b'"0x\xff\xfe"', Verdict.NOT_JSON), (b'"0x\xc3\xa9"', Verdict.OK)):
         reply = b'{"jsonrpc":"2.0","id":1,"result":%b}' % text
         assert Classifier().judge(Reply(200, reply), 1, method, 0.0).verdict is verdict
-        judged = Classifier().judge_batch(Reply(200, b"[%b]" % reply), [(1, method)], 0.0)
+        judged = Classifier().judge_batch(Reply(200, b"[%b]" % reply), [Asked(1, method)], 0.0)
         assert judged.members[0].verdict is verdict

@@ -9,6 +9,7 @@ from rpcproxy.chains.evm_methods import describe
 from rpcproxy.config.model import ErrorPhrase
 from rpcproxy.messages import Reply, Verdict
 from rpcproxy.rules import replies
+from rpcproxy.rules.batched import Asked
 from rpcproxy.rules.classify import Classifier
 
 V = Verdict
@@ -34,7 +35,11 @@ def failed(code, message, id, **more):
     return {"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": message, **more}}
 
 
-CALLS = [(1, describe(BLOCK_NUMBER)), (2, describe(CALL)), (3, describe(RECEIPT))]
+CALLS = [
+    Asked(1, describe(BLOCK_NUMBER)),
+    Asked(2, describe(CALL)),
+    Asked(3, describe(RECEIPT)),
+]
 GOOD = [ok("0x1", 1), ok("0x", 2), ok({"status": "0x1"}, 3)]
 
 
@@ -225,3 +230,11 @@ def test_a_message_of_megabytes_is_cut(error):
     told = replies.read_error(msgspec.Raw(error % (b"a b" * 500_000)))
     assert len(told.json) < 2000
     json.loads(bytes(told.json))
+
+
+def test_a_contracts_words_of_a_batch_refuse_none():
+    """One member came, one did not: a revert's reason may speak of batches."""
+    said = "execution reverted: batch size too large, too many items in batch"
+    for code in (3, -32000):
+        batch = judge_batch([failed(code, said, 2), ok("0x1", 1)])
+        assert verdicts(batch) == [V.OK, V.REVERTED, V.BAD_RESULT]

@@ -336,20 +336,34 @@ def test_refused_methods_are_refused() -> None:
 
 
 MODULES = {
-    package.name: sorted(path.stem for path in package.glob("*.py") if path.stem != "__init__")
+    package.name: sorted(
+        path.stem
+        for path in (
+            *package.glob("*.py"),
+            *(init.parent for init in package.glob("*/__init__.py")),
+        )
+        if path.stem != "__init__"
+    )
     for package in sorted(PACKAGE.iterdir())
     if (package / "__init__.py").exists()
 }
+# Packages within packages, which name their own modules.
+INNER = {
+    f"{init.parent.parent.name}.{init.parent.name}": sorted(
+        path.stem for path in init.parent.glob("*.py") if path.stem != "__init__"
+    )
+    for init in PACKAGE.glob("*/*/__init__.py")
+}
 
 
-@pytest.mark.parametrize("package", MODULES)
+@pytest.mark.parametrize("package", MODULES | INNER)
 def test_glossaries_name_every_module(package: str) -> None:
     glossary = importlib.import_module(f"rpcproxy.{package}").__doc__ or ""
     told = re.findall(r"``(\w+)(?:\.\w+)?``", glossary)
-    missing = set(MODULES[package]) - set(told)
-    assert not missing
+    modules = (MODULES | INNER)[package]
+    assert not set(modules) - set(told)
     floors = {*MODULES, "messages", "rng", "now", "Config", "ConfigError", "Standings"}
-    assert not set(told) - set(MODULES[package]) - floors
+    assert not set(told) - set(modules) - floors
 
 
 def test_the_architecture_names_every_module() -> None:

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from rpcproxy.chains import evm
-from rpcproxy.chains.evm_signed import decode, pending_object
+from rpcproxy.chains.evm_pending import pending_object
+from rpcproxy.chains.evm_signed import decode
 from tests.unit.signed_transactions import (
     CHAIN,
     HASHES,

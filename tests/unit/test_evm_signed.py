@@ -4,7 +4,8 @@ import json
 import pytest
 
 from rpcproxy.chains import rlp
-from rpcproxy.chains.evm_signed import decode, pending_object
+from rpcproxy.chains.evm_pending import pending_object
+from rpcproxy.chains.evm_signed import decode
 from rpcproxy.chains.evm_transactions import (
     MOST_FIELDS,
     BadTransaction,

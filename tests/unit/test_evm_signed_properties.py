@@ -4,7 +4,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from rpcproxy.chains.evm_signed import decode, pending_object
+from rpcproxy.chains.evm_pending import pending_object
+from rpcproxy.chains.evm_signed import decode
 from rpcproxy.chains.evm_transactions import BadTransaction
 from rpcproxy.chains.rlp import enclose, encode
 from tests.unit.signed_transactions import (

@@ -459,6 +459,6 @@ def test_the_largest_list_of_addresses_is_read() -> None:
 
 @pytest.mark.parametrize("count", [1001, 100_000])
 def test_a_batch_is_read_no_further_than_its_limit(count: int) -> None:
-    with pytest.raises(TooLarge, match="batch of more than 1000 requests"):
+    with pytest.raises(TooLarge, match="batch too large: more than 1000 requests"):
         decode_body(b"[%b]" % b",".join([b"{}"] * count))
     assert len(batch(b"[%b]" % b",".join([b"{}"] * 1000))) == 1000

@@ -151,3 +151,18 @@ def test_connections_of_clients_are_fewer_than_files(
     settings = FrontSettings.of_server(Server(), file_room=room)
     assert settings.limits.connections == connections
     assert settings.most_turned_away == turned_away
+
+
+@on_both_loops
+async def test_all_pools_together_have_no_more_connections_than_there_are_files(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(own_limits.room, "most", 5)
+    async with Scripted(answering(reply())) as one, Scripted(answering(reply())) as other:
+        pools = [one.upstream(), other.upstream()]
+        for pool in [*pools, pools[0]]:  # the second takes what the first has idle, and back
+            outcomes = await asyncio.gather(*(ask(pool) for _ in range(20)))
+            assert all(isinstance(outcome, Reply) for outcome in outcomes)
+            assert sum(each.taken for each in pools) <= 5
+        both = [ask(pool) for pool in pools for _ in range(20)]
+        assert all(isinstance(outcome, Reply) for outcome in await asyncio.gather(*both))

@@ -114,7 +114,7 @@ async def test_a_batch_over_the_limit() -> None:
     many = b"[%b]" % b",".join([request("eth_chainId")] * 1001)
     answer = at_once(engine, many)
     assert answer.status == 413
-    assert decoded(answer)["error"]["message"] == "batch of more than 1000 requests"
+    assert decoded(answer)["error"]["message"] == "batch too large: more than 1000 requests"
 
 
 @pytest.mark.parametrize(
