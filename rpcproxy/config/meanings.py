@@ -218,18 +218,22 @@ MEANINGS: Final[Mapping[str, tuple[Meaning, ...]]] = MappingProxyType(
             ),
             Meaning(
                 *("deadlines", "section", "see there"),
-                "Total time of one request: [`deadlines`](#deadlines).",
+                "Total time of one request: [`deadlines`](#deadlines). An answer that keeps "
+                "arriving well is not cut, for four times as long.",
             ),
             Meaning(
                 *("attempt_timeout", "duration", "`1.5s`"),
-                "Time for one attempt at a light read. A heavy read has a third of its deadline, "
-                "a send half of its, and at least this.",
+                "Time for one attempt at a light read until another upstream is asked beside it; "
+                "its answer counts until the deadline. A heavy read has a third of its deadline, a"
+                " trace or a wide search two thirds, a send half of its, and at least this; large "
+                "batches, and methods that are known to take long, have more.",
             ),
             Meaning(
                 *("hedge", "`auto`, `off` or duration", "`auto`"),
                 "When a second copy of a slow read goes out: after 1.25 times the 95th percentile"
-                " of its class (20 ms to 1 s), never, or after this time. `off` where every call "
-                "is paid for.",
+                " of its class (20 ms to 1 s), never, or after this time. Traces and wide searches"
+                " have one only where the first upstream is in doubt, methods that are known to "
+                "take long a later one. `off` where every call is paid for.",
             ),
             Meaning(
                 *("consistency", "`pinned`, `routed` or `off`", "known, else `pinned`"),

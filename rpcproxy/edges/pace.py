@@ -22,6 +22,7 @@ from aiohttp.client_proto import ResponseHandler
 # Chains have blocks of 0.1 s and more; where the block time is learned wrong, these still pass.
 LEAST_PER_SECOND: Final = 20.0
 PER_BLOCK: Final = 4
+SHORTEST_BLOCK_SECONDS: Final = 0.05  # whatever was learned, from whomever
 # What has gathered while the network, or we, stood still.
 BURST: Final = 64
 # So many that were not looked at, less what a second forgives: nobody's chain does that.
@@ -48,7 +49,8 @@ class Pace:
     """Which messages of one connection are looked at. Times are monotonic seconds."""
 
     def __init__(self, block_time_seconds: float, now: float) -> None:
-        self.per_second = max(LEAST_PER_SECOND, PER_BLOCK / max(block_time_seconds, 1e-3))
+        block_time_seconds = max(block_time_seconds, SHORTEST_BLOCK_SECONDS)
+        self.per_second = max(LEAST_PER_SECOND, PER_BLOCK / block_time_seconds)
         self._tokens = float(BURST)
         self._surplus = 0.0
         self._at = now

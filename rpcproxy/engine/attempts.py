@@ -10,8 +10,9 @@ from typing import Final, Protocol
 from rpcproxy.engine.calls import Call
 from rpcproxy.messages import Judgement, Outcome, Reply
 from rpcproxy.rules.classify import Classifier
-from rpcproxy.rules.failover import Plan, Policy, SingleAttempt
+from rpcproxy.rules.failover import Plan, Policy
 from rpcproxy.rules.refusals import Word
+from rpcproxy.rules.single_attempt import SingleAttempt
 from rpcproxy.rules.standing import Standing
 
 # A reply that brings this much between two looks is on its way: nobody else is asked for it.
@@ -85,6 +86,7 @@ class Attempt:
         "give_up_at",
         "is_counted",
         "is_hedge",
+        "is_late",
         "is_lingering",
         "is_overdue",
         "member",
@@ -110,6 +112,7 @@ class Attempt:
         self.is_lingering = False  # the request is answered; we only want to learn
         self.is_counted = False  # its failure was observed before its end
         self.is_overdue = False
+        self.is_late = False  # past its time, and still waited for
         self.overtaken_at = 0.0
         self.seen_bytes = 0
         self.reply: Reply | None = None
@@ -147,6 +150,7 @@ class Run:
         "timer",
         "waiter",
         "winner",
+        "won_seconds",
         "words",
     )
 
@@ -160,6 +164,7 @@ class Run:
         self.attempts: list[Attempt] = []
         self.winner: Attempt | None = None
         self.words: list[Word] = []  # held back until it is known what they mean
+        self.won_seconds: float | None = None  # what the attempt took that answered in its time
         self.waiter: asyncio.Future[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
         self.due = 0.0
@@ -168,8 +173,14 @@ class Run:
     def next_due(self, until: float) -> float:
         """When to look again: at ``until``, or where an attempt's time is up before."""
         for attempt in self.attempts:
-            until = min(until, attempt.give_up_at)
+            if not attempt.is_late:
+                until = min(until, attempt.give_up_at)
         return until
+
+    def excuse(self, seconds: float) -> None:
+        """For so long our own loop did nothing: that counts against nobody."""
+        for attempt in self.attempts:
+            attempt.give_up_at += seconds
 
     def wake(self) -> None:
         waiter = self.waiter

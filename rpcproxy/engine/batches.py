@@ -3,7 +3,10 @@
 Every member is answered on its own: locally, as a single, or within a batch for one upstream.
 Only members that failed are asked again, elsewhere: what the batch brought for a member is the
 first attempt of its own plan, and all its attempts share one deadline. Large ones are read and
-begun in slices, so that nobody else waits for them. No state.
+begun in slices, so that nobody else waits for them. An answer that is too large to take apart is
+asked for in smaller batches; the last ones are one by one, where each may stream.
+
+State: how large answers are (``batch_sizes``).
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from rpcproxy.chains.methods import Kind
+from rpcproxy.engine.batch_sizes import GROUP_BYTES, Sizes
 from rpcproxy.engine.calls import BATCH_METHOD, BatchCall, BatchVerdict, SingleCall, is_answered
 from rpcproxy.engine.carried import Carried
 from rpcproxy.engine.executor import Settled
@@ -39,13 +43,14 @@ from rpcproxy.messages import (
     encode_error,
     encode_result,
 )
+from rpcproxy.rules.lateness import batch_attempt_seconds, batch_hedge_seconds
 from rpcproxy.rules.need import Need
 from rpcproxy.rules.standing import Standing
 
 if TYPE_CHECKING:
     from rpcproxy.engine.pipeline import Pipeline
 
-GROUP: Final = 100  # what one upstream is asked at once; public providers refuse more
+PARTS: Final = 4  # of a batch whose answer was too large
 SINGLES_FROM: Final = 8  # so few left-overs are asked one by one
 SLICE: Final = 32  # members read, or begun, in one turn of the loop: one or two milliseconds
 ROUNDS: Final = 2  # as a batch; after that one by one
@@ -92,6 +97,7 @@ class Batches:
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
+        self._sizes = Sizes()
 
     def handle(
         self, texts: Sequence[msgspec.Raw], trace_id: str, *, is_fresh: bool = False
@@ -219,8 +225,7 @@ class Batches:
             self._answer_single(replies, *single) for single in singles
         ]
         groups = [
-            self._answer_group(replies, members[start : start + GROUP], (), 0)
-            for start in range(0, len(members), GROUP)
+            self._answer_group(replies, group, (), 0) for group in self._sizes.groups(members)
         ]
         if len(groups) > 1:
             work.append(all_of(groups, 1))  # each is as much as a slice
@@ -275,13 +280,26 @@ class Batches:
             need_of(members),
             [member.call for member in members],
         )
+        started = time.monotonic()
+        usual = members[0].profile.policy
+        left_seconds = members[0].due - started
         policy = msgspec.structs.replace(
-            members[0].profile.policy,
-            deadline_seconds=members[0].due - time.monotonic(),
+            usual,
+            deadline_seconds=left_seconds,
+            attempt_seconds=batch_attempt_seconds(
+                usual.attempt_seconds, left_seconds, len(members)
+            ),
+            hedge_seconds=batch_hedge_seconds(
+                self._pipeline.hedge_seconds(MethodClass.LIGHT), len(members)
+            ),
             confirm_nulls=False,
         )
-        started = time.monotonic()
         settled = await self._pipeline.executor.run(call, policy, tried, asked=members[0].asked)
+        if isinstance(settled.judgement, BatchVerdict) and settled.judgement.is_too_large:
+            await self._answer_in_parts(replies, members, tried, time.monotonic() - started)
+            return
+        if settled.reply is not None:
+            self._sizes.learn(members, len(settled.reply.body))
         self._hold(members, settled, started)
         left = self._take_answers(replies, members, settled)
         if not left:
@@ -294,6 +312,26 @@ class Batches:
         was_refused = len(left) == len(members)
         rounds = ROUNDS if was_refused or len(left) < SINGLES_FROM else round_ + 1
         await self._answer_group(replies, left, tried, rounds)
+
+    async def _answer_in_parts(
+        self,
+        replies: Replies,
+        members: Sequence[Member],
+        tried: tuple[Standing, ...],
+        seconds: float,
+    ) -> None:
+        """The answer was too large to take apart. The time in which it came well is given back."""
+        hold_bytes = 2 * GROUP_BYTES
+        self._sizes.learn(members, hold_bytes)
+        for member in members:
+            member.due += seconds
+        size = -(-len(members) // PARTS)
+        await asyncio.gather(
+            *(
+                self._answer_group(replies, members[start : start + size], tried, 0)
+                for start in range(0, len(members), size)
+            )
+        )
 
     @staticmethod
     def _hold(members: Sequence[Member], settled: Settled, started: float) -> None:

@@ -7,7 +7,7 @@ comes back. It holds no state of an attempt: the same call may be in flight twic
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -29,6 +29,8 @@ from rpcproxy.rules.classify import Classifier
 from rpcproxy.rules.failover import is_own_word
 from rpcproxy.rules.need import Need
 from rpcproxy.rules.standing import Standing
+
+HTTP_OK: Final = 200
 
 
 class Call(Protocol):
@@ -128,9 +130,12 @@ class SingleCall(msgspec.Struct, gc=False):
 
 
 class BatchVerdict(Judgement, gc=False):
-    """The judgement of a batch; ``members`` in the order in which they were sent."""
+    """The judgement of a batch; ``members`` in the order in which they were sent, none where the
+    answer ``is_too_large`` to take apart: in smaller batches it is none.
+    """
 
     members: Sequence[Judgement] = ()
+    is_too_large: bool = False
 
 
 # A batch is judged member by member; this stands for the whole in counters and selection.
@@ -168,8 +173,10 @@ class BatchCall(msgspec.Struct, gc=False):
         ]
         judged = classifier.judge_batch(outcome, calls, unix_seconds)
         if isinstance(outcome, Reply) and outcome.rest is not None:
-            # Too large to hold: the members are asked one by one, where each may stream.
             outcome.rest.close()
+            if judged.verdict is Verdict.BATCH_REFUSED and outcome.status == HTTP_OK:
+                # Nobody else has less to say, and nobody is worse for it.
+                return BatchVerdict(Verdict.OK, is_too_large=True)
         verdict, error = judged.verdict, None
         if any(is_answered(member) for member in judged.members):
             verdict = Verdict.OK

@@ -77,6 +77,7 @@ class Order(msgspec.Struct, gc=False):
     is_overtaken: Callable[[], bool] = _never  # it is not wanted any more: no further copies
 
 
+_STILL_OUT: Final = Judgement(Verdict.TIMEOUT)
 OnSaid = Callable[[str, str, Judgement], None]
 _Copy = asyncio.Task[tuple[Standing, Judgement]]
 
@@ -98,7 +99,7 @@ class Copies:
         self._read_policy = policies[MethodClass.LIGHT]
         self._on_said = on_said
         self._rng = random.Random()
-        self._under_way: set[_Copy] = set()
+        self._under_way: dict[_Copy, Standing] = {}
         # Whether a private transaction is in a block, asked without its hash.
         self.is_mined_quietly: Callable[[str], Awaitable[bool]] = _nowhere
 
@@ -116,6 +117,7 @@ class Copies:
         call = SingleCall(order.method, need, order.params)
         deadline = time.monotonic() + self._policy.deadline_seconds
         next_copy_at = math.inf
+        again_at = deadline
         recheck_seconds = RECHECK_SECONDS
         asked: list[Standing] = []
         running: set[_Copy] = set()
@@ -126,6 +128,8 @@ class Copies:
             if tally.is_over(now, can_ask_more=candidate is not None):
                 break
             if candidate is not None and (len(running) < order.copies or now >= next_copy_at):
+                again_at = now + self._policy.attempt_seconds
+                next_copy_at = again_at
                 if order.copies > 1:
                     next_copy_at = now + self._patience_seconds()
                     if not asked:
@@ -144,6 +148,11 @@ class Copies:
                 # Waiting did not help: an upstream out of favour is better than none.
                 need = msgspec.structs.replace(need, last_resort=True)
                 continue
+            if candidate is None and now >= again_at:
+                # All are late: what they have may be on its way, or lost. Both are left to run.
+                again_at = now + self._policy.attempt_seconds
+                asked.clear()
+                continue
             until = deadline if candidate is None else min(deadline, next_copy_at)
             done, running = await asyncio.wait(
                 running,
@@ -152,6 +161,9 @@ class Copies:
             )
             for copy in done:
                 _count(tally, order, *copy.result())
+        for copy in running:
+            if (standing := self._under_way.get(copy)) is not None:
+                tally.failures.append((standing.name, _STILL_OUT))
         outcome = self._conclude(tally, order.hash, still_out=len(running))
         if not outcome.result and order.hash and await self._is_out_after_all(order, tally, asked):
             return Outcome(result=b'"%b"' % order.hash.encode())
@@ -180,8 +192,8 @@ class Copies:
     def _start(self, call: SingleCall, standing: Standing, order: Order, tally: Tally) -> _Copy:
         tally.on_asked()
         copy = tasks.start(self.ask(call, standing, order.hash), "send attempt")
-        self._under_way.add(copy)
-        copy.add_done_callback(self._under_way.discard)
+        self._under_way[copy] = standing
+        copy.add_done_callback(self._under_way.pop)
         return copy
 
     async def ask(
@@ -222,9 +234,14 @@ class Copies:
     async def _is_out_after_all(self, order: Order, tally: Tally, asked: list[Standing]) -> bool:
         """Before an error goes out: whether one of those whose words leave it open shows the
         transaction ("underpriced" may be said of the very one that is in the pool). Nobody is
-        asked who was not sent it.
+        asked who was not sent it, nor who is still silent where another has said no.
         """
-        unsure = {name for name, failed in tally.failures if failed.verdict in MAY_HAVE_TAKEN}
+        unsure = {
+            name
+            for name, failed in tally.failures
+            if failed.verdict in MAY_HAVE_TAKEN
+            and (failed is not _STILL_OUT or tally.rejection is None)
+        }
         is_policy = tally.rejection is not None and (tally.rejection.verdict is Verdict.SEND_POLICY)
         doubtful = [
             standing for standing in dict.fromkeys(asked) if is_policy or standing.name in unsure
@@ -239,7 +256,9 @@ class Copies:
         """Whether this very upstream, which was sent the transaction, has it."""
         method = evm.describe("eth_getTransactionByHash")
         need = Need(MethodClass.LIGHT, method.name, last_resort=False)
-        policy = msgspec.structs.replace(self._read_policy, attempt_seconds=SIGHTING_SECONDS)
+        policy = msgspec.structs.replace(
+            self._read_policy, attempt_seconds=SIGHTING_SECONDS, deadline_seconds=SIGHTING_SECONDS
+        )
         call = SingleCall(method, need, b'["%b"]' % hash.encode())
         settled = await self._executor.ask(call, policy, standing)
         settled.close()

@@ -18,6 +18,7 @@ from rpcproxy.edges.logs import log_change
 from rpcproxy.edges.metrics import ChainCounters
 from rpcproxy.engine.attempts import Attempt, Member, Run, Settled, WireCall
 from rpcproxy.engine.calls import Call
+from rpcproxy.engine.doubts import Doubts
 from rpcproxy.engine.hearings import Hearings
 from rpcproxy.engine.lessons import is_poisonous, lessons
 from rpcproxy.engine.lingering import Lingering
@@ -32,8 +33,19 @@ from rpcproxy.messages import (
     Reply,
     Verdict,
 )
-from rpcproxy.rules.failover import Budgets, Finish, Plan, Policy, Send, SingleAttempt, Wait, lost
+from rpcproxy.rules.failover import (
+    MAX_ATTEMPTS,
+    Budgets,
+    Finish,
+    Plan,
+    Policy,
+    Send,
+    Wait,
+    lost,
+)
+from rpcproxy.rules.lateness import Paces
 from rpcproxy.rules.poison import PoisonMemory
+from rpcproxy.rules.single_attempt import SingleAttempt
 from rpcproxy.rules.standing import Change, Standing, Standings
 
 __all__ = ["Attempt", "Executor", "Member", "Run", "Settled", "WireCall"]
@@ -72,7 +84,11 @@ class Executor:
         self.uncounted = 0
         self._in_flight: dict[str, set[Attempt]] = {name: set() for name in members}
         self.hearings = Hearings(standings, budgets.unanimous)
-        self._lingering = Lingering(standings, self._end, self._learn)
+        self.doubts = Doubts(standings, self._learn)
+        self.doubts.on_dead = self._on_silent
+        self.doubts.on_back = self._on_recovery
+        self._lingering = Lingering(standings, self.doubts, self._end, self._learn)
+        self.paces = Paces()
         self._waiting: set[Run] = set()
         self._recovery_waiters: set[asyncio.Future[None]] = set()
         self.poison = PoisonMemory()
@@ -137,9 +153,9 @@ class Executor:
         self._budgets.hedges.on_request(count)
 
     async def ask(self, call: Call, policy: Policy, standing: Standing) -> Settled:
-        """One attempt, at this very upstream. Ends by the policy's attempt time."""
+        """One attempt, at this very upstream. Ends by the policy's deadline."""
         now = time.monotonic()
-        plan = SingleAttempt(standing, now + policy.attempt_seconds)
+        plan = SingleAttempt(standing, now + policy.attempt_seconds, now + policy.deadline_seconds)
         return await self._drive(Run(call, plan, policy, now), now)
 
     async def _drive(self, run: Run, now: float) -> Settled:
@@ -191,14 +207,15 @@ class Executor:
         now = time.monotonic()
         if now - run.due > LATE_TIMER_SECONDS and run.attempts and not run.has_reread:
             run.has_reread = True
+            run.excuse(now - run.due)
             run.timer = self._loop.call_later(REREAD_SECONDS, self._on_time, run)
             return
         for attempt in tuple(run.attempts):
             if attempt.has_progressed():
                 attempt.give_up_at = now + run.policy.attempt_seconds
                 run.plan.on_progress(now)
-            elif now >= attempt.give_up_at:
-                self._time_out(attempt)
+            elif now >= attempt.give_up_at and not attempt.is_late:
+                self._on_late(attempt, now)
             elif not attempt.is_overdue and run.plan.is_hedge_time(now):
                 self.mark_overdue(attempt, now)
         run.wake()
@@ -207,12 +224,13 @@ class Executor:
         """An attempt of the express lane has taken longer than usual."""
         if attempt.has_progressed():
             attempt.run.plan.on_progress(now)
-        else:
+        elif attempt.run.plan.is_hedge_time(now):
             self.mark_overdue(attempt, now)
 
     def mark_overdue(self, attempt: Attempt, now: float) -> None:
         """It has passed its hedge time: while it hangs, others are preferred."""
         attempt.is_overdue = True
+        self.doubts.on_overdue(attempt)
         self.standings.on_overdue(attempt.member.standing, attempt.call.need.method_class, now)
 
     def _send(self, run: Run, step: Send, now: float) -> None:
@@ -221,6 +239,8 @@ class Executor:
         first_id = self.next_id
         self.next_id = first_id + call.size
         attempt = Attempt(self, run, member, first_id, now)
+        if len(run.attempts) >= MAX_ATTEMPTS:
+            self._give_up_oldest(run, now)
         self.standings.on_sent(member.standing, call.need.method_class, now, call.size)
         run.plan.on_sent(member.standing, now)
         run.attempts.append(attempt)
@@ -241,8 +261,10 @@ class Executor:
             self.counters.on_hedge_won(winner.member.standing.name)
         if run.plan.is_over_budget:
             self.counters.on_budget_exhausted()
-        if run.plan.failures and is_poisonous(run, finish.judgement):
+        if run.plan.failures and is_poisonous(run, finish):
             self.poison.remember(run.call.poison_key, time.monotonic())
+        if run.won_seconds is not None:
+            self._learn_pace(run.call, run.won_seconds)
         return Settled(
             finish.judgement,
             winner.reply if winner is not None else None,
@@ -259,12 +281,11 @@ class Executor:
         now = time.monotonic()
         if run.words:
             self._end_hearing(run)
-        is_answered = run.plan.finish is not None
         winner, run.winner = run.winner, None
         if winner is not None and winner.reply is not None and winner.reply.rest is not None:
             winner.reply.rest.close()  # the client hung up just as the answer began to come
         for attempt in run.attempts:
-            self._lingering.take(attempt, now, is_answered=is_answered)
+            self._lingering.take(attempt, now)
         run.attempts = []
 
     # ---- one attempt
@@ -286,6 +307,8 @@ class Executor:
             return
         run = attempt.run
         run.attempts.remove(attempt)
+        if type(outcome) is Reply:
+            self.doubts.on_answer(attempt, judgement)
         self._end(attempt, judgement, now)
         topic = self._hear(attempt, judgement, now)
         run.plan.on_judgement(attempt.member.standing, judgement, topic)
@@ -294,18 +317,33 @@ class Executor:
             finish = run.plan.finish
             if finish is not None and finish.judgement is judgement:
                 run.winner = attempt
+                run.won_seconds = now - attempt.started
             elif outcome.rest is not None:
                 outcome.rest.close()
         run.wake()
 
-    def _time_out(self, attempt: Attempt) -> None:
-        now = time.monotonic()
-        attempt.run.attempts.remove(attempt)
+    def _on_late(self, attempt: Attempt, now: float) -> None:
+        """Its time is up. It goes on while the request does: its answer may be the only one."""
+        attempt.is_late = True
+        if not attempt.is_overdue:
+            self.mark_overdue(attempt, now)
+        self.doubts.on_late(attempt, now)
         seconds = now - attempt.started
         judgement = lost(Failure(FailureKind.TIMEOUT, f"no answer in {seconds:.1f} s"))
-        self._end(attempt, judgement, now)
-        attempt.abandon()
-        attempt.run.plan.on_judgement(attempt.member.standing, judgement)
+        attempt.run.plan.on_late(attempt.member.standing, judgement)
+
+    def _give_up_oldest(self, run: Run, now: float) -> None:
+        """More than so many are not in flight for one request."""
+        oldest = next((attempt for attempt in run.attempts if attempt.is_late), None)
+        if oldest is not None:
+            run.attempts.remove(oldest)
+            self._end(oldest, lost(Failure(FailureKind.CANCELLED)), now)
+            oldest.abandon()
+
+    def _learn_pace(self, call: Call, seconds: float) -> None:
+        need = call.need
+        usual = self.standings.hedge_delay(need.method_class)
+        self.paces.add(call.method.name, seconds, usual, time.monotonic())
 
     def _end(self, attempt: Attempt, judgement: Judgement, now: float) -> None:
         """An attempt is over: the counts come down, and what it taught goes up."""
@@ -318,7 +356,8 @@ class Executor:
         verdict, seconds, charge = judgement.verdict, now - attempt.started, attempt.call.charge
         if attempt.is_counted and (verdict is Verdict.CANCELLED or verdict.blame is Blame.UPSTREAM):
             # Its failure is known; how it came to its end is no second one.
-            self.counters.on_attempt(standing.name, Verdict.OVERTAKEN, seconds, charge)
+            label = Verdict.TIMEOUT if attempt.is_late else Verdict.OVERTAKEN
+            self.counters.on_attempt(standing.name, label, seconds, charge)
             return
         self.counters.on_attempt(standing.name, verdict, seconds, charge)
         if verdict is not Verdict.CANCELLED:
@@ -378,6 +417,13 @@ class Executor:
                 attempt.run.plan.on_ejected(attempt.member.standing)
                 attempt.run.wake()
 
+    def _on_silent(self, upstream: str, since: float) -> None:
+        """Nothing comes back from it: whoever waits for it asks another."""
+        for attempt in tuple(self._in_flight[upstream]):
+            if attempt.started <= since and not attempt.is_lingering:
+                attempt.run.plan.on_ejected(attempt.member.standing)
+                attempt.run.wake()
+
     def _on_recovery(self, upstream: str) -> None:
         member = self.members.get(upstream)
         runs = set(self._waiting)
@@ -396,13 +442,18 @@ class Executor:
 
     def _tick(self) -> None:
         now = time.monotonic()
-        is_late = now - self._tick_due > LATE_TIMER_SECONDS
+        late_seconds = now - self._tick_due
+        is_late = late_seconds > LATE_TIMER_SECONDS
         self._set_ticker(TICK_SECONDS)
         if self.is_retired and not self._is_working():
             return  # many reloads leave many of these for a minute
         changes = self.standings.tick(now)
         if changes:
             self.on_changes(changes)
+        if is_late:
+            self.doubts.excuse(late_seconds)
+        elif self.doubts:
+            self.doubts.settle(now)
         if self._lingering and is_late:
             self._loop.call_later(REREAD_SECONDS, self._sweep)
         elif self._lingering:

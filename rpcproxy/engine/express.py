@@ -138,6 +138,8 @@ class FirstTry(Pending):
             lane.tell(standing, need, method.name, seconds, now)
         lane.counters.on_plain(standing.name, need.method_class, seconds, method.weight)
         lane.executor.uncounted += 1
+        if self.profile.is_watched:
+            lane.on_watched(self.profile, seconds, now)
         result = bytes(raw)
         if not self.is_muted:
             self.deliver(Answer(encode_result(self.request.id, result)))
@@ -239,6 +241,14 @@ class Express:
         )
         if changes:
             self.executor.on_changes(changes)
+
+    def on_watched(self, profile: Profile, seconds: float, now: float) -> None:
+        """A good answer of a method that is new, or known to be slow at times."""
+        name, paces = profile.method.name, self.executor.paces
+        if paces.knows(name):
+            usual = self.standings.hedge_delay(profile.method_class)
+            paces.add(name, seconds, usual, now)
+        profile.is_watched = paces.knows(name)
 
     # ---- when the usual does not happen
 

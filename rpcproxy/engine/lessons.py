@@ -10,7 +10,8 @@ from typing import Final
 
 from rpcproxy.engine.attempts import Attempt, Run
 from rpcproxy.engine.calls import BatchCall, BatchVerdict
-from rpcproxy.messages import Blame, Judgement, Observation, Verdict
+from rpcproxy.messages import Blame, Judgement, MethodClass, Observation, Verdict
+from rpcproxy.rules.failover import Finish
 from rpcproxy.rules.refusals import is_word
 
 # How members of a batch are judged that have no reply, or none that can be theirs.
@@ -49,16 +50,20 @@ def _is_of_words(judgement: Judgement) -> bool:
     return verdict is not Verdict.OK and bool(alike) and all(map(is_word, alike))
 
 
-def is_poisonous(run: Run, judgement: Judgement | None) -> bool:
-    """Two upstreams gave an error of their own and nobody an answer: likely the request. What
-    no table knows a third one may take.
+def is_poisonous(run: Run, finish: Finish) -> bool:
+    """Two upstreams gave an error of their own, or had no answer in time though they live, and
+    nobody an answer: likely the request. What no table knows a third one may take.
     """
+    judgement = finish.judgement
     if judgement is None or judgement.verdict.blame is not Blame.UPSTREAM:
         return False
-    if judgement.verdict is Verdict.UNKNOWN:
+    if judgement.verdict is Verdict.UNKNOWN or run.call.need.method_class is MethodClass.SEND:
         return False
-    refused = {name for name, failed in run.plan.failures if failed.error is not None}
-    return len(refused) >= 2 and bool(run.call.poison_key)
+    failed = {name for name, failed in run.plan.failures if failed.error is not None}
+    if finish.exhausted:
+        standings = [(attempt.member.standing, attempt) for attempt in run.attempts]
+        failed |= {s.name for s, late in standings if s.has_answered_since(late.started)}
+    return len(failed) >= 2 and bool(run.call.poison_key)
 
 
 def _of_members(attempt: Attempt, batch: BatchVerdict) -> Iterator[Observation]:

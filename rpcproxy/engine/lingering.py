@@ -6,23 +6,29 @@ State: those attempts; written here alone.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from rpcproxy.engine.attempts import Attempt
+from rpcproxy.engine.doubts import Doubts
 from rpcproxy.messages import Failure, FailureKind, Judgement, MethodClass
 from rpcproxy.rules.failover import lost
+from rpcproxy.rules.lateness import must_have_answered
 from rpcproxy.rules.standing import Standings
 
 Tell = Callable[[Attempt, Judgement, float], None]
 
 
 class Lingering:
-    """``end`` is told of an attempt that is over, ``learn`` of a failure that is known before."""
+    """``end`` is told of an attempt that is over, ``learn`` of a failure that is known before;
+    ``doubts`` finds out about those that nobody answered in time.
+    """
 
-    __slots__ = ("_attempts", "_end", "_learn", "_standings")
+    __slots__ = ("_attempts", "_doubts", "_end", "_learn", "_standings")
 
-    def __init__(self, standings: Standings, end: Tell, learn: Tell) -> None:
+    def __init__(self, standings: Standings, doubts: Doubts, end: Tell, learn: Tell) -> None:
         self._standings = standings
+        self._doubts = doubts
         self._end = end
         self._learn = learn
         self._attempts: set[Attempt] = set()
@@ -30,17 +36,24 @@ class Lingering:
     def __len__(self) -> int:
         return len(self._attempts)
 
-    def take(self, attempt: Attempt, now: float, *, is_answered: bool) -> None:
+    def take(self, attempt: Attempt, now: float) -> None:
         """An attempt of a request that is over. A heavy one that nobody waits for is given up at
-        once, for the upstream's sake.
+        once, for the upstream's sake. Where another answered in its time, this one should have.
         """
         attempt.is_lingering = True
-        is_heavy = attempt.call.need.method_class is MethodClass.HEAVY
-        if is_heavy and not (is_answered and attempt.is_overdue):
-            self._end(attempt, lost(Failure(FailureKind.CANCELLED)), now)
-            attempt.abandon()
+        won_seconds = attempt.run.won_seconds
+        is_answered = won_seconds is not None and won_seconds <= attempt.run.policy.attempt_seconds
+        if attempt.is_late and is_answered:
+            self._give_up(attempt, FailureKind.TIMEOUT, now)
             return
-        attempt.overtaken_at = now if is_answered else attempt.give_up_at
+        is_heavy = attempt.call.need.method_class is MethodClass.HEAVY
+        if attempt.is_late or (is_heavy and not (is_answered and attempt.is_overdue)):
+            self._give_up(attempt, FailureKind.CANCELLED, now)
+            return
+        attempt.overtaken_at = math.inf
+        if won_seconds is not None and is_answered:
+            attempt.overtaken_at = must_have_answered(attempt.started, won_seconds, now)
+            attempt.give_up_at = max(attempt.give_up_at, attempt.overtaken_at)
         self._attempts.add(attempt)
 
     def discard(self, attempt: Attempt) -> None:
@@ -55,14 +68,23 @@ class Lingering:
             need = attempt.call.need
             if now >= attempt.give_up_at:
                 self._attempts.discard(attempt)
-                kind = FailureKind.CANCELLED if attempt.is_counted else FailureKind.TIMEOUT
-                self._end(attempt, lost(Failure(kind, "no answer in time")), now)
-                attempt.abandon()
+                if attempt.overtaken_at < math.inf:
+                    self._give_up(attempt, FailureKind.TIMEOUT, now)
+                else:
+                    attempt.is_late = True
+                    self._doubts.on_late(attempt, now)
+                    self._give_up(attempt, FailureKind.CANCELLED, now)
             elif not attempt.is_counted and now - attempt.overtaken_at > (
                 self._standings.hedge_delay(need.method_class)
             ):
                 attempt.is_counted = True
                 self._learn(attempt, lost(Failure(FailureKind.OVERTAKEN)), now)
+
+    def _give_up(self, attempt: Attempt, kind: FailureKind, now: float) -> None:
+        if attempt.is_counted:
+            kind = FailureKind.CANCELLED
+        self._end(attempt, lost(Failure(kind, "no answer in time")), now)
+        attempt.abandon()
 
     def clear(self) -> None:
         self._attempts.clear()

@@ -22,7 +22,7 @@ from rpcproxy.engine.calls import SingleCall
 from rpcproxy.engine.executor import Settled
 from rpcproxy.engine.express import ANOTHER_WAY, is_plain, is_worth_another
 from rpcproxy.engine.profiles import Profile
-from rpcproxy.engine.ranges import split_and_join
+from rpcproxy.engine.ranges import is_splittable, split_and_join
 from rpcproxy.engine.sharing import Follower, SlowFlight
 from rpcproxy.messages import Judgement, MethodClass, Request, Verdict
 
@@ -171,10 +171,15 @@ class Patience:
         if not evm.has_range(profile.method):
             return settled
         whole = self._profiles.prepare(request, profile)
+        if not is_splittable(whole.method.name, bytes(whole.params)):
+            return settled
 
         async def ask(params: bytes) -> Settled:
             call = msgspec.structs.replace(whole, params=params, key=b"")
-            return await self._executor.run(call, profile.policy)
+            left = deadline - time.monotonic()
+            policy = self._pipeline.policy_for(call, profile)
+            policy = msgspec.structs.replace(policy, deadline_seconds=left)
+            return await self._executor.run(call, policy)
 
         seconds = profile.policy.deadline_seconds - settled.seconds
         deadline = time.monotonic() + seconds

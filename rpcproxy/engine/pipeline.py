@@ -27,7 +27,7 @@ from rpcproxy.engine.executor import Executor, Settled
 from rpcproxy.engine.express import Express, is_plain, is_worth_another
 from rpcproxy.engine.patience import Patience
 from rpcproxy.engine.private_reads import PrivateReads
-from rpcproxy.engine.profiles import Profile, Profiles
+from rpcproxy.engine.profiles import Profile, Profiles, costly
 from rpcproxy.engine.sharing import Flight, Sharing, SlowFlight, pending_answer
 from rpcproxy.engine.told import ToldHead
 from rpcproxy.engine.truth import Truth
@@ -53,6 +53,7 @@ from rpcproxy.rules.admission import (
     refusal_of,
 )
 from rpcproxy.rules.failover import Policy
+from rpcproxy.rules.lateness import is_costly
 
 FIRST_HEAD_SECONDS: Final = 2.5
 
@@ -317,13 +318,30 @@ class Pipeline:
 
     def policy_for(self, call: SingleCall, profile: Profile) -> Policy:
         """How long and how often this call may be tried."""
-        poison = self.executor.poison
+        policy, executor = profile.policy, self.executor
+        if not policy.copies_need_doubt and is_costly(call.method, call.need.span):
+            policy = costly(policy)
+        name = call.method.name
+        if executor.paces.knows(name):
+            profile.is_watched = True
+            policy = self._at_its_pace(policy, name, call.method.method_class)
+        poison = executor.poison
         if poison and poison.is_poison(call.poison_key, time.monotonic()):
-            return msgspec.structs.replace(profile.policy, single_attempt=True)
+            return msgspec.structs.replace(policy, single_attempt=True)
         if call.tag == evm.PENDING and not profile.policy.confirm_nulls:
             # Not every node has a pending block: where another has none either, that is the answer.
             return msgspec.structs.replace(profile.policy, confirm_nulls=True)
-        return profile.policy
+        return policy
+
+    def _at_its_pace(self, policy: Policy, method: str, method_class: MethodClass) -> Policy:
+        """With the time that answers of a slow method take."""
+        paces, hedge_seconds = self.executor.paces, policy.hedge_seconds
+        if hedge_seconds is None:
+            hedge_seconds = paces.hedge_seconds(
+                method, self.executor.standings.hedge_delay(method_class)
+            )
+        seconds = paces.attempt_seconds(method, policy.attempt_seconds, policy.deadline_seconds)
+        return msgspec.structs.replace(policy, attempt_seconds=seconds, hedge_seconds=hedge_seconds)
 
     async def _is_mined_quietly(self, hash: str) -> bool:
         """Whether a private transaction is in a block; nobody hears its hash."""

@@ -21,6 +21,7 @@ from rpcproxy.messages import MethodClass, Request
 from rpcproxy.rules.exclusions import METHOD_SECONDS, SUSPECT_SECONDS
 from rpcproxy.rules.failover import Policy
 from rpcproxy.rules.heads import Heads
+from rpcproxy.rules.lateness import is_costly, longest_attempt_seconds
 from rpcproxy.rules.need import Need, of_old
 from rpcproxy.rules.reach import NEAR_BLOCKS, data_of
 
@@ -50,6 +51,7 @@ class Profile(msgspec.Struct, gc=False):
     is_pinned: bool  # it has a block parameter that tags are replaced in
     is_state: bool  # it may be asked by a block's hash
     is_kept: bool  # its answers may be kept
+    is_watched: bool  # its good answers are told of, one by one
     kept_by: str  # and for how long, as the counters call it
     head: bytes  # of the request for an upstream, up to its params
     key: bytes  # of its answers, up to the params
@@ -88,6 +90,8 @@ class Profiles:
             return known
         method = evm.describe(name)
         policy = self.policies[method.method_class]
+        if is_costly(method):
+            policy = costly(policy)
         need = Need(
             method.method_class,
             name,
@@ -116,6 +120,7 @@ class Profiles:
             is_large=method.method_class is MethodClass.HEAVY,
             is_pinned=self._is_pinning and method.kind is Kind.BLOCK_READ,
             is_state=name in BY_HASH,
+            is_watched=True,
             is_kept=is_read and self._is_routing and method.keep is not Keep.NEVER,
             kept_by=method.keep.value,
             head=b'{"jsonrpc":"2.0","method":%b,"params":' % msgspec.json.encode(name),
@@ -273,6 +278,12 @@ def _looked_at(need: Need, profile: Profile, params: bytes) -> Need:
 def tag_of(block: evm.BlockNeed) -> int:
     """The tag itself, 0 for whatever is none."""
     return block if evm.HASH < block < 0 else 0
+
+
+def costly(policy: Policy) -> Policy:
+    """For work of which there is no second copy while the first upstream is well."""
+    seconds = longest_attempt_seconds(policy.attempt_seconds, policy.deadline_seconds)
+    return msgspec.structs.replace(policy, attempt_seconds=seconds, copies_need_doubt=True)
 
 
 def policies(chain: Chain) -> dict[MethodClass, Policy]:

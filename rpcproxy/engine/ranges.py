@@ -63,6 +63,14 @@ async def split_and_join(
     return Judgement(Verdict.OK, msgspec.Raw(join.whole(parts)))
 
 
+def is_splittable(method: str, params: bytes) -> bool:
+    """Whether the search has two blocks or more, in numbers, and parts of it may be joined."""
+    asked = evm_answers.log_range(params)
+    return (
+        asked is not None and asked[0] < asked[1] and evm_joins.join_of(method, params) is not None
+    )
+
+
 async def _ask_parts(
     split: Split, params: bytes, ask: Ask, deadline: float
 ) -> Sequence[bytes] | None:

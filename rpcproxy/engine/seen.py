@@ -35,6 +35,9 @@ class Seen:
         self._lists: deque[tuple[int, bytes | tuple[str, ...]]] = deque()
         self._bytes = 0
 
+    def __bool__(self) -> bool:
+        return bool(self._transactions or self._blocks or self._lists)
+
     def see(self, key: bytes, number: int) -> None:
         """A transaction was shown, in that block; −1 as pending. It does not go back to that."""
         known = self._transactions.get(key)

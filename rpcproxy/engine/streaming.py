@@ -4,16 +4,23 @@ The upstream answered under an id of ours, before the result (most nodes) or aft
 stands before the result is written anew, with the client's id; what stands after it (our id,
 ``"error": null``, which wallets throw at) is taken off the end of the stream, which is held back
 until it is known. Memory: the part that was held anyway, and ``TAIL_BYTES`` beside each piece.
+
+However long it takes, an answer that comes steadily is not cut; one that only trickles is.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
+import time
 from typing import Final
 
 from rpcproxy.messages import INTERNAL_ERROR, Answer, BodyStream, StreamBroken, encode_error
 
 TAIL_BYTES: Final = 512  # what follows the result stands within these
+# So long may be waited for so many bytes. While the client is what is slow, nobody waits.
+FLOOR_BYTES: Final = 16 * 1024
+FLOOR_SECONDS: Final = 20.0
 
 # As rules.replies knows the beginning of a success; an id there was compared already.
 _START: Final = re.compile(
@@ -56,11 +63,13 @@ class TailStream:
         self._sent_id = b"%d" % sent_id
         self._is_told = is_told
         self._is_done = False
+        self._came = 0
+        self._waited_seconds = 0.0
 
     async def read(self) -> bytes:
         """The next piece, ``b""`` at the end. Raises ``StreamBroken``."""
         while not self._is_done:
-            piece = await self._rest.read()
+            piece = await self._next_piece()
             if not piece:
                 last = self._last()
                 self._is_done = True
@@ -70,6 +79,19 @@ class TailStream:
             if len(whole) > TAIL_BYTES:
                 return whole[:-TAIL_BYTES]
         return b""
+
+    async def _next_piece(self) -> bytes:
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(FLOOR_SECONDS - self._waited_seconds):
+                piece = await self._rest.read()
+        except TimeoutError:
+            raise StreamBroken("the upstream stopped in the middle of it") from None
+        self._came += len(piece)
+        self._waited_seconds += time.monotonic() - began
+        if self._came >= FLOOR_BYTES:
+            self._came, self._waited_seconds = 0, 0.0
+        return piece
 
     def _last(self) -> bytes:
         end = _END.search(self._held)

@@ -19,6 +19,7 @@ from typing import Final
 from rpcproxy.chains import evm
 from rpcproxy.config.model import Chain
 from rpcproxy.engine import tasks
+from rpcproxy.engine.doubts import cannot_ask
 from rpcproxy.engine.executor import Executor, Member
 from rpcproxy.engine.feeds import Feeds
 from rpcproxy.engine.genesis import Genesis
@@ -83,6 +84,8 @@ class Watcher:
         feeds.on_block = told.learn
         executor.on_doubt = self._on_lost
         executor.hearings.on_key_doubt = lambda name: self._verify_again((name,))
+        executor.doubts.ask = self._ask_if_it_lives
+        self._asking: dict[str, asyncio.Task[None]] = {}
         self._rng = random.Random()
         self.cadence = Cadence(chain.block_time_seconds, 1.0 / chain.probes_per_second)
         self._probes = Probes(executor)
@@ -111,7 +114,9 @@ class Watcher:
         ]
 
     async def stop(self) -> None:
-        await tasks.stop(*self._tasks)
+        self._executor.doubts.ask = cannot_ask
+        await tasks.stop(*self._tasks, *self._asking.values())
+        self._probes.close()
         await self._linker.stop()
         await self._state_checks.stop()
         await self._feeds.stop()
@@ -243,6 +248,18 @@ class Watcher:
     def _on_announced(self, name: str, head: Head) -> None:
         """A feed told a block. Its text holds no transactions, so it is no answer to anybody."""
         self._on_head(self._members[name].standing, head, b"")
+
+    def _ask_if_it_lives(self, name: str) -> bool:
+        """An upstream is silent: one probe at a time, beside those that are asked anyway."""
+        if name not in self._asking:
+            work = self._ask_for_life(self._members[name])
+            task = self._asking[name] = tasks.start(work, f"does {name} live")
+            task.add_done_callback(lambda _: self._asking.pop(name, None))
+        return True
+
+    async def _ask_for_life(self, member: Member) -> None:
+        await self._ask_head(member)
+        await asyncio.sleep(self._over_budget_seconds(member.standing.name))
 
     def _on_lost(self, name: str) -> None:
         self._wake[name].set()

@@ -9,7 +9,8 @@ above it, ``pending`` what may follow it; ``following`` what that means for each
 ``recent_blocks`` what the last blocks hold; ``agreement`` and ``audit`` compare answers.
 
 Who is asked: ``need`` what for, ``selection`` ranks and picks, ``failover`` plans one request
-(``calls_made`` for it are few), ``ballot`` counts for a send, ``pool`` holds those that are
+(``calls_made`` for it are few), ``single_attempt`` a copy, ``lateness`` tells slow from dead and
+says how much time there is, ``ballot`` counts for a send, ``pool`` holds those that are
 ``journaled``, in ``lanes`` (the wallet's last word counts), ``rebroadcasts`` says when they go out
 again, ``poison`` remembers what fails everywhere, ``refusals`` says what errors mean and teach,
 ``ranges`` splits what is too wide, ``cadence`` says when to probe. What it means: ``classify`` with

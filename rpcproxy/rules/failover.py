@@ -1,13 +1,16 @@
 """The plan of one request: whom to ask, when to ask another, what to give.
 
 A state machine without IO. The executor tells it what happened (``on_sent``,
-``on_judgement``, ``on_ejected``, ``on_recovery``) and asks ``decide(now)`` what to do next:
-``Send`` to an upstream, ``Wait`` until a time, or ``Finish``. It never sleeps and never sends.
+``on_judgement``, ``on_late``, ``on_ejected``, ``on_recovery``) and asks ``decide(now)`` what to
+do next: ``Send`` to an upstream, ``Wait`` until a time, or ``Finish``. It never sleeps, and never
+sends.
 
 Choices, with their sources in the project's design notes:
 
 - the first attempt goes to whom selection picks; every further one to another fault domain first;
 - a *hedge* is a second copy after the class's usual time (The Tail at Scale);
+- an attempt that is *late*, past its time, is followed by a retry and goes on beside it: what it
+  brings until the deadline counts, and those that hold one are asked again last, after as long;
 - a *retry* follows a failed attempt. The second attempt is always granted, since a wallet must
   not see an error while anybody can serve; from the third on retries pay from the budget, and
   where it is empty those who were not asked yet are asked after a pause;
@@ -28,7 +31,9 @@ from typing import Final
 import msgspec
 
 from rpcproxy.messages import Blame, Failure, Judgement, Retry, Verdict
+from rpcproxy.rules import lateness
 from rpcproxy.rules.calls_made import CallsMade, has_lost
+from rpcproxy.rules.lateness import in_doubt
 from rpcproxy.rules.limits import HedgeAllowance, RetryBudget
 from rpcproxy.rules.refusals import ACCESS, LASTING, LIMITS, Hearing, Unanimous, is_word
 from rpcproxy.rules.selection import Need, Rng
@@ -36,7 +41,7 @@ from rpcproxy.rules.standing import Standing, Standings
 
 MAX_ATTEMPTS: Final = 6  # of one round; every upstream is asked at most once in a round
 LAST_RESORT_SECONDS: Final = 0.25  # between two last resorts to one upstream
-PROGRESS_SECONDS: Final = 1.0  # a single attempt whose reply is arriving gets so much longer
+PROGRESS_SECONDS: Final = 1.0  # whose reply is arriving gets so much longer
 YOUNG_OUTAGE_SECONDS: Final = 15.0  # younger outages are waited out until the deadline
 OLD_OUTAGE_WAIT_SECONDS: Final = 0.8  # older ones are answered within a second
 # Pauses between rounds when everybody failed: full jitter under a doubling cap.
@@ -82,6 +87,7 @@ class Policy(msgspec.Struct, gc=False, frozen=True):
     hedge_seconds: float | None = None  # a fixed delay in place of the learned one
     confirm_nulls: bool = False
     single_attempt: bool = False  # it lately failed everywhere
+    copies_need_doubt: bool = False  # heavy work: no second copy while the first upstream is well
 
 
 class Budgets(msgspec.Struct, gc=False):
@@ -104,7 +110,9 @@ class Plan:
         "_is_raised",
         "_is_rescue",
         "_last_reason",
+        "_late",
         "_live",
+        "_longest",
         "_must_hedge",
         "_need",
         "_null_at",
@@ -141,6 +149,7 @@ class Plan:
         self._budgets = budgets
         self._rng = rng
         self.deadline = now + policy.deadline_seconds
+        self._longest = now + lateness.ARRIVAL_FACTOR * policy.deadline_seconds
         self.sent = 0
         self.failures: list[tuple[str, Judgement]] = []
         self.finish: Finish | None = None
@@ -149,6 +158,7 @@ class Plan:
         self.calls = CallsMade(standings, asked)
         self._tried: tuple[Standing, ...] = ()
         self._live: tuple[Standing, ...] = ()
+        self._late: tuple[Standing, ...] = ()  # asked as well, and past their time
         self._hedge_at = 0.0
         self._must_hedge = False
         self._is_rescue = False
@@ -172,14 +182,24 @@ class Plan:
         self.calls.on_sent(standing)
         self._tried = (*self._tried, standing)
         self._live = (*self._live, standing)
+        if len(self._live) + len(self._late) > MAX_ATTEMPTS:
+            self._late = self._late[1:]  # in doubt: the executor gives it up
         self._must_hedge = self._is_rescue = False
         fixed = self._policy.hedge_seconds
         delay = self._standings.hedge_delay(self._need.method_class) if fixed is None else fixed
         self._hedge_at = now + delay
 
     def on_progress(self, now: float) -> None:
-        """A large reply is arriving well: a second copy would only cost."""
+        """A large reply is arriving well: a second copy would only cost, and it is not cut."""
         self._hedge_at = now + self._standings.hedge_delay(self._need.method_class)
+        self.deadline = max(self.deadline, min(self._longest, now + PROGRESS_SECONDS))
+
+    def on_late(self, standing: Standing, judgement: Judgement) -> None:
+        """An attempt is past its time, and goes on: another is asked beside it."""
+        self._live = without(self._live, standing)
+        self._late = (*self._late, standing)
+        if self.finish is None:
+            self._on_failure(standing, judgement)
 
     def on_ejected(self, standing: Standing) -> None:
         """An upstream with an attempt of ours is known to be dead: do not wait for it."""
@@ -193,8 +213,9 @@ class Plan:
         if len(live) == 1 and live[0] is standing:
             self._live = ()
         elif standing in live:
-            place = live.index(standing)  # asked anew after a recovery, it is there twice
-            self._live = live[:place] + live[place + 1 :]
+            self._live = without(live, standing)
+        else:
+            self._late = without(self._late, standing)
         if self.finish is not None:
             return
         verdict = judgement.verdict
@@ -278,13 +299,20 @@ class Plan:
         """An attempt is in flight: hedge it, or wait."""
         if now < self._hedge_at and not self._must_hedge:
             return Wait(min(self._hedge_at, self.deadline))
-        if self._policy.can_hedge and self.sent < MAX_ATTEMPTS and not self._policy.single_attempt:
+        if self._may_copy():
             standing = self._pick(self._need, now)
             if standing is not None and self._may_hedge(now):
                 return Send(standing, "hedge")
         self._must_hedge = self._is_rescue = False
         self._hedge_at = now + self._standings.hedge_delay(self._need.method_class)
         return Wait(min(self._hedge_at, self.deadline))
+
+    def _may_copy(self) -> bool:
+        """Whether a second copy makes sense, whatever it costs."""
+        policy = self._policy
+        if not policy.can_hedge or policy.single_attempt or self._is_full():
+            return False
+        return not policy.copies_need_doubt or self._must_hedge or any(map(in_doubt, self._live))
 
     def _may_hedge(self, now: float) -> bool:
         """A hedge against a single slow answer pays from the small allowance; one against an
@@ -322,7 +350,13 @@ class Plan:
         if final is not None and self._is_known(now):
             self.finish = final
             return final
+        is_enough = self._policy.single_attempt or len(self._late) >= MAX_ATTEMPTS
+        if self._late and is_enough and self._may_late_answer():
+            return Wait(self.deadline)
         standing = self._pick(self._need, now)
+        if standing is None and self._late and self._pauses and self._tried == self._late:
+            # Nobody else is left: what one of them has of ours may be lost.
+            standing = self._standings.pick(self._need, self.calls.spent, now, self._rng)
         if standing is None and self._is_raised:
             standing = self._at_served_head(now)
         if standing is None:
@@ -333,12 +367,16 @@ class Plan:
                 final = None  # in a moment another may be there to ask
         elif standing is None and self._pauses and not self._tried:
             standing = self._last_resort(now)
-        if standing is None:
-            self._tried = ()
-            if final is None and self._is_spent(now):
-                self.finish = self._give_up()
-                return self.finish
         if standing is None or self._is_round_over():
+            if final is not None and self._may_late_do_better(final):
+                return Wait(self.deadline)
+            if standing is None:
+                self._tried = self._late
+                if final is None and self._is_spent(now):
+                    if self._may_late_answer():
+                        return Wait(self.deadline)
+                    self.finish = self._give_up()
+                    return self.finish
             self.finish = final
             return final or self._pause(now)
         if self.sent >= 2 and not self._pay(now):
@@ -388,6 +426,22 @@ class Plan:
         if not spent or self._out_of_favour(spent, now) is not None:
             return False
         return not any(has_lost(standing, self.failures) for standing in spent)
+
+    def _may_late_do_better(self, final: Finish) -> bool:
+        """Whether an answer may still come where all there is are errors."""
+        judgement = final.judgement
+        if judgement is None or judgement.error is None:
+            return False
+        return self._may_late_answer()
+
+    def _may_late_answer(self) -> bool:
+        """Whether somebody that is late may just be slow."""
+        return not all(map(in_doubt, self._late))
+
+    def _is_full(self) -> bool:
+        """Whether as many attempts are under way as may be."""
+        in_flight = len(self._live) + len(self._late)
+        return self.sent >= MAX_ATTEMPTS or (in_flight >= MAX_ATTEMPTS and self._may_late_answer())
 
     def _is_null_old(self) -> bool:
         """Whether a null is all there is, and the chain went on while it was to be confirmed: an
@@ -482,7 +536,10 @@ class Plan:
         cap = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(self._pauses, 10))
         self._pauses += 1
         self.sent = 0
-        self._resume_at = now + cap * (0.5 + 0.5 * self._rng.random())
+        seconds = cap * (0.5 + 0.5 * self._rng.random())
+        if self._may_late_answer():  # it is not begun anew in a hurry
+            seconds = max(seconds, self._policy.attempt_seconds)
+        self._resume_at = now + seconds
         return Wait(min(self._resume_at, self.deadline), for_recovery=True)
 
     def on_recovery(self, recovered: Standing | None = None) -> None:
@@ -493,6 +550,8 @@ class Plan:
         if recovered is not None:
             self.calls.on_recovery(recovered, self.failures)
         live, method_class = self._live, self._need.method_class
+        self._tried = tuple(s for s in self._tried if s is not recovered)
+        self._late = tuple(s for s in self._late if s is not recovered)
         if live and all(s is recovered or s.classes[method_class].breaker.is_open for s in live):
             self._must_hedge = self._is_rescue = True
             self._tried = tuple(s for s in live if s is not recovered)
@@ -507,51 +566,12 @@ class Plan:
         return Finish(best, self._best_standing, exhausted=not has_word)
 
 
-class SingleAttempt:
-    """The plan of a send to one chosen upstream: one attempt, and its end is the end."""
-
-    __slots__ = (
-        *("_is_sent", "_standing", "_until", "calls"),
-        *("failures", "finish", "hearing", "is_over_budget"),
-    )
-
-    def __init__(self, standing: Standing, until: float) -> None:
-        self._standing = standing
-        self._until = until
-        self._is_sent = False
-        self.is_over_budget = False
-        self.finish: Finish | None = None
-        self.failures: list[tuple[str, Judgement]] = []
-        self.hearing = Hearing()
-        self.calls = CallsMade((), {standing.name: 1})
-
-    def decide(self, now: float) -> Step:
-        if self.finish is not None:
-            return self.finish
-        if not self._is_sent:
-            return Send(self._standing, "first")
-        # Past it the attempt itself is given a little longer: waiting for "now" would spin.
-        return Wait(self._until if now < self._until else now + PROGRESS_SECONDS)
-
-    def is_hedge_time(self, now: float) -> bool:
-        return now >= self._until
-
-    def on_sent(self, _standing: Standing, _now: float) -> None:
-        self._is_sent = True
-
-    def on_judgement(self, standing: Standing, judgement: Judgement, topic: str = "") -> None:
-        self.hearing.on_judgement(standing.name, judgement, topic)
-        self.finish = Finish(judgement, standing)
-
-    def on_progress(self, now: float) -> None:
-        """Its end moves on with it."""
-        self._until = max(self._until, now + PROGRESS_SECONDS)
-
-    def on_ejected(self, _standing: Standing) -> None:
-        """Nothing to do: the attempt may still end well, and is bounded in time."""
-
-    def on_recovery(self, _recovered: Standing | None = None) -> None:
-        """Nothing to do: it never waits for one."""
+def without(standings: tuple[Standing, ...], standing: Standing | None) -> tuple[Standing, ...]:
+    """But for its first place: asked anew after a recovery, it is there twice."""
+    if standing not in standings:
+        return standings
+    place = standings.index(standing)
+    return standings[:place] + standings[place + 1 :]
 
 
 def is_own_word(judgement: Judgement) -> bool:

@@ -43,6 +43,8 @@ class Latency:
         "_better_since",
         "_recent",
         "_seen_seconds",
+        "_waited_after",
+        "_waited_at",
         "sampled_at",
         "seconds",
         "seen_at",
@@ -53,6 +55,8 @@ class Latency:
         self.sampled_at = 0.0
         self.seen_at = 0.0
         self._seen_seconds = 0.0
+        self._waited_after = 0.0
+        self._waited_at = -1.0
         self._better_looks = 0
         self._better_seconds = 0.0
         self._better_since = 0.0
@@ -78,7 +82,13 @@ class Latency:
             if self._before_waits is None:
                 self._before_waits = self.seconds
             self.seconds = seconds
-            self.sampled_at = now
+            self._waited_after = self.answered_at
+            self.sampled_at = self._waited_at = now
+
+    @property
+    def answered_at(self) -> float:
+        """When the last answer came: waiting in vain is a sample, and no answer."""
+        return self._waited_after if self.sampled_at == self._waited_at else self.sampled_at
 
     def on_trouble(self, now: float) -> None:
         """It failed: good answers before that do not count as a row."""
@@ -139,6 +149,8 @@ class Latency:
         twin.seconds = self.seconds
         twin.sampled_at = self.sampled_at
         twin.seen_at = self.seen_at
+        twin._waited_after = self._waited_after
+        twin._waited_at = self._waited_at
         twin._before_waits = self._before_waits
         twin._recent.extend(self._recent)
         return twin

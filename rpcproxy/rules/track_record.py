@@ -349,7 +349,7 @@ class Standing:
 
     def has_answered_since(self, at: float) -> bool:
         """Whether an answer's time was learned later than that."""
-        return any(record.latency.sampled_at > at for record in self.classes)
+        return any(record.latency.answered_at > at for record in self.classes)
 
     # ---- heads
 

@@ -45,7 +45,8 @@ class Post(msgspec.Struct):
 
 class Sent(msgspec.Struct):
     """What an upstream answers. ``cut_at``: so many bytes of the body leave, and then the
-    connection is ``end``-ed; ``end`` may also follow a whole answer.
+    connection is ``end``-ed; ``end`` may also follow a whole answer. ``after_seconds`` pass before
+    it, and ``pause_seconds`` before each of the ``pieces``.
     """
 
     body: bytes
@@ -54,6 +55,8 @@ class Sent(msgspec.Struct):
     cut_at: int | None = None
     end: str = ""  # "", close, reset, stall
     pieces: Sequence[bytes] = ()  # go out after the body
+    after_seconds: float = 0.0
+    pause_seconds: float = 0.0
 
 
 Script = Callable[[Post], Sent | bytes]
@@ -176,12 +179,16 @@ class Upstream(scripted.Scripted):
     @staticmethod
     async def _answer(peer: scripted.Peer, sent: Sent) -> bool:
         """Whether the connection goes on."""
+        if sent.after_seconds:
+            await asyncio.sleep(sent.after_seconds)
         size = len(sent.body) + sum(map(len, sent.pieces))
         lines = (b"Content-Type: application/json", *sent.lines, b"Content-Length: %d" % size)
         head = b"HTTP/1.1 %d Said\r\n%b\r\n\r\n" % (sent.status, b"\r\n".join(lines))
         if sent.cut_at is None:
             await peer.send(head + sent.body)
             for piece in sent.pieces:
+                if sent.pause_seconds:
+                    await asyncio.sleep(sent.pause_seconds)
                 await peer.send(piece)
         elif sent.cut_at:
             await peer.send(head + sent.body[: sent.cut_at])

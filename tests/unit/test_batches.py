@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import settings as run_with
 from hypothesis import strategies as st
 
-from rpcproxy.engine.batches import GROUP, Batches, join, whole
+from rpcproxy.engine.batch_sizes import GROUP
+from rpcproxy.engine.batches import Batches, join, whole
 from rpcproxy.messages import Answer, FailureKind, Head, Reply, Request, StreamBroken, Verdict
 from tests.unit.engine_kit import (
     LIGHT,

@@ -178,15 +178,19 @@ def test_a_cooldown_is_kept() -> None:
     assert "429" in told.detail
 
 
-@pytest.mark.parametrize(
-    ("status", "verdict"), [(200, Verdict.BATCH_REFUSED), (429, Verdict.RATE_LIMITED)]
-)
-def test_a_reply_too_large_to_hold_is_given_up_and_asked_for_singly(
-    status: int, verdict: Verdict
-) -> None:
+def test_a_reply_too_large_to_hold_is_given_up_and_nobody_is_worse_for_it() -> None:
     rest = Rest()
-    outcome = Reply(status, b'[{"id":100,"result":"0x', rest=rest)
-    assert judged(batch("eth_call", "eth_call"), outcome).verdict is verdict
+    outcome = Reply(200, b'[{"id":100,"result":"0x', rest=rest)
+    told = batch("eth_call", "eth_call").judge(CLASSIFIER, outcome, 100, UNIX)
+    assert isinstance(told, BatchVerdict)
+    assert (told.verdict, told.is_too_large, told.members) == (Verdict.OK, True, ())
+    assert rest.is_closed
+
+
+def test_a_large_page_that_refuses_is_a_refusal() -> None:
+    rest = Rest()
+    outcome = Reply(429, b"slow down", rest=rest)
+    assert judged(batch("eth_call", "eth_call"), outcome).verdict is Verdict.RATE_LIMITED
     assert rest.is_closed
 
 

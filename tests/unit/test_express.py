@@ -212,7 +212,7 @@ async def test_a_light_request_is_not_looked_at_late_because_of_a_heavy_one() ->
         engine.observe("a", Verdict.OK, method_class=HEAVY, seconds=0.8)
     assert engine.standings.hedge_delay(HEAVY) == 1.0
     engine.behave(a=silent)
-    heavy = engine.ask("debug_traceCall")
+    heavy = engine.ask("eth_getBlockReceipts", b'["latest"]')
     await asyncio.sleep(0.001)
     light = engine.ask()
     started = now()

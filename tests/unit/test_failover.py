@@ -28,8 +28,9 @@ from rpcproxy.messages import (
     Verdict,
 )
 from rpcproxy.rules import failover
-from rpcproxy.rules.failover import Budgets, Finish, Plan, Policy, Send, SingleAttempt, Wait
+from rpcproxy.rules.failover import Budgets, Finish, Plan, Policy, Send, Wait
 from rpcproxy.rules.limits import HedgeAllowance, RetryBudget
+from rpcproxy.rules.single_attempt import SingleAttempt
 from rpcproxy.rules.standing import Need, Settings, Standings
 
 START = 1000.0
@@ -871,7 +872,7 @@ def test_a_poisoned_request_does_not_end_at_what_is_not_its_fault(failed: Judgem
 def test_a_single_attempt_ends_as_its_attempt_ends() -> None:
     stage = Stage("a", "b")
     chosen = stage.standings["b"]
-    plan = SingleAttempt(chosen, START + 1.5)
+    plan = SingleAttempt(chosen, START + 1.5, START + 4.5)
     assert plan.decide(START) == Send(chosen, "first")
     plan.on_sent(chosen, START)
     assert plan.decide(START) == Wait(START + 1.5)

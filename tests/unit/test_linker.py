@@ -158,7 +158,7 @@ async def test_who_told_the_head_and_cannot_link_it_is_followed_by_one_other(
     await idle(linker)
     assert engine.asked == "ab"
     assert engine.standings.heads.served == 102
-    engine.assert_idle()
+    await engine.assert_soon_idle()
 
 
 @virtual

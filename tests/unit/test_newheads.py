@@ -862,7 +862,10 @@ async def test_heads_by_the_thousand_are_thinned_and_the_feed_is_left() -> None:
         for number in range(100_000):
             await socket.send_str(notice(number))
 
-    async with serving(flood) as provider, hearing(provider.url) as heard:
+    async with (
+        serving(flood) as provider,
+        hearing(provider.url, block_time_seconds=12.0) as heard,
+    ):
         await until(lambda: len(heard.states) >= 2)
         assert heard.why.startswith(newheads.FLOOD_WORDS)
         assert "tried again in 1 min, blocks are polled meanwhile" in heard.why
@@ -879,7 +882,10 @@ async def test_of_what_was_passed_over_the_newest_is_told() -> None:
             await socket.send_str(notice(number))
         await socket.receive()
 
-    async with serving(burst) as provider, hearing(provider.url) as heard:
+    async with (
+        serving(burst) as provider,
+        hearing(provider.url, block_time_seconds=12.0) as heard,
+    ):
         await until(lambda: 199 in heard.numbers)
         assert len(heard.numbers) < 150
         assert heard.feed.is_live
@@ -912,7 +918,7 @@ async def test_whatever_it_sends_by_the_thousand_is_not_all_read(
             while True:
                 await peer.send(_THOUSANDS[kind] * 10_000)
 
-    async with Scripted(flood) as server, hearing(ws(server)) as heard:
+    async with Scripted(flood) as server, hearing(ws(server), block_time_seconds=12.0) as heard:
         await until(lambda: len(heard.states) >= 2)
         assert heard.why.startswith(newheads.FLOOD_WORDS)
         assert len(heard.heads) == 0

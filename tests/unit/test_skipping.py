@@ -123,7 +123,7 @@ async def test_the_error_for_a_height_without_a_block_passes_at_once() -> None:
     for _ in range(8):
         answer = await engine.ask(BLOCK, at(101)).answer()
         assert b"null round" in answer.body
-    assert len(engine.sent) == 8
+    assert len(engine.sent) == 4 + 7  # all say so once; then the first is enough
     assert engine.changes == []
 
 

@@ -88,7 +88,7 @@ async def test_the_pending_block_is_given_as_it_is(named: bytes, consistency: st
     assert now() - started < 0.1
     assert engine.asked == "a"
     assert engine.told.text() == b'"0x64"'  # no head by an invented number
-    assert not engine.pipeline.truth._seen
+    assert not engine.pipeline.truth.seen
     assert_nobody_blamed(engine)
 
 
@@ -167,7 +167,7 @@ async def test_all_that_is_of_the_pending_block(method: str, params: bytes, resu
         engine.all_behave(answering(result))
         assert result in await told(engine, method, params)
         assert engine.asked == "a"
-        assert not engine.pipeline.truth._seen
+        assert not engine.pipeline.truth.seen
         assert_nobody_blamed(engine)
 
 
