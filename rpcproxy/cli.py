@@ -20,6 +20,7 @@ import uvloop
 
 from rpcproxy import __version__
 from rpcproxy.app import takeover, tx
+from rpcproxy.app.allocator import return_large_blocks
 from rpcproxy.app.offer import Offer
 from rpcproxy.app.ports import explain_port
 from rpcproxy.app.process import (
@@ -199,6 +200,7 @@ def _serve(options: argparse.Namespace) -> int:
     check_certificate(config.server)
     check_traces(config.server)
     raise_file_limit()
+    return_large_blocks()
     redactor = Redactor(secrets_of(config))
     handler = configure(config.server.log, redactor=redactor)
     catch_crashes(handler)

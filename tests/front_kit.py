@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import inspect
 import socket
@@ -14,11 +15,12 @@ from typing import Any, NamedTuple
 import pytest
 import uvloop
 
-from rpcproxy.config.model import Address, Limits, Server, Tls
+from rpcproxy.config.model import Address, Limits, Tls
 from rpcproxy.front.listener import Listener
 from rpcproxy.front.shared import FrontSettings
-from rpcproxy.front.web import make_web_app
+from rpcproxy.front.web import WalletPages
 from rpcproxy.messages import Answer, Pending
+from rpcproxy.rules.holding import Holdings
 
 CHAINS = [{"name": "ethereum", "chain_id": 1, "paths": ["/ethereum", "/1", "/"]}]
 
@@ -51,7 +53,7 @@ class Echo:
     def __init__(self) -> None:
         self.seen: list[tuple[bytes, str]] = []
 
-    def handle(self, body: bytes, trace_id: str) -> Answer:
+    def handle(self, body: bytes, trace_id: str, **_wishes: Any) -> Answer:
         self.seen.append((body, trace_id))
         return Answer(body)
 
@@ -67,7 +69,7 @@ class Later:
         self.cancelled = 0
         self.done = 0
 
-    async def handle(self, body: bytes, trace_id: str) -> Answer:
+    async def handle(self, body: bytes, trace_id: str, **_wishes: Any) -> Answer:
         self.running += 1
         try:
             await asyncio.sleep(0)
@@ -96,7 +98,7 @@ class Saying:
     def __init__(self, answer: Callable[[], Answer]) -> None:
         self.answer = answer
 
-    def handle(self, body: bytes, trace_id: str) -> Answer:
+    def handle(self, body: bytes, trace_id: str, **_wishes: Any) -> Answer:
         return self.answer()
 
 
@@ -233,6 +235,7 @@ async def a_front(
     *,
     limits: Limits | None = None,
     tls: Tls | None = None,
+    holdings: Holdings | None = None,
     **settings: Any,
 ) -> AsyncIterator[Front]:
     """Nothing may be left behind: no connection, no task, no exception nobody caught."""
@@ -242,13 +245,11 @@ async def a_front(
     doors = {"/": Echo(), "/later": Later()} if doors is None else doors
     limits = limits or Limits()
     front: Front
-    app = make_web_app(
-        doors, lambda: (front.is_ready, {"detail": 1}), lambda: CHAINS, Server(limits=limits)
-    )
+    pages = WalletPages(doors, lambda: (front.is_ready, {"detail": 1}), lambda: CHAINS)
     address = Address(host="127.0.0.1", port=0)
-    listener = Listener(
-        doors, FrontSettings(address=address, limits=limits, tls=tls, **settings), app
-    )
+    settings_of_it = FrontSettings(address=address, limits=limits, tls=tls, **settings)
+    listener = Listener(doors, settings_of_it, pages.answer, holdings=holdings)
+    holdings = listener._shared.holdings
     tasks_before = asyncio.all_tasks()
     _, port = await listener.start()
     front = Front(listener, doors, port)
@@ -260,4 +261,6 @@ async def a_front(
         await listener.close()
         assert listener.open_connections == 0
         await until(lambda: asyncio.all_tasks() <= tasks_before)
+        gc.collect()
+        assert (holdings.used, holdings.accounts) == (0, 0), "all is given back"
         assert complaints == []

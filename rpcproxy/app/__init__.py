@@ -4,6 +4,7 @@
 transactions, for people; ``proxy`` all chains behind one port, and ``view`` what may be known of
 them; ``report`` what operators are told of a chain; ``checkup`` checks a configuration, by
 ``inspection`` of each upstream (``asking`` it); ``process`` what a process needs before it serves;
+``allocator`` memory given back after a peak;
 ``ports`` why a port cannot be had; ``admin_port`` and ``control`` what operators change there;
 ``takeover`` ports from another process, ``offer`` ports to one, ``handover`` what goes with them;
 ``leaving`` what is let go of first;

@@ -1,6 +1,7 @@
 """The admin port: its sockets, and the application behind them.
 
-State: the sockets, which stay ours while nobody is let in (``pause``), and aiohttp's runner.
+State: the sockets, which stay ours while nobody is let in (``pause``), what listens on them,
+and aiohttp's runner; the open connections are in ``front.admin_connection``.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from rpcproxy.config.model import Address
+from rpcproxy.config.model import Address, Limits
 from rpcproxy.config.urls import is_loopback
+from rpcproxy.front.admin_connection import AdminConnections
 
 _BACKLOG: Final = 128
 # A page that is under way at the end gets so long.
@@ -25,10 +27,12 @@ _LAST_PAGE_SECONDS: Final = 2.0
 class AdminPort:
     """See the module's docstring. ``start`` once, then ``close``; ``address`` is where it is."""
 
-    def __init__(self, app: web.Application) -> None:
+    def __init__(self, app: web.Application, limits: Limits = Limits()) -> None:  # noqa: B008 -- frozen
+        self._connections = AdminConnections(limits)
+        app.middlewares.insert(1, self._connections.watched)  # below what words errors
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_LAST_PAGE_SECONDS)
         self._sockets: list[socket.socket] = []
-        self._sites: list[web.SockSite] = []
+        self._servers: list[asyncio.Server] = []
         self.address: tuple[str, int] = ("", 0)
 
     async def start(self, address: Address, given: Sequence[socket.socket] = ()) -> None:
@@ -37,6 +41,8 @@ class AdminPort:
         host, port = self._sockets[0].getsockname()[:2]
         self.address = (host, port)
         await self._runner.setup()
+        assert self._runner.server is not None  # noqa: S101  it was set up
+        self._connections.start(self._runner.server)
         await self.resume()
 
     @property
@@ -50,19 +56,23 @@ class AdminPort:
 
     async def pause(self) -> None:
         """Let nobody in: who comes now waits in the queue of the socket."""
-        sites, self._sites = self._sites, []
-        for site in sites:
-            await site.stop()
+        servers, self._servers = self._servers, []
+        for server in servers:
+            server.close()
 
     async def resume(self) -> None:
         """Let them in, again after ``pause``."""
+        loop = asyncio.get_running_loop()
         for each in self._sockets:
-            site = web.SockSite(self._runner, each.dup(), backlog=_BACKLOG)
-            await site.start()
-            self._sites.append(site)
+            server = await loop.create_server(
+                self._connections.protocol, sock=each.dup(), backlog=_BACKLOG
+            )
+            self._servers.append(server)
 
     async def close(self) -> None:
         """Close everything; idempotent."""
+        await self.pause()
+        self._connections.close()
         await self._runner.cleanup()
         for each in self._sockets:
             each.close()

@@ -31,6 +31,7 @@ from rpcproxy.engine.told import ToldHead
 from rpcproxy.engine.watcher import Watcher
 from rpcproxy.rules.classify import Classifier
 from rpcproxy.rules.failover import Budgets
+from rpcproxy.rules.holding import Holdings
 from rpcproxy.rules.limits import HedgeAllowance, RetryBudget
 from rpcproxy.rules.standing import Settings, Standings
 
@@ -41,7 +42,7 @@ Held = Wire | Disk | Transactions
 class ChainRuntime:
     """A chain at work: ``start`` it once, ``retire`` it when another takes over, ``close`` it."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- one for each root of the graph
         self,
         chain: Chain,
         server: Server,
@@ -50,15 +51,17 @@ class ChainRuntime:
         ssl_context: ssl.SSLContext | None = None,
         old: ChainRuntime | None = None,
         retired: Sequence[Transactions] = (),
+        holdings: Holdings | None = None,
     ) -> None:
-        """``old``: what it takes over from. ``retired``: of chains on their last requests, whose
-        journals are still open.
+        """``holdings`` count what is held, of the whole process. ``old``: what it takes over from.
+        ``retired``: of chains on their last requests, whose journals are still open.
         """
         now = time.monotonic()
         self.chain = chain
         self.counters = counters
+        holdings = holdings or Holdings()
         self.standings = Standings(chain.upstreams, Settings.of(chain), now)
-        self.wires = self._wires(chain, ssl_context, old)
+        self.wires = self._wires(chain, ssl_context, old, holdings)
         members = {upstream.name: self._member(upstream) for upstream in chain.upstreams}
         budgets = Budgets(RetryBudget(now), HedgeAllowance())
         self.executor = self._executor(members, budgets)
@@ -102,6 +105,7 @@ class ChainRuntime:
             server,
             self.audits,
         )
+        self.pipeline.purse = holdings.purse("")
         self.rebroadcast = Rebroadcast(
             self.executor, ledger, copies, self.pipeline.truth, policies(chain)
         )
@@ -123,11 +127,16 @@ class ChainRuntime:
 
     @staticmethod
     def _wires(
-        chain: Chain, ssl_context: ssl.SSLContext | None, old: ChainRuntime | None
+        chain: Chain,
+        ssl_context: ssl.SSLContext | None,
+        old: ChainRuntime | None,
+        holdings: Holdings,
     ) -> dict[str, Wire]:
         """Connections to upstreams that stay are kept warm through a reload."""
         kept = {} if old is None else {_key(u): old.wires[u.name] for u in old.chain.upstreams}
-        settings = EdgeSettings(warm=WARM_CONNECTIONS, ssl_context=ssl_context)
+        settings = EdgeSettings(
+            warm=WARM_CONNECTIONS, ssl_context=ssl_context, new_hold=holdings.incoming
+        )
         wires = {}
         for upstream in chain.upstreams:
             target = target_of(upstream)

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from rpcproxy.app.admin_port import AdminPort
+from rpcproxy.app.allocator import Trimmer
 from rpcproxy.app.chain import ChainRuntime
 from rpcproxy.app.chronicle import Recorder, beside
 from rpcproxy.app.control import Control
@@ -39,7 +40,8 @@ from rpcproxy.front.admin import (
 from rpcproxy.front.listener import Listener
 from rpcproxy.front.shared import FrontSettings
 from rpcproxy.front.status_page import PublicStatus
-from rpcproxy.front.web import make_web_app
+from rpcproxy.front.web import WalletPages
+from rpcproxy.rules.holding import Holdings
 from rpcproxy.rules.standing import Change
 
 T = TypeVar("T")
@@ -74,6 +76,8 @@ class Proxy:
         self._retiring: set[asyncio.Task[None]] = set()
         self._retired: list[ChainRuntime] = []  # at work on their last requests
         self.listener: Listener | None = None
+        limits = config.server.limits
+        self.holdings = Holdings(limits.held_bytes, limits.held_bytes_per_client)
         self.control = Control(self)
         self.reload_listeners = [self.control.on_reload]
         self.admin: AdminPort | None = None
@@ -86,6 +90,7 @@ class Proxy:
         self.sampler.sinks.append(self._history.on_sample)
         self.recorder = Recorder(self.sampler.take, beside(self._history.path), self.redactor)
         self.sampler.sinks.append(self.recorder.add)
+        self.sampler.sinks.append(Trimmer(self.holdings).on_sample)
         self.view = View(self)
         self._public_status = PublicStatus(
             lambda: told_plainly(self.view.status(), self.redactor),
@@ -125,15 +130,16 @@ class Proxy:
         """Open the ports, on the ``given`` sockets where there are any. Raises as ``start``."""
         server = self.config.server
         doors = self._tracing.doors(self.doors)
-        app = make_web_app(doors, self.view.ready, self.view.describe, server, self._public_status)
+        pages = WalletPages(doors, self.view.ready, self.view.describe, self._public_status)
         settings = FrontSettings.of_server(server, file_room=_file_room(self.config))
-        self.listener = Listener(doors, settings, app, self._tracing.connection)
+        connection = self._tracing.connection
+        self.listener = Listener(doors, settings, pages.answer, connection, self.holdings)
         try:
             start = self.listener.start(given.get(WALLET, ()))
             self.address = await _worded(start, server.listen)
             if server.admin is not None:
-                pages = make_admin_app(self.view, self.redactor, self.control, self.control.access)
-                self.admin = AdminPort(pages)
+                app = make_admin_app(self.view, self.redactor, self.control, self.control.access)
+                self.admin = AdminPort(app, server.limits)
                 await _worded(self.admin.start(server.admin, given.get(ADMIN, ())), server.admin)
                 self.admin_address = self.admin.address
         except OSError:
@@ -223,6 +229,7 @@ class Proxy:
                 ssl_context=self._ssl_context,
                 old=before,
                 retired=[gone.transactions for gone in (*self._retired, *old.values())],
+                holdings=self.holdings,
             )
             runtime.executor.listeners.append(self._listener_for(runtime))
             self.control.attend(runtime)
@@ -255,6 +262,9 @@ class Proxy:
         if self.listener is not None:
             room = _file_room(config)
             self.listener.reconfigure(FrontSettings.of_server(config.server, file_room=room))
+        limits = config.server.limits
+        self.holdings.total_bytes = limits.held_bytes
+        self.holdings.client_bytes = limits.held_bytes_per_client
         for runtime in self.chains.values():
             runtime.start()
         self._retired += old.values()

@@ -124,6 +124,8 @@ class View:
         return {
             "client_connections": listener.open_connections,
             "client_connections_refused": listener.counters.refused_connections,
+            "held_bytes": self._proxy.holdings.used,
+            "client_requests_crowded_out": listener.counters.crowded_out,
         }
 
     def _figures(self) -> Mapping[str, ChainFigures]:

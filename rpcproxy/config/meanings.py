@@ -139,6 +139,17 @@ MEANINGS: Final[Mapping[str, tuple[Meaning, ...]]] = MappingProxyType(
                 "Open connections of all clients together; over it HTTP 503.",
             ),
             Meaning(
+                *("held", "size", "`256MiB`"),
+                "Memory for what waits for clients, all together: bodies that are arriving, "
+                "answers that are not taken, batches. Beyond it answers come in pieces, and then "
+                "HTTP 429. One holds no more than is left free for others.",
+            ),
+            Meaning(
+                *("held_per_client", "size", "`128MiB`"),
+                "The same for one address (of IPv6: a /64). A front on one address is one client: "
+                "give it what `held` has.",
+            ),
+            Meaning(
                 *("header_timeout", "duration", "`10s`"),
                 "For the request line and headers to arrive; then HTTP 408.",
             ),

@@ -20,12 +20,18 @@ class Address(Frozen):
 
 
 class Limits(Frozen):
-    """What one client may take. Over a limit the answer says so in words."""
+    """What one client may take. Over a limit the answer says so in words.
+
+    ``held_bytes`` of memory for what waits for clients, all together and (``_per_client``) for one
+    address.
+    """
 
     header_bytes: int = 16 * 1024
     body_bytes: int = 5 * 1024 * 1024
     batch: int = 1000
     connections: int = 20_000
+    held_bytes: int = 256 * 1024 * 1024
+    held_bytes_per_client: int = 128 * 1024 * 1024
     header_seconds: float = 10.0
     body_seconds: float = 30.0
     idle_seconds: float = 120.0

@@ -95,6 +95,8 @@ LIMITS: Final = Section(
         "body_size": Field("body_bytes", size),
         "batch": Field("batch", Whole(1, "1000")),
         "connections": Field("connections", Whole(1, "20000")),
+        "held": Field("held_bytes", size),
+        "held_per_client": Field("held_bytes_per_client", size),
         "header_timeout": Field("header_seconds", duration),
         "body_timeout": Field("body_seconds", duration),
         "idle_timeout": Field("idle_seconds", duration),

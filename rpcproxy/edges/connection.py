@@ -15,7 +15,7 @@ from typing import Protocol
 from rpcproxy.edges.http_reply import ReplyReader
 from rpcproxy.edges.links import PLAIN_READ_BYTES, Link, Loss
 from rpcproxy.edges.names import Address
-from rpcproxy.edges.reply_body import HeldBody, Rest
+from rpcproxy.edges.reply_body import HeldBody, Hold, Rest
 from rpcproxy.edges.reply_head import REQUEST_TIMEOUT, BadReply, HeadMemory
 from rpcproxy.edges.tls import TlsLink
 from rpcproxy.messages import Failure, FailureKind, Outcome, Reply
@@ -83,6 +83,7 @@ class Pool(Protocol):
     hold_bytes: int
     max_decompressed: int
     departures: Departures
+    new_hold: Callable[[], Hold]
 
     def on_idle(self, connection: Connection) -> None:
         """The connection may carry the next attempt."""
@@ -267,7 +268,10 @@ class Connection:
             return
         if self._held is None:
             self._held = HeldBody(
-                self._reader.head.coding, self._pool.hold_bytes, self._pool.max_decompressed
+                self._reader.head.coding,
+                self._pool.hold_bytes,
+                self._pool.max_decompressed,
+                self._pool.new_hold(),
             )
         self._held.add(pieces)
         if self._held.is_over:

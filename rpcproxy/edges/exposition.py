@@ -45,9 +45,10 @@ class Sources:
     """Where the collector asks at scrape time; all are called on the event loop's thread.
 
     ``standings``: chain → one mapping per upstream, as ``Standings.snapshot`` gives it; keys
-    that are missing leave their sample out. ``front``: ``client_connections`` now, and
-    ``client_connections_refused`` so far. ``chains``: chain → its heads, kept answers, audits,
-    feeds and transactions. ``connections``: chain → upstream → (open, idle) connections.
+    that are missing leave their sample out. ``front``: ``client_connections`` and ``held_bytes``
+    now, ``client_connections_refused`` and ``client_requests_crowded_out`` so far. ``chains``:
+    chain → its heads, kept answers, audits, feeds and transactions. ``connections``: chain →
+    upstream → (open, idle) connections.
     """
 
     standings: Callable[[], Mapping[str, Sequence[Standing]]] = _nothing
@@ -139,6 +140,16 @@ class ProxyCollector(Collector):
             "rpcproxy_client_connections_refused",
             "Connections of clients refused over the limit.",
             value=front.get("client_connections_refused", 0),
+        )
+        yield GaugeMetricFamily(
+            "rpcproxy_held_bytes",
+            "Memory held for clients and from upstreams.",
+            value=front.get("held_bytes", 0),
+        )
+        yield CounterMetricFamily(
+            "rpcproxy_client_requests_crowded_out",
+            "Requests refused because too much is held for their client.",
+            value=front.get("client_requests_crowded_out", 0),
         )
 
 

@@ -23,10 +23,32 @@ QUEUE_LOW_BYTES: Final = 64 * 1024
 PIECE_BYTES: Final = 64 * 1024
 # Of a body that streams, so much at least comes at once: enough to tell what it is.
 BEGINNING_BYTES: Final = 16 * 1024
+# Bodies up to this size are not counted: nearly all.
+COUNTED_BYTES: Final = 64 * 1024
 
 _GZIP: Final = 31
 _ZLIB: Final = 15
 _RAW_DEFLATE: Final = -15
+
+
+class Hold(Protocol):
+    """What is held, counted; ``rules.holding.Hold``."""
+
+    def set(self, count: int) -> bool:
+        """From now on it is ``count`` bytes; ``False`` where there is no room for more."""
+
+    def end(self) -> None:
+        """Nothing is held any more; idempotent."""
+
+
+class Uncounted:
+    """A hold of any size."""
+
+    def set(self, count: int) -> bool:  # noqa: ARG002  the port's signature
+        return True
+
+    def end(self) -> None:
+        """Nothing to give back."""
 
 
 class Inflater:
@@ -101,11 +123,25 @@ class Inflater:
 
 
 class HeldBody:
-    """What came of a body so far, decoded. ``is_over``: more than may be held."""
+    """What came of a body so far, decoded. ``is_over``: more than may be held, of this body or, as
+    ``hold`` says, of all.
+    """
 
-    __slots__ = ("_backlog", "_hold_bytes", "_inflater", "_pieces", "_size")
+    __slots__ = (
+        "_backlog",
+        "_has_no_room",
+        "_hold",
+        "_hold_bytes",
+        "_inflater",
+        "_pieces",
+        "_size",
+    )
 
-    def __init__(self, coding: str, hold_bytes: int, max_decompressed: int) -> None:
+    def __init__(
+        self, coding: str, hold_bytes: int, max_decompressed: int, hold: Hold | None = None
+    ) -> None:
+        self._hold: Hold = hold or Uncounted()
+        self._has_no_room = False
         self._inflater = Inflater(coding, max_decompressed) if coding else None
         self._hold_bytes = hold_bytes
         self._pieces: list[bytes] = []
@@ -118,7 +154,12 @@ class HeldBody:
         if inflater is None:
             self._pieces += pieces
             self._size += sum(map(len, pieces))
-            return
+        else:
+            self._inflate(inflater, pieces)
+        if self._size > COUNTED_BYTES and not self._hold.set(self._size):
+            self._has_no_room = True
+
+    def _inflate(self, inflater: Inflater, pieces: list[bytes]) -> None:
         for piece in pieces:
             if self.is_over:
                 self._backlog.append(piece)
@@ -130,10 +171,11 @@ class HeldBody:
 
     @property
     def is_over(self) -> bool:
-        return self._size > self._hold_bytes
+        return self._size > self._hold_bytes or self._has_no_room
 
     def join(self) -> bytes:
         """What is held, given away."""
+        self._hold.end()
         pieces, self._pieces = self._pieces, []
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
@@ -152,7 +194,10 @@ class HeldBody:
         while held and size < BEGINNING_BYTES:
             size += len(held[0])
             beginning.append(held.popleft())
-        return b"".join(beginning), Rest(loop, owner, self._inflater, held, self._backlog)
+        if not held:
+            self._hold.end()
+        rest = Rest(loop, owner, self._inflater, held, self._backlog, self._hold)
+        return b"".join(beginning), rest
 
 
 class RestOwner(Protocol):
@@ -175,6 +220,7 @@ class Rest:
     __slots__ = (
         "_broken",
         "_held",
+        "_hold",
         "_inflater",
         "_is_closed",
         "_is_ended",
@@ -192,8 +238,10 @@ class Rest:
         inflater: Inflater | None,
         held: deque[bytes],
         backlog: list[bytes],
+        hold: Hold | None = None,
     ) -> None:
         self._held = held  # decoded already
+        self._hold: Hold = hold or Uncounted()
         self._loop = loop
         self._owner: RestOwner | None = owner
         self._inflater = inflater
@@ -225,6 +273,7 @@ class Rest:
             return
         self._is_closed = True
         self._held.clear()
+        self._hold.end()
         self._queue.clear()
         self._wake()
         owner, self._owner = self._owner, None
@@ -233,7 +282,10 @@ class Rest:
 
     def _next_piece(self) -> bytes:
         if self._held:
-            return self._held.popleft()
+            piece = self._held.popleft()
+            if not self._held:
+                self._hold.end()
+            return piece
         inflater = self._inflater
         if inflater is None:
             return self._pop() if self._queue else b""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import quote, unquote, urlsplit
 
 from rpcproxy import __version__
 from rpcproxy.config.model import Upstream
+from rpcproxy.edges.reply_body import Hold, Uncounted
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class EdgeSettings:
     ``max_decompressed``: a decompressed body over this size, at a ratio no JSON reaches, is
     refused. ``idle_seconds``: a connection idle for longer is closed. ``warm``: how many idle
     connections ``Upstream.warm_up`` keeps open. ``ssl_context`` is made fit in place; ``None``
-    takes the system's authorities.
+    takes the system's authorities. ``new_hold`` gives what counts the bytes of one body.
     """
 
     hold_bytes: int = 8 * 1024 * 1024
@@ -53,6 +54,7 @@ class EdgeSettings:
     warm: int = 1
     ssl_context: ssl.SSLContext | None = None
     resolve_seconds: float = 30.0
+    new_hold: Callable[[], Hold] = Uncounted
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,7 @@ class Upstream:
         self.label = origin.label
         self.hold_bytes = settings.hold_bytes
         self.max_decompressed = settings.max_decompressed
+        self.new_hold = settings.new_hold
         self.heads = HeadMemory()
         self.connects = 0
         self._loop = loop or asyncio.get_running_loop()

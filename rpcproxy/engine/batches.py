@@ -25,11 +25,11 @@ from rpcproxy.engine.calls import BATCH_METHOD, BatchCall, BatchVerdict, SingleC
 from rpcproxy.engine.carried import Carried
 from rpcproxy.engine.executor import Settled
 from rpcproxy.engine.express import is_worth_another
+from rpcproxy.engine.gathered import Gathered
 from rpcproxy.engine.profiles import Profile
 from rpcproxy.engine.sharing import SlowFlight, pending_answer
 from rpcproxy.engine.turns import all_of, turn
 from rpcproxy.messages import (
-    INTERNAL_ERROR,
     Answer,
     Judgement,
     Malformed,
@@ -39,10 +39,10 @@ from rpcproxy.messages import (
     StreamBroken,
     Verdict,
     decode_request,
-    encode_batch,
     encode_error,
     encode_result,
 )
+from rpcproxy.rules.holding import Purse
 from rpcproxy.rules.lateness import batch_attempt_seconds, batch_hedge_seconds
 from rpcproxy.rules.need import Need
 from rpcproxy.rules.standing import Standing
@@ -78,20 +78,6 @@ class Member(msgspec.Struct):
 Single = tuple[int, Request, asyncio.Future[Answer] | None]
 
 
-class Replies(list[bytes | None]):
-    """The replies of one batch, by place, as they come; and what is the same for all: the trace
-    id, whether nothing may be given that was kept, and how often the chain had reorganised.
-    ``kept``: which of them were.
-    """
-
-    def __init__(self, count: int, trace_id: str, turns: int, *, is_fresh: bool = False) -> None:
-        super().__init__([None] * count)
-        self.trace_id = trace_id
-        self.turns = turns
-        self.is_fresh = is_fresh
-        self.kept: list[tuple[int, Request]] = []
-
-
 class Batches:
     """See the module's docstring."""
 
@@ -100,29 +86,34 @@ class Batches:
         self._sizes = Sizes()
 
     def handle(
-        self, texts: Sequence[msgspec.Raw], trace_id: str, *, is_fresh: bool = False
+        self,
+        texts: Sequence[msgspec.Raw],
+        trace_id: str,
+        purse: Purse,
+        *,
+        is_fresh: bool = False,
     ) -> Answer | Pending:
         """Answer a batch: at once, when it is a small one and all of it can be answered from
-        memory. ``is_fresh``: nothing that was kept.
+        memory. ``purse`` is whose bytes are held meanwhile; ``is_fresh``: nothing that was kept.
         """
         self._pipeline.counters.on_batch(len(texts))
         turns = self._pipeline.executor.standings.heads.turns
-        replies = Replies(len(texts), trace_id, turns, is_fresh=is_fresh)
+        replies = Gathered(len(texts), trace_id, purse, turns=turns, is_fresh=is_fresh)
         singles: list[Single] = []
         members: list[Member] = []
         if len(texts) > SLICE:
             work = self._in_slices(texts, replies, singles, members)
-            return Carried(work, lambda: None, trace_id)
+            return Carried(work, replies.end, trace_id)
         self._read(texts, 0, replies, singles, members)
         if not (singles or members):
-            return join(replies)
-        undo = functools.partial(self._give_up, singles, members)
+            return self._given(replies)
+        undo = functools.partial(self._give_up, replies, singles, members)
         return Carried(self._forward(replies, singles, members), undo, trace_id)
 
     async def _in_slices(
         self,
         texts: Sequence[msgspec.Raw],
-        replies: Replies,
+        replies: Gathered,
         singles: list[Single],
         members: list[Member],
     ) -> Answer:
@@ -131,17 +122,17 @@ class Batches:
                 self._read(texts[start : start + SLICE], start, replies, singles, members)
                 await turn()
         except BaseException:
-            self._give_up(singles, members)
+            self._give_up(replies, singles, members)
             raise
         if not (singles or members):
-            return join(replies)
+            return self._given(replies)
         return await self._forward(replies, singles, members)
 
     def _read(
         self,
         texts: Sequence[msgspec.Raw],
         start: int,
-        replies: Replies,
+        replies: Gathered,
         singles: list[Single],
         members: list[Member],
     ) -> None:
@@ -150,17 +141,22 @@ class Batches:
             try:
                 request = decode_request(text)
             except Malformed as malformed:
-                replies[index] = encode_error(malformed.id, malformed.code, malformed.reason)
+                error = encode_error(malformed.id, malformed.code, malformed.reason)
+                replies.put_always(index, error)
                 continue
             local = self._pipeline.local_result(request.method)
             if local is None:
                 self._sort(replies, index, request, singles, members)
             else:
                 self._pipeline.counters.on_local()
-                replies[index] = encode_result(request.id, local) if request.id else b""
+                reply = encode_result(request.id, local) if request.id else b""
+                replies.put_always(index, reply)
 
-    def _give_up(self, singles: Sequence[Single], members: Sequence[Member]) -> None:
+    def _give_up(
+        self, replies: Gathered, singles: Sequence[Single], members: Sequence[Member]
+    ) -> None:
         """The client hung up before anything of it began."""
+        replies.end()
         for _, _, shared in singles:
             if shared is not None:
                 shared.cancel()
@@ -174,7 +170,7 @@ class Batches:
 
     def _sort(
         self,
-        replies: Replies,
+        replies: Gathered,
         index: int,
         request: Request,
         singles: list[Single],
@@ -196,7 +192,7 @@ class Batches:
             result = pipeline.sharing.cache.get(call.key, now)
             if result is not None:
                 pipeline.counters.on_kept(profile.kept_by, MethodClass.LIGHT)
-                replies[index] = encode_result(request.id, result)
+                replies.put_result(index, request, result)
                 replies.kept.append((index, request))
                 return
             follower = pipeline.sharing.join(call.key, request, replies.trace_id, now)
@@ -217,7 +213,7 @@ class Batches:
 
     async def _forward(
         self,
-        replies: Replies,
+        replies: Gathered,
         singles: Sequence[Single],
         members: Sequence[Member],
     ) -> Answer:
@@ -231,6 +227,21 @@ class Batches:
             work.append(all_of(groups, 1))  # each is as much as a slice
         else:
             work += groups
+        try:
+            await self._gather(replies, work, singles, members)
+        except BaseException:
+            replies.end()
+            raise
+        return self._given(replies)
+
+    async def _gather(
+        self,
+        replies: Gathered,
+        work: Sequence[Coroutine[Any, Any, None]],
+        singles: Sequence[Single],
+        members: Sequence[Member],
+    ) -> None:
+        """Have all that is forwarded answered, as far as there is room for it."""
         heads, began = self._pipeline.executor.standings.heads, time.monotonic()
         try:
             await all_of(work, SLICE)
@@ -247,11 +258,25 @@ class Batches:
                 if self._pipeline.profiles.of(request.method).is_read
             ]
             await all_of(asked, SLICE)
-        return join(replies)
+
+    def _given(self, replies: Gathered) -> Answer:
+        """The whole batch; what is asked for only at its turn belongs to the chain of now."""
+        heads = self._pipeline.executor.standings.heads
+        turns, trace_id, is_fresh = heads.turns, replies.trace_id, replies.is_fresh
+
+        async def ask(request: Request) -> Answer:
+            answer = await self._pipeline.answer(request, trace_id, is_fresh=is_fresh)
+            if heads.turns != turns:
+                if answer.rest is not None:
+                    answer.rest.close()
+                raise StreamBroken("a reorg came in between: parts of two branches are no answer")
+            return answer
+
+        return replies.answer(ask)
 
     async def _answer_single(
         self,
-        replies: Replies,
+        replies: Gathered,
         index: int,
         request: Request,
         shared: asyncio.Future[Answer] | None,
@@ -262,11 +287,16 @@ class Batches:
             answer = await self._pipeline.answer(
                 request, replies.trace_id, is_fresh=replies.is_fresh
             )
-        replies[index] = await whole(answer, request) if request.id else b""
+        if not request.id:
+            replies.put_always(index, b"")
+        elif self._pipeline.profiles.of(request.method).is_read:
+            await replies.put_answer(index, answer, request)
+        else:
+            replies.put_always(index, answer.body)
 
     async def _answer_group(
         self,
-        replies: Replies,
+        replies: Gathered,
         members: Sequence[Member],
         tried: tuple[Standing, ...],
         round_: int,
@@ -315,7 +345,7 @@ class Batches:
 
     async def _answer_in_parts(
         self,
-        replies: Replies,
+        replies: Gathered,
         members: Sequence[Member],
         tried: tuple[Standing, ...],
         seconds: float,
@@ -351,7 +381,7 @@ class Batches:
         return not usable or any(standing.exclusions.batch_until <= now for standing in others)
 
     def _take_answers(
-        self, replies: Replies, members: Sequence[Member], settled: Settled
+        self, replies: Gathered, members: Sequence[Member], settled: Settled
     ) -> list[Member]:
         """Take over what a batch brought; returns the members that are still to be answered."""
         pipeline = self._pipeline
@@ -366,7 +396,7 @@ class Batches:
                 done = Settled(judgement)
                 answer, outcome = pipeline.encoder.encode(member.request, done, replies.trace_id)
                 pipeline.land(member.call, member.flight, done, outcome)
-                replies[member.index] = answer.body
+                replies.put(member.index, answer.body, member.request)
                 pipeline.counters.on_request(MethodClass.LIGHT, settled.seconds, outcome)
                 continue
             member.earlier = None
@@ -382,7 +412,7 @@ class Batches:
         return left
 
     async def _answer_alone(
-        self, replies: Replies, member: Member, tried: tuple[Standing, ...]
+        self, replies: Gathered, member: Member, tried: tuple[Standing, ...]
     ) -> None:
         pipeline = self._pipeline
         policy = msgspec.structs.replace(
@@ -400,7 +430,7 @@ class Batches:
         answer, outcome = pipeline.encoder.encode(member.request, settled, replies.trace_id)
         pipeline.land(member.call, member.flight, settled, outcome)
         pipeline.counters.on_request(MethodClass.LIGHT, settled.seconds, outcome)
-        replies[member.index] = await whole(answer, member.request)
+        await replies.put_answer(member.index, answer, member.request)
 
 
 def wants_more(judgement: Judgement) -> bool:
@@ -426,24 +456,3 @@ def need_of(members: Sequence[Member]) -> Need:
         batch=True,
         last_resort=False,
     )
-
-
-async def whole(answer: Answer, request: Request) -> bytes:
-    """An answer in one piece: members of a batch cannot stream."""
-    if answer.rest is None:
-        return answer.body
-    pieces = [answer.body]
-    try:
-        while piece := await answer.rest.read():
-            pieces.append(piece)
-    except StreamBroken as broken:
-        return encode_error(request.id, INTERNAL_ERROR, f"the answer broke off: {broken}")
-    finally:
-        answer.rest.close()
-    return b"".join(pieces)
-
-
-def join(replies: Sequence[bytes | None]) -> Answer:
-    """Notifications have no reply; a batch of nothing else is answered by nothing."""
-    given = [reply for reply in replies if reply]
-    return Answer(encode_batch(given) if given else b"")

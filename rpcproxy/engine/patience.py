@@ -185,9 +185,11 @@ class Patience:
         deadline = time.monotonic() + seconds
         while True:
             turns = self._heads.turns
-            joined = await split_and_join(
-                whole.method.name, bytes(whole.params), settled, ask, deadline
-            )
+            # Held until it is joined: for all chains' splits together, as by one client.
+            hold = self._pipeline.purse.hold()
+            name, params = whole.method.name, bytes(whole.params)
+            joined = await split_and_join(name, params, settled, ask, deadline, hold=hold)
+            hold.end()
             if joined is None and self._heads.turns == turns:
                 await self._wait_for_move(LAST_PAUSE_SECONDS)  # an upstream may be first to turn
             if self._heads.turns == turns or time.monotonic() >= deadline:

@@ -28,6 +28,7 @@ from rpcproxy.engine.express import Express, is_plain, is_worth_another
 from rpcproxy.engine.patience import Patience
 from rpcproxy.engine.private_reads import PrivateReads
 from rpcproxy.engine.profiles import Profile, Profiles, costly
+from rpcproxy.engine.shared_text import result_answer
 from rpcproxy.engine.sharing import Flight, Sharing, SlowFlight, pending_answer
 from rpcproxy.engine.told import ToldHead
 from rpcproxy.engine.truth import Truth
@@ -53,6 +54,7 @@ from rpcproxy.rules.admission import (
     refusal_of,
 )
 from rpcproxy.rules.failover import Policy
+from rpcproxy.rules.holding import Holdings, Purse
 from rpcproxy.rules.lateness import is_costly
 
 FIRST_HEAD_SECONDS: Final = 2.5
@@ -98,6 +100,8 @@ class Pipeline:
         self._max_batch = server.limits.batch
         self._constant = constant_answers(chain.chain_id)
         self._batches = Batches(self)
+        # Of those whose connection is not known.
+        self.purse = Holdings().purse("")
         self._express = Express(self)
         executor.standings.on_served.append(self._on_served)
         executor.standings.on_distrust.append(self.sharing.on_distrust)
@@ -109,9 +113,11 @@ class Pipeline:
 
     # ---- the front's door
 
-    def handle(self, body: bytes, trace_id: str, *, is_fresh: bool = False) -> Handled:
+    def handle(
+        self, body: bytes, trace_id: str, *, is_fresh: bool = False, purse: Purse | None = None
+    ) -> Handled:
         """See docs/architecture.md, "front → engine". ``is_fresh``: the client wants no answer
-        that was kept.
+        that was kept. ``purse``: what its connection holds, for a batch.
         """
         try:
             decoded = decode_body(body, self._max_batch)
@@ -121,7 +127,8 @@ class Pipeline:
                 status = 413
             return Answer(encode_error(malformed.id, malformed.code, malformed.reason), status)
         if not isinstance(decoded, Request):
-            return self._batches.handle(decoded, trace_id, is_fresh=is_fresh)
+            purse = purse or self.purse
+            return self._batches.handle(decoded, trace_id, purse, is_fresh=is_fresh)
         profile = self.profiles.known.get(decoded.method)
         if profile is not None and profile.is_kept and decoded.id and not is_fresh:
             # Most questions were asked in these very words since the served head moved.
@@ -161,7 +168,7 @@ class Pipeline:
             if result is not None:
                 self.counters.on_kept(profile.kept_by, profile.method_class)
                 sharing.remember(profile.key + request.params, call, result)
-                return Answer(encode_result(request.id, result))
+                return result_answer(request.id, result)
             flight = sharing.flights.get(key)
             if flight is not None:
                 return sharing.follow(flight, request, trace_id, now)
@@ -201,7 +208,7 @@ class Pipeline:
         if result is not None and self.truth.allows(call, result):
             self.sharing.keep(call, result, time.monotonic())
             self.counters.on_kept("disk", profile.method_class)
-            return Answer(encode_result(request.id, result))
+            return result_answer(request.id, result)
         now = time.monotonic()
         follower = self.sharing.join(call.key, request, trace_id, now)
         return await answer_of(follower or self._ask(request, profile, call, trace_id, now))

@@ -18,6 +18,7 @@ from rpcproxy.engine.executor import Settled
 from rpcproxy.engine.tasks import start, stop
 from rpcproxy.messages import Judgement, Verdict
 from rpcproxy.rules import replies
+from rpcproxy.rules.holding import Hold
 from rpcproxy.rules.ranges import Part, Refusal, Split, first_width, read_refusal
 
 Ask = Callable[[bytes], Awaitable[Settled]]
@@ -25,7 +26,7 @@ Ask = Callable[[bytes], Awaitable[Settled]]
 _TOO_LARGE = Verdict.RANGE_TOO_LARGE
 
 
-async def split_and_join(
+async def split_and_join(  # noqa: PLR0913 -- what was asked, what came, how to go on
     method: str,
     params: bytes,
     first: Settled | None,
@@ -33,13 +34,14 @@ async def split_and_join(
     deadline: float,
     *,
     learned: int = 0,
+    hold: Hold | None = None,
 ) -> Judgement | None:
     """The results of a range in parts, joined in the order of the blocks.
 
     ``first`` is how the whole range settled; ``None`` where it was not asked, since everybody is
-    known to refuse it. ``ask`` carries out the same method with other params. ``deadline`` is in
-    monotonic seconds. ``learned``: ``rules.ranges.widest`` of those that can be asked, in blocks,
-    0 unknown.
+    known to refuse it. ``hold`` counts the parts that are kept. ``ask`` carries out the same method
+    with other params. ``deadline`` is in monotonic seconds. ``learned``: ``rules.ranges.widest`` of
+    those that can be asked, in blocks, 0 unknown.
 
     ``None``: what ``first`` says stands, because it is no refusal of a range, the search must not
     be split, the range has no two blocks in numbers, a part cannot be had, or time, parts or size
@@ -57,7 +59,7 @@ async def split_and_join(
             return None
         refusals = _refusals_of(first, blocks)
     split = Split(low, high, first_width(blocks, refusals, learned))
-    parts = await _ask_parts(split, join.params, ask, deadline)
+    parts = await _ask_parts(split, join.params, ask, deadline, hold)
     if parts is None:
         return None
     return Judgement(Verdict.OK, msgspec.Raw(join.whole(parts)))
@@ -72,7 +74,7 @@ def is_splittable(method: str, params: bytes) -> bool:
 
 
 async def _ask_parts(
-    split: Split, params: bytes, ask: Ask, deadline: float
+    split: Split, params: bytes, ask: Ask, deadline: float, hold: Hold | None
 ) -> Sequence[bytes] | None:
     """Ask until the split is over; the results in order, ``None`` where one is missing."""
 
@@ -87,7 +89,7 @@ async def _ask_parts(
                     running[start(ask_part(part), f"blocks {part.low}-{part.high}")] = part
                 done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
-                    _take(split, running.pop(task), task.result())
+                    _take(split, running.pop(task), task.result(), hold)
     except TimeoutError:
         return None
     finally:
@@ -98,8 +100,8 @@ async def _ask_parts(
     return split.answers()
 
 
-def _take(split: Split, part: Part, settled: Settled) -> None:
-    """How one part ended."""
+def _take(split: Split, part: Part, settled: Settled, hold: Hold | None) -> None:
+    """How one part ended. One that there is no room for is none."""
     judgement = settled.judgement
     if judgement is None or settled.exhausted:
         split.on_failure()
@@ -108,7 +110,11 @@ def _take(split: Split, part: Part, settled: Settled) -> None:
     elif judgement.verdict is not Verdict.OK:
         split.on_failure()
     elif judgement.result is not None:
-        split.on_answer(part, bytes(judgement.result))
+        result = bytes(judgement.result)
+        if hold is not None and not hold.add(len(result)):
+            split.on_failure()
+        else:
+            split.on_answer(part, result)
     else:  # too large to hold
         settled.close()
         split.on_refused(part, Refusal(of_width=False))

@@ -22,7 +22,8 @@ from rpcproxy.chains.methods import Keep
 from rpcproxy.edges.disk_cache import DiskCache
 from rpcproxy.edges.metrics import ChainCounters
 from rpcproxy.engine.calls import SingleCall
-from rpcproxy.messages import Answer, Pending, Request, encode_raw_error, encode_result
+from rpcproxy.engine.shared_text import result_answer
+from rpcproxy.messages import Answer, Pending, Request, encode_raw_error
 from rpcproxy.rules.caching import AnswerCache
 from rpcproxy.rules.heads import Heads
 
@@ -48,14 +49,14 @@ class Follower(Pending):
     def cancel(self) -> None:
         self.is_over = True
 
-    def give(self, result: bytes | msgspec.Raw | None, error: bytes | msgspec.Raw | None) -> None:
+    def give(self, result: bytes | None, error: bytes | msgspec.Raw | None) -> None:
         """The answer of the one that was followed, under this one's id."""
         if self.is_over:
             return
         self.is_over = True
         id = self.request.id
         if result is not None:
-            self.deliver(Answer(encode_result(id, result)))
+            self.deliver(result_answer(id, result))
         else:
             self.deliver(Answer(encode_raw_error(id, error or b"null")))
 
@@ -97,7 +98,7 @@ class Sharing:
         Not one at another block: what ``safe`` and ``finalized`` stand for may change before.
         """
         is_at_head = call.method.keep is not Keep.BLOCK or call.need.block == self._heads.served
-        if is_at_head and len(result) <= LARGEST_LATELY_BYTES:
+        if is_at_head and len(spelling) + len(result) <= LARGEST_LATELY_BYTES:
             if len(self.lately) >= MOST_LATELY:
                 self.lately.clear()
             self.lately[spelling] = result
@@ -184,6 +185,8 @@ class Sharing:
         if result is None and error is None:
             self.relaunch([follower for follower in followers if not follower.is_over])
             return
+        if result is not None:
+            result = bytes(result)  # once for all of them
         for follower in followers:
             follower.give(result, error)
 

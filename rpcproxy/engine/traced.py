@@ -23,6 +23,7 @@ from rpcproxy.engine.express import FirstTry
 from rpcproxy.engine.pipeline import Pipeline
 from rpcproxy.messages import Answer, Judgement, Outcome, Pending, Verdict
 from rpcproxy.rules.failover import Policy, Send
+from rpcproxy.rules.holding import Purse
 
 if TYPE_CHECKING:
     from rpcproxy.edges.traces import Span, Traces
@@ -62,13 +63,13 @@ class TracedDoor:
         self._traces = traces
 
     def handle(
-        self, body: bytes, trace_id: str, *, is_fresh: bool = False
+        self, body: bytes, trace_id: str, *, is_fresh: bool = False, purse: Purse | None = None
     ) -> Answer | Pending | Coroutine[Any, Any, Answer]:
         name = self._pipeline.chain.name
         span = self._traces.request(name, trace_id, body, traceparent.get())
         with _working_for(span):
             try:
-                handled = self._pipeline.handle(body, trace_id, is_fresh=is_fresh)
+                handled = self._pipeline.handle(body, trace_id, is_fresh=is_fresh, purse=purse)
             except Exception:
                 span.on_failure()
                 raise

@@ -20,8 +20,8 @@ from rpcproxy import __version__
 from rpcproxy.edges.logs import utc
 from rpcproxy.edges.metrics import Change, class_name, name_of
 from rpcproxy.front.access import Access, make_guard
+from rpcproxy.front.admin_connection import SERVER_HEADER
 from rpcproxy.front.control import ControlView, control_routes
-from rpcproxy.front.handover import SERVER_HEADER
 from rpcproxy.front.outlook import ChainOutlook, Outlook
 from rpcproxy.front.recent import Recent
 from rpcproxy.front.status_page import StatusPage, status_routes
@@ -36,6 +36,7 @@ Redact = Callable[[str], str]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 CHANGES_KEPT: Final = 100
+_MOST_BODY_BYTES: Final = 64 * 1024  # orders are short
 _log = logging.getLogger("rpcproxy.admin")
 
 
@@ -215,7 +216,9 @@ def make_admin_app(
     ``control`` nothing can be changed; ``access``: who may what.
     """
     page = functools.partial(json_page, redact=redact)
-    app = web.Application(middlewares=[_answer_in_json, make_guard(access, page)])
+    app = web.Application(
+        middlewares=[_answer_in_json, make_guard(access, page)], client_max_size=_MOST_BODY_BYTES
+    )
     if control is not None:
         app.add_routes(control_routes(control, page))
     app.add_routes(health_routes(view, redact))

@@ -12,8 +12,14 @@ from typing import Final, cast
 
 from rpcproxy.front import responses
 from rpcproxy.front.shared import Shared
+from rpcproxy.front.sites import site_of
+from rpcproxy.messages import Answer
+from rpcproxy.rules.holding import COUNTED_BYTES, Hold, Purse
 
-_WRITE_BUFFER_BYTES: Final = 256 * 1024
+# What the system does not take at once and is more than this is counted.
+_WRITE_BUFFER_BYTES: Final = COUNTED_BYTES
+# A client that takes less than this of what waits for it within ``stall_seconds`` takes nothing.
+_LEAST_TAKEN_BYTES: Final = 64 * 1024
 # What a client may go on sending after a goodbye, so that it gets to reading it.
 _DISCARD_BYTES: Final = 64 * 1024 * 1024
 
@@ -24,7 +30,7 @@ class Phase(enum.Enum):
     BUSY = enum.auto()  # a task works on an answer
     CLOSING = enum.auto()  # goodbye was said; what still comes is discarded
     TURNED_AWAY = enum.auto()  # over the limit of connections; will be told when it asks
-    GONE = enum.auto()  # closed, or handed over
+    GONE = enum.auto()  # closed
 
 
 class ClientConnection(asyncio.Protocol):
@@ -33,15 +39,21 @@ class ClientConnection(asyncio.Protocol):
     __slots__ = (
         "_discarded",
         "_drained",
+        "_is_delivering",
         "_is_eof",
         "_is_reading_paused",
         "_is_writing_paused",
         "_loop",
         "_pending_bytes",
         "_phase",
+        "_purse",
         "_shared",
         "_stalled_since",
+        "_taken_bytes",
         "_transport",
+        "_unread",
+        "_unsent",
+        "_written_bytes",
         "since",
     )
 
@@ -52,12 +64,19 @@ class ClientConnection(asyncio.Protocol):
         self._loop = loop
         self._phase = Phase.IDLE
         self._drained: asyncio.Future[None] | None = None
+        self._is_delivering = False  # part of an answer has left, more is to come
         self._is_eof = False  # the client has ended its sending side
         self._is_reading_paused = False
         self._is_writing_paused = False
         self._discarded = 0
         self._pending_bytes = 0  # of the write buffer, at the last check
+        self._written_bytes = 0  # since then
+        self._taken_bytes = 0  # by the client, since ``_stalled_since``
         self._stalled_since = 0.0
+        # What it holds; most connections never hold anything that is counted.
+        self._purse: Purse | None = None
+        self._unread: Hold | None = None  # bodies, and what waits behind them
+        self._unsent: Hold | None = None  # answers
         self.since = shared.now
 
     # ------------------------------------------------------------------ for ``http`` to fill in
@@ -107,6 +126,11 @@ class ClientConnection(asyncio.Protocol):
             shared.turned_away -= 1
         self._phase = Phase.GONE
         self._on_gone()
+        for hold in (self._unread, self._unsent):
+            if hold is not None:
+                hold.end()
+        if self._purse is not None:
+            self._purse.close()
         shared.leave(self)
 
     def _watch(self) -> None:
@@ -116,9 +140,12 @@ class ClientConnection(asyncio.Protocol):
 
     def refuse(self, status: int, reason: str) -> None:
         """Answer in words what is wrong with the HTTP itself, and close."""
-        answer = responses.refusal(status, reason)
+        self.refuse_with(responses.refusal(status, reason))
+
+    def refuse_with(self, answer: Answer) -> None:
+        """Answer, without having read all that the client may be sending, and close."""
         statuses = self._shared.counters.answers_by_status
-        statuses[status] = statuses.get(status, 0) + 1
+        statuses[answer.status] = statuses.get(answer.status, 0) + 1
         trace_id = self._shared.new_trace_id()
         text = responses.head(answer, trace_id, len(answer.body), connection=b"close")
         self.write(text + answer.body)
@@ -148,6 +175,32 @@ class ClientConnection(asyncio.Protocol):
         if self._discarded > _DISCARD_BYTES:
             self._transport.abort()
 
+    # ------------------------------------------------------------------ what is held
+
+    @property
+    def purse(self) -> Purse:
+        if self._purse is None:
+            peer = self._transport.get_extra_info("peername") or ("",)
+            self._purse = self._shared.holdings.purse(site_of(str(peer[0])))
+        return self._purse
+
+    def _may_hold_unread(self, count: int) -> bool:
+        """Count what has come of requests: ``count`` bytes from now on."""
+        if self._unread is None:
+            self._unread = self.purse.hold()
+        return self._unread.set(count)
+
+    def _may_hold_unsent(self, count: int) -> bool:
+        """Count what is to be written: ``count`` bytes from now on."""
+        if self._unsent is None:
+            self._unsent = self.purse.hold()
+        return self._unsent.set(count)
+
+    def _settle_unsent(self) -> None:
+        """An answer was written: what the client has not taken of it remains."""
+        if self._unsent is not None and not self._is_writing_paused:
+            self._unsent.end()
+
     # ------------------------------------------------------------------ back-pressure
 
     def _pause_reading(self) -> None:
@@ -165,10 +218,21 @@ class ClientConnection(asyncio.Protocol):
         if self._phase is Phase.IDLE:
             self._phase = Phase.READING
         self._stalled_since = self._shared.now
+        self._taken_bytes = 0
         self._shared.watched.add(self)
+        if self._is_delivering:
+            return  # what is poured was counted before
+        waiting = self._transport.get_write_buffer_size()
+        held = 0 if self._unsent is None else self._unsent.bytes
+        if waiting > held and not self._may_hold_unsent(waiting):
+            # Of many short answers; part of them has left, so that no words can follow.
+            self._shared.counters.crowded_out += 1
+            self._transport.abort()
 
     def resume_writing(self) -> None:
         self._is_writing_paused = False
+        if not self._is_delivering:
+            self._settle_unsent()
         if self._drained is not None:
             if not self._drained.done():
                 self._drained.set_result(None)
@@ -179,6 +243,7 @@ class ClientConnection(asyncio.Protocol):
     def write(self, data: bytes) -> None:
         """Write after what waits in the outbox."""
         self._shared.outbox.flush()
+        self._written_bytes += len(data)
         self._transport.write(data)
 
     async def drain(self) -> None:
@@ -197,7 +262,7 @@ class ClientConnection(asyncio.Protocol):
         if pending:
             self._check_stall(now, pending)
             return
-        self._pending_bytes = 0
+        self._pending_bytes = self._written_bytes = 0
         if self._phase is Phase.IDLE:
             if waited > settings.limits.idle_seconds:
                 self._transport.close()
@@ -214,10 +279,19 @@ class ClientConnection(asyncio.Protocol):
         self._stalled_since += seconds
 
     def _check_stall(self, now: float, pending: int) -> None:
-        """Cut off a client that takes nothing of what waits for it."""
-        if pending != self._pending_bytes:
-            self._pending_bytes = pending
+        """Cut off a client that takes nothing, or next to nothing, of what waits for it."""
+        if not self._pending_bytes:
+            self._pending_bytes, self._written_bytes, self._taken_bytes = pending, 0, 0
             self._stalled_since = self.since = now
+            return
+        taken = max(0, self._pending_bytes + self._written_bytes - pending)
+        self._taken_bytes += taken
+        self._pending_bytes, self._written_bytes = pending, 0
+        if taken:
+            self.since = now
+        if self._taken_bytes >= _LEAST_TAKEN_BYTES:
+            self._taken_bytes = 0
+            self._stalled_since = now
         elif now - self._stalled_since > self._shared.settings.stall_seconds:
             self._shared.counters.stalled_clients += 1
             self._transport.abort()

@@ -29,11 +29,11 @@ _MAX_AGE_SECONDS: Final = 86_400  # browsers cut it down to 2 h (Chromium) or ke
 
 
 def preflight(requested: Mapping[str, str]) -> dict[str, str]:
-    """The headers that answer an OPTIONS request with headers ``requested``.
+    """The headers that answer an OPTIONS request with headers ``requested``, by lower-case name.
 
     The names asked for are echoed, since ``*`` does not cover Authorization.
     """
-    names = requested.get("Access-Control-Request-Headers", "")
+    names = requested.get("access-control-request-headers", "")
     if len(names) > _LONGEST_LIST or not _HEADER_LIST.fullmatch(names, 0):
         names = _USUAL_HEADERS
     headers = {
@@ -43,6 +43,6 @@ def preflight(requested: Mapping[str, str]) -> dict[str, str]:
         "Vary": "Access-Control-Request-Headers",
     }
     # A page from the internet asks a proxy on 127.0.0.1 (Private Network Access draft).
-    if requested.get("Access-Control-Request-Private-Network") == "true":
+    if requested.get("access-control-request-private-network") == "true":
         headers["Access-Control-Allow-Private-Network"] = "true"
     return headers

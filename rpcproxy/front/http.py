@@ -6,7 +6,7 @@ door, one write. Everything else goes through a ``RequestReader`` and ``_advance
 what has arrived. One request of a connection is served at a time, so that pipelined ones are
 answered in order.
 
-Whatever is not POST is handed, on the same transport, to aiohttp (``web``).
+Whatever is not POST is read by the same reader, and answered by the listener's pages (``web``).
 """
 
 from __future__ import annotations
@@ -15,35 +15,33 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, Final, cast
 
-from rpcproxy.front import encoding, responses
-from rpcproxy.front.connection import ClientConnection, Phase
+from rpcproxy.front import responses
+from rpcproxy.front.answering import AnsweringConnection
+from rpcproxy.front.connection import Phase
 from rpcproxy.front.heads import Refused, RequestHead
+from rpcproxy.front.page import PageRequest
 from rpcproxy.front.reader import RequestReader, Stage
 from rpcproxy.front.shared import Shared, log
-from rpcproxy.front.streams import pour
-from rpcproxy.messages import Answer, AnswerStream, Pending, StreamBroken
+from rpcproxy.messages import Answer, AnswerStream, Pending
+from rpcproxy.rules.holding import COUNTED_BYTES
 
 # Bound once: attributes of a class or module cost a look-up per request.
 _IDLE: Final = Phase.IDLE
-_LENGTHS: Final = responses.LENGTHS
-_SHORT: Final = len(_LENGTHS)
-_OK_START: Final = responses.OK_START
 
 # What may wait behind a request in flight before reading stops.
 _WAITING_BYTES: Final = 64 * 1024
 # Pipelined requests answered in one go before other connections get their turn.
 _BURST: Final = 32
-# Larger bodies are written apart from their head instead of copied behind it.
-_JOIN_BYTES: Final = 64 * 1024
+# How a body may begin that is no single request.
+_MAY_BE_BATCH: Final = frozenset((b"[", b" ", b"\t", b"\r", b"\n"))
 # Uploads get longer than ``body_seconds`` as long as they keep up this rate.
 _LEAST_BYTES_PER_SECOND: Final = 16 * 1024
 
 
-class Connection(ClientConnection):
+class Connection(AnsweringConnection):
     __slots__ = (
         "_door_of",
         "_head",
-        "_is_delivering",
         "_is_scheduled",
         "_known",
         "_last",
@@ -68,7 +66,6 @@ class Connection(ClientConnection):
         self._trace_id = ""
         # What the task works on, until it has begun: then it closes that itself.
         self._unbegun: Coroutine[Any, Any, Answer] | AnswerStream | None = None
-        self._is_delivering = False  # part of an answer has left, more is to come
         self._is_scheduled = False  # _advance will be called by the loop
 
     # ------------------------------------------------------------------ reading
@@ -109,6 +106,10 @@ class Connection(ClientConnection):
         if phase is Phase.BUSY or self._is_writing_paused or self._is_scheduled:
             if reader.waiting_bytes > _WAITING_BYTES:
                 self._pause_reading()
+                held = 0 if self._unread is None else self._unread.bytes
+                if not self._may_hold_unread(max(held, reader.waiting_bytes)):
+                    self._shared.counters.crowded_out += 1
+                    self._transport.abort()
             return
         self._advance()
 
@@ -129,7 +130,10 @@ class Connection(ClientConnection):
                 return
             if request is None:
                 break
-            self._serve(*request)
+            if request[0].method == "POST":
+                self._serve(*request)
+            else:
+                self._serve_page(request[0])
         if self._phase is Phase.READING and not self._is_writing_paused:
             self._settle(reader)
 
@@ -140,15 +144,19 @@ class Connection(ClientConnection):
     def _settle(self, reader: RequestReader | None) -> None:
         """All that has come was served, but for the beginning of a request."""
         stage = reader.stage if reader is not None else Stage.EMPTY
-        if reader is not None and stage is Stage.FOREIGN:
-            self._hand_over(reader.take_rest())
-        elif self._is_eof:
+        if self._is_eof:
             self._leave()
         elif stage is Stage.EMPTY:
             self._phase = Phase.IDLE
+            if self._unread is not None:
+                self._unread.end()
             self._shared.watched.discard(self)
             self._resume_reading()
         else:
+            arrived = 0 if reader is None else reader.body_bytes
+            if arrived > COUNTED_BYTES and not self._may_hold_unread(arrived):
+                self._crowd_out()
+                return
             if reader is not None and reader.wants_continue:
                 reader.wants_continue = False
                 self.write(responses.CONTINUE)
@@ -163,31 +171,24 @@ class Connection(ClientConnection):
         self._shared.outbox.flush()
         self._transport.close()
 
-    def _hand_over(self, data: bytes) -> None:
-        new_web_protocol = self._shared.new_web_protocol
-        if self._is_eof or new_web_protocol is None:
-            self._leave()
-            return
-        self._phase = Phase.GONE
-        self._resume_reading()
-        self._shared.outbox.flush()
-        protocol = new_web_protocol()
-        self._transport.set_protocol(protocol)
-        protocol.connection_made(self._transport)
-        self._shared.leave(self)
-        protocol.data_received(data)
-
     # ------------------------------------------------------------------ answering
 
     def _serve(self, head: RequestHead, body: bytes) -> None:
         shared = self._shared
-        shared.counters.received_bytes += len(body)
+        size = len(body)
+        shared.counters.received_bytes += size
         self.since = shared.now
         self._timed_stage = Stage.EMPTY
         trace_id = shared.new_trace_id()
         door = self._door_of(head.path)
+        if size > COUNTED_BYTES and not self._may_hold_unread(size):
+            self._crowd_out()
+            return
         try:
-            if head.is_fresh and door is not None:
+            if door is not None and body[:1] in _MAY_BE_BATCH:
+                purse = self.purse
+                answer = door.handle(body, trace_id, is_fresh=head.is_fresh, purse=purse)
+            elif head.is_fresh and door is not None:
                 answer = door.handle(body, trace_id, is_fresh=True)
             else:
                 answer = responses.unknown_path() if door is None else door.handle(body, trace_id)
@@ -196,6 +197,8 @@ class Connection(ClientConnection):
             answer = responses.failure()
         if answer.__class__ is Answer:
             if self._respond(head, answer, trace_id):
+                if size > COUNTED_BYTES and self._unread is not None:
+                    self._unread.end()
                 return
             self._unbegun = answer.rest
             work = self._deliver_alone(head, answer, trace_id)
@@ -214,6 +217,35 @@ class Connection(ClientConnection):
         # and a callback per task would be a tenth of what the front may cost.
         self._task = self._loop.create_task(work)
 
+    def _serve_page(self, head: RequestHead) -> None:
+        shared = self._shared
+        self.since = shared.now
+        self._timed_stage = Stage.EMPTY
+        trace_id = shared.new_trace_id()
+        try:
+            page = shared.pages(self._page_request(head))
+        except Exception:  # noqa: BLE001  whatever it is, the client gets its answer
+            log.exception("request failed", extra={"trace_id": trace_id})
+            page = responses.as_page(responses.failure())
+        if page.rest is not None:
+            self._phase = Phase.BUSY
+            self._unbegun = page.rest
+            self._task = self._loop.create_task(self._deliver_alone(head, page, trace_id))
+            return
+        self._write_page(head, page, trace_id)
+
+    def _page_request(self, head: RequestHead) -> PageRequest:
+        ask = self._transport.get_extra_info
+        peer, here = ask("peername") or ("",), (ask("sockname") or ("localhost", 80))[:2]
+        address = f"[{here[0]}]" if ":" in str(here[0]) else here[0]
+        return PageRequest.of_head(
+            head,
+            peer=str(peer[0]),
+            here=f"{address}:{here[1]}",
+            scheme="http" if self._shared.settings.tls is None else "https",
+            hang_up=self._transport.abort,
+        )
+
     def _on_delivered(self, answer: Answer) -> None:
         """A pending answer is there."""
         self._pending = None
@@ -223,35 +255,6 @@ class Connection(ClientConnection):
         else:
             self._unbegun = answer.rest
             self._task = self._loop.create_task(self._deliver_alone(head, answer, trace_id))
-
-    def _respond(self, head: RequestHead, answer: Answer, trace_id: str) -> bool:
-        """Write the whole response at once; False where that takes a task."""
-        body = answer.body
-        size = len(body)
-        shared = self._shared
-        if (
-            size < _SHORT
-            and head.is_plain
-            and answer.status == 200
-            and answer.rest is None
-            and not answer.retry_after_seconds
-            and not shared.is_draining
-        ):
-            counters = shared.counters
-            counters.answers_by_status[200] += 1
-            counters.sent_bytes += size
-            text = b"".join((_OK_START, trace_id.encode(), _LENGTHS[size], body))
-            shared.outbox.put(self._transport, text)
-            return True
-        if answer.rest is not None:
-            return False
-        if not (head.has_gzip and size > encoding.WORTH_BYTES and shared.settings.gzip):
-            self._write_whole(head, answer, body, trace_id)
-        elif size > encoding.OFF_LOOP_BYTES:
-            return False
-        else:
-            self._write_whole(head, answer, encoding.compress(body), trace_id, has_gzip=True)
-        return True
 
     async def _run(self, head: RequestHead, trace_id: str) -> None:
         """The request's task: wait for the answer and write it."""
@@ -274,6 +277,8 @@ class Connection(ClientConnection):
         self._task = None
         if self._phase is not Phase.BUSY:
             return
+        if self._unread is not None:
+            self._unread.end()
         self.since = self._shared.now
         reader = self._reader
         is_clear = reader is None or reader.stage is Stage.EMPTY
@@ -284,68 +289,6 @@ class Connection(ClientConnection):
         else:
             self._phase = Phase.READING
             self._advance()
-
-    def _open_response(
-        self, head: RequestHead, answer: Answer, trace_id: str, length: int, *, has_gzip: bool
-    ) -> tuple[bytes, bool]:
-        """The head of a response, and whether the connection ends after it."""
-        is_last = (
-            not head.is_keep_alive or self._shared.is_draining or length == responses.UNTIL_CLOSE
-        )
-        statuses = self._shared.counters.answers_by_status
-        statuses[answer.status] = statuses.get(answer.status, 0) + 1
-        text = responses.head(
-            answer,
-            trace_id,
-            length,
-            has_gzip=has_gzip,
-            connection=b"close" if is_last else b"keep-alive" if head.is_http10 else b"",
-        )
-        return text, is_last
-
-    def _write_whole(
-        self,
-        head: RequestHead,
-        answer: Answer,
-        body: bytes,
-        trace_id: str,
-        *,
-        has_gzip: bool = False,
-    ) -> None:
-        text, is_last = self._open_response(head, answer, trace_id, len(body), has_gzip=has_gzip)
-        self._shared.counters.sent_bytes += len(body)
-        if len(body) <= _JOIN_BYTES:
-            self.write(text + body)
-        else:
-            self.write(text)
-            self.write(body)
-        if is_last:
-            self._say_goodbye()
-
-    async def _deliver(self, head: RequestHead, answer: Answer, trace_id: str) -> None:
-        """Send an answer that takes time: a stream, or one to compress off the loop."""
-        if answer.rest is None:
-            body = await self._loop.run_in_executor(None, encoding.compress, answer.body)
-            self._write_whole(head, answer, body, trace_id, has_gzip=True)
-            return
-        is_chunked = not head.is_http10
-        length = responses.IN_CHUNKS if is_chunked else responses.UNTIL_CLOSE
-        text, is_last = self._open_response(head, answer, trace_id, length, has_gzip=False)
-        self._is_delivering = True
-        self.write(text)
-        try:
-            sent = await pour(answer, self, is_chunked=is_chunked)
-        except StreamBroken:
-            self._transport.abort()  # the client must see that the answer is not whole
-            return
-        except Exception:  # noqa: BLE001  whatever it is, the client must see the break
-            log.exception("an answer broke off", extra={"trace_id": trace_id})
-            self._transport.abort()
-            return
-        self._is_delivering = False
-        self._shared.counters.sent_bytes += sent
-        if is_last:
-            self._say_goodbye()
 
     # ------------------------------------------------------------------ going, time
 

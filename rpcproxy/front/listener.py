@@ -10,13 +10,10 @@ import ssl
 from collections.abc import Sequence
 from typing import Any, Final
 
-from aiohttp import web
-
 from rpcproxy.config.model import Tls
-from rpcproxy.engine import tasks
-from rpcproxy.front.handover import Handed, WebProtocol
 from rpcproxy.front.http import Connection
-from rpcproxy.front.shared import Counters, Doors, FrontSettings, Shared
+from rpcproxy.front.shared import Counters, Doors, FrontSettings, Pages, Shared
+from rpcproxy.rules.holding import Holdings
 
 _BACKLOG: Final = 4096
 _SWEEP_SECONDS: Final = 0.5
@@ -27,7 +24,7 @@ _IDLE_PARTS: Final = 8
 
 
 class Listener:
-    """Serves ``doors`` on one port: POST by itself, the rest by ``web_app``.
+    """Serves ``doors`` on one port, and ``pages`` to whatever is no POST.
 
     ``start`` once, then ``drain`` and ``close``. State: see ``Shared``.
     """
@@ -36,14 +33,12 @@ class Listener:
         self,
         doors: Doors,
         settings: FrontSettings,
-        web_app: web.Application,
+        pages: Pages,
         connection: type[Connection] = Connection,
+        holdings: Holdings | None = None,
     ) -> None:
-        self._shared = Shared(doors, settings)
+        self._shared = Shared(doors, settings, pages, holdings or Holdings())
         self._connection = connection
-        self._web_app = web_app
-        self._runner: web.AppRunner | None = None
-        self._web_options: dict[str, Any] = {}
         self._servers: list[asyncio.Server] = []
         self._tls_options: dict[str, Any] = {}
         self._paused: list[socket.socket] = []  # listened on again by ``resume``
@@ -68,8 +63,7 @@ class Listener:
     @property
     def can_bring_requests(self) -> bool:
         """Whether a connection that is open may bring another request, while draining."""
-        shared = self._shared
-        return bool(shared.handed) or any(not c.is_answering for c in shared.connections)
+        return any(not each.is_answering for each in self._shared.connections)
 
     async def start(self, given: Sequence[socket.socket] = ()) -> tuple[str, int]:
         """Listen, on the ``given`` sockets where there are any; returns the bound address (the
@@ -82,18 +76,6 @@ class Listener:
         shared, settings = self._shared, self._shared.settings
         context = _tls_context(settings.tls) if settings.tls is not None else None
         shared.now = loop.time()
-        self._web_app.on_response_prepare.append(self._on_web_response)
-        self._web_options = {
-            "access_log": None,
-            "keepalive_timeout": settings.limits.idle_seconds,
-            "max_line_size": settings.limits.header_bytes,
-            "max_field_size": settings.limits.header_bytes,
-            "auto_decompress": False,
-        }
-        runner = web.AppRunner(self._web_app, handle_signals=False, handler_cancellation=True)
-        await runner.setup()
-        self._runner = runner
-        shared.new_web_protocol = self._new_web_protocol
         if context is not None:
             self._tls_options["ssl"] = context
             self._tls_options["ssl_handshake_timeout"] = settings.limits.header_seconds
@@ -179,16 +161,9 @@ class Listener:
         shared.on_empty = self._emptied.set
         self._retire()
         shared.tell_if_empty()
-        # aiohttp's own: finishes what is in flight on its connections, closes them, idle or not.
-        web_server = self._runner.server if self._runner is not None else None
-        finishing = None
-        if web_server is not None:
-            web_server.pre_shutdown()
-            finishing = tasks.start(web_server.shutdown(seconds), "drain of the web connections")
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._emptied.wait()
-        await tasks.stop(finishing)
         await self.close()
 
     async def close(self) -> None:
@@ -203,27 +178,10 @@ class Listener:
         self._paused.clear()
         for connection in [*shared.connections, *shared.watched]:
             connection.abort()
-        for handed in [*shared.handed]:
-            handed.abort()
-        runner, self._runner = self._runner, None
-        if runner is not None:
-            await runner.cleanup()
         if shared.open_connections:
             self._emptied.clear()
             shared.on_empty = self._emptied.set
             await self._emptied.wait()  # the loop tells every connection within its next turn
-
-    async def _on_web_response(self, _: web.Request, response: web.StreamResponse) -> None:
-        if self._shared.is_draining:
-            response.force_close()
-            response.headers["Connection"] = "close"
-
-    def _new_web_protocol(self) -> asyncio.Protocol:
-        assert self._runner is not None  # noqa: S101  connections exist between start and close
-        assert self._runner.server is not None  # noqa: S101
-        assert self._loop is not None  # noqa: S101
-        inner = WebProtocol(self._runner.server, loop=self._loop, **self._web_options)
-        return Handed(inner, self._shared)
 
     # ------------------------------------------------------------------ the sweep
 

@@ -11,17 +11,17 @@ State: the listeners and the picture, in ``Live``, one for each page.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Final
 
-import msgspec
 from aiohttp import web
 
 from rpcproxy.engine import tasks
+from rpcproxy.front.page import TEXT, Page
+from rpcproxy.front.sites import site_of
 
 MOST_LISTENERS: Final = 128
 PICTURE_SECONDS: Final = 2.0
@@ -34,17 +34,64 @@ CLOSE_SECONDS: Final = 0.5
 _RETRY_MILLISECONDS: Final = 3000
 _AGED_RETRY_MILLISECONDS: Final = 200  # nothing is wrong: nobody need see it
 RETRY_AFTER_SECONDS: Final = 10  # status.js waits so long by itself
-_SITE_BITS: Final = 64  # of an IPv6 address: one visitor has all below
+
+_STREAM: Final = {
+    "Content-Type": "text/event-stream",
+    "Cache-Control": "no-store",
+    "X-Accel-Buffering": "no",  # a proxy in front must not collect them (nginx)
+}
 
 _log = logging.getLogger("rpcproxy.live")
 
 Draw = Callable[[], str]
 
 
-class _Listener(msgspec.Struct, frozen=True, eq=False):
-    site: str
-    request: web.Request
-    ended: asyncio.Future[None]  # done at its end
+class Listening:
+    """The stream of one listener (``messages.AnswerStream``)."""
+
+    def __init__(self, live: Live, site: str, hang_up: Callable[[], None]) -> None:
+        self.site = site
+        self.hang_up = hang_up
+        self.given_at = 0.0  # when it got the piece that it is still taking; 0 while it waits
+        self.closed = asyncio.get_running_loop().create_future()
+        self._live = live
+        self._number = 0  # of the picture it has, 0 for none
+        self._until = time.monotonic() + AGE_SECONDS
+        self._is_aged = False
+
+    async def read(self) -> bytes:
+        """The next picture, ``b""`` at the end."""
+        self.given_at = 0.0
+        piece = await self._next()
+        self.given_at = time.monotonic()
+        return piece
+
+    async def _next(self) -> bytes:
+        live = self._live
+        if self._is_aged or live.is_closed:
+            return b""
+        is_first = not self._number
+        if not is_first:
+            if time.monotonic() >= self._until:
+                self._is_aged = True
+                return b"retry: %d\n\n" % _AGED_RETRY_MILLISECONDS
+            await live.picture_after(self._number)
+            if live.is_closed:
+                return b""
+        self._number = live.number
+        beginning = b"retry: %d\n\n" % _RETRY_MILLISECONDS if is_first else b""
+        return beginning + live.picture
+
+    @property
+    def size(self) -> int:
+        """How many bytes it holds: the pictures are everybody's."""
+        return 2 * len(self._live.picture)
+
+    def close(self) -> None:
+        """It goes; idempotent."""
+        self._live.leave(self)
+        if not self.closed.done():
+            self.closed.set_result(None)
 
 
 class Live:
@@ -53,93 +100,98 @@ class Live:
     def __init__(self, draw: Draw, most: int = MOST_LISTENERS) -> None:
         self._draw = draw
         self._most = most
-        self._picture = b""
-        self._number = 0  # of the picture
+        self.picture = b""
+        self.number = 0  # of the picture
         self._news = asyncio.Condition()
         self._drawing: asyncio.Task[None] | None = None
-        self._listeners: dict[asyncio.Task[object], _Listener] = {}  # the oldest first
-        self._is_closed = False
+        self._listeners: dict[Listening, None] = {}  # the oldest first
+        self.is_closed = False
 
     @property
     def listeners(self) -> int:
         return len(self._listeners)
 
+    def page(self, address: str | None, hang_up: Callable[[], None]) -> Page:
+        """The stream for a new listener, 503 where there are too many. ``hang_up`` closes its
+        connection: of one that takes nothing, or has to make room.
+        """
+        site = site_of(address)
+        if self.is_closed or not self._has_place(site):
+            words = f"no more than {self._most} pages can be live at once\n"
+            later = {"Retry-After": str(RETRY_AFTER_SECONDS), "Cache-Control": "no-store"}
+            return Page(words.encode(), 503, headers={"Content-Type": TEXT, **later})
+        if not self._listeners:
+            self._redraw()  # the last one is of another time
+        listening = Listening(self, site, hang_up)
+        self._listeners[listening] = None
+        if self._drawing is None or self._drawing.done():
+            self._drawing = tasks.start(self._keep_drawing(), "live page")
+        return Page(b"", rest=listening, headers=_STREAM)
+
     async def listen(
         self, request: web.Request, headers: Mapping[str, str] = {}
     ) -> web.StreamResponse:
-        """Serve one listener until it goes or is too old. 503 where there are too many."""
-        site = _site_of(request.remote)
-        if self._is_closed or not self._has_place(site):
-            words = f"no more than {self._most} pages can be live at once\n"
-            later = {"Retry-After": str(RETRY_AFTER_SECONDS), "Cache-Control": "no-store"}
-            return web.Response(status=503, text=words, headers={**headers, **later})
-        response = web.StreamResponse(headers={**headers, "Cache-Control": "no-store"})
-        response.content_type = "text/event-stream"
-        # A proxy in front must not collect them (nginx).
-        response.headers["X-Accel-Buffering"] = "no"
-        if not self._listeners:
-            self._redraw()  # the last one is of another time
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 -- aiohttp's handlers run in one
-        ended = asyncio.get_running_loop().create_future()
-        self._listeners[task] = _Listener(site, request, ended)
-        if self._drawing is None or self._drawing.done():
-            self._drawing = tasks.start(self._keep_drawing(), "live page")
+        """The same where aiohttp serves."""
+
+        def hang_up() -> None:
+            if request.transport is not None:
+                request.transport.abort()
+
+        page = self.page(request.remote, hang_up)
+        every = {**page.headers, **headers}
+        if page.rest is None:
+            return web.Response(status=page.status, body=page.body, headers=every)
+        response = web.StreamResponse(headers=every)
         try:
             await response.prepare(request)
-            await self._write(response, b"retry: %d\n\n" % _RETRY_MILLISECONDS)
-            await self._follow(response)
-        except (TimeoutError, ConnectionResetError):
-            _hang_up(request)
+            while piece := await page.rest.read():
+                await response.write(piece)
+            await response.write_eof()
+        except ConnectionResetError:
+            hang_up()
         finally:
-            self._listeners.pop(task, None)
-            ended.cancel()
+            page.rest.close()
         return response
 
     def _has_place(self, site: str) -> bool:
         """Whether there is one for ``site``; that of another, who has more, is taken for it."""
         if len(self._listeners) < self._most:
             return True
-        counts = Counter(each.site for each in self._listeners.values())
+        counts = Counter(each.site for each in self._listeners)
         fullest, most = counts.most_common(1)[0]
         if most <= counts[site] + 1:
             return False
-        for task, listener in self._listeners.items():
-            if listener.site == fullest:
-                del self._listeners[task]
-                _hang_up(listener.request)
-                break
+        self._drop(next(each for each in self._listeners if each.site == fullest))
         return True
 
-    async def _follow(self, response: web.StreamResponse) -> None:
-        until = time.monotonic() + AGE_SECONDS
-        while not self._is_closed:
-            number = self._number
-            await self._write(response, self._picture)
-            if time.monotonic() >= until:
-                await self._write(response, b"retry: %d\n\n" % _AGED_RETRY_MILLISECONDS)
-                break
-            async with self._news:
-                while self._number == number and not self._is_closed:
-                    await self._news.wait()
-        async with asyncio.timeout(SLOW_SECONDS):
-            await response.write_eof()
+    def _drop(self, listening: Listening) -> None:
+        self.leave(listening)
+        listening.hang_up()
 
-    @staticmethod
-    async def _write(response: web.StreamResponse, data: bytes) -> None:
-        async with asyncio.timeout(SLOW_SECONDS):
-            await response.write(data)
+    def leave(self, listening: Listening) -> None:
+        """It listens no more."""
+        self._listeners.pop(listening, None)
+
+    async def picture_after(self, number: int) -> None:
+        """Wait for a newer picture, or the end."""
+        async with self._news:
+            while self.number == number and not self.is_closed:
+                await self._news.wait()
 
     def _redraw(self) -> float:
         started = time.monotonic()
-        self._picture = b"data: " + self._draw().encode() + b"\n\n"
-        self._number += 1
+        self.picture = b"data: " + self._draw().encode() + b"\n\n"
+        self.number += 1
         return time.monotonic() - started
 
     async def _keep_drawing(self) -> None:
         seconds = 0.0
         while self._listeners:
             await asyncio.sleep(max(PICTURE_SECONDS, seconds / DRAWING_SHARE))
+            now = time.monotonic()
+            for each in [*self._listeners]:
+                if each.given_at and now - each.given_at > SLOW_SECONDS:
+                    self._drop(each)
             if not self._listeners:
                 return
             try:
@@ -151,30 +203,12 @@ class Live:
 
     async def close(self) -> None:
         """End every stream."""
-        self._is_closed = True
+        self.is_closed = True
         async with self._news:
             self._news.notify_all()
         await tasks.stop(self._drawing)
         if self._listeners:
-            ended = {listener.ended for listener in self._listeners.values()}
-            await asyncio.wait(ended, timeout=CLOSE_SECONDS)
-        for task in [*self._listeners]:
-            task.cancel()  # it takes nothing, and does not look up
-
-
-def _hang_up(request: web.Request) -> None:
-    if request.transport is not None:
-        request.transport.abort()
-
-
-def _site_of(address: str | None) -> str:
-    """What one visitor has of addresses."""
-    try:
-        known = ipaddress.ip_address(address or "")
-    except ValueError:
-        return address or ""
-    if isinstance(known, ipaddress.IPv6Address):
-        known = known.ipv4_mapped or known
-    if isinstance(known, ipaddress.IPv4Address):
-        return str(known)
-    return str(ipaddress.ip_network((known, _SITE_BITS), strict=False))
+            closed = {each.closed for each in self._listeners}
+            await asyncio.wait(closed, timeout=CLOSE_SECONDS)
+        for each in [*self._listeners]:
+            self._drop(each)  # it takes nothing, and does not look up

@@ -22,8 +22,8 @@ from rpcproxy.front.heads import (
 )
 
 _BLANK: Final = b"\r\n\r\n"
-# aiohttp's parser knows these, and answers others without the headers that browsers want.
-_HANDED_ON: Final = frozenset(("GET", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH"))
+# Those that are no POST are answered by ``web``, some with a refusal.
+_KNOWN: Final = frozenset(("POST", "GET", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH"))
 
 
 class Stage(enum.Enum):
@@ -31,7 +31,6 @@ class Stage(enum.Enum):
     HEAD = "head"  # part of a head
     BODY = "body"  # a head, and not all of its body
     READY = "ready"  # bytes that nobody has asked ``next`` about
-    FOREIGN = "foreign"  # a request that is no POST: ``take_rest`` and hand it on
 
 
 class RequestReader:
@@ -83,7 +82,7 @@ class RequestReader:
             self.stage = Stage.READY
 
     def next(self) -> tuple[RequestHead, bytes] | None:
-        """The next whole request, ``None`` where it is not all here or is foreign."""
+        """The next whole request, ``None`` where it is not all here."""
         if self._body is None and not self._take_head():
             return None
         head, body = self._head, self._body
@@ -99,11 +98,6 @@ class RequestReader:
         self.wants_continue = False
         self.stage = Stage.READY if self._buffer else Stage.EMPTY
         return head, body.join()
-
-    def take_rest(self) -> bytes:
-        rest = bytes(self._buffer)
-        self._buffer.clear()
-        return rest
 
     def _take_head(self) -> bool:
         buffer = self._buffer
@@ -123,11 +117,8 @@ class RequestReader:
             return False
         text = bytes(buffer[:end])
         head = self._memory.get(text) or parse_head(text)
-        if head.method != "POST":
-            if head.method not in _HANDED_ON:
-                raise Refused(501, "this method is not known here")
-            self.stage = Stage.FOREIGN
-            return False
+        if head.method not in _KNOWN:
+            raise Refused(501, "this method is not known here")
         del buffer[:end]
         self._scanned = 0
         self._begin_body(head, text)
@@ -138,7 +129,8 @@ class RequestReader:
         length = head.content_length
         if length > limit:
             raise Refused(413, _over(limit))
-        self._memory.remember(text, head)
+        if head.method == "POST":  # what is remembered goes straight to a door
+            self._memory.remember(text, head)
         self._head = head
         self._body = Chunks(limit) if length == CHUNKED else Pieces(length)
         self.wants_continue = head.has_expect and not self._buffer and length != 0

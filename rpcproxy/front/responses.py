@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
 
 from rpcproxy import messages
 from rpcproxy.front import cors
+from rpcproxy.front.page import JSON, Page
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK: Final = b"0\r\n\r\n"
 # Of a ``response`` whose length is not known: chunks, or (HTTP/1.0) whatever comes until the end.
 IN_CHUNKS: Final = -1
 UNTIL_CLOSE: Final = -2
+WITHOUT_BODY: Final = -3
 
 _REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
 _FIELDS: Final = b"Content-Type: application/json\r\n" + cors.ALWAYS_BYTES
@@ -35,7 +38,7 @@ def head(
     """
     parts = [
         b"HTTP/1.1 %d %b\r\n" % (answer.status, _REASONS.get(answer.status, "Unknown").encode()),
-        _FIELDS,
+        _fields_of(answer) if isinstance(answer, Page) else _FIELDS,
         b"X-Trace-Id: %b\r\n" % trace_id.encode(),
     ]
     if has_gzip:
@@ -50,6 +53,19 @@ def head(
         parts.append(b"Transfer-Encoding: chunked\r\n")
     parts.append(b"\r\n")
     return b"".join(parts)
+
+
+def _fields_of(page: Page) -> bytes:
+    fields = "".join(f"{name}: {value}\r\n" for name, value in page.headers.items())
+    return fields.encode("latin-1") + cors.ALWAYS_BYTES
+
+
+def as_page(
+    answer: messages.Answer, headers: Mapping[str, str] = {}, *, is_last: bool = False
+) -> Page:
+    """A whole answer of the front's own, given in place of a page."""
+    every = {"Content-Type": JSON, **headers}
+    return Page(answer.body, answer.status, headers=every, is_last=is_last)
 
 
 def refusal(status: int, reason: str) -> messages.Answer:

@@ -17,7 +17,9 @@ import msgspec
 
 from rpcproxy.config.model import Address, Limits, Server, Tls
 from rpcproxy.front.heads import HeadMemory
+from rpcproxy.front.page import Page, PageRequest
 from rpcproxy.messages import Answer, Pending
+from rpcproxy.rules.holding import Holdings, Purse
 
 log: Final = logging.getLogger("rpcproxy.front")
 
@@ -26,10 +28,10 @@ class Door(Protocol):
     """One chain, as requests see it. Never raises, and neither does what it returns."""
 
     def handle(
-        self, body: bytes, trace_id: str, *, is_fresh: bool = False
+        self, body: bytes, trace_id: str, *, is_fresh: bool = False, purse: Purse | None = None
     ) -> Answer | Pending | Coroutine[Any, Any, Answer]:
         """Answer one HTTP body: at once, or by a coroutine that is cancelled on hang-up.
-        ``is_fresh``: with nothing that was kept.
+        ``is_fresh``: with nothing that was kept. ``purse``, for a batch: what its connection holds.
         """
 
 
@@ -37,6 +39,10 @@ class Doors(Protocol):
     """The chains by path, as ``/``, ``/ethereum``, ``/1``; a reload may change them."""
 
     def get(self, path: str) -> Door | None: ...
+
+
+Pages = Callable[[PageRequest], Page]
+"""Whatever is asked for by another method than POST."""
 
 
 class FrontSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,7 +92,7 @@ class Counters:
     __slots__ = (
         "accepted_connections",
         "answers_by_status",
-        "handed_connections",
+        "crowded_out",
         "hung_up",
         "received_bytes",
         "refused_connections",
@@ -100,7 +106,7 @@ class Counters:
         self.answers_by_status: dict[int, int] = {200: 0}
         self.accepted_connections = 0
         self.refused_connections = 0  # over limits.connections
-        self.handed_connections = 0  # given to aiohttp
+        self.crowded_out = 0  # would have held more than there is room for
         self.hung_up = 0  # clients that left before their answer
         self.timed_out = 0  # slow heads and bodies
         self.stalled_clients = 0  # took nothing of their answer for too long
@@ -124,12 +130,7 @@ def _trace_ids(prefix: str, start: int) -> Iterator[str]:
             yield beginning + ending
 
 
-class Abortable(Protocol):
-    def abort(self) -> None:
-        """Close it now."""
-
-
-class Connected(Abortable, Protocol):
+class Connected(Protocol):
     """What the sweep and the drain want of a connection."""
 
     since: float
@@ -150,6 +151,9 @@ class Connected(Abortable, Protocol):
 
     def forget(self) -> None:
         """Read the next request head anew: limits have changed."""
+
+    def abort(self) -> None:
+        """Close it now."""
 
 
 class Outbox:
@@ -186,12 +190,16 @@ class Outbox:
 
 
 class Shared:
-    """See the module. ``connections`` are all that were not handed over; ``watched`` are those
-    whose time is short: reading, lingering, stalled.
+    """See the module. ``watched`` are those connections whose time is short: reading, lingering,
+    stalled.
     """
 
-    def __init__(self, doors: Doors, settings: FrontSettings) -> None:
+    def __init__(
+        self, doors: Doors, settings: FrontSettings, pages: Pages, holdings: Holdings
+    ) -> None:
         self.doors = doors
+        self.pages = pages
+        self.holdings = holdings
         self.settings = settings
         self.heads = HeadMemory()
         self.counters = Counters()
@@ -202,20 +210,18 @@ class Shared:
         self.connections: set[Connected] = set()
         self.watched: set[Connected] = set()
         self.turned_away = 0  # connections over the limit that are being told so
-        self.handed: set[Abortable] = set()  # open connections that aiohttp serves
         self.on_empty: Callable[[], None] | None = None
-        self.new_web_protocol: Callable[[], asyncio.Protocol] | None = None
 
     @property
     def open_connections(self) -> int:
-        return len(self.connections) + len(self.handed)
+        return len(self.connections)
 
     def leave(self, connection: Connected) -> None:
-        """``connection`` is no longer ours: closed, or handed over."""
+        """``connection`` is closed."""
         self.connections.discard(connection)
         self.watched.discard(connection)
         self.tell_if_empty()
 
     def tell_if_empty(self) -> None:
-        if self.on_empty is not None and not self.connections and not self.handed:
+        if self.on_empty is not None and not self.connections:
             self.on_empty()

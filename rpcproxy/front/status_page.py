@@ -13,11 +13,13 @@ from typing import Any, Final, Protocol, TypeVar
 import msgspec
 from aiohttp import web
 
-from rpcproxy.front.handover import SERVER_HEADER
+from rpcproxy.front.admin_connection import SERVER_HEADER
 from rpcproxy.front.landing import Outlooks
 from rpcproxy.front.live import Live
 from rpcproxy.front.markup import Shell
 from rpcproxy.front.outlook import public_part
+from rpcproxy.front.page import HTML, JSON, PageRequest
+from rpcproxy.front.page import Page as WholePage
 from rpcproxy.front.status_html import moment_of, status_body, status_main
 
 Tell = Callable[[], Mapping[str, Any]]
@@ -41,13 +43,12 @@ class StatusPage:
         self._tell = tell
         self.live = Live(self._picture)
 
-    def html(self, headers: Mapping[str, str] = {}) -> web.Response:
+    def html(self) -> WholePage:
         """The page, which asks for ``/events`` below its path."""
         status = self._tell()
         body = status_body(status, moment_of(time.time()))
         text = SHELL.page(str(status["sentence"]), body)
-        every = {**headers, **SHELL.headers, **SERVER_HEADER}
-        return web.Response(text=text, content_type="text/html", headers=every)
+        return WholePage(text.encode(), headers={"Content-Type": HTML, **SHELL.headers})
 
     def _picture(self) -> str:
         status = self._tell()
@@ -72,17 +73,13 @@ def _remembered(make: Callable[[], T]) -> Callable[[], T]:
     return remembered
 
 
-def takes_html(request: web.Request) -> bool:
-    """Whether somebody looks with a browser."""
-    return "text/html" in request.headers.get("Accept", "")
-
-
 def status_routes(status_page: StatusPage, page: Page, tell: Tell) -> list[web.RouteDef]:
     """The admin port's; ``page`` is how the other pages of the port are made."""
 
     async def status(request: web.Request) -> web.StreamResponse:
-        if takes_html(request):
-            return status_page.html()
+        if "text/html" in request.headers.get("Accept", ""):
+            html = status_page.html()
+            return web.Response(body=html.body, headers={**html.headers, **SERVER_HEADER})
         response = page(tell())
         response.headers["Vary"] = "Accept"
         return response
@@ -115,21 +112,19 @@ class PublicStatus:
         self.path = path
         self._page = StatusPage(shown)
 
-    async def answer(
-        self, request: web.Request, path: str, headers: Mapping[str, str]
-    ) -> web.StreamResponse | None:
-        """What ``path`` is asked for, ``None`` where it is none of ours."""
+    def answer(self, request: PageRequest) -> WholePage | None:
+        """What is asked for, ``None`` where it is none of ours."""
         ours = self.path()
-        if ours is None or not path.startswith(ours):
+        if ours is None or not request.path.startswith(ours):
             return None
-        rest = path.removeprefix(ours)
+        rest = request.path.removeprefix(ours)
         if rest == "/events" and request.method == "GET":
-            return await self._page.live.listen(request, {**headers, **SERVER_HEADER})
-        if rest == "" and takes_html(request):
-            return self._page.html(headers)
+            return self._page.live.page(request.peer, request.hang_up)
+        if rest == "" and request.takes_html:
+            return self._page.html()
         if rest in ("", ".json"):
-            every = {**headers, "Cache-Control": "no-store", "Vary": "Accept"}
-            return web.Response(body=self._json(), headers=every, content_type="application/json")
+            headers = {"Content-Type": JSON, "Cache-Control": "no-store", "Vary": "Accept"}
+            return WholePage(self._json(), headers=headers)
         return None
 
     async def close(self) -> None:

@@ -8,6 +8,9 @@ from rpcproxy.front.responses import LAST_CHUNK
 from rpcproxy.messages import Answer, AnswerStream
 
 SLICE_BYTES: Final = 256 * 1024
+# What one stream holds: a slice that is being taken, the one before it, and what its upstream has
+# sent ahead (``edges.reply_body.QUEUE_FULL_BYTES``).
+STREAM_BYTES: Final = 3 * SLICE_BYTES
 
 
 class Sink(Protocol):

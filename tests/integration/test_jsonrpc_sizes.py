@@ -157,7 +157,7 @@ async def test_64_mib_are_exact() -> None:
 
 @on_uvloop
 async def test_a_large_answer_within_a_batch_is_whole() -> None:
-    """Members of a batch cannot stream: the one that is too large to hold is asked for alone."""
+    """The member that is too large to hold is asked for alone; the array leaves in pieces."""
 
     def script(post: Post) -> Sent | bytes:
         if post.calls[-1].method == "eth_getTransactionReceipt":
@@ -168,7 +168,8 @@ async def test_a_large_answer_within_a_batch_is_whole() -> None:
     async with one(script) as (wallet, a):
         wallet.client.send(front_kit.post(array([request("eth_gasPrice"), receipt])))
         headers, digest = await read_response(wallet.client)
-        assert int(headers["content-length"]) == digest.size > HOLD
+        assert headers["transfer-encoding"] == "chunked"
+        assert digest.size > HOLD
         start = b'[{"jsonrpc":"2.0","id":1,"result":"0x1"},' + HEAD
         assert digest.start.startswith(start + BLOCK[:100])
         assert digest.end.endswith(b'"}]')

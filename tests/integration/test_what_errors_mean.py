@@ -29,6 +29,7 @@ from tests.integration.rpc_kit import (
     request,
     wrong,
 )
+from tests.unit import sends_kit
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -191,11 +192,17 @@ async def test_params_that_two_refuse_and_two_take_are_taken() -> None:
 
 @on_uvloop
 async def test_a_send_that_everybody_refuses_in_unknown_words_ejects_nobody() -> None:
-    odd = except_for("eth_sendRawTransaction", saying(-32000, "odd: unheard of 17"))
-    async with fleet(odd, odd, odd) as (wallet, upstreams):
-        raw = b"02" + b"f8" * 40
-        for index in range(8):
-            params = b'["0x%b%02x"]' % (raw, index)
-            assert "error" in await wallet.call("eth_sendRawTransaction", params)
+    def script(call: Call) -> bytes:
+        if call.method == "eth_sendRawTransaction":
+            return wrong(call, -32000, "odd: unheard of 17")
+        return ok(call, b"null")  # and nobody has it
+
+    odd = each(script)
+    async with fleet(odd, odd, odd, chain_id=sends_kit.CHAIN_ID) as (wallet, upstreams):
+        for nonce in range(8):
+            raw = sends_kit.signed(nonce).raw
+            reply = await wallet.call("eth_sendRawTransaction", b'["%b"]' % raw.encode())
+            assert reply["error"]["message"] == "odd: unheard of 17"
+        assert min(counts(upstreams)) >= 8
         assert_well(wallet, upstreams)
         await scripted.until(lambda: not wallet.runtime.pipeline.is_sending)

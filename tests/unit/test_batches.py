@@ -12,8 +12,8 @@ from hypothesis import settings as run_with
 from hypothesis import strategies as st
 
 from rpcproxy.engine.batch_sizes import GROUP
-from rpcproxy.engine.batches import Batches, join, whole
-from rpcproxy.messages import Answer, FailureKind, Head, Reply, Request, StreamBroken, Verdict
+from rpcproxy.engine.batches import Batches
+from rpcproxy.messages import FailureKind, Head, Reply, Verdict
 from tests.unit.engine_kit import (
     LIGHT,
     Behaviour,
@@ -544,36 +544,6 @@ async def test_members_of_another_chain_are_asked_elsewhere() -> None:
 # ---- pieces
 
 
-class Pieces:
-    def __init__(self, *pieces: bytes, breaks: bool = False) -> None:
-        self._pieces = list(pieces)
-        self._breaks = breaks
-        self.is_closed = False
-
-    async def read(self) -> bytes:
-        if not self._pieces and self._breaks:
-            raise StreamBroken("lost")
-        return self._pieces.pop(0) if self._pieces else b""
-
-    def close(self) -> None:
-        self.is_closed = True
-
-
-async def test_a_large_member_is_joined_in_one_piece() -> None:
-    rest = Pieces(b"b", b"c")
-    answer = Answer(b"a", rest=rest)
-    assert await whole(answer, Request("m")) == b"abc"
-    assert rest.is_closed
-    assert await whole(Answer(b"a"), Request("m")) == b"a"
-
-
-async def test_a_large_member_that_breaks_off_is_an_error() -> None:
-    rest = Pieces(b"b", breaks=True)
-    told = await whole(Answer(b"a", rest=rest), Request("m", b"7"))
-    assert msgspec.json.decode(told)["error"]["message"] == "the answer broke off: lost"
-    assert rest.is_closed
-
-
 @virtual
 async def test_a_batch_answer_too_large_to_hold_is_asked_member_by_member() -> None:
     engine = Engine()
@@ -591,11 +561,6 @@ async def test_a_batch_answer_too_large_to_hold_is_asked_member_by_member() -> N
     assert rests
     assert all(rest.is_closed for rest in rests)
     engine.assert_idle()
-
-
-def test_join_leaves_out_what_has_no_reply() -> None:
-    assert join([b"1", None, b"", b"2"]).body == b"[1,2]"
-    assert join([None, b""]).body == b""
 
 
 # ---- whatever happens

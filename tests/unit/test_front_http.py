@@ -442,7 +442,7 @@ class Hands:
     def __init__(self) -> None:
         self.given: list[tuple[bytes, Soon]] = []
 
-    def handle(self, body: bytes, trace_id: str) -> Soon:
+    def handle(self, body: bytes, trace_id: str, **_wishes: object) -> Soon:
         self.given.append((body, Soon()))
         return self.given[-1][1]
 
@@ -589,6 +589,7 @@ async def test_the_end_behind_a_get_behind_a_request_in_flight():
         await until(lambda: later.running == 1)
         later.gate.set()
         assert (await client.response()).body == b"x"
+        assert (await client.response()).body == b'{"status": "ok"}'
         assert await client.rest() == b""
 
 

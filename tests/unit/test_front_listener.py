@@ -12,7 +12,7 @@ import trustme
 from rpcproxy.config.model import Address, Limits, Server, Tls
 from rpcproxy.front.listener import Listener
 from rpcproxy.front.shared import FrontSettings
-from rpcproxy.front.web import make_web_app
+from rpcproxy.front.web import WalletPages
 from rpcproxy.messages import Answer, StreamBroken
 from tests.front_kit import Echo, Later, Pieces, Saying, a_front, both_loops, post, until
 
@@ -390,7 +390,7 @@ async def test_drain_closes_what_is_idle():
 
 
 @both_loops
-async def test_drain_finishes_what_aiohttp_serves():
+async def test_drain_finishes_what_comes_after_a_page():
     later = Later()
     later.gate.clear()
     async with a_front({"/": later}) as front:
@@ -419,14 +419,14 @@ async def test_drain_does_not_wait_forever():
     later = Later()
     later.gate.clear()
     async with a_front({"/": later}) as front:
-        client, by_aiohttp = await front.client(), await front.client()
+        client, after_a_page = await front.client(), await front.client()
         client.send(post(b"x"))
-        by_aiohttp.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" + post(b"x"))
-        assert (await by_aiohttp.response()).status == 200
+        after_a_page.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" + post(b"x"))
+        assert (await after_a_page.response()).status == 200
         await until(lambda: later.running == 2)
         await front.listener.drain(0.05)
         assert later.cancelled == 2
-        assert await client.rest() == await by_aiohttp.rest() == b""
+        assert await client.rest() == await after_a_page.rest() == b""
 
 
 @both_loops
@@ -466,8 +466,8 @@ def test_settings_of_the_configuration():
 
 def a_listener(**settings) -> Listener:
     doors = {"/": Echo()}
-    app = make_web_app(doors, lambda: (True, {}), list)
-    return Listener(doors, FrontSettings(**settings), app)
+    pages = WalletPages(doors, lambda: (True, {}), list)
+    return Listener(doors, FrontSettings(**settings), pages.answer)
 
 
 @both_loops
@@ -537,6 +537,17 @@ async def test_tls(authority, tls):
         client.send(post(b"x", "/", "Connection: close"))
         assert (await client.response()).headers["connection"] == "close"
         assert await client.rest() == b""
+
+
+@both_loops
+async def test_half_a_handshake_is_timed(authority, tls):
+    async with a_front(tls=tls, limits=Limits(header_seconds=0.3)) as front:
+        for beginning in (b"", b"\x16\x03\x01\x02\x00\x01", b"GET / HTTP/1.1\r\nHo"):
+            client = await front.client()
+            client.send(beginning)
+            async with asyncio.timeout(10):
+                assert b"HTTP" not in await client.rest()
+        assert front.listener.open_connections == 0
 
 
 @both_loops

@@ -57,7 +57,6 @@ ODD_WORDS = [
     ("debug_traceCall", -32000, "ReferenceError: x is not defined at step (<eval>:1:9)"),  # geth
     ("eth_feeHistory", -32000, "invalid reward percentile: 101.000000"),  # geth
     ("eth_call", -32000, "both gasPrice and (maxFeePerGas or maxPriorityFeePerGas) specified"),
-    ("eth_getLogs", -32000, "exceed max addresses or topics per search position"),  # geth
     ("eth_call", 12, "requested epoch was a null round (3847253)"),  # Lotus 12633, Forest 7276
     ("eth_call", -32099, "USR: actor 0x17 is in no registry"),
 ]

@@ -139,7 +139,12 @@ def busy_counters() -> Counters:
 def busy_sources() -> Sources:
     return Sources(
         standings=lambda: {"ethereum": [INFURA, QUIET, {"state": "up"}], "base": []},
-        front=lambda: {"client_connections": 5, "client_connections_refused": 2},
+        front=lambda: {
+            "client_connections": 5,
+            "client_connections_refused": 2,
+            "held_bytes": 7000,
+            "client_requests_crowded_out": 3,
+        },
         chains=lambda: {"ethereum": BUSY, "base": ChainFigures()},
         connections=lambda: {"ethereum": {"infura-us": (4, 1)}},
     )
@@ -277,6 +282,8 @@ async def test_chains_show_their_head_and_upstreams_by_state() -> None:
     assert got("chain_upstreams", chain="base", state="up") == 0
     assert got("client_connections") == 5
     assert got("client_connections_refused_total") == 2
+    assert got("held_bytes") == 7000
+    assert got("client_requests_crowded_out_total") == 3
 
 
 async def test_requests_answered_without_a_new_question_are_counted_by_reason() -> None:

@@ -16,6 +16,7 @@ from rpcproxy.config import model
 from rpcproxy.edges.metrics import ChainCounters
 from rpcproxy.engine.calls import SingleCall
 from rpcproxy.engine.sharing import (
+    LARGEST_LATELY_BYTES,
     Follower,
     Sharing,
     SlowFlight,
@@ -58,6 +59,16 @@ def balances(engine: Engine, count: int, params: bytes = BALANCE) -> list[Handle
     return [
         engine.handle(request("eth_getBalance", params, b"%d" % number)) for number in range(count)
     ]
+
+
+def test_what_was_given_lately_is_bounded_in_bytes_too() -> None:
+    sharing = Sharing(1 << 20, Heads(0.0), ChainCounters())
+    method = evm.describe("eth_getTransactionByHash")
+    call = SingleCall(method, Need(LIGHT, method.name), b"[]")
+    sharing.remember(b"short", call, b"1")
+    sharing.remember(b"x" * LARGEST_LATELY_BYTES, call, b"1")
+    sharing.remember(b"large", call, b"x" * LARGEST_LATELY_BYTES)
+    assert list(sharing.lately) == [b"short"]
 
 
 async def results(handles: list[Handle]) -> list[Any]:

@@ -101,7 +101,7 @@ class Door:
     def __init__(self, answer: Any) -> None:
         self.answer = answer
 
-    def handle(self, body: bytes, trace_id: str, *, is_fresh: bool = False) -> Any:
+    def handle(self, body: bytes, trace_id: str, **wishes: Any) -> Any:
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
