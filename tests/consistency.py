@@ -35,7 +35,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from rpcproxy.drills.simchain import BUSY_ACCOUNTS, SimChain, View, block_of_balance
+from rpcproxy.drills.simchain import BUSY_ACCOUNTS, SimChain, block_of_balance
+from rpcproxy.drills.simview import View
 
 MAX_EXAMPLES: Final = 12
 MAX_TRANSACTIONS: Final = 20

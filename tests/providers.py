@@ -35,12 +35,13 @@ class ProviderProcess:
         latency_seconds: float = 0.02,
         block_time_seconds: float = 2.0,
         chain_id: int = 1337,
+        skip_every: int = 0,
         tls_certificate: str | None = None,
     ) -> None:
         command = [sys.executable, "-m", "rpcproxy.drills.fleet", "--until-eof"]
         command += [f"--name={name}" for name in names]
         command += [f"--latency={latency_seconds}", f"--block-time={block_time_seconds}"]
-        command += [f"--chain-id={chain_id}"]
+        command += [f"--chain-id={chain_id}", f"--skip-every={skip_every}"]
         if tls_certificate:
             command.append(f"--tls-certificate={tls_certificate}")
         self._process = subprocess.Popen(

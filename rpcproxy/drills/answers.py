@@ -5,6 +5,7 @@ No state and no sockets; the clock is read for a ``Retry-After`` that is a date.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import time
 from email.utils import formatdate
@@ -12,7 +13,9 @@ from typing import Final
 
 from rpcproxy.drills import simrpc
 from rpcproxy.drills.faults import Cut, Fault
-from rpcproxy.drills.simchain import View
+from rpcproxy.drills.particular import Particular, particular_of
+from rpcproxy.drills.simparams import Refused, unknown_method
+from rpcproxy.drills.simview import View
 from rpcproxy.drills.wire import After, Incoming, cut, head, in_chunks
 from rpcproxy.messages import Malformed, Request, decode_body, decode_request, encode_raw_error
 
@@ -68,7 +71,7 @@ def compose(
     else:
         kind = "text/html" if fault.page else kind
         body = [fault.page.encode()]
-    start, rest = _framed(kind, body, fault)
+    start, rest = _framed(kind, body, fault, _status(members, view, fault))
     size = sum(map(len, rest))
     if fault.cut is not None:
         after = _AFTER_CUT[fault.cut]
@@ -83,7 +86,7 @@ def _reply(members: Members, view: View, fault: Fault) -> list[bytes]:
     if not isinstance(members, list):
         return _perform(members, view, fault)
     if fault.batch == "single":
-        return _refusal(b"null", simrpc.Refused(-32600, "batch requests are not supported"))
+        return _refusal(b"null", Refused(-32600, "batch requests are not supported"))
     if fault.batch == "half":
         members = members[: len(members) // 2]
     replies = [reply for m in members if (reply := _perform(m, view, fault)) != _NOTHING]
@@ -95,11 +98,11 @@ def _reply(members: Members, view: View, fault: Fault) -> list[bytes]:
 
 def _perform(member: Request | Malformed, view: View, fault: Fault) -> list[bytes]:
     if isinstance(member, Malformed):
-        return _refusal(member.id, simrpc.Refused(member.code, member.reason))
+        return _refusal(member.id, Refused(member.code, member.reason))
     id = b"987654321" if fault.has_wrong_id else bytes(member.id)
     try:
         result = _result(member, view, fault)
-    except simrpc.Refused as refused:
+    except Refused as refused:
         return _NOTHING if member.is_notification else _refusal(id, refused)
     if member.is_notification:
         return _NOTHING
@@ -108,22 +111,56 @@ def _perform(member: Request | Malformed, view: View, fault: Fault) -> list[byte
 
 def _result(request: Request, view: View, fault: Fault) -> list[bytes]:
     if fault.error is not None:
-        raise simrpc.Refused(fault.error.code, fault.error.message)
+        raise Refused(fault.error.code, fault.error.message)
     if fault.missing_method == request.method:
-        raise simrpc.unknown_method(request.method)
+        raise unknown_method(request.method)
+    particular = particular_of(fault.particulars, request, view)
+    if particular is not None and (particular.code or particular.result):
+        return _particularly(particular, request, view)
     if fault.hidden_heads == "error" and request.method in HEAD_QUESTIONS:
-        raise simrpc.Refused(-32603, "Internal error")
+        raise Refused(-32603, "Internal error")
     result = simrpc.perform(view, request)
     if fault.hidden_heads == "null" and request.method in HEAD_QUESTIONS:
         return [b"null"]
     return [b"null"] if fault.has_nulls and request.method in LOOKUPS else result
 
 
-def _refusal(id: bytes, refused: simrpc.Refused) -> list[bytes]:
+def _particularly(particular: Particular, request: Request, view: View) -> list[bytes]:
+    if particular.is_performed:
+        with contextlib.suppress(Refused):
+            simrpc.perform(view, request)
+    if particular.code:
+        error = particular.error(request)
+        raise Refused(error["code"], error["message"], error.get("data"))
+    return [particular.filled_in(request, view)]
+
+
+def _refusal(id: bytes, refused: Refused) -> list[bytes]:
     return [encode_raw_error(id, refused.encoded())]
 
 
-def _framed(kind: str, body: list[bytes], fault: Fault) -> tuple[bytes, list[bytes]]:
+def _status(members: Members, view: View, fault: Fault) -> int:
+    """That of a single request which it has particular words for, else the fault's."""
+    if fault.particulars and isinstance(members, Request):
+        particular = particular_of(fault.particulars, members, view)
+        if particular is not None:
+            return particular.status
+    return fault.status
+
+
+def delay_seconds(members: Members, view: View, fault: Fault) -> float:
+    """How much later than usual the answer leaves: as its slowest member does."""
+    if not fault.particulars:
+        return fault.delay_seconds
+    found = (
+        particular_of(fault.particulars, member, view)
+        for member in (members if isinstance(members, list) else [members])
+        if isinstance(member, Request)
+    )
+    return fault.delay_seconds + max((p.delay_seconds for p in found if p is not None), default=0.0)
+
+
+def _framed(kind: str, body: list[bytes], fault: Fault, status: int) -> tuple[bytes, list[bytes]]:
     """The head of a reply, and what follows it."""
     lines = [f"Content-Type: {kind}"]
     if fault.keep < 1:
@@ -141,4 +178,4 @@ def _framed(kind: str, body: list[bytes], fault: Fault) -> tuple[bytes, list[byt
         lines.append("Transfer-Encoding: chunked")
     else:
         lines.append(f"Content-Length: {sum(map(len, body))}")
-    return head(fault.status, *lines), body
+    return head(status, *lines), body

@@ -12,6 +12,8 @@ from typing import Final, Literal
 
 import msgspec
 
+from rpcproxy.drills.particular import Particular
+
 
 class Cut(enum.Enum):
     """How a reply is cut short."""
@@ -69,6 +71,10 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     frozen_state: Literal["", "refuse", "lie"] = ""  # when asked for a block above
     news_seconds: float = 0.0  # after which it has a new block
     missing_method: str = ""
+    particulars: tuple[Particular, ...] = ()  # of some requests; the first that fits
+    pending_block: Literal["", "geth", "anvil", "hardhat", "null"] = ""  # "": the head
+    forgets_sends: bool = False  # takes a transaction, and keeps nothing
+    heads_per_second: float = 0.0  # invented ones, announced over WebSocket
     has_nulls: bool = False
     has_wrong_id: bool = False
     batch: Literal["whole", "half", "single"] = "whole"

@@ -141,6 +141,7 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--block-time", type=float, default=2.0, help="seconds")
     parser.add_argument("--start-number", type=int, default=20_000_000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--skip-every", type=int, default=0, help="heights without a block")
     parser.add_argument("--tls-certificate", help="PEM file with the chain and the key")
     parser.add_argument("--until-eof", action="store_true")
     return parser.parse_args(argv)
@@ -148,6 +149,7 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
 
 def _fleet(options: argparse.Namespace) -> Fleet:
     chain = SimChain(options.chain_id, options.block_time, options.start_number, options.seed)
+    chain.skip_every = options.skip_every
     tls = None
     if options.tls_certificate:
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

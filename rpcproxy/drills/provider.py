@@ -21,9 +21,10 @@ from typing import Final
 
 import msgspec
 
-from rpcproxy.drills import answers
+from rpcproxy.drills import answers, simrpc
 from rpcproxy.drills.faults import WELL, Fault
-from rpcproxy.drills.simchain import PAYEE, SimChain, View
+from rpcproxy.drills.simchain import PAYEE, SimChain
+from rpcproxy.drills.simview import View
 from rpcproxy.drills.simws import Subscriber
 from rpcproxy.drills.wire import Connection, Incoming
 from rpcproxy.engine import tasks
@@ -34,6 +35,7 @@ _PROBES: Final = frozenset(
     ("eth_chainId", "net_version", "net_listening", "eth_blockNumber", "web3_clientVersion")
 )
 _BACKLOG = 1024
+_MOST_SENT: Final = 1000
 _PAYEE = PAYEE.encode()
 _TLS_SECONDS = 10.0
 
@@ -41,7 +43,8 @@ _TLS_SECONDS = 10.0
 class Counts(msgspec.Struct):
     """What arrived. ``calls`` are JSON-RPC calls by method, batch members one by one;
     ``probe_calls`` those among them that a proxy makes to know its upstream: the head, the
-    chain id, blocks by tag, and the balance of whom a block pays.
+    chain id, blocks by tag, and the balance of whom a block pays. ``sent``: how often each raw
+    transaction came, by hash; the first thousand of them.
     """
 
     requests: int = 0
@@ -49,6 +52,7 @@ class Counts(msgspec.Struct):
     open_connections: int = 0
     calls: dict[str, int] = {}
     probe_calls: dict[str, int] = {}
+    sent: dict[str, int] = {}
 
     @property
     def forwarded(self) -> int:
@@ -157,6 +161,8 @@ class Provider:
             state_head=max(0, self._head_then - behind) if fault.frozen_state else None,
             has_old_state=fault.frozen_state == "lie",
             seconds_ahead=fault.seconds_ahead,
+            pending_block=fault.pending_block,
+            forgets_sends=fault.forgets_sends,
         )
 
     # --- faults
@@ -296,12 +302,18 @@ class Provider:
         fault = self._fault_for(connection)
         if fault.is_silent:
             return
-        delay = self.latency_seconds * self._rng.uniform(0.8, 1.2) + fault.delay_seconds
+        later = answers.delay_seconds(members, self.view(fault), fault)
+        delay = self.latency_seconds * self._rng.uniform(0.8, 1.2) + later
         self._loop.call_later(delay, self._answer, connection, incoming, members, fault)
 
     def _count(self, request: Request) -> None:
         calls, probe_calls = self.counts.calls, self.counts.probe_calls
         calls[request.method] = calls.get(request.method, 0) + 1
+        if request.method == "eth_sendRawTransaction":
+            hash = simrpc.sent_hash(request.params)
+            sent = self.counts.sent
+            if hash in sent or len(sent) < _MOST_SENT:
+                sent[hash] = sent.get(hash, 0) + 1
         by_tag = request.method == "eth_getBlockByNumber" and (
             b'"latest"' in request.params or b'"finalized"' in request.params
         )

@@ -14,13 +14,15 @@ import asyncio
 import base64
 import hashlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Final
 
 import msgspec
 
 from rpcproxy.drills import simrpc
 from rpcproxy.drills.faults import Fault
-from rpcproxy.drills.simchain import View
+from rpcproxy.drills.simparams import Refused, unknown_method
+from rpcproxy.drills.simview import View
 from rpcproxy.messages import (
     Malformed,
     Request,
@@ -56,6 +58,7 @@ class Subscriber(asyncio.Protocol):
         self._is_subscribed = False
         self._told: tuple[int, str] = (-1, "")
         self._timer: asyncio.TimerHandle | None = None
+        self._flood = 0  # invented heads announced so far
 
     def take_over(self, transport: asyncio.Transport, rest: bytes = b"") -> None:
         """Answer the upgrade; ``rest`` is what came after its head."""
@@ -98,7 +101,9 @@ class Subscriber(asyncio.Protocol):
         if fault.is_frozen:
             return
         self._read()
-        if not fault.is_silent and self._is_subscribed:
+        if fault.heads_per_second and self._is_subscribed:
+            self._pour(view, round(fault.heads_per_second * LOOK_SECONDS))
+        elif not fault.is_silent and self._is_subscribed:
             for number in self._news(view):
                 loop.call_later(fault.delay_seconds, self._announce, view, number)
 
@@ -109,6 +114,13 @@ class Subscriber(asyncio.Protocol):
             return range(max(number + 1, view.head - _MOST_AT_ONCE + 1), view.head + 1)
         # The head fell, or is another chain's: the newest block alone is told.
         return range(view.head, view.head + (self._told != (number, known)))
+
+    def _pour(self, view: View, count: int) -> None:
+        """Heads that nobody has, each above the one before."""
+        ahead = replace(view, fork_at=view.head + 1, fork="flood")
+        for _ in range(count):
+            self._flood += 1
+            self._announce(ahead, view.head + self._flood)
 
     def _announce(self, view: View, number: int) -> None:
         block = view.block(number, full=False)
@@ -138,19 +150,19 @@ class Subscriber(asyncio.Protocol):
             return encode_result(id, self._result(request))
         except Malformed as malformed:
             return encode_error(malformed.id, malformed.code, malformed.reason)
-        except simrpc.Refused as refused:
+        except Refused as refused:
             return encode_raw_error(id, refused.encoded())
 
     def _result(self, request: Request) -> bytes:
         view, fault = self._see()
         if fault.error is not None:
-            raise simrpc.Refused(fault.error.code, fault.error.message)
+            raise Refused(fault.error.code, fault.error.message)
         if fault.missing_method == request.method:
-            raise simrpc.unknown_method(request.method)
+            raise unknown_method(request.method)
         if request.method != "eth_subscribe":
             return b"".join(simrpc.perform(view, request))
         if not request.params or msgspec.json.decode(request.params) != ["newHeads"]:
-            raise simrpc.Refused(-32602, "no such subscription")
+            raise Refused(-32602, "no such subscription")
         if not self._is_subscribed:
             self._is_subscribed, self._told = True, (view.head, view.block_hash(view.head))
         return msgspec.json.encode(_SUBSCRIPTION)

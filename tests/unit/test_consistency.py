@@ -13,7 +13,8 @@ from rpcproxy.drills import simrpc
 from rpcproxy.drills.faults import Fault
 from rpcproxy.drills.lies import LIARS, late_news
 from rpcproxy.drills.provider import Provider, Ticker
-from rpcproxy.drills.simchain import ACCOUNTS, BUSY_ACCOUNTS, TOKEN, SimChain, View
+from rpcproxy.drills.simchain import ACCOUNTS, BUSY_ACCOUNTS, TOKEN, SimChain
+from rpcproxy.drills.simview import View
 from rpcproxy.messages import Request
 from tests.consistency import Checker
 from tests.wallet_load import ask_for

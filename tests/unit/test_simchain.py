@@ -9,8 +9,10 @@ import msgspec
 import pytest
 from Crypto.Hash import keccak
 
-from rpcproxy.drills import simchain, simrpc
-from rpcproxy.drills.simchain import ACCOUNTS, BUSY_ACCOUNTS, TOKEN, SimChain, View
+from rpcproxy.drills import simchain, simrpc, simview
+from rpcproxy.drills.simchain import ACCOUNTS, BUSY_ACCOUNTS, TOKEN, SimChain
+from rpcproxy.drills.simparams import Refused
+from rpcproxy.drills.simview import View
 from rpcproxy.messages import Request
 
 START = 1000
@@ -31,7 +33,7 @@ def ask(view: View, method: str, *params: Any) -> Any:
 
 
 def refusal(view: View, method: str, *params: Any) -> tuple[int, str, Any]:
-    with pytest.raises(simrpc.Refused) as caught:
+    with pytest.raises(Refused) as caught:
         ask(view, method, *params)
     return caught.value.code, caught.value.message, caught.value.data
 
@@ -223,7 +225,7 @@ def test_reverts_are_code_3_with_data() -> None:
         "0x",
     )
     assert refusal(view, "eth_estimateGas", {"to": TOKEN, "data": simrpc.FAIL})[0] == 3
-    encoded = msgspec.json.decode(simrpc.Refused(3, "why", "0x01").encoded())
+    encoded = msgspec.json.decode(Refused(3, "why", "0x01").encoded())
     assert encoded == {"code": 3, "message": "why", "data": "0x01"}
 
 
@@ -323,7 +325,7 @@ def test_logs_by_range_hash_address_and_topics() -> None:
     by_hash = ask(
         view,
         "eth_getLogs",
-        {"blockHash": view.block_hash(990), "topics": [simchain.TRANSFER_TOPIC]},
+        {"blockHash": view.block_hash(990), "topics": [simview.TRANSFER_TOPIC]},
     )
     assert by_hash == every[:2]
     assert len(ask(view, "eth_getLogs", {})) == 2
@@ -378,7 +380,7 @@ def test_unknown_methods_params_that_are_no_array_and_an_empty_transaction() -> 
         -32601,
         "the method eth_nothing does not exist/is not available",
     )
-    with pytest.raises(simrpc.Refused, match="non-array args"):
+    with pytest.raises(Refused, match="non-array args"):
         simrpc.perform(view, Request("eth_call", b"1", b"{}"))
     assert simrpc.perform(view, Request("eth_blockNumber", b"1", b"null"))
     assert refusal(view, "eth_sendRawTransaction", "0x")[1] == "typed transaction too short"

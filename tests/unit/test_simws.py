@@ -14,7 +14,8 @@ import pytest
 
 from rpcproxy.drills import faults
 from rpcproxy.drills.faults import WELL, Fault
-from rpcproxy.drills.simchain import SimChain, View
+from rpcproxy.drills.simchain import SimChain
+from rpcproxy.drills.simview import View
 from rpcproxy.drills.simws import Subscriber
 from rpcproxy.edges.newheads import FeedSettings, HeadFeed
 from rpcproxy.messages import Head
