@@ -95,8 +95,8 @@ class SingleCall(msgspec.Struct, gc=False):
     key: bytes = b""
     truth: Touchstone | None = None
     heights: Heights | None = None
-    misread_by: str = ""
     tag: int = 0
+    misread_by: str = ""
 
     def member_method(self, index: int) -> str:  # noqa: ARG002 the port's signature
         return self.method.name

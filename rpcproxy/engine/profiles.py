@@ -192,7 +192,7 @@ class Profiles:
         truth = self._truth
         if not self._is_routing and not (method.name == NONCE and b'"pending"' in params):
             truth = None  # but what was sent through here counts in any case
-        return SingleCall(method, need, params, profile.is_large, 1, key, truth, by_hash, tag=tag)
+        return SingleCall(method, need, params, profile.is_large, 1, key, truth, by_hash, tag)
 
     def watch_shapes(self, name: str) -> None:
         """An upstream refused the params of such a request, and another took them."""

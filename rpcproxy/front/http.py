@@ -32,8 +32,6 @@ _IDLE: Final = Phase.IDLE
 _WAITING_BYTES: Final = 64 * 1024
 # Pipelined requests answered in one go before other connections get their turn.
 _BURST: Final = 32
-# How a body may begin that is no single request.
-_MAY_BE_BATCH: Final = frozenset((b"[", b" ", b"\t", b"\r", b"\n"))
 # Uploads get longer than ``body_seconds`` as long as they keep up this rate.
 _LEAST_BYTES_PER_SECOND: Final = 16 * 1024
 
@@ -184,14 +182,15 @@ class Connection(AnsweringConnection):
         if size > COUNTED_BYTES and not self._may_hold_unread(size):
             self._crowd_out()
             return
+        answer: Answer | Pending | Coroutine[Any, Any, Answer]
         try:
-            if door is not None and body[:1] in _MAY_BE_BATCH:
+            if door is None:
+                answer = responses.unknown_path()
+            elif body[:1] == b"{" and not head.is_fresh:
+                answer = door.handle(body, trace_id)
+            else:  # it may be a batch
                 purse = self.purse
                 answer = door.handle(body, trace_id, is_fresh=head.is_fresh, purse=purse)
-            elif head.is_fresh and door is not None:
-                answer = door.handle(body, trace_id, is_fresh=True)
-            else:
-                answer = responses.unknown_path() if door is None else door.handle(body, trace_id)
         except Exception:  # noqa: BLE001  whatever it is, the client gets its answer
             log.exception("request failed", extra={"trace_id": trace_id})
             answer = responses.failure()
