@@ -30,10 +30,10 @@ from rpcproxy.engine.rebroadcast import Rebroadcast
 from rpcproxy.engine.told import ToldHead
 from rpcproxy.engine.watcher import Watcher
 from rpcproxy.rules.classify import Classifier
-from rpcproxy.rules.failover import Budgets
 from rpcproxy.rules.holding import Holdings
 from rpcproxy.rules.limits import HedgeAllowance, RetryBudget
 from rpcproxy.rules.standing import Settings, Standings
+from rpcproxy.rules.steps import Budgets
 
 WARM_CONNECTIONS: Final = 2  # a failover pays no handshake
 Held = Wire | Disk | Transactions

@@ -19,7 +19,7 @@ from rpcproxy.engine.traced import TracedDoors, TracedExecutor, TracedWire
 from rpcproxy.front.http import Connection
 from rpcproxy.front.shared import Doors
 from rpcproxy.front.traced import TracedConnection
-from rpcproxy.rules.failover import Budgets
+from rpcproxy.rules.steps import Budgets
 
 if TYPE_CHECKING:
     from rpcproxy.edges.traces import Traces

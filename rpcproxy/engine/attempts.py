@@ -10,10 +10,11 @@ from typing import Final, Protocol
 from rpcproxy.engine.calls import Call
 from rpcproxy.messages import Judgement, Outcome, Reply
 from rpcproxy.rules.classify import Classifier
-from rpcproxy.rules.failover import Plan, Policy
+from rpcproxy.rules.failover import Plan
 from rpcproxy.rules.refusals import Word
 from rpcproxy.rules.single_attempt import SingleAttempt
 from rpcproxy.rules.standing import Standing
+from rpcproxy.rules.steps import Policy
 
 # A reply that brings this much between two looks is on its way: nobody else is asked for it.
 PROGRESS_BYTES: Final = 16 * 1024

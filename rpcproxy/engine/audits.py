@@ -33,8 +33,8 @@ from rpcproxy.rules.audit import (
     is_evidence,
     judge,
 )
-from rpcproxy.rules.failover import Policy
 from rpcproxy.rules.standing import Need, Standing
+from rpcproxy.rules.steps import Policy
 
 _log = logging.getLogger("rpcproxy.audits")
 

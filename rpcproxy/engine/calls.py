@@ -26,7 +26,7 @@ from rpcproxy.messages import (
 )
 from rpcproxy.rules.batched import Asked
 from rpcproxy.rules.classify import Classifier
-from rpcproxy.rules.failover import is_own_word
+from rpcproxy.rules.ends import is_own_word
 from rpcproxy.rules.need import Need
 from rpcproxy.rules.standing import Standing
 

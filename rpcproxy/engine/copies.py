@@ -23,10 +23,10 @@ from rpcproxy.engine.calls import SingleCall
 from rpcproxy.engine.executor import Executor
 from rpcproxy.messages import Blame, Judgement, MethodClass, Verdict
 from rpcproxy.rules.ballot import Tally
-from rpcproxy.rules.failover import YOUNG_OUTAGE_SECONDS, Policy
 from rpcproxy.rules.outage import explain
 from rpcproxy.rules.selection import Need
 from rpcproxy.rules.standing import Standing
+from rpcproxy.rules.steps import YOUNG_OUTAGE_SECONDS, Policy
 
 RECHECK_SECONDS: Final = 0.25
 SHORTEST_PATIENCE_SECONDS: Final = 0.25

@@ -33,20 +33,13 @@ from rpcproxy.messages import (
     Reply,
     Verdict,
 )
-from rpcproxy.rules.failover import (
-    MAX_ATTEMPTS,
-    Budgets,
-    Finish,
-    Plan,
-    Policy,
-    Send,
-    Wait,
-    lost,
-)
+from rpcproxy.rules.ends import lost
+from rpcproxy.rules.failover import Plan
 from rpcproxy.rules.lateness import Paces
 from rpcproxy.rules.poison import PoisonMemory
 from rpcproxy.rules.single_attempt import SingleAttempt
 from rpcproxy.rules.standing import Change, Standing, Standings
+from rpcproxy.rules.steps import MAX_ATTEMPTS, Budgets, Finish, Policy, Send, Wait
 
 __all__ = ["Attempt", "Executor", "Member", "Run", "Settled", "WireCall"]
 

@@ -20,9 +20,9 @@ from rpcproxy.engine.profiles import Profile
 from rpcproxy.messages import CLASS_NAMES, PARSE_ERROR, Malformed, MethodClass, Request
 from rpcproxy.rules.admission import REFUSED_KEYS, REFUSED_STATEFUL
 from rpcproxy.rules.explained import Order, order_of
-from rpcproxy.rules.failover import MAX_ATTEMPTS, Policy
 from rpcproxy.rules.journaled import State
 from rpcproxy.rules.need import Need
+from rpcproxy.rules.steps import MAX_ATTEMPTS, Policy
 
 NUMBER: Final = "eth_blockNumber"
 

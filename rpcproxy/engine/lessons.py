@@ -11,8 +11,8 @@ from typing import Final
 from rpcproxy.engine.attempts import Attempt, Run
 from rpcproxy.engine.calls import BatchCall, BatchVerdict
 from rpcproxy.messages import Blame, Judgement, MethodClass, Observation, Verdict
-from rpcproxy.rules.failover import Finish
 from rpcproxy.rules.refusals import is_word
+from rpcproxy.rules.steps import Finish
 
 # How members of a batch are judged that have no reply, or none that can be theirs.
 _LEFT_OUT: Final = (Verdict.BAD_RESULT, Verdict.WRONG_ID)

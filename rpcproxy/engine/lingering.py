@@ -12,7 +12,7 @@ from collections.abc import Callable
 from rpcproxy.engine.attempts import Attempt
 from rpcproxy.engine.doubts import Doubts
 from rpcproxy.messages import Failure, FailureKind, Judgement, MethodClass
-from rpcproxy.rules.failover import lost
+from rpcproxy.rules.ends import lost
 from rpcproxy.rules.lateness import must_have_answered
 from rpcproxy.rules.standing import Standings
 

@@ -53,9 +53,9 @@ from rpcproxy.rules.admission import (
     constant_answers,
     refusal_of,
 )
-from rpcproxy.rules.failover import Policy
 from rpcproxy.rules.holding import Holdings, Purse
 from rpcproxy.rules.lateness import is_costly
+from rpcproxy.rules.steps import Policy
 
 FIRST_HEAD_SECONDS: Final = 2.5
 

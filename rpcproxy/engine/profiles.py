@@ -19,11 +19,11 @@ from rpcproxy.engine.ledger import Ledger
 from rpcproxy.engine.nonces import NONCE
 from rpcproxy.messages import MethodClass, Request
 from rpcproxy.rules.exclusions import METHOD_SECONDS, SUSPECT_SECONDS
-from rpcproxy.rules.failover import Policy
 from rpcproxy.rules.heads import Heads
 from rpcproxy.rules.lateness import is_costly, longest_attempt_seconds
 from rpcproxy.rules.need import Need, of_old
 from rpcproxy.rules.reach import NEAR_BLOCKS, data_of
+from rpcproxy.rules.steps import Policy
 
 HEAVY_ATTEMPTS: Final = 3  # a heavy attempt may take this part of the request's time
 LARGE_REQUEST_BYTES: Final = 64 * 1024  # from here on, sizes that an upstream took are learned

@@ -33,9 +33,9 @@ from rpcproxy.engine.truth import Truth
 from rpcproxy.engine.whereabouts import Whereabouts, result_of
 from rpcproxy.messages import MethodClass, Verdict
 from rpcproxy.rules.ballot import REJECTIONS
-from rpcproxy.rules.failover import Policy
 from rpcproxy.rules.journaled import Entry, State
 from rpcproxy.rules.need import Need
+from rpcproxy.rules.steps import Policy
 
 _log = logging.getLogger("rpcproxy.transactions")
 

@@ -18,9 +18,9 @@ from rpcproxy.engine import tasks
 from rpcproxy.engine.calls import SingleCall
 from rpcproxy.engine.executor import Executor, Settled
 from rpcproxy.messages import Head, Judgement, MethodClass, Observation, Verdict
-from rpcproxy.rules.failover import Policy
 from rpcproxy.rules.selection import Need
 from rpcproxy.rules.standing import Standings
+from rpcproxy.rules.steps import Policy
 
 LONGEST_FRESH_SECONDS: Final = 1.0
 BLOCKS_KEPT: Final = 8

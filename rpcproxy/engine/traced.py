@@ -22,8 +22,8 @@ from rpcproxy.engine.executor import Executor
 from rpcproxy.engine.express import FirstTry
 from rpcproxy.engine.pipeline import Pipeline
 from rpcproxy.messages import Answer, Judgement, Outcome, Pending, Verdict
-from rpcproxy.rules.failover import Policy, Send
 from rpcproxy.rules.holding import Purse
+from rpcproxy.rules.steps import Policy, Send
 
 if TYPE_CHECKING:
     from rpcproxy.edges.traces import Span, Traces

@@ -17,9 +17,9 @@ from rpcproxy.engine.calls import SingleCall
 from rpcproxy.engine.executor import Executor
 from rpcproxy.engine.truth import Truth
 from rpcproxy.messages import Judgement, MethodClass, Verdict
-from rpcproxy.rules.failover import Policy
 from rpcproxy.rules.journaled import Entry
 from rpcproxy.rules.need import Need, of_old
+from rpcproxy.rules.steps import Policy
 
 # Where old state is nowhere to be had, so many blocks are read one by one.
 MOST_READ: Final = 256

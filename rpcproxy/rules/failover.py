@@ -30,73 +30,31 @@ from typing import Final
 
 import msgspec
 
-from rpcproxy.messages import Blame, Failure, Judgement, Retry, Verdict
+from rpcproxy.messages import Blame, Judgement, Retry, Verdict
 from rpcproxy.rules import lateness
 from rpcproxy.rules.calls_made import CallsMade, has_lost
+from rpcproxy.rules.ends import is_own_word, rank
 from rpcproxy.rules.lateness import in_doubt
-from rpcproxy.rules.limits import HedgeAllowance, RetryBudget
-from rpcproxy.rules.refusals import ACCESS, LASTING, LIMITS, Hearing, Unanimous, is_word
+from rpcproxy.rules.refusals import ACCESS, LASTING, LIMITS, Hearing, is_word
 from rpcproxy.rules.selection import Need, Rng
 from rpcproxy.rules.standing import Standing, Standings
+from rpcproxy.rules.steps import (
+    MAX_ATTEMPTS,
+    PROGRESS_SECONDS,
+    YOUNG_OUTAGE_SECONDS,
+    Budgets,
+    Finish,
+    Policy,
+    Send,
+    Step,
+    Wait,
+)
 
-MAX_ATTEMPTS: Final = 6  # of one round; every upstream is asked at most once in a round
 LAST_RESORT_SECONDS: Final = 0.25  # between two last resorts to one upstream
-PROGRESS_SECONDS: Final = 1.0  # whose reply is arriving gets so much longer
-YOUNG_OUTAGE_SECONDS: Final = 15.0  # younger outages are waited out until the deadline
 OLD_OUTAGE_WAIT_SECONDS: Final = 0.8  # older ones are answered within a second
 # Pauses between rounds when everybody failed: full jitter under a doubling cap.
 FIRST_PAUSE_SECONDS: Final = 0.1
 LONGEST_PAUSE_SECONDS: Final = 0.8
-
-
-class Send(msgspec.Struct, gc=False, frozen=True):
-    """Make an attempt. ``reason`` is ``first``, ``hedge``, or the verdict that made us retry."""
-
-    standing: Standing
-    reason: str
-
-
-class Wait(msgspec.Struct, gc=False, frozen=True):
-    """Nothing to do before ``until``, unless something happens. ``for_recovery``: nobody can be
-    asked, so an upstream's recovery is worth waking for.
-    """
-
-    until: float
-    for_recovery: bool = False
-
-
-class Finish(msgspec.Struct, gc=False, frozen=True):
-    """``judgement`` is the answer; ``exhausted`` says that nobody could give one, and
-    ``judgement`` is then the best of the failures, if any attempt came back.
-    """
-
-    judgement: Judgement | None
-    standing: Standing | None = None
-    exhausted: bool = False
-
-
-Step = Send | Wait | Finish
-
-
-class Policy(msgspec.Struct, gc=False, frozen=True):
-    """What a class of requests may take. All in seconds; ``hedge_seconds``: ``None`` is never."""
-
-    deadline_seconds: float
-    attempt_seconds: float
-    can_hedge: bool = True
-    hedge_seconds: float | None = None  # a fixed delay in place of the learned one
-    confirm_nulls: bool = False
-    single_attempt: bool = False  # it lately failed everywhere
-    copies_need_doubt: bool = False  # heavy work: no second copy while the first upstream is well
-
-
-class Budgets(msgspec.Struct, gc=False):
-    """What all requests of a chain share."""
-
-    retries: RetryBudget
-    hedges: HedgeAllowance
-    resorted_at: dict[str, float] = {}  # when each upstream was last a last resort
-    unanimous: Unanimous = msgspec.field(default_factory=Unanimous)
 
 
 class Plan:
@@ -572,36 +530,3 @@ def without(standings: tuple[Standing, ...], standing: Standing | None) -> tuple
         return standings
     place = standings.index(standing)
     return standings[:place] + standings[place + 1 :]
-
-
-def is_own_word(judgement: Judgement) -> bool:
-    """Whether it is an upstream's own error, in words."""
-    return judgement.error is not None and judgement.verdict.blame is Blame.UPSTREAM
-
-
-def rank(judgement: Judgement) -> int:
-    """Which of several is shown: an answer over a refusal of the request itself over an
-    upstream's own error over a refusal to serve over a failure of transport. What upstreams
-    cannot do counts without an error text as well: a body too large, a batch refused by status.
-    """
-    verdict = judgement.verdict
-    if verdict in (Verdict.CANCELLED, Verdict.OWN_FAULT):
-        return 0
-    if verdict.retry is Retry.NO:
-        return 5
-    if verdict.retry is Retry.CONFIRM:
-        return 4
-    if verdict.blame is Blame.NOBODY:
-        return 3
-    if judgement.error is None:
-        return 0
-    return 2 if verdict.blame is Blame.UPSTREAM else 1
-
-
-def lost(failure: Failure) -> Judgement:
-    """The judgement of an attempt that ended by our own decision."""
-    verdict = {
-        "timeout": Verdict.TIMEOUT,
-        "overtaken": Verdict.OVERTAKEN,
-    }.get(failure.kind.value, Verdict.CANCELLED)
-    return Judgement(verdict, detail=failure.detail)

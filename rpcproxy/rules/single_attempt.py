@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from rpcproxy.messages import Judgement, Verdict
 from rpcproxy.rules.calls_made import CallsMade
-from rpcproxy.rules.failover import PROGRESS_SECONDS, Finish, Send, Step, Wait
 from rpcproxy.rules.refusals import Hearing
 from rpcproxy.rules.standing import Standing
+from rpcproxy.rules.steps import PROGRESS_SECONDS, Finish, Send, Step, Wait
 
 
 class SingleAttempt:

@@ -71,10 +71,10 @@ from rpcproxy.messages import (
     Verdict,
 )
 from rpcproxy.rules.classify import Classifier
-from rpcproxy.rules.failover import Budgets, Policy
 from rpcproxy.rules.limits import HedgeAllowance, RetryBudget
 from rpcproxy.rules.selection import Need
 from rpcproxy.rules.standing import Settings, Standings
+from rpcproxy.rules.steps import Budgets, Policy
 from tests.unit.fleet import four
 
 LIGHT, HEAVY, SEND = MethodClass.LIGHT, MethodClass.HEAVY, MethodClass.SEND

@@ -22,9 +22,10 @@ import msgspec
 from rpcproxy.config.model import Upstream
 from rpcproxy.messages import Head, Judgement, MethodClass, Verdict
 from rpcproxy.rules.cadence import DARK_PAUSE_SECONDS, SICK_PAUSE_SECONDS, Cadence
-from rpcproxy.rules.failover import Budgets, Finish, Plan, Policy, Send, Wait
+from rpcproxy.rules.failover import Plan
 from rpcproxy.rules.limits import HedgeAllowance, RetryBudget, TokenBucket
 from rpcproxy.rules.standing import Change, Need, Standing
+from rpcproxy.rules.steps import Budgets, Finish, Policy, Send, Wait
 from tests.unit.fleet import LIGHT, Fleet
 
 READ = Need(LIGHT, "eth_call", wants_head=True, last_resort=False)

@@ -19,7 +19,7 @@ from rpcproxy.messages import (
     Verdict,
 )
 from rpcproxy.rules.classify import Classifier
-from rpcproxy.rules.failover import is_own_word
+from rpcproxy.rules.ends import is_own_word
 from rpcproxy.rules.selection import Need
 from rpcproxy.rules.standing import Standing
 from tests.unit.fleet import upstream

@@ -38,6 +38,7 @@ from rpcproxy.rules import (
     incidents,
     pool,
     rebroadcasts,
+    steps,
 )
 from rpcproxy.rules import standing as standing_rules
 from rpcproxy.rules.journaled import State
@@ -212,7 +213,7 @@ def test_numbers_are_those_of_the_code() -> None:
     bounds = f"({standing_rules.SHORTEST_HEDGE_SECONDS * 1000:g} ms to "
     bounds += f"{standing_rules.LONGEST_HEDGE_SECONDS:g} s"
     unknown = f"{standing_rules.DEFAULT_HEDGE_SECONDS * 1000:g} ms while little is known"
-    young = f"for less than {failover.YOUNG_OUTAGE_SECONDS:g} s"
+    young = f"for less than {steps.YOUNG_OUTAGE_SECONDS:g} s"
     assert failover.OLD_OUTAGE_WAIT_SECONDS < 1.0, "README: within about a second"
     deadlines = Deadlines()
     waits = (

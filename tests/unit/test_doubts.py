@@ -18,7 +18,7 @@ from rpcproxy.engine.feeds import Feeds
 from rpcproxy.engine.streaming import TailStream
 from rpcproxy.engine.watcher import Watcher
 from rpcproxy.messages import Answer, Reply, StreamBroken
-from rpcproxy.rules.failover import MAX_ATTEMPTS, Policy
+from rpcproxy.rules.steps import MAX_ATTEMPTS, Policy
 from tests.unit.engine_kit import (
     CHAIN_ID,
     ONE,

@@ -14,8 +14,8 @@ from rpcproxy.chains import evm
 from rpcproxy.engine.attempts import Settled
 from rpcproxy.engine.calls import SingleCall
 from rpcproxy.messages import FailureKind, Judgement, MethodClass, Reply, Verdict
-from rpcproxy.rules.failover import Policy
 from rpcproxy.rules.selection import Need
+from rpcproxy.rules.steps import Policy
 from tests.unit.engine_kit import (
     HEAVY,
     LIGHT,

@@ -27,11 +27,12 @@ from rpcproxy.messages import (
     Retry,
     Verdict,
 )
-from rpcproxy.rules import failover
-from rpcproxy.rules.failover import Budgets, Finish, Plan, Policy, Send, Wait
+from rpcproxy.rules import ends, failover, steps
+from rpcproxy.rules.failover import Plan
 from rpcproxy.rules.limits import HedgeAllowance, RetryBudget
 from rpcproxy.rules.single_attempt import SingleAttempt
 from rpcproxy.rules.standing import Need, Settings, Standings
+from rpcproxy.rules.steps import Budgets, Finish, Policy, Send, Wait
 
 START = 1000.0
 LIGHT = MethodClass.LIGHT
@@ -581,7 +582,7 @@ def test_with_the_budget_empty_the_others_are_asked_after_a_pause(failed: Judgem
 def test_attempts_of_one_round_are_bounded() -> None:
     names = [f"u{i}" for i in range(9)]
     stage = Stage(*names)
-    for name in names[: failover.MAX_ATTEMPTS]:
+    for name in names[: steps.MAX_ATTEMPTS]:
         assert stage.step().startswith(f"send {name} ")
         stage.answer(name, BROKEN)
     assert stage.step() == "pause 0.100"
@@ -592,7 +593,7 @@ def test_attempts_of_one_round_are_bounded() -> None:
 def test_an_error_of_the_upstreams_own_ends_a_round_of_many() -> None:
     names = [f"u{i}" for i in range(9)]
     stage = Stage(*names)
-    for name in names[: failover.MAX_ATTEMPTS]:
+    for name in names[: steps.MAX_ATTEMPTS]:
         stage.step()
         stage.answer(name, OWN_ERROR)
     assert stage.step() == "finish u0 server_error"
@@ -604,7 +605,7 @@ def test_hedges_count_as_attempts() -> None:
     while stage.now < START + 3.0:
         said += [line for line in stage.steps() if line.startswith("send")]
         stage.at(stage.now - START + 0.15)
-    assert len(said) == failover.MAX_ATTEMPTS
+    assert len(said) == steps.MAX_ATTEMPTS
 
 
 # ---- nulls, refusals, missing data
@@ -828,7 +829,7 @@ def test_the_own_error_of_a_lone_upstream_stands_when_it_says_so_again() -> None
 
 
 def test_ranks_of_all_verdicts() -> None:
-    ranks = {verdict: failover.rank(error(verdict)) for verdict in Verdict}
+    ranks = {verdict: ends.rank(error(verdict)) for verdict in Verdict}
     for verdict, rank in ranks.items():
         if verdict is Verdict.CANCELLED:
             assert rank == 0
@@ -843,7 +844,7 @@ def test_ranks_of_all_verdicts() -> None:
         Verdict.CANCELLED,
     ]
     assert [ranks[verdict] for verdict in order] == [5, 4, 3, 2, 1, 0]
-    assert failover.rank(TIMEOUT) == failover.rank(Judgement(Verdict.RATE_LIMITED)) == 0
+    assert ends.rank(TIMEOUT) == ends.rank(Judgement(Verdict.RATE_LIMITED)) == 0
 
 
 # ---- requests that lately failed everywhere
@@ -896,7 +897,7 @@ def test_a_single_attempt_ends_as_its_attempt_ends() -> None:
     ],
 )
 def test_attempts_that_we_ended(kind: FailureKind, verdict: Verdict) -> None:
-    assert failover.lost(Failure(kind, "1.5 s")) == Judgement(verdict, detail="1.5 s")
+    assert ends.lost(Failure(kind, "1.5 s")) == Judgement(verdict, detail="1.5 s")
 
 
 # ---- whatever happens

@@ -11,7 +11,7 @@ import pytest
 from rpcproxy.chains import evm
 from rpcproxy.engine.profiles import LARGE_REQUEST_BYTES
 from rpcproxy.messages import Answer, FailureKind, Head, Verdict
-from rpcproxy.rules.failover import YOUNG_OUTAGE_SECONDS
+from rpcproxy.rules.steps import YOUNG_OUTAGE_SECONDS
 from tests.unit.engine_kit import (
     LIGHT,
     Engine,
