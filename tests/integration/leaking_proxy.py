@@ -57,10 +57,10 @@ def fail_everywhere() -> None:
 def arm() -> None:
     judge, encode = Classifier.judge, Encoder.encode
 
-    def judged(self: Classifier, outcome: Any, id: int, method: Any, now_unix: float) -> Any:
+    def judged(self: Classifier, outcome: Any, id: int, method: Any, *rest: Any) -> Any:
         if method.name == "leak_in_protocol":
             fail("protocol")
-        return judge(self, outcome, id, method, now_unix)
+        return judge(self, outcome, id, method, *rest)
 
     def encoded(self: Encoder, request: Any, settled: Any, trace_id: str) -> Any:
         if request.method == "leak_in_handler":

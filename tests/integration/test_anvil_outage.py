@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from tests.integration.anvil import AnvilChain, proxy_config
 from tests.integration.running_proxy import RunningProxy, wait_until
-from tests.integration.wire import ask_together
+from tests.integration.wire import Answered, ask_together
 
 RECIPIENT = "0x00000000000000000000000000000000000ca5e1"
 LIGHT_DEADLINE_SECONDS = 4.5
@@ -38,9 +38,18 @@ def outage_seconds(proxy: RunningProxy) -> float:
     return (datetime.now(UTC) - datetime.fromisoformat(since)).total_seconds()
 
 
+def assert_waited_out(answers: Sequence[Answered]) -> None:
+    for answered in answers:
+        assert answered.status == 200
+        assert "result" in answered.reply, answered
+        assert answered.seconds < LIGHT_DEADLINE_SECONDS
+    assert max(answered.seconds for answered in answers) > 1.0  # they did wait
+
+
 def test_requests_wait_out_three_seconds_without_anybody(
     anvil_chain: AnvilChain, proxy_process: Callable[[str], RunningProxy]
 ) -> None:
+    """Those that come with the outage: nobody knows of it yet."""
     proxy = proxy_process(proxy_config(anvil_chain.nodes))
     proxy.wait_until_well()
     proxy.wire().result("eth_getBalance", RECIPIENT, "latest")
@@ -48,17 +57,34 @@ def test_requests_wait_out_three_seconds_without_anybody(
     recovery = threading.Timer(3.0, anvil_chain.thaw, anvil_chain.nodes)
     recovery.start()
     try:
-        early = ask_together(proxy.url, *READS * 3)
-        wait_until(lambda: is_dark(proxy), "the proxy knows that nobody is left")
-        late = ask_together(proxy.url, *READS * 3)
-        answers = [future.result() for future in [*early, *late]]
+        answers = [future.result() for future in ask_together(proxy.url, *READS * 3)]
     finally:
         recovery.join()
-    for answered in answers:
-        assert answered.status == 200
-        assert "result" in answered.reply, answered
-        assert answered.seconds < LIGHT_DEADLINE_SECONDS
-    assert max(answered.seconds for answered in answers) > 1.0  # they did wait
+    assert_waited_out(answers)
+    proxy.wait_until_well(5.0)
+
+
+def test_requests_wait_out_an_outage_that_is_known(
+    anvil_chain: AnvilChain, proxy_process: Callable[[str], RunningProxy]
+) -> None:
+    """Those that come when nobody is left."""
+    proxy = proxy_process(proxy_config(anvil_chain.nodes))
+    proxy.wait_until_well()
+    anvil_chain.freeze(*anvil_chain.nodes)
+    recovery = threading.Timer(3.0, anvil_chain.thaw, anvil_chain.nodes)
+    try:
+        first = ask_together(proxy.url, *READS)
+        wait_until(lambda: is_dark(proxy), "the proxy knows that nobody is left", 30.0)
+        recovery.start()
+        answers = [future.result() for future in ask_together(proxy.url, *READS * 3)]
+        for future in first:  # their time may have been up before
+            future.result()
+    finally:
+        if recovery.ident is None:
+            anvil_chain.thaw(*anvil_chain.nodes)
+        else:
+            recovery.join()
+    assert_waited_out(answers)
     proxy.wait_until_well(5.0)
 
 
