@@ -14,6 +14,8 @@ from rpcproxy.chains.evm_transactions import BadTransaction, keccak256, typed_it
 
 TYPE: Final = 0x71
 _FIELDS: Final = 16
+# Of a list in it; its chains take 64 dependencies at most (MAX_NEW_FACTORY_DEPS).
+_MOST_LISTED: Final = 256
 _DOMAIN_TYPE: Final = keccak256(b"EIP712Domain(string name,string version,uint256 chainId)")
 _TYPE: Final = keccak256(
     b"Transaction(uint256 txType,uint256 from,uint256 to,uint256 gasLimit,"
@@ -47,7 +49,10 @@ def _texts(raw: bytes, span: tuple[int, int, int]) -> list[bytes]:
     start, _, stop = span
     if raw[start] < 0xC0:
         raise BadTransaction("rlp: expected input list", "it is no list")
-    return [raw[payload:end] for _, payload, end in rlp.items(raw, start, stop)]
+    found = rlp.items(raw, start, stop, _MOST_LISTED)
+    if len(found) > _MOST_LISTED:
+        raise BadTransaction("rlp: input list has too many elements", "a list in it is too long")
+    return [raw[payload:end] for _, payload, end in found]
 
 
 def _digest(fields: list[bytes], code: list[bytes], paid: list[bytes]) -> bytes:

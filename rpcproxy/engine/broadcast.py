@@ -168,7 +168,9 @@ class Broadcast:
             self.ledger.watch_private(params)
         outcome = await self.copies.send(Order(method, params, hash, 1, self._has_private))
         if tx is None:
-            outcome = await self.hashes.of_operation(method.name, params, outcome)
+            outcome = await self.hashes.of_operation(
+                method.name, params, outcome, is_private=self._has_private
+            )
         elif outcome.result:
             await self.ledger.on_word_elsewhere(tx)
         if outcome.result and (taken_back := evm.cancelled_by(method, params, outcome.result)):

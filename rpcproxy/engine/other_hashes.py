@@ -13,6 +13,7 @@ State: at most ``MOST_TOLD`` results of sends that are not written down, by a di
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from hashlib import sha256
 from typing import Final
 
@@ -45,11 +46,18 @@ class OtherHashes:
                 return msgspec.json.decode(outcome.result, type=str).lower()
             except msgspec.MsgspecError:
                 return ""
-        candidates = evm.candidate_hashes(raw)
+
+        def candidates() -> list[str]:
+            return evm.candidate_hashes(raw)
+
         return await self._proved(outcome, candidates, TRANSACTION, may_ask=not is_private)
 
-    async def of_operation(self, method: str, params: bytes, outcome: Outcome) -> Outcome:
-        """A send that is not written down, with the result that it had before, or has now."""
+    async def of_operation(
+        self, method: str, params: bytes, outcome: Outcome, *, is_private: bool
+    ) -> Outcome:
+        """A send that is not written down, with the result that it had before, or has now. Of one
+        that ``is_private`` nobody is asked: all would hear its hash.
+        """
         digest = sha256(method.encode() + params).digest()
         if outcome.result:
             if len(outcome.result) <= LARGEST_TOLD_BYTES and outcome.result.startswith(b'"0x'):
@@ -61,16 +69,21 @@ class OtherHashes:
             return Outcome(result=self._told[digest])
         if method != "eth_sendUserOperation":
             return outcome
-        hash = evm.user_operation_hash(params, self._chain_id)
-        found = await self._proved(outcome, [hash] if hash else [], OPERATION, may_ask=True)
+
+        def candidates() -> list[str]:
+            hash = evm.user_operation_hash(params, self._chain_id)
+            return [hash] if hash else []
+
+        found = await self._proved(outcome, candidates, OPERATION, may_ask=not is_private)
         return Outcome(result=b'"%b"' % found.encode()) if found else outcome
 
     async def _proved(
-        self, outcome: Outcome, candidates: list[str], name: str, *, may_ask: bool
+        self, outcome: Outcome, hashes: Callable[[], list[str]], name: str, *, may_ask: bool
     ) -> str:
+        """``hashes`` computes what it may have: only where the words leave open that it is out."""
         if not outcome.error or not evm.may_be_out(outcome.error):
             return ""
-        named = evm.hashes_in(outcome.error)
+        candidates, named = hashes(), evm.hashes_in(outcome.error)
         if outcome.verdict is _KNOWN:
             for candidate in candidates:
                 if named.names(candidate):

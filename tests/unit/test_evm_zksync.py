@@ -72,6 +72,13 @@ def test_a_signature_of_the_account_itself_is_written_in_two_ways() -> None:
     assert VECTORS["plain"][1] in found
 
 
+def test_a_list_that_is_far_too_long_is_not_read() -> None:
+    raw = bytes.fromhex(VECTORS["plain"][0])
+    items = [raw[start:stop] for start, _, stop in typed_items(raw)]
+    items[13] = rlp.enclose(b"\x01" * 300)
+    assert zksync_hashes(b"\x71" + rlp.enclose(b"".join(items))) == []
+
+
 @pytest.mark.parametrize("raw", ["02c0", "71", "71c0", "7180", "71c20102", "71f8", ""])
 def test_what_is_none(raw: str) -> None:
     assert zksync_hashes(bytes.fromhex(raw)) == []

@@ -174,6 +174,15 @@ async def test_a_private_one_is_not_looked_up() -> None:
     await engine.assert_soon_idle()
 
 
+@virtual
+async def test_a_private_user_operation_is_not_looked_up() -> None:
+    engine = Engine([upstream("a"), upstream("b", private=True, role="sends")])
+    engine.all_behave(by_method(refusing(-32000, "already known"), found(OPERATION_HASH)))
+    assert "error" in await operate(engine)
+    assert {sent.wire.name for sent in engine.sent} == {"b"}
+    await engine.assert_soon_idle()
+
+
 @on_both_loops
 async def test_after_a_restart_it_is_known_by_its_bytes(tmp_path: Path) -> None:
     path = tmp_path / "test.sqlite"
