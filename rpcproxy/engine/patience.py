@@ -20,7 +20,7 @@ from rpcproxy.chains.methods import Kind
 from rpcproxy.engine import tasks
 from rpcproxy.engine.calls import SingleCall
 from rpcproxy.engine.executor import Settled
-from rpcproxy.engine.express import ANOTHER_WAY, is_plain, is_worth_another
+from rpcproxy.engine.express import ANOTHER_WAY, is_worth_another
 from rpcproxy.engine.profiles import Profile
 from rpcproxy.engine.ranges import is_splittable, split_and_join
 from rpcproxy.engine.sharing import Follower, SlowFlight
@@ -107,9 +107,7 @@ class Patience:
         if judgement.verdict is Verdict.MISSING_DATA:
             spelled = self._profiles.as_spelled(request, profile)
             if spelled is not None:
-                earliest = await self._executor.run(spelled, profile.policy)
-                earliest.key = b""
-                return earliest if is_plain(earliest) else settled
+                return await self._as_spelled(spelled, profile, settled, started)
         due = started + profile.policy.deadline_seconds
         patience = (due + time.monotonic()) / 2
         asked = started
@@ -136,6 +134,21 @@ class Patience:
             settled = again
             settled.key = call.key
             judgement = settled.judgement
+        return settled
+
+    async def _as_spelled(
+        self, call: SingleCall, profile: Profile, settled: Settled, started: float
+    ) -> Settled:
+        """Asked with its tag, in the time that is left; as it was, where that brings no more."""
+        left = started + profile.policy.deadline_seconds - time.monotonic()
+        policy = self._pipeline.policy_for(call, profile)
+        policy = msgspec.structs.replace(policy, deadline_seconds=max(left, LEAST_AGAIN_SECONDS))
+        earliest = await self._executor.run(call, policy)
+        judgement = earliest.judgement
+        if judgement is not None and judgement.verdict is Verdict.OK:
+            earliest.key = b""
+            return earliest
+        earliest.close()
         return settled
 
     def _may_turn(self, call: SingleCall, settled: Settled, judgement: Judgement) -> bool:

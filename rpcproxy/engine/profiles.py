@@ -216,6 +216,8 @@ class Profiles:
             return None
         block = evm.required_block(method, params)
         need, tag = self._unpinned(profile, block), tag_of(block)
+        if self._privacy.has_any and self._is_private(method, params):
+            need = msgspec.structs.replace(need, private_only=True)
         return SingleCall(method, need, params, profile.is_large, truth=self._truth, tag=tag)
 
     def _renew(self, heads: Heads) -> None:

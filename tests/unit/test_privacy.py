@@ -14,7 +14,7 @@ from rpcproxy.engine.privacy import GIVEN_UP_SECONDS, MOST_PRIVATE, Privacy
 from rpcproxy.messages import Judgement, Verdict
 from rpcproxy.rules.pool import Pool
 from tests.scripted import on_both_loops
-from tests.unit.engine_kit import CHAIN_ID, Engine, answering, virtual
+from tests.unit.engine_kit import CHAIN_ID, Engine, answering, refusing, virtual
 from tests.unit.fleet import upstream
 from tests.unit.sends_kit import signed
 from tests.unit.test_ledger import decoded, journaled
@@ -152,6 +152,20 @@ async def test_before_the_journal_is_read_nobody_hears_of_any_transaction() -> N
     assert (await handles[0].reply())["result"] is None
     assert TX.hash.encode() in (await handles[1].answer()).body
     assert not any(TX.hash[2:].encode() in sent.payload for sent in engine.sent)
+
+
+@virtual
+async def test_asked_once_more_by_its_tag_it_stays_with_private_ones() -> None:
+    engine = Engine([upstream("a"), upstream("b", private=True), upstream("c")])
+    engine.all_behave(refusing(4444, "pruned history unavailable"))
+    engine.ledger.on_no_journal("")
+    await engine.ledger.begin(decoded(TX), is_private=True)
+    params = b'[{"data":"%b"},"earliest"]' % TX.hash.encode()
+    assert "error" in await engine.ask("eth_call", params).reply()
+    heard = [sent for sent in engine.sent if TX.hash[2:].encode() in sent.payload]
+    assert {sent.params[1] for sent in heard} == {"0x0", "earliest"}
+    assert {sent.wire.name for sent in heard} == {"b"}
+    await engine.assert_soon_idle()
 
 
 @virtual

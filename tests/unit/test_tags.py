@@ -13,8 +13,10 @@ import asyncio
 import msgspec
 import pytest
 
+from rpcproxy.messages import Reply
 from tests.unit.engine_kit import (
     Engine,
+    Rest,
     Sent,
     after,
     answering,
@@ -391,6 +393,25 @@ async def test_earliest_is_the_first_block_that_a_node_has(consistency: str) -> 
     engine.behave(c=answering(block(0, UNKNOWN, None)))
     if consistency == "pinned":
         assert b'"number":"0x0"' in await told(engine, BLOCK, b'["earliest",false]')
+    assert_nobody_blamed(engine)
+
+
+@virtual
+async def test_a_first_block_too_large_to_hold_is_given_in_pieces() -> None:
+    engine = on_chain()
+    rest = Rest()
+
+    def pruned(sent: Sent) -> None:
+        if sent.params[0] == "earliest":
+            sent.end(Reply(200, b'{"id":%d,"result":{"number":"0x28",' % sent.id, rest=rest))
+        else:
+            sent.refuse(4444, "pruned history unavailable")
+
+    engine.all_behave(after(0.02, pruned))
+    answer = await engine.ask(BLOCK, b'["earliest",true]').answer()
+    assert answer.rest is not None
+    answer.rest.close()
+    assert rest.is_closed
     assert_nobody_blamed(engine)
 
 
