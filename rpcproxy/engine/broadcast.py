@@ -85,6 +85,10 @@ class Broadcast:
         """Whether a send is under way."""
         return bool(self._in_flight)
 
+    def adopt(self, old: Broadcast) -> None:
+        """A reload: what sends were answered with is known."""
+        self.hashes.adopt(old.hashes)
+
     def close(self) -> None:
         """The upstreams' connections are about to close: wait for no more answers."""
         for task in self._in_flight.values():

@@ -39,6 +39,10 @@ class OtherHashes:
         self._chain_id = chain_id
         self._told: OrderedDict[bytes, bytes] = OrderedDict()
 
+    def adopt(self, old: OtherHashes) -> None:
+        """A reload forgets nothing."""
+        self._told = old._told
+
     async def of_transaction(self, outcome: Outcome, raw: bytes, *, is_private: bool) -> str:
         """The hash of a transaction of a chain's own type; empty where nothing proves it."""
         if outcome.result:

@@ -376,6 +376,7 @@ class Pipeline:
         """A reload: what was told stays true, and what is kept is kept."""
         self.truth.adopt(old.truth)
         self.sharing.adopt(old.sharing)
+        self._broadcast.adopt(old._broadcast)
 
     def close(self) -> None:
         """Stop the clocks, and the tasks that outlive their requests."""

@@ -232,6 +232,17 @@ async def test_a_user_operation_that_the_bundler_has(refusal: Behaviour) -> None
 
 
 @virtual
+async def test_a_reload_knows_what_it_was_answered_with() -> None:
+    old, new = Engine(), Engine()
+    params = msgspec.json.encode([PAID, "0x" + "12" * 20])
+    old.all_behave(answering(b'"%b"' % HASH.encode()))
+    assert (await operate(old, params))["result"] == HASH
+    new.pipeline.adopt(old.pipeline)
+    new.all_behave(refusing(-32000, "already known"))
+    assert (await operate(new, params))["result"] == HASH
+
+
+@virtual
 async def test_a_user_operation_of_an_entry_point_that_nobody_knows() -> None:
     engine = Engine()
     params = msgspec.json.encode([PAID, "0x" + "12" * 20])
