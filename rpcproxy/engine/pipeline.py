@@ -335,9 +335,9 @@ class Pipeline:
         poison = executor.poison
         if poison and poison.is_poison(call.poison_key, time.monotonic()):
             return msgspec.structs.replace(policy, single_attempt=True)
-        if call.tag == evm.PENDING and not profile.policy.confirm_nulls:
+        if call.tag == evm.PENDING and not policy.confirm_nulls:
             # Not every node has a pending block: where another has none either, that is the answer.
-            return msgspec.structs.replace(profile.policy, confirm_nulls=True)
+            return msgspec.structs.replace(policy, confirm_nulls=True)
         return policy
 
     def _at_its_pace(self, policy: Policy, method: str, method_class: MethodClass) -> Policy:

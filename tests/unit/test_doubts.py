@@ -17,7 +17,7 @@ from rpcproxy.engine.batches import GROUP_BYTES
 from rpcproxy.engine.feeds import Feeds
 from rpcproxy.engine.streaming import TailStream
 from rpcproxy.engine.watcher import Watcher
-from rpcproxy.messages import Answer, Reply, StreamBroken
+from rpcproxy.messages import Answer, Reply, Request, StreamBroken
 from rpcproxy.rules.steps import MAX_ATTEMPTS, Policy
 from tests.unit.engine_kit import (
     CHAIN_ID,
@@ -262,6 +262,24 @@ async def test_a_method_that_is_known_to_take_long_is_asked_once() -> None:
         await asyncio.gather(*(engine.ask_new().reply() for _ in range(5)))
         assert sum(s.method == "eth_call" for s in engine.sent) == before + 5
         assert_nobody_is_blamed(engine)
+
+
+@virtual
+async def test_it_has_as_much_time_at_the_pending_block() -> None:
+    async with watched(node(2.0)) as engine:
+        for _ in range(30):
+            await asyncio.gather(engine.ask_new().reply(), engine.ask_new().reply())
+        pipeline = engine.pipeline
+        profile = pipeline.profiles.of("eth_call")
+        usual, pending = (
+            pipeline.policy_for(pipeline.profiles.prepare(request, profile), profile)
+            for request in (
+                Request("eth_call", b"1", b'[{},"latest"]'),
+                Request("eth_call", b"1", b'[{},"pending"]'),
+            )
+        )
+        assert pending.attempt_seconds == usual.attempt_seconds > profile.policy.attempt_seconds
+        assert pending.confirm_nulls
 
 
 @virtual
