@@ -47,6 +47,10 @@ class Ahead:
         """A block of this upstream was shown."""
         self._teller, self._since = teller, now
 
+    def adopt(self, old: Ahead) -> None:
+        """A reload: what is shown is no claim that is due because of it."""
+        self._teller, self._since, self._doubted = old._teller, old._since, old._doubted
+
     def has_lapsed(
         self, number: int, voters: Iterable[Claimant], block_time_seconds: float, now: float
     ) -> bool:

@@ -497,5 +497,7 @@ class Heads:
         for name in self.__slots__:
             if name not in {"block_time_seconds", "ahead"}:
                 setattr(self, name, getattr(old, name))
-        if not self.ahead.is_allowed:
+        if self.ahead.is_allowed:
+            self.ahead.adopt(old.ahead)
+        else:
             self.shown = self.served

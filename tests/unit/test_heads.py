@@ -212,6 +212,20 @@ def test_a_reload_goes_on_from_what_was_served() -> None:
     assert (new.served, new.hash_at(100), new.block_time_seconds) == (100, "0x64", 6.0)
 
 
+def test_a_reload_takes_nothing_back_that_was_shown_above_the_head() -> None:
+    chain = Chain(3)
+    chain.tell(0.0, 100, 100, 100)
+    old, new = Heads(0.4, shows_ahead=True), Heads(0.4, shows_ahead=True)
+    old.adopt(chain.heads)
+    assert old.show(101, None, "p0", chain.claimants, 1.0)
+    new.adopt(old)
+    assert not new.ahead.has_lapsed(101, chain.claimants, 0.4, 1.1)
+    assert new.shown == 101
+    hidden = Heads(0.4)
+    hidden.adopt(old)
+    assert hidden.shown == 100
+
+
 # ---- links
 
 
