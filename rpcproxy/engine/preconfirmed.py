@@ -34,7 +34,7 @@ class Preconfirmed:
         now = time.monotonic()
         since = self._claimed.setdefault(number, now)
         if len(self._claimed) > MOST_CLAIMED:
-            del self._claimed[min(self._claimed)]
+            del self._claimed[next(iter(self._claimed))]  # whatever height somebody invents
         track = standing.track
         if track.number >= number:
             return False

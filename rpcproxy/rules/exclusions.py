@@ -104,7 +104,7 @@ class Exclusions:
 
     def awaits(self, method: str, shape: str) -> bool:
         """Whether an answer of this method and shape would take something back."""
-        about = (self.methods, self.shapes, self._suspected, self._limited_at)
+        about = (self.methods, self.shapes, self._suspected, self._limited_at, self.limited)
         return any(method in known or shape in known for known in about)
 
     def refuses_range(self, blocks: int, now: float) -> bool:
@@ -227,7 +227,8 @@ class Exclusions:
         self._settle()
 
     def _settle(self) -> None:
-        self.listens = bool(self.methods or self.shapes or self._suspected or self._limited_at)
+        of_methods = self.methods or self._limited_at or self.limited
+        self.listens = bool(of_methods or self.shapes or self._suspected)
 
     def forget_expired(self, now: float) -> None:
         if self.listens:

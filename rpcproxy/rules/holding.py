@@ -81,7 +81,9 @@ class Holdings:
         return min(free_beside - held, free - account.held) // 2
 
     def forget(self, account: Account) -> None:
-        self._accounts.pop(account.site, None)
+        # That of incoming bodies has a site's name and is none.
+        if self._accounts.get(account.site) is account:
+            del self._accounts[account.site]
 
 
 class Account:

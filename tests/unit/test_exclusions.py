@@ -96,3 +96,14 @@ def test_a_refused_key_makes_all_of_it_void() -> None:
     known.forget_methods()
     assert not known
     assert not (known.listens)
+
+
+def test_a_limit_for_longer_than_limits_are_counted_ends_all_the_same() -> None:
+    known = Exclusions()
+    known.on_rate_refused("eth_getLogs", NOW)
+    known.on_method_limited("eth_getLogs", NOW, NOW + 1, 2 * METHOD_SECONDS)
+    known.forget_expired(NOW + METHOD_SECONDS + 2)
+    assert known.is_limited("eth_getLogs", NOW + METHOD_SECONDS + 2)
+    known.forget_expired(NOW + 3 * METHOD_SECONDS)
+    assert not known
+    assert not known.listens

@@ -56,6 +56,18 @@ def test_bodies_of_upstreams_leave_half_to_clients():
     assert filled(holdings.purse("10.0.0.1").hold()) >= 50 * MIB
 
 
+def test_bodies_that_have_come_leave_the_account_of_those_without_an_address():
+    holdings = Holdings(256 * MIB, 256 * MIB)
+    hold = holdings.purse("").hold()
+    assert hold.set(MIB)
+    body = holdings.incoming()
+    assert body.set(MIB)
+    body.end()
+    assert holdings.accounts == 1
+    assert holdings.purse("").hold().set(MIB)
+    assert holdings.accounts == 1
+
+
 def test_what_nobody_has_any_more_is_given_back():
     holdings = Holdings()
     purse = holdings.purse("10.0.0.1")
