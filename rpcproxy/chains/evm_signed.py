@@ -3,8 +3,8 @@
 Sources: EIP-2 (upper half of s), EIP-155 (chain id in v), EIP-2681 (nonce), EIP-2718 (envelopes),
 EIP-2930, 1559, 4844, 7594 and 7702 (types 1–4). Types that chains made for themselves are passed
 on unread, but for sender and nonce of Celo's (CIP-64). What only a node can know (balance, gas,
-blob proofs) is left to nodes. It is refused at
-the first item that no transaction has; of what is left each list is read once.
+blob proofs) is left to nodes. A transaction is refused at the first item that none has, and each
+list in it is read once.
 """
 
 from __future__ import annotations
@@ -97,9 +97,10 @@ class Body(msgspec.Struct, frozen=True, gc=False):
 class Transaction(msgspec.Struct, frozen=True, gc=False):
     """A signed transaction; addresses and hashes are ``0x`` and lower-case digits.
 
-    ``raw`` is as it was sent, blobs included. ``hash`` and ``sender`` are empty, ``nonce`` is −1
-    and ``body`` is ``None`` where the type is not ours to read; ``chain_id`` is ``None`` there,
-    and where the transaction may go to any chain.
+    ``raw`` is as it was sent, blobs included. ``body`` is ``None`` where the type is not ours to
+    read: ``sender`` is empty and ``nonce`` −1 then, but for Celo's, and ``hash`` is empty where
+    only the chain can compute it. ``chain_id`` is ``None`` there, and where the transaction may go
+    to any chain.
     """
 
     raw: bytes

@@ -4,7 +4,7 @@ The order: no HTTP reply; HTTP statuses that decide whatever the body says (3xx,
 405, 413, 415, 429), unless a code says that a contract spoke; a readable JSON-RPC reply, whatever
 the status (gateways send reverts as 400 and 500); what is left is the upstream's fault. The user's
 own phrases come before the tables. Whatever matches nothing is ``UNKNOWN``: another
-upstream is asked, and this one is blamed.
+upstream is asked, and ``refusals`` says whose fault a well-formed error was.
 
 Where a reply holds both a result and an error, the error wins: nodes that stream a result and
 fail in the middle of it (Erigon's traces) end it with an error, so the result may be partial.
