@@ -21,8 +21,10 @@ TOLD_SECONDS: Final = 60.0
 # Of a lookup: Python says that a thread cannot be started by a RuntimeError.
 NO_THREAD: Final = "no thread can be started"
 
+NO_FILES: Final = "this process has no files left (ulimit -n)"
+
 _WORDS: Final = {
-    errno.EMFILE: "this process has no files left (ulimit -n)",
+    errno.EMFILE: NO_FILES,
     errno.ENFILE: "this machine has no files left",
     errno.ENOMEM: "this machine has no memory left",
     errno.ENOBUFS: "this machine has no network buffers left",

@@ -21,7 +21,7 @@ from rpcproxy.edges import tls
 from rpcproxy.edges.connection import Call, Connection, Departures
 from rpcproxy.edges.names import Address, Addresses
 from rpcproxy.edges.opening import Opening, Route
-from rpcproxy.edges.own_limits import room
+from rpcproxy.edges.own_limits import NO_FILES, limits, room
 from rpcproxy.edges.reply_head import HeadMemory
 from rpcproxy.edges.target import EdgeSettings, Target, read_origin, request_head
 from rpcproxy.edges.tunnel import read_way
@@ -213,7 +213,7 @@ class Upstream:
     def _open_for_waiting(self) -> None:
         while len(self._openings) < len(self._waiting) and self._may_open:
             if not room.make(self):
-                self._look_for_room()
+                self._wait_for_room()
                 return
             self._open()
 
@@ -225,6 +225,18 @@ class Upstream:
     def _may_open(self) -> bool:
         return self.taken < self._max_connections and not self._is_closed
 
+    def _wait_for_room(self) -> None:
+        """Other upstreams have all connections that there may be. Whoever has none of its own to
+        wait for is told so after a moment: it must not look as if the upstream were silent.
+        """
+        if self.taken or self._has_patience():
+            self._look_for_room()
+            return
+        limits.tell(NO_FILES)
+        waiting, self._waiting = self._waiting, deque()
+        for call in waiting:
+            self._loop.call_soon(call.finish, Failure(FailureKind.OWN, NO_FILES))
+
     def _look_for_room(self) -> None:
         """Whoever has a connection may give it back to another pool: look again soon."""
         if self._room_timer is None:
@@ -232,6 +244,8 @@ class Upstream:
 
     def _on_room_due(self) -> None:
         self._room_timer = None
+        if not self._waiting:
+            self._lacking_since = None
         self._open_for_waiting()
 
     def drop_oldest(self) -> None:
@@ -275,13 +289,16 @@ class Upstream:
         """Where this machine lacks what a connection takes, what waits goes on waiting for a while,
         for another connection to be free or for another try.
         """
-        now = self._now()
-        if self._lacking_since is None:
-            self._lacking_since = now
-        if opening in self._replays or now - self._lacking_since > OWN_PATIENCE_SECONDS:
+        if opening in self._replays or not self._has_patience():
             return False
         self._look_for_room()
         return True
+
+    def _has_patience(self) -> bool:
+        now = self._now()
+        if self._lacking_since is None:
+            self._lacking_since = now
+        return now - self._lacking_since <= OWN_PATIENCE_SECONDS
 
     # Keeping connections fresh.
 

@@ -17,7 +17,7 @@ from rpcproxy.edges.own_limits import OwnLimits, own_words
 from rpcproxy.front.shared import FrontSettings
 from rpcproxy.messages import Failure, FailureKind, MethodClass, Observation, Reply, Verdict
 from rpcproxy.rules.classify import Classifier
-from tests.scripted import BODY, Scripted, answering, ask, on_both_loops, reply, until
+from tests.scripted import BODY, Peer, Scripted, answering, ask, on_both_loops, reply, until
 from tests.unit.fleet import Fleet, four
 
 OURS = [
@@ -166,3 +166,27 @@ async def test_all_pools_together_have_no_more_connections_than_there_are_files(
             assert sum(each.taken for each in pools) <= 5
         both = [ask(pool) for pool in pools for _ in range(20)]
         assert all(isinstance(outcome, Reply) for outcome in await asyncio.gather(*both))
+
+
+async def _hanging(peer: Peer) -> None:
+    await peer.request()
+    await peer.gone()
+
+
+@on_both_loops
+async def test_a_pool_that_gets_no_connection_says_whose_fault_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(own_limits.room, "most", 2)
+    monkeypatch.setattr(upstream_http, "limits", OwnLimits())
+    async with Scripted(answering(reply())) as one, Scripted(_hanging) as busy:
+        hanging, starved = busy.upstream(), one.upstream()
+        held = [hanging.send(b"{}", lambda _outcome: None) for _ in range(2)]
+        await until(lambda: hanging.open_connections == 2)
+        for _ in range(2):
+            outcome = await ask(starved)
+            assert isinstance(outcome, Failure)
+            assert outcome.kind is FailureKind.OWN
+        for call in held:
+            call.abandon()
+        assert isinstance(await ask(starved), Reply)
