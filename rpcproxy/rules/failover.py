@@ -20,7 +20,8 @@ Choices, with their sources in the project's design notes:
   or two have whose like was said by all lately (``rules.refusals``);
 - when nobody is left to ask, the request waits for a recovery until its deadline, or for at most
   a second where the outage is old;
-- no upstream gets more than three calls for one request, whatever happens.
+- no upstream gets more than three calls for one request, whatever happens (sends have no plan:
+  ``engine.copies``).
 """
 
 from __future__ import annotations
@@ -363,7 +364,8 @@ class Plan:
         names = self.hearing.known_by(speaker.name, best, self._budgets.unanimous, now)
         if not names:
             return False
-        heard = [standing for standing in self._tried if standing not in self._live]
+        silent = (*self._live, *self._late)
+        heard = [standing for standing in self._tried if standing not in silent]
         usable = self._standings.usable(self._need.method_class)
         return all(other.name in names or other in heard for other in (*usable, *self._live))
 

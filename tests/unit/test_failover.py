@@ -1088,3 +1088,20 @@ def test_past_the_deadline_the_plan_is_finished(
     stage.steps()
     stage.now = stage.plan.deadline + late
     assert isinstance(stage.plan.decide(stage.now), Finish)
+
+
+def test_one_that_is_late_has_not_said_what_others_are_known_to_say() -> None:
+    stage = Stage("a", "b", "c")
+    a, b, c = (stage.standings[name] for name in "abc")
+    plan = stage.plan
+    plan.on_sent(a, START)
+    plan.on_late(a, TIMEOUT)
+    stage.budgets.unanimous.remember("topic", "bc", START)
+    plan.on_sent(b, START + 1.5)
+    plan.on_judgement(b, BAD_PARAMS, "topic")
+    assert plan.decide(START + 1.6) == Send(c, "invalid_params")
+    plan.on_sent(c, START + 1.6)
+    plan.on_judgement(c, BAD_PARAMS, "topic")
+    assert isinstance(plan.decide(START + 1.7), Wait)
+    plan.on_judgement(a, OK)
+    assert plan.decide(START + 2.0) == Finish(OK, a)
