@@ -16,7 +16,13 @@ from typing import Final
 import msgspec
 
 from rpcproxy.chains import evm
-from rpcproxy.engine.executor import Executor, Member, WireCall
+from rpcproxy.engine.executor import (
+    LATE_TIMER_SECONDS,
+    REREAD_SECONDS,
+    Executor,
+    Member,
+    WireCall,
+)
 from rpcproxy.messages import (
     Failure,
     FailureKind,
@@ -32,9 +38,6 @@ from rpcproxy.rules.lateness import PACE_FACTOR
 PROBE_SECONDS: Final = 1.5
 HEAVY_PROBE_SECONDS: Final = 5.0
 LONGEST_PROBE_SECONDS: Final = 10.0
-# A timer that fires this late was held up by our own loop: sockets are read once more.
-LATE_TIMER_SECONDS: Final = 0.02
-REREAD_SECONDS: Final = 0.003
 
 Question = tuple[str, bytes, MethodClass]
 Answered = asyncio.Future[tuple[Outcome, int, float]]
