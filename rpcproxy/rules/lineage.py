@@ -77,7 +77,8 @@ class Lineage:
         # By hash: who told which number and parent; and who told which time.
         self._headers: dict[str, dict[_Version, set[str]]] = {}
         self._times: dict[str, dict[int, set[str]]] = {}
-        self._awaited: dict[str, int] = {}  # by hash: the number of a block that follows it
+        # By hash: the number of a block that follows it, and who told that first.
+        self._awaited: dict[str, tuple[int, str]] = {}
         self._tellers: set[str] = set()
         self._gap_tellers: set[str] = set()
 
@@ -118,13 +119,16 @@ class Lineage:
         believed, where others tell of blocks.
         """
         self._tellers.add(upstream)
-        self._awaited.setdefault(head.parent_hash, head.number)
-        below, above = self.number_of(head.parent_hash), self._awaited.get(head.hash, -1)
-        if 0 <= below < head.number - 1 or above > head.number + 1:
+        self._awaited.setdefault(head.parent_hash, (head.number, upstream))
+        below = self.number_of(head.parent_hash)
+        above, teller = self._awaited.get(head.hash, (-1, ""))
+        if 0 <= below < head.number - 1:
             self._gap_tellers.add(upstream)
-            if not self.skips and len(self._gap_tellers) >= min(2, len(self._tellers)):
-                self.skips = True
-                self._drop_untold()
+        if above > head.number + 1:
+            self._gap_tellers.add(teller)  # who told the child: the number of this one is no claim
+        if not self.skips and 0 < len(self._gap_tellers) >= min(2, len(self._tellers)):
+            self.skips = True
+            self._drop_untold()
         place = self._places.get(head.hash, head.number)
         if place != head.number and place == self.bottom and self.number_of(head.hash) < place:
             # Its number was taken for the next lower one.
@@ -164,15 +168,15 @@ class Lineage:
         return "" if told is None else told.parent
 
     def _before(self, name: str, number: int) -> tuple[int, str]:
-        """Number and name of the block before it; the name is empty where either is not known."""
+        """Number and name of the block before it; the name is empty where either is not known.
+        Until there are known to be heights without a block, one that is told is a claim.
+        """
         parent = self.parent_of(name, number)
-        if not parent or is_numbered(parent):
+        if not parent or is_numbered(parent) or not self.skips:
             return number - 1, parent
         versions = self._headers.get(parent)
         told = None if versions is None else _most_told(versions, 0, number - 1)
         height = self._places.get(parent, -1) if told is None else told.number
-        if height < 0 and not self.skips:
-            height = number - 1
         is_near = number - DEEPEST <= height < number
         return height, parent if height >= 0 and is_near else ""
 
@@ -333,7 +337,7 @@ class Lineage:
             self._headers = ours | dict(list(others.items())[-MOST_HEADERS // 2 :])
             self._times = {n: times for n, times in self._times.items() if n in self._headers}
         if len(self._awaited) > MOST_HEADERS:
-            self._awaited = {n: number for n, number in self._awaited.items() if number > top - 2}
+            self._awaited = {n: told for n, told in self._awaited.items() if told[0] > top - 2}
             self._awaited = dict(list(self._awaited.items())[-MOST_HEADERS // 2 :])
 
 

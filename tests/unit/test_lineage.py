@@ -352,10 +352,27 @@ def test_the_number_of_an_untold_parent_is_asked_for() -> None:
 def test_one_upstream_alone_does_not_make_the_chain_skip() -> None:
     lineage = led_to(100, 90)
     lineage.learn(block(100), "b")
-    lineage.learn(Head(140, "0xlie", "0x64"), "liar")
+    lie = Head(140, "0xlie", "0x64")
+    lineage.learn(lie, "liar")
     assert not lineage.skips
+    # It is not linked to our chain by that either, nor is one whose parent it renumbers.
+    assert lineage.has(lie, 100, "0x64") is None
+    assert lineage.meets(lie) is None
+    lineage.learn(Head(101, "0xbetween", "0x64"), "liar")
+    child = Head(103, "0xchild", "0xbetween")
+    lineage.learn(child, "liar")
+    assert lineage.has(child, 100, "0x64") is None
     lineage.learn(Head(103, "0xtrue", "0x64"), "b")
     assert lineage.skips
+
+
+def test_who_tells_the_parent_of_a_lie_has_told_no_gap() -> None:
+    lineage = led_to(100, 90)
+    lineage.learn(block(100), "b")
+    lineage.learn(Head(140, "0xlie", "0x65"), "liar")
+    for honest in "ab":
+        lineage.learn(block(101), honest)
+    assert not lineage.skips
 
 
 def test_a_gap_has_its_bounds() -> None:
