@@ -1,7 +1,8 @@
 """Which transactions are for private upstreams alone, and whether a request names one.
 
-A private one is known by its hash and by its first bytes, wherever they stand in a request, until
-it is seen in a block, or goes to everybody after ``private_fallback``. Of one that was given up
+A private one is known by its hash, where that stands for itself in a request, and by its first
+bytes, where a text begins with them (within a call's data neither is looked for), until it is seen
+in a block, or goes to everybody after ``private_fallback``. Of one that was given up
 (refused, expired, replaced) copies may still be in private pools, so that it stays private; for an
 hour blocks are looked through for it.
 
