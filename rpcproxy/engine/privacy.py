@@ -60,7 +60,8 @@ class Privacy:
         self._hashes[start] = hash
         self._renew()
         if len(self._starts) > MOST_PRIVATE:
-            self.forget(next(iter(self._starts)))
+            # One that waits for its block goes last: clients can make up any number of others.
+            self.forget(next(iter(self._given_up), next(iter(self._starts))))
 
     def watch(self, hash: str, raw: bytes, now: float) -> None:
         """It goes to private upstreams, by a way that is not written down."""

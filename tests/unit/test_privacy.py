@@ -105,6 +105,17 @@ def test_a_bounded_number_is_remembered() -> None:
     assert not privacy.is_private("0x4", 0.0)
 
 
+def test_no_number_of_others_makes_public_what_waits_for_its_block() -> None:
+    pool = Pool()
+    privacy = Privacy(pool)
+    pool.add(Tx("0xpay"), UNIX, 0.0, is_private=True)
+    privacy.remember("0xpay", b"\x02pay")
+    for n in range(MOST_PRIVATE + 5):
+        privacy.watch(f"0x{n}", b"%d" % n, 0.0)
+    assert len(privacy._starts) == MOST_PRIVATE
+    assert privacy.is_private("0xpay", 0.0)
+
+
 @on_both_loops
 async def test_a_restart_does_not_make_public_what_was_given_up(tmp_path: Path) -> None:
     path = tmp_path / "test.sqlite"
