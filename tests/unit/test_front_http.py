@@ -59,7 +59,7 @@ class Choosy:
     """Says whether it was asked for an answer that nobody kept; the usual call names no wish."""
 
     def handle(self, body, trace_id, **wishes):
-        return Answer(b"fresh" if wishes == {"is_fresh": True} else b"%d" % len(wishes))
+        return Answer(b"fresh" if wishes.get("is_fresh") else b"%d" % len(wishes))
 
 
 @both_loops
@@ -67,10 +67,10 @@ async def test_clients_that_want_nothing_kept_are_told_apart():
     async with a_front({"/": Choosy()}) as front:
         client = await front.client()
         for _ in range(4):  # remembered from the third on
-            assert (await client.ask(b"x")).body == b"0"
-            assert (await client.ask(b"x", "/", "Cache-Control: no-cache")).body == b"fresh"
-            assert (await client.ask(b"x", "/", "Pragma: no-cache")).body == b"fresh"
-            assert (await client.ask(b"x", "/", "Cache-Control: max-age=9")).body == b"0"
+            assert (await client.ask(b"{}")).body == b"0"
+            assert (await client.ask(b"{}", "/", "Cache-Control: no-cache")).body == b"fresh"
+            assert (await client.ask(b"{}", "/", "Pragma: no-cache")).body == b"fresh"
+            assert (await client.ask(b"{}", "/", "Cache-Control: max-age=9")).body == b"0"
         for byte in post(b"x", "/", "Cache-Control: no-store"):
             client.send(bytes([byte]))
         assert (await client.response()).body == b"fresh"

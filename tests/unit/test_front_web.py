@@ -321,7 +321,7 @@ async def test_half_a_request_is_timed_whatever_came_before(before):
 @after
 async def test_what_a_post_gets_is_the_same_after_whatever_came_before(before):
     class Telling:
-        def handle(self, body, trace_id, *, is_fresh=False):
+        def handle(self, body, trace_id, *, is_fresh=False, **_wishes):
             return Answer(b'"fresh"' if is_fresh else b'"any"')
 
     doors = {
