@@ -92,10 +92,11 @@ class Hearings:
         self, run: Run, answer: Judgement | None, words: Sequence[Word], now: float
     ) -> None:
         """All said the same: for a while it is known to be the request's."""
-        topic = run.plan.hearing.unanimous_topic()
-        if topic and answer is not None and words and is_word(answer):
-            known = self._unanimous.said_by(topic, now)
-            self._unanimous.remember(topic, known | run.plan.hearing.said.keys(), now)
+        is_over = now >= run.plan.deadline
+        topic, agreed = run.plan.hearing.unanimous(is_over=is_over)
+        is_error = is_over if answer is None else is_word(answer)
+        if topic and words and is_error:
+            self._unanimous.remember(topic, agreed, now)
 
     def _doubt_key(self, word: Word, now: float) -> None:
         name = word.standing.name

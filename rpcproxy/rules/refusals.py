@@ -28,6 +28,7 @@ import msgspec
 
 from rpcproxy.messages import Judgement, Observation, Verdict
 from rpcproxy.rules import replies
+from rpcproxy.rules.breaker import SLOWNESS
 from rpcproxy.rules.need import Need
 from rpcproxy.rules.track_record import Standing
 
@@ -185,27 +186,46 @@ def are_agreed(words: Iterable[Word], companies: int) -> frozenset[str]:
 # ---- memories
 
 
+class Agreed(msgspec.Struct, gc=False, frozen=True):
+    """Who said the same, and who had nothing to say in all the time that there was."""
+
+    spoke: frozenset[str] = frozenset()
+    silent: frozenset[str] = frozenset()
+
+    @property
+    def names(self) -> frozenset[str]:
+        return self.spoke | self.silent
+
+
+_NOBODY: Final = Agreed()
+
+
 class Unanimous:
     """What all that were asked said lately, and who they were."""
 
     __slots__ = ("_said",)
 
     def __init__(self) -> None:
-        self._said: dict[str, tuple[float, frozenset[str]]] = {}
+        self._said: dict[str, tuple[float, Agreed]] = {}
 
     def __len__(self) -> int:
         return len(self._said)
 
-    def remember(self, topic: str, names: Iterable[str], now: float) -> None:
-        self._said.pop(topic, None)
+    def remember(self, topic: str, agreed: Agreed, now: float) -> None:
+        """After a minute all are heard anew, however often it is said until then."""
+        known = self.said_by(topic, now)
+        until, _ = self._said.pop(topic, (0.0, known))
         while len(self._said) >= MOST_UNANIMOUS:
             del self._said[next(iter(self._said))]
-        self._said[topic] = now + UNANIMOUS_SECONDS, frozenset(names)
+        if not known.names >= agreed.names:
+            until = now + UNANIMOUS_SECONDS
+        spoke = known.spoke | agreed.spoke
+        self._said[topic] = until, Agreed(spoke, (known.silent | agreed.silent) - spoke)
 
-    def said_by(self, topic: str, now: float) -> frozenset[str]:
+    def said_by(self, topic: str, now: float) -> Agreed:
         """Who is known to say so; nobody where it is not known, or too long ago."""
-        until, names = self._said.get(topic, (0.0, frozenset()))
-        return names if now < until else frozenset()
+        until, agreed = self._said.get(topic, (0.0, _NOBODY))
+        return agreed if now < until else _NOBODY
 
     def forget(self, topic: str) -> None:
         """Somebody took such a request after all."""
@@ -241,12 +261,14 @@ class Streaks:
 class Hearing:
     """What upstreams said of one request so far. State of one plan."""
 
-    __slots__ = ("has_failed_otherwise", "is_limited", "said")
+    __slots__ = ("has_failed_otherwise", "is_limited", "is_open", "said", "silent")
 
     def __init__(self) -> None:
         self.said: dict[str, str] = {}  # by upstream: the topic
+        self.silent: frozenset[str] = frozenset()  # who had no answer in time
         self.has_failed_otherwise = False  # a connection, a real limit: it may be better soon
         self.is_limited = False  # by a real limit
+        self.is_open = False  # somebody failed who may say something else the next time
 
     def on_judgement(self, name: str, judgement: Judgement, topic: str) -> None:
         """An attempt ended; ``topic`` is of a word."""
@@ -255,6 +277,10 @@ class Hearing:
         elif judgement.verdict is not Verdict.CANCELLED:
             self.has_failed_otherwise = True
             self.is_limited |= judgement.verdict in LIMITS
+            if judgement.verdict in SLOWNESS:
+                self.silent |= {name}
+            else:
+                self.is_open = True
 
     def known_by(
         self, name: str, judgement: Judgement, unanimous: Unanimous, now: float
@@ -263,12 +289,17 @@ class Hearing:
         topic = self.said.get(name)
         if not topic or judgement.verdict not in LASTING:
             return frozenset()
-        names = unanimous.said_by(topic, now)
-        needed = 1 if judgement.verdict in _ONE_IS_ENOUGH else min(2, len(names))
+        agreed = unanimous.said_by(topic, now)
+        needed = 1 if judgement.verdict in _ONE_IS_ENOUGH else min(2, len(agreed.spoke))
         said = sum(told == topic for told in self.said.values())
-        return names if said >= needed else frozenset()
+        return agreed.names if said >= needed else frozenset()
 
-    def unanimous_topic(self) -> str:
-        """The one topic of all that was said, empty where there is none, or more."""
+    def unanimous(self, *, is_over: bool) -> tuple[str, Agreed]:
+        """The one topic of all that was said, empty where there is none, or more; and by whom.
+        ``is_over``: those that are silent had all the time that there is.
+        """
         topics = set(self.said.values())
-        return topics.pop() if len(topics) == 1 and not self.has_failed_otherwise else ""
+        silent = self.silent.difference(self.said)
+        if len(topics) != 1 or self.is_open or (silent and not is_over):
+            return "", _NOBODY
+        return topics.pop(), Agreed(frozenset(self.said), silent)

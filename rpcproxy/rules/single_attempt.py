@@ -18,11 +18,11 @@ class SingleAttempt:
     """
 
     __slots__ = (
-        "_deadline",
         "_is_sent",
         "_standing",
         "_until",
         "calls",
+        "deadline",
         "failures",
         "finish",
         "hearing",
@@ -32,7 +32,7 @@ class SingleAttempt:
     def __init__(self, standing: Standing, until: float, deadline: float) -> None:
         self._standing = standing
         self._until = until
-        self._deadline = max(until, deadline)
+        self.deadline = max(until, deadline)
         self._is_sent = False
         self.is_over_budget = False
         self.finish: Finish | None = None
@@ -45,9 +45,9 @@ class SingleAttempt:
             return self.finish
         if not self._is_sent:
             return Send(self._standing, "first")
-        if now >= self._deadline:
+        if now >= self.deadline:
             return Finish(Judgement(Verdict.TIMEOUT, detail="no answer in time"), self._standing)
-        return Wait(self._until if now < self._until else self._deadline)
+        return Wait(self._until if now < self._until else self.deadline)
 
     def is_hedge_time(self, now: float) -> bool:
         return now >= self._until
@@ -62,7 +62,7 @@ class SingleAttempt:
     def on_progress(self, now: float) -> None:
         """Its end moves on with it."""
         self._until = max(self._until, now + PROGRESS_SECONDS)
-        self._deadline = max(self._deadline, self._until)
+        self.deadline = max(self.deadline, self._until)
 
     def on_late(self, _standing: Standing, _judgement: Judgement) -> None:
         """Nothing to do: what it says until the deadline counts."""

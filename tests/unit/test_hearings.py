@@ -304,6 +304,47 @@ async def test_three_that_refuse_and_one_that_hangs_end_soon() -> None:
     await engine.assert_soon_idle()
 
 
+# What one hangs at while the others refuse it, and while it answers all else.
+HUNG_AT = [
+    (-32000, "nobody has ever heard of it"),
+    (-32602, "invalid argument 0"),
+    (-32601, "the method eth_estimateGas does not exist/is not available"),
+    (-32005, "limit exceeded"),
+    (403, "forbidden"),
+]
+
+
+@pytest.mark.parametrize("names", ["b", "bc", "bcd"])
+@pytest.mark.parametrize(("code", "message"), HUNG_AT)
+@virtual
+async def test_who_hangs_at_what_the_others_refuse_is_waited_for_once_a_minute(
+    code: int, message: str, names: str
+) -> None:
+    engine = Engine([upstream(name) for name in f"a{names}"])
+    engine.all_behave(refusing(code, message))
+    engine.behave(a=silent)
+
+    def probe(name: str) -> bool:
+        asyncio.get_running_loop().call_later(
+            0.02, lambda: engine.observe(name, Verdict.OK, is_probe=True)
+        )
+        return True
+
+    engine.executor.doubts.ask = probe
+    seconds = []
+    for index in range(8):
+        started = now()
+        error = await error_of(engine, "eth_estimateGas", calling(f"0x{index:08x}"))
+        seconds.append(now() - started)
+    assert (error["code"], error["message"]) == (code, message)
+    assert seconds[0] <= 4.6  # it may just be slow
+    assert max(seconds[1:]) < 0.5
+    assert ejected(engine) == []
+    await asyncio.sleep(61)
+    engine.behave(a=after(2.0, lambda sent: sent.reply()))
+    assert (await engine.ask("eth_estimateGas", calling("0x11111111")).reply())["result"] == "0x1"
+
+
 @virtual
 async def test_one_that_is_out_of_favour_is_asked_before_a_refusal_is_given() -> None:
     engine = far_ahead()

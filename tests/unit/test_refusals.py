@@ -12,6 +12,7 @@ from rpcproxy.rules.need import Need
 from rpcproxy.rules.refusals import (
     MOST_UNANIMOUS,
     UNANIMOUS_SECONDS,
+    Agreed,
     Hearing,
     Streaks,
     Unanimous,
@@ -182,16 +183,30 @@ def test_two_of_one_company_are_no_two() -> None:
 # ---- memories
 
 
+def said_by(names: str) -> Agreed:
+    return Agreed(frozenset(names))
+
+
 def test_what_was_unanimous_is_known_for_a_minute_and_bounded() -> None:
     memory = Unanimous()
-    memory.remember("t", ("a", "b"), NOW)
-    assert memory.said_by("t", NOW + UNANIMOUS_SECONDS - 1) == {"a", "b"}
-    assert memory.said_by("t", NOW + UNANIMOUS_SECONDS) == frozenset()
+    memory.remember("t", said_by("ab"), NOW)
+    memory.remember("t", said_by("a"), NOW + UNANIMOUS_SECONDS - 1)
+    assert memory.said_by("t", NOW + UNANIMOUS_SECONDS - 1) == said_by("ab")
+    assert memory.said_by("t", NOW + UNANIMOUS_SECONDS) == Agreed()
+    memory.remember("t", said_by("a"), NOW + UNANIMOUS_SECONDS)
+    assert memory.said_by("t", NOW + UNANIMOUS_SECONDS) == said_by("a")
     memory.forget("t")
-    assert memory.said_by("t", NOW) == frozenset()
+    assert memory.said_by("t", NOW) == Agreed()
     for index in range(2 * MOST_UNANIMOUS):
-        memory.remember(f"t{index}", ("a",), NOW)
+        memory.remember(f"t{index}", said_by("a"), NOW)
     assert len(memory) == MOST_UNANIMOUS
+
+
+def test_who_was_silent_and_speaks_is_silent_no_more() -> None:
+    memory = Unanimous()
+    memory.remember("t", Agreed(frozenset("b"), frozenset("a")), NOW)
+    memory.remember("t", said_by("a"), NOW)
+    assert memory.said_by("t", NOW) == said_by("ab")
 
 
 def test_different_requests_in_a_row_are_a_streak_until_one_is_answered() -> None:
@@ -215,7 +230,7 @@ def test_different_requests_in_a_row_are_a_streak_until_one_is_answered() -> Non
 
 def test_enough_must_say_again_what_is_known() -> None:
     memory, hearing = Unanimous(), Hearing()
-    memory.remember("t", ("a", "b"), NOW)
+    memory.remember("t", said_by("ab"), NOW)
     unknown, bad = said(Verdict.UNKNOWN), said(Verdict.INVALID_PARAMS)
     hearing.on_judgement("a", unknown, "t")
     assert hearing.known_by("a", unknown, memory, NOW) == frozenset()
@@ -223,6 +238,16 @@ def test_enough_must_say_again_what_is_known() -> None:
     hearing.on_judgement("b", unknown, "t")
     assert hearing.known_by("a", unknown, memory, NOW) == {"a", "b"}
     assert hearing.known_by("a", said(Verdict.SERVER_ERROR), memory, NOW) == frozenset()
-    assert hearing.unanimous_topic() == "t"
+    assert hearing.unanimous(is_over=False) == ("t", said_by("ab"))
     hearing.on_judgement("c", Judgement(Verdict.TIMEOUT), "")
-    assert hearing.unanimous_topic() == ""
+    assert hearing.unanimous(is_over=False) == ("", Agreed())
+    assert hearing.unanimous(is_over=True) == ("t", Agreed(frozenset("ab"), frozenset("c")))
+    hearing.on_judgement("d", Judgement(Verdict.BROKEN), "")
+    assert hearing.unanimous(is_over=True) == ("", Agreed())
+
+
+def test_of_two_the_one_that_speaks_is_enough_where_the_other_is_silent() -> None:
+    memory, hearing = Unanimous(), Hearing()
+    memory.remember("t", Agreed(frozenset("b"), frozenset("a")), NOW)
+    hearing.on_judgement("b", said(Verdict.UNKNOWN), "t")
+    assert hearing.known_by("b", said(Verdict.UNKNOWN), memory, NOW) == {"a", "b"}
