@@ -30,7 +30,7 @@ from rpcproxy.chains.evm_blocks import (
 )
 from rpcproxy.chains.evm_claims import Claim, as_pending, asked_block, claim_of, is_by_block_hash
 from rpcproxy.chains.evm_contents import Contents, contents_of
-from rpcproxy.chains.evm_methods import describe, is_known
+from rpcproxy.chains.evm_methods import describe, has_every_node, is_known
 from rpcproxy.chains.evm_pending import pending_object
 from rpcproxy.chains.evm_pins import Heights, Pinned, pin
 from rpcproxy.chains.evm_said_hashes import candidate_hashes, hashes_in, may_be_out
@@ -78,6 +78,7 @@ __all__ = [
     "decode",
     "describe",
     "filled_by",
+    "has_every_node",
     "has_range",
     "hashes_in",
     "head_of_block",

@@ -265,6 +265,21 @@ def _presumed(name: str) -> Method:
     return replace(_HEAD, name=name)
 
 
+# What no node lacks: "no such method", said of one of these, speaks of something asked of it.
+_EVERY_NODES: Final = frozenset(
+    f"eth_{name}"
+    for name in (
+        *("call", "estimateGas", "getBalance", "getCode", "getStorageAt", "getTransactionCount"),
+        *("getBlockByHash", "getBlockByNumber", "getTransactionByHash", "getTransactionReceipt"),
+    )
+)
+
+
+def has_every_node(name: str) -> bool:
+    """Whether no node lacks it."""
+    return name in _EVERY_NODES
+
+
 def is_known(name: str) -> bool:
     """Whether the table has the name."""
     return name in METHODS

@@ -26,10 +26,12 @@ from typing import Final
 
 import msgspec
 
+from rpcproxy.chains import evm
 from rpcproxy.messages import Judgement, Observation, Verdict
 from rpcproxy.rules import replies
 from rpcproxy.rules.breaker import SLOWNESS
 from rpcproxy.rules.need import Need
+from rpcproxy.rules.reach import NEAR_BLOCKS
 from rpcproxy.rules.track_record import Standing
 
 UNANIMOUS_SECONDS: Final = 60.0
@@ -39,8 +41,10 @@ LONGEST_WORDS: Final = 300
 STREAK: Final = 3
 # A refused key by requests alone: long enough for a probe of ours to say otherwise.
 KEY_STREAK_SECONDS: Final = 2.0
-# A method that is refused by the number of a limit is left alone for so long.
+# A method that is refused by the number of a limit is left alone for so long; one whose data is
+# missing near the head, which may be there in a moment, for this.
 LIMITED_SECONDS: Final = 30.0
+MISSING_SECONDS: Final = 10.0
 
 # What an upstream does not do, has not, or does not read.
 _CANNOT: Final = frozenset(
@@ -139,15 +143,34 @@ def lesson(word: Word, now: float, *, is_taken: bool, is_streak: bool) -> Observ
         if verdict in ACCESS and word.need.lowest >= 0:
             return _observed(word, now, Verdict.MISSING_DATA)
         return _of_shape(word, now, _ANSWERED)
-    if verdict is Verdict.UNSUPPORTED and not is_of_method(word.judgement, word.need.method):
+    if _is_of_this_alone(word):
         return _of_shape(word, now, _ANSWERED)
     if verdict in (Verdict.INVALID_PARAMS, Verdict.UNKNOWN):
         return _of_shape(word, now, verdict if is_streak else _ANSWERED)
     return _observed(word, now, verdict)
 
 
+def _is_of_this_alone(word: Word) -> bool:
+    """Whether it is neither the method, nor a depth, a width or a size that it stops at."""
+    need = word.need
+    match word.judgement.verdict:
+        case Verdict.UNSUPPORTED:
+            return evm.has_every_node(need.method) or not is_of_method(word.judgement, need.method)
+        case Verdict.MISSING_DATA:
+            return need.lowest < 0 or word.standing.track.number - need.lowest < NEAR_BLOCKS
+        case Verdict.RANGE_TOO_LARGE:
+            return need.span <= 1
+        case Verdict.SIZE_REFUSED:
+            return not need.request_bytes
+        case _:
+            return False
+
+
 def _of_shape(word: Word, now: float, verdict: Verdict) -> Observation:
-    seconds = LIMITED_SECONDS if word.judgement.verdict in LIMITS else None
+    said = word.judgement.verdict
+    seconds = MISSING_SECONDS if said is Verdict.MISSING_DATA else None
+    if said in LIMITS or said is Verdict.RANGE_TOO_LARGE:
+        seconds = LIMITED_SECONDS
     observed = _observed(word, now, verdict)
     return msgspec.structs.replace(observed, shape=word.shape, cooldown_seconds=seconds)
 

@@ -520,6 +520,57 @@ async def test_those_that_have_not_refused_are_asked_and_the_shape_is_remembered
     assert len(engine.wires["a"].sent) == 3
 
 
+@pytest.mark.parametrize("message", ["no such method", "eth_call with overrides does not exist"])
+@virtual
+async def test_no_such_method_said_of_overrides_does_not_take_calls_from_it(message: str) -> None:
+    engine = Engine()
+    engine.behave(a=refusing(-32601, message))
+    for index in range(3):
+        asked = calling(f"0x{index:08x}", b',{"0x%040x":{"balance":"0x1"}}' % 7)
+        assert "result" in await engine.ask("eth_call", asked).reply()
+    assert len(engine.wires["a"].sent) == 2
+    engine.behave(a=answering())
+    for index in range(10):
+        assert "result" in await engine.ask("eth_call", calling(f"0x1{index:07x}")).reply()
+    assert len(engine.wires["a"].sent) == 12
+    assert engine.changes == []
+
+
+# Of an upstream whose heads come and whose data does not: there is no depth to learn from it.
+GONE = [
+    (-32000, "missing trie node 0a6f (path ) state 0x17 is not available", 10.0),  # geth
+    (-32001, "resource not found", 10.0),
+    (-32000, "query returned more than 10000 results", 30.0),
+    (-32000, "request entity too large", 300.0),
+]
+
+
+@pytest.mark.parametrize(("code", "message", "seconds"), GONE)
+@virtual
+async def test_who_lacks_what_is_near_the_head_is_asked_last_for_a_moment(
+    code: int, message: str, seconds: float
+) -> None:
+    engine = on_chain(100)
+    engine.all_behave(answering(seconds=0.1))
+    engine.behave(a=refusing(code, message))
+    for index in range(10):
+        assert "result" in await engine.ask("eth_call", calling(f"0x{index:08x}")).reply()
+    assert len(engine.wires["a"].sent) == 2
+    assert engine.changes == []
+    await asyncio.sleep(seconds)
+    engine.behave(a=answering(b'"0x2"'))
+    assert (await engine.ask("eth_call", calling("0x11111111")).reply())["result"] == "0x2"
+
+
+@virtual
+async def test_machines_of_which_some_are_a_moment_behind_are_asked_as_before() -> None:
+    engine = on_chain(100)
+    for index in range(10):
+        engine.behave(a=refusing(-32000, "header not found") if index % 2 else answering())
+        assert "result" in await engine.ask("eth_call", calling(f"0x{index:08x}")).reply()
+    assert len(engine.wires["a"].sent) == 10
+
+
 @virtual
 async def test_a_shape_that_is_taken_in_between_is_not_left_out() -> None:
     engine = Engine()

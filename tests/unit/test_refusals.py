@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from rpcproxy.messages import Judgement, MethodClass, Verdict
+from rpcproxy.messages import Head, Judgement, MethodClass, Verdict
 from rpcproxy.rules.need import Need
 from rpcproxy.rules.refusals import (
     MOST_UNANIMOUS,
@@ -121,7 +121,8 @@ def word(
     judgement: Judgement, name: str = "a", topic: str = "t", shape: str = "eth_call 1", **need: Any
 ) -> Word:
     fleet = Fleet([upstream("a"), upstream("b"), upstream("twin", provider="a")])
-    needed = Need(MethodClass.LIGHT, "eth_call", **need)
+    fleet.tell(name, head=Head(1000))
+    needed = Need(MethodClass.LIGHT, **{"method": "eth_call", **need})
     return Word(fleet[name], needed, judgement, NOW - 0.1, shape, topic)
 
 
@@ -137,11 +138,16 @@ def test_alone_it_teaches_nothing(judgement: Judgement) -> None:
         (said(Verdict.SERVER_ERROR), {}, Verdict.SERVER_ERROR, ""),
         (said(Verdict.UNKNOWN), {}, Verdict.INVALID_PARAMS, "eth_call 1"),
         (said(Verdict.INVALID_PARAMS), {}, Verdict.INVALID_PARAMS, "eth_call 1"),
-        (said(Verdict.UNSUPPORTED, -32601), {}, Verdict.UNSUPPORTED, ""),
+        (said(Verdict.UNSUPPORTED, -32601), {"method": "eth_getLogs"}, Verdict.UNSUPPORTED, ""),
+        (said(Verdict.UNSUPPORTED, -32601), {}, Verdict.INVALID_PARAMS, "eth_call 1"),
         (said(Verdict.UNSUPPORTED, message="x"), {}, Verdict.INVALID_PARAMS, "eth_call 1"),
-        (Judgement(Verdict.MISSING_DATA), {}, Verdict.MISSING_DATA, ""),
-        (Judgement(Verdict.RANGE_TOO_LARGE), {}, Verdict.RANGE_TOO_LARGE, ""),
-        (Judgement(Verdict.SIZE_REFUSED), {}, Verdict.SIZE_REFUSED, ""),
+        (Judgement(Verdict.MISSING_DATA), {"lowest": 5}, Verdict.MISSING_DATA, ""),
+        (Judgement(Verdict.MISSING_DATA), {}, Verdict.INVALID_PARAMS, "eth_call 1"),
+        (Judgement(Verdict.MISSING_DATA), {"lowest": 950}, Verdict.INVALID_PARAMS, "eth_call 1"),
+        (Judgement(Verdict.RANGE_TOO_LARGE), {"span": 9}, Verdict.RANGE_TOO_LARGE, ""),
+        (Judgement(Verdict.RANGE_TOO_LARGE), {"span": 1}, Verdict.INVALID_PARAMS, "eth_call 1"),
+        (Judgement(Verdict.SIZE_REFUSED), {"request_bytes": 9000}, Verdict.SIZE_REFUSED, ""),
+        (Judgement(Verdict.SIZE_REFUSED), {}, Verdict.INVALID_PARAMS, "eth_call 1"),
         (Judgement(Verdict.KEY_REFUSED), {}, Verdict.INVALID_PARAMS, "eth_call 1"),
         (Judgement(Verdict.KEY_REFUSED), {"lowest": 5}, Verdict.MISSING_DATA, ""),
         (Judgement(Verdict.QUOTA, by_code=True), {"lowest": 5}, Verdict.MISSING_DATA, ""),
