@@ -390,7 +390,7 @@ class Plan:
     def _may_late_do_better(self, final: Finish) -> bool:
         """Whether an answer may still come where all there is are errors."""
         judgement = final.judgement
-        if judgement is None or judgement.error is None:
+        if judgement is None or not (judgement.error is not None or is_word(judgement)):
             return False
         return self._may_late_answer()
 

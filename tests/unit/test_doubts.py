@@ -118,6 +118,16 @@ async def test_so_many_attempts_are_in_flight_at_most() -> None:
     await engine.assert_soon_idle()
 
 
+@pytest.mark.parametrize("status", [401, 402, 403])
+@virtual
+async def test_a_slow_answer_beats_refusals_by_status_alone(status: int) -> None:
+    refused = after(0.01, lambda sent: sent.say(b"<html>no</html>", status))
+    async with watched(node(0.01)) as engine:
+        engine.behave(a=refused, b=refused, c=node(2.0), d=refused)
+        asked = b'[{"data":"0x1"},"latest"]'
+        assert (await engine.ask("eth_call", asked).reply()).get("result") == "0x1"
+
+
 @virtual
 async def test_what_was_lost_on_the_way_is_asked_again() -> None:
     """One upstream, which is well: its first reply never comes."""
