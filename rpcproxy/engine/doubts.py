@@ -147,8 +147,12 @@ class Doubts:
         self.on_dead(name, since)
 
     def _do_others_answer(self, standing: Standing, since: float) -> bool:
+        """Whether another was asked later and has answered. Where everything is slow, what comes
+        was asked for long ago.
+        """
         return any(
-            other is not standing and other.has_answered_since(since) for other in self._standings
+            other is not standing and other.has_answered_asked_since(since)
+            for other in self._standings
         )
 
     def _was_taken(self, attempt: Attempt) -> bool:

@@ -9,6 +9,7 @@ State: the samples of one upstream and method class, or of one chain and method 
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import Final
 
@@ -89,6 +90,11 @@ class Latency:
     def answered_at(self) -> float:
         """When the last answer came: waiting in vain is a sample, and no answer."""
         return self._waited_after if self.sampled_at == self._waited_at else self.sampled_at
+
+    @property
+    def answered_asked_at(self) -> float:
+        """When that was asked for which the last answer came."""
+        return self.answered_at - self._recent[-1] if self._recent else -math.inf
 
     def on_trouble(self, now: float) -> None:
         """It failed: good answers before that do not count as a row."""

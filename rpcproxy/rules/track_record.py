@@ -351,6 +351,10 @@ class Standing:
         """Whether an answer's time was learned later than that."""
         return any(record.latency.answered_at > at for record in self.classes)
 
+    def has_answered_asked_since(self, at: float) -> bool:
+        """Whether it answered what it was asked later than that."""
+        return any(record.latency.answered_asked_at > at for record in self.classes)
+
     # ---- heads
 
     def on_off_chain(self, now: float) -> None:

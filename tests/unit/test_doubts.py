@@ -201,6 +201,20 @@ async def test_who_is_a_little_slower_than_another_slow_one_is_not_blamed() -> N
 
 
 @virtual
+async def test_where_everything_becomes_slow_at_once_nobody_is_dead() -> None:
+    """What others answer meanwhile was asked before."""
+    async with watched(node(0.02)) as engine:
+        await ask_many(engine, 40)
+        engine.all_behave(node(1.8, 1.8))
+        tasks = []
+        for _ in range(60):
+            tasks.append(asyncio.get_running_loop().create_task(engine.run()))
+            await asyncio.sleep(0.1)
+        assert all(result(settled) == ONE for settled in await asyncio.gather(*tasks))
+        assert [said for said in engine.changes if "ejected" in said] == []
+
+
+@virtual
 async def test_probes_that_are_slow_and_answered_are_given_time() -> None:
     """From the first: nobody was ever admitted where every answer takes two seconds."""
     async with watched(node(2.0, 2.0)) as engine:
