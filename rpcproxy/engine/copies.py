@@ -23,6 +23,7 @@ from rpcproxy.engine.calls import SingleCall
 from rpcproxy.engine.executor import Executor
 from rpcproxy.messages import Blame, Judgement, MethodClass, Verdict
 from rpcproxy.rules.ballot import Tally
+from rpcproxy.rules.calls_made import CallsMade
 from rpcproxy.rules.outage import explain
 from rpcproxy.rules.selection import Need
 from rpcproxy.rules.standing import Standing
@@ -39,6 +40,11 @@ MAY_HAVE_TAKEN: Final = frozenset(
         *(Verdict.SERVER_ERROR, Verdict.NOT_JSON, Verdict.EMPTY, Verdict.WRONG_ID),
         *(Verdict.BAD_RESULT, Verdict.UNKNOWN),
     }
+)
+# Refusals that may be said of the very transaction that is in the pool, or has just been mined:
+# Besu looks at the balance first, which it has spent by then.
+MAY_BE_OF_ITSELF: Final = frozenset(
+    {Verdict.SEND_POLICY, Verdict.INSUFFICIENT_FUNDS, Verdict.NONCE_TOO_LOW}
 )
 # How long an upstream is asked whether it has what it was sent, when its error leaves that open.
 SIGHTING_SECONDS: Final = 1.0
@@ -119,12 +125,15 @@ class Copies:
         next_copy_at = math.inf
         again_at = deadline
         recheck_seconds = RECHECK_SECONDS
-        asked: list[Standing] = []
+        made = CallsMade(self._executor.standings, None)
+        looked = 0  # so many failures were held against what their upstreams show
+        asked: list[Standing] = []  # of this round
         running: set[_Copy] = set()
         while (now := time.monotonic()) < deadline:
             if order.is_overtaken():
                 break
-            candidate = self._executor.standings.pick(need, asked, now, self._rng)
+            tried = [*asked, *made.spent]
+            candidate = self._executor.standings.pick(need, tried, now, self._rng)
             if tally.is_over(now, can_ask_more=candidate is not None):
                 break
             if candidate is not None and (len(running) < order.copies or now >= next_copy_at):
@@ -133,20 +142,23 @@ class Copies:
                 if order.copies > 1:
                     next_copy_at = now + self._patience_seconds()
                     if not asked:
-                        running |= self._to_senders(call, order, tally, asked, candidate)
+                        running |= self._to_senders(call, order, tally, made, asked, candidate)
                 asked.append(candidate)
-                running.add(self._start(call, candidate, order, tally))
+                running.add(self._start(call, candidate, order, tally, made))
                 continue
             if not running:
                 # A copy begun in the last moment would leave open whether it was sent.
                 if not self._is_young_outage(now) or deadline - now < 2 * RECHECK_SECONDS:
                     break
-                await self._executor.wait_for_recovery(recheck_seconds)
+                if len(tally.failures) > looked and await self._is_out(order, tally, made):
+                    return Outcome(result=b'"%b"' % order.hash.encode())
+                looked = len(tally.failures)
+                has_recovered = await self._has_recovered(recheck_seconds, tally, made)
                 # Who refused all of it is not asked in a hurry.
                 recheck_seconds = min(LONGEST_RECHECK_SECONDS, 2 * recheck_seconds)
-                asked.clear()
+                asked = [] if has_recovered else self._kept(made, deadline, recheck_seconds)
                 # Waiting did not help: an upstream out of favour is better than none.
-                need = msgspec.structs.replace(need, last_resort=True)
+                need = msgspec.structs.replace(need, last_resort=not has_recovered)
                 continue
             if candidate is None and now >= again_at:
                 # All are late: what they have may be on its way, or lost. Both are left to run.
@@ -160,20 +172,33 @@ class Copies:
                 return_when=asyncio.FIRST_COMPLETED,
             )
             for copy in done:
-                _count(tally, order, *copy.result())
-        for copy in running:
-            if (standing := self._under_way.get(copy)) is not None:
-                tally.failures.append((standing.name, _STILL_OUT))
+                _count(tally, made, order, *copy.result())
+        silent = [self._under_way.get(copy) for copy in running]
+        tally.failures += [(each.name, _STILL_OUT) for each in silent if each is not None]
         outcome = self._conclude(tally, order.hash, still_out=len(running))
-        if not outcome.result and order.hash and await self._is_out_after_all(order, tally, asked):
+        if not outcome.result and await self._is_out(order, tally, made):
             return Outcome(result=b'"%b"' % order.hash.encode())
         return outcome
+
+    async def _has_recovered(self, seconds: float, tally: Tally, made: CallsMade) -> bool:
+        """Whether an upstream came back within so long."""
+        has_recovered = await self._executor.wait_for_recovery(seconds)
+        for standing in made.spent if has_recovered else ():
+            made.on_recovery(standing, tally.failures)
+        return has_recovered
+
+    def _kept(self, made: CallsMade, deadline: float, recheck_seconds: float) -> list[Standing]:
+        """Those whose last call is left for the case that something recovers, or for the end."""
+        if deadline - time.monotonic() < 2 * RECHECK_SECONDS + recheck_seconds:
+            return []
+        return [*made.nearly_spent(self._executor.standings)]
 
     def _to_senders(
         self,
         call: SingleCall,
         order: Order,
         tally: Tally,
+        made: CallsMade,
         asked: list[Standing],
         first: Standing,
     ) -> set[_Copy]:
@@ -183,14 +208,18 @@ class Copies:
             for standing in self._executor.standings.usable(MethodClass.SEND)
             if standing.role == "sends"
             and standing is not first
+            and standing not in made.spent
             and not standing.is_cordoned
             and (standing.private or not order.is_private)
         ]
         asked += senders
-        return {self._start(call, standing, order, tally) for standing in senders}
+        return {self._start(call, standing, order, tally, made) for standing in senders}
 
-    def _start(self, call: SingleCall, standing: Standing, order: Order, tally: Tally) -> _Copy:
+    def _start(
+        self, call: SingleCall, standing: Standing, order: Order, tally: Tally, made: CallsMade
+    ) -> _Copy:
         tally.on_asked()
+        made.on_sent(standing)
         copy = tasks.start(self.ask(call, standing, order.hash), "send attempt")
         self._under_way[copy] = standing
         copy.add_done_callback(self._under_way.pop)
@@ -231,21 +260,20 @@ class Copies:
         judgement = settled.judgement
         return judgement is not None and judgement.verdict is Verdict.OK
 
-    async def _is_out_after_all(self, order: Order, tally: Tally, asked: list[Standing]) -> bool:
-        """Before an error goes out: whether one of those whose words leave it open shows the
-        transaction ("underpriced" may be said of the very one that is in the pool). Nobody is
-        asked who was not sent it, nor who is still silent where another has said no.
+    async def _is_out(self, order: Order, tally: Tally, made: CallsMade) -> bool:
+        """Before an error goes out, or all are asked anew: whether one of those whose words leave
+        it open shows the transaction. Nobody is asked who was not sent it, nor who is still silent
+        where another has said no.
         """
-        unsure = {
-            name
-            for name, failed in tally.failures
-            if failed.verdict in MAY_HAVE_TAKEN
-            and (failed is not _STILL_OUT or tally.rejection is None)
-        }
-        is_policy = tally.rejection is not None and (tally.rejection.verdict is Verdict.SEND_POLICY)
-        doubtful = [
-            standing for standing in dict.fromkeys(asked) if is_policy or standing.name in unsure
-        ]
+        if not order.hash:
+            return False
+        refused = tally.rejection
+        names = {name for name, failed in tally.failures if failed.verdict in MAY_HAVE_TAKEN}
+        if refused is not None:
+            if refused.verdict in MAY_BE_OF_ITSELF:
+                names.update(name for name, count in made.counts.items() if count > 0)
+            names -= {name for name, failed in tally.failures if failed is _STILL_OUT}
+        doubtful = [each for each in self._executor.standings if each.name in names]
         shown = await asyncio.gather(*[self._shows(each, order.hash) for each in doubtful])
         for standing, is_shown in zip(doubtful, shown, strict=True):
             if is_shown:
@@ -297,7 +325,7 @@ class Copies:
                 return Outcome(result=b'"%b"' % hash.encode())
             result, error = bytes(accepted.result or b""), bytes(accepted.error or b"")
             return Outcome(result, error, verdict=None if result else accepted.verdict)
-        rejection = tally.rejection or tally.weak
+        rejection = tally.rejection or tally.weak or tally.lasting
         if rejection is not None and rejection.error is not None:
             return Outcome(error=bytes(rejection.error), verdict=rejection.verdict)
         for _, failed in tally.failures:
@@ -324,7 +352,10 @@ def need_of(order: Order) -> Need:
     )
 
 
-def _count(tally: Tally, order: Order, standing: Standing, judgement: Judgement) -> None:
+def _count(
+    tally: Tally, made: CallsMade, order: Order, standing: Standing, judgement: Judgement
+) -> None:
+    made.on_failure(standing, judgement.verdict)
     tally.on_judgement(
         standing.name,
         judgement,

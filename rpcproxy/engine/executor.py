@@ -170,14 +170,15 @@ class Executor:
             if run.attempts or run.winner is not None:
                 self.leave(run)
 
-    async def wait_for_recovery(self, seconds: float) -> None:
-        """Sleep until an upstream comes back, or for ``seconds``."""
+    async def wait_for_recovery(self, seconds: float) -> bool:
+        """Sleep until an upstream comes back, or for ``seconds``; whether one did."""
         waiter = self._loop.create_future()
         self._recovery_waiters.add(waiter)
         try:
             await asyncio.wait((waiter,), timeout=seconds)
         finally:
             self._recovery_waiters.discard(waiter)
+        return waiter.done()
 
     async def _sleep(self, run: Run, step: Wait, now: float) -> None:
         """Sleep until something happens to the run, or until the time."""

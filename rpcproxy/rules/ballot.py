@@ -32,6 +32,7 @@ REJECTIONS: Final = frozenset(_WEIGHTS)
 _ALIKE: Final = (Verdict.SEND_REFUSED, Verdict.INVALID_PARAMS, Verdict.REVERTED)
 # Words that we do not know: a rejection once all have spoken, since asking again brings the same.
 _OWN_WORDS: Final = (Verdict.UNKNOWN, Verdict.SERVER_ERROR)
+_LASTING: Final = (Verdict.KEY_REFUSED, Verdict.UNSUPPORTED)
 ACCEPTED: Final = (Verdict.OK, Verdict.ALREADY_KNOWN)
 
 
@@ -95,6 +96,16 @@ class Tally(msgspec.Struct):
         if best is None or _WEIGHTS[verdict] > _WEIGHTS[best.verdict]:
             self.rejection = judgement
 
+    @property
+    def lasting(self) -> Judgement | None:
+        """The first word of those that have no such method, or refuse a key, where all that failed
+        did: asking again brings the same. An account or a bundler may have said it, in any code.
+        """
+        for _, failed in self.failures:
+            if failed.verdict not in _LASTING or failed.error is None:
+                return None
+        return self.failures[0][1] if self.failures else None
+
     def is_final_refusal(self) -> bool:
         """The sequencer's own word; asking others is pointless."""
         return self.rejection is not None and self.rejection.verdict is Verdict.SENDER_LIMITED
@@ -111,7 +122,9 @@ class Tally(msgspec.Struct):
         if self.accepted is not None or self.accepted_alone is not None:
             return False
         if self.rejection is None:
-            return self.weak is not None and self.settled == self.asked and not can_ask_more
+            if self.weak is None and self.lasting is None:
+                return False
+            return self.settled == self.asked and not can_ask_more
         if self.is_final_refusal():
             return True
         if self.settled == self.asked and not can_ask_more:

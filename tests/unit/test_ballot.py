@@ -163,9 +163,11 @@ def test_what_is_no_answer_about_the_transaction_is_a_failure(verdict: Verdict) 
     assert count.settled == 1
     assert count.first_answer_at is None
     assert not count.is_rejected(NOW + 100, can_ask_more=True)
-    # Words that we do not know are given once all have spoken: asking again brings the same.
+    # Words that we do not know are given once all have spoken, and so is what is said of a key
+    # or a method where nothing else is: asking again brings the same.
     is_own_word = verdict in (Verdict.UNKNOWN, Verdict.SERVER_ERROR)
-    assert count.is_rejected(NOW, can_ask_more=False) is is_own_word
+    is_told = is_own_word or verdict in (Verdict.KEY_REFUSED, Verdict.UNSUPPORTED)
+    assert count.is_rejected(NOW, can_ask_more=False) is is_told
     assert (count.weak is not None) is is_own_word
     assert not count.is_final_refusal()
 
@@ -183,7 +185,7 @@ def test_never_both_and_never_without_a_reason(
     assert count.settled == count.asked == len(said)
     if count.is_rejected(NOW + passed, can_ask_more=can_ask_more):
         assert count.accepted is None
-        assert count.rejection is not None or count.weak is not None
+        assert (count.rejection or count.weak or count.lasting) is not None
     assert (count.accepted is not None) == any(verdict in ACCEPTED for verdict in said)
 
 

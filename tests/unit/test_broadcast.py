@@ -522,7 +522,60 @@ async def test_no_answer_to_it_leaves_open_whether_it_was_sent(body: bytes) -> N
     engine.all_behave(after(0.01, lambda sent: sent.say(body, 504)))
     message = (await error_of(send(engine)))["message"]
     assert message.startswith("it may or may not have been sent: ")
-    assert max(sends(engine).count(name) for name in "abcd") <= 6
+    assert max(sends(engine).count(name) for name in "abcd") <= 3
+    await engine.assert_soon_idle()
+
+
+@pytest.mark.parametrize("status", [200, 500, 502])
+@virtual
+async def test_what_is_out_is_seen_before_anybody_waits(status: int) -> None:
+    """A gateway in trouble, in front of a node that has it: empty answers and pages."""
+    engine = Engine()
+    lost: Behaviour = after(0.01, lambda sent: sent.say(b"", status))
+    engine.all_behave(by_method(send=lost, look=answering(b'{"hash":"%b"}' % HASH.encode())))
+    started = now()
+    assert (await send(engine).reply())["result"] == HASH
+    assert now() - started < 0.5
+    assert max(sends(engine).count(name) for name in "abcd") == 1
+    await engine.assert_soon_idle()
+
+
+@pytest.mark.parametrize(
+    "words", ["Upfront cost exceeds account balance", "nonce too low", "insufficient funds"]
+)
+@virtual
+async def test_a_refusal_of_the_very_one_that_is_out_is_a_yes(words: str) -> None:
+    """Besu looks at the balance first, and that is spent: its own sight of it decides."""
+    engine = Engine()
+    engine.all_behave(known_nowhere(refusing(-32004, words)))
+    seen = answering(b'{"hash":"%b"}' % HASH.encode())
+    engine.behave(a=by_method(send=refusing(-32004, words), look=seen))
+    assert (await send(engine).reply())["result"] == HASH
+    await engine.assert_soon_idle()
+
+
+@virtual
+async def test_who_is_silent_holds_no_refusal_up() -> None:
+    engine = Engine()
+    engine.all_behave(known_nowhere(FUNDS))
+    engine.behave(a=silent)
+    started = now()
+    assert "insufficient" in (await error_of(send(engine)))["message"]
+    assert now() - started < 2.5
+    await engine.assert_soon_idle()
+
+
+@virtual
+async def test_what_comes_out_late_is_seen_whoever_was_asked_anew() -> None:
+    engine = Engine()
+    began = now()
+
+    def look(sent: Sent) -> None:
+        is_out = now() - began > 3
+        answering(b'{"hash":"%b"}' % HASH.encode() if is_out else b"null")(sent)
+
+    engine.all_behave(by_method(send=after(0.01, lambda sent: sent.say(b"", 502)), look=look))
+    assert (await send(engine).reply())["result"] == HASH
     await engine.assert_soon_idle()
 
 
@@ -541,7 +594,39 @@ async def test_who_limits_the_rate_is_not_hammered() -> None:
     engine = Engine()
     engine.all_behave(refusing(-32005, "rate limit exceeded"))
     assert "error" in await send(engine).reply()
-    assert max(sends(engine).count(name) for name in "abcd") <= 12
+    assert max(sends(engine).count(name) for name in "abcd") <= 3
+    await engine.assert_soon_idle()
+
+
+@pytest.mark.parametrize("method", ["eth_sendRawTransaction", "eth_sendUserOperation"])
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [(-32602, "unauthorized: paymaster"), (-32601, "the method does not exist/is not available")],
+)
+@virtual
+async def test_what_no_waiting_makes_better_is_told_at_once(
+    method: str, code: int, words: str
+) -> None:
+    """A refused key, which an account or a bundler may have said, and a method nobody has."""
+    engine = Engine()
+    engine.all_behave(refusing(code, words))
+    started = now()
+    assert (await error_of(send(engine, method)))["message"] == words
+    assert now() - started < 0.5
+    assert max(sends(engine).count(name) for name in "abcd") == 1
+    await engine.assert_soon_idle()
+
+
+@virtual
+async def test_a_refused_key_is_no_answer_while_another_may_come_back() -> None:
+    engine = Engine()
+    engine.behave(a=refusing(-32602, "unauthorized"), b=failing())
+    engine.behave(c=refusing(-32602, "unauthorized"), d=refusing(-32602, "unauthorized"))
+    handle = send(engine)
+    await asyncio.sleep(2)
+    assert not handle.is_done
+    engine.behave(b=YES)
+    assert (await handle.reply())["result"] == HASH
     await engine.assert_soon_idle()
 
 

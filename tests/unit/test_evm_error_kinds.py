@@ -54,6 +54,15 @@ def test_no_words_outrank_a_code_that_says_execution(words: str) -> None:
 
 
 @pytest.mark.parametrize("words", WORDS)
+@pytest.mark.parametrize("code", [-32000, -32603, -32602, None])
+def test_nor_do_words_within_zksyncs_sentence_in_any_code(code: int | None, words: str) -> None:
+    """Gateways number errors anew."""
+    said = f"failed to validate the transaction. reason: Validation revert: {words}"
+    assert means(SEND, code, said) is V.SEND_REFUSED
+    assert means(ESTIMATE, code, said) is V.REVERTED
+
+
+@pytest.mark.parametrize("words", WORDS)
 @pytest.mark.parametrize(
     "saying",
     [

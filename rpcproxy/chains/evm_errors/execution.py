@@ -72,6 +72,14 @@ SPOKEN: Final[tuple[Row, ...]] = (
         "reverted without a reason", "reverted during simulation", "reverted during execution",
         "call reverted",
     ),
+    start_row(
+        V.SEND_REFUSED, SENDS, "zkSync Era (tx_sender/result.rs) through gateways, in any code",
+        "failed to validate the transaction. reason:",
+    ),
+    start_row(
+        V.REVERTED, NOT_SENDS, "zkSync Era (tx_sender/result.rs) through gateways, in any code",
+        "failed to validate the transaction. reason:",
+    ),
     pattern_row(
         V.SEND_REFUSED, SENDS, "EntryPoint 0.6–0.8 (AAxx) through bundlers of any code",
         r"(?<![0-9a-z])aa[1-9]\d\b|\bfailedop\b|\buser ?op(?:eration)? reverted",
