@@ -168,7 +168,8 @@ class Watcher:
                 self._verified_at[name] = time.monotonic()
         number = await self._ask_head(member)
         if number is None:
-            return self._pause_when_sick()
+            is_reader = standing.role != "sends" or not is_well(standing)
+            return self._pause_when_sick() if is_reader else FED_PAUSE_SECONDS
         if standing.classes[MethodClass.HEAVY].breaker.is_open:
             await self._probe(member, HEAVY, HEAVY_PROBE_SECONDS)
         if (standing.quarantine_until or 0.0) > now:
@@ -218,6 +219,9 @@ class Watcher:
         return judgement.verdict is Verdict.OK
 
     async def _ask_head(self, member: Member) -> int | None:
+        """``None`` where it told none. Builders and relays answer 401 and 403 to whatever reads
+        (MetaMask 30410): of their keys, the chain id tells.
+        """
         self._budgets[member.standing.name].take(time.monotonic())
         probed = await self._probes.ask(member, HEAD)
         judgement = probed.judgement
@@ -227,6 +231,9 @@ class Watcher:
             if head is None:
                 judgement.verdict = Verdict.BAD_RESULT
         standing = member.standing
+        if judgement.verdict is Verdict.KEY_REFUSED and standing.role == "sends":
+            await self._verify(member)
+            return None
         self._observe(standing, HEAD, probed, head)
         if head is None:
             return None

@@ -28,7 +28,7 @@ from tests.unit.engine_kit import (
     silent,
     virtual,
 )
-from tests.unit.fleet import four
+from tests.unit.fleet import four, upstream
 
 
 def block(number: int) -> bytes:
@@ -104,6 +104,23 @@ async def test_everyone_is_verified_and_then_asked_for_its_head() -> None:
         assert len({sent.id for sent in engine.sent}) == len(engine.sent)
         assert engine.told.block(100) is not None
         assert engine.told.fresh_number(now()) == b'"0x64"'
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@virtual
+async def test_who_is_there_for_sends_may_refuse_all_reads(status: int) -> None:
+    engine = Engine([*four()[:2], upstream("c", role="sends")], are_admitted=False)
+    engine.all_behave(Node())
+    well = Node()
+    engine.behave(
+        c=lambda sent: well(sent) if sent.method == "eth_chainId" else sent.say(b"no", status)
+    )
+    async with watching(engine):
+        await asyncio.sleep(3)
+        assert engine.standings["c"].state == "up"
+        engine.behave(c=lambda sent: sent.say(b"no", status))  # its key is refused after all
+        await asyncio.sleep(8)
+        assert engine.standings["c"].state == "quarantined"
 
 
 @virtual
