@@ -171,6 +171,7 @@ class Connection:
             self._pool.on_closed(self)
             self._link.close()
         self._call = None
+        self._held = None  # now, and not when garbage is collected: it is counted
 
     def abandon(self) -> None:
         """Close at once, and give up the attempt under way."""
@@ -210,6 +211,10 @@ class Connection:
 
     def on_lost(self, loss: Loss) -> None:
         self._pool.on_closed(self)
+        self._end_lost(loss)
+        self._held = None
+
+    def _end_lost(self, loss: Loss) -> None:
         call, self._call = self._call, None
         if call is None:
             if not self._is_proven:
@@ -276,6 +281,7 @@ class Connection:
         self._held.add(pieces)
         if self._held.is_over:
             beginning, self._rest = self._held.split(self._loop, self)
+            self._held = None
             self._hand_over(call, beginning, self._rest)
 
     def _complete(self, call: Call) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import random
 import socket
@@ -14,6 +15,7 @@ from rpcproxy.edges import names
 from rpcproxy.edges.names import Address
 from rpcproxy.edges.upstream_http import EdgeSettings, Target, Upstream
 from rpcproxy.messages import Failure, FailureKind, Outcome, Reply, StreamBroken
+from rpcproxy.rules.holding import Holdings
 from tests.scripted import (
     BODY,
     OK,
@@ -886,3 +888,29 @@ async def test_the_sweep_rests_when_there_is_nothing_to_look_after() -> None:
 def test_targets_that_cannot_be_used() -> None:
     with pytest.raises(ValueError, match="upstream it"):
         Upstream(Target("it", "rpc.test/secret"), EdgeSettings())
+
+
+@pytest.mark.parametrize("end", ["abandoned", "broken off"])
+async def test_what_a_reply_held_is_given_back_with_its_connection(end: str) -> None:
+    is_to_end = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(OK + b"Content-Length: %d\r\n\r\n" % (2 * MIB) + b" " * MIB)
+        await is_to_end.wait()
+
+    holdings = Holdings()
+    gc.disable()
+    try:
+        async with Scripted(script) as server:
+            sent = Sent(server.upstream(new_hold=holdings.incoming))
+            await until(lambda: holdings.used >= MIB)
+            if end == "abandoned":
+                sent.call.abandon()
+            else:
+                is_to_end.set()
+                assert isinstance(await sent.outcome(), Failure)
+            await until(lambda: holdings.used == 0)
+            is_to_end.set()
+    finally:
+        gc.enable()
