@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, cast
 
 from aiohttp import StreamReader, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from rpcproxy.config.model import Limits
 
@@ -44,6 +45,19 @@ class WebProtocol(web.RequestHandler):
         response = super().handle_error(request, status, exc, message)
         response.headers.update(SERVER_HEADER)
         return response
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Also of what aiohttp answers beside the application, such as an odd ``Expect``."""
+        if isinstance(resp, web.StreamResponse) and not resp.prepared:
+            resp.headers.update(SERVER_HEADER)
+        return await super().finish_response(request, resp, start_time)
+
+    def log_exception(self, *args: object, **kw: object) -> None:
+        """What a client sent that is no HTTP is its own fault: no error of ours, no traceback."""
+        if not isinstance(kw.get("exc_info"), HttpProcessingError):
+            super().log_exception(*args, **kw)
 
 
 class AdminConnections:

@@ -111,12 +111,24 @@ async def test_one_that_is_idle_or_sends_slowly_within_time_is_not_cut_off():
 
 @both_loops
 async def test_no_answer_tells_library_or_version():
+    odd = b"GET / HTTP/1.1\r\nHost: x\r\nExpect: much\r\n\r\n"
     async with a_port() as port:
-        for data in (GET, b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n", b"rubbish\r\n\r\n"):
+        for data in (GET, b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n", b"rubbish\r\n\r\n", odd):
             client = await port.client()
             client.send(data)
             _, headers = await client.head()
             assert "aiohttp" not in str(headers)
+
+
+@both_loops
+async def test_what_is_no_http_is_refused_and_no_error_of_ours(caplog):
+    async with a_port() as port:
+        for line in (b"X : y", b"no colon", b"Content-Length: 1\r\nContent-Length: 2", b"A: \x00"):
+            client = await port.client()
+            client.send(b"GET / HTTP/1.1\r\nHost: x\r\n" + line + b"\r\n\r\n")
+            status, _ = await client.head()
+            assert status == 400
+    assert not caplog.records
 
 
 @both_loops
