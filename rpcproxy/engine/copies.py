@@ -134,6 +134,10 @@ class Copies:
                 break
             tried = [*asked, *made.spent]
             candidate = self._executor.standings.pick(need, tried, now, self._rng)
+            if candidate is None and not (running or need.last_resort) and tally.lasting:
+                # Before that is the answer, those out of favour are asked: they may take it.
+                need = msgspec.structs.replace(need, last_resort=True)
+                continue
             if tally.is_over(now, can_ask_more=candidate is not None):
                 break
             if candidate is not None and (len(running) < order.copies or now >= next_copy_at):

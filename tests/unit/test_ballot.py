@@ -201,3 +201,13 @@ def test_of_those_that_are_not_believed_alone_the_one_with_a_result_is_kept() ->
     assert told.accepted_alone is yes
     assert not told.is_over(10.0, can_ask_more=True)
     assert told.is_over(10.0, can_ask_more=False)
+
+
+@pytest.mark.parametrize("other", FAILURES)
+def test_a_method_is_offered_by_nobody_only_where_all_say_so(other: Verdict) -> None:
+    lacking = Verdict.UNSUPPORTED
+    assert tally(lacking, lacking).lasting is not None
+    is_lasting = other in (lacking, Verdict.KEY_REFUSED)
+    assert (tally(lacking, other).lasting is not None) is is_lasting
+    assert not tally(lacking, asked=2).is_rejected(NOW, can_ask_more=False)
+    assert tally().lasting is None

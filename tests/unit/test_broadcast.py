@@ -589,6 +589,38 @@ async def test_a_null_is_no_yes() -> None:
     await engine.assert_soon_idle()
 
 
+METHODS_OF_FEW = (
+    ("eth_sendUserOperation", b'[{"sender":"0x01"},"0x02"]'),
+    ("eth_sendBundle", b'[{"txs":["0xc101"]}]'),
+    ("wallet_sendCalls", b"[{}]"),
+    ("eth_sendRawTransaction", PARAMS),
+)
+
+
+@pytest.mark.parametrize(("method", "params"), METHODS_OF_FEW)
+@virtual
+async def test_a_send_that_nobody_offers_is_answered_so_at_once(method: str, params: bytes) -> None:
+    engine = Engine()
+    words = f"the method {method} does not exist/is not available"
+    engine.all_behave(refusing(-32601, words))
+    for most_seconds in (0.1, 1.0):  # asked again, all are known to lack it
+        before, began = len(sends(engine)), now()
+        assert await error_of(send(engine, method, params)) == {"code": -32601, "message": words}
+        assert now() - began < most_seconds
+        assert len(sends(engine)) - before <= 4
+    await engine.assert_soon_idle()
+
+
+@virtual
+async def test_a_send_that_others_lack_waits_for_the_one_that_may_offer_it() -> None:
+    engine = Engine()
+    engine.all_behave(refusing(-32601, "the method eth_sendBundle does not exist"))
+    engine.behave(c=in_turn(failing(), failing(), answering(b'"0x1"')))
+    handle = send(engine, "eth_sendBundle", b'[{"txs":["0xc101"]}]')
+    assert (await handle.reply())["result"] == "0x1"
+    await engine.assert_soon_idle()
+
+
 @virtual
 async def test_who_limits_the_rate_is_not_hammered() -> None:
     engine = Engine()
