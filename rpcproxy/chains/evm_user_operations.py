@@ -25,8 +25,14 @@ _PACKED: Final = keccak256(
 _params_decoder = msgspec.json.Decoder(tuple[dict[str, Any], str])
 
 
+# Of an operation and what is in it; one of v0.8 with an authorization has 22.
+_MOST_FIELDS: Final = 64
+
+
 def user_operation_hash(params: bytes | msgspec.Raw, chain_id: int) -> str:
     """Of the params of eth_sendUserOperation; empty where they are of no shape that we know."""
+    if bytes(params).count(b":") > _MOST_FIELDS:  # read on the loop: a dict of 200,000 took 83 ms
+        return ""
     try:
         operation, entry_point = _params_decoder.decode(params)
         entry_point = entry_point.lower()
