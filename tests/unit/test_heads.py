@@ -6,7 +6,15 @@ from hypothesis import strategies as st
 
 from rpcproxy.messages import Head
 from rpcproxy.rules.head_track import HeadTrack
-from rpcproxy.rules.heads import FALLEN_BLOCKS, UNLINKED_SECONDS, Heads, Reorg, Wanted
+from rpcproxy.rules.heads import (
+    FALLEN_BLOCKS,
+    LONE_JUMP_SECONDS,
+    LONGEST_HOLD_SECONDS,
+    UNLINKED_SECONDS,
+    Heads,
+    Reorg,
+    Wanted,
+)
 
 
 @dataclass
@@ -298,6 +306,24 @@ def test_timestamps_from_the_future_do_not_move_it() -> None:
     assert chain.tell(12.0, late) == 100
     assert chain.tell(60.0) == 100
     assert chain.tell(61.0, None, late) == 101  # both say so
+
+
+def test_the_only_upstream_sets_the_clock() -> None:
+    """``evm_increaseTime`` of a development node; GoQuorum's Raft counts nanoseconds."""
+    chain = Chain(1, 1.0)
+    chain.tell(0.0, 100)
+    for at in range(1, 9):
+        head = Head(100 + at, f"0x{100 + at:x}", f"0x{99 + at:x}", 1_001_200 + at * 10**9)
+        assert chain.tell(float(at), head) == 100 + at
+
+
+def test_whoever_is_alone_for_now_sets_it_after_a_while() -> None:
+    chain = Chain(1, expected=3)
+    chain.tell(0.0, 100)
+    chain.tell(LONGEST_HOLD_SECONDS)
+    late = Head(101, "0x65", "0x64", 1_000_000 + 12 * 101 + 3600)
+    assert chain.tell(12.0, late) == 100
+    assert chain.tell(12.1 + LONE_JUMP_SECONDS) == 101
 
 
 def test_those_that_are_late_are_told_from_those_that_left() -> None:
