@@ -126,8 +126,11 @@ _block_decoder = msgspec.json.Decoder(_Block)
 _logs_decoder = msgspec.json.Decoder(list[_Mined])
 
 
-def told_by(method: Method, result: bytes | msgspec.Raw) -> Told | None:
-    """The block that this result is in, ``None`` where it names none. Never raises.
+def told_by(
+    method: Method, result: bytes | msgspec.Raw, *, tells_hashes: bool = True
+) -> Told | None:
+    """The block that this result is in, ``None`` where it names none. Never raises. A block
+    without a hash is a pending one, but where this chain ``tells_hashes`` of none.
 
     Null names none; neither do logs, which are in many, nor an uncle, which is on no chain. What
     was asked of the pending block may name a block that will never be: the caller must not ask.
@@ -136,25 +139,28 @@ def told_by(method: Method, result: bytes | msgspec.Raw) -> Told | None:
     if name in IN_A_BLOCK:
         return _told(_mined_decoder, result)
     if name in BLOCKS:
-        return _told(_block_decoder, result)
+        return _told(_block_decoder, result, tells_hashes=tells_hashes)
     return _told_by_list(result) if name in LISTS else None
 
 
 def _told(
     decoder: msgspec.json.Decoder[_Mined] | msgspec.json.Decoder[_Block],
     result: bytes | msgspec.Raw,
+    *,
+    tells_hashes: bool = True,
 ) -> Told | None:
     try:
         found = decoder.decode(result)
     except UNREADABLE:
         return None
+    hash = None if found.hash in _NO_HASHES else found.hash
     # A pending block has the number that it would get, but no hash.
-    if found.number is None or found.hash in _NO_HASHES:
+    if found.number is None or (hash is None and tells_hashes):
         return _PENDING
     number = need_of(found.number)
     if number < 0:
         return None
-    return Told(number, "" if found.hash is msgspec.UNSET else found.hash.lower())
+    return Told(number, hash.lower() if isinstance(hash, str) else "")
 
 
 def next_by(method: Method, result: bytes | msgspec.Raw) -> Next | None:

@@ -174,9 +174,12 @@ class Truth:
         if call.tag == evm.PENDING:
             objection = self._tagged.objection(call, result)
             return refused(objection) if objection else judgement
-        told = evm.told_by(method, result)
+        tells_hashes = self._tells_hashes
+        told = evm.told_by(method, result, tells_hashes=tells_hashes)
         claim = evm.claim_of(method, call.params, result, told)
-        is_another = claim is evm.Claim.FALSE or is_of_another(call, told, result)
+        is_another = claim is evm.Claim.FALSE or is_of_another(
+            call, told, result, tells_hashes=tells_hashes
+        )
         if is_another and not self._tagged.is_below_hole(call, told):
             return Judgement(Verdict.BAD_RESULT, detail="an answer to another question")
         if told is None:
@@ -394,8 +397,16 @@ class Truth:
         self.nonces.adopt(old.nonces)
 
 
-def is_of_another(call: SingleCall, told: evm.Told | None, result: bytes | msgspec.Raw) -> bool:
-    """Whether a result is plainly not of the block or the transaction that was asked for."""
+def is_of_another(
+    call: SingleCall,
+    told: evm.Told | None,
+    result: bytes | msgspec.Raw,
+    *,
+    tells_hashes: bool = True,
+) -> bool:
+    """Whether a result is plainly not of the block or the transaction that was asked for. Where
+    this chain ``tells_hashes`` of no block, none is missed.
+    """
     name = call.method.name
     if name == "eth_getBlockByNumber" and (call.need.block >= 0 or call.tag):
         # A tag names no number: which one it stands for the upstream says.
@@ -406,6 +417,8 @@ def is_of_another(call: SingleCall, told: evm.Told | None, result: bytes | msgsp
     if asked is None:
         return False
     if name == "eth_getBlockByHash":
+        if told is not None and told.number >= 0 and not (told.hash or tells_hashes):
+            return False
         return told is None or told.hash != "0x" + asked[1].decode().lower()
     named = _OWN_HASH.search(result)
     return told is None or (named is not None and named[1].lower() != asked[1].lower())

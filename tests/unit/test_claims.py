@@ -112,6 +112,31 @@ async def test_where_no_hashes_are_told_they_are_not_missed() -> None:
     assert engine.asked == "a"
 
 
+@pytest.mark.parametrize("named", [{}, {"hash": None}, {"hash": "0x"}])
+@virtual
+async def test_blocks_without_a_hash_are_given_where_the_chain_has_no_other(
+    named: dict[str, Any],
+) -> None:
+    engine = Engine()
+    block = {"number": "0x64", **named}
+    engine.all_behave(answering(text(block)))
+    assert await asked(engine, "eth_getBlockByNumber", "0x64", False) == block
+    assert await asked(engine, "eth_getBlockByHash", hash_of(100), False) == block
+    assert engine.asked == "aa"
+    assert all(standing.state == "up" for standing in engine.standings)
+
+
+@virtual
+async def test_a_block_without_a_hash_is_asked_elsewhere_where_blocks_have_one() -> None:
+    engine = on_chain()
+    block = {"number": "0x64", "hash": hash_of(100)}
+    engine.all_behave(answering(text(block)))
+    engine.behave(a=answering(text({"number": "0x64"})))
+    assert await asked(engine, "eth_getBlockByHash", hash_of(100), False) == block
+    engine.behave(a=answering(text({"number": "0x64", "hash": None})))
+    assert await asked(engine, "eth_getBlockByNumber", "0x64", True) == block
+
+
 # ---- pre-confirmed ones
 
 
