@@ -174,7 +174,10 @@ class Profiles:
                 need, tag = self._unpinned(profile, block), tag_of(block)
         elif method.kind is Kind.BLOCK_READ:
             block = evm.required_block(method, params)
-            need, tag = self._unpinned(profile, block), tag_of(block)
+            if block > served >= 0 and self._is_routing and evm.has_range(method):
+                need = self._at_head(profile, served)
+            else:
+                need, tag = self._unpinned(profile, block), tag_of(block)
         else:
             need = self._at_head(profile, heads.shown) if profile.need.wants_head else profile.need
             if method.keep in _KEPT_ANYWAY:

@@ -65,6 +65,10 @@ class Tagged:
         """Whether an upstream may be at a block above what was told, and be believed."""
         return self._heads.ahead.is_allowed and number <= self._ceiling()
 
+    def is_out_of_reach(self, number: int) -> bool:
+        """Whether no upstream can have come to that block by now."""
+        return number > self._ceiling()
+
     def may_show(
         self, told: evm.Told, standing: Standing, block: msgspec.Raw | None = None
     ) -> bool:

@@ -49,6 +49,9 @@ _MISUNDERSTOOD: Final = frozenset(
     {Verdict.INVALID_PARAMS, Verdict.UNSUPPORTED, Verdict.SERVER_ERROR, Verdict.UNKNOWN}
 )
 
+_EMPTY: Final = frozenset((b"[]", b'"0x"'))
+# geth's words, for whatever is asked at a block that is not there
+_NO_BLOCK: Final = msgspec.Raw(b'{"code":-32000,"message":"header not found"}')
 _NOTHING: Final = b"0" * 64  # the hash of nothing
 _HASH: Final = re.compile(rb'\[\s*"0[xX]([0-9a-fA-F]{64})"')
 _OWN_HASH: Final = re.compile(rb'"(?:transactionHash|hash)"\s*:\s*"0[xX]([0-9a-fA-F]{64})"')
@@ -113,7 +116,7 @@ class Truth:
         if standing.is_forked:
             return refused("its upstream left our chain")
         if need.block > heads.shown >= 0 and not self._tagged.can_show(need.block):
-            return refused(f"block {need.block} is above the served head {heads.served}")
+            return self._of_no_block(call, judgement)
         if started < heads.turned_at and need.block > heads.ancestor:
             return refused("a reorg replaced the block it was asked at")
         method = call.method
@@ -135,6 +138,19 @@ class Truth:
         if not is_word or not call.need.block > self._heads.served >= 0:
             return judgement
         return Judgement(Verdict.MISSING_DATA, error=judgement.error, detail=judgement.detail)
+
+    def _of_no_block(self, call: SingleCall, judgement: Judgement) -> Judgement:
+        """An answer from a block that is not told yet. So far above the head that nobody can have
+        it, there is none: some nodes say so by an empty list or text (geth's debug_getRawBlock,
+        anvil's trace_block), others answer from their own head, which is of another block.
+        """
+        block, result = call.need.block, judgement.result
+        detail = f"block {block} is above the served head {self._heads.served}"
+        if not self._tagged.is_out_of_reach(block):
+            return refused(detail)
+        if call.method.block_param == 0 and result is not None and bytes(result) in _EMPTY:
+            return Judgement(Verdict.DOUBTED, result, detail=detail)
+        return Judgement(Verdict.MISSING_DATA, error=_NO_BLOCK, detail=detail)
 
     def _is_recent(self, number: int) -> bool:
         """Whether a block may be replaced, or is among the last: old ones are what all have."""

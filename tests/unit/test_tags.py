@@ -430,3 +430,66 @@ async def test_a_range_from_earliest_begins_at_what_a_node_has() -> None:
     params = b'[{"fromBlock":"earliest","toBlock":"0x50"}]'
     assert logs in await told(engine, "eth_getLogs", params)
     assert_nobody_blamed(engine)
+
+
+# ---- blocks that nobody can have yet
+
+FAR = f'"{2_000:#x}"'.encode()
+
+
+@pytest.mark.parametrize("consistency", ["pinned", "routed"])
+@pytest.mark.parametrize(
+    ("method", "result"),
+    [
+        ("debug_getRawBlock", b'"0x"'),  # geth
+        ("debug_getRawHeader", b'"0x"'),
+        ("trace_block", b"[]"),  # anvil
+        ("trace_replayBlockTransactions", b"[]"),
+    ],
+)
+@virtual
+async def test_where_a_node_has_an_empty_answer_for_no_block_it_is_given_at_once(
+    method: str, result: bytes, consistency: str
+) -> None:
+    engine = on_chain(consistency=consistency)
+    engine.all_behave(answering(result))
+    began = now()
+    assert result in await told(engine, method, b"[%b]" % FAR)
+    assert now() - began < 0.1
+    assert len(engine.asked) == 2
+    assert_nobody_blamed(engine)
+
+
+@pytest.mark.parametrize("consistency", ["pinned", "routed"])
+@pytest.mark.parametrize(
+    ("method", "params", "result"),
+    [
+        ("eth_feeHistory", b'["0x2",%b,[]]' % FAR, b'{"oldestBlock":"0x7cf","gasUsedRatio":[]}'),
+        ("eth_getBalance", b'["0x%040x",%b]' % (7, FAR), b'"0x5"'),
+        ("eth_call", b'[{"to":"0x%040x"},%b]' % (7, FAR), b'"0x"'),
+    ],
+)
+@virtual
+async def test_state_of_another_block_is_an_error_in_words_of_nodes_at_once(
+    method: str, params: bytes, result: bytes, consistency: str
+) -> None:
+    engine = on_chain(consistency=consistency)
+    engine.all_behave(answering(result))
+    began = now()
+    error = (await engine.ask(method, params).reply())["error"]
+    assert error == {"code": -32000, "message": "header not found"}
+    assert now() - began < 0.5
+    assert_nobody_blamed(engine)
+
+
+@pytest.mark.parametrize("consistency", ["pinned", "routed"])
+@virtual
+async def test_logs_up_to_a_block_far_above_are_those_up_to_the_head(consistency: str) -> None:
+    engine = on_chain(consistency=consistency)
+    log = b'[{"blockNumber":"0x64","blockHash":"%b"}]' % hash_of(100).encode()
+    engine.all_behave(answering(log))
+    began = now()
+    result = await told(engine, "eth_getLogs", b'[{"fromBlock":"0x60","toBlock":%b}]' % FAR)
+    assert log in result
+    assert now() - began < 0.1
+    assert_nobody_blamed(engine)
