@@ -138,17 +138,25 @@ class BlockContents:
     ) -> Judgement:
         now = time.monotonic()
         name = call.method.name
-        if self._blocks.is_quiet(name, now):
+        if self._blocks.is_quiet(name, now) or self.is_outvoted(
+            call, block.hash, standing, started
+        ):
             return judgement
+        detail = f"less than block {block.number} says that it holds"
+        return Judgement(Verdict.DISPROVED, judgement.result, detail=detail)
+
+    def is_outvoted(self, call: SingleCall, hash: str, standing: Standing, started: float) -> bool:
+        """``standing``, asked at that time, contradicts what a block says of itself or of the
+        transaction with that hash: whether all do that can be asked, and it does again.
+        """
+        now = time.monotonic()
+        name = call.method.name
         usable = [
             each.name
             for each in self._standings.usable(call.need.method_class)
             if each.exclusions.methods.get(name, 0.0) <= now
         ]
-        if self._blocks.is_outvoted(name, block.hash, standing.name, started, usable):
-            return judgement
-        detail = f"less than block {block.number} says that it holds"
-        return Judgement(Verdict.DISPROVED, judgement.result, detail=detail)
+        return self._blocks.is_outvoted(name, hash, standing.name, started, usable)
 
     def check_block(
         self,

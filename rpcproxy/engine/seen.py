@@ -32,6 +32,7 @@ class Seen:
         # By hash: the block it was seen in, −1 while it was pending.
         self._transactions: OrderedDict[bytes, int] = OrderedDict()
         self._blocks: OrderedDict[bytes, int] = OrderedDict()
+        self._receipts: OrderedDict[bytes, int] = OrderedDict()
         self._lists: deque[tuple[int, bytes | tuple[str, ...]]] = deque()
         self._bytes = 0
 
@@ -51,6 +52,14 @@ class Seen:
     def see_block(self, hash: str, number: int) -> None:
         """A block was named to a client."""
         _remember(self._blocks, hash.removeprefix("0x").encode(), number)
+
+    def see_receipt(self, key: bytes, number: int) -> None:
+        """The receipt of a transaction was shown, in that block."""
+        _remember(self._receipts, key, number)
+
+    def has_receipt(self, key: bytes) -> bool:
+        """Whether a client was given the receipt of that transaction."""
+        return key in self._receipts
 
     def see_list(self, number: int, listed: Listed) -> None:
         """Transactions of blocks up to ``number`` were shown: their hashes, or a text that names
@@ -86,12 +95,13 @@ class Seen:
     def forget(self, key: bytes) -> None:
         """A transaction is in no block after all."""
         self._transactions.pop(key, None)
+        self._receipts.pop(key, None)
 
     def on_turn(self, ancestor: int) -> None:
         """What was seen above ``ancestor`` may be gone."""
-        self._transactions, self._blocks = (
+        self._transactions, self._blocks, self._receipts = (
             OrderedDict((key, block) for key, block in seen.items() if block <= ancestor)
-            for seen in (self._transactions, self._blocks)
+            for seen in (self._transactions, self._blocks, self._receipts)
         )
         self._lists = deque(each for each in self._lists if each[0] <= ancestor)
         self._bytes = sum(_size(listed) for _, listed in self._lists)

@@ -104,7 +104,7 @@ class Truth:
             if held is not judgement:
                 return held
         if verdict is Verdict.NULL:
-            return self._check_null(call, judgement)
+            return self._check_null(call, judgement, standing, started)
         if verdict is Verdict.MISSING_DATA and 0 <= call.need.block <= standing.low_water:
             self._executor.on_doubt(standing.name)
         if verdict is not Verdict.OK:
@@ -211,7 +211,7 @@ class Truth:
             if claim is not evm.Claim.UNMINED:
                 return refused(f"it is in block {number}, above the served head {heads.served}")
         if claim is evm.Claim.UNMINED:
-            return self._check_unmined(call, judgement)
+            return self._check_unmined(call, judgement, standing, started)
         if not heads.hash_at(number) and started < heads.turned_at and number > heads.ancestor:
             return refused(f"a reorg replaced block {number} while it was asked for")
         if heads.denies(number, hash):
@@ -255,13 +255,16 @@ class Truth:
         head = self._heads.served_head
         return head is None or bool(head.hash)
 
-    def _check_unmined(self, call: SingleCall, judgement: Judgement) -> Judgement:
+    def _check_unmined(
+        self, call: SingleCall, judgement: Judgement, standing: Standing, started: float
+    ) -> Judgement:
         """It is in no block of our chain, though it looks as if it were: a receipt is none then,
         and a transaction waits.
         """
         if call.method.name == RECEIPT:
             detail = "a receipt in no block of our chain"
-            return self._check_null(call, Judgement(Verdict.NULL, NULL, detail=detail))
+            none = Judgement(Verdict.NULL, NULL, detail=detail)
+            return self._check_null(call, none, standing, started)
         if self._is_mined(call):
             return Judgement(Verdict.FORGOTTEN, detail="pending, and it was in a block before")
         pending = evm.as_pending(judgement.result or NULL)
@@ -284,6 +287,8 @@ class Truth:
             found = _HASH.match(call.params)
             if found is not None:
                 self.nonces.learn(found[1].lower(), number, result)
+                if method.name == RECEIPT and number >= 0:
+                    self.seen.see_receipt(found[1].lower(), number)
 
     def on_sent(self, hash: str) -> None:
         """A transaction was accepted: some upstream knows it from now on."""
@@ -352,7 +357,9 @@ class Truth:
         known = None if found is None else self.seen.block_of(found[1].lower())
         return known is not None and known >= 0
 
-    def _check_null(self, call: SingleCall, judgement: Judgement) -> Judgement:
+    def _check_null(
+        self, call: SingleCall, judgement: Judgement, standing: Standing, started: float
+    ) -> Judgement:
         method = call.method
         found = _HASH.match(call.params)
         if found is None:
@@ -377,6 +384,11 @@ class Truth:
             return Judgement(Verdict.OK, NULL)  # a block's hash is no transaction's
         if known is None or (known < 0 and method.name == RECEIPT):
             return judgement
+        if method.name == RECEIPT and entry is None and not self.seen.has_receipt(key):
+            # Transactions of the system itself may be in a block and have no receipt (Polygon).
+            hash = "0x" + key.decode()
+            if self.contents.is_outvoted(call, hash, standing, started):
+                return judgement
         # Pools forget; what was mined is gone in a reorg alone.
         verdict = Verdict.DROPPED if known < 0 else Verdict.FORGOTTEN
         return Judgement(verdict, detail="null for what was seen before")

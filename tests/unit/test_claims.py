@@ -19,10 +19,12 @@ from tests.unit.engine_kit import (
     answering,
     hash_of,
     head_of,
+    now,
     on_chain,
     to_head,
     virtual,
 )
+from tests.unit.fleet import four
 
 RECEIPT = "eth_getTransactionReceipt"
 TX = "eth_getTransactionByHash"
@@ -135,6 +137,30 @@ async def test_a_block_without_a_hash_is_asked_elsewhere_where_blocks_have_one()
     assert await asked(engine, "eth_getBlockByHash", hash_of(100), False) == block
     engine.behave(a=answering(text({"number": "0x64", "hash": None})))
     assert await asked(engine, "eth_getBlockByNumber", "0x64", True) == block
+
+
+@pytest.mark.parametrize("names", ["a", "abcd"])
+@virtual
+async def test_a_transaction_of_the_system_has_no_receipt(names: str) -> None:
+    """Polygon's state syncs are in the block; nodes differ about their receipts (bor 1.x, Erigon)."""
+    engine = on_chain(upstreams=[each for each in four() if each.name in names])
+    block = {"number": "0x64", "hash": hash_of(100), "transactions": [KEY]}
+    engine.all_behave(answering(text(block)))
+    assert await asked(engine, "eth_getBlockByNumber", "0x64", False) == block
+    engine.all_behave(answering(b"null"))
+    began = now()
+    assert await asked(engine, RECEIPT, KEY) is None
+    assert now() - began < 0.6  # it may be late everywhere
+    began = now()
+    assert await asked(engine, RECEIPT, KEY) is None
+    assert now() - began < 0.1
+    engine.all_behave(answering(text(mined())))
+    assert await asked(engine, RECEIPT, KEY) == mined()
+    engine.pipeline.sharing.cache.clear()
+    engine.all_behave(answering(b"null"))
+    began = now()
+    await asked(engine, RECEIPT, KEY)
+    assert now() - began > 0.6  # and what was given is not taken back in a hurry
 
 
 # ---- pre-confirmed ones
