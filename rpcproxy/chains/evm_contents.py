@@ -101,6 +101,7 @@ class _Block(msgspec.Struct, gc=False):
     uncles: list[str] | None = None
 
 
+_named_decoder = msgspec.json.Decoder(_Named)
 _block_decoder = msgspec.json.Decoder(_Block)
 _object_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
@@ -177,6 +178,19 @@ def index_in(params: bytes | msgspec.Raw) -> int:
         return max(-1, need_of(_any_decoder.decode(members[1]))) if len(members) > 1 else -1
     except UNREADABLE:
         return -1
+
+
+def is_another(result: bytes | msgspec.Raw | None, block: Contents, index: int) -> bool:
+    """Whether a transaction is plainly not the one that the block names at that index. Never
+    raises; a raw one does not say.
+    """
+    if result is None or index >= len(block.hashes):
+        return False
+    try:
+        named = _named_decoder.decode(result).hash.lower()
+    except UNREADABLE:
+        return False
+    return bool(named) and named != block.hashes[index].lower()
 
 
 # ---- blooms

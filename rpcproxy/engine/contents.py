@@ -113,7 +113,8 @@ class BlockContents:
             return judgement
         is_null = judgement.result == NULL
         if index < held:
-            if not is_null:
+            is_other = not is_uncle and evm_contents.is_another(judgement.result, block, index)
+            if not is_null and not is_other:
                 return judgement
             return self._disprove(call, judgement, standing, started, block)
         # Some nodes refuse an index too high, in words of their own (ethermint 807, sei 3320).

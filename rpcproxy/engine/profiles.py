@@ -174,10 +174,7 @@ class Profiles:
                 need, tag = self._unpinned(profile, block), tag_of(block)
         elif method.kind is Kind.BLOCK_READ:
             block = evm.required_block(method, params)
-            if block > served >= 0 and self._is_routing and evm.has_range(method):
-                need = self._at_head(profile, served)
-            else:
-                need, tag = self._unpinned(profile, block), tag_of(block)
+            need, tag = self._unpinned(profile, block), tag_of(block)
         else:
             need = self._at_head(profile, heads.shown) if profile.need.wants_head else profile.need
             if method.keep in _KEPT_ANYWAY:
@@ -254,7 +251,9 @@ class Profiles:
 
     def _unpinned(self, profile: Profile, block: int) -> Need:
         """Tags stay: it depends on the upstream's own head, or on a hash."""
-        need = profile.need
+        need, served = profile.need, self._heads.served
+        if block > served >= 0 and self._is_routing and evm.has_range(profile.method):
+            return self._at_head(profile, served)  # up to where the chain goes
         if block >= 0:
             return msgspec.structs.replace(need, block=block, wants_head=False)
         if block in (evm.LATEST, evm.PENDING):

@@ -40,8 +40,8 @@ LINK_SECONDS: Final = 1.0
 # much later and are not there: until then it may be the first to tell of a jump. Longer than an
 # answer is on its way.
 CONTRADICTION_SECONDS: Final = 1.0
-# A lone upstream's claim far above, or from the future, needs to last this long: after a laptop slept,
-# the heads jump further than the (monotonic) clock says.
+# A lone upstream's claim far above, or from the future, needs to last this long: after a laptop
+# slept, the heads jump further than the (monotonic) clock says.
 LONE_JUMP_SECONDS: Final = 5.0
 # Nobody has told of the served head in its last ten reports: after this, and after so many block
 # times, what a majority has is the chain. Before, it may be a node that fell out, whose block the

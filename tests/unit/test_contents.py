@@ -148,6 +148,9 @@ REPLAYED = b'[{"stateDiff":null},{"stateDiff":null}]'
         ("eth_getTransactionByBlockHashAndIndex", params(hash_of(100), "0x1"), b"null",
          transaction(index=1)),
         ("eth_getTransactionByBlockNumberAndIndex", params("0x64", "0x0"), b"null", transaction()),
+        # another of the same block
+        ("eth_getTransactionByBlockNumberAndIndex", params("0x64", "0x0"), transaction(index=1),
+         transaction()),
         ("eth_getRawTransactionByBlockHashAndIndex", params(hash_of(100), "0x1"), b"null",
          b'"0x02"'),
         (LOGS, params({"blockHash": hash_of(100)}), b"[]", logs(100)),
