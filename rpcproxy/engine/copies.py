@@ -10,7 +10,7 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -132,12 +132,8 @@ class Copies:
         while (now := time.monotonic()) < deadline:
             if order.is_overtaken():
                 break
-            tried = [*asked, *made.spent]
-            candidate = self._executor.standings.pick(need, tried, now, self._rng)
-            if candidate is None and not (running or need.last_resort) and tally.lasting:
-                # Before that is the answer, those out of favour are asked: they may take it.
-                need = msgspec.structs.replace(need, last_resort=True)
-                continue
+            is_last = not running and tally.lasting is not None
+            candidate = self._pick(need, [*asked, *made.spent], now, is_last=is_last)
             if tally.is_over(now, can_ask_more=candidate is not None):
                 break
             if candidate is not None and (len(running) < order.copies or now >= next_copy_at):
@@ -183,6 +179,19 @@ class Copies:
         if not outcome.result and await self._is_out(order, tally, made):
             return Outcome(result=b'"%b"' % order.hash.encode())
         return outcome
+
+    def _pick(
+        self, need: Need, tried: Sequence[Standing], now: float, *, is_last: bool
+    ) -> Standing | None:
+        """Who is asked next. Before "nobody has that method" is the answer (``is_last``), those out
+        of favour are asked as well: they may take it.
+        """
+        standings = self._executor.standings
+        candidate = standings.pick(need, tried, now, self._rng)
+        if candidate is None and is_last and not need.last_resort:
+            need = msgspec.structs.replace(need, last_resort=True)
+            candidate = standings.pick(need, tried, now, self._rng)
+        return candidate
 
     async def _has_recovered(self, seconds: float, tally: Tally, made: CallsMade) -> bool:
         """Whether an upstream came back within so long."""
