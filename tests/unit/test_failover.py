@@ -30,6 +30,7 @@ from rpcproxy.messages import (
 from rpcproxy.rules import ends, failover, steps
 from rpcproxy.rules.failover import Plan
 from rpcproxy.rules.limits import HedgeAllowance, RetryBudget
+from rpcproxy.rules.refusals import Agreed
 from rpcproxy.rules.single_attempt import SingleAttempt
 from rpcproxy.rules.standing import Need, Settings, Standings
 from rpcproxy.rules.steps import Budgets, Finish, Policy, Send, Wait
@@ -1096,7 +1097,7 @@ def test_one_that_is_late_has_not_said_what_others_are_known_to_say() -> None:
     plan = stage.plan
     plan.on_sent(a, START)
     plan.on_late(a, TIMEOUT)
-    stage.budgets.unanimous.remember("topic", "bc", START)
+    stage.budgets.unanimous.remember("topic", Agreed(frozenset("bc")), START)
     plan.on_sent(b, START + 1.5)
     plan.on_judgement(b, BAD_PARAMS, "topic")
     assert plan.decide(START + 1.6) == Send(c, "invalid_params")
