@@ -74,8 +74,16 @@ class Member(msgspec.Struct):
     asked: Mapping[str, int] | None = None
 
 
-# A member that goes its own way: its place, and where another is being asked the same, its answer.
-Single = tuple[int, Request, asyncio.Future[Answer] | None]
+class Single(msgspec.Struct, gc=False):
+    """A member that goes its own way; ``index`` is its place. ``call`` is what is sent for a read,
+    at the head that all members are asked at; ``shared`` the answer, where another is being asked
+    the same.
+    """
+
+    index: int
+    request: Request
+    call: SingleCall | None = None
+    shared: asyncio.Future[Answer] | None = None
 
 
 class Batches:
@@ -157,9 +165,9 @@ class Batches:
     ) -> None:
         """The client hung up before anything of it began."""
         replies.end()
-        for _, _, shared in singles:
-            if shared is not None:
-                shared.cancel()
+        for single in singles:
+            if single.shared is not None:
+                single.shared.cancel()
         # Its own followers know of that in the next turn.
         asyncio.get_running_loop().call_soon(self._land, members)
 
@@ -180,11 +188,14 @@ class Batches:
         pipeline = self._pipeline
         profile = pipeline.profiles.of(request.method)
         method = profile.method
-        if not (profile.is_read and request.id and method.method_class is MethodClass.LIGHT):
+        if not (profile.is_read and request.id):
             if request.id or method.kind is Kind.SEND:
-                singles.append((index, request, None))
+                singles.append(Single(index, request))
             return
         call = pipeline.profiles.prepare(request, profile)
+        if method.method_class is not MethodClass.LIGHT:
+            singles.append(Single(index, request, call))
+            return
         now = time.monotonic()
         if replies.is_fresh:
             call.key = b""
@@ -197,13 +208,13 @@ class Batches:
                 return
             follower = pipeline.sharing.join(call.key, request, replies.trace_id, now)
             if follower is not None:
-                singles.append((index, request, pending_answer(follower)))
+                singles.append(Single(index, request, shared=pending_answer(follower)))
                 return
             if pipeline.sharing.is_on_disk(call):
-                singles.append((index, request, None))
+                singles.append(Single(index, request, call))
                 return
         if pipeline.patience.is_above_head(call) or call.need.private_only:
-            singles.append((index, request, None))
+            singles.append(Single(index, request, call))
             return
         flight = SlowFlight()
         if call.key:
@@ -218,7 +229,7 @@ class Batches:
         members: Sequence[Member],
     ) -> Answer:
         work: list[Coroutine[Any, Any, None]] = [
-            self._answer_single(replies, *single) for single in singles
+            self._answer_single(replies, single) for single in singles
         ]
         groups = [
             self._answer_group(replies, group, (), 0) for group in self._sizes.groups(members)
@@ -250,10 +261,10 @@ class Batches:
         in_time = time.monotonic() - began < self._pipeline.chain.deadlines.light_seconds / 2
         if heads.turns != replies.turns and in_time:
             # A reorg came in between: parts of two branches are no answer.
-            again = [*replies.kept, *((index, request) for index, request, _ in singles)]
+            again = [*replies.kept, *((single.index, single.request) for single in singles)]
             again += [(member.index, member.request) for member in members]
             asked = [
-                self._answer_single(replies, index, request, None)
+                self._answer_single(replies, Single(index, request))
                 for index, request in again
                 if self._pipeline.profiles.of(request.method).is_read
             ]
@@ -274,18 +285,13 @@ class Batches:
 
         return replies.answer(ask)
 
-    async def _answer_single(
-        self,
-        replies: Gathered,
-        index: int,
-        request: Request,
-        shared: asyncio.Future[Answer] | None,
-    ) -> None:
-        if shared is not None:
-            answer = await shared
+    async def _answer_single(self, replies: Gathered, single: Single) -> None:
+        index, request = single.index, single.request
+        if single.shared is not None:
+            answer = await single.shared
         else:
             answer = await self._pipeline.answer(
-                request, replies.trace_id, is_fresh=replies.is_fresh
+                request, replies.trace_id, is_fresh=replies.is_fresh, call=single.call
             )
         if not request.id:
             replies.put_always(index, b"")

@@ -148,12 +148,20 @@ class Pipeline:
         return self.read(decoded, profile, trace_id, is_fresh=is_fresh)
 
     def read(
-        self, request: Request, profile: Profile, trace_id: str, *, is_fresh: bool = False
+        self,
+        request: Request,
+        profile: Profile,
+        trace_id: str,
+        *,
+        is_fresh: bool = False,
+        call: SingleCall | None = None,
     ) -> Handled:
         """A read: answered from what is kept, or with another's answer, or on the express lane,
-        or else by a plan. ``is_fresh``: neither kept nor shared.
+        or else by a plan. ``is_fresh``: neither kept nor shared. ``call``: what is sent for it,
+        where that is settled already, with the others of its batch.
         """
-        call = self.profiles.prepare(request, profile)
+        if call is None:
+            call = self.profiles.prepare(request, profile)
         if call.need.private_only:
             private = self.private_reads.read(request, profile, call, trace_id)
             if private is not None:
@@ -230,13 +238,21 @@ class Pipeline:
         answer = await self.answer(request, trace_id)
         return answer if request.id else Answer(b"")
 
-    async def answer(self, request: Request, trace_id: str, *, is_fresh: bool = False) -> Answer:
-        """Answer a request that has no local answer; counts it."""
+    async def answer(
+        self,
+        request: Request,
+        trace_id: str,
+        *,
+        is_fresh: bool = False,
+        call: SingleCall | None = None,
+    ) -> Answer:
+        """Answer a request that has no local answer; counts it. ``call`` as of ``read``."""
         profile = self.profiles.of(request.method)
         if profile.is_read:
             if not request.id:
                 return Answer(b"")  # nobody would see what a read brings
-            return await answer_of(self.read(request, profile, trace_id, is_fresh=is_fresh))
+            handled = self.read(request, profile, trace_id, is_fresh=is_fresh, call=call)
+            return await answer_of(handled)
         started = time.monotonic()
         answer, outcome = await self._answer_other(request, profile, trace_id)
         self.counters.on_request(profile.method_class, time.monotonic() - started, outcome)

@@ -511,6 +511,27 @@ async def test_members_are_pinned_like_any_request() -> None:
 
 
 @virtual
+async def test_all_members_are_asked_at_one_head_whatever_way_they_go() -> None:
+    engine = Engine()
+    engine.all_behave(after(0.01, answering(b"[]")))
+    span = b'[{"fromBlock":"latest","toBlock":"latest"}]'
+    members = [
+        request("eth_getLogs", span, b"1"),
+        request("eth_getBalance", b'["0x1","latest"]', b"2"),
+        request("eth_getLogs", span.replace(b"[{", b'[{"address":"0x2",'), b"3"),
+    ]
+    handle = engine.handle(batch(*members))
+    for name in "abcd":  # in the very turn in which it was read
+        engine.observe(name, Verdict.OK, head=Head(101), is_probe=True)
+    await replies(handle)
+    asked = [call["params"] for sent in engine.sent for call in sent.calls]
+    logs = {"fromBlock": "0x64", "toBlock": "0x64"}
+    assert ["0x1", "0x64"] in asked
+    assert [logs] in asked
+    assert [{"address": "0x2", **logs}] in asked
+
+
+@virtual
 async def test_a_member_just_above_the_head_waits_by_itself() -> None:
     engine = Engine()
     engine.all_behave(echo)
