@@ -5,7 +5,11 @@
 # Run: sh findings/hardhat-unsupported-for-unreadable-params.sh    (needs npm, node and curl)
 # Exits with 0 where it is so, with 1 where it changed.
 set -eu
-. "$(dirname "$0")/lib/hardhat-node.sh"
+here=$(cd "$(dirname "$0")" && pwd)
+folder=$(mktemp -d)
+trap 'stop; rm -rf "$folder"' EXIT
+cd "$folder"
+. "$here/lib/hardhat-node.sh"
 
 address=0x2222222222222222222222222222222222222222
 bad=$(ask eth_getBalance "[\"$address\",\"LATEST\"]")
