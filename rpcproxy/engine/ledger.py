@@ -96,7 +96,7 @@ class Ledger:
         self._refusal = ""
         self.pool.restore(journal.open_rows, time.time(), time.monotonic())
         for hash, start in reversed(journal.secrets):
-            self.privacy.remember(hash, start)
+            self.privacy.restore(hash, start, time.monotonic())
         for row in journal.open_rows:
             if row.is_private:
                 self.privacy.remember(row.hash, row.raw)

@@ -73,6 +73,11 @@ class Privacy:
             _, oldest = self._whole.popitem(last=False)
             self._whole_bytes -= len(oldest)
 
+    def restore(self, hash: str, start: bytes, now: float) -> None:
+        """A process before this one gave it up, and may not have looked for it all its time."""
+        self.remember(hash, start)
+        self._given_up[hash] = now + GIVEN_UP_SECONDS
+
     def bytes_of(self, hash: str) -> bytes:
         """Of one that the pool lacks; empty where they are not known."""
         return self._whole.get(hash, b"")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,11 @@ async def test_a_restart_does_not_make_public_what_was_given_up(tmp_path: Path) 
         assert not again.is_private(open_.hash)
         again.on_turn(4)
         assert again.is_private(open_.hash)
+        # A private pool may still have had what was given up: it is looked for once more.
+        assert again.privacy.is_looking(time.monotonic())
+        again.on_block(6, "0xc", [refused.hash])
+        assert not again.is_private(refused.hash)
+        assert again.is_private(replaced.hash)
 
 
 # ---- while the journal is being opened
