@@ -30,7 +30,7 @@ from rpcproxy.drills.provider import Provider, Ticker
 from rpcproxy.drills.simchain import SimChain
 from rpcproxy.drills.simrpc import CLIENT_VERSION
 from rpcproxy.drills.wire import Connection, Incoming
-from tests.integration.running_proxy import wait_until
+from tests.waiting import wait_until
 
 THREAD_SECONDS: Final = 10.0
 CHAIN_ID: Final = 1337

@@ -31,10 +31,11 @@ import msgspec
 import uvloop
 
 from rpcproxy.engine import tasks
-from tests.integration.running_proxy import RunningProxy, wait_until
+from tests.integration.running_proxy import RunningProxy
 from tests.load import MAX_REQUESTS, TIME_LIMIT_SECONDS, Load
 from tests.load_report import LOCAL_METHODS, Report, Window
 from tests.providers import ROOT, ProviderProcess
+from tests.waiting import wait_until
 
 RATE_PER_SECOND: Final = 300.0
 CONNECTIONS: Final = 64
@@ -154,7 +155,7 @@ class EndlessLoad:
             news.append(self.take())
             return sum(sample.at < until for sample in self.report.samples) >= due
 
-        wait_until(are_all_there, "every request has ended", TIME_LIMIT_SECONDS + 2.0)
+        wait_until(are_all_there, "every request has ended")
         return news
 
     def stop(self) -> None:

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Final
 
 from tests.integration.anvil import Anvil, proxy_config
-from tests.integration.running_proxy import RunningProxy, wait_until
+from tests.integration.running_proxy import RunningProxy
 from tests.integration.uneven_chain import UnevenChain
 from tests.integration.wallets import Readers, Wallet
+from tests.waiting import wait_until
 
 BLOCK_SECONDS: Final = 0.7
 # MetaMask counts an answer as degraded from here on.
@@ -50,7 +51,7 @@ class World:
             for command, account in zip(self._commands, accounts, strict=False)
         ]
         self.readers = Readers(self.proxy.url, accounts[0].address, 2)
-        wait_until(lambda: all(wallet.is_ready for wallet in self.wallets), "all clients", 20)
+        wait_until(lambda: all(wallet.is_ready for wallet in self.wallets), "all clients")
         self._mark()
 
     def close(self) -> None:
@@ -110,7 +111,7 @@ class World:
             pairs = zip(self.wallets, goals, strict=True)
             return bool(self.errors()) or all(len(w.journeys) >= goal for w, goal in pairs)
 
-        wait_until(have_arrived, "every wallet's journeys", JOURNEY_SECONDS)
+        wait_until(have_arrived, "every wallet's journeys")
         self.check()
 
     def wait_until_noticed(self, *nodes: Anvil) -> None:
@@ -122,7 +123,7 @@ class World:
             return all(states[name] != "up" for name in names)
 
         what = f"the proxy notices that {sorted(names)} are odd"
-        wait_until(is_noticed, what, NOTICE_SECONDS, pause_seconds=0.1)
+        wait_until(is_noticed, what, pause_seconds=0.1)
 
     @contextlib.contextmanager
     def while_odd(self, *begin: Callable[[], object]) -> Iterator[None]:

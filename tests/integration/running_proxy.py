@@ -13,17 +13,15 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from tests.integration.wire import Wire
+from tests.waiting import LIMIT_SECONDS, wait_until
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-START_SECONDS: Final = 20.0
-STOP_SECONDS: Final = 20.0
 
 _SERVING = re.compile(r" serving .* at (https?://\S+)")
 _ADMIN = re.compile(r" admin status at (http://\S+)/status")
@@ -33,16 +31,6 @@ _TROUBLE = re.compile(
 )
 # The word in a sentence about an upstream is no trouble of ours.
 _ABOUT_UPSTREAMS = re.compile(r" (?:INFO|WARNING) .*upstream=")
-
-
-def wait_until(
-    is_true: Callable[[], object], what: str, seconds: float = 10.0, pause_seconds: float = 0.02
-) -> None:
-    """Wait for a condition; fails the test with ``what`` when it does not come."""
-    deadline = time.monotonic() + seconds
-    while not is_true():
-        assert time.monotonic() < deadline, f"waited {seconds:g} s in vain: {what}"
-        time.sleep(pause_seconds)
 
 
 class RunningProxy:
@@ -84,8 +72,8 @@ class RunningProxy:
         self._reader = threading.Thread(target=self._read, name="proxy log", daemon=True)
         self._reader.start()
         try:
-            self.url = self.wait_for_line(_SERVING, START_SECONDS)[1]
-            self.admin_url = self.wait_for_line(_ADMIN, START_SECONDS)[1]
+            self.url = self.wait_for_line(_SERVING)[1]
+            self.admin_url = self.wait_for_line(_ADMIN)[1]
         except BaseException:
             self.kill()
             raise
@@ -126,9 +114,7 @@ class RunningProxy:
         self._wires.append(Wire(self.url))
         return self._wires[-1]
 
-    def wait_for_line(
-        self, pattern: re.Pattern[str], seconds: float = 10.0, since: int = 0
-    ) -> re.Match[str]:
+    def wait_for_line(self, pattern: re.Pattern[str], since: int = 0) -> re.Match[str]:
         """The first line of the log from ``since`` on (an index into ``lines``) that matches."""
         found: list[re.Match[str]] = []
 
@@ -137,7 +123,7 @@ class RunningProxy:
             found.extend(match for match in matches if match)
             return bool(found) or not self.is_running
 
-        wait_until(is_there, f"a log line like {pattern.pattern!r} in:\n{self.log}", seconds)
+        wait_until(is_there, f"a log line like {pattern.pattern!r} in:\n{self.log}")
         assert found, f"the proxy ended before it logged {pattern.pattern!r}:\n{self.log}"
         return found[0]
 
@@ -148,7 +134,9 @@ class RunningProxy:
 
     def get(self, path: str) -> str:
         """A page of the admin port."""
-        connection = http.client.HTTPConnection(urlsplit(self.admin_url).netloc, timeout=10)
+        connection = http.client.HTTPConnection(
+            urlsplit(self.admin_url).netloc, timeout=LIMIT_SECONDS
+        )
         try:
             connection.request("GET", path)
             return connection.getresponse().read().decode()
@@ -159,7 +147,7 @@ class RunningProxy:
         """State by upstream name, of the first chain."""
         return {u["name"]: u["state"] for u in self.status()["chains"][0]["upstreams"]}
 
-    def wait_until_well(self, seconds: float = 20.0) -> None:
+    def wait_until_well(self) -> None:
         """Every upstream of every chain is up."""
 
         def is_well() -> bool:
@@ -169,7 +157,7 @@ class RunningProxy:
                 for upstream in chain["upstreams"]
             )
 
-        wait_until(is_well, "all upstreams are up", seconds, pause_seconds=0.1)
+        wait_until(is_well, "all upstreams are up", pause_seconds=0.1)
 
     # ---- the end
 
@@ -181,11 +169,13 @@ class RunningProxy:
     def wait(self) -> int:
         """Wait for its end; the exit code."""
         try:
-            code = self._process.wait(STOP_SECONDS)
+            code = self._process.wait(LIMIT_SECONDS)
         except subprocess.TimeoutExpired:
             self.kill()
-            raise AssertionError(f"it did not end within {STOP_SECONDS:g} s:\n{self.log}") from None
-        self._reader.join(STOP_SECONDS)
+            raise AssertionError(
+                f"it did not end within {LIMIT_SECONDS:g} s:\n{self.log}"
+            ) from None
+        self._reader.join(LIMIT_SECONDS)
         if self._process.stderr is not None:
             self._process.stderr.close()
         return code
@@ -193,7 +183,7 @@ class RunningProxy:
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()
-        self._reader.join(STOP_SECONDS)
+        self._reader.join(LIMIT_SECONDS)
         if self._process.stderr is not None:
             self._process.stderr.close()
 

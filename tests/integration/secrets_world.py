@@ -34,7 +34,8 @@ from rpcproxy.drills.faults import CATALOGUE, Fault
 from rpcproxy.drills.lies import LIARS
 from tests.integration.echoing import CHAIN_ID, ECHOES, EchoingWorld, spellings
 from tests.integration.evidence import Evidence, Pages, call
-from tests.integration.running_proxy import ROOT, RunningProxy, wait_until
+from tests.integration.running_proxy import ROOT, RunningProxy
+from tests.waiting import wait_until
 
 CHAINS: Final = 8
 NAMES: Final = [f"sim{index}" for index in range(CHAINS)]

@@ -16,7 +16,7 @@ import pytest
 from rpcproxy.edges.webhook import Webhook
 from rpcproxy.rules.bulletin import body_of, shape_of
 from rpcproxy.rules.notices import Bulletin, Event, Line
-from tests.integration.running_proxy import wait_until
+from tests.waiting import wait_until
 
 
 def active(address: str) -> list[Any] | None:
@@ -58,7 +58,7 @@ def address(require_tool: Callable[[str], str], tmp_path: Path) -> Iterator[str]
         stderr=subprocess.DEVNULL,
     )
     try:
-        wait_until(lambda: active(address) == [], "Alertmanager answers", 15.0)
+        wait_until(lambda: active(address) == [], "Alertmanager answers")
         yield address
     finally:
         process.terminate()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tests.integration.anvil import AnvilChain, proxy_config
-from tests.integration.running_proxy import RunningProxy, wait_until
+from tests.integration.running_proxy import RunningProxy
+from tests.waiting import wait_until
 
 MAX_LAG = 2  # the default for a chain that is not known
 

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from tests.integration.anvil import AnvilChain, proxy_config
-from tests.integration.running_proxy import RunningProxy, wait_until
+from tests.integration.running_proxy import RunningProxy
 from tests.integration.wire import Answered, ask_together
+from tests.waiting import wait_until
 
 RECIPIENT = "0x00000000000000000000000000000000000ca5e1"
 LIGHT_DEADLINE_SECONDS = 4.5
@@ -61,7 +62,7 @@ def test_requests_wait_out_three_seconds_without_anybody(
     finally:
         recovery.join()
     assert_waited_out(answers)
-    proxy.wait_until_well(5.0)
+    proxy.wait_until_well()
 
 
 def test_requests_wait_out_an_outage_that_is_known(
@@ -74,7 +75,7 @@ def test_requests_wait_out_an_outage_that_is_known(
     recovery = threading.Timer(3.0, anvil_chain.thaw, anvil_chain.nodes)
     try:
         first = ask_together(proxy.url, *READS)
-        wait_until(lambda: is_dark(proxy), "the proxy knows that nobody is left", 30.0)
+        wait_until(lambda: is_dark(proxy), "the proxy knows that nobody is left")
         recovery.start()
         answers = [future.result() for future in ask_together(proxy.url, *READS * 3)]
         for future in first:  # their time may have been up before
@@ -85,7 +86,7 @@ def test_requests_wait_out_an_outage_that_is_known(
         else:
             recovery.join()
     assert_waited_out(answers)
-    proxy.wait_until_well(5.0)
+    proxy.wait_until_well()
 
 
 def test_gone_for_good_is_said_in_words(
@@ -106,8 +107,7 @@ def test_gone_for_good_is_said_in_words(
     assert wire.result("eth_blockNumber") == told
     assert wire.result("eth_getBlockByNumber", told, False) == block
 
-    seconds = 2 * YOUNG_OUTAGE_SECONDS
-    wait_until(lambda: outage_seconds(proxy) > YOUNG_OUTAGE_SECONDS, "the outage is old", seconds)
+    wait_until(lambda: outage_seconds(proxy) > YOUNG_OUTAGE_SECONDS, "the outage is old")
     quickest = {}
     for method, params in READS[:2]:
         turns = [ask_together(proxy.url, (method, params))[0].result() for _ in range(3)]
@@ -119,7 +119,7 @@ def test_gone_for_good_is_said_in_words(
     assert wire.result("eth_getBlockByNumber", "latest", False) == block
 
     anvil_chain.restart(*anvil_chain.nodes)
-    proxy.wait_until_well(5.0)
+    proxy.wait_until_well()
     assert wire.result("eth_getBalance", RECIPIENT, "latest") == "0x0"
 
 

@@ -15,8 +15,9 @@ from typing import Final
 import pytest
 
 from tests.integration.anvil import AnvilChain, proxy_config
-from tests.integration.running_proxy import RunningProxy, wait_until
+from tests.integration.running_proxy import RunningProxy
 from tests.integration.wallets import CLIENTS
+from tests.waiting import wait_until
 
 BLOCK_SECONDS: Final = 0.4
 QUESTIONS: Final = 60

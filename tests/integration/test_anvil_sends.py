@@ -8,8 +8,9 @@ from eth_account import Account
 
 from tests.integration import anvil
 from tests.integration.anvil import CHAIN_ID, DOMAINS, AnvilChain, proxy_config
-from tests.integration.running_proxy import RunningProxy, wait_until
+from tests.integration.running_proxy import RunningProxy
 from tests.integration.wire import ask_together
+from tests.waiting import wait_until
 
 RECIPIENT = "0x00000000000000000000000000000000000CA5E1"
 SEND = "eth_sendRawTransaction"

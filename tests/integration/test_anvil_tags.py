@@ -17,8 +17,9 @@ from typing import Any, Final
 import pytest
 
 from tests.integration.anvil import AnvilChain, proxy_config
-from tests.integration.running_proxy import RunningProxy, wait_until
+from tests.integration.running_proxy import RunningProxy
 from tests.integration.wire import Wire
+from tests.waiting import wait_until
 
 # Far below the deadline of a light read, and far above what a busy machine needs.
 AT_ONCE_SECONDS: Final = 1.5

@@ -14,10 +14,11 @@ import pytest
 from rpcproxy.chains import evm_contents
 from tests.integration.anvil import proxy_config
 from tests.integration.odd_upstreams import OddReceipts, empty_lists
-from tests.integration.running_proxy import RunningProxy, wait_until
+from tests.integration.running_proxy import RunningProxy
 from tests.integration.uneven_chain import UnevenChain
 from tests.integration.wallets import CLIENTS, Wallet
 from tests.integration.wire import Wire
+from tests.waiting import wait_until
 
 BLOCK_SECONDS = 1.0
 TOPIC = "0x" + "ab" * 32
@@ -48,7 +49,7 @@ class World:
             found[:] = [node.result("eth_getTransactionReceipt", hash) for node in self.nodes]
             return None not in found
 
-        wait_until(is_mined, "all nodes have mined it", 30)
+        wait_until(is_mined, "all nodes have mined it")
         return found[0]
 
 
@@ -95,7 +96,7 @@ def test_a_wallet_waits_for_the_mined_receipt(
     command = [node_binary, str(CLIENTS / f"{script}.mjs")]
     wallet = Wallet(command, world.proxy.url, account, world.chain.contract)
     try:
-        wait_until(lambda: len(wallet.journeys) >= 2 or bool(wallet.errors), "two journeys", 60)
+        wait_until(lambda: len(wallet.journeys) >= 2 or bool(wallet.errors), "two journeys")
         assert not wallet.errors
     finally:
         wallet.close()

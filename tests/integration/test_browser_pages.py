@@ -18,8 +18,9 @@ import pytest
 from rpcproxy.drills import faults
 from tests.integration.chromium import Chromium, Tab
 from tests.integration.conftest import CLIENTS, missing
-from tests.integration.running_proxy import RunningProxy, wait_until
+from tests.integration.running_proxy import RunningProxy
 from tests.providers import ProviderProcess
+from tests.waiting import wait_until
 
 AXE = CLIENTS / "node_modules" / "axe-core" / "axe.min.js"
 PLACES = {
@@ -250,7 +251,7 @@ def test_incidents_say_what_was_and_the_json_too(world: World) -> None:
         told = world.proxy.status()["incidents"]
         return {(each["chain"], each["kind"]) for each in told}
 
-    wait_until(lambda: {("demo", "outage"), ("still", "halted")} <= kinds(), "both", 6)
+    wait_until(lambda: {("demo", "outage"), ("still", "halted")} <= kinds(), "both")
     shown = json.loads(urlget(world.proxy.url + "/how"))
     assert "config" not in shown
     assert {each["name"] for each in shown["chains"]} == {"demo", "still"}

@@ -10,8 +10,9 @@ import subprocess
 from collections.abc import Callable
 
 from tests.integration.anvil import AnvilChain, proxy_config
-from tests.integration.running_proxy import RunningProxy, wait_until
+from tests.integration.running_proxy import RunningProxy
 from tests.integration.wallets import CLIENTS
+from tests.waiting import wait_until
 
 
 def told_code(topic: str) -> str:
@@ -53,7 +54,7 @@ def test_events_arrive_though_filters_are_refused(
                 anvil_chain.mine()
             return client.poll() is not None
 
-        wait_until(is_done, "every listener hears of events", 40, 0.3)
+        wait_until(is_done, "every listener hears of events", 0.3)
         output, errors = client.communicate()
         assert client.returncode == 0, errors
         assert output == "heard\n", errors

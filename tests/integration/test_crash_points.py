@@ -10,8 +10,9 @@ import pytest
 
 from tests.integration.anvil import AnvilChain, proxy_config
 from tests.integration.crashing_proxy import CRASH_CODE
-from tests.integration.running_proxy import RunningProxy, wait_until
+from tests.integration.running_proxy import RunningProxy
 from tests.integration.test_anvil_sends import SEND, signed_transfer
+from tests.waiting import wait_until
 
 CRASHING = "tests.integration.crashing_proxy"
 COPIES = 3  # of each transaction, to several upstreams at once

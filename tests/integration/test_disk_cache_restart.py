@@ -12,7 +12,8 @@ from pathlib import Path
 
 from rpcproxy.drills.provider import Provider
 from rpcproxy.drills.simchain import SimChain
-from tests.integration.running_proxy import RunningProxy, wait_until
+from tests.integration.running_proxy import RunningProxy
+from tests.waiting import wait_until
 
 START = 1000
 

@@ -21,8 +21,9 @@ from urllib.request import urlopen
 import pytest
 
 from tests.integration.fault_bench import PLACES, configuration
-from tests.integration.running_proxy import RunningProxy, wait_until
+from tests.integration.running_proxy import RunningProxy
 from tests.providers import ProviderProcess
+from tests.waiting import wait_until
 
 FILES: Final = 64
 CLIENTS: Final = 80

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.running_proxy import wait_until
 from tests.integration.sending_world import (
     ForgetfulChain,
     SendingWorld,
     signed_by_web3,
     signing_by,
 )
+from tests.waiting import wait_until
 
 EACH = int(os.environ.get("JOURNAL_EACH", "24"))
 KILLS = int(os.environ.get("JOURNAL_KILLS", "3"))
@@ -68,7 +68,7 @@ def test_what_was_told_is_mined(world: SendingWorld) -> None:
         end()
     world.chain.heal()
     deadline = time.monotonic() + MINED_WITHIN_SECONDS + EACH * BLOCK_SECONDS
-    wait_until(lambda: world.is_done() or time.monotonic() > deadline, "wallets are done", 3600)
+    wait_until(lambda: world.is_done() or time.monotonic() > deadline, "wallets are done")
     count = world.count()
     print(
         f"\n{count.told} transactions told as sent, {count.mined} mined, {len(count.lost)} lost, "

@@ -23,8 +23,9 @@ from rpcproxy.drills.faults import NULL_RESULTS, Fault
 from rpcproxy.drills.lies import FAR_AHEAD, LIARS, ahead, alternating, late_news
 from rpcproxy.drills.simchain import SimChain
 from tests.consistency import Checker
-from tests.integration.running_proxy import RunningProxy, wait_until
+from tests.integration.running_proxy import RunningProxy
 from tests.providers import ProviderProcess
+from tests.waiting import wait_until
 from tests.wallet_load import ask_for
 
 LIAR_SECONDS: Final = float(os.environ.get("RPCPROXY_LIAR_SECONDS", "4"))

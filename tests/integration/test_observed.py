@@ -25,9 +25,10 @@ import pytest
 import yaml
 
 from rpcproxy.drills import faults
-from tests.integration.running_proxy import RunningProxy, wait_until
+from tests.integration.running_proxy import RunningProxy
 from tests.integration.watching import DEPLOY, Listening, Prometheus
 from tests.providers import ProviderProcess
+from tests.waiting import wait_until
 
 PLACES = {"a": ("aws", "us-east-1"), "b": ("gcp", "europe-west1"), "c": ("azure", "westeurope")}
 KEY = "0123456789abcdef0123456789abcdef"
@@ -140,25 +141,24 @@ class World:
         self.traced = self.balance(1, traceparent=TRACEPARENT)
         self.batched, _ = self.post([call("eth_getCode", f"0x{n:040x}", "latest") for n in (3, 4)])
         self.sent, _ = self.ask("eth_sendRawTransaction", "0xf8")
-        wait_until(self.prometheus.is_ready, "Prometheus scrapes", 15.0)
+        wait_until(self.prometheus.is_ready, "Prometheus scrapes")
         self.load(0.5)
         self.providers.set_fault("a", faults.BLACKHOLE)
         self.load(0.5)
         with self.under_load():
             self.providers.set_fault("b", faults.http_429())
             # A probe may be refused first: then nobody asks until it has cooled.
-            wait_until(self.has_refused, "a wallet's request is refused", 20.0)
+            wait_until(self.has_refused, "a wallet's request is refused")
         for name in PLACES:
             self.providers.set_fault(name, faults.REFUSE)
         self.unserved = self.balance(2)
-        wait_until(lambda: "RpcproxyNobodyCanServe" in self.note_alerts(), "an alert fires", 15.0)
+        wait_until(lambda: "RpcproxyNobodyCanServe" in self.note_alerts(), "an alert fires")
         self.expressions = {name: self.data_of(text) for name, text in expressions()}
-        wait_until(self.has_hook, "the webhook is told of the outage", 15.0)
+        wait_until(self.has_hook, "the webhook is told of the outage")
         self.providers.clear()
         wait_until(
             lambda: "RpcproxyNobodyCanServe" not in self.prometheus.firing(),
             "the alert resolves",
-            20.0,
         )
 
     def note_alerts(self) -> set[str]:

@@ -24,9 +24,9 @@ from tests.integration.fault_bench import (
     Seen,
     undisturbed,
 )
-from tests.integration.running_proxy import wait_until
 from tests.integration.wire import Answered, ask_together
 from tests.load import run_load
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.alone
 
@@ -207,7 +207,6 @@ def test_gone_for_good(gone: Gone) -> None:
     wait_until(
         lambda: outage_seconds(gone.bench) > YOUNG_OUTAGE_SECONDS,
         "the outage is old",
-        YOUNG_OUTAGE_SECONDS + GRACE_SECONDS,
     )
     turns = [[future.result() for future in answers] for answers in [gone.ask() for _ in range(3)]]
     for answers in zip(*turns, strict=True):
@@ -217,7 +216,7 @@ def test_gone_for_good(gone: Gone) -> None:
         gone.assert_told_why(turn)
 
     gone.bench.providers.clear()
-    wait_until(gone.bench.are_up, "all upstreams are up", NORMAL_WITHIN_SECONDS)
+    wait_until(gone.bench.are_up, "all upstreams are up")
     _assert_quick_again(gone.bench)
 
 

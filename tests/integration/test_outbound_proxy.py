@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.running_proxy import ROOT, RunningProxy, wait_until
+from tests.integration.running_proxy import ROOT, RunningProxy
 from tests.outbound_proxy import OutboundProxy
 from tests.providers import ProviderProcess
+from tests.waiting import wait_until
 
 USER, PASSWORD = "me", "hunter22/two"
 ACCOUNT = "me:hunter22%2Ftwo@"
@@ -68,7 +69,7 @@ def test_everything_goes_through_it(way: OutboundProxy, tmp_path: Path) -> None:
             proxy.wait_until_well()
             wire = proxy.wire()
             head = int(wire.result("eth_blockNumber"), 16)
-            wait_until(lambda: int(wire.result("eth_blockNumber"), 16) > head, "a new block", 20.0)
+            wait_until(lambda: int(wire.result("eth_blockNumber"), 16) > head, "a new block")
             asked = set(way.asked)
             assert asked == {(f"{name}.test", port) for name, port in ports.items()}
             # A subscription has a connection of its own.
@@ -103,12 +104,12 @@ def test_one_that_refuses_is_told_and_the_others_serve(way: OutboundProxy, tmp_p
         proxy = RunningProxy(configuration(ports, proxies), tmp_path)
         try:
             wire = proxy.wire()
-            wait_until(lambda: "result" in wire.ask("eth_gasPrice")[1], "b serves", 20.0)
+            wait_until(lambda: "result" in wire.ask("eth_gasPrice")[1], "b serves")
 
             def is_told() -> bool:
                 return f"refused by the outbound proxy 127.0.0.1:{way.port} (407)" in proxy.log
 
-            wait_until(is_told, "what is wrong with a is told", 20.0)
+            wait_until(is_told, "what is wrong with a is told")
             assert "wrong@" not in proxy.log
         finally:
             proxy.close()

@@ -10,9 +10,10 @@ from pathlib import Path
 from tests.integration.anvil import proxy_config
 from tests.integration.conftest import CLIENTS
 from tests.integration.odd_upstreams import Ask, Call, Reply
-from tests.integration.running_proxy import RunningProxy, wait_until
+from tests.integration.running_proxy import RunningProxy
 from tests.integration.uneven_chain import UnevenChain
 from tests.integration.wallets import Wallet, python_client
+from tests.waiting import wait_until
 
 BLOCK_SECONDS = 0.5
 JOURNEYS = 3
@@ -61,12 +62,11 @@ def test_libraries_wait_for_private_sends(
         try:
             for command, account in zip(commands, chain.accounts, strict=False):
                 wallets.append(Wallet(command, proxy.url, account, chain.contract))
-            wait_until(lambda: all(w.is_ready for w in wallets), "the clients are ready", 30)
+            wait_until(lambda: all(w.is_ready for w in wallets), "the clients are ready")
             proxy.wait_until_well()
             wait_until(
                 lambda: all(len(w.journeys) >= JOURNEYS or w.errors for w in wallets),
                 "each client sent and waited",
-                60,
             )
             assert not [error for wallet in wallets for error in wallet.errors]
         finally:

@@ -25,8 +25,9 @@ import pytest
 from rpcproxy import cli
 from tests.integration.anvil import DOMAINS, AnvilChain
 from tests.integration.conftest import CLIENTS, missing
-from tests.integration.running_proxy import RunningProxy, wait_until
+from tests.integration.running_proxy import RunningProxy
 from tests.unit.pages import PAGES, README, fenced, names, rows, section
+from tests.waiting import wait_until
 
 WALLETS = "http://127.0.0.1:8545"
 ADMIN = "http://127.0.0.1:9545"

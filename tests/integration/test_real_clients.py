@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import pytest
 
 from tests.integration.anvil import Anvil, AnvilChain, proxy_config
-from tests.integration.running_proxy import RunningProxy, wait_until
+from tests.integration.running_proxy import RunningProxy
 from tests.integration.wallets import CLIENTS, Readers, Wallet, python_client
+from tests.waiting import wait_until
 
 BLOCK_SECONDS = 0.7
 # MetaMask counts an answer as degraded from here on.
@@ -39,7 +40,7 @@ class World:
             pairs = zip(self.wallets, goals, strict=True)
             return bool(self.errors()) or all(len(w.journeys) >= goal for w, goal in pairs)
 
-        wait_until(have_arrived, "every wallet's journeys", seconds=40)
+        wait_until(have_arrived, "every wallet's journeys")
         self.readers.wait_for(50)
         self.check()
 
@@ -51,7 +52,7 @@ class World:
             states = self.proxy.upstream_states()
             return all(states[name] != "up" for name in names)
 
-        wait_until(is_noticed, f"the proxy notices that {sorted(names)} are out", 15)
+        wait_until(is_noticed, f"the proxy notices that {sorted(names)} are out")
 
     @property
     def served_head(self) -> int:
@@ -103,7 +104,7 @@ def world(
         try:
             for command, account in zip(commands, chain.accounts, strict=False):
                 wallets.append(Wallet(command, proxy.url, account, chain.contract))
-            wait_until(lambda: all(w.is_ready for w in wallets), "the clients are ready", 20)
+            wait_until(lambda: all(w.is_ready for w in wallets), "the clients are ready")
             proxy.wait_until_well()
             readers = Readers(proxy.url, chain.accounts[0].address)
             yield World(chain, proxy, wallets, readers)

@@ -17,9 +17,10 @@ from rpcproxy.drills.cases import Ask, Case, judge
 from rpcproxy.drills.faults import WELL
 from rpcproxy.drills.reported import CANCEL_HASH, PAYMENT_HASH, REPORTED
 from rpcproxy.drills.simchain import BUSY_ACCOUNTS
-from tests.integration.running_proxy import RunningProxy, wait_until
+from tests.integration.running_proxy import RunningProxy
 from tests.integration.wire import Wire
 from tests.providers import ProviderProcess
+from tests.waiting import wait_until
 
 PROVIDERS: Final = ("a", "b", "c", "d")
 TOUCHSTONE: Final = "well"
@@ -89,10 +90,8 @@ class World:
                 u["state"] == "up" and u["name"].endswith(f"-{self._generation}") for u in upstreams
             ) and any(u["head"] is not None for u in upstreams)
 
-        wait_until(are_well, "all upstreams are up", 20.0)
-        wait_until(
-            lambda: "result" in self.wire.ask("eth_blockNumber")[1], "the head is known", 20.0
-        )
+        wait_until(are_well, "all upstreams are up")
+        wait_until(lambda: "result" in self.wire.ask("eth_blockNumber")[1], "the head is known")
 
     def begin(self, case: Case) -> dict[str, str]:
         """Make the providers as the case says; what stands for what in its questions."""
@@ -210,7 +209,7 @@ def payment_rests(world: World) -> None:
         world.providers.mine()
         return world.sent(CANCEL_HASH) > cancels + 1
 
-    wait_until(is_sent_again, "the cancel is sent again", 60.0, pause_seconds=0.2)
+    wait_until(is_sent_again, "the cancel is sent again", pause_seconds=0.2)
     assert world.sent(PAYMENT_HASH) == payments
 
 

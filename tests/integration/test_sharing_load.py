@@ -23,10 +23,11 @@ import uvloop
 
 from rpcproxy.drills.simchain import ACCOUNTS, BUSY_ACCOUNTS, TOKEN
 from rpcproxy.drills.simrpc import BALANCE_OF, NUMBER
-from tests.integration.running_proxy import RunningProxy, wait_until
+from tests.integration.running_proxy import RunningProxy
 from tests.integration.wire import Wire
 from tests.load_connection import Ask, Connection
 from tests.providers import ProviderProcess
+from tests.waiting import wait_until
 
 CLIENTS: Final = 1000
 QUESTIONS: Final = 20

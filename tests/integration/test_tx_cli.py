@@ -15,8 +15,9 @@ from typing import Any
 
 from eth_account import Account
 
-from tests.integration.running_proxy import ROOT, RunningProxy, wait_until
+from tests.integration.running_proxy import ROOT, RunningProxy
 from tests.integration.wire import Wire
+from tests.waiting import wait_until
 
 CHAIN_ID = 31337
 KEY = "0x" + "11" * 32

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from tests.integration.anvil import Account
-from tests.integration.running_proxy import wait_until
 from tests.integration.wire import Wire
+from tests.waiting import wait_until
 
 CLIENTS: Final = Path(__file__).resolve().parents[1] / "clients"
 END_SECONDS: Final = 40.0
@@ -175,7 +175,7 @@ class Readers:
     def wait_for(self, count: int, seconds: float = 20.0) -> None:
         """Wait for so many more answers."""
         goal = self.count + count
-        wait_until(lambda: self.count >= goal, f"{count} more reads", seconds)
+        wait_until(lambda: self.count >= goal, f"{count} more reads")
 
     @property
     def have_ended(self) -> bool:

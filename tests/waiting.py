@@ -1,0 +1,43 @@
+"""Waiting for conditions: every test waits through here, under one limit.
+
+The limit is generous, since it only ends what hangs: a test that passes waits as long as what it
+waits for takes, and a busy machine may be ten times as slow as an idle one. Whoever means to say
+how long something may take measures it in the exam.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final
+
+LIMIT_SECONDS: Final = 90.0
+_PAUSE_SECONDS: Final = 0.01
+
+
+def wait_until(
+    is_true: Callable[[], object], what: str, pause_seconds: float = _PAUSE_SECONDS
+) -> None:
+    """Wait for a condition; the test fails with ``what`` when it does not come."""
+    deadline = time.monotonic() + LIMIT_SECONDS
+    while not is_true():
+        assert time.monotonic() < deadline, f"waited {LIMIT_SECONDS:g} s in vain: {what}"
+        time.sleep(pause_seconds)
+
+
+async def until(
+    is_true: Callable[[], object],
+    what: str = "a condition",
+    pause_seconds: float = _PAUSE_SECONDS,
+) -> None:
+    """Wait for a condition while the loop goes on; the test fails with ``what`` without it."""
+    deadline = time.monotonic() + LIMIT_SECONDS
+    while not is_true():
+        assert time.monotonic() < deadline, f"waited {LIMIT_SECONDS:g} s in vain: {what}"
+        await asyncio.sleep(pause_seconds)
+
+
+def limited() -> asyncio.Timeout:
+    """Around what is awaited for itself: ``async with limited(): await arrived.wait()``."""
+    return asyncio.timeout(LIMIT_SECONDS)
