@@ -1,7 +1,9 @@
 # make run    install into .venv and start the demo    (ARGS="--no-outages" passes on)
 # make test   install what the tests need and run all  (ARGS="-k failover" passes on)
 # make check  format, lint, types, import floors
-# make format / make bench (ARGS="--quick") / make clean
+# make exam   outages under load, and a table of it    (ARGS="rolling liars", ARGS=--short)
+# make bench  CPU beside HAProxy, latency, memory      (ARGS="--quick" passes on)
+# make test-busy: the tests ten times, beside four busy loops / make format / make clean
 #
 # Needs make and Python 3.11 or newer; PYTHON=python3.12 chooses one.
 
@@ -25,7 +27,7 @@ for turn in 1 2 3; do \
 done; exit 1
 endef
 
-.PHONY: help run install test check format bench clean clients
+.PHONY: help run install test test-busy check format exam bench clean clients
 .DEFAULT_GOAL := help
 
 help:
@@ -36,10 +38,21 @@ run: $(VENV)/.installed
 
 install: $(VENV)/.installed
 
-# Two files at once, but for those that measure: they come last, and alone. 5: nothing was selected.
+# What waits leaves the processor to others: twice as many files at once as a small machine has cores.
 test: $(VENV)/.installed-dev clients
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not alone" $(ARGS) || [ $$? -eq 5 ]
-	@$(BIN)/python -m pytest -m alone $(ARGS) || [ $$? -eq 5 ]
+	@$(BIN)/python -m pytest -n 4 --dist loadfile $(ARGS)
+
+# They end with the tests, and in any case after three hours.
+test-busy: $(VENV)/.installed-dev clients
+	@loops=; trap 'kill $$loops 2>/dev/null' EXIT; \
+	for loop in 1 2 3 4; do timeout 10800 sh -c 'while :; do :; done' & loops="$$loops $$!"; done; \
+	for turn in 1 2 3 4 5 6 7 8 9 10; do \
+		echo "Turn $$turn of 10, beside four busy loops." >&2; \
+		$(BIN)/python -m pytest -n 4 --dist loadfile -q $(ARGS) || exit 1; \
+	done
+
+exam: $(VENV)/.installed-dev clients
+	@$(BIN)/python -m benchmarks.exam $(ARGS)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

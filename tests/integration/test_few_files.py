@@ -20,7 +20,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.integration.fault_bench import PLACES, configuration
+from tests.exam.fault_bench import PLACES, configuration
 from tests.integration.running_proxy import RunningProxy
 from tests.providers import ProviderProcess
 from tests.waiting import wait_until

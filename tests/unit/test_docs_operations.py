@@ -8,7 +8,7 @@ import yaml
 
 from rpcproxy.drills.faults import CATALOGUE
 from rpcproxy.drills.lies import LIARS
-from tests.integration import fault_bench, test_faults, test_limited_upstreams, test_outages
+from tests.exam import exam_capacity, exam_faults, exam_outages, fault_bench
 from tests.unit.pages import DOCS, METRICS, ROOT, first_names, names, rows, section
 
 OPERATIONS, OUTAGES = DOCS["operations.md"], DOCS["outages.md"]
@@ -35,28 +35,28 @@ def test_every_event_has_a_line() -> None:
 
 def test_outages_are_told_with_the_bounds_of_their_tests() -> None:
     flat = " ".join(OUTAGES.split())
-    few, most = test_outages.FEW_SECONDS * 1000, test_outages.MOST_SECONDS * 1000
+    few, most = exam_outages.FEW_SECONDS * 1000, exam_outages.MOST_SECONDS * 1000
     table = {row[0]: row[2] for row in rows(section(OUTAGES, "How it is measured"))}
-    assert test_faults.P99_SECONDS == test_outages.FEW_SECONDS
+    assert exam_faults.P99_SECONDS == exam_outages.FEW_SECONDS
     assert table["nothing"] == f"{fault_bench.NORMAL_P99_SECONDS * 1000:g} ms"
     assert table[f"one of four, in each of {len(CATALOGUE)} ways"] == f"{few:g} ms"
     by_bound = {f"{few:g} ms": 0, f"{most:g} ms": 0}
     for bound in table.values():
         by_bound[bound] = by_bound.get(bound, 0) + 1
-    outages = [outage.p99_seconds * 1000 for outage in test_outages.OUTAGES.values()]
+    outages = [outage.p99_seconds * 1000 for outage in exam_outages.OUTAGES.values()]
     assert by_bound[f"{few:g} ms"] == 1 + outages.count(few)
     assert by_bound[f"{most:g} ms"] == outages.count(most)
-    waits = test_outages.DARK_SECONDS + test_outages.FOUND_WELL_SECONDS
+    waits = exam_outages.DARK_SECONDS + exam_outages.FOUND_WELL_SECONDS
     assert f"they wait: {waits:g} s at most" in flat
     for words in (
         f"{fault_bench.RATE_PER_SECOND:g} requests a second",
         f"answer in {fault_bench.LATENCY_SECONDS * 1000:g} ms",
         f"a new block every {fault_bench.BLOCK_TIME_SECONDS:g} s",
-        f"{test_faults.CALLS_PER_REQUEST:g} at most",
-        f"{test_faults.CALLS_PER_REQUEST_WHEN_WELL:g} at most",
+        f"{exam_faults.CALLS_PER_REQUEST:g} at most",
+        f"{exam_faults.CALLS_PER_REQUEST_WHEN_WELL:g} at most",
         f"The {len(CATALOGUE)} ways",
         f"each of {len(LIARS)} ways",
-        f"{test_limited_upstreams.RATE_PER_SECOND:,.0f} requests a second",
+        f"{exam_capacity.RATE_PER_SECOND:,.0f} requests a second",
     ):
         assert words in flat, words
 
@@ -65,8 +65,9 @@ def test_files_that_are_named_are_there() -> None:
     for page in ("operations.md", "security.md", "outages.md", "comparison.md"):
         for path in re.findall(r"`((?:deploy|config|benchmarks|rpcproxy)/[\w./-]+)`", DOCS[page]):
             assert (ROOT / path).exists(), f"{page}: {path}"
-        for name in re.findall(r"`(test_\w+\.py)`", DOCS[page]):
-            assert (ROOT / "tests/integration" / name).exists(), f"{page}: {name}"
+        for name in re.findall(r"`((?:test|exam)_\w+\.py)`", DOCS[page]):
+            place = "tests/exam" if name.startswith("exam") else "tests/integration"
+            assert (ROOT / place / name).exists(), f"{page}: {name}"
 
 
 def test_what_was_measured_is_told_as_measured() -> None:

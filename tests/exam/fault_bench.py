@@ -6,10 +6,11 @@
         bench.pass_time(1.6)
     assert seen.latency.p99_seconds < 0.075
 
-Five processes: the proxy, the providers (one for all), the load, and the test. State: what the
-load has reported so far, in ``EndlessLoad``; the names that upstreams go by, in ``Bench``.
+Processes: the proxy, the providers (one for all), the load, the same load straight to a provider
+of its own that is always well (the control), and the test. State: what the loads have reported so
+far, in ``EndlessLoad``; the names that upstreams go by, in ``Bench``.
 
-By itself (``python -m tests.integration.fault_bench URL RATE``) this is the load's process: it
+By itself (``python -m tests.exam.fault_bench URL RATE``) this is the load's process: it
 answers each line on its input with a report of what came since the last.
 """
 
@@ -21,7 +22,7 @@ import itertools
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,11 +32,12 @@ import msgspec
 import uvloop
 
 from rpcproxy.engine import tasks
+from tests.exam.judging import IS_SHORT, granted
 from tests.integration.running_proxy import RunningProxy
 from tests.load import MAX_REQUESTS, TIME_LIMIT_SECONDS, Load
 from tests.load_report import LOCAL_METHODS, Report, Window
 from tests.providers import ROOT, ProviderProcess
-from tests.waiting import wait_until
+from tests.waiting import LIMIT_SECONDS, wait_until
 
 RATE_PER_SECOND: Final = 300.0
 CONNECTIONS: Final = 64
@@ -50,9 +52,10 @@ PLACES: Final = {
 }
 # The proxy's question for the heavy class; the load asks no such thing.
 HEAVY_PROBE: Final = "eth_getLogs"
-# A machine that wakes a sleeper this late would make any proxy look slow.
-DISTURBED_SECONDS: Final = 0.010
-STEP_SECONDS: Final = 0.005
+# Never faulty, and unknown to the proxy.
+CONTROL: Final = "control"
+CONTROL_USUAL_SECONDS: Final = LATENCY_SECONDS + 0.005
+DISTURBED_SECONDS: Final = 0.010  # so much later the control shows a busy machine
 
 # What "back to normal" means.
 NORMAL_P99_SECONDS: Final = 0.040
@@ -70,8 +73,8 @@ def configuration(urls: Mapping[str, str], names: Mapping[str, str]) -> str:
         f"    block_time: {BLOCK_TIME_SECONDS:g}s",
         "    upstreams:",
     ]
-    for provider, url in urls.items():
-        cloud, region = PLACES[provider]
+    for provider, (cloud, region) in PLACES.items():
+        url = urls[provider]
         lines.append(
             f"      - {{name: {names[provider]}, url: {url}, provider: {provider},"
             f" cloud: {cloud}, region: {region}}}"
@@ -92,16 +95,19 @@ class Seen:
     calls_by_provider: Mapping[str, int] = field(default_factory=dict)
     staleness_blocks: int = 0
     backward_heads: int = 0
-    disturbance_seconds: float = 0.0
+    control: Window = field(default_factory=lambda: Window(0, 0, 0, 0.0, 0.0, 0.0))
 
     @property
     def calls_per_request(self) -> float:
         return self.calls / max(1, self.forwardable)
 
-    @property
-    def is_disturbed(self) -> bool:
-        """Whether the machine was too busy for latencies to mean anything."""
-        return self.disturbance_seconds > DISTURBED_SECONDS
+    def granted(self, bound_seconds: float) -> float:
+        """The bound for the 99th percentile, with what the machine took from the control."""
+        return granted(bound_seconds, self.control.p99_seconds, CONTROL_USUAL_SECONDS)
+
+    def granted_worst(self, bound_seconds: float) -> float:
+        """The bound for a single request, likewise."""
+        return granted(bound_seconds, self.control.max_seconds, CONTROL_USUAL_SECONDS)
 
     def __str__(self) -> str:
         latency = self.latency
@@ -110,7 +116,8 @@ class Seen:
             f"p50 {latency.p50_seconds * 1e3:.0f} p99 {latency.p99_seconds * 1e3:.0f} "
             f"max {latency.max_seconds * 1e3:.0f} ms, {self.calls_per_request:.3f} calls each, "
             f"{self.staleness_blocks} blocks stale, {self.backward_heads} heads backward, "
-            f"sleepers woken {self.disturbance_seconds * 1e3:.0f} ms late"
+            f"control p99 {self.control.p99_seconds * 1e3:.0f} "
+            f"max {self.control.max_seconds * 1e3:.0f} ms"
         )
 
 
@@ -120,7 +127,7 @@ class EndlessLoad:
     def __init__(self, url: str, rate_per_second: float = RATE_PER_SECOND) -> None:
         self._gap = 1 / rate_per_second
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.integration.fault_bench", url, str(rate_per_second)],
+            [sys.executable, "-m", "tests.exam.fault_bench", url, str(rate_per_second)],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -176,10 +183,10 @@ class Bench:
     def __init__(self, directory: Path, *, with_load: bool = True) -> None:
         self._generation = 0
         self._victims = itertools.cycle(PLACES)
-        self._worst_oversleep_seconds = 0.0
         self.load: EndlessLoad | None = None
+        self.control: EndlessLoad | None = None
         self.providers = ProviderProcess(
-            *PLACES, latency_seconds=LATENCY_SECONDS, block_time_seconds=BLOCK_TIME_SECONDS
+            *PLACES, CONTROL, latency_seconds=LATENCY_SECONDS, block_time_seconds=BLOCK_TIME_SECONDS
         )
         try:
             self.names = {provider: f"{provider}-0" for provider in PLACES}
@@ -193,6 +200,7 @@ class Bench:
             self._wait_until_ready()
             if with_load:
                 self.load = EndlessLoad(self.proxy.url)
+                self.control = EndlessLoad(self.providers.urls[CONTROL])
         except BaseException:
             self.proxy.kill()
             self.providers.close()
@@ -203,8 +211,9 @@ class Bench:
 
     def __exit__(self, *_: object) -> None:
         try:
-            if self.load is not None:
-                self.load.stop()
+            for load in (self.load, self.control):
+                if load is not None:
+                    load.stop()
             self.proxy.close()
         finally:
             self.providers.close()
@@ -249,10 +258,10 @@ class Bench:
     def watch(self) -> Iterator[Seen]:
         """Watch what happens meanwhile; the requests of that time have ended afterwards."""
         assert self.load is not None
+        assert self.control is not None
         before = self.load.take()
         state = self.providers.state()
         error_count = len(self.load.report.errors)
-        self._worst_oversleep_seconds = 0.0
         seen = Seen(time.monotonic())
         yield seen
         seen.ended_at = time.monotonic()
@@ -261,6 +270,7 @@ class Bench:
         seen.calls_by_provider = {
             name: forwarded(provider.counts) - forwarded(state.providers[name].counts)
             for name, provider in after.providers.items()
+            if name in PLACES
         }
         seen.calls += sum(seen.calls_by_provider.values())
         seen.forwardable += forwardable(counted) - forwardable(before)
@@ -269,31 +279,19 @@ class Bench:
         seen.errors = self.load.report.errors[error_count:]
         seen.staleness_blocks = max(report.worst_staleness_blocks for report in news)
         seen.backward_heads = sum(report.backward_heads for report in news)
-        seen.disturbance_seconds = max(
-            self._worst_oversleep_seconds, *(report.worst_lateness_seconds for report in news)
-        )
-
-    def since(self, moment: float) -> Window:
-        """Latencies of all requests due since ``moment`` and until now, which have ended then."""
-        assert self.load is not None
-        now = time.monotonic()
-        self.load.wait_for_answers(now)
-        return self.load.report.between(moment, now)
+        self.control.wait_for_answers(seen.ended_at)
+        seen.control = self.control.report.between(seen.began_at, seen.ended_at)
 
     def pass_time(self, seconds: float) -> None:
-        """Let wallets go on for so long, and notice how busy the machine is."""
-        end = time.monotonic() + seconds
-        while (now := time.monotonic()) < end:
-            pause = min(STEP_SECONDS, end - now)
-            time.sleep(pause)
-            late = time.monotonic() - now - pause
-            self._worst_oversleep_seconds = max(self._worst_oversleep_seconds, late)
+        """Let wallets go on for so long."""
+        time.sleep(seconds)
 
     def wait_until_normal(self, seconds: float) -> Seen:
         """Wait until all upstreams are up, share the load again, and answer as quickly as ever.
-        What the moments before that were like.
+        Return what the moments before that were like. Moments in which the control was late, too,
+        do not count as time.
         """
-        end = time.monotonic() + seconds
+        end = time.monotonic() + (LIMIT_SECONDS if IS_SHORT else seconds)
         while True:
             with self.watch() as last:
                 self.pass_time(NORMAL_WINDOW_SECONDS)
@@ -307,19 +305,15 @@ class Bench:
             }
             if (
                 set(states.values()) == {"up"}
-                and last.latency.p99_seconds < NORMAL_P99_SECONDS
+                and (IS_SHORT or last.latency.p99_seconds < last.granted(NORMAL_P99_SECONDS))
                 and min(shares.values(), default=1.0) >= NORMAL_SHARE
             ):
                 return last
+            if last.granted(0.0) > DISTURBED_SECONDS:
+                end += last.ended_at - last.began_at
             assert last.began_at < end, (
                 f"not back to normal within {seconds:g} s: {states}, shares {shares}, {last}"
             )
-
-
-def undisturbed(measure: Callable[[], Seen], is_fine: Callable[[Seen], bool]) -> Seen:
-    """Measure once more where it was not fine and the machine was too busy to tell."""
-    seen = measure()
-    return measure() if seen.is_disturbed and not is_fine(seen) else seen
 
 
 def forwarded(counts: Any) -> int:

@@ -23,9 +23,10 @@ from rpcproxy.drills.faults import NULL_RESULTS, Fault
 from rpcproxy.drills.lies import FAR_AHEAD, LIARS, ahead, alternating, late_news
 from rpcproxy.drills.simchain import SimChain
 from tests.consistency import Checker
+from tests.exam.judging import IS_SHORT, Sheet, assert_at_most
 from tests.integration.running_proxy import RunningProxy
 from tests.providers import ProviderProcess
-from tests.waiting import wait_until
+from tests.waiting import LIMIT_SECONDS, wait_until
 from tests.wallet_load import ask_for
 
 LIAR_SECONDS: Final = float(os.environ.get("RPCPROXY_LIAR_SECONDS", "4"))
@@ -87,7 +88,7 @@ TOGETHER: Final = [
 FEW: Final = [Case("one-of-two", (FAR_AHEAD,), 1), Case("alone", (FAR_AHEAD,), 0)]
 
 pytestmark = pytest.mark.timeout(
-    60
+    LIMIT_SECONDS
     + (LIAR_SECONDS + 10) * (len(ALL_HONEST + ONE_OF_FOUR + TOGETHER + FEW) / CASES_AT_A_TIME + 1)
 )
 
@@ -197,31 +198,39 @@ async def _suffer(case: Case, providers: ProviderProcess, url: str) -> Outcome:
 
 
 @pytest.mark.parametrize("case", ALL_HONEST, ids=lambda case: case.name)
-def test_all_honest(outcomes: dict[str, Outcome], case: Case) -> None:
-    _assert_consistent(outcomes[case.name])
-    assert outcomes[case.name].behind_blocks <= MAX_BEHIND_BLOCKS
+def test_all_honest(outcomes: dict[str, Outcome], sheet: Sheet, case: Case) -> None:
+    _assert_consistent(outcomes[case.name], sheet)
+    assert_at_most(outcomes[case.name].behind_blocks, MAX_BEHIND_BLOCKS, "blocks behind")
 
 
 @pytest.mark.parametrize("case", ONE_OF_FOUR, ids=lambda case: case.name)
-def test_one_of_four(outcomes: dict[str, Outcome], case: Case) -> None:
-    _assert_consistent(outcomes[case.name])
-    assert outcomes[case.name].behind_blocks <= MAX_BEHIND_BLOCKS
+def test_one_of_four(outcomes: dict[str, Outcome], sheet: Sheet, case: Case) -> None:
+    _assert_consistent(outcomes[case.name], sheet)
+    assert_at_most(outcomes[case.name].behind_blocks, MAX_BEHIND_BLOCKS, "blocks behind")
 
 
 @pytest.mark.parametrize("case", TOGETHER, ids=lambda case: case.name)
-def test_two_of_four(outcomes: dict[str, Outcome], case: Case) -> None:
-    _assert_consistent(outcomes[case.name])
-    assert outcomes[case.name].behind_blocks <= MAX_BEHIND_BLOCKS
+def test_two_of_four(outcomes: dict[str, Outcome], sheet: Sheet, case: Case) -> None:
+    _assert_consistent(outcomes[case.name], sheet)
+    assert_at_most(outcomes[case.name].behind_blocks, MAX_BEHIND_BLOCKS, "blocks behind")
 
 
 @pytest.mark.parametrize("case", FEW, ids=lambda case: case.name)
-def test_without_a_majority(outcomes: dict[str, Outcome], case: Case) -> None:
-    _assert_consistent(outcomes[case.name])
+def test_without_a_majority(outcomes: dict[str, Outcome], sheet: Sheet, case: Case) -> None:
+    _assert_consistent(outcomes[case.name], sheet)
 
 
-def _assert_consistent(outcome: Outcome) -> None:
+def _assert_consistent(outcome: Outcome, sheet: Sheet) -> None:
     """No error and no lie, in a load that deserves the name."""
     checker = outcome.checker
+    sheet.note(
+        requests=checker.answers,
+        errors=checker.violations.total(),
+        words=f"{outcome.behind_blocks} blocks behind in the end",
+    )
     assert not checker.violations, f"{checker.summary()}\nbefore the lie: {outcome.warm_up}"
-    assert checker.answers > RATE_PER_SECOND * LIAR_SECONDS * 0.7
-    assert outcome.blocks_passed >= LIAR_SECONDS / BLOCK_TIME_SECONDS
+    assert checker.answers > 0
+    assert outcome.blocks_passed > 0
+    if not IS_SHORT:
+        assert checker.answers > RATE_PER_SECOND * LIAR_SECONDS * 0.7
+        assert outcome.blocks_passed >= LIAR_SECONDS / BLOCK_TIME_SECONDS

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.exam.one_chain_world import BLOCK_SECONDS, World
 from tests.integration.conftest import missing
 from tests.integration.odd_upstreams import InventedHead, StandingNonces, null_for_what_exists
-from tests.integration.one_chain_world import BLOCK_SECONDS, World
 from tests.integration.uneven_chain import UnevenChain
 from tests.integration.wallets import CLIENTS
 

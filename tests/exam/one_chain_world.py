@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+from tests.exam.judging import assert_within
 from tests.integration.anvil import Anvil, proxy_config
 from tests.integration.running_proxy import RunningProxy
 from tests.integration.uneven_chain import UnevenChain
@@ -21,8 +22,6 @@ from tests.waiting import wait_until
 BLOCK_SECONDS: Final = 0.7
 # MetaMask counts an answer as degraded from here on.
 LONGEST_SECONDS: Final = 5.0
-JOURNEY_SECONDS: Final = 25.0
-NOTICE_SECONDS: Final = 15.0
 
 
 class World:
@@ -88,8 +87,8 @@ class World:
         for wallet in self.wallets:
             assert wallet.is_running or wallet.is_stopped, wallet.name
             self._check_against_chain(wallet)
-            assert wallet.slowest_seconds < LONGEST_SECONDS, wallet.name
-        assert self.readers.slowest_seconds < LONGEST_SECONDS
+            assert_within(wallet.slowest_seconds, LONGEST_SECONDS, wallet.name)
+        assert_within(self.readers.slowest_seconds, LONGEST_SECONDS, "the readers")
 
     def _check_against_chain(self, wallet: Wallet) -> None:
         """What it saw is what is so."""

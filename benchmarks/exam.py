@@ -1,0 +1,188 @@
+"""``python -m benchmarks.exam``: outages, faults, lies and greed under load, and a table of it.
+
+The scenarios are the tests in tests/exam and those marked ``exam`` elsewhere. Errors, backward
+answers and losses are judged absolutely, times beside a control: the same load, straight to a well
+provider, in the same seconds. A whole exam is kept in benchmarks/exam.md and exam.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from benchmarks import report
+
+HERE: Final = Path(__file__).resolve().parent
+PLACES: Final = ("tests/exam", "tests/integration")
+# Parts of names. Under three minutes: each kind of outage once, each fault, a lie of each kind.
+SHORT: Final = (
+    "exam_faults",
+    "two_blackholed",
+    "exam_outages and rolling and not blackhole",
+    "all_gone_for_three_seconds and refuse",
+    "nothing_was_lost",
+    "exam_capacity",
+    "exam_sharing",
+    "exam_liars and (forked or far_ahead or state_frozen or alone)",
+    "exam_one_chain and (forked or frozen_process or every_transaction)",
+    "exam_cpu",
+)
+FAILED: Final = "failed"
+
+
+@dataclass(slots=True)
+class Line:
+    """One scenario; ``figures`` by name, times in seconds."""
+
+    name: str
+    outcome: str
+    seconds: float
+    figures: dict[str, Any] = field(default_factory=dict)
+
+
+class Gatherer:
+    """A pytest plugin that keeps what each scenario noted, and how it ended."""
+
+    def __init__(self) -> None:
+        self.lines: dict[str, Line] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "teardown" and report.passed:
+            return
+        line = self.lines.get(report.nodeid)
+        if line is None:
+            line = self.lines[report.nodeid] = Line(short_name(report.nodeid), "passed", 0.0)
+        line.seconds += report.duration
+        line.figures |= dict(report.user_properties)
+        if not report.passed and line.outcome != FAILED:
+            line.outcome = report.outcome
+
+
+def short_name(nodeid: str) -> str:
+    """``outages: nobody notices [rolling]`` from pytest's name of it."""
+    path, _, rest = nodeid.partition("::")
+    place = Path(path).stem.removeprefix("exam_").removeprefix("test_").replace("_", " ")
+    test, bracket, case = rest.partition("[")
+    words = test.split("::")[-1].removeprefix("test_").replace("_", " ")
+    return f"{place}: {words}" + (f" [{case}" if bracket else "")
+
+
+def milliseconds(value: float) -> str:
+    return f"{value * 1e3:.0f}"
+
+
+def count(value: float) -> str:
+    return f"{value:g}"
+
+
+COLUMNS: Final[tuple[tuple[str, str, Callable[[float], str]], ...]] = (
+    ("requests", "requests", count),
+    ("errors", "errors", count),
+    ("backward", "backward", count),
+    ("p50", "p50 ms", milliseconds),
+    ("p99", "p99 ms", milliseconds),
+    ("slowest", "slowest ms", milliseconds),
+    ("control", "control p99 ms", milliseconds),
+    ("calls", "upstream calls each", lambda value: f"{value:.3f}"),
+)
+
+
+def table(lines: Sequence[Line]) -> str:
+    """Markdown, one row per scenario."""
+    rows = [["scenario", "", *(title for _, title, _ in COLUMNS), "else"]]
+    rows.append(["---", "---", *("---:" for _ in COLUMNS), "---"])
+    for line in lines:
+        cells = [show(line.figures[key]) if key in line.figures else "" for key, _, show in COLUMNS]
+        rows.append([line.name, line.outcome, *cells, str(line.figures.get("words", ""))])
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
+
+
+def verdict(lines: Sequence[Line]) -> str:
+    """One sentence over the table."""
+    by_outcome = dict.fromkeys(("passed", FAILED, "skipped"), 0)
+    for line in lines:
+        by_outcome[line.outcome] += 1
+    requests = sum(int(line.figures.get("requests", 0)) for line in lines)
+    errors = sum(int(line.figures.get("errors", 0)) for line in lines)
+    backward = sum(int(line.figures.get("backward", 0)) for line in lines)
+    outcomes = ", ".join(f"{number} {outcome}" for outcome, number in by_outcome.items() if number)
+    return (
+        f"{outcomes or 'nothing selected'}; {requests} requests, {errors} errors, "
+        f"{backward} backward answers."
+    )
+
+
+def expression(names: Sequence[str]) -> str:
+    """What pytest selects by; a name is a part of a scenario's, spaces for underscores or not."""
+    spelled = []
+    for name in names:
+        is_expression = re.search(r"\b(and|or|not)\b", name) is not None
+        spelled.append(f"({name})" if is_expression else name.strip().replace(" ", "_"))
+    return " or ".join(spelled)
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.exam",
+        description="Plays outages, faults, lies and greed under load, and prints a table. "
+        "Exit code 1 when a scenario fails.",
+    )
+    parser.add_argument(
+        "names", nargs="*", help="scenarios, by a part of their names (all unless given)"
+    )
+    parser.add_argument(
+        "--short",
+        action="store_true",
+        help="under three minutes, judged by errors, losses and the CPU ratio alone",
+    )
+    parser.add_argument("--list", action="store_true", help="the names of the scenarios")
+    parser.add_argument("--out", type=Path, default=HERE, help="where a whole exam is kept")
+    return parser.parse_args(arguments)
+
+
+def write(lines: Sequence[Line], out: Path, seconds: float) -> None:
+    """The table, with the machine that it is from, for people and for programs."""
+    cores = os.cpu_count() or 1
+    machine = report.machine(cores, is_split=False)
+    head = (
+        f"# Exam\n\n`make exam` on {machine['day']}: {seconds / 60:.0f} minutes on {cores} cores "
+    )
+    head += f"({machine['processor']}), {machine['Python']}, rpcproxy {machine['rpcproxy']}. "
+    (out / "exam.md").write_text(f"{head}{verdict(lines)}\n\n{table(lines)}")
+    text = json.dumps([asdict(line) for line in lines], indent=1)
+    (out / "exam.json").write_text(text + "\n")
+
+
+def main() -> int:
+    options = parse()
+    names = options.names or (SHORT if options.short else ())
+    if options.short:
+        os.environ["RPCPROXY_EXAM"] = "short"
+    command = ["-o", "addopts=-ra --strict-markers --strict-config", "-m", "exam"]
+    command += ["-o", "python_files=exam_*.py test_*.py", "-p", "no:cacheprovider", *PLACES]
+    if names:
+        command += ["-k", expression(names)]
+    if options.list:
+        return int(pytest.main([*command, "--collect-only", "-q"]))
+    gatherer = Gatherer()
+    began_at = time.monotonic()
+    code = pytest.main([*command, "-q"], plugins=[gatherer])
+    lines = list(gatherer.lines.values())
+    print(f"\n{table(lines)}\n{verdict(lines)}")
+    if code == pytest.ExitCode.OK and not names:
+        write(lines, options.out, time.monotonic() - began_at)
+    return int(code)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

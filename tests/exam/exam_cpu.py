@@ -1,0 +1,36 @@
+"""CPU per request stays within its bounds beside HAProxy in the same run (a third is granted)."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.exam.judging import Sheet
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+# Interleaved rounds: a busy neighbour spoils one of them, not the median.
+ROUNDS: Final = 5
+_RATIO = re.compile(r"\d+\.\d+ \(\d+\.\d+–\d+\.\d+\)")
+
+
+@pytest.mark.timeout(600)
+def test_forwarding_costs_no_more_than_its_bound(
+    require_tool: Callable[[str], str], sheet: Sheet
+) -> None:
+    require_tool("haproxy")
+    require_tool("wrk")
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "--quick", f"--rounds={ROUNDS}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    sheet.note(words="CPU of HAProxy: " + "; ".join(_RATIO.findall(done.stdout)))
+    assert done.returncode == 0, done.stdout + done.stderr
