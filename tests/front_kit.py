@@ -21,6 +21,7 @@ from rpcproxy.front.shared import FrontSettings
 from rpcproxy.front.web import WalletPages
 from rpcproxy.messages import Answer, Pending
 from rpcproxy.rules.holding import Holdings
+from tests.waiting import until
 
 CHAINS = [{"name": "ethereum", "chain_id": 1, "paths": ["/ethereum", "/1", "/"]}]
 
@@ -205,12 +206,6 @@ class Client:
 def post(body: bytes, path: str = "/", *fields: str, version: str = "1.1") -> bytes:
     lines = [f"POST {path} HTTP/{version}", "Host: proxy", f"Content-Length: {len(body)}", *fields]
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
-
-
-async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110  conditions of many kinds, none has an event
-            await asyncio.sleep(0.002)
 
 
 class Front:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
 import msgspec
@@ -13,6 +13,7 @@ import trustme
 
 from rpcproxy.drills.provider import Provider
 from rpcproxy.drills.simchain import SimChain
+from tests.waiting import limited, until
 
 ADDRESS = "0x" + "ab" * 20
 BALANCE = {"jsonrpc": "2.0", "id": 5, "method": "eth_getBalance", "params": [ADDRESS, "latest"]}
@@ -33,12 +34,6 @@ async def a_provider(authority: trustme.CA | None = None) -> AsyncIterator[Provi
     finally:
         provider.stop()
     await until(lambda: not provider.counts.open_connections)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 -- the provider announces no events
-            await asyncio.sleep(0.001)
 
 
 class Client:
@@ -96,5 +91,5 @@ class Client:
 
 
 async def soon(awaitable: Awaitable[Any]) -> Any:
-    async with asyncio.timeout(5):
+    async with limited():
         return await awaitable

@@ -24,6 +24,7 @@ import uvloop
 
 from rpcproxy.edges.upstream_http import Call, EdgeSettings, Target, Upstream
 from rpcproxy.messages import BodyStream, Failure, FailureKind, Outcome, Reply
+from tests.waiting import until
 
 OK = b"HTTP/1.1 200 OK\r\n"
 BODY = b'{"jsonrpc":"2.0","id":1,"result":"0x1"}'
@@ -58,15 +59,6 @@ def on_both_loops(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..
     )
     loops = [asyncio.new_event_loop, uvloop.new_event_loop]
     return pytest.mark.parametrize("new_loop", loops, ids=["asyncio", "uvloop"])(run)
-
-
-async def until(is_true: Callable[[], bool]) -> None:
-    """Looks at every turn of the loop at first, so that short states are seen too."""
-    async with asyncio.timeout(5):
-        turns = 0
-        while not is_true():
-            turns += 1
-            await asyncio.sleep(0 if turns < 100 else 0.001)
 
 
 def open_sockets() -> int:

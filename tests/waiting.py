@@ -14,6 +14,7 @@ from typing import Final
 
 LIMIT_SECONDS: Final = 90.0
 _PAUSE_SECONDS: Final = 0.01
+_TURNS: Final = 100
 
 
 def wait_until(
@@ -31,11 +32,16 @@ async def until(
     what: str = "a condition",
     pause_seconds: float = _PAUSE_SECONDS,
 ) -> None:
-    """Wait for a condition while the loop goes on; the test fails with ``what`` without it."""
+    """Wait for a condition while the loop goes on; the test fails with ``what`` without it.
+
+    Looks at every turn of the loop at first, so that short states are seen too.
+    """
     deadline = time.monotonic() + LIMIT_SECONDS
+    turns = 0
     while not is_true():
         assert time.monotonic() < deadline, f"waited {LIMIT_SECONDS:g} s in vain: {what}"
-        await asyncio.sleep(pause_seconds)
+        turns += 1
+        await asyncio.sleep(0 if turns < _TURNS else pause_seconds)
 
 
 def limited() -> asyncio.Timeout:

@@ -25,9 +25,9 @@ from rpcproxy.engine.ledger import Unwritten
 from tests import front_kit
 from tests.integration.anvil import free_port
 from tests.integration.rpc_kit import CHAIN_ID, Upstream, described, each, good, on_uvloop, request
-from tests.scripted import until
 from tests.unit import engine_kit
 from tests.unit.sends_kit import signed
+from tests.waiting import until
 
 NAME = "test"
 

@@ -15,7 +15,8 @@ from rpcproxy.config.model import Address, Limits
 from rpcproxy.front import admin_connection
 from rpcproxy.front.admin import _answer_in_json, json_page
 from rpcproxy.front.admin_connection import AdminConnections
-from tests.front_kit import Client, both_loops, until
+from tests.front_kit import Client, both_loops
+from tests.waiting import until
 
 LIMITS = Limits(header_seconds=0.2, body_seconds=0.3)
 GET = b"GET /page HTTP/1.1\r\nHost: x\r\n\r\n"

@@ -21,8 +21,8 @@ from rpcproxy.edges.metrics import ChainCounters
 from rpcproxy.front.admin import make_admin_app
 from rpcproxy.front.transactions import OPEN_SHOWN, ChainTransactions, TransactionEntry
 from rpcproxy.rules.journaled import State
-from tests.front_kit import until
 from tests.unit.test_admin import View as OtherPages
+from tests.waiting import until
 
 NOW = 1_800_000_000.0
 SENDER = "0x" + "5e" * 20

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from rpcproxy.config.model import Address, Cache, Chain, Config, Server, Upstrea
 from rpcproxy.drills.provider import Provider
 from rpcproxy.drills.simchain import SimChain
 from rpcproxy.messages import Answer, Pending
+from tests.waiting import until
 
 START = 1000
 MIB = 1 << 20
@@ -93,12 +94,6 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     finally:
         await world.proxy.stop(drain_seconds=0)
         world.provider.stop()
-
-
-async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110  conditions of many kinds, none has an event
-            await asyncio.sleep(0.005)
 
 
 async def test_what_is_final_survives_a_restart(world: World) -> None:

@@ -14,8 +14,8 @@ from rpcproxy.messages import MethodClass
 from rpcproxy.rules.chronicle import Chronicle, Traffic
 from rpcproxy.rules.sample import Sample
 from rpcproxy.rules.standing import Change
-from tests.front_kit import until
 from tests.unit.samples import START, a_chain, a_sample, an_upstream, with_state
+from tests.waiting import until
 
 
 def test_strips_follow_the_states() -> None:

@@ -13,7 +13,8 @@ from rpcproxy.app.proxy import Proxy
 from rpcproxy.cli import _watch_file
 from rpcproxy.config.model import Config
 from rpcproxy.engine import tasks
-from tests.front_kit import NEW_LOOP, until
+from tests.front_kit import NEW_LOOP
+from tests.waiting import until
 
 GOOD = "chains: [{name: base, upstreams: [https://a.com, https://b.com]}]\n"
 

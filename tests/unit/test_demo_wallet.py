@@ -13,7 +13,8 @@ from rpcproxy.drills.faults import Fault
 from rpcproxy.drills.provider import Provider
 from rpcproxy.drills.simchain import SimChain
 from rpcproxy.drills.wallet import Tally, Wallet
-from tests.raw_client import a_provider, until
+from tests.raw_client import a_provider
+from tests.waiting import until
 
 RATE = 400.0
 # One of each question, and one more.

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from rpcproxy.edges import disk_cache, disk_file
 from rpcproxy.edges.disk_cache import DiskCache, DiskCacheRefused
-from tests.scripted import on_both_loops, until
+from tests.scripted import on_both_loops
+from tests.waiting import until
 
 MIB = 1024 * 1024
 CHAIN = "1:0xd4e5"

@@ -22,8 +22,8 @@ from tests.front_kit import (
     a_front,
     both_loops,
     post,
-    until,
 )
+from tests.waiting import until
 
 MIB = 1024 * 1024
 

@@ -23,8 +23,8 @@ from tests.front_kit import (
     a_front,
     both_loops,
     post,
-    until,
 )
+from tests.waiting import until
 
 ALWAYS = {
     "access-control-allow-origin": "*",

@@ -14,7 +14,8 @@ from rpcproxy.front.listener import Listener
 from rpcproxy.front.shared import FrontSettings
 from rpcproxy.front.web import WalletPages
 from rpcproxy.messages import Answer, StreamBroken
-from tests.front_kit import Echo, Later, Pieces, Saying, a_front, both_loops, post, until
+from tests.front_kit import Echo, Later, Pieces, Saying, a_front, both_loops, post
+from tests.waiting import until
 
 MIB = 1024 * 1024
 

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import sqlite3
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -22,6 +21,7 @@ from rpcproxy.edges.logs import Redactor
 from rpcproxy.rules.sample import Sample
 from rpcproxy.rules.tallies import Row
 from tests.unit.test_tallies import NOON, chain, upstream
+from tests.waiting import until
 
 HOUR = 3600
 MIB = 1 << 20
@@ -31,12 +31,6 @@ DATA = b"x" * 400
 
 def tally(hour: int, upstream: str = "a", data: bytes = DATA, part: int = 0) -> TallyRow:
     return TallyRow(hour, part, "eth", upstream, data)
-
-
-async def until(is_true: Callable[[], object], seconds: float = 5.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not is_true():  # noqa: ASYNC110 - a condition of the thread, no event of ours
-            await asyncio.sleep(0.005)
 
 
 def garbage(path: Path) -> None:

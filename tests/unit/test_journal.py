@@ -20,7 +20,8 @@ import pytest
 
 from rpcproxy.edges import disk_file, journal, journal_file, journal_place
 from rpcproxy.edges.journal import Journal, JournalBroken, JournalRefused, Row, read_rows
-from tests.scripted import on_both_loops, until
+from tests.scripted import on_both_loops
+from tests.waiting import until
 
 CHAIN = "evm:1"
 DAY = 86_400

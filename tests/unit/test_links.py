@@ -8,7 +8,8 @@ import socket
 from collections.abc import Iterator
 
 from rpcproxy.edges.links import Link, Loss
-from tests.scripted import on_both_loops, until
+from tests.scripted import on_both_loops
+from tests.waiting import until
 
 
 class Heard:

@@ -19,8 +19,8 @@ from rpcproxy.front.live import Live
 from rpcproxy.front.page import PageRequest
 from rpcproxy.front.sites import site_of
 from rpcproxy.front.status_page import PublicStatus, StatusPage, status_routes
-from tests.front_kit import until
 from tests.unit.statuses import REASON, a_status
+from tests.waiting import until
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml"}
 

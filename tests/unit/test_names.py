@@ -11,7 +11,8 @@ import pytest
 
 from rpcproxy.edges import names
 from rpcproxy.edges.names import Address, Addresses, Dial, interleave, literal_address, look_up
-from tests.scripted import on_both_loops, open_sockets, until
+from tests.scripted import on_both_loops, open_sockets
+from tests.waiting import until
 
 V4, V6 = socket.AF_INET, socket.AF_INET6
 

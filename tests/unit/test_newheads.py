@@ -23,7 +23,8 @@ from rpcproxy.edges import newheads, pace
 from rpcproxy.edges.dialogue import FeedSettings
 from rpcproxy.edges.newheads import HeadFeed
 from rpcproxy.messages import Head
-from tests.scripted import Peer, Scripted, on_both_loops, open_sockets, until
+from tests.scripted import Peer, Scripted, on_both_loops, open_sockets
+from tests.waiting import until
 
 SECRET = "k3y-of-n0body"
 QUICK = {"first_pause_seconds": 0.001, "longest_pause_seconds": 0.01}

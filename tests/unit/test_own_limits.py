@@ -17,8 +17,9 @@ from rpcproxy.edges.own_limits import OwnLimits, own_words
 from rpcproxy.front.shared import FrontSettings
 from rpcproxy.messages import Failure, FailureKind, MethodClass, Observation, Reply, Verdict
 from rpcproxy.rules.classify import Classifier
-from tests.scripted import BODY, Peer, Scripted, answering, ask, on_both_loops, reply, until
+from tests.scripted import BODY, Peer, Scripted, answering, ask, on_both_loops, reply
 from tests.unit.fleet import Fleet, four
+from tests.waiting import until
 
 OURS = [
     *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL, errno.ENOSPC),

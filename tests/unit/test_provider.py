@@ -18,7 +18,8 @@ from rpcproxy.drills import faults
 from rpcproxy.drills.provider import Provider
 from rpcproxy.messages import Request
 from tests.providers import ProviderProcess
-from tests.raw_client import BALANCE, BLOCK, Client, a_provider, soon, until
+from tests.raw_client import BALANCE, BLOCK, Client, a_provider, soon
+from tests.waiting import until
 
 
 @pytest_asyncio.fixture

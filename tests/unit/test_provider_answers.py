@@ -16,7 +16,8 @@ import uvloop
 from rpcproxy.drills import faults, lies
 from rpcproxy.drills.provider import Provider, Ticker
 from rpcproxy.drills.simchain import SimChain, block_of_balance
-from tests.raw_client import BALANCE, BLOCK, Client, a_provider, until
+from tests.raw_client import BALANCE, BLOCK, Client, a_provider
+from tests.waiting import until
 
 
 @pytest_asyncio.fixture

@@ -13,8 +13,8 @@ from rpcproxy.app.proxy import Proxy
 from rpcproxy.app.service import OUTAGE_SECONDS, Service
 from rpcproxy.config import model
 from rpcproxy.edges.notify_socket import NotifySocket
-from tests.scripted import until
 from tests.unit.fleet import Fleet, upstream
+from tests.waiting import until
 
 
 class Heard(NotifySocket):

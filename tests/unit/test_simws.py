@@ -19,7 +19,8 @@ from rpcproxy.drills.simview import View
 from rpcproxy.drills.simws import Subscriber
 from rpcproxy.edges.newheads import FeedSettings, HeadFeed
 from rpcproxy.messages import Head
-from tests.scripted import on_both_loops, until
+from tests.scripted import on_both_loops
+from tests.waiting import until
 
 
 class Stage(asyncio.Protocol):

@@ -35,8 +35,8 @@ from tests.scripted import (
     on_both_loops,
     open_sockets,
     reply,
-    until,
 )
+from tests.waiting import until
 
 CA = trustme.CA()
 CERTIFICATE = CA.issue_cert("localhost", "127.0.0.1")

@@ -22,8 +22,8 @@ from tests.scripted import (
     on_both_loops,
     open_sockets,
     reply,
-    until,
 )
+from tests.waiting import until
 
 
 def upstream(url: str, proxy: str, **settings: object) -> Upstream:

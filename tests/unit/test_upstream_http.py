@@ -32,8 +32,8 @@ from tests.scripted import (
     open_sockets,
     read_all,
     reply,
-    until,
 )
+from tests.waiting import until
 
 MIB = 1024 * 1024
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n" + b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
