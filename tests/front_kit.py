@@ -164,11 +164,12 @@ class Client:
         if is_head or status in (100, 204):
             body = b""
         elif headers.get("transfer-encoding") == "chunked":
-            body = b""
+            pieces = []
             while size := int(await self.reader.readuntil(b"\r\n"), 16):
-                body += await self.reader.readexactly(size)
+                pieces.append(await self.reader.readexactly(size))
                 assert await self.reader.readexactly(2) == b"\r\n"
             assert await self.reader.readexactly(2) == b"\r\n"
+            body = b"".join(pieces)
         elif "content-length" in headers:
             body = await self.reader.readexactly(int(headers["content-length"]))
         else:
@@ -208,6 +209,37 @@ def post(body: bytes, path: str = "/", *fields: str, version: str = "1.1") -> by
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
 
 
+class Wound:
+    """The loop as a listener knows it, with a time of its own that moves by ``Front.pass_time``
+    and ``Front.jump`` alone. All else is the real loop's.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.now = loop.time()
+        self.due = float("inf")  # when the listener's only timer rings
+        self._ring: Callable[[], object] | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loop, name)
+
+    def time(self) -> float:
+        return self.now
+
+    def call_at(self, when: float, ring: Callable[[], object]) -> Wound:
+        self.due, self._ring = when, ring
+        return self
+
+    def cancel(self) -> None:
+        self.due, self._ring = float("inf"), None
+
+    def ring(self) -> None:
+        ring = self._ring
+        self.cancel()
+        if ring is not None:
+            ring()
+
+
 class Front:
     """A running listener. ``doors`` may be changed at any time."""
 
@@ -217,6 +249,42 @@ class Front:
         self.port = port
         self.clients: list[Client] = []
         self.is_ready = True
+        self._clock: Wound | None = None
+
+    def stop_clock(self) -> None:
+        """From now on the listener's time goes by ``pass_time`` and ``jump``."""
+        listener = self.listener
+        assert listener._timer is not None
+        listener._timer.cancel()
+        self._clock = Wound(asyncio.get_running_loop())
+        listener._loop = self._clock  # type: ignore[assignment]
+        listener._set_timer(listener._sweep_seconds())
+
+    async def pass_time(self, seconds: float) -> None:
+        """Let the listener's time pass, and after each of its looks what comes of it."""
+        clock = self._clock
+        assert clock is not None
+        end = clock.now + seconds
+        while clock.due <= end:
+            clock.now = clock.due
+            clock.ring()
+            for _ in range(3):
+                await asyncio.sleep(0)
+        clock.now = end
+
+    def jump(self, seconds: float) -> None:
+        """As if the loop had been blocked for so long: the listener looks late, before anything
+        that came meanwhile is read.
+        """
+        clock = self._clock
+        assert clock is not None
+        clock.now += seconds
+        assert clock.due <= clock.now
+        clock.ring()
+
+    async def reading(self, count: int) -> None:
+        """Wait until ``count`` connections have brought a part of a request."""
+        await until(lambda: len(self.listener._shared.watched) == count)
 
     async def client(self, **options: Any) -> Client:
         client = Client(*await asyncio.open_connection("127.0.0.1", self.port, **options))
@@ -231,9 +299,12 @@ async def a_front(
     limits: Limits | None = None,
     tls: Tls | None = None,
     holdings: Holdings | None = None,
+    has_time_stopped: bool = False,
     **settings: Any,
 ) -> AsyncIterator[Front]:
-    """Nothing may be left behind: no connection, no task, no exception nobody caught."""
+    """Nothing may be left behind: no connection, no task, no exception nobody caught.
+    ``has_time_stopped``: the listener's time goes by ``Front.pass_time``.
+    """
     loop = asyncio.get_running_loop()
     complaints: list[dict[str, Any]] = []
     loop.set_exception_handler(lambda _, context: complaints.append(context))
@@ -248,6 +319,8 @@ async def a_front(
     tasks_before = asyncio.all_tasks()
     _, port = await listener.start()
     front = Front(listener, doors, port)
+    if has_time_stopped:
+        front.stop_clock()
     try:
         yield front
     finally:

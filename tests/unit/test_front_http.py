@@ -24,7 +24,7 @@ from tests.front_kit import (
     both_loops,
     post,
 )
-from tests.waiting import until
+from tests.waiting import limited, until
 
 ALWAYS = {
     "access-control-allow-origin": "*",
@@ -373,7 +373,7 @@ async def test_an_upload_too_large_is_refused_before_it_is_read():
 
 
 async def send_on(client: Client, size: int) -> None:
-    async with asyncio.timeout(10):
+    async with limited():
         while True:
             client.send(b"x" * size)
             await client.writer.drain()
@@ -652,7 +652,7 @@ def test_mutated_bytes_are_answered_or_closed(new_loop):
                 client = await front.client()
                 client.send(bytes(data))
                 client.writer.write_eof()
-                async with asyncio.timeout(10):
+                async with limited():
                     rest = await client.rest()
                 assert rest == b"" or rest.startswith(b"HTTP/1.1 ")
                 client.close()

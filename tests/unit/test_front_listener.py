@@ -4,7 +4,6 @@ import asyncio
 import json
 import socket
 import ssl
-import time
 
 import pytest
 import trustme
@@ -15,7 +14,7 @@ from rpcproxy.front.shared import FrontSettings
 from rpcproxy.front.web import WalletPages
 from rpcproxy.messages import Answer, StreamBroken
 from tests.front_kit import Echo, Later, Pieces, Saying, a_front, both_loops, post
-from tests.waiting import until
+from tests.waiting import LIMIT_SECONDS, limited, until
 
 MIB = 1024 * 1024
 
@@ -25,14 +24,18 @@ MIB = 1024 * 1024
 
 @both_loops
 async def test_slow_heads_are_cut_off_in_words():
-    async with a_front(limits=Limits(header_seconds=0.1)) as front:
+    async with a_front(limits=Limits(header_seconds=10), has_time_stopped=True) as front:
         client = await front.client()
         await client.ask(b"x")
         client.send(b"POST / HT")
+        await front.reading(1)
+        await front.pass_time(9.9)
+        assert front.listener.counters.timed_out == 0
+        await front.pass_time(0.7)
         response = await client.response()
         assert response.status == 408
         assert response.headers["connection"] == "close"
-        assert "head took over 0.1 s" in json.loads(response.body)["error"]["message"]
+        assert "head took over 10 s" in json.loads(response.body)["error"]["message"]
         assert await client.rest() == b""
         assert front.listener.counters.timed_out == 1
 
@@ -66,13 +69,13 @@ async def test_slow_bodies_are_cut_off_in_words():
 @both_loops
 async def test_large_uploads_that_go_on_get_their_time(monkeypatch):
     monkeypatch.setattr("rpcproxy.front.http._LEAST_BYTES_PER_SECOND", 100)
-    async with a_front(limits=Limits(body_seconds=0.05)) as front:
+    async with a_front(limits=Limits(body_seconds=0.05), has_time_stopped=True) as front:
         client = await front.client()
         text = post(b"x" * 2000)
         client.send(text[:1500])
         connection = await first_connection(front)
-        now = front.listener._shared.now
-        await until(lambda: front.listener._shared.now > now + 0.5)
+        await front.reading(1)
+        await front.pass_time(10)
         assert connection in front.listener._shared.connections
         client.send(text[1500:])
         assert (await client.response()).status == 200
@@ -85,15 +88,14 @@ async def first_connection(front):
 
 @both_loops
 async def test_idle_connections_are_closed_and_used_ones_stay():
-    async with a_front(limits=Limits(idle_seconds=0.4)) as front:
+    async with a_front(limits=Limits(idle_seconds=40), has_time_stopped=True) as front:
         idle, used, fresh = [await front.client() for _ in range(3)]
         await idle.ask(b"x")
         await used.ask(b"x")
-        task = asyncio.ensure_future(idle.rest())
-        while not task.done():
+        for _ in range(6):
+            await front.pass_time(10)
             assert (await used.ask(b"x")).status == 200
-            await asyncio.sleep(0.02)
-        assert task.result() == b""
+        assert await idle.rest() == b""
         assert await fresh.rest() == b""
         assert front.listener.counters.timed_out == 0
 
@@ -102,28 +104,28 @@ async def test_idle_connections_are_closed_and_used_ones_stay():
 async def test_a_connection_is_idle_from_its_answer_on():
     later = Later()
     later.gate.clear()
-    async with a_front({"/": later}, limits=Limits(idle_seconds=0.4)) as front:
+    limits = Limits(idle_seconds=40)
+    async with a_front({"/": later}, limits=limits, has_time_stopped=True) as front:
         client = await front.client()
         client.send(post(b"x"))
-        now = front.listener._shared.now
-        await until(lambda: front.listener._shared.now > now + 0.6)
+        await until(lambda: later.running == 1)
+        await front.pass_time(60)
         later.gate.set()
         assert (await client.response()).body == b"x"
-        now = front.listener._shared.now
-        await until(lambda: front.listener._shared.now > now + 0.2)
+        await front.pass_time(30)
         assert (await client.ask(b"y")).body == b"y"
 
 
 @both_loops
 async def test_what_came_while_the_loop_was_blocked_is_read_before_anybody_is_cut_off():
-    async with a_front(limits=Limits(idle_seconds=0.4)) as front:
+    async with a_front(limits=Limits(idle_seconds=40), has_time_stopped=True) as front:
         clients = [await front.client() for _ in range(3)]
         for _ in range(3):
             for client in clients:
                 await client.ask(b"x")
             for client in clients:
                 client.send(post(b"y"))
-            time.sleep(0.6)  # noqa: ASYNC251 -- the blocked loop is what is tried
+            front.jump(60)
             for client in clients:
                 assert (await client.response()).body == b"y"
 
@@ -132,13 +134,12 @@ async def test_what_came_while_the_loop_was_blocked_is_read_before_anybody_is_cu
 async def test_a_request_in_flight_is_not_idle():
     later = Later()
     later.gate.clear()
-    limits = Limits(idle_seconds=0.1, header_seconds=0.1, body_seconds=0.1)
-    async with a_front({"/": later}, limits=limits) as front:
+    limits = Limits(idle_seconds=10, header_seconds=10, body_seconds=10)
+    async with a_front({"/": later}, limits=limits, has_time_stopped=True) as front:
         client = await front.client()
         client.send(post(b"x"))
         await until(lambda: later.running == 1)
-        now = front.listener._shared.now
-        await until(lambda: front.listener._shared.now > now + 0.4)
+        await front.pass_time(100)
         later.gate.set()
         assert (await client.response()).body == b"x"
 
@@ -315,11 +316,13 @@ async def test_a_client_that_takes_nothing_is_cut_off(has_rest):
     rest = Pieces(*[bytes(256 * 1024)] * 400)
     answer = Answer(bytes(32 * MIB), rest=rest if has_rest else None)
     async with a_front(
-        {"/": Saying(lambda: answer)}, stall_seconds=0.2, limits=Limits(idle_seconds=2)
+        {"/": Saying(lambda: answer)}, stall_seconds=60, has_time_stopped=True
     ) as front:
         client = await front.client(limit=1000)
         client.send(post(b"x") + post(b"y"))
-        await until(lambda: front.listener.counters.stalled_clients == 1)
+        async with limited():
+            while not front.listener.counters.stalled_clients:
+                await front.pass_time(10)
         await until(lambda: front.listener.open_connections == 0)
         await until(lambda: rest.closed == has_rest)
 
@@ -328,15 +331,16 @@ async def test_a_client_that_takes_nothing_is_cut_off(has_rest):
 async def test_a_slow_client_is_not_a_stalled_one():
     body = bytes(24 * MIB)
     async with a_front(
-        {"/": Saying(lambda: Answer(body))}, stall_seconds=0.5, linger_seconds=0.2
+        {"/": Saying(lambda: Answer(body))}, stall_seconds=60, has_time_stopped=True
     ) as front:
         client = await front.client(limit=65536)
+        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 128 * 1024)
         client.send(post(b"x", "/", "Connection: close"))
         await client.head()
         got = 0
         while piece := await client.reader.read(256 * 1024):
             got += len(piece)
-            await asyncio.sleep(0.004)
+            await front.pass_time(3)
         assert got == len(body)
         assert front.listener.counters.stalled_clients == 0
 
@@ -356,7 +360,7 @@ async def test_drain_finishes_what_is_in_flight():
         uploading.send(post(b"hello")[:-2])
         await until(lambda: later.running == 1)
         await until(lambda: front.listener.open_connections == 3)
-        drain = asyncio.ensure_future(front.listener.drain(10))
+        drain = asyncio.ensure_future(front.listener.drain(LIMIT_SECONDS))
         await until(lambda: front.listener.is_draining)
         with pytest.raises(ConnectionError):
             await asyncio.open_connection("127.0.0.1", front.port)
@@ -378,13 +382,16 @@ async def test_drain_finishes_what_is_in_flight():
 
 @both_loops
 async def test_drain_closes_what_is_idle():
-    async with a_front() as front:
+    async with a_front(has_time_stopped=True) as front:
         for _ in range(3):
             await (await front.client()).ask(b"x")
         web = await front.client()
         web.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
         assert (await web.response()).status == 200
-        await front.listener.drain(10)
+        drain = asyncio.ensure_future(front.listener.drain(LIMIT_SECONDS))
+        await until(lambda: front.listener.is_draining)
+        await front.pass_time(2)
+        await drain
         assert front.listener.open_connections == 0
         for client in front.clients:
             assert await client.rest() == b""
@@ -394,25 +401,26 @@ async def test_drain_closes_what_is_idle():
 async def test_drain_finishes_what_comes_after_a_page():
     later = Later()
     later.gate.clear()
-    async with a_front({"/": later}) as front:
+    async with a_front({"/": later}, has_time_stopped=True) as front:
         client = await front.client()
         client.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" + post(b"x"))
         assert (await client.response()).status == 200
         await until(lambda: later.running == 1)
-        drain = asyncio.ensure_future(front.listener.drain(10))
+        drain = asyncio.ensure_future(front.listener.drain(LIMIT_SECONDS))
         await until(lambda: front.listener.is_draining)
         later.gate.set()
         response = await client.response()
         assert (response.status, response.body) == (200, b"x")
         assert response.headers["connection"] == "close"
         assert await client.rest() == b""
+        client.close()
         await drain
 
 
 @both_loops
 async def test_drain_with_nobody_there():
     async with a_front() as front:
-        await front.listener.drain(10)
+        await front.listener.drain(LIMIT_SECONDS)
 
 
 @both_loops
@@ -543,10 +551,12 @@ async def test_tls(authority, tls):
 @both_loops
 async def test_half_a_handshake_is_timed(authority, tls):
     async with a_front(tls=tls, limits=Limits(header_seconds=0.3)) as front:
+        clients = []
         for beginning in (b"", b"\x16\x03\x01\x02\x00\x01", b"GET / HTTP/1.1\r\nHo"):
-            client = await front.client()
-            client.send(beginning)
-            async with asyncio.timeout(10):
+            clients.append(await front.client())
+            clients[-1].send(beginning)
+        for client in clients:
+            async with limited():
                 assert b"HTTP" not in await client.rest()
         assert front.listener.open_connections == 0
 

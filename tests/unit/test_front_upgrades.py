@@ -5,13 +5,12 @@ A page for an answer is what people met elsewhere: zkevm-node 1854 ("Unexpected 
 the Upgrade out of (nginx without `proxy_set_header`).
 """
 
-import asyncio
-
 import aiohttp
 import pytest
 
 from rpcproxy.front.upgrades import NOT_SERVED, wants_websocket
 from tests.front_kit import Client, Echo, Response, a_front, both_loops, post
+from tests.waiting import limited
 
 KEY = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
 HANDSHAKE = ("Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13", KEY)
@@ -113,7 +112,8 @@ async def test_a_post_that_offers_a_websocket_is_a_post():
 async def test_a_real_client_is_told_the_status():
     async with a_front() as front, aiohttp.ClientSession() as session:
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
-            await asyncio.wait_for(session.ws_connect(f"http://127.0.0.1:{front.port}/"), 10)
+            async with limited():
+                await session.ws_connect(f"http://127.0.0.1:{front.port}/")
         assert refused.value.status == 501
 
 
