@@ -90,8 +90,7 @@ def test_an_end_just_after_a_signal_is_an_end(new_loop, turns: int, tmp_path: Pa
         for _ in range(turns):
             await asyncio.sleep(0)
         watched.task.cancel()
-        done, _ = await asyncio.wait((watched.task,), timeout=2.0)
-        assert done, "the cancellation was swallowed"
+        await until(watched.task.done, "the end: the cancellation was swallowed")
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(main())

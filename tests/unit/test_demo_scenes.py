@@ -13,6 +13,7 @@ from rpcproxy.drills.provider import Provider
 from rpcproxy.drills.scenes import SITES, Kind, Stage, Take
 from rpcproxy.drills.simchain import SimChain
 from rpcproxy.drills.wallet import Wallet
+from tests.waiting import limited, until
 
 NAMES = {site.name for site in SITES}
 
@@ -70,7 +71,7 @@ async def _play(stage: Stage, count: int) -> list[Take]:
             enough.set()
 
     playing = asyncio.ensure_future(stage.play(on_scene))
-    async with asyncio.timeout(5):
+    async with limited():
         await enough.wait()
     playing.cancel()
     with contextlib.suppress(asyncio.CancelledError):
@@ -107,9 +108,7 @@ async def test_a_struck_provider_is_at_fault_and_nobody_else() -> None:
         seen.append((take.scene.label, at_fault))
 
     playing = asyncio.ensure_future(stage.play(on_scene))
-    async with asyncio.timeout(5):
-        while len(seen) < 7:  # noqa: ASYNC110 -- the stage announces scenes by a callback alone
-            await asyncio.sleep(0.001)
+    await until(lambda: len(seen) >= 7)
     playing.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await playing

@@ -13,6 +13,7 @@ from rich.console import Console
 from rpcproxy.drills.scenes import Kind, Take, round_of
 from rpcproxy.drills.view import Board, Event, Frame, Screen, UpstreamLine, Urls, WalletLine
 from rpcproxy.drills.wallet import Recent, Tally
+from tests.waiting import LIMIT_SECONDS
 
 URLS = Urls(
     "http://127.0.0.1:65535",
@@ -127,7 +128,7 @@ class Stuck(io.StringIO):
 
     def write(self, text: str) -> int:
         self.is_tried.set()
-        self.may_go_on.wait(10)
+        self.may_go_on.wait(2 * LIMIT_SECONDS)
         return super().write(text)
 
 
@@ -136,13 +137,13 @@ def test_a_terminal_that_takes_nothing_holds_nobody_up(monkeypatch: pytest.Monke
     file = Stuck()
     screen = Screen(_terminal(file))
     screen.start()
-    assert file.is_tried.wait(5)
+    assert file.is_tried.wait(LIMIT_SECONDS)
     first, second = _frame(1), _frame(2)
     screen.show(first)
     screen.show(second)  # thrown away: one waits already
     assert not screen.close()
     file.may_go_on.set()
-    screen._thread.join(30)
+    screen._thread.join(LIMIT_SECONDS)
     assert screen.close()
     assert "event 0" in file.getvalue()
     assert "event 1" not in file.getvalue()

@@ -109,7 +109,9 @@ async def test_paused_it_reads_nothing() -> None:
         link.pause()
         link.pause()
         far.send(b"data")
-        await asyncio.sleep(0.01)
+        with played() as (_, other, _, other_far):
+            other_far.send(b"sent later")
+            await until(lambda: other.data == b"sent later")
         assert heard.data == b""
         link.resume()
         link.resume()

@@ -20,7 +20,7 @@ from rpcproxy.front.page import PageRequest
 from rpcproxy.front.sites import site_of
 from rpcproxy.front.status_page import PublicStatus, StatusPage, status_routes
 from tests.unit.statuses import REASON, a_status
-from tests.waiting import until
+from tests.waiting import limited, until
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml"}
 
@@ -40,7 +40,7 @@ async def serving(*routes: web.RouteDef) -> AsyncIterator[TestClient[Any, Any]]:
 
 async def event_of(response: ClientResponse) -> str:
     """The next one's data."""
-    async with asyncio.timeout(5):
+    async with limited():
         while True:
             line = (await response.content.readline()).decode()
             assert line, "the stream ended"
@@ -138,7 +138,7 @@ def test_what_one_visitor_has_of_addresses(one, other, is_same) -> None:
 async def test_a_stream_ends_at_a_certain_age(monkeypatch) -> None:
     monkeypatch.setattr(live_module, "AGE_SECONDS", 0.05)
     async with streaming() as (client, live, _), client.get("/events") as one:
-        async with asyncio.timeout(5):
+        async with limited():
             text = await one.text()  # to its end
         assert text.startswith("retry: 3000\n")
         assert text.endswith("retry: 200\n\n")
@@ -152,7 +152,7 @@ async def test_a_picture_that_cannot_be_drawn_is_left_out(caplog) -> None:
         await until(lambda: "could not be drawn" in caplog.text)
         pictures.trouble = None
         last = pictures.drawn
-        async with asyncio.timeout(5):
+        async with limited():
             while int(await event_of(one)) <= last:
                 pass
 
@@ -173,7 +173,7 @@ async def test_one_that_takes_nothing_is_let_go(monkeypatch) -> None:
 async def test_closing_ends_every_stream_at_once() -> None:
     async with streaming() as (client, live, _), client.get("/events") as one:
         await event_of(one)
-        async with asyncio.timeout(2):
+        async with limited():
             await live.close()
             await one.content.read()  # to its end
         assert live.listeners == 0
@@ -189,7 +189,7 @@ async def test_closing_does_not_wait_for_one_that_takes_nothing(monkeypatch) -> 
         _, writer = await asyncio.open_connection("127.0.0.1", client.port)
         writer.write(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n")
         await until(lambda: live.listeners == 1)
-        async with asyncio.timeout(3):
+        async with limited():
             await live.close()
         await until(lambda: live.listeners == 0)
         writer.close()

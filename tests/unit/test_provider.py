@@ -7,6 +7,7 @@ import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
 
 import msgspec
 import pytest
@@ -177,19 +178,40 @@ async def test_freeze_also_stops_a_connection_on_its_way_in(provider: Provider) 
     late.close()
 
 
+class Held:
+    """A loop whose timers ring when the test says so."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._timers: list[tuple[Any, ...]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loop, name)
+
+    def call_later(self, _seconds: float, *call: Any) -> None:
+        self._timers.append(call)
+
+    def let_pass(self) -> None:
+        timers, self._timers = self._timers, []
+        assert timers
+        for callback, *args in timers:
+            callback(*args)
+
+
 async def test_a_blackhole_swallows_for_good(provider: Provider, client: Client) -> None:
-    provider.latency_seconds = 0.01
+    real_loop, held = provider._loop, Held(provider._loop)
+    provider._loop = held  # type: ignore[assignment]
     client.post(BALANCE)  # on its way when the hole opens
     await until(lambda: provider.counts.requests == 1)
     provider.set_fault(faults.BLACKHOLE)
     other = await Client.open(provider)
     other.post(BALANCE)
     await until(lambda: provider.counts.requests == 2)
-    provider.latency_seconds = 0.02
     third = await Client.open(provider)
     third.post(BALANCE)
     await until(lambda: provider.counts.requests == 3)
-    await asyncio.sleep(0.02)  # longer than the first answer needs
+    held.let_pass()
+    provider._loop = real_loop
     provider.set_fault(None)
     fresh = await Client.open(provider)
     await fresh.ask(BALANCE)

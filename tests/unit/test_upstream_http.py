@@ -559,7 +559,7 @@ async def test_warming_goes_on_silently_while_nobody_is_there() -> None:
         pass
     upstream = server.upstream(idle_seconds=0.04)
     upstream.warm_up()
-    await asyncio.sleep(0.1)
+    await until(lambda: upstream._warm_failures)
     assert upstream.open_connections == 0
     async with server:
         await until(lambda: upstream.idle_connections == 1)
@@ -571,9 +571,16 @@ async def test_a_peer_that_closes_warm_connections_is_not_hammered() -> None:
         del peer
 
     async with Scripted(script) as server:
-        upstream = server.upstream(idle_seconds=0.02)
+        upstream = server.upstream()
+        now = asyncio.get_running_loop().time()
+        upstream._now = lambda: now
         upstream.warm_up()
-        await asyncio.sleep(0.3)
+        for _ in range(60):  # looks at it, 5 ms apart
+            await until(lambda: not upstream._openings and upstream.open_connections == 0)
+            now += 0.005
+            assert upstream._sweep_timer is not None
+            upstream._sweep_timer.cancel()
+            upstream._sweep()
         assert 1 <= len(server.peers) < 30
 
 
