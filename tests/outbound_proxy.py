@@ -12,6 +12,8 @@ import socket
 import struct
 from typing import Final, Self
 
+from tests.loop_thread import close_and_wait
+
 _LARGEST_HEAD: Final = 16 * 1024
 
 
@@ -44,15 +46,16 @@ class OutboundProxy:
         assert task is not None
         self._tasks.add(task)
         try:
-            first = await reader.readexactly(1)
-            ask = self._socks if first == b"\x05" else self._connect
-            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, OSError):
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+                first = await reader.readexactly(1)
+                ask = self._socks if first == b"\x05" else self._connect
                 await ask(first, reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass
+            await close_and_wait(writer, at_once=False)
+        except asyncio.CancelledError:
+            await close_and_wait(writer, at_once=True)
         finally:
-            self._tasks.discard(task)
             writer.close()
+            self._tasks.discard(task)
 
     async def _connect(
         self, first: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -120,10 +123,14 @@ class OutboundProxy:
         there = "127.0.0.1" if host.endswith(".test") else host
         onward_reader, onward = await asyncio.open_connection(there, port)
         writer.write(welcome)
+        is_cancelled = False
         try:
             await asyncio.gather(_pump(reader, onward), _pump(onward_reader, writer))
+        except asyncio.CancelledError:
+            is_cancelled = True
+            raise
         finally:
-            onward.close()
+            await close_and_wait(onward, at_once=is_cancelled)
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

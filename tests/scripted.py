@@ -50,7 +50,7 @@ def on_both_loops(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..
 
         with asyncio.Runner(loop_factory=new_loop) as runner:
             runner.run(watched())
-        assert not unhandled
+        assert not unhandled, unhandled
 
     signature = inspect.signature(test)
     new_loop = inspect.Parameter("new_loop", inspect.Parameter.POSITIONAL_OR_KEYWORD)

@@ -11,6 +11,7 @@ State: connections, counts and the fault in force, in ``Provider``; the running 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import random
 import socket
@@ -26,7 +27,7 @@ from rpcproxy.drills.faults import WELL, Fault
 from rpcproxy.drills.simchain import PAYEE, SimChain
 from rpcproxy.drills.simview import View
 from rpcproxy.drills.simws import Subscriber
-from rpcproxy.drills.wire import Connection, Incoming
+from rpcproxy.drills.wire import LINGER_ZERO, Connection, Incoming
 from rpcproxy.engine import tasks
 from rpcproxy.messages import Request
 
@@ -87,7 +88,7 @@ class Provider:
         self._active = WELL
         self._connections: set[Connection] = set()
         self._subscribers: set[Subscriber] = set()
-        self._arrivals: set[asyncio.Task[None]] = set()
+        self._arrivals: dict[asyncio.Task[None], socket.socket] = {}
         self._reservation: socket.socket | None = None
         self._listener: socket.socket | None = None
         self._flap: asyncio.TimerHandle | None = None
@@ -235,8 +236,13 @@ class Provider:
             self._loop.remove_reader(self._listener)
             self._listener.close()
             self._listener = None
-        for arrival in self._arrivals:
-            arrival.cancel()
+        for sock in self._arrivals.values():
+            # A handshake fails by it, and the connection is reset once it is there. Cancelled, the
+            # task could leave a connection that was made already without its end: uvloop closes
+            # the transport and tells the protocol nothing.
+            with contextlib.suppress(OSError):  # the client left
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_ZERO)
+                sock.shutdown(socket.SHUT_RD)
         for connection in list(self._connections):
             connection.reset()
         for subscriber in list(self._subscribers):
@@ -251,8 +257,8 @@ class Provider:
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             arrival = tasks.start(self._adopt(sock), f"arrival at {self.name}")
-            self._arrivals.add(arrival)
-            arrival.add_done_callback(self._arrivals.discard)
+            self._arrivals[arrival] = sock
+            arrival.add_done_callback(self._on_arrived)
 
     async def _adopt(self, sock: socket.socket) -> None:
         limit = _TLS_SECONDS if self._tls else None
@@ -262,9 +268,12 @@ class Provider:
             )
         except OSError:  # the client left, or does not trust the certificate
             sock.close()
-        except asyncio.CancelledError:
+
+    def _on_arrived(self, arrival: asyncio.Task[None]) -> None:
+        sock = self._arrivals.pop(arrival)
+        # Not in the task: one that is cancelled before its first step, with the loop, runs no line.
+        if arrival.cancelled():
             sock.close()
-            raise
 
     # --- Host
 

@@ -25,7 +25,7 @@ _KEY = re.compile(rb"\r\nsec-websocket-key:[ \t]*(\S+)", re.IGNORECASE)
 _EXPECT = re.compile(rb"\r\nexpect:[ \t]*100-continue", re.IGNORECASE)
 _CLOSE = re.compile(rb"\r\nconnection:[^\r]*close", re.IGNORECASE)
 # l_onoff = 1, l_linger = 0: closing sends RST.
-_LINGER_ZERO = struct.pack("ii", 1, 0)
+LINGER_ZERO = struct.pack("ii", 1, 0)
 _REASONS = {
     200: b"OK",
     401: b"Unauthorized",
@@ -138,7 +138,7 @@ class Connection(asyncio.Protocol):
         # A transport that is closing has given its socket up.
         if self._transport is not None and not self._transport.is_closing():
             sock = self._transport.get_extra_info("socket")
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_ZERO)
             self._transport.abort()
 
     def close_when_idle_for(self, seconds: float) -> None:

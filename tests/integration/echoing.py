@@ -7,22 +7,19 @@ State: one loop in a thread of its own, and what came, in ``EchoingWorld``.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import gzip
 import itertools
 import json
 import random
 import re
-import threading
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote
 
 import msgspec
-import uvloop
-from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp import ClientConnectionResetError, WSCloseCode, WSMsgType, web
 
 from rpcproxy.drills import answers
 from rpcproxy.drills.faults import Fault, RpcError
@@ -30,9 +27,9 @@ from rpcproxy.drills.provider import Provider, Ticker
 from rpcproxy.drills.simchain import SimChain
 from rpcproxy.drills.simrpc import CLIENT_VERSION
 from rpcproxy.drills.wire import Connection, Incoming
-from tests.waiting import wait_until
+from tests.loop_thread import LoopThread
+from tests.waiting import until
 
-THREAD_SECONDS: Final = 10.0
 CHAIN_ID: Final = 1337
 _SHOWN_HEADERS: Final = re.compile(
     rb"\r\n(?:authorization|x-api-key):[ \t]*([^\r]*)", re.IGNORECASE
@@ -153,15 +150,8 @@ class EchoingWorld:
         self._secrets = secrets
         self._modes: Iterator[int] = itertools.count()
         self.providers: dict[str, EchoingProvider] = {}
-        # Not asyncio's own: it leaves a socket open that comes while its server is being closed.
-        self._loop = uvloop.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="echoes", daemon=True)
-        self._thread.start()
-        self.run(self._start())
-
-    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """Do it in the world's loop, and wait for it."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(THREAD_SECONDS)
+        self._loop = LoopThread("echoes")
+        self._loop.run(self._start())
 
     async def _start(self) -> None:
         chain = SimChain(CHAIN_ID, 1.0)
@@ -186,23 +176,34 @@ class EchoingWorld:
             for name, fault in faults.items():
                 self.providers[name].set_fault(fault)
 
-        self.run(change())
+        self._loop.run(change())
 
     def close(self) -> None:
-        async def stop() -> None:
-            self._ticker.stop()
-            for provider in self.providers.values():
-                provider.stop()
-            await self._runner.cleanup()
-
-        self.run(stop())
-        wait_until(lambda: not self._open_connections(), "no connection is left open")
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(THREAD_SECONDS)
+        self._loop.run(self._stop())
         self._loop.close()
 
-    def _open_connections(self) -> int:
-        return sum(each.counts.open_connections for each in self.providers.values())
+    async def _stop(self) -> None:
+        """Everything has ended afterwards, each connection too."""
+        self._ticker.stop()
+        for provider in self.providers.values():
+            provider.stop()
+        server = self._runner.server
+        assert server is not None
+        for site in self._runner.sites:
+            await site.stop()
+        # Its cleanup closes them, forgets them at once, and waits for none.
+        handlers = server.connections
+        await self._runner.cleanup()
+        await until(
+            lambda: not any(handler.transport for handler in handlers), "the receivers' are closed"
+        )
+        await until(lambda: not self._has_connections(), "the providers' are closed")
+
+    def _has_connections(self) -> bool:
+        return any(
+            each._connections or each._arrivals or each._subscribers
+            for each in self.providers.values()
+        )
 
     # ---- the receivers
 
@@ -228,7 +229,10 @@ class EchoingWorld:
         if way == "redirects":
             return web.Response(status=302, headers={"Location": f"http://127.0.0.1:1/{echo}"})
         socket = web.WebSocketResponse()
-        await socket.prepare(request)
+        try:
+            await socket.prepare(request)
+        except ClientConnectionResetError:  # whoever asked has hung up meanwhile
+            return web.Response()
         if way != "closes":
             async for message in socket:
                 if message.type is WSMsgType.TEXT:

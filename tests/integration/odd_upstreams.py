@@ -16,13 +16,13 @@ import contextlib
 import hashlib
 import json
 import re
-import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, Final
 
 from tests.integration.anvil import Anvil, free_port
+from tests.loop_thread import LoopThread, close_and_wait
 
 Call = dict[str, Any]
 Reply = dict[str, Any]
@@ -33,7 +33,6 @@ _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _END_OF_HEAD: Final = b"\r\n\r\n"
 # A frozen node never finishes what is under way.
 DRAIN_SECONDS: Final = 1.0
-THREAD_SECONDS: Final = 10.0
 WITNESSED: Final = 60
 _TOLD_BYTES: Final = 400
 
@@ -102,13 +101,12 @@ class Fronts:
     def __init__(self, nodes: Sequence[Anvil]) -> None:
         self.fronts = {node.name: Front(node) for node in nodes}
         self._gates: dict[str, Gate] = {}
-        self._loop = asyncio.new_event_loop()
+        self._loop = LoopThread("fronts")
+        self._has_ended = False
         self._servers: list[asyncio.Server] = []
         self._connections: set[asyncio.Task[None]] = set()
         self._witnessed: deque[tuple[float, str, bytes, bytes]] = deque(maxlen=WITNESSED)
-        self._thread = threading.Thread(target=self._loop.run_forever, name="fronts", daemon=True)
-        self._thread.start()
-        self._run(self._start())
+        self._loop.run(self._start())
 
     def __getitem__(self, name: str) -> Front:
         return self.fronts[name]
@@ -116,18 +114,15 @@ class Fronts:
     def __iter__(self) -> Iterator[Front]:
         return iter(self.fronts.values())
 
-    def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(THREAD_SECONDS)
-
     @contextlib.contextmanager
     def closed(self, node: Anvil) -> Iterator[None]:
         """Nobody gets through to the node meanwhile; to be used from any other thread."""
         gate = self._gates.setdefault(node.name, Gate())
-        self._run(gate.close())
+        self._loop.run(gate.close())
         try:
             yield
         finally:
-            self._run(gate.open())
+            self._loop.run(gate.open())
 
     async def _start(self) -> None:
         for front in self:
@@ -158,12 +153,10 @@ class Fronts:
         return "\n".join(lines)
 
     def close(self) -> None:
-        if not self._thread.is_alive():
-            return
-        self._run(self._stop())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(THREAD_SECONDS)
-        self._loop.close()
+        if not self._has_ended:
+            self._has_ended = True
+            self._loop.run(self._stop())
+            self._loop.close()
 
     # ---- one connection
 
@@ -171,6 +164,7 @@ class Fronts:
         self, front: Front, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         lines = _Lines(self._gates)
+        is_cancelled = False
         try:
             while not front.is_out:
                 body = await _read_message(reader)
@@ -185,9 +179,11 @@ class Fronts:
                 await writer.drain()
         except (OSError, asyncio.IncompleteReadError):
             pass  # the proxy hung up, or the node did: so does the front
+        except asyncio.CancelledError:
+            is_cancelled = True
+            raise
         finally:
-            lines.close()
-            writer.close()
+            await close_and_wait(writer, *lines.writers(), at_once=is_cancelled)
 
     async def _answer(self, front: Front, lines: _Lines, body: bytes) -> bytes:
         node, lie = front.next_node(), front.lie
@@ -221,9 +217,8 @@ class _Lines:
             writer.write(head + b"content-length: %d" % len(body) + _END_OF_HEAD + body)
             return await _read_message(reader)
 
-    def close(self) -> None:
-        for _, writer in self._lines.values():
-            writer.close()
+    def writers(self) -> list[asyncio.StreamWriter]:
+        return [writer for _, writer in self._lines.values()]
 
 
 async def _read_message(reader: asyncio.StreamReader) -> bytes:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.integration.running_proxy import ROOT, RunningProxy
+from tests.loop_thread import LoopThread
 from tests.outbound_proxy import OutboundProxy
 from tests.providers import ProviderProcess
 from tests.waiting import wait_until
@@ -24,17 +23,13 @@ ACCOUNT = "me:hunter22%2Ftwo@"
 @pytest.fixture
 def way() -> Iterator[OutboundProxy]:
     """An outbound proxy with a loop and a thread of its own."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="outbound proxy", daemon=True)
-    thread.start()
+    loop = LoopThread("outbound proxy")
     proxy = OutboundProxy(USER, PASSWORD)
-    asyncio.run_coroutine_threadsafe(proxy.__aenter__(), loop).result(10)
+    loop.run(proxy.__aenter__())
     try:
         yield proxy
     finally:
-        asyncio.run_coroutine_threadsafe(proxy.__aexit__(), loop).result(10)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
+        loop.run(proxy.__aexit__())
         loop.close()
 
 

@@ -6,9 +6,11 @@ What comes out anywhere is searched, each surface by itself.
 from __future__ import annotations
 
 import base64
+import gc
 import itertools
 import json
 import re
+import socket
 from collections.abc import Iterator
 from typing import Final
 from urllib.parse import quote, quote_plus
@@ -18,11 +20,16 @@ import pytest
 from rpcproxy.chains.known import KNOWN
 from rpcproxy.config.load import load_text
 from rpcproxy.config.problems import ConfigError
-from tests.integration.echoing import spellings
+from rpcproxy.drills.wire import LINGER_ZERO
+from tests.integration.echoing import EchoingWorld, spellings
 from tests.integration.evidence import Evidence
 from tests.integration.secrets_world import PASSWORD, SECRETS, Run
 
 PIECE: Final = 12  # so much of a long key is no less secret
+UPGRADE: Final = (
+    b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
 
 # ---- the search
 
@@ -159,3 +166,22 @@ def test_the_search_finds_what_is_planted(secret: str, evidence: Evidence) -> No
         middle = len(text) // 2
         for form in forms:
             assert leaks(f"{text[middle - 500 : middle]}{form}{text[middle : middle + 500]}"), form
+
+
+def test_wallets_that_hang_up_leave_nothing_of_the_world_open() -> None:
+    """A socket of it that is left open is a warning later, in whatever test runs then."""
+    for turn in range(6):
+        world = EchoingWorld({"a": ("some",)}, ("other",))
+        ports = [world.port, world.providers["a"].port] * 5
+        for port in ports:
+            with socket.create_connection(("127.0.0.1", port)) as wallet:
+                wallet.send(UPGRADE)
+                if turn % 2:
+                    wallet.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_ZERO)
+        open_ones = [socket.create_connection(("127.0.0.1", port)) for port in ports]
+        for wallet in open_ones:
+            wallet.send(UPGRADE)
+        world.close()
+        for wallet in open_ones:
+            wallet.close()
+    gc.collect()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import ssl
 import time
@@ -21,6 +22,8 @@ from rpcproxy.messages import Request
 from tests.providers import ProviderProcess
 from tests.raw_client import BALANCE, BLOCK, Client, a_provider, soon
 from tests.waiting import until
+
+UPGRADE = b"GET / HTTP/1.1\r\nUpgrade: websocket\r\nSec-WebSocket-Key: a2V5\r\n\r\n"
 
 
 @pytest_asyncio.fixture
@@ -176,6 +179,62 @@ async def test_freeze_also_stops_a_connection_on_its_way_in(provider: Provider) 
     provider.set_fault(None)
     assert (await late.reply())[0] == 200
     late.close()
+
+
+NEW_LOOPS = [asyncio.SelectorEventLoop, uvloop.new_event_loop]
+
+
+@pytest.mark.parametrize("new_loop", NEW_LOOPS)
+@pytest.mark.parametrize("is_waited_for", [True, False], ids=["stopped", "cancelled"])
+def test_a_connection_that_was_just_accepted_is_closed(
+    new_loop: Callable[[], asyncio.AbstractEventLoop], is_waited_for: bool
+) -> None:
+    """By the provider's end, or by the loop's, which cancels a task that has not begun. A socket
+    left open is a warning later, anywhere.
+    """
+    newcomers: list[socket.socket] = []
+
+    async def accept() -> None:
+        async with a_provider() as provider:
+            newcomers.extend(
+                socket.create_connection(("127.0.0.1", provider.port)) for _ in range(3)
+            )
+            provider._accept()
+            assert len(provider._arrivals) == len(newcomers)
+            provider.stop()
+            if is_waited_for:
+                await until(lambda: not provider._arrivals and not provider._connections)
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(accept())
+    gc.collect()
+    for newcomer in newcomers:
+        newcomer.close()
+
+
+@pytest.mark.parametrize("new_loop", NEW_LOOPS)
+def test_no_connection_outlives_the_provider_whenever_it_came(
+    new_loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    async def stop_after(turns: int) -> None:
+        async with a_provider() as provider:
+            newcomers = [socket.create_connection(("127.0.0.1", provider.port)) for _ in range(3)]
+            for newcomer in newcomers:
+                newcomer.send(UPGRADE)
+            provider._accept()
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            provider.stop()
+            await until(
+                lambda: not (provider._arrivals or provider._connections or provider._subscribers)
+            )
+            assert provider.counts.open_connections == 0
+            for newcomer in newcomers:
+                newcomer.close()
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        for turns in range(8):
+            runner.run(stop_after(turns))
 
 
 class Held:
