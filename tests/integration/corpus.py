@@ -1,8 +1,9 @@
 """Recorded conversations with a real node, and upstreams that answer from them.
 
 The pairs are a part of `tests/` of https://github.com/ethereum/execution-apis (CC0). They are read
-where they lie beside the checkout, as ``shared/corpora/execution-apis``, or where
-``RPCPROXY_CORPUS`` says; such a `tests/` folder itself will do. They are no part of this project.
+where they lie beside the checkout, as ``shared/corpora/execution-apis``, or from the folder that
+``EXECUTION_APIS`` names; such a `tests/` folder itself will do. They are no part of this project:
+without them their tests are skipped by name, even where RPCPROXY_REQUIRE_ALL=1.
 """
 
 from __future__ import annotations
@@ -59,9 +60,16 @@ class _Reply(msgspec.Struct):
 
 
 def folder() -> Path | None:
-    """Where the pairs are, ``None`` where this machine has none."""
-    place = Path(os.environ.get("RPCPROXY_CORPUS") or BESIDE)
-    return place if place.is_dir() else None
+    """Where the pairs are, ``None`` where this machine has none. Raises ``NotADirectoryError``
+    where they were named and are not there.
+    """
+    named = os.environ.get("EXECUTION_APIS")
+    place = Path(named or BESIDE)
+    if place.is_dir():
+        return place
+    if named:
+        raise NotADirectoryError(f"EXECUTION_APIS={named} is no folder")
+    return None
 
 
 def read_pairs(place: Path) -> list[Pair]:

@@ -7,12 +7,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
-import pytest
 
-from tests.integration import rpc_kit
 from tests.integration.rpc_kit import Call, Upstream, Wallet, a_proxy, each, ok, wrong
-
-pytestmark = pytest.mark.timeout(60)
+from tests.jumping import on_a_jumping_loop
 
 
 class Sequencer:
@@ -49,7 +46,7 @@ async def four_doors() -> AsyncIterator[tuple[Wallet, Sequencer]]:
         yield wallet, sequencer
 
 
-@rpc_kit.on_uvloop
+@on_a_jumping_loop
 async def test_every_send_is_answered_with_the_hash() -> None:
     async with four_doors() as (wallet, sequencer):
         for n in range(12):

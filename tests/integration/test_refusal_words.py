@@ -26,6 +26,7 @@ from tests.integration.rpc_kit import (
     on_uvloop,
     wrong,
 )
+from tests.jumping import on_a_jumping_loop
 from tests.unit.sends_kit import signed
 from tests.unit.test_real_errors import GETH_CHAIN, REFUSED
 
@@ -92,7 +93,7 @@ async def test_libraries_raise_what_they_raise_at_geth(
         ("eth_simulateV1", -38014, "insufficient funds: rate limit"),
     ],
 )
-@on_uvloop
+@on_a_jumping_loop
 async def test_the_words_of_what_was_run_are_given_and_blame_nobody(
     method: str, code: int, message: str, status: int
 ) -> None:
