@@ -1,21 +1,23 @@
-"""When nobody can serve: a young outage is waited out, an old one is told in words, at once."""
+"""When nobody can serve: a young outage is waited out, an old one is told in words, at once.
+
+How long an outage is young is handed in: an hour where it is waited out, and next to nothing where
+it is old. One chain of nodes serves all tests; each begins with all of them well.
+"""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
 
 from tests.integration.anvil import AnvilChain, proxy_config
 from tests.integration.running_proxy import RunningProxy
-from tests.integration.wire import Answered, ask_together
+from tests.integration.wire import Wire
 from tests.waiting import wait_until
 
 RECIPIENT = "0x00000000000000000000000000000000000ca5e1"
-LIGHT_DEADLINE_SECONDS = 4.5
-YOUNG_OUTAGE_SECONDS = 15.0
-# What a busy machine may add to a time limit.
-GRACE_SECONDS = 0.5
+HOUR_SECONDS = 3600.0
 
 READS = (
     ("eth_getBalance", (RECIPIENT, "latest")),
@@ -25,102 +27,142 @@ READS = (
     ("eth_getCode", (RECIPIENT, "latest")),
     ("eth_blockNumber", ()),
 )
+# Of the reads, those that an upstream must be asked.
+STATE = ("eth_getTransactionCount", "eth_getCode")
+HEAVY = ("eth_getLogs", {"fromBlock": "0x0", "toBlock": "latest"})
+
+
+@pytest.fixture(scope="module")
+def chain(anvil_binary: str) -> Iterator[AnvilChain]:
+    with AnvilChain(anvil_binary) as chain:
+        chain.start()
+        yield chain
+
+
+def started(chain: AnvilChain, directory: Path, young_seconds: float) -> RunningProxy:
+    """A proxy for which an outage is young for so many seconds; light requests have an hour."""
+    return RunningProxy(
+        # Who hangs is found out sooner; late answers count all the same.
+        proxy_config(chain.nodes, deadlines="{light: 1h, heavy: 1s}", attempt_timeout="0.5s"),
+        directory,
+        {"YOUNG_OUTAGE_SECONDS": str(young_seconds)},
+        "tests.integration.patient_proxy",
+    )
+
+
+@pytest.fixture(scope="module")
+def patient(chain: AnvilChain, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningProxy]:
+    """For it every outage is young."""
+    proxy = started(chain, tmp_path_factory.mktemp("patient"), HOUR_SECONDS)
+    try:
+        yield proxy
+    finally:
+        proxy.close()
+
+
+@pytest.fixture
+def impatient(chain: AnvilChain, tmp_path: Path) -> Iterator[RunningProxy]:
+    """For it an outage is old as soon as it is known."""
+    proxy = started(chain, tmp_path, 0.0)
+    try:
+        yield proxy
+    finally:
+        proxy.close()
+
+
+@pytest.fixture(autouse=True)
+def mended(chain: AnvilChain, patient: RunningProxy) -> Iterator[None]:
+    """Before each test all nodes are well, and the proxy that knew the last outage has noticed."""
+    patient.wait_until_well()
+    yield
+    chain.heal()
 
 
 def is_dark(proxy: RunningProxy) -> bool:
     return bool(proxy.status()["chains"][0]["usable"] == 0)
 
 
-def outage_seconds(proxy: RunningProxy) -> float:
-    """For how long nobody has been usable."""
-    since = proxy.status()["chains"][0]["outage_since"]
-    if since is None:
-        return 0.0
-    return (datetime.now(UTC) - datetime.fromisoformat(since)).total_seconds()
+def begun(proxy: RunningProxy, calls: Sequence[tuple[str, tuple[object, ...]]]) -> list[Wire]:
+    """Asks all of this at once; the proxy has every question when this returns."""
+    wires = [proxy.wire() for _ in calls]
+    for wire, (method, params) in zip(wires, calls, strict=True):
+        wire.begin(method, *params)
+    # Answered by the proxy itself, and read after what was there before.
+    assert proxy.wire().result("eth_chainId") == "0x7a69"
+    return wires
 
 
-def assert_waited_out(answers: Sequence[Answered]) -> None:
-    for answered in answers:
-        assert answered.status == 200
-        assert "result" in answered.reply, answered
-        assert answered.seconds < LIGHT_DEADLINE_SECONDS
-    assert max(answered.seconds for answered in answers) > 1.0  # they did wait
+def assert_waited_out(wires: Sequence[Wire]) -> None:
+    for wire in wires:
+        status, reply = wire.end()
+        assert status == 200
+        assert "result" in reply, reply
 
 
-def test_requests_wait_out_three_seconds_without_anybody(
-    anvil_chain: AnvilChain, proxy_process: Callable[[str], RunningProxy]
-) -> None:
+def are_waiting(wires: Sequence[Wire], calls: Sequence[tuple[str, tuple[object, ...]]]) -> bool:
+    """Whether none of the questions of state is answered."""
+    pairs = zip(wires, calls, strict=True)
+    return not any(wire.has_answer for wire, (method, _) in pairs if method in STATE)
+
+
+def test_requests_wait_out_an_outage_that_begins(chain: AnvilChain, patient: RunningProxy) -> None:
     """Those that come with the outage: nobody knows of it yet."""
-    proxy = proxy_process(proxy_config(anvil_chain.nodes))
-    proxy.wait_until_well()
-    proxy.wire().result("eth_getBalance", RECIPIENT, "latest")
-    anvil_chain.freeze(*anvil_chain.nodes)
-    recovery = threading.Timer(3.0, anvil_chain.thaw, anvil_chain.nodes)
-    recovery.start()
-    try:
-        answers = [future.result() for future in ask_together(proxy.url, *READS * 3)]
-    finally:
-        recovery.join()
-    assert_waited_out(answers)
-    proxy.wait_until_well()
+    patient.wire().result("eth_getBalance", RECIPIENT, "latest")
+    chain.freeze(*chain.nodes)
+    wires = begun(patient, READS * 3)
+    wait_until(lambda: is_dark(patient), "the proxy knows that nobody is left")
+    assert are_waiting(wires, READS * 3)
+    chain.thaw(*chain.nodes)
+    assert_waited_out(wires)
 
 
 def test_requests_wait_out_an_outage_that_is_known(
-    anvil_chain: AnvilChain, proxy_process: Callable[[str], RunningProxy]
+    chain: AnvilChain, patient: RunningProxy
 ) -> None:
     """Those that come when nobody is left."""
-    proxy = proxy_process(proxy_config(anvil_chain.nodes))
-    proxy.wait_until_well()
-    anvil_chain.freeze(*anvil_chain.nodes)
-    recovery = threading.Timer(3.0, anvil_chain.thaw, anvil_chain.nodes)
-    try:
-        first = ask_together(proxy.url, *READS)
-        wait_until(lambda: is_dark(proxy), "the proxy knows that nobody is left")
-        recovery.start()
-        answers = [future.result() for future in ask_together(proxy.url, *READS * 3)]
-        for future in first:  # their time may have been up before
-            future.result()
-    finally:
-        if recovery.ident is None:
-            anvil_chain.thaw(*anvil_chain.nodes)
-        else:
-            recovery.join()
-    assert_waited_out(answers)
-    proxy.wait_until_well()
+    chain.freeze(*chain.nodes)
+    first = begun(patient, READS)
+    wait_until(lambda: is_dark(patient), "the proxy knows that nobody is left")
+    wires = begun(patient, READS * 3)
+    assert are_waiting(wires, READS * 3)
+    chain.thaw(*chain.nodes)
+    assert_waited_out([*first, *wires])
 
 
 def test_gone_for_good_is_said_in_words(
-    anvil_chain: AnvilChain, proxy_process: Callable[[str], RunningProxy]
+    chain: AnvilChain, patient: RunningProxy, impatient: RunningProxy
 ) -> None:
-    proxy = proxy_process(proxy_config(anvil_chain.nodes))
-    proxy.wait_until_well()
-    wire = proxy.wire()
-    told = wire.result("eth_blockNumber")
-    block = wire.result("eth_getBlockByNumber", told, False)
-    anvil_chain.kill(*anvil_chain.nodes)
+    impatient.wait_until_well()
+    wires = [impatient.wire(), patient.wire()]
+    told = chain.height
+    block = wires[0].result("eth_getBlockByNumber", hex(told), False)
+    assert wires[1].result("eth_getBlockByNumber", hex(told), False) == block
+    chain.kill(*chain.nodes)
 
-    for answered in [future.result() for future in ask_together(proxy.url, *READS[:2])]:
-        assert answered.seconds < LIGHT_DEADLINE_SECONDS + GRACE_SECONDS
-        assert_told_in_words(answered.status, answered.reply)
+    # While the outage is young, a request ends with its deadline.
+    assert_told_in_words(*wires[1].ask(*HEAVY))
+    wait_until(lambda: is_dark(patient), "the proxy knows that nobody is left")
+    early = begun(patient, READS[:2])
+
+    # Where it is old nothing is waited out, whatever the deadline: that is an hour.
+    for _ in range(2):
+        for wire in begun(impatient, READS[:2] * 2):
+            assert_told_in_words(*wire.end())
+        wait_until(lambda: is_dark(impatient), "the proxy knows that nobody is left")
 
     # The head that was told is still given, and its block.
-    assert wire.result("eth_blockNumber") == told
-    assert wire.result("eth_getBlockByNumber", told, False) == block
+    asked = [
+        ("eth_blockNumber", ()),
+        ("eth_getBlockByNumber", (hex(told), False)),
+        ("eth_getBlockByNumber", ("latest", False)),
+    ]
+    answers = [wire.end() for wire in begun(impatient, asked)]
+    assert [reply["result"] for _, reply in answers] == [hex(told), block, block]
 
-    wait_until(lambda: outage_seconds(proxy) > YOUNG_OUTAGE_SECONDS, "the outage is old")
-    quickest = {}
-    for method, params in READS[:2]:
-        turns = [ask_together(proxy.url, (method, params))[0].result() for _ in range(3)]
-        for answered in turns:
-            assert_told_in_words(answered.status, answered.reply)
-        quickest[method] = min(answered.seconds for answered in turns)
-    assert max(quickest.values()) < 1.0, quickest
-    assert wire.result("eth_blockNumber") == told
-    assert wire.result("eth_getBlockByNumber", "latest", False) == block
-
-    anvil_chain.restart(*anvil_chain.nodes)
-    proxy.wait_until_well()
-    assert wire.result("eth_getBalance", RECIPIENT, "latest") == "0x0"
+    chain.restart(*chain.nodes)
+    assert_waited_out(early)
+    impatient.wait_until_well()
+    assert wires[0].result("eth_getBalance", RECIPIENT, "latest") == "0x0"
 
 
 def assert_told_in_words(status: int, reply: dict[str, object]) -> None:
@@ -134,16 +176,14 @@ def assert_told_in_words(status: int, reply: dict[str, object]) -> None:
     assert "127.0.0.1" not in reason  # upstreams are shown by name
 
 
-def test_early_requests_wait_for_the_first_upstream(
-    anvil_binary: str, proxy_process: Callable[[str], RunningProxy]
-) -> None:
-    with AnvilChain(anvil_binary) as chain:
-        proxy = proxy_process(proxy_config(chain.nodes))
-        answers = ask_together(proxy.url, *READS)
-        wait_until(lambda: is_dark(proxy), "the proxy runs, and nobody else does")
-        chain.start()
-        for future in answers:
-            answered = future.result()
-            assert "result" in answered.reply, answered
-            assert answered.seconds < LIGHT_DEADLINE_SECONDS
+def test_early_requests_wait_for_the_first_upstream(chain: AnvilChain, tmp_path: Path) -> None:
+    chain.kill(*chain.nodes)
+    proxy = started(chain, tmp_path, HOUR_SECONDS)
+    try:
+        wires = begun(proxy, READS)
+        assert is_dark(proxy)
+        chain.restart(*chain.nodes)
+        assert_waited_out(wires)
         proxy.wait_until_well()
+    finally:
+        proxy.close()

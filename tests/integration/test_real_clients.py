@@ -2,6 +2,7 @@
 
 The four wallets, the reads beside them and the miner go on from the first test to the last; each
 test breaks something, waits until every wallet has been on a whole journey with it, and mends it.
+How long people wait for their answers is measured in the exam alone.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from tests.integration.running_proxy import RunningProxy
 from tests.integration.wallets import CLIENTS, Readers, Wallet, python_client
 from tests.waiting import wait_until
 
-BLOCK_SECONDS = 0.7
+BLOCK_SECONDS = 0.4
 # MetaMask counts an answer as degraded from here on.
 LONGEST_SECONDS = 5.0
 
@@ -73,8 +74,6 @@ class World:
             assert wallet.is_running or wallet.is_stopped, wallet.name
             heads = [head for journey in wallet.journeys for head in journey["heads"]]
             assert heads == sorted(heads), f"{wallet.name} saw the head go back: {heads}"
-            assert wallet.slowest_seconds < LONGEST_SECONDS, wallet.name
-        assert self.readers.slowest_seconds < LONGEST_SECONDS
 
     def _log(self) -> str:
         return "\n\nThe proxy's log:\n" + "\n".join(self.proxy.lines[-60:])
@@ -177,18 +176,30 @@ FAULTS = (kill_one, freeze_one, freeze_two, freeze_three, fall_20_blocks_behind,
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 def test_nobody_notices(world: World, fault: Callable[[World], Sequence[Anvil]]) -> None:
     out = fault(world)
-    world.live_on()
     world.wait_until_noticed(out)
-    world.live_on(journeys=1)
+    world.live_on()
 
 
 def test_nobody_notices_a_rolling_outage(world: World) -> None:
+    """One after the other, each before the proxy has the last one back."""
+    for node in world.chain.nodes:
+        world.chain.freeze(node)
+        world.wait_until_noticed([node])
+        world.chain.thaw(node)
+    world.live_on(journeys=1)
+
+
+@pytest.mark.exam
+def test_nobody_waits_long_in_a_rolling_outage(world: World) -> None:
     for node in world.chain.nodes:
         world.chain.freeze(node)
         world.wait_until_noticed([node])
         world.readers.wait_for(50)
         world.chain.thaw(node)
     world.live_on()
+    for wallet in world.wallets:
+        assert wallet.slowest_seconds < LONGEST_SECONDS, wallet.name
+    assert world.readers.slowest_seconds < LONGEST_SECONDS
 
 
 def test_every_transaction_was_mined_once(world: World) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import concurrent.futures
 import http.client
 import json
+import select
 import time
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
+
+from tests.waiting import LIMIT_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,25 +26,44 @@ class Answered:
 class Wire:
     """One keep-alive connection to the proxy, for calls as they are on the wire."""
 
-    def __init__(self, url: str, timeout_seconds: float = 30.0) -> None:
+    def __init__(self, url: str, timeout_seconds: float = LIMIT_SECONDS) -> None:
         netloc = urlsplit(url).netloc
         self._connection = http.client.HTTPConnection(netloc, timeout=timeout_seconds)
         self._id = 0
 
     def post(self, body: object) -> tuple[int, Any]:
         """Status and decoded body of one POST."""
+        self._send(body)
+        return self._receive()
+
+    def _send(self, body: object) -> None:
         headers = {"Content-Type": "application/json"}
         self._connection.request("POST", "/", json.dumps(body), headers)
+
+    def _receive(self) -> tuple[int, Any]:
         response = self._connection.getresponse()
         return response.status, json.loads(response.read())
 
-    def ask(self, method: str, *params: Any) -> tuple[int, dict[str, Any]]:
-        """Status and reply object of one call."""
+    def begin(self, method: str, *params: Any) -> None:
+        """Send one call; ``end`` waits for its answer."""
         self._id += 1
-        request = {"jsonrpc": "2.0", "id": self._id, "method": method, "params": params}
-        status, reply = self.post(request)
+        self._send({"jsonrpc": "2.0", "id": self._id, "method": method, "params": params})
+
+    @property
+    def has_answer(self) -> bool:
+        """Whether the answer to what was begun has come."""
+        return bool(select.select([self._connection.sock], [], [], 0)[0])
+
+    def end(self) -> tuple[int, dict[str, Any]]:
+        """Status and reply object of what was begun."""
+        status, reply = self._receive()
         assert reply["id"] == self._id
         return status, reply
+
+    def ask(self, method: str, *params: Any) -> tuple[int, dict[str, Any]]:
+        """Status and reply object of one call."""
+        self.begin(method, *params)
+        return self.end()
 
     def result(self, method: str, *params: Any) -> Any:
         """The result; an error fails the test."""
