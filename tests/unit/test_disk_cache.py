@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from rpcproxy.edges import disk_cache, disk_file
 from rpcproxy.edges.disk_cache import DiskCache, DiskCacheRefused
 from tests.scripted import on_both_loops
-from tests.waiting import until
+from tests.waiting import LIMIT_SECONDS, until
 
 MIB = 1024 * 1024
 CHAIN = "1:0xd4e5"
@@ -853,7 +853,7 @@ def test_two_processes_begin_and_fill_one_file(path: Path) -> None:
         )
         for name in ("x", "y")
     ]
-    ended = [process.communicate(timeout=60) for process in processes]
+    ended = [process.communicate(timeout=LIMIT_SECONDS) for process in processes]
     assert [errors for _, errors in ended] == ["", ""]
     written = 0
     for out, _ in ended:

@@ -20,6 +20,7 @@ from rpcproxy.edges.given_sockets import (
     from_service_manager,
     is_own_peer,
 )
+from tests.waiting import LIMIT_SECONDS
 
 PID = 4242
 
@@ -179,7 +180,7 @@ def test_closing_wakes_whoever_waits(channels: tuple[Channel, Channel, socket.so
     waiting = threading.Thread(target=wait)
     waiting.start()
     one.close()
-    waiting.join(4)
+    waiting.join(LIMIT_SECONDS)
     assert len(ends) == 1
 
 

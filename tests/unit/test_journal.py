@@ -11,7 +11,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
@@ -21,7 +20,7 @@ import pytest
 from rpcproxy.edges import disk_file, journal, journal_file, journal_place
 from rpcproxy.edges.journal import Journal, JournalBroken, JournalRefused, Row, read_rows
 from tests.scripted import on_both_loops
-from tests.waiting import until
+from tests.waiting import LIMIT_SECONDS, until
 
 CHAIN = "evm:1"
 DAY = 86_400
@@ -461,8 +460,8 @@ def test_a_kill_at_any_moment_loses_no_row(path: Path) -> None:
     for turn in range(4):
         with writer(path, turn * 10_000) as process:
             assert process.stdout is not None
-            out += process.stdout.readline()  # it is under way
-            time.sleep(rng.uniform(0.0, 0.15))
+            for _ in range(rng.randint(30, 150)):  # it is under way
+                out += process.stdout.readline()
             process.send_signal(signal.SIGKILL)
             out += process.stdout.read()
         assert process.returncode == -signal.SIGKILL
@@ -481,7 +480,7 @@ def test_a_kill_at_any_moment_loses_no_row(path: Path) -> None:
 @pytest.mark.parametrize("at", [1, 7])
 def test_a_crash_at_a_commit_loses_no_row(path: Path, where: str, at: int) -> None:
     with writer(path, 0, where, at) as process:
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=LIMIT_SECONDS)
     assert process.returncode == 9
     done = check_promises(path, out)
     assert (done > 0) == (at > 1)
@@ -658,7 +657,9 @@ asyncio.run(main())
 def test_a_disk_that_takes_no_more_loses_nothing_it_took(path: Path) -> None:
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[1] == resource.RLIM_INFINITY
     command = [sys.executable, "-c", _LIMITED, str(path)]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run(
+        command, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False
+    )
     assert ended.returncode == 0, ended.stderr
     done, reason = ended.stdout.splitlines()
     kept = [int(n) for n in done.split()]

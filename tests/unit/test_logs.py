@@ -31,6 +31,7 @@ from rpcproxy.edges.logs import (
     utc,
 )
 from rpcproxy.messages import MethodClass
+from tests.waiting import LIMIT_SECONDS
 
 EIGHT_O_CLOCK = 1_795_248_000.123  # 2026-11-21T08:00:00.123Z
 
@@ -584,7 +585,7 @@ def test_lines_logged_last_are_written_at_exit() -> None:
         "    logging.getLogger('rpcproxy').warning('line %d', number)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, check=True, timeout=30
+        [sys.executable, "-c", program], capture_output=True, check=True, timeout=LIMIT_SECONDS
     )
     lines = done.stderr.splitlines()
     assert len(lines) == 100

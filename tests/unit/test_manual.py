@@ -18,6 +18,7 @@ from rpcproxy.chains.known import KNOWN
 from rpcproxy.commands import manual
 from rpcproxy.commands.completion import SHELLS
 from rpcproxy.commands.manual import commands_of
+from tests.waiting import LIMIT_SECONDS
 
 COMMANDS = dict(commands_of(cli._parser()))
 
@@ -121,7 +122,7 @@ def test_bash_completes(
     """
     command = [require_tool("bash"), "--norc", "-c", asked]
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=20, check=False, cwd=tmp_path
+        command, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False, cwd=tmp_path
     )
     assert done.stderr == ""
     assert [word.strip() for word in done.stdout.splitlines()] == expected

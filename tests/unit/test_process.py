@@ -13,6 +13,7 @@ import trustme
 from rpcproxy.app.process import check_certificate, raise_file_limit, room_for_clients
 from rpcproxy.config.model import Server, Tls
 from rpcproxy.config.problems import ConfigError
+from tests.waiting import LIMIT_SECONDS
 
 
 def server_with(certificate: Path, key: Path) -> Server:
@@ -75,4 +76,7 @@ def test_closed_standard_streams_do_no_harm() -> None:
         "async def main(): pass\n"
         "uvloop.run(main())\n"
     )
-    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=20).returncode == 0
+    assert (
+        subprocess.run([sys.executable, "-c", code], check=False, timeout=LIMIT_SECONDS).returncode
+        == 0
+    )

@@ -26,7 +26,7 @@ from rpcproxy.engine.executor import Executor
 from rpcproxy.engine.traced import TracedDoors
 from rpcproxy.front.http import Connection
 from rpcproxy.messages import Answer, MethodClass, Pending, Verdict
-from tests.waiting import limited
+from tests.waiting import LIMIT_SECONDS, limited
 
 SUCCESS, FAILURE = SpanExportResult.SUCCESS, SpanExportResult.FAILURE
 A_CHAIN = Chain(
@@ -55,7 +55,11 @@ async def test_while_they_are_off_all_is_as_without_them() -> None:
 def test_opentelemetry_is_not_even_imported() -> None:
     code = "import sys, rpcproxy.cli; print([m for m in sys.modules if m.startswith('opentel')])"
     done = subprocess.run(
-        [sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_SECONDS,
     )
     assert done.stdout.strip() == "[]", done.stderr
 
