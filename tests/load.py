@@ -115,6 +115,22 @@ class Load:
         report.by_method = dict(self.by_method)
         return report
 
+    @property
+    def unanswered(self) -> int:
+        """Of those that were scheduled so far."""
+        return self._started - len(self.report.samples)
+
+    def finish(self) -> None:
+        """The next request is the last, while others are still to come."""
+        assert self._started < self._count
+        self._count = self._started + 1
+
+    def close(self) -> None:
+        """Close the connections, after ``run``."""
+        for connection in self._idle:
+            if connection.transport is not None:
+                connection.transport.abort()
+
     async def _one(self, method: str, params: list[Any]) -> Any:
         ask = Ask(next(self._ids), method, params, time.monotonic())
         ask.done = self._loop.create_future()

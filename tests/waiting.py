@@ -15,6 +15,7 @@ from typing import Final
 LIMIT_SECONDS: Final = 90.0
 _PAUSE_SECONDS: Final = 0.01
 _TURNS: Final = 100
+_PAUSE_GROWTH: Final = 1e-5
 
 
 def wait_until(
@@ -34,14 +35,15 @@ async def until(
 ) -> None:
     """Wait for a condition while the loop goes on; the test fails with ``what`` without it.
 
-    Looks at every turn of the loop at first, so that short states are seen too.
+    Looks at every turn of the loop at first, so that short states are seen too, and more rarely
+    the longer it takes.
     """
     deadline = time.monotonic() + LIMIT_SECONDS
     turns = 0
     while not is_true():
         assert time.monotonic() < deadline, f"waited {LIMIT_SECONDS:g} s in vain: {what}"
         turns += 1
-        await asyncio.sleep(0 if turns < _TURNS else pause_seconds)
+        await asyncio.sleep(0 if turns < _TURNS else min(pause_seconds, turns * _PAUSE_GROWTH))
 
 
 def limited() -> asyncio.Timeout:
