@@ -128,6 +128,9 @@ class Peer:
         return request
 
     async def send(self, data: bytes) -> None:
+        """Raises ``ConnectionError`` where the connection is over, as after ``cut``."""
+        if self.writer.is_closing():  # uvloop's transport would raise RuntimeError
+            raise ConnectionResetError("closed")
         self.writer.write(data)
         await self.writer.drain()
 

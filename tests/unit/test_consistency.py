@@ -17,6 +17,7 @@ from rpcproxy.drills.simchain import ACCOUNTS, BUSY_ACCOUNTS, TOKEN, SimChain
 from rpcproxy.drills.simview import View
 from rpcproxy.messages import Request
 from tests.consistency import Checker
+from tests.waiting import LIMIT_SECONDS, limited, until
 from tests.wallet_load import ask_for
 
 NOW = 1_800_000_000.0
@@ -173,8 +174,6 @@ def test_answers_of_another_shape_are_invented(talk: Talk) -> None:
 # --- wallets at a provider of their own, without a proxy between
 
 
-ROUND_SECONDS = 1.7
-MOST_ROUNDS = 30  # on a machine that has little time for this
 BLOCK_TIME_SECONDS = 0.1
 CAUGHT = {
     "far_ahead": {"invented"},
@@ -211,22 +210,35 @@ async def test_wallets_catch_every_liar_and_no_honest_provider() -> None:
         provider.start()
         if name not in LIARS:
             provider.set_fault(fault)
+        wallets = asyncio.ensure_future(
+            ask_for(10 * LIMIT_SECONDS, provider.url, checker, rate_per_second=60, clients=3)
+        )
         try:
-            await ask_for(0.3, provider.url, checker, rate_per_second=60, clients=3)
+            await until(lambda: checker.transactions and checker.answers > 18, name)
             assert not checker.violations, checker.summary()
-            provider.set_fault(fault)
-            if fault is LIARS["frozen_head"]:  # it alone never contradicts itself
-                checker.told = type(checker.told)(chain.head + 1, chain.head + 1)
-            # The honest are asked for as long as it takes to catch the others.
-            for _ in range(MOST_ROUNDS):
-                await ask_for(ROUND_SECONDS, provider.url, checker, rate_per_second=60, clients=3)
-                if CAUGHT.get(name, set()) <= set(checker.violations) and checker.answers > 60:
-                    at_large.discard(name)
-                if name not in at_large and (name in LIARS or not at_large):
-                    break
+            async with limited():
+                while not is_over(name, checker):  # one strike may fall where nobody looks
+                    provider.set_fault(fault)
+                    if fault is LIARS["frozen_head"]:  # it alone never contradicts itself
+                        checker.told = type(checker.told)(chain.head + 1, chain.head + 1)
+                    enough = checker.answers + 100
+                    await until(lambda: is_over(name, checker) or checker.answers > enough)  # noqa: B023 - at once
+                    if name in LIARS:
+                        provider.set_fault(None)
+                        enough = checker.answers + 18
+                        await until(lambda: checker.answers > enough)  # noqa: B023 - at once
         finally:
+            wallets.cancel()
+            await asyncio.wait((wallets,))
             provider.stop()
         return checker
+
+    def is_over(name: str, checker: Checker) -> bool:
+        """The honest are asked for as long as it takes to catch the others."""
+        is_caught = CAUGHT.get(name, set()) <= set(checker.violations) and checker.answers > 60
+        if is_caught:
+            at_large.discard(name)
+        return is_caught and (name in LIARS or not at_large)
 
     try:
         checkers = await asyncio.gather(*(meet(*each) for each in faults.items()))
