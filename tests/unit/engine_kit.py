@@ -21,7 +21,6 @@ import random
 import selectors
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any
-from unittest import mock
 
 import msgspec
 
@@ -157,6 +156,22 @@ class _Clock:
         return 1_800_000_000.0 + self._loop.now
 
 
+@contextlib.contextmanager
+def _clocked(loop: VirtualLoop) -> Iterator[None]:
+    """Every module of the engine reads the loop's clock. By hand: this is around each test, and
+    ``mock.patch`` of all modules would take longer than most of them.
+    """
+    clock = _Clock(loop)
+    before = [vars(module)["time"] for module in MODULES]
+    for module in MODULES:
+        vars(module)["time"] = clock
+    try:
+        yield
+    finally:
+        for module, time in zip(MODULES, before, strict=True):
+            vars(module)["time"] = time
+
+
 class Errors(logging.Handler):
     """What was logged as an error."""
 
@@ -186,9 +201,7 @@ def run_virtual(main: Callable[[], Coroutine[Any, Any, None]]) -> list[logging.L
     async def watched() -> None:
         loop = current_loop()
         loop.set_exception_handler(lambda _, context: unhandled.append(context))
-        with contextlib.ExitStack() as stack:
-            for module in MODULES:
-                stack.enter_context(mock.patch.object(module, "time", _Clock(loop)))
+        with _clocked(loop):
             await main()
 
     with logged_errors() as records, asyncio.Runner(loop_factory=VirtualLoop) as runner:
@@ -378,6 +391,23 @@ class Rest:
 # ---- the engine
 
 
+class _Executor(executor.Executor):
+    """Ticks as ever, or seldom while nothing but time passes."""
+
+    tick_seconds = executor.TICK_SECONDS
+
+    def _set_ticker(self, seconds: float) -> None:
+        super()._set_ticker(max(seconds, self.tick_seconds))
+
+    def tick_every(self, seconds: float) -> None:
+        """And once now."""
+        if self._ticker is not None:
+            self._ticker.cancel()
+            self.tick_seconds = seconds
+            self._tick_due = now()
+            self._tick()
+
+
 class Engine:
     """Everything of one chain but the watcher. Upstreams a, b, c, d, asked in this order
     (``selection="ordered"``) unless said otherwise; all admitted, head 100, answering in 20 ms.
@@ -401,7 +431,7 @@ class Engine:
         }
         self.counters = ChainCounters()
         self.budgets = Budgets(RetryBudget(now()), HedgeAllowance())
-        self.executor = executor.Executor(
+        self.executor = _Executor(
             self.members,
             self.standings,
             self.budgets,
@@ -503,9 +533,17 @@ class Engine:
         assert not any(record.overdue for s in self.standings for record in s.classes)
         assert not [sent for wire in self.wires.values() for sent in wire.open]
 
+    async def rest(self, seconds: float) -> None:
+        """Time passes, in which nobody looks at what a twentieth of a second changes: the
+        standings are settled once a second, since a thousand ticks cost more than most tests.
+        """
+        self.executor.tick_every(1.0)
+        await asyncio.sleep(seconds)
+        self.executor.tick_every(executor.TICK_SECONDS)
+
     async def assert_soon_idle(self) -> None:
         """As soon as lingering attempts are out of time: heavy ones have ten seconds."""
-        await asyncio.sleep(12)
+        await self.rest(12)
         self.assert_idle()
 
     def close(self) -> None:
@@ -546,6 +584,7 @@ class Handle:
     def __init__(self, handled: Any) -> None:
         self.answers: list[Answer] = []
         self.at = -1.0
+        self._ended = asyncio.Event()
         self.pending: Pending | None = None
         self.task: asyncio.Task[None] | None = None
         if isinstance(handled, Answer):
@@ -556,6 +595,7 @@ class Handle:
         else:
             self.task = asyncio.get_running_loop().create_task(self._await(handled))
             self.task.add_done_callback(lambda _: handled.close())  # where it never began
+            self.task.add_done_callback(lambda _: self._ended.set())
 
     async def _await(self, coroutine: Coroutine[Any, Any, Answer]) -> None:
         self._deliver(await coroutine)
@@ -563,6 +603,7 @@ class Handle:
     def _deliver(self, answer: Answer) -> None:
         self.answers.append(answer)
         self.at = now()
+        self._ended.set()
 
     @property
     def is_done(self) -> bool:
@@ -575,10 +616,9 @@ class Handle:
             self.task.cancel()
 
     async def answer(self) -> Answer:
-        while not self.answers:
-            if self.task is not None and self.task.done():
-                self.task.result()
-            await asyncio.sleep(0.001)
+        await self._ended.wait()
+        if self.task is not None and self.task.done():
+            self.task.result()
         assert len(self.answers) == 1
         return self.answers[0]
 

@@ -185,7 +185,7 @@ async def test_a_budget_is_kept() -> None:
     assert case.audits.is_on
     for _ in range(900):
         case.consider()
-        await asyncio.sleep(1)
+        await case.engine.rest(1)
     assert 10 <= case.audits.asked <= 15 + 2
     assert case.audits.agreed == case.audits.asked
 

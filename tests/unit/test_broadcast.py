@@ -498,7 +498,7 @@ async def test_an_old_outage_is_answered_at_once() -> None:
     engine = Engine()
     engine.all_behave(failing())
     engine.eject(*engine.wires)
-    await asyncio.sleep(20)
+    await engine.rest(20)
     started = now()
     assert "not sent" in (await error_of(send(engine)))["message"]
     assert now() - started <= 1

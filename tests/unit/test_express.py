@@ -499,7 +499,7 @@ def test_every_request_is_delivered_once_or_cancelled(
                     handle.hang_up()
 
         await asyncio.gather(*(one(*request) for request in wanted))
-        await asyncio.sleep(16)
+        await engine.rest(16)
         for handle, hang_up in handles:
             assert len(handle.answers) == 1 or (hang_up < math.inf and not handle.answers)
             for answer in handle.answers:

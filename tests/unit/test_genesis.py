@@ -50,7 +50,7 @@ def asked(wire: FakeWire) -> int:
 async def test_everyone_is_asked_once() -> None:
     engine = rooted(Rooted())
     async with watching(engine):
-        await asyncio.sleep(1.2 * IDENTITY_SECONDS)
+        await engine.rest(1.2 * IDENTITY_SECONDS)
         assert {name: asked(wire) for name, wire in engine.wires.items()} == dict.fromkeys(
             engine.wires, 1
         )
@@ -111,7 +111,7 @@ async def test_who_cannot_show_block_0_is_not_blamed(
     """A limit or a fault says nothing: then it is asked again, but seldom."""
     engine = rooted(Rooted(block_0))
     async with watching(engine):
-        await asyncio.sleep(1.1 * IDENTITY_SECONDS)
+        await engine.rest(1.1 * IDENTITY_SECONDS)
         assert engine.standings["b"].state == "up"
         assert asked(engine.wires["b"]) == times
         assert "b" not in " ".join(change for change in engine.changes if "ejected" in change)

@@ -104,7 +104,7 @@ async def test_who_knows_the_real_hash_and_no_other_takes_hashes() -> None:
     assert asked == [proving.hash, "0x" + proving.hash[:1:-1]]
     await proving.look()  # once is enough for a while
     assert len(proving.engine.sent) == 8
-    await asyncio.sleep(EVERY_SECONDS + 1)
+    await proving.engine.rest(EVERY_SECONDS + 1)
     proving.tell(101)
     await proving.look()
     assert len(proving.engine.sent) == 16
@@ -148,7 +148,7 @@ async def test_a_silent_one_is_asked_again_soon() -> None:
     proving.engine.behave(a=at_hash(lambda: proving.hash))
     await proving.look("a")
     assert proving.takers == ""
-    await asyncio.sleep(AGAIN_SECONDS + 1)
+    await proving.engine.rest(AGAIN_SECONDS + 1)
     proving.tell(101)
     await proving.look("a")
     assert proving.takers == "a"

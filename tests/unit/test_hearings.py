@@ -340,7 +340,7 @@ async def test_who_hangs_at_what_the_others_refuse_is_waited_for_once_a_minute(
     assert seconds[0] <= 4.6  # it may just be slow
     assert max(seconds[1:]) < 0.5
     assert ejected(engine) == []
-    await asyncio.sleep(61)
+    await engine.rest(61)
     engine.behave(a=after(2.0, lambda sent: sent.reply()))
     assert (await engine.ask("eth_estimateGas", calling("0x11111111")).reply())["result"] == "0x1"
 
@@ -514,7 +514,7 @@ async def test_those_that_have_not_refused_are_asked_and_the_shape_is_remembered
         engine.pipeline.sharing.lately.clear()
     assert [len(engine.wires[name].sent) for name in "ab"] == [2, 2]
     assert engine.changes == []
-    await asyncio.sleep(301)  # versions change
+    await engine.rest(301)  # versions change
     engine.all_behave(answering(result))
     await engine.ask(method, params).answer()
     assert len(engine.wires["a"].sent) == 3
@@ -557,7 +557,7 @@ async def test_who_lacks_what_is_near_the_head_is_asked_last_for_a_moment(
         assert "result" in await engine.ask("eth_call", calling(f"0x{index:08x}")).reply()
     assert len(engine.wires["a"].sent) == 2
     assert engine.changes == []
-    await asyncio.sleep(seconds)
+    await engine.rest(seconds)
     engine.behave(a=answering(b'"0x2"'))
     assert (await engine.ask("eth_call", calling("0x11111111")).reply())["result"] == "0x2"
 
@@ -693,7 +693,7 @@ async def test_a_rate_limit_of_one_method_is_not_taken_for_that_of_all() -> None
 
     await ask_logs(1)
     assert engine.changes == ["a cooling"]  # who knows
-    await asyncio.sleep(20)
+    await engine.rest(20)
     engine.changes.clear()
     await engine.ask_new().answer()
     await ask_logs(2)
@@ -703,7 +703,7 @@ async def test_a_rate_limit_of_one_method_is_not_taken_for_that_of_all() -> None
     assert len(engine.wires["a"].sent) == count
     await engine.ask_new().answer()
     assert len(engine.wires["a"].sent) == count + 1
-    await asyncio.sleep(61)
+    await engine.rest(61)
     await ask_logs(4)
     assert len(engine.wires["a"].sent) == count + 2
 

@@ -248,7 +248,7 @@ async def test_params_that_all_refuse_are_refused_by_one_the_next_time() -> None
         assert reply["error"]["message"] == "missing value for argument 1"
     assert engine.asked == "abcd" + "aa"
     # A minute later they may have learned it.
-    await asyncio.sleep(61)
+    await engine.rest(61)
     await engine.ask("eth_call").answer()
     assert len(engine.sent) == 10
     engine.assert_idle()
@@ -404,7 +404,7 @@ async def test_what_failed_where_is_said_though_nothing_came_back_this_time() ->
     engine.behave(a=failing(), b=silent, c=failing(FailureKind.RESET))
     for _ in range(6):
         await engine.ask().answer()
-    await asyncio.sleep(YOUNG_OUTAGE_SECONDS)
+    await engine.rest(YOUNG_OUTAGE_SECONDS)
     engine.all_behave(silent)
     reason = (await engine.ask().reply())["error"]["data"]["reason"]
     for words in ("a: not reachable", "b: no answer in time", "c: connection broke"):
@@ -427,7 +427,7 @@ async def test_what_fails_everywhere_is_asked_once_the_next_time() -> None:
     before = len(engine.sent)
     assert (await engine.ask().reply())["error"]["message"] == "trace too deep"
     assert len(engine.sent) - before == 1
-    await asyncio.sleep(60)  # forgotten
+    await engine.rest(60)  # forgotten
     engine.all_behave(answering())
     assert (await engine.ask().reply())["result"] == "0x1"
     engine.assert_idle()
@@ -440,7 +440,7 @@ async def test_the_told_block_is_given_in_an_outage() -> None:
     assert engine.told.text() == b'"0x64"'
     engine.all_behave(failing())
     engine.eject(*engine.wires)
-    await asyncio.sleep(20)
+    await engine.rest(20)
     for params in (b'["latest",false]', b'["0x64",false]'):
         reply = await engine.ask("eth_getBlockByNumber", params).reply()
         assert reply["result"] == {"number": "0x64"}
@@ -463,7 +463,7 @@ async def test_an_old_outage_is_answered_within_a_second() -> None:
     engine = Engine()
     engine.all_behave(failing())
     engine.eject(*engine.wires)
-    await asyncio.sleep(20)
+    await engine.rest(20)
     started = now()
     for method in ("eth_gasPrice", "eth_gasPrice", "debug_traceCall"):
         handle = engine.ask(method)

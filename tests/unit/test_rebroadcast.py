@@ -295,7 +295,7 @@ async def test_in_an_outage_it_waits_and_goes_on() -> None:
         world.engine.all_behave(failing())
         world.engine.eject(*world.engine.wires)
         before = world.copies(tx)
-        await asyncio.sleep(30)
+        await world.engine.rest(30)
         assert world.copies(tx) == before  # nobody to send it to
         world.engine.behave(**behaviours)
         world.engine.recover(*world.engine.wires)
@@ -312,9 +312,9 @@ async def test_what_nobody_includes_expires() -> None:
         world.engine.ledger.pool = Pool(expiry_seconds=120.0)
         tx = signed()
         await world.send(tx)
-        await asyncio.sleep(100)
+        await world.engine.rest(100)
         assert world.state(tx) is State.SENT
-        await asyncio.sleep(30)
+        await world.engine.rest(30)
         assert world.state(tx) is State.EXPIRED
         assert world.engine.counters.sends.expired == 1
 

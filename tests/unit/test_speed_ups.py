@@ -25,7 +25,7 @@ async def blocks_pass(world: World, count: int = 12) -> None:
     for _ in range(count):
         world.mine()
         await world.look()
-        await asyncio.sleep(3)
+        await world.engine.rest(3)
 
 
 @virtual

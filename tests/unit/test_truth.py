@@ -423,7 +423,7 @@ async def test_a_pending_nonce_stands_for_a_while() -> None:
     held.nonce(7, "pending")
     judged = held.judge(NONCE, params, b'"0x6"', "b")  # its pool lacks one
     assert (judged.verdict, bytes(judged.result or b"")) == (Verdict.OK, b'"0x7"')
-    await asyncio.sleep(PENDING_NONCE_SECONDS + 1)
+    await held.engine.rest(PENDING_NONCE_SECONDS + 1)
     judged = held.judge(NONCE, params, b'"0x6"', "b")
     assert bytes(judged.result or b"") == b'"0x6"'
 

@@ -127,7 +127,7 @@ async def test_who_is_there_for_sends_may_refuse_all_reads(status: int) -> None:
 async def test_the_chain_id_is_believed_for_a_while() -> None:
     engine = cold(count=1)
     async with watching(engine):
-        await asyncio.sleep(IDENTITY_SECONDS - 5)
+        await engine.rest(IDENTITY_SECONDS - 5)
         assert methods(engine.wires["a"]).count("eth_chainId") == 1
         await asyncio.sleep(10)
         assert methods(engine.wires["a"]).count("eth_chainId") == 2
@@ -201,7 +201,7 @@ async def test_an_ejected_upstream_is_back_after_its_time_and_two_clean_probes()
         await asyncio.sleep(1)
         engine.behave(a=failing())
         engine.eject("a")
-        await asyncio.sleep(60)
+        await engine.rest(60)
         assert engine.standings["a"].state == "ejected"
         engine.behave(a=Node())
         await asyncio.sleep(1.0 + 2 * DARK_PAUSE_SECONDS + 0.5)
@@ -362,7 +362,7 @@ async def test_what_is_final_is_asked_for_seldom() -> None:
     start = now()
     engine = cold(Node(lambda: 100 + int((now() - start) / 2)), block_time_seconds=2.0)
     async with watching(engine):
-        await asyncio.sleep(60)
+        await engine.rest(60)
         finals = [sent for sent in engine.wires["a"].sent if "finalized" in sent.params]
         assert 5 <= len(finals) <= 9  # of 30 blocks
         served = engine.standings.heads.served
@@ -381,7 +381,7 @@ async def test_who_does_not_tell_what_is_final_is_no_worse_and_is_not_asked_agai
 
     engine.behave(b=without)
     async with watching(engine):
-        await asyncio.sleep(100)
+        await engine.rest(100)
         asked = [sent for sent in engine.wires["b"].sent if "finalized" in sent.params]
         assert len(asked) == 1
         assert engine.standings["b"].state == "up"
@@ -449,7 +449,7 @@ async def test_heads_are_followed_in_step_with_the_chain() -> None:
     start = now()
     engine = cold(Node(lambda: 100 + int((now() - start) / 4)), block_time_seconds=12.0)
     async with watching(engine) as watcher:
-        await asyncio.sleep(300)
+        await engine.rest(300)
         assert watcher.cadence.interval_seconds == pytest.approx(4, rel=0.15)
         served = []
         asked = len(engine.sent)
@@ -469,7 +469,7 @@ async def test_a_lone_lying_head_moves_neither_pace_nor_blocks() -> None:
     engine = cold(node, block_time_seconds=4.0)
     engine.behave(a=Node(lambda: 1_000_000))
     async with watching(engine) as watcher:
-        await asyncio.sleep(120)
+        await engine.rest(120)
         assert engine.standings.heads.served == pytest.approx(130, abs=2)
         assert watcher.cadence.interval_seconds == pytest.approx(4, rel=0.2)
         assert engine.told.block(1_000_000) is None
