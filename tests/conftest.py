@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import shutil
 import sys
@@ -12,11 +11,12 @@ from secrets import token_hex
 import pytest
 from hypothesis import HealthCheck, settings
 
-# How long an example takes says how busy the machine is.
-settings.register_profile(
-    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
-settings.load_profile("any machine")
+# Properties try the same examples each time, however long one takes: a run fails for what was
+# changed. ``--hypothesis-profile=search`` looks for new ones.
+UNTIMED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("same", max_examples=40, derandomize=True, database=None, **UNTIMED)
+settings.register_profile("search", max_examples=1000, **UNTIMED)
+settings.load_profile("same")
 
 
 @pytest.fixture
@@ -43,14 +43,6 @@ def own_state_directory(
     """Journals of one test are no other test's, and never the user's."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / token_hex(8)))
     monkeypatch.delenv("STATE_DIRECTORY", raising=False)
-
-
-def pytest_collection_finish() -> None:
-    """Ten thousand tests and what they import are no garbage: without this, each collection that
-    a test asks for looks through all of them, which takes longer than the test.
-    """
-    gc.collect()
-    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)

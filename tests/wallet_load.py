@@ -2,6 +2,7 @@
 
     checker = Checker(...)
     await ask_for(seconds, url, checker, rate_per_second=150)
+    await ask_while(lambda: checker.answers < 100, url, checker)
 
 Each of the wallets has a connection of its own and one request in flight, and asks what wallets ask:
 heads, blocks, balances, nonces, storage and calls at ``latest``, receipts of transactions that one
@@ -13,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -21,9 +23,9 @@ import msgspec
 from rpcproxy.drills.simchain import ACCOUNTS, BUSY_ACCOUNTS, TOKEN
 from rpcproxy.drills.simrpc import BALANCE_OF
 from tests.consistency import Checker
+from tests.waiting import limited
 
 CLIENTS: Final = 20
-TIME_LIMIT_SECONDS: Final = 10.0
 MIX: Final = {
     "eth_blockNumber": 20,
     "eth_getBlockByNumber latest": 12,
@@ -49,12 +51,12 @@ class Wallet:
         self._ids = itertools.count(1)
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
-    async def ask_until(self, end: float, gap_seconds: float) -> None:
-        """Ask in steps of ``gap_seconds`` until ``end``, loop time."""
+    async def ask_while(self, is_wanted: Callable[[float], object], gap_seconds: float) -> None:
+        """Ask in steps of ``gap_seconds`` while it is wanted at that time of the loop."""
         loop = asyncio.get_running_loop()
         due = loop.time() + self._rng.random() * gap_seconds
         try:
-            while due < end:
+            while is_wanted(due):
                 await asyncio.sleep(max(0.0, due - loop.time()))
                 await self._next()
                 due = max(due + gap_seconds, loop.time() - gap_seconds)
@@ -103,7 +105,7 @@ class Wallet:
         """The result, ``None`` without one."""
         asking = self._checker.asking(self._number, method, list(params))
         try:
-            async with asyncio.timeout(TIME_LIMIT_SECONDS):
+            async with limited():
                 reply = await self._exchange(method, list(params))
         except (OSError, EOFError, TimeoutError, ValueError, msgspec.DecodeError) as error:
             self._hang_up()
@@ -150,8 +152,33 @@ async def ask_for(
 ) -> None:
     """All wallets together ask about ``rate_per_second`` for so long; ``checker`` has the rest."""
     end = asyncio.get_running_loop().time() + seconds
-    gap_seconds = clients / rate_per_second
+    numbers = range(first_client, first_client + clients)
+    await _ask(lambda due: due < end, url, checker, rate_per_second, numbers)
+
+
+async def ask_while(
+    is_wanted: Callable[[], object],
+    url: str,
+    checker: Checker,
+    *,
+    rate_per_second: float = 150.0,
+    clients: int = CLIENTS,
+) -> None:
+    """As ``ask_for``, for as long as it takes. A wallet asks on where it stands: what it asks next
+    depends on how many questions it had, not on how many the machine had time for.
+    """
+    async with limited():
+        await _ask(lambda _: is_wanted(), url, checker, rate_per_second, range(clients))
+
+
+async def _ask(
+    is_wanted: Callable[[float], object],
+    url: str,
+    checker: Checker,
+    rate_per_second: float,
+    numbers: range,
+) -> None:
     async with asyncio.TaskGroup() as group:
-        for number in range(first_client, first_client + clients):
+        for number in numbers:
             wallet = Wallet(number, url, checker)
-            group.create_task(wallet.ask_until(end, gap_seconds))
+            group.create_task(wallet.ask_while(is_wanted, len(numbers) / rate_per_second))

@@ -79,11 +79,11 @@ class Fleet:
         self.changes += changes
         return changes
 
-    def run(self, seconds: float) -> list[Change]:
-        """Let time pass in steps of the executor's clock."""
+    def run(self, seconds: float, step_seconds: float = 0.1) -> list[Change]:
+        """Let time pass in steps of the executor's clock, or in longer ones where an hour does."""
         changes = []
-        for _ in range(round(seconds / 0.1)):
-            self.now += 0.1
+        for _ in range(round(seconds / step_seconds)):
+            self.now += step_seconds
             changes += self.tick()
         return changes
 

@@ -290,7 +290,7 @@ values = st.recursive(
 
 
 @given(st.sampled_from([*AUDITED]), values, values)
-@run_with(max_examples=150, deadline=None)
+@run_with(max_examples=80, deadline=None)
 def test_any_json_can_be_compared(method: str, one: Any, other: Any) -> None:
     first, second = text(one), text(other)
     assert same_meaning(method, first, msgspec.json.format(first))

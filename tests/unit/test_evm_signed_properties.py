@@ -35,7 +35,7 @@ def _decoded(raw):
     return transaction.hash, transaction.sender
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.sampled_from(sorted(RAW)), st.data())
 def test_no_byte_can_change_unnoticed(kind, data):
     raw = RAW[kind]

@@ -669,7 +669,7 @@ requests = st.tuples(
 )
 
 
-@run_with(max_examples=80, deadline=None)
+@run_with(max_examples=40, deadline=None)
 @given(
     st.lists(st.lists(behaviours, min_size=1, max_size=4), min_size=1, max_size=4),
     st.lists(requests, min_size=1, max_size=12),

@@ -1023,7 +1023,7 @@ policies = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.lists(st.lists(anything, min_size=1, max_size=4), min_size=1, max_size=9),
     incidents,
@@ -1057,7 +1057,7 @@ def test_every_plan_ends_in_time_and_asks_nobody_twice(
     assert isinstance(stage.plan.decide(stage.now + 100.0), Finish)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.lists(st.lists(failing, min_size=1, max_size=3), min_size=1, max_size=4),
     st.integers(0, 4),

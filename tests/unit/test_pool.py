@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -24,6 +23,7 @@ from rpcproxy.rules.rebroadcasts import (
     STILL_SECONDS,
     UNANSWERED_SECONDS,
 )
+from tests.unit.effort import lines_run
 
 UNIX = 1_800_000_000.0
 
@@ -648,17 +648,16 @@ def test_shelves() -> None:
 # ---- many
 
 
-def test_twenty_thousand() -> None:
-    """No event looks at all of them: a scan in any of these would take minutes."""
-    count = 20_000
+def live_through(count: int) -> None:
+    """From the first submission to the last block, for so many; fifty for each sender."""
+    senders = count // 50
     pool = Pool()
-    began = time.process_time()
     pool.due(0, 0.0, 100)
     for i in range(count):
-        pool.add(Tx(f"0x{i}", f"0xs{i % 400}", i // 400), UNIX + i, 0.0)
+        pool.add(Tx(f"0x{i}", f"0xs{i % senders}", i // senders), UNIX + i, 0.0)
         pool.on_said(f"0x{i}", "a", "yes", 0.0, is_yes=True)
     for i in range(count):
-        assert pool.pending_nonce(f"0xs{i % 400}", 49) == 50
+        assert pool.pending_nonce(f"0xs{i % senders}", 49) == 50
         assert pool.pending(f"0x{i}") is not None
         pool.due(0, 1.0, 100)
         pool.expire(1.0)
@@ -666,13 +665,20 @@ def test_twenty_thousand() -> None:
     while turns := due(pool, 1, 2.0, 100):
         handed += len(turns)
     assert handed == count
-    for number in range(200):
+    for number in range(count // 100):
         block = [f"0x{i}" for i in range(number * 100, number * 100 + 100)]
         assert len(pool.on_block(number, f"0xb{number}", block)) == 100
         pool.on_turn(number, 3.0)
         for found in pool.to_confirm(number - 10):
             pool.on_final(found.hash)
-    for found in pool.to_confirm(200):
+    for found in pool.to_confirm(count // 100):
         pool.on_final(found.hash)
     assert_empty(pool)
-    assert time.process_time() - began < 10
+
+
+def test_thousands() -> None:
+    """No event looks at all of them: a scan in any of these would be four times as much for each
+    of four times as many.
+    """
+    few = lines_run(lambda: live_through(500))
+    assert lines_run(lambda: live_through(2000)) < 1.25 * 4 * few

@@ -68,7 +68,7 @@ def test_one_of_four_fails_unnoticed_and_is_back_within_five_seconds(
     fault: Fault, rate: float
 ) -> None:
     simulation = Simulation(four())
-    simulation.run(6.0, rate)
+    simulation.run(3.0, rate)
     strike(simulation, "a", fault)
     outage = simulation.run(8.0, rate)
     assert outage.errors == 0
@@ -84,7 +84,7 @@ def test_one_of_four_fails_unnoticed_and_is_back_within_five_seconds(
 @pytest.mark.parametrize("fault", [REFUSED, HANGING, HALF_HANGING, HALF_ERRORS])
 def test_a_region_is_back_as_fast(fault: Fault) -> None:
     simulation = Simulation(region())
-    simulation.run(6.0, 100)
+    simulation.run(3.0, 100)
     strike(simulation, "ab", fault)
     outage = simulation.run(10.0, 100)
     assert outage.errors == 0
@@ -125,7 +125,7 @@ def test_a_long_brown_out_stays_as_cheap_as_its_beginning() -> None:
 @pytest.mark.parametrize("rate", [80, 300])
 def test_refused_connections_eject_within_a_few_requests(rate: float) -> None:
     simulation = Simulation(four())
-    simulation.run(6.0, rate)
+    simulation.run(3.0, rate)
     strike(simulation, "a", REFUSED)
     failed, began = 0, simulation.seconds
     while "ejected" not in simulation.fleet.kinds("a"):
@@ -172,7 +172,7 @@ def test_a_capacity_that_fell_is_found_again_and_forgotten_when_it_is_gone() -> 
 @pytest.mark.parametrize("fault", [RATE_LIMITED, RETRY_AFTER, REFUSED, HANGING])
 def test_requests_of_a_lone_upstream_wait_for_its_return(fault: Fault) -> None:
     simulation = Simulation([upstream("a")])
-    simulation.run(6.0, 80)
+    simulation.run(3.0, 80)
     strike(simulation, "a", fault)
     outage = simulation.run(2.5, 80)
     heal(simulation)
@@ -186,7 +186,7 @@ def test_requests_of_a_lone_upstream_wait_for_its_return(fault: Fault) -> None:
 
 def test_a_slow_lone_upstream_goes_on() -> None:
     simulation = Simulation([upstream("a")])
-    simulation.run(6.0, 40)
+    simulation.run(3.0, 40)
     strike(simulation, "a", SLOW)
     outage = simulation.run(8.0, 40)
     assert outage.errors == 0
@@ -197,7 +197,7 @@ def test_a_slow_lone_upstream_goes_on() -> None:
 @pytest.mark.parametrize("fault", [RATE_LIMITED, REFUSED, HANGING, SLOW])
 def test_two_upstreams_share_again(fault: Fault) -> None:
     simulation = Simulation(many(2))
-    simulation.run(6.0, 80)
+    simulation.run(3.0, 80)
     strike(simulation, ["u0"], fault)
     assert simulation.run(8.0, 80).errors == 0
     heal(simulation)

@@ -284,7 +284,7 @@ def test_methods_it_lacks() -> None:
     assert fleet.pick(method="trace") == "d"  # the others are known to lack it
     assert fleet.pick("d", method="trace") in {"a", "b", "c"}
     assert fleet.pick("d", method="trace", last_resort=False) is None
-    fleet.run(301.0)
+    fleet.run(301.0, step_seconds=1.0)
     assert not fleet["a"].exclusions.methods
 
 
@@ -306,7 +306,7 @@ def test_names_that_clients_make_up_are_counted_and_not_listed() -> None:
         fleet.tell("a", Verdict.UNSUPPORTED, method=f"another{number}")
     assert "trace_block" in fleet["a"].exclusions.methods
     assert len(fleet["a"].exclusions.methods) < 300
-    fleet.run(3601.0)
+    fleet.run(3601.0, step_seconds=1.0)
     [again] = fleet.tell("a", Verdict.UNSUPPORTED, method="own_again")
     assert "10119 more" in again.reason
 

@@ -613,7 +613,7 @@ askers = st.tuples(
 )
 
 
-@run_with(max_examples=40, deadline=None)
+@run_with(max_examples=30, deadline=None)
 @given(
     st.lists(st.lists(behaviours, min_size=1, max_size=4), min_size=1, max_size=4),
     st.lists(askers, min_size=1, max_size=16),
