@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Generator
 from secrets import token_hex
 
@@ -17,6 +18,8 @@ UNTIMED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("same", max_examples=40, derandomize=True, database=None, **UNTIMED)
 settings.register_profile("search", max_examples=1000, **UNTIMED)
 settings.load_profile("same")
+
+STATE = pytest.StashKey[str]()
 
 
 @pytest.fixture
@@ -36,13 +39,25 @@ def require_tool() -> Callable[[str], str]:
     return find
 
 
-@pytest.fixture(autouse=True)
-def own_state_directory(
-    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    """Journals of one test are no other test's, and never the user's."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / token_hex(8)))
-    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+def pytest_configure(config: pytest.Config) -> None:
+    """Where the tests of this process have their journals, under /tmp and no further down: paths
+    of sockets have an end.
+    """
+    folder = tempfile.mkdtemp(prefix="rpcproxy-")
+    config.stash[STATE] = folder
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A hook, since a fixture with its requests costs more than most of ten thousand tests.
+
+    Journals of one test are no other test's, and never the user's. And eth_account raises the
+    process's recursion limit a hundredfold when it is imported; the proxy runs with Python's own.
+    """
+    os.environ["XDG_STATE_HOME"] = f"{item.config.stash[STATE]}/{token_hex(8)}"
+    os.environ.pop("STATE_DIRECTORY", None)
+    sys.setrecursionlimit(1000)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -53,11 +68,3 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
         (title, text.encode(errors="backslashreplace").decode()) for title, text in report.sections
     ]
     return report
-
-
-@pytest.fixture(autouse=True)
-def usual_recursion_limit() -> None:
-    """eth_account raises the process's limit a hundredfold when it is imported; the proxy runs
-    with Python's own.
-    """
-    sys.setrecursionlimit(1000)
