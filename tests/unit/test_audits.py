@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
-import inspect
 import logging
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
@@ -28,29 +26,16 @@ from tests.unit.engine_kit import (
     Engine,
     Rest,
     answering,
-    current_loop,
     failing,
     now,
     silent,
+    virtual,
 )
 from tests.unit.fleet import four, upstream
 
 TRUE, FALSE = b'"0x64"', b'"0x65"'
 PARAMS = b'["0xsecret","0x64"]'
 PAUSE_SECONDS = 12.0  # a block time
-
-
-def virtual(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """As ``engine_kit.virtual``, with the clock of audits."""
-
-    @functools.wraps(test)
-    async def timed(**fixtures: Any) -> None:
-        clock = engine_kit._Clock(current_loop())
-        with mock.patch.object(module, "time", clock):
-            await test(**fixtures)
-
-    timed.__signature__ = inspect.signature(test)  # type: ignore[attr-defined]
-    return engine_kit.virtual(timed)
 
 
 class Lines(logging.Handler):
@@ -468,6 +453,7 @@ async def test_who_was_odd_is_asked_last() -> None:
 @virtual
 async def test_only_the_last_differences_are_kept() -> None:
     case = Case()
+    case.engine.executor.tick_every(1.0)
     for block in range(DIFFERENCES_KEPT + 5):
         case.engine.standings["a"].light.breaker.reset()
         await case.audit("a", FALSE, block=block)

@@ -297,7 +297,7 @@ def trace_with_scans(rng: random.Random) -> Iterator[bytes]:
 def trace_at_heads(rng: random.Random) -> Iterator[bytes]:
     """Half is asked of the newest block, by many at once, and never again later."""
     ranks = zipf(rng, 50_000, 0.9)
-    for block in range(150):
+    for block in range(75):
         for _ in range(1500):
             if rng.random() < 0.5:
                 yield b"s%05d" % next(ranks)

@@ -160,7 +160,7 @@ async def test_a_refused_key_that_works_again_is_asked_now_and_then() -> None:
         engine.observe("b", Verdict.KEY_REFUSED)
         assert engine.standings["b"].state == "quarantined"
         before = len(engine.wires["b"].sent)
-        await asyncio.sleep(50)
+        await engine.rest(50)
         assert engine.standings["b"].state == "quarantined"
         assert 60 < len(engine.wires["b"].sent) - before < 130  # two questions a second
         await asyncio.sleep(15)
