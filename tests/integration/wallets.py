@@ -16,10 +16,9 @@ from typing import IO, Any, Final
 
 from tests.integration.anvil import Account
 from tests.integration.wire import Wire
-from tests.waiting import wait_until
+from tests.waiting import LIMIT_SECONDS, wait_until
 
 CLIENTS: Final = Path(__file__).resolve().parents[1] / "clients"
-END_SECONDS: Final = 40.0
 # Steps that wait for the chain, not for an answer.
 WAITING_STEPS: Final = frozenset(("receipt",))
 
@@ -88,9 +87,9 @@ class Wallet:
             self._process.stdin.close()
 
     def wait(self) -> None:
-        self._process.wait(END_SECONDS)
+        self._process.wait(LIMIT_SECONDS)
         for reader in self._readers:
-            reader.join(END_SECONDS)
+            reader.join(LIMIT_SECONDS)
 
     def close(self) -> None:
         """End it at once."""
@@ -112,16 +111,21 @@ class Readers:
     before it was asked.
     """
 
-    PAUSE_SECONDS = 0.02
-
     def __init__(
-        self, url: str, address: str, connections: int = 3, *, may_end: bool = False
+        self,
+        url: str,
+        address: str,
+        connections: int = 3,
+        *,
+        may_end: bool = False,
+        pause_seconds: float = 0.02,
     ) -> None:
         self.errors: list[str] = []
         self.count = 0
         self.slowest_seconds = 0.0
         self._url = url
         self._may_end = may_end
+        self._pause_seconds = pause_seconds
         self._calls = (
             ("eth_blockNumber", ()),
             ("eth_getBalance", (address, "latest")),
@@ -141,7 +145,7 @@ class Readers:
     def _read(self) -> None:
         wire = Wire(self._url)
         position = 0
-        while not self._stopping.wait(self.PAUSE_SECONDS):
+        while not self._stopping.wait(self._pause_seconds):
             method, params = self._calls[position % len(self._calls)]
             position += 1
             highest = self._highest
@@ -172,7 +176,7 @@ class Readers:
                     self.errors.append(f"the head went from {highest} back to {number}")
                 self._highest = max(self._highest, number)
 
-    def wait_for(self, count: int, seconds: float = 20.0) -> None:
+    def wait_for(self, count: int) -> None:
         """Wait for so many more answers."""
         goal = self.count + count
         wait_until(lambda: self.count >= goal, f"{count} more reads")
@@ -184,4 +188,4 @@ class Readers:
     def stop(self) -> None:
         self._stopping.set()
         for thread in self._threads:
-            thread.join(END_SECONDS)
+            thread.join(LIMIT_SECONDS)
