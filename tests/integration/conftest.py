@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import pytest
 
-from tests.integration.anvil import AnvilChain
+from tests.integration.anvil import AnvilChain, proxy_config
 from tests.integration.running_proxy import RunningProxy
 
 CLIENTS = Path(__file__).resolve().parents[1] / "clients"
@@ -91,3 +91,24 @@ def anvil_chain(anvil_binary: str) -> Iterator[AnvilChain]:
     with AnvilChain(anvil_binary) as chain:
         chain.start()
         yield chain
+
+
+@pytest.fixture(scope="module")
+def shared_chain(anvil_binary: str) -> Iterator[AnvilChain]:
+    """The same, for all tests of a file: each leaves the nodes well, and the chain longer."""
+    with AnvilChain(anvil_binary) as chain:
+        chain.start()
+        yield chain
+
+
+@pytest.fixture(scope="module")
+def shared_proxy(
+    shared_chain: AnvilChain, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningProxy]:
+    """One proxy before that chain, for all tests of a file."""
+    proxy = RunningProxy(proxy_config(shared_chain.nodes), tmp_path_factory.mktemp("proxy"))
+    try:
+        proxy.wait_until_well()
+        yield proxy
+    finally:
+        proxy.close()
