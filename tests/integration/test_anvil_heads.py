@@ -8,14 +8,15 @@ from tests.integration.anvil import AnvilChain, proxy_config
 from tests.integration.running_proxy import RunningProxy
 from tests.waiting import wait_until
 
-MAX_LAG = 2  # the default for a chain that is not known
+MAX_LAG = 2
 
 
 def test_three_of_four_come_back_behind(
     anvil_chain: AnvilChain, proxy_process: Callable[[str], RunningProxy]
 ) -> None:
     """As nodes do that were down for a while: they answer, and have yet to catch up."""
-    proxy = proxy_process(proxy_config(anvil_chain.nodes))
+    config = proxy_config(anvil_chain.nodes, max_lag=str(MAX_LAG))
+    proxy = proxy_process(config.replace("block_time: 1s", "block_time: 0.25s"))
     proxy.wait_until_well()
     wire = proxy.wire()
     alone, others = anvil_chain.nodes[0], anvil_chain.nodes[1:]
