@@ -23,9 +23,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import IO, Any, Final, Self
 
+from tests.waiting import LIMIT_SECONDS
+
 CHAIN_ID: Final = 31337
 GENESIS_TIMESTAMP: Final = 1_700_000_000
-RPC_SECONDS: Final = 60.0  # tells a hang from a busy machine
 
 # Runtime code: without call data it returns 42, else it reverts with Error("not today").
 _RUNTIME: Final = (
@@ -159,7 +160,7 @@ class Anvil:
         headers = {"Content-Type": "application/json"}
         try:
             if self._connection is None:
-                self._connection = http.client.HTTPConnection("127.0.0.1", self.port, RPC_SECONDS)
+                self._connection = http.client.HTTPConnection("127.0.0.1", self.port, LIMIT_SECONDS)
             self._connection.request("POST", "/", body, headers)
             answer = json.loads(self._connection.getresponse().read())
         except (OSError, http.client.HTTPException) as error:

@@ -33,7 +33,7 @@ def test_three_of_four_come_back_behind(
         return int(proxy.status()["chains"][0]["usable"])
 
     wait_until(lambda: usable() == 1, "only one is left")
-    for _ in range(5):
+    for _ in range(3):
         anvil_chain.mine(4)
         wait_until(lambda: head() == anvil_chain.height, "the proxy follows the only one")
     told = head()

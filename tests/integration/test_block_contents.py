@@ -4,7 +4,6 @@ that hold something: what a block says of itself is what people see.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -20,12 +19,12 @@ from tests.integration.wallets import CLIENTS, Wallet
 from tests.integration.wire import Wire
 from tests.waiting import wait_until
 
-BLOCK_SECONDS = 1.0
+BLOCK_SECONDS = 0.5
 TOPIC = "0x" + "ab" * 32
 # A constructor that logs: LOG1 of no data, under the topic.
 LOGGING = "0x7f" + TOPIC[2:] + "5f5fa100"
-# Tells an answer that was given at once from one that was waited for: a hang, not a rate.
-AT_ONCE_SECONDS = 1.5
+# Who waits for what is not there waits for longer than the tests do.
+DEADLINES = "{light: 1h, heavy: 1h}"
 
 
 @dataclass
@@ -58,14 +57,15 @@ def world(anvil_binary: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     with UnevenChain(anvil_binary) as chain:
         chain.start(5)
         chain.start_mining(BLOCK_SECONDS)
-        config = chain.config(proxy_config([front.node for front in chain.fronts]))
+        nodes = [front.node for front in chain.fronts]
+        config = chain.config(proxy_config(nodes, deadlines=DEADLINES))
         proxy = RunningProxy(config, tmp_path_factory.mktemp("contents"))
         try:
             proxy.wait_until_well()
-            nodes = [Wire(front.node.url) for front in chain.fronts]
-            yield World(chain, proxy, nodes)
-            for node in nodes:
-                node.close()
+            wires = [Wire(front.node.url) for front in chain.fronts]
+            yield World(chain, proxy, wires)
+            for wire in wires:
+                wire.close()
         finally:
             proxy.close()
 
@@ -78,13 +78,32 @@ def honest_again(world: World) -> Iterator[None]:
     world.chain.check()
 
 
-@pytest.mark.parametrize("script", ["viem", "ethers"])
+@pytest.fixture(scope="module")
+def wallets(world: World, node_binary: str) -> Iterator[Callable[[str], Wallet]]:
+    """The wallet that a script of tests/clients is; it goes on until the last test."""
+    started: dict[str, Wallet] = {}
+
+    def wallet(script: str) -> Wallet:
+        if script not in started:
+            account = world.chain.accounts[len(started)]
+            command = [node_binary, str(CLIENTS / f"{script}.mjs")]
+            started[script] = Wallet(command, world.proxy.url, account, world.chain.contract)
+        return started[script]
+
+    try:
+        yield wallet
+    finally:
+        for each in started.values():
+            each.close()
+
+
 @pytest.mark.parametrize("liars", [3, 4])
+@pytest.mark.parametrize("script", ["viem", "ethers"])
 def test_a_wallet_waits_for_the_mined_receipt(
     world: World,
     script: str,
     liars: int,
-    node_binary: str,
+    wallets: Callable[[str], Wallet],
     require_node_package: Callable[[str], None],
 ) -> None:
     """Viem's waitForTransactionReceipt and ethers' wait() take the first object for the receipt."""
@@ -92,15 +111,15 @@ def test_a_wallet_waits_for_the_mined_receipt(
     lies = [OddReceipts() for _ in range(liars)]
     for front, lie in zip(world.chain.fronts, lies, strict=False):
         front.lie = lie
-    account = world.chain.accounts[0 if script == "viem" else 1]
-    command = [node_binary, str(CLIENTS / f"{script}.mjs")]
-    wallet = Wallet(command, world.proxy.url, account, world.chain.contract)
-    try:
-        wait_until(lambda: len(wallet.journeys) >= 2 or bool(wallet.errors), "two journeys")
-        assert not wallet.errors
-    finally:
-        wallet.close()
-    assert sum(lie.given for lie in lies) > 0
+    wallet = wallets(script)
+    goal = len(wallet.journeys) + 3  # the first may have begun before
+
+    def has_arrived() -> bool:
+        was_lied_to = sum(lie.given for lie in lies) > 0
+        return bool(wallet.errors) or (len(wallet.journeys) >= goal and was_lied_to)
+
+    wait_until(has_arrived, "two journeys")
+    assert not wallet.errors
 
 
 def test_a_receipt_that_was_shown_is_not_taken_back(world: World) -> None:
@@ -172,9 +191,7 @@ def test_past_the_end_of_a_block_there_is_null_at_once(world: World) -> None:
         ("eth_getTransactionByBlockNumberAndIndex", number),
         ("eth_getUncleByBlockHashAndIndex", hash),
     ):
-        started = time.monotonic()
-        assert wire.result(method, name, "0x63") is None
-        assert time.monotonic() - started < AT_ONCE_SECONDS, method
+        assert wire.result(method, name, "0x63") is None, method
     assert wire.result("eth_getTransactionByBlockHashAndIndex", hash, "0x0")["blockHash"] == hash
 
 

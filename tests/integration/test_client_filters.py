@@ -54,7 +54,7 @@ def test_events_arrive_though_filters_are_refused(
                 anvil_chain.mine()
             return client.poll() is not None
 
-        wait_until(is_done, "every listener hears of events", 0.3)
+        wait_until(is_done, "every listener hears of events", 0.15)
         output, errors = client.communicate()
         assert client.returncode == 0, errors
         assert output == "heard\n", errors
