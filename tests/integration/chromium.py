@@ -11,15 +11,14 @@ import json
 import re
 import select
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 from websockets.sync.client import connect
 
-START_SECONDS: Final = 30.0
-ANSWER_SECONDS: Final = 20.0
+from tests.waiting import LIMIT_SECONDS, wait_until
+
 _OPTIONS: Final = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
@@ -42,21 +41,25 @@ class Chromium:
         self._tabs: dict[str, Tab] = {}
 
     def _address(self) -> str:
-        assert self._process.stderr is not None
-        deadline, said = time.monotonic() + START_SECONDS, b""
-        while time.monotonic() < deadline:
-            if select.select([self._process.stderr], [], [], 0.5)[0]:
-                said += self._process.stderr.read1()
-                found = re.search(rb"DevTools listening on (ws://\S+)", said)
-                if found is not None:
-                    return found[1].decode()
+        pipe = self._process.stderr
+        assert pipe is not None
+        said = bytearray()
+        found: list[re.Match[bytes]] = []
+
+        def has_told() -> bool:
+            if select.select([pipe], [], [], 0.1)[0]:
+                said.extend(pipe.read1())
             assert self._process.poll() is None, said.decode(errors="replace")
-        raise AssertionError("Chromium did not start")
+            found.extend(re.finditer(rb"DevTools listening on (ws://\S+)\s", said))
+            return bool(found)
+
+        wait_until(has_told, "Chromium starts")
+        return found[0][1].decode()
 
     def close(self) -> None:
         self._held.close()
         self._process.terminate()
-        self._process.communicate(timeout=20)
+        self._process.communicate(timeout=LIMIT_SECONDS)
 
     def tab(self) -> Tab:
         context = self.call("Target.createBrowserContext")["browserContextId"]
@@ -75,7 +78,7 @@ class Chromium:
             message["sessionId"] = session
         self._connection.send(json.dumps(message))
         while True:
-            said = json.loads(self._connection.recv(timeout=ANSWER_SECONDS))
+            said = json.loads(self._connection.recv(timeout=LIMIT_SECONDS))
             if said.get("id") == self._last:
                 assert "error" not in said, (method, said["error"])
                 return said["result"]
@@ -164,11 +167,9 @@ class Tab:
                 windowsVirtualKeyCode=code,
             )
 
-    def until(self, is_true: Callable[[], object], what: str, seconds: float = 15.0) -> None:
-        deadline = time.monotonic() + seconds
-        while not is_true():
-            assert time.monotonic() < deadline, f"waited {seconds:g} s in vain: {what}"
-            self._browser.listen(0.05)
+    def until(self, is_true: Callable[[], object], what: str) -> None:
+        """Wait for a condition, and hear meanwhile what the browser tells."""
+        wait_until(lambda: is_true() or self._browser.listen(0.05), what)
 
     def picture(self, *, is_whole: bool = True) -> bytes:
         told = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=is_whole)

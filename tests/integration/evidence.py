@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tests.integration.running_proxy import RunningProxy
+from tests.waiting import LIMIT_SECONDS
 
 
 def call(method: str, *params: Any) -> dict[str, Any]:
@@ -47,7 +48,7 @@ class Pages:
         headers = {"Accept": accept, "Content-Type": "application/json"}
         if not is_public:
             headers["Authorization"] = f"Bearer {self._token}"
-        connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
+        connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=LIMIT_SECONDS)
         try:
             data = None if body is None else json.dumps(body)
             connection.request(method or ("GET" if data is None else "POST"), path, data, headers)

@@ -16,12 +16,12 @@ import pytest
 from rpcproxy.edges.webhook import Webhook
 from rpcproxy.rules.bulletin import body_of, shape_of
 from rpcproxy.rules.notices import Bulletin, Event, Line
-from tests.waiting import wait_until
+from tests.waiting import LIMIT_SECONDS, wait_until
 
 
 def active(address: str) -> list[Any] | None:
     """The alerts that are firing there; ``None`` while it does not answer."""
-    connection = http.client.HTTPConnection(address, timeout=5)
+    connection = http.client.HTTPConnection(address, timeout=LIMIT_SECONDS)
     try:
         connection.request("GET", "/api/v2/alerts")
         found: list[Any] = json.loads(connection.getresponse().read())
@@ -62,7 +62,7 @@ def address(require_tool: Callable[[str], str], tmp_path: Path) -> Iterator[str]
         yield address
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(LIMIT_SECONDS)
 
 
 async def test_alerts_begin_and_end(address: str) -> None:

@@ -18,6 +18,7 @@ import trustme
 from aiohttp import web
 
 from tests.unit.pages import ROOT
+from tests.waiting import LIMIT_SECONDS, limited
 
 NAME: Final = "localhost"
 PIECE: Final = b"x" * 1000
@@ -99,14 +100,18 @@ class Front:
         self.url = f"https://{NAME}:{port}"
 
     async def wait(self) -> None:
-        async with asyncio.timeout(20):
-            while True:
-                assert self._process.returncode is None, "it ended"
-                with contextlib.suppress(OSError):
-                    _, writer = await asyncio.open_connection("127.0.0.1", self._port)
-                    writer.close()
-                    return
+        async with limited():
+            while not await self._listens():  # noqa: ASYNC110  it tells nobody
                 await asyncio.sleep(0.01)
+
+    async def _listens(self) -> bool:
+        assert self._process.returncode is None, "it ended"
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        except OSError:
+            return False
+        writer.close()
+        return True
 
 
 @contextlib.asynccontextmanager
@@ -122,7 +127,7 @@ async def running(command: list[str], port: int, home: Path) -> AsyncIterator[Fr
         yield front
     finally:
         process.terminate()
-        async with asyncio.timeout(10):
+        async with limited():
             await process.wait()
 
 
@@ -147,7 +152,9 @@ def nginx(program: str, home: Path, replicas: Iterable[int], port: int) -> list[
     paths = "\n".join(f"{kind}_temp_path {home}/{kind};" for kind in kinds)
     (home / "nginx.conf").write_text(NGINX.format(home=home, paths=paths))
     command = [program, "-c", str(home / "nginx.conf")]
-    test = subprocess.run([*command, "-t"], capture_output=True, text=True, timeout=20, check=False)
+    test = subprocess.run(
+        [*command, "-t"], capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False
+    )
     assert test.returncode == 0, test.stderr
     assert "[warn]" not in test.stderr, test.stderr
     return command
@@ -207,7 +214,7 @@ def test_caddy_takes_its_file(require_tool: Callable[[str], str], tmp_path: Path
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [program, *arguments]
         return subprocess.run(
-            command, capture_output=True, text=True, timeout=20, check=False, env=environ
+            command, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False, env=environ
         )
 
     text = (ROOT / "deploy/caddy/Caddyfile").read_text()

@@ -18,6 +18,7 @@ from urllib.parse import quote, urlencode
 import yaml
 
 from tests.integration.running_proxy import ROOT
+from tests.waiting import LIMIT_SECONDS
 
 DEPLOY = ROOT / "deploy"
 QUICKER = 60  # alerts fire after a sixtieth of their patience
@@ -79,7 +80,7 @@ class Prometheus:
         alerts = rules / "alerts.yml"
         alerts.write_text(re.sub(r"(?m)^( +for: )(\S+)$", _quicker, alerts.read_text()))
         config = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
-        config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+        config["global"] = {"scrape_interval": "500ms", "evaluation_interval": "500ms"}
         config["scrape_configs"][0]["static_configs"] = [{"targets": [target]}]
         (directory / "prometheus.yml").write_text(yaml.safe_dump(config))
         with socket.socket() as free:
@@ -98,7 +99,7 @@ class Prometheus:
         )
 
     def ask(self, path: str) -> Any:
-        connection = http.client.HTTPConnection(self._address, timeout=10)
+        connection = http.client.HTTPConnection(self._address, timeout=LIMIT_SECONDS)
         try:
             connection.request("GET", path)
             reply = connection.getresponse()
@@ -124,7 +125,7 @@ class Prometheus:
 
     def close(self) -> None:
         self._process.send_signal(signal.SIGTERM)
-        self._process.wait(10)
+        self._process.wait(LIMIT_SECONDS)
 
 
 def _quicker(found: re.Match[str]) -> str:
