@@ -1,5 +1,6 @@
-"""The proxy as people run it, but for one thing: outages are young for so many seconds as
-``YOUNG_OUTAGE_SECONDS`` says, and waited out for so long.
+"""The proxy as people run it, but for its patience, which the environment says in seconds:
+``YOUNG_OUTAGE_SECONDS`` for how long outages are young and waited out, ``HALT_SECONDS`` after how
+long a chain is said to stand still. What is not said stays.
 """
 
 from __future__ import annotations
@@ -9,15 +10,18 @@ import sys
 
 from rpcproxy.cli import main
 from rpcproxy.engine import copies
-from rpcproxy.rules import failover
+from rpcproxy.rules import failover, heads
+
+PLACES = {"YOUNG_OUTAGE_SECONDS": (copies, failover), "HALT_SECONDS": (heads,)}
 
 
-def set_patience(seconds: float) -> None:
-    for module in (copies, failover):
-        assert hasattr(module, "YOUNG_OUTAGE_SECONDS")
-        vars(module)["YOUNG_OUTAGE_SECONDS"] = seconds
+def set_patience() -> None:
+    for name, modules in PLACES.items():
+        for module in modules:
+            assert hasattr(module, name)
+            vars(module)[name] = float(os.environ.get(name, vars(module)[name]))
 
 
 if __name__ == "__main__":
-    set_patience(float(os.environ["YOUNG_OUTAGE_SECONDS"]))
+    set_patience()
     sys.exit(main())

@@ -4,6 +4,7 @@ that hold something: what a block says of itself is what people see.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -207,7 +208,10 @@ def test_of_a_block_to_come_the_nodes_words_are_given(world: World) -> None:
     ):
         _, direct = node.ask(method, *params)
         _, told = wire.ask(method, *params)
-        assert told["error"] == direct["error"], method
+        assert told["error"]["code"] == direct["error"]["code"], method
+        # Some name the height that the chain has meanwhile.
+        ours, theirs = (re.sub(r"\d+", "N", each["error"]["message"]) for each in (told, direct))
+        assert ours == theirs, method
     for method, params in (
         ("eth_getBlockByNumber", ["0xffffff", False]),
         ("eth_getBlockReceipts", ["0xffffff"]),

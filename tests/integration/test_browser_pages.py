@@ -2,7 +2,7 @@
 axe-core, without a complaint in the console and without a request to anywhere else.
 
 One browser and one proxy over simulated providers serve all tests, in their order: the chain
-"still" stands from the beginning, so that it is known to by the last test.
+"still" stands once the other is down, which is worse, so that it is known to by the last test.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from tests.providers import ProviderProcess
 from tests.waiting import LIMIT_SECONDS, wait_until
 
 AXE = CLIENTS / "node_modules" / "axe-core" / "axe.min.js"
+HALT_SECONDS = 6.0  # six blocks of the other chain, which goes on
 PLACES = {
     "northwind": "{cloud: aws, region: us-east-1}",
     "lakeside": "{cloud: aws, region: us-east-1}",
@@ -62,9 +64,13 @@ class World:
             f"  - {{name: {name}, url: '{url}', provider: {name}}}"
             for name, url in self.still.urls.items()
         ]
-        self.proxy = RunningProxy("\n".join(lines), directory)
+        self.proxy = RunningProxy(
+            "\n".join(lines),
+            directory,
+            {"HALT_SECONDS": str(HALT_SECONDS)},
+            "tests.integration.patient_proxy",
+        )
         self.proxy.wait_until_well()
-        self.still.halt()
 
     def close(self) -> None:
         try:
@@ -200,6 +206,13 @@ def test_one_provider_refuses_and_the_page_follows(world: World) -> None:
     until_it_says(wide, "^All well$")
     wide.run("document.querySelector('h1').isTheSame = true")
     world.providers.set_fault("northwind", faults.http_429(2))
+    wire = world.proxy.wire()
+
+    def is_refused() -> bool:
+        wire.ask("eth_getBalance", f"0x{time.monotonic_ns():040x}", "latest")
+        return world.proxy.upstream_states()["northwind"] == "cooling"
+
+    wait_until(is_refused, "a wallet's request is refused")
     for tab in (wide, public):
         until_it_says(tab, "northwind is rate-limited, wallets are served by three others")
     assert wide.run("document.querySelector('h1').isTheSame"), "neither loaded anew nor replaced"
@@ -241,6 +254,7 @@ def test_it_can_be_read_without_javascript(world: World) -> None:
 
 
 def test_the_line_here_is_down(world: World) -> None:
+    world.still.halt()
     for name in PLACES:
         world.providers.set_fault(name, faults.REFUSE)
     tab = world.tab(f"{world.proxy.admin_url}/status")
