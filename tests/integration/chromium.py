@@ -35,7 +35,13 @@ class Chromium:
         )
         self._held = contextlib.ExitStack()
         self._connection = self._held.enter_context(
-            connect(self._address(), max_size=None, proxy=None, close_timeout=0.2)
+            connect(
+                self._address(),
+                max_size=None,
+                proxy=None,
+                open_timeout=LIMIT_SECONDS,
+                close_timeout=0.2,
+            )
         )
         self._last = 0
         self._tabs: dict[str, Tab] = {}
