@@ -21,6 +21,7 @@ from rpcproxy.app.proxy import Proxy
 from rpcproxy.config import model
 from rpcproxy.messages import METHOD_CLASSES
 from tests import front_kit, scripted
+from tests.waiting import until
 
 CHAIN_ID = 7
 NUMBER = 1000
@@ -230,8 +231,21 @@ class Wallet:
     def state(self, upstream: Upstream) -> str:
         return self.runtime.standings[upstream.name].state
 
+    async def until_served(self, number: int) -> None:
+        """The block that upstreams tell of is served. They are asked at once, and not when it is
+        expected.
+        """
+        heads, wake = self.runtime.standings.heads, self.runtime.watcher._wake
+
+        def is_served() -> bool:
+            for each in wake.values():
+                each.set()
+            return heads.served == number
+
+        await until(is_served, f"block {number} is served")
+
     async def until_state(self, upstream: Upstream, state: str) -> None:
-        await scripted.until(lambda: self.state(upstream) == state)
+        await until(lambda: self.state(upstream) == state)
 
 
 def request(method: str, params: bytes = b"[]", id: bytes = b"1") -> bytes:
@@ -286,7 +300,7 @@ async def a_proxy(
     try:
         standings = proxy.chains["test"].standings
         wanted = len(upstreams) if admitted is None else admitted
-        await scripted.until(
+        await until(
             lambda: (
                 sum(s.is_trusted and s.head is not None for s in standings) >= wanted
                 and (not wanted or all(standings.has_usable(c, 0.0) for c in METHOD_CLASSES))
@@ -301,8 +315,8 @@ async def a_proxy(
         await proxy.stop(drain_seconds=0)
     serving = {task for upstream in upstreams for task in upstream._tasks}
     try:
-        await scripted.until(lambda: asyncio.all_tasks() <= before | serving)
-    except TimeoutError:
+        await until(lambda: asyncio.all_tasks() <= before | serving)
+    except AssertionError:
         raise AssertionError(f"left behind: {asyncio.all_tasks() - before - serving}") from None
 
 

@@ -26,8 +26,6 @@ from tests.integration.rpc_kit import (
     wrong,
 )
 
-pytestmark = pytest.mark.timeout(20)
-
 IDS = (
     *(b"0", b"-1", b"1.50", b"1e3", b"-0", b"123456789012345678901234567890", b"1E+400"),
     *(b'"a\\"b\\u0041"', b'""', b"null", b'"1"', b'"\\ud83d\\ude00"', '"é"'.encode(), b'" "'),

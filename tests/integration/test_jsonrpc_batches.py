@@ -29,8 +29,6 @@ from tests.integration.rpc_kit import (
     wrong,
 )
 
-pytestmark = pytest.mark.timeout(20)
-
 Harm = Callable[[Post, list[bytes]], Sent | bytes]
 
 

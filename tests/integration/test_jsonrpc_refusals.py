@@ -29,9 +29,6 @@ from tests.integration.rpc_kit import (
     wrong,
 )
 
-pytestmark = pytest.mark.timeout(20)
-
-
 # ---- nulls, blocks, methods
 
 

@@ -27,8 +27,6 @@ from tests.integration.rpc_kit import (
     wrong,
 )
 
-pytestmark = pytest.mark.timeout(20)
-
 
 def member(call: Call, *members: bytes) -> bytes:
     return b'{"jsonrpc":"2.0","id":%b,%b}' % (bytes(call.id), b",".join(members))

@@ -29,8 +29,6 @@ from tests.integration.rpc_kit import (
     request,
 )
 
-pytestmark = pytest.mark.timeout(30)
-
 MIB = 1024 * 1024
 HOLD = 8 * MIB  # answers up to this size are whole before they are given on
 PARAMS = b'["0x%064x"]' % 7

@@ -8,17 +8,27 @@ from collections.abc import AsyncIterator
 
 import msgspec
 
-from tests import scripted
 from tests.integration import rpc_kit
 from tests.integration.rpc_kit import Call, Upstream, Wallet, a_proxy, each, ok, request, wrong
 from tests.integration.test_jsonrpc import HASH, RAW_PARAMS, SENT
+from tests.waiting import until
 
 PENDING = HASH.strip(b'"')
 SENDER = b'"0x19e7e376e7c213b7e7e7e46cc70a5dd086daff2a"'
 
 
+def block(number: int) -> bytes:
+    return b'{"number":"0x%x","hash":"0x%064x","parentHash":"0x%064x","transactions":[]}' % (
+        *(number, number, number - 1),
+    )
+
+
 def forgetful(call: Call) -> bytes:
-    """Takes transactions, and knows of none."""
+    """Takes transactions, and knows of none; its blocks are empty."""
+    if call.method == "eth_gasPrice":
+        return ok(call, b'"0x1"')
+    if call.method == "eth_getBlockByNumber":
+        return ok(call, block(int(msgspec.json.decode(call.params)[0], 16)))
     if call.method == "eth_sendRawTransaction":
         return ok(call, HASH)
     return ok(call, b'"0x0"' if call.method == "eth_getTransactionCount" else b"null")
@@ -40,7 +50,7 @@ async def a_private_route(
         a_proxy(
             *(one, two, three, four),
             more=[{}, {"private": True}, {}, {"private": True}],
-            deadlines={"light_seconds": 1.0, "heavy_seconds": 1.0, "send_seconds": 1.0},
+            probes_per_second=40.0,
             **given,
         ) as wallet,
     ):
@@ -53,13 +63,12 @@ def has_heard(upstream: Upstream) -> bool:
     return PENDING[2:] in heard or RAW_PARAMS[4:-2] in heard
 
 
-def go_on(*upstreams: Upstream) -> None:
+async def go_on(wallet: Wallet, *upstreams: Upstream) -> None:
     """A block comes, and nothing is in it."""
-    number = rpc_kit.NUMBER + 1
+    number = wallet.runtime.standings.heads.served + 1
     for upstream in upstreams:
-        upstream.block = b'{"number":"0x%x","hash":"0x%064x","parentHash":"0x%064x"}' % (
-            *(number, number, number - 1),
-        )
+        upstream.block = block(number)
+    await wallet.until_served(number)
 
 
 async def ask_about_it(wallet: Wallet) -> None:
@@ -84,13 +93,11 @@ async def test_not_a_byte_goes_elsewhere() -> None:
         await ask_about_it(wallet)
         # Rebroadcasts too.
         before = [len(upstream.calls) for upstream in private]
-        go_on(*public, *private)
-        await scripted.until(
-            lambda: all(
-                "eth_sendRawTransaction" in upstream.methods[count:]
-                for upstream, count in zip(private, before, strict=True)
-            )
-        )
+        while not all(
+            "eth_sendRawTransaction" in upstream.methods[count:]
+            for upstream, count in zip(private, before, strict=True)
+        ):
+            await go_on(wallet, *public, *private)
         await ask_about_it(wallet)
         assert all(has_heard(upstream) for upstream in private)
         assert not any(has_heard(upstream) for upstream in public)
@@ -105,7 +112,9 @@ async def test_nor_when_the_private_ones_fail_or_refuse() -> None:
         assert reply["error"]["message"] == "nonce too low"
         assert not any(has_heard(upstream) for upstream in public)
     down = rpc_kit.always(rpc_kit.Sent(b"", status=503))
-    async with a_private_route(down) as (wallet, public, _):
+    # Until its time is over it is tried again.
+    brief = {"deadlines": {"send_seconds": 0.3}}
+    async with a_private_route(down, **brief) as (wallet, public, _):
         reply = await wallet.call("eth_sendRawTransaction", RAW_PARAMS)
         assert "it may or may not have been sent" in reply["error"]["message"]
         assert not any(has_heard(upstream) for upstream in public)
@@ -122,9 +131,9 @@ async def test_the_fallback_that_was_asked_for() -> None:
         assert not any(has_heard(upstream) for upstream in public)
         pool = wallet.runtime.transactions.ledger.pool
         [entry] = pool.all_open()
-        await scripted.until(lambda: pool.age_seconds(entry, time.monotonic()) > 0.5)
-        go_on(*public, *private)
-        await scripted.until(lambda: all(has_heard(upstream) for upstream in public))
+        await until(lambda: pool.age_seconds(entry, time.monotonic()) > 0.5)
+        await go_on(wallet, *public, *private)
+        await until(lambda: all(has_heard(upstream) for upstream in public))
 
 
 def test_the_bytes_are_those_of_the_transaction() -> None:

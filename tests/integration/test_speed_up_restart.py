@@ -9,11 +9,9 @@ import pytest
 from eth_account import Account
 
 from rpcproxy.config import model
-from tests import scripted
 from tests.integration import rpc_kit
 from tests.integration.rpc_kit import CHAIN_ID, NUMBER, Call, Upstream, a_proxy, each, ok
-
-pytestmark = pytest.mark.timeout(60)
+from tests.waiting import until
 
 FIELDS: dict[str, Any] = {
     "nonce": 5,
@@ -56,12 +54,13 @@ async def test_the_last_word_outlives_the_process(tmp_path: Path, wants_first: b
         for upstream in (one, two):
             upstream.forget()
         async with a_proxy(one, two, server=server) as wallet:
-            await scripted.until(lambda: copies(one, last) > 0)
+            await until(lambda: copies(one, last) > 0)
             for upstream in (one, two):
                 upstream.block = b'{"number":"0x%x","hash":"0x%064x","parentHash":"0x%064x"}' % (
                     *(NUMBER + 1, NUMBER + 1, NUMBER),
                 )
-            await scripted.until(lambda: copies(one, last) > 1)
+            await wallet.until_served(NUMBER + 1)
+            await until(lambda: copies(one, last) > 1)
             assert copies(one, first) == copies(two, first) == 0
             # Its hash is known all the same.
             asked = b'["%b"]' % first.hash.to_0x_hex().encode()
