@@ -20,13 +20,15 @@ from typing import Any
 
 import pytest
 
+from rpcproxy import cli
+from tests.waiting import LIMIT_SECONDS
+
 COMMAND = [sys.executable, "-W", "error", "-m", "rpcproxy", "demo"]
 RESULT = re.compile(
     r" result (?P<title>.*); through rpcproxy (?P<through>[\d,]+) of (?P<asked>[\d,]+) failed"
     r".*; with one URL (?P<direct>[\d,]+) of [\d,]+ failed(?: \((?P<errors>\d+) errors, "
     r"(?P<hung>\d+) hung\))?"
 )
-PATIENCE_SECONDS = 40.0
 
 
 class Running:
@@ -46,15 +48,12 @@ class Running:
                 return line
         pytest.fail(f"ended early: {self.lines} {self.process.communicate()[1]}")
 
-    def end(self, signum: int) -> float:
-        """Send a signal; returns the seconds it took to end, with everything read."""
-        began = time.monotonic()
+    def end(self, signum: int) -> None:
+        """Send a signal, and read everything until it has ended, which it does not by itself."""
         self.process.send_signal(signum)
-        out, err = self.process.communicate(timeout=PATIENCE_SECONDS)
-        took = time.monotonic() - began
+        out, err = self.process.communicate(timeout=LIMIT_SECONDS)
         self.lines += out.splitlines(keepends=True)
-        assert err == ""
-        return took
+        assert (self.process.returncode, err) == (0, "")
 
     def url(self, name: str) -> str:
         line = self.read_until(lambda line: f" INFO {name} " in line)
@@ -78,12 +77,12 @@ def _run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
         check=False,
         capture_output=True,
         text=True,
-        timeout=PATIENCE_SECONDS,
+        timeout=LIMIT_SECONDS,
     )
 
 
 def _fetch(url: str, body: bytes | None = None) -> Any:
-    with urllib.request.urlopen(urllib.request.Request(url, body), timeout=10) as reply:
+    with urllib.request.urlopen(urllib.request.Request(url, body), timeout=LIMIT_SECONDS) as reply:
         return json.load(reply)
 
 
@@ -91,7 +90,6 @@ def _number(text: str) -> int:
     return int(text.replace(",", ""))
 
 
-@pytest.mark.timeout(60)
 def test_outages_that_only_the_wallet_with_one_url_sees() -> None:
     results: list[re.Match[str]] = []
 
@@ -102,9 +100,7 @@ def test_outages_that_only_the_wallet_with_one_url_sees() -> None:
 
     with running("--port", "0", "--pace", "0.1") as demo:
         demo.read_until(is_round_over)
-        took = demo.end(signal.SIGINT)
-        assert demo.process.returncode == 0
-    assert took < 2
+        demo.end(signal.SIGINT)
     assert [_number(found["through"]) for found in results] == [0] * 7, demo.lines
     assert all(_number(found["asked"]) > 0 for found in results)
     titles = [found["title"] for found in results]
@@ -136,16 +132,15 @@ def test_the_urls_work_and_sigterm_ends_it() -> None:
             ("Summit", "gcp"),
             ("Harbor", "hetzner"),
         ]
-        assert demo.end(signal.SIGTERM) < 2
-        assert demo.process.returncode == 0
+        demo.end(signal.SIGTERM)
 
 
 def test_without_outages_nobody_sees_any() -> None:
-    with running("--port", "0", "--no-outages", "--pace", "0.05", "--seconds", "3") as demo:
-        out, err = demo.process.communicate(timeout=PATIENCE_SECONDS)
+    with running("--port", "0", "--no-outages", "--pace", "0.02", "--seconds", "1") as demo:
+        out, err = demo.process.communicate(timeout=LIMIT_SECONDS)
         assert (demo.process.returncode, err) == (0, "")
     results = [found for line in out.splitlines() if (found := RESULT.search(line))]
-    assert len(results) > 3
+    assert results
     assert {found["title"] for found in results} == {"All providers are well"}
     assert {(found["through"], found["direct"]) for found in results} == {("0", "0")}
     assert "ejected" not in out
@@ -174,10 +169,13 @@ def test_a_port_in_use(option: str) -> None:
         (["--seconds", "soon"], "argument --seconds: 'soon' is no number above 0"),
     ],
 )
-def test_what_is_no_port_and_no_time(arguments: list[str], words: str) -> None:
-    done = _run(arguments)
-    assert done.returncode == 2
-    assert words in done.stderr
+def test_what_is_no_port_and_no_time(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["demo", *arguments])
+    assert ended.value.code == 2
+    assert words in capsys.readouterr().err
 
 
 class Terminal:
@@ -197,7 +195,7 @@ class Terminal:
 
     def read_until(self, words: str | None) -> None:
         """Read until ``words`` are shown; ``None`` until the end."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + LIMIT_SECONDS
         while words is None or words not in self.shown:
             assert time.monotonic() < deadline, self.shown
             if not select.select([self._master], [], [], 1)[0]:
@@ -223,11 +221,9 @@ def test_on_a_terminal() -> None:
     try:
         terminal.read_until("Harbor is in: admitted")
         terminal.read_until("Northwind is down: connections are refused")
-        began = time.monotonic()
         terminal.process.send_signal(signal.SIGINT)
         terminal.read_until(None)
-        assert terminal.process.wait(PATIENCE_SECONDS) == 0
-        assert time.monotonic() - began < 2
+        assert terminal.process.wait(LIMIT_SECONDS) == 0
     finally:
         terminal.close()
     picture, left, after = terminal.shown.rpartition("\x1b[?1049l")

@@ -11,7 +11,7 @@ import msgspec
 from tests.integration import rpc_kit
 from tests.integration.rpc_kit import Call, Upstream, Wallet, a_proxy, each, ok, request, wrong
 from tests.integration.test_jsonrpc import HASH, RAW_PARAMS, SENT
-from tests.waiting import until
+from tests.waiting import limited, until
 
 PENDING = HASH.strip(b'"')
 SENDER = b'"0x19e7e376e7c213b7e7e7e46cc70a5dd086daff2a"'
@@ -93,11 +93,12 @@ async def test_not_a_byte_goes_elsewhere() -> None:
         await ask_about_it(wallet)
         # Rebroadcasts too.
         before = [len(upstream.calls) for upstream in private]
-        while not all(
-            "eth_sendRawTransaction" in upstream.methods[count:]
-            for upstream, count in zip(private, before, strict=True)
-        ):
-            await go_on(wallet, *public, *private)
+        async with limited():
+            while not all(
+                "eth_sendRawTransaction" in upstream.methods[count:]
+                for upstream, count in zip(private, before, strict=True)
+            ):
+                await go_on(wallet, *public, *private)
         await ask_about_it(wallet)
         assert all(has_heard(upstream) for upstream in private)
         assert not any(has_heard(upstream) for upstream in public)
