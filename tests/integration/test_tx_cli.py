@@ -6,18 +6,19 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import pytest
 from eth_account import Account
 
+from rpcproxy import cli
 from tests.integration.running_proxy import ROOT, RunningProxy
 from tests.integration.wire import Wire
-from tests.waiting import wait_until
+from tests.waiting import LIMIT_SECONDS, wait_until
 
 CHAIN_ID = 31337
 KEY = "0x" + "11" * 32
@@ -32,7 +33,7 @@ server:
 chains:
   - name: devnet
     chain_id: {CHAIN_ID}
-    deadlines: {{send: 1s}}
+    deadlines: {{send: 100ms}}
     upstreams:
       - {{name: first, url: "http://127.0.0.1:9/a-key", provider: one}}
       - {{name: second, url: "http://127.0.0.1:9/another-key", provider: two}}
@@ -54,20 +55,46 @@ def signed(nonce: int) -> tuple[str, str]:
     return transaction.hash.to_0x_hex(), transaction.raw_transaction.to_0x_hex()
 
 
-def tx(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+class Told(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Tx = Callable[..., Told]
+
+
+@pytest.fixture
+def tx(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Tx:
+    """``rpcproxy tx`` in the test's own process, which is no proxy's."""
+
+    def run(*arguments: str, **environment: str) -> Told:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        capsys.readouterr()
+        try:
+            code = cli.main(["tx", *arguments])
+        except SystemExit as refused:  # arguments that are none
+            code = int(refused.code or 0)
+        return Told(code, *capsys.readouterr())
+
+    return run
+
+
+def tx_process(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The same as people start it."""
     return subprocess.run(
         [sys.executable, "-m", "rpcproxy", "tx", *arguments],
         cwd=ROOT,
-        env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=LIMIT_SECONDS,
         check=False,
     )
 
 
 def test_a_pending_transaction_is_seen_everywhere(
-    proxy_process: Callable[[str], RunningProxy], tmp_path: Path
+    proxy_process: Callable[[str], RunningProxy], tmp_path: Path, tx: Tx
 ) -> None:
     config = CONFIG % (tmp_path / "journal")
     sent = [signed(nonce) for nonce in range(2)]
@@ -76,7 +103,7 @@ def test_a_pending_transaction_is_seen_everywhere(
         with contextlib.closing(Wire(killed.url)) as wire:
             for hash, raw in sent:
                 assert wire.result("eth_sendRawTransaction", raw) == hash
-        check_that_it_is_seen(killed, sent, tmp_path / "journal")
+        check_that_it_is_seen(killed, sent, tmp_path / "journal", tx)
     finally:
         killed.kill()
         killed.wait()
@@ -95,9 +122,11 @@ def test_a_pending_transaction_is_seen_everywhere(
     assert json.loads(proxy.get(f"/transactions/{hash}"))["hash"] == hash
 
 
-def check_that_it_is_seen(proxy: RunningProxy, sent: list[tuple[str, str]], journal: Path) -> None:
+def check_that_it_is_seen(
+    proxy: RunningProxy, sent: list[tuple[str, str]], journal: Path, tx: Tx
+) -> None:
     # On the command line, beside the running proxy: by its configuration, and by the directory.
-    listed = tx("list", "--pending", "-c", str(proxy.config_path))
+    listed = tx_process("list", "--pending", "-c", str(proxy.config_path))
     assert (listed.returncode, listed.stderr) == (0, "")
     head, *lines = listed.stdout.splitlines()
     assert head.split() == ["state", "age", "chain", "hash", "sender", "nonce", "block"]
@@ -130,7 +159,7 @@ def check_that_it_is_seen(proxy: RunningProxy, sent: list[tuple[str, str]], jour
 
 
 def test_the_default_directory_is_that_of_the_proxy(
-    proxy_process: Callable[[str], RunningProxy], tmp_path: Path
+    proxy_process: Callable[[str], RunningProxy], tmp_path: Path, tx: Tx
 ) -> None:
     proxy = proxy_process(CONFIG % "on")
     hash, raw = signed(0)
@@ -140,7 +169,7 @@ def test_the_default_directory_is_that_of_the_proxy(
     assert [json.loads(line)["hash"] for line in listed.stdout.splitlines()] == [hash]
 
 
-def test_what_cannot_be_shown_is_said_in_words(tmp_path: Path) -> None:
+def test_what_cannot_be_shown_is_said_in_words(tmp_path: Path, tx: Tx) -> None:
     for arguments, code, words in (
         (("list", "--journal", str(tmp_path / "no")), 2, "there is no journal at "),
         (("list",), 2, "there is no journal at "),
