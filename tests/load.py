@@ -20,6 +20,7 @@ import asyncio
 import gc
 import itertools
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -57,7 +58,14 @@ MIX = {
 class Load:
     """The schedule, the connections and what was learned of the chain."""
 
-    def __init__(self, url: str, rate_per_second: float, seconds: float, connections: int) -> None:
+    def __init__(
+        self,
+        url: str,
+        rate_per_second: float,
+        seconds: float,
+        connections: int,
+        limit_seconds: float = TIME_LIMIT_SECONDS,
+    ) -> None:
         parts = urlsplit(url)
         self._address = (parts.hostname or "127.0.0.1", parts.port or 80)
         path = parts.path or "/"
@@ -70,6 +78,7 @@ class Load:
         self._count = min(int(rate_per_second * seconds), MAX_REQUESTS)
         self._gap = 1 / rate_per_second
         self._initial = connections
+        self._limit_seconds = limit_seconds  # for one answer
         self._loop = asyncio.get_running_loop()
         self._rng = random.Random(1)
         self._ids = itertools.count(1)
@@ -130,6 +139,11 @@ class Load:
         for connection in self._idle:
             if connection.transport is not None:
                 connection.transport.abort()
+    def end(self) -> None:
+        """Begin no more; what is on its way is waited for."""
+        self._count = self._started
+        if len(self.report.samples) == self._count and not self._over.done():
+            self._over.set_result(None)
 
     async def _one(self, method: str, params: list[Any]) -> Any:
         ask = Ask(next(self._ids), method, params, time.monotonic())
@@ -170,7 +184,7 @@ class Load:
     def _begin(self, ask: Ask) -> None:
         ask.head_before = self._highest
         self.by_method[ask.method] += 1
-        ask.timer = self._loop.call_at(ask.at + TIME_LIMIT_SECONDS, self._on_time, ask)
+        ask.timer = self._loop.call_at(ask.at + self._limit_seconds, self._on_time, ask)
         self._waiting.append(ask)
         self._dispatch()
 
@@ -225,7 +239,7 @@ class Load:
         self._dispatch()
 
     def _on_time(self, ask: Ask) -> None:
-        self._end(ask, f"no answer in {TIME_LIMIT_SECONDS:g} s")
+        self._end(ask, f"no answer in {self._limit_seconds:g} s")
         if ask.connection is not None and ask.connection.transport is not None:
             ask.connection.transport.abort()
 
@@ -287,9 +301,11 @@ class Load:
 class RunningLoad:
     """``started_at`` is the first request's moment on this machine's monotonic clock."""
 
-    def __init__(self, process: subprocess.Popen[bytes], seconds: float) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], seconds: float, limit_seconds: float
+    ) -> None:
         self._process = process
-        self._seconds = seconds
+        self._longest_seconds = seconds + 3 * limit_seconds
         assert process.stdout is not None
         line = process.stdout.readline()
         if not line:
@@ -298,10 +314,15 @@ class RunningLoad:
             raise RuntimeError("the load did not start: see standard error")
         self.started_at = float(line)
 
+    def end(self) -> Report:
+        """Before its time: what was begun by now is waited for."""
+        self._process.terminate()
+        return self.result()
+
     def result(self) -> Report:
         """Wait for the end. Raises ``subprocess.TimeoutExpired`` when it does not come."""
         try:
-            output, _ = self._process.communicate(timeout=self._seconds + 3 * TIME_LIMIT_SECONDS)
+            output, _ = self._process.communicate(timeout=self._longest_seconds)
         except subprocess.TimeoutExpired:
             self.stop()
             raise
@@ -320,16 +341,18 @@ def start_load(
     seconds: float = 10,
     connections: int = 32,
     patience_seconds: float = 10,
+    limit_seconds: float = TIME_LIMIT_SECONDS,
 ) -> RunningLoad:
     """Start a load and return when its first request is due.
 
-    ``patience_seconds`` is how long the URL may take until it first answers. Raises
-    ``RuntimeError`` where it does not.
+    ``patience_seconds`` is how long the URL may take until it first answers, ``limit_seconds`` how
+    long each answer may take. Raises ``RuntimeError`` where the URL does not answer.
     """
     command = [sys.executable, "-m", "tests.load", url, f"--rate={rate_per_second}"]
     command += [f"--seconds={seconds}", f"--connections={connections}"]
-    command += [f"--patience={patience_seconds}"]
-    return RunningLoad(subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE), seconds)
+    command += [f"--patience={patience_seconds}", f"--limit={limit_seconds}"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
+    return RunningLoad(process, seconds, limit_seconds)
 
 
 def run_load(url: str, **options: float) -> Report:
@@ -338,11 +361,12 @@ def run_load(url: str, **options: float) -> Report:
 
 
 async def _main(options: argparse.Namespace) -> None:
-    load = Load(options.url, options.rate, options.seconds, options.connections)
+    load = Load(options.url, options.rate, options.seconds, options.connections, options.limit)
     await load.prepare(options.patience)
     # Collections of some ms would be measured as the proxy's.
     gc.collect()
     gc.disable()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, load.end)
     sys.stdout.write(f"{time.monotonic()}\n")
     sys.stdout.flush()
     report = await load.run()
@@ -361,5 +385,6 @@ if __name__ == "__main__":
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--connections", type=int, default=32)
     parser.add_argument("--patience", type=float, default=10, help="seconds to the first answer")
+    parser.add_argument("--limit", type=float, default=TIME_LIMIT_SECONDS, help="s for one answer")
     parser.add_argument("--summary", action="store_true", help="words, not JSON")
     uvloop.run(_main(parser.parse_args()))

@@ -18,6 +18,7 @@ from tests.integration.rpc_kit import (
     request,
     wrong,
 )
+from tests.waiting import until
 
 
 def in_flight(wallet: object) -> int:
@@ -89,7 +90,7 @@ async def test_a_hang_up_is_forgotten_when_the_answer_comes() -> None:
             client.send(front_kit.post(ASK))
             await asyncio.sleep(0)
             client.reset()
-        await front_kit.until(lambda: in_flight(wallet) == 0)
+        await until(lambda: in_flight(wallet) == 0)
         await wallet.ask(ASK)
         assert in_flight(wallet) == 0
         assert not any(wallet.runtime.executor._in_flight.values())

@@ -25,12 +25,11 @@ from tests import front_kit, scripted
 from tests.integration import rpc_kit
 from tests.integration.rpc_kit import CHAIN_ID, ok
 from tests.unit.engine_kit import logged_errors
+from tests.waiting import limited, until
 
 SEED = int(os.environ.get("RPCPROXY_FUZZ_SEED", "7"))
 LIMITS = model.Limits(header_seconds=0.8, body_seconds=0.8, idle_seconds=1.0, body_bytes=20_000)
 DEADLINES = model.Deadlines(light_seconds=1.5, heavy_seconds=2.0, send_seconds=1.5)
-# Slow to send, slow to answer, idle, and the sweeps between.
-LONGEST_SECONDS = 8.0
 
 # ---- mutations
 
@@ -176,7 +175,7 @@ class World:
     async def ask(self, body: bytes) -> front_kit.Response:
         client = await self.open()
         try:
-            async with asyncio.timeout(LONGEST_SECONDS):
+            async with limited():
                 return await client.ask(body)
         finally:
             client.reset()
@@ -191,7 +190,7 @@ class World:
         executor, standings = self.runtime.executor, self.runtime.standings
         listener = self.proxy.listener
         assert listener is not None
-        await front_kit.until(
+        await until(
             lambda: (
                 not any(executor._in_flight.values())
                 and not executor._lingering
@@ -238,9 +237,7 @@ async def a_world(*scripts: scripted.Script | Server, **chain: Any) -> AsyncIter
         world = None
         try:
             standings = proxy.chains["test"].standings
-            await scripted.until(
-                lambda: any(s.is_trusted and s.head is not None for s in standings)
-            )
+            await until(lambda: any(s.is_trusted and s.head is not None for s in standings))
             world = World(proxy, servers)
             yield world
         finally:
@@ -248,9 +245,9 @@ async def a_world(*scripts: scripted.Script | Server, **chain: Any) -> AsyncIter
                 world.hang_up()
             await proxy.stop(drain_seconds=0)
     try:
-        await scripted.until(lambda: asyncio.all_tasks() <= tasks)
-        await scripted.until(lambda: scripted.open_sockets() <= sockets)
-    except TimeoutError:
+        await until(lambda: asyncio.all_tasks() <= tasks)
+        await until(lambda: scripted.open_sockets() <= sockets)
+    except AssertionError:
         left = [task.get_name() for task in asyncio.all_tasks() - tasks]
         raise AssertionError(f"left: {left}, {scripted.open_sockets()} > {sockets}") from None
 
@@ -321,7 +318,7 @@ async def say(world: World, sent: Sequence[bytes], ending: str) -> None:
             with contextlib.suppress(OSError, RuntimeError):
                 client.writer.write_eof()
         if ending != "reset":
-            async with asyncio.timeout(LONGEST_SECONDS):
+            async with limited():
                 told = await client.rest()
             assert told == b"" or told.startswith(b"HTTP/1."), told[:100]
     except TimeoutError:
@@ -359,7 +356,7 @@ async def test_what_is_right_is_understood_however_it_is_cut() -> None:
                 client.send(data[a:b])
                 # Byte by byte, a body must not take longer than bodies may.
                 await asyncio.sleep(0.001 if len(cuts) < 10 else 0)
-            async with asyncio.timeout(LONGEST_SECONDS):
+            async with limited():
                 told = [(await client.response()).body for _ in range(3)]
             assert msgspec.json.decode(told[0])["result"] == "0x900d"
             assert msgspec.json.decode(told[1]) == {"jsonrpc": "2.0", "id": "a", "result": "0x7"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from secrets import token_hex
@@ -21,10 +20,10 @@ from tests.load_report import Report
 from tests.providers import ProviderProcess
 from tests.unit.engine_kit import CHAIN_ID
 from tests.unit.sends_kit import signed
+from tests.waiting import LIMIT_SECONDS, wait_until
 
-RATE_PER_SECOND = 300
-LOAD_SECONDS = 4.5
-BEFORE_SECONDS = 0.5
+RATE_PER_SECOND = 100
+SENDS_EACH = 3  # before and after
 SEND_PAUSE_SECONDS = 0.03
 
 
@@ -44,7 +43,6 @@ class Sender:
     def __init__(self, url: str, account: int) -> None:
         self.hashes: list[str] = []
         self.wrong: list[str] = []
-        self.longest_seconds = 0.0
         self._url = url
         self._account = account
         self._is_over = threading.Event()
@@ -56,17 +54,20 @@ class Sender:
             if self._is_over.wait(SEND_PAUSE_SECONDS):
                 return
             tx = signed(nonce, self._account)
-            began = time.monotonic()
-            with contextlib.closing(Wire(self._url)) as wire:
+            with contextlib.closing(Wire(self._url, LIMIT_SECONDS)) as wire:
                 try:
                     _, answer = wire.ask("eth_sendRawTransaction", tx.raw)
                 except OSError as error:
                     answer = {"error": repr(error)}
-            self.longest_seconds = max(self.longest_seconds, time.monotonic() - began)
             if answer.get("result") == tx.hash:
                 self.hashes.append(tx.hash)
             else:
                 self.wrong.append(f"nonce {nonce}: {answer}")
+
+    def wait_for_more(self) -> None:
+        """Some more of its transactions are taken; or one was not, which ends the test."""
+        enough = len(self.hashes) + SENDS_EACH
+        wait_until(lambda: len(self.hashes) >= enough or self.wrong, "transactions are taken")
 
     def end(self) -> None:
         self._is_over.set()
@@ -86,14 +87,13 @@ class Restarted:
         print(
             f"\n{report.total} requests, {report.error_count} failed, slowest "
             f"{report.whole.max_seconds:.2f} s, p99 {report.whole.p99_seconds * 1000:.0f} ms; "
-            f"{len(sender.hashes)} sends, {len(sender.wrong)} failed, slowest "
-            f"{sender.longest_seconds:.2f} s"
+            f"{len(sender.hashes)} sends, {len(sender.wrong)} failed"
         )
         assert report.error_count == 0, report.errors[:5]
-        assert report.total == RATE_PER_SECOND * LOAD_SECONDS
+        assert report.total > 0
         assert report.backward_heads == 0
         assert sender.wrong == []
-        assert len(sender.hashes) > 5
+        assert len(sender.hashes) >= 2 * SENDS_EACH
         wire = after.wire()
         for hash in sender.hashes:
             assert wire.result("eth_getTransactionByHash", hash)["hash"] == hash
@@ -118,12 +118,19 @@ def config_on(wallet: int, admin: int, providers: ProviderProcess) -> str:
 def under_load(url: str, account: int, state: Path) -> Iterator[list[Restarted]]:
     """Reads and sends while the block runs; what they saw is in the list afterwards."""
     seen: list[Restarted] = []
-    load = start_load(url, rate_per_second=RATE_PER_SECOND, seconds=LOAD_SECONDS)
+    load = start_load(
+        url,
+        rate_per_second=RATE_PER_SECOND,
+        seconds=LIMIT_SECONDS,
+        patience_seconds=LIMIT_SECONDS,
+        limit_seconds=LIMIT_SECONDS,
+    )
     sender = Sender(url, account)
     try:
-        time.sleep(BEFORE_SECONDS)
+        sender.wait_for_more()
         yield seen
-        report = load.result()
+        sender.wait_for_more()
+        report = load.end()
     finally:
         sender.end()
         load.stop()
