@@ -20,7 +20,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
@@ -35,11 +34,11 @@ from rpcproxy.drills.lies import LIARS
 from tests.integration.echoing import CHAIN_ID, ECHOES, EchoingWorld, spellings
 from tests.integration.evidence import Evidence, Pages, call
 from tests.integration.running_proxy import ROOT, RunningProxy
-from tests.waiting import wait_until
+from tests.waiting import LIMIT_SECONDS, wait_until
 
 CHAINS: Final = 8
 NAMES: Final = [f"sim{index}" for index in range(CHAINS)]
-FAULT_SECONDS: Final = 0.15  # at two of three upstreams, and as long again at all
+QUESTIONS: Final = 3  # of each wallet, with a fault at two of three upstreams, and again at all
 PAUSE_SECONDS: Final = 0.06  # between two requests of one wallet
 PATIENCE_SECONDS: Final = 1.5
 
@@ -128,6 +127,7 @@ class Wallets:
         self.headers: set[str] = set()
         self._url = url
         self._transactions = signed(40)
+        self._asked = {f"/{name}": 0 for name in NAMES}
         self._has_ended = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._ask_all()))
 
@@ -139,10 +139,18 @@ class Wallets:
         self._has_ended.set()
         self._thread.join()
 
+    def wait_for_more(self, questions: int) -> None:
+        """Every wallet has asked so many more, whatever became of them."""
+        enough = {path: count + questions for path, count in self._asked.items()}
+        wait_until(
+            lambda: all(self._asked[path] >= count for path, count in enough.items()),
+            "every wallet has asked",
+        )
+
     async def _ask_all(self) -> None:
         limit = aiohttp.ClientTimeout(total=PATIENCE_SECONDS)
         async with aiohttp.ClientSession(timeout=limit) as session:
-            await asyncio.gather(*(self._ask(session, f"/sim{n}") for n in range(CHAINS)))
+            await asyncio.gather(*(self._ask(session, path) for path in self._asked))
 
     async def _ask(self, session: aiohttp.ClientSession, path: str) -> None:
         """One wallet does not wait for one answer before it asks for the next."""
@@ -151,6 +159,7 @@ class Wallets:
             for body in self._questions():
                 task = asyncio.ensure_future(self.post(session, path, body))
                 asked.add(task)
+                self._asked[path] += 1
                 task.add_done_callback(asked.discard)
                 await asyncio.sleep(PAUSE_SECONDS)
         await asyncio.gather(*asked)
@@ -237,7 +246,7 @@ class Run:
                     self._world.set_faults(
                         {f"{kind}{index}": fault for index, fault in now.items() for kind in kinds}
                     )
-                    time.sleep(FAULT_SECONDS)
+                    self._wallets.wait_for_more(QUESTIONS)
                 if start % (4 * CHAINS) == 0:
                     self._pages.visit(NAMES)
                 self._refresh()
@@ -308,7 +317,7 @@ class Run:
         top = running["top"].pid
         self.evidence.take("process table", Path(f"/proc/{top}/cmdline").read_bytes())
         for name, process in running.items():
-            self.evidence.take(name, process.communicate(timeout=30)[0])
+            self.evidence.take(name, process.communicate(timeout=LIMIT_SECONDS)[0])
 
     def _end(self) -> None:
         self._proxy.ask_to_end()
@@ -331,7 +340,7 @@ class Run:
                 take(f"{surface} on disk", path.read_bytes())
         config = str(self._proxy.config_path)
         told = start(("report", "-c", config, "--json"), {})
-        take("report", told.communicate(timeout=30)[0])
+        take("report", told.communicate(timeout=LIMIT_SECONDS)[0])
 
 
 def start(arguments: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:

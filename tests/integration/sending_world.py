@@ -29,6 +29,7 @@ from tests.integration.odd_upstreams import Ask, Call, Lie, Reply
 from tests.integration.running_proxy import RunningProxy
 from tests.integration.uneven_chain import UnevenChain
 from tests.integration.wire import Wire
+from tests.waiting import LIMIT_SECONDS
 
 SIGN: Final = Path(__file__).resolve().parents[1] / "clients" / "sign.mjs"
 OUTSTANDING: Final = 6
@@ -37,7 +38,6 @@ RECIPIENT: Final = "0x00000000000000000000000000000000000CA5E1"
 # had no receipt.
 DROPPED_LOOKS: Final = 4
 LOOK_SECONDS: Final = 0.1
-PROXY_DOWN_SECONDS: Final = 30.0
 
 
 class ForgetfulChain(UnevenChain):
@@ -113,7 +113,9 @@ def signing_by(node_binary: str, library: str) -> Sign:
 
     def sign(account: anvil.Account, count: int) -> list[str]:
         command = [node_binary, str(SIGN), library, account.key, str(CHAIN_ID), str(count)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=LIMIT_SECONDS
+        )
         return done.stdout.split()
 
     return sign
@@ -185,7 +187,7 @@ class Wallet(threading.Thread):
 
     def _ask(self, method: str, *params: Any) -> dict[str, Any]:
         """Again while the proxy is down: that is no error of its, but a missing one."""
-        deadline = time.monotonic() + PROXY_DOWN_SECONDS
+        deadline = time.monotonic() + LIMIT_SECONDS
         while True:
             try:
                 if self._wire is None:
@@ -288,5 +290,5 @@ class SendingWorld:
         for wallet in self.wallets:
             wallet.is_giving_up.set()
         for wallet in self.wallets:
-            wallet.join(PROXY_DOWN_SECONDS)
+            wallet.join(LIMIT_SECONDS)
         self.proxy.close()

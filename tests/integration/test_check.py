@@ -20,6 +20,7 @@ from rpcproxy.chains.known import KNOWN
 from rpcproxy.config.load import load_file
 from tests.integration.anvil import DOMAINS, Anvil, AnvilChain, free_port
 from tests.providers import ROOT
+from tests.waiting import LIMIT_SECONDS
 
 KEY = "0123456789abcdef0123456789abcdef"
 
@@ -59,7 +60,7 @@ def written(directory: Path, *entries: str, **chain: str) -> Path:
 def run(*arguments: object) -> tuple[int, str, str]:
     command = [sys.executable, "-m", "rpcproxy", "check", *map(str, arguments)]
     done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False
     )
     assert KEY not in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
@@ -83,7 +84,7 @@ def test_all_is_well(nodes: AnvilChain, tmp_path: Path) -> None:
         assert (found["state"], found["head"], found["lag"]) == ("usable", 13, 0), found
         assert found["head_hash"] == nodes.blocks[-1].hash
         assert found["client_version"].startswith("anvil/")
-        assert 0 < found["latency_seconds"] < 1
+        assert found["latency_seconds"] > 0
         assert found["history"]["words"] == "all 12 blocks: an archive"
         answered = {found[name]["state"] for name in ("genesis", "multicall", "batch", "logs")}
         assert answered == {"yes"}, found
@@ -139,14 +140,15 @@ def test_a_frozen_node_holds_nobody_up(nodes: AnvilChain, tmp_path: Path) -> Non
 
     cedar.signal(signal.SIGSTOP)
     try:
-        settings = AskSettings(question_seconds=0.5, total_seconds=5)
+        settings = AskSettings(question_seconds=0.5, total_seconds=LIMIT_SECONDS)
         checkup = uvloop.run(check(config, None, settings, on_step))
     finally:
         cedar.signal(signal.SIGCONT)
     found: dict[str, Any] = {each.name: each.found for each in checkup.chains[0].upstreams}
     assert found["alder"].is_usable
     assert (found["cedar"].state, found["cedar"].trouble) == ("unusable", "no answer in 0.5 s")
-    assert 0.5 <= checkup.seconds < 4
+    # For it alone, and not for all the time that there is.
+    assert settings.question_seconds <= checkup.seconds < settings.total_seconds
     points = [point.words for point in checkup.chains[0].capacity.single_points]
     assert points == [
         "alder is the only usable upstream that serves reads: when it fails, nobody can serve"

@@ -13,7 +13,7 @@ from pathlib import Path
 from rpcproxy.drills.provider import Provider
 from rpcproxy.drills.simchain import SimChain
 from tests.integration.running_proxy import RunningProxy
-from tests.waiting import wait_until
+from tests.waiting import LIMIT_SECONDS, wait_until
 
 START = 1000
 
@@ -45,7 +45,7 @@ def running(config: str, directory: Path) -> Iterator[RunningProxy]:
 def ask(proxy: RunningProxy, params: list) -> dict:
     body = {"jsonrpc": "2.0", "id": 1, "method": "eth_getBlockByNumber", "params": params}
     data = json.dumps(body).encode()
-    with urllib.request.urlopen(proxy.url, data=data, timeout=10) as reply:
+    with urllib.request.urlopen(proxy.url, data=data, timeout=LIMIT_SECONDS) as reply:
         return json.load(reply)["result"]
 
 

@@ -23,7 +23,7 @@ import pytest
 from tests.exam.fault_bench import PLACES, configuration
 from tests.integration.running_proxy import RunningProxy
 from tests.providers import ProviderProcess
-from tests.waiting import wait_until
+from tests.waiting import LIMIT_SECONDS, wait_until
 
 FILES: Final = 64
 CLIENTS: Final = 80
@@ -47,7 +47,7 @@ def proxy(tmp_path: Path) -> Iterator[RunningProxy]:
 
 
 def _status(proxy: RunningProxy) -> Any:
-    with urlopen(f"{proxy.admin_url}/status", timeout=10) as page:
+    with urlopen(f"{proxy.admin_url}/status", timeout=LIMIT_SECONDS) as page:
         return json.load(page)
 
 
@@ -62,7 +62,7 @@ def _client(proxy: RunningProxy, number: int, start: threading.Barrier, seen: Co
     for turn in range(REQUESTS):
         params = [f"0x{number * REQUESTS + turn:040x}", "latest"]
         call = {"jsonrpc": "2.0", "id": 1, "method": "eth_getBalance", "params": params}
-        connection = http.client.HTTPConnection(address, timeout=30)
+        connection = http.client.HTTPConnection(address, timeout=LIMIT_SECONDS)
         try:
             connection.request("POST", "/", json.dumps(call))
             answer = connection.getresponse()
@@ -105,7 +105,7 @@ def test_a_batch_that_takes_more_connections_than_there_are_files(proxy: Running
         }
         for number in range(300)
     ]
-    connection = http.client.HTTPConnection(urlsplit(proxy.url).netloc, timeout=60)
+    connection = http.client.HTTPConnection(urlsplit(proxy.url).netloc, timeout=LIMIT_SECONDS)
     connection.request("POST", "/", json.dumps(calls))
     replies = json.loads(connection.getresponse().read())
     connection.close()

@@ -25,7 +25,7 @@ EACH = int(os.environ.get("JOURNAL_EACH", "24"))
 KILLS = int(os.environ.get("JOURNAL_KILLS", "3"))
 JOURNAL = os.environ.get("JOURNAL", "on")
 BLOCK_SECONDS = 0.5
-FAULT_SECONDS = 1.0
+FAULT_SECONDS = 0.6
 MINED_WITHIN_SECONDS = 60.0
 
 

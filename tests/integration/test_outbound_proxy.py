@@ -14,7 +14,7 @@ from tests.integration.running_proxy import ROOT, RunningProxy
 from tests.loop_thread import LoopThread
 from tests.outbound_proxy import OutboundProxy
 from tests.providers import ProviderProcess
-from tests.waiting import wait_until
+from tests.waiting import LIMIT_SECONDS, wait_until
 
 USER, PASSWORD = "me", "hunter22/two"
 ACCOUNT = "me:hunter22%2Ftwo@"
@@ -79,7 +79,7 @@ def test_everything_goes_through_it(way: OutboundProxy, tmp_path: Path) -> None:
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=LIMIT_SECONDS,
             check=False,
             env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), **environment},
         )

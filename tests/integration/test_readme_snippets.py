@@ -27,13 +27,12 @@ from tests.integration.anvil import DOMAINS, AnvilChain
 from tests.integration.conftest import CLIENTS, missing
 from tests.integration.running_proxy import RunningProxy
 from tests.unit.pages import PAGES, README, fenced, names, rows, section
-from tests.waiting import wait_until
+from tests.waiting import LIMIT_SECONDS, wait_until
 
 WALLETS = "http://127.0.0.1:8545"
 ADMIN = "http://127.0.0.1:9545"
 CHAINS = {"ethereum": (1, ("alder", "birch")), "base": (8453, ("cedar", "dogwood"))}
 BLOCK_SECONDS = 0.4
-RUN_SECONDS = 40.0
 
 
 @dataclass
@@ -56,7 +55,7 @@ class World:
             env={**os.environ, "NO_COLOR": "1", **environment},
             capture_output=True,
             text=True,
-            timeout=RUN_SECONDS,
+            timeout=LIMIT_SECONDS,
             check=False,
         )
         assert done.returncode == 0, done.stderr + done.stdout
@@ -70,7 +69,7 @@ class World:
 def number_of(method: str, url: str) -> int:
     """What a call without params brings."""
     body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method})
-    with urlopen(Request(url, body.encode()), timeout=10) as answer:
+    with urlopen(Request(url, body.encode()), timeout=LIMIT_SECONDS) as answer:
         return int(json.load(answer)["result"], 16)
 
 
@@ -133,7 +132,9 @@ def test_the_page_for_the_wallet_lists_them(world: World) -> None:
     """``test_browser_pages`` clicks its buttons."""
     steps = section(README, "MetaMask and other wallets")
     (url,) = [name for name in names(steps) if name.startswith(WALLETS)]
-    with urlopen(Request(world.here(url), headers={"Accept": "text/html"}), timeout=10) as page:
+    with urlopen(
+        Request(world.here(url), headers={"Accept": "text/html"}), timeout=LIMIT_SECONDS
+    ) as page:
         text = page.read().decode()
     for chain in CHAINS:
         assert f"{world.proxy.url}/{chain}" in text

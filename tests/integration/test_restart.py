@@ -54,7 +54,7 @@ class Sender:
             if self._is_over.wait(SEND_PAUSE_SECONDS):
                 return
             tx = signed(nonce, self._account)
-            with contextlib.closing(Wire(self._url, LIMIT_SECONDS)) as wire:
+            with contextlib.closing(Wire(self._url)) as wire:
                 try:
                     _, answer = wire.ask("eth_sendRawTransaction", tx.raw)
                 except OSError as error:
