@@ -38,8 +38,8 @@ from tests.waiting import LIMIT_SECONDS, wait_until
 
 CHAINS: Final = 8
 NAMES: Final = [f"sim{index}" for index in range(CHAINS)]
-QUESTIONS: Final = 3  # of each wallet, with a fault at two of three upstreams, and again at all
-PAUSE_SECONDS: Final = 0.06  # between two requests of one wallet
+QUESTIONS: Final = 2  # of each wallet, with a fault at two of three upstreams, and again at all
+PAUSE_SECONDS: Final = 0.1  # between two requests of one wallet
 PATIENCE_SECONDS: Final = 1.5
 
 # Keys as providers give them: hexadecimal, short, a token, and a password with every bad letter.

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from rpcproxy.app.proxy import Proxy
+from rpcproxy.chains.known import KNOWN
+from rpcproxy.config.load import load_text
 from tests.integration.anvil import AnvilChain, proxy_config
 from tests.integration.crashing_proxy import CRASH_CODE
 from tests.integration.running_proxy import RunningProxy
 from tests.integration.test_anvil_sends import SEND, signed_transfer
+from tests.integration.wire import Wire
+from tests.loop_thread import LoopThread
+from tests.unit.engine_kit import logged_errors
 from tests.waiting import wait_until
 
 CRASHING = "tests.integration.crashing_proxy"
@@ -25,6 +32,25 @@ def chain(anvil_binary: str) -> Iterator[AnvilChain]:
         yield chain
 
 
+@contextlib.contextmanager
+def healthy_proxy(config: str) -> Iterator[str]:
+    """The next one, in this process: its URL, once all upstreams are up. It logs no error."""
+    loop = LoopThread("healthy proxy")
+    try:
+        with logged_errors() as errors:
+            proxy = Proxy(load_text(config, file="proxy.yaml", known=KNOWN, environ={}))
+            loop.run(proxy.start())
+            try:
+                (runtime,) = proxy.chains.values()
+                wait_until(lambda: all(s.state == "up" for s in runtime.standings), "all are up")
+                yield "http://{}:{}".format(*proxy.address)
+            finally:
+                loop.run(proxy.stop())
+        assert not [record.getMessage() for record in errors]
+    finally:
+        loop.close()
+
+
 @pytest.mark.parametrize(
     ("point", "is_surely_kept"),
     [
@@ -35,7 +61,13 @@ def chain(anvil_binary: str) -> Iterator[AnvilChain]:
         ("in rebroadcast", True),
     ],
 )
-def test_a_crash(chain: AnvilChain, tmp_path: Path, point: str, is_surely_kept: bool) -> None:
+def test_a_crash(
+    chain: AnvilChain,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    point: str,
+    is_surely_kept: bool,
+) -> None:
     config = proxy_config(chain.nodes)
     account = chain.accounts[0]
     nonce = int(chain.nodes[0].call("eth_getTransactionCount", account.address, "latest"), 16)
@@ -64,10 +96,8 @@ def test_a_crash(chain: AnvilChain, tmp_path: Path, point: str, is_surely_kept: 
         wire.close()
     finally:
         crashing.kill()
-    healthy = RunningProxy(config, tmp_path)
-    try:
-        healthy.wait_until_well()
-        wire = healthy.wire()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    with healthy_proxy(config) as url, contextlib.closing(Wire(url)) as wire:
         if not is_surely_kept:
             # Nobody was told anything: the wallet hands it over again.
             assert wire.result(SEND, raw) == hash
@@ -79,5 +109,3 @@ def test_a_crash(chain: AnvilChain, tmp_path: Path, point: str, is_surely_kept: 
         assert wire.result(SEND, raw) == hash
         mined = [known for block in chain.blocks for known, _ in block.transactions]
         assert mined.count(hash) == 1
-    finally:
-        healthy.close()
