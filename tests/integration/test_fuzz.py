@@ -29,7 +29,10 @@ from tests.waiting import limited, until
 
 SEED = int(os.environ.get("RPCPROXY_FUZZ_SEED", "7"))
 LIMITS = model.Limits(header_seconds=0.8, body_seconds=0.8, idle_seconds=1.0, body_bytes=20_000)
-DEADLINES = model.Deadlines(light_seconds=1.5, heavy_seconds=2.0, send_seconds=1.5)
+PATIENT_LIMITS = model.Limits(body_bytes=LIMITS.body_bytes)
+DEADLINES = model.Deadlines(light_seconds=4.0, heavy_seconds=4.0, send_seconds=4.0)
+# For those whom nobody may answer.
+SHORT_DEADLINES = model.Deadlines(light_seconds=0.6, heavy_seconds=0.8, send_seconds=0.6)
 
 # ---- mutations
 
@@ -212,11 +215,13 @@ def described(servers: Sequence[Server]) -> tuple[model.Upstream, ...]:
     )
 
 
-def configuration(servers: Sequence[Server], **chain: Any) -> model.Config:
+def configuration(
+    servers: Sequence[Server], limits: model.Limits = LIMITS, **chain: Any
+) -> model.Config:
     address = model.Address(host="127.0.0.1", port=0)
     fields = {"deadlines": DEADLINES, "attempt_timeout_seconds": 0.4, **chain}
     return model.Config(
-        server=model.Server(listen=address, admin=None, limits=LIMITS),
+        server=model.Server(listen=address, admin=None, limits=limits),
         chains=(
             model.Chain(name="test", chain_id=CHAIN_ID, upstreams=described(servers), **fields),
         ),
@@ -347,7 +352,8 @@ async def test_accidents_of_clients() -> None:
 @quietly
 async def test_what_is_right_is_understood_however_it_is_cut() -> None:
     rng = random.Random(SEED)
-    async with a_world(well, well) as world:
+    # However long the machine takes for them.
+    async with a_world(well, well, limits=PATIENT_LIMITS) as world:
         data = front_kit.post(BODIES[0]) + chunked(BODIES[1]) + front_kit.post(BODIES[12])
 
         async def one(cuts: list[int]) -> None:
@@ -490,6 +496,7 @@ async def test_accidents_of_upstreams_beside_one_that_is_well() -> None:
 @quietly
 async def test_accidents_of_every_upstream() -> None:
     rng = random.Random(SEED + 1)
-    async with a_world(*(broken(rng, 0.3) for _ in range(3))) as world:
+    scripts = [broken(rng, 0.3) for _ in range(3)]
+    async with a_world(*scripts, deadlines=SHORT_DEADLINES) as world:
         await ask_many(world, rng, 5)
         await world.assert_idle()
