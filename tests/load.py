@@ -139,6 +139,7 @@ class Load:
         for connection in self._idle:
             if connection.transport is not None:
                 connection.transport.abort()
+
     def end(self) -> None:
         """Begin no more; what is on its way is waited for."""
         self._count = self._started
