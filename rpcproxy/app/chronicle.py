@@ -25,15 +25,14 @@ from rpcproxy.app.chain import ChainRuntime
 from rpcproxy.app.sampling import sample_chain
 from rpcproxy.chains.native import title_of
 from rpcproxy.edges.logs import utc
-from rpcproxy.edges.metrics import name_of
 from rpcproxy.engine import tasks
 from rpcproxy.front.outlook import ChainOutlook, IncidentEntry, Outlook, StripEntry
 from rpcproxy.rules.chronicle import Chronicle, Packed
 from rpcproxy.rules.incidents import Incident
 from rpcproxy.rules.plight import Plight, plight_of, summary
 from rpcproxy.rules.sample import Sample
-from rpcproxy.rules.standing import Change
 from rpcproxy.rules.strips import CELL_SECONDS, Strip
+from rpcproxy.states import Change
 
 FILE_NAME: Final = "last-day.json"
 # After a change: how soon a sample is taken, and how often at most.
@@ -113,7 +112,7 @@ class Recorder:
 
     def on_changes(self, chain: str, changes: Sequence[Change]) -> None:
         for change in changes:
-            self.chronicle.on_change(chain, change.upstream, name_of(change.kind), change.reason)
+            self.chronicle.on_change(chain, change.upstream, change.kind, change.reason)
         if self._look is None and changes:
             pause = max(SETTLE_SECONDS, self._looked + LOOK_SECONDS - time.monotonic())
             self._look = asyncio.get_running_loop().call_later(pause, self._look_now)

@@ -17,12 +17,13 @@ import msgspec
 
 from rpcproxy.config.model import Notice
 from rpcproxy.edges.logs import event
-from rpcproxy.edges.metrics import Change, Counters, class_name, name_of
+from rpcproxy.edges.metrics import Counters, class_name
 from rpcproxy.edges.webhook import Webhook
 from rpcproxy.engine import tasks
 from rpcproxy.rules.bulletin import body_of, shape_of
 from rpcproxy.rules.notices import Bulletin, Conditions, Event, Gathering, Outages
 from rpcproxy.rules.sample import Sample
+from rpcproxy.states import Change, ChangeKind
 
 _log = logging.getLogger("rpcproxy.app")
 
@@ -57,7 +58,7 @@ class Notices:
         if self._tellers:
             self._tell(
                 Event(
-                    kind=name_of(change.kind),
+                    kind=change.kind,
                     chain=chain,
                     upstream=change.upstream,
                     reason=change.reason,
@@ -70,7 +71,7 @@ class Notices:
         """The configuration was taken over, or refused and why."""
         self._tell(
             Event(
-                kind="config_reload",
+                kind=ChangeKind.CONFIG_RELOAD,
                 reason=words,
                 unix_seconds=time.time(),
                 is_over=is_accepted,

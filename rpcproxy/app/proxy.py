@@ -42,7 +42,7 @@ from rpcproxy.front.shared import FrontSettings
 from rpcproxy.front.status_page import PublicStatus
 from rpcproxy.front.web import WalletPages
 from rpcproxy.rules.holding import Holdings
-from rpcproxy.rules.standing import Change
+from rpcproxy.states import Change, ChangeKind
 
 T = TypeVar("T")
 
@@ -274,7 +274,7 @@ class Proxy:
                 event(
                     _log,
                     logging.WARNING,
-                    "config_reload",
+                    ChangeKind.CONFIG_RELOAD,
                     f"chain {name} is not served any more: {pending} pending transactions in its "
                     "journal are not sent again until it is",
                     chain=name,
@@ -295,7 +295,7 @@ class Proxy:
         self.counters.on_reload(is_accepted=is_accepted)
         self.last_reload = {"last_result": result, "last_time": utc(time.time())}
         level = logging.INFO if is_accepted else logging.ERROR
-        event(_log, level, "config_reload", f"configuration {result}")
+        event(_log, level, ChangeKind.CONFIG_RELOAD, f"configuration {result}")
         for tell in self.reload_listeners:
             tell(is_accepted, result)
         self._notices.on_reload(result, is_accepted=is_accepted)

@@ -18,6 +18,7 @@ from rpcproxy.messages import CLASS_NAMES, METHOD_CLASSES, MethodClass
 from rpcproxy.rules.sample import ChainSample, Sample, Times, UpstreamSample
 from rpcproxy.rules.snapshot import describe
 from rpcproxy.rules.track_record import Standing
+from rpcproxy.states import RequestOutcome
 
 SAMPLE_SECONDS: Final = 5.0
 _log = logging.getLogger("rpcproxy.app")
@@ -72,7 +73,7 @@ def sample_chain(runtime: ChainRuntime, now: float) -> ChainSample:
     standings, counters = runtime.standings, runtime.counters
     figures = chain_figures(runtime, now)
     since = standings.outage_since(MethodClass.LIGHT)
-    requests: dict[str, int] = {"local": counters.local_answers}
+    requests: dict[str, int] = {RequestOutcome.LOCAL: counters.local_answers}
     for tally in counters.requests:
         for outcome, count in tally.labels.items():
             requests[outcome] = requests.get(outcome, 0) + count

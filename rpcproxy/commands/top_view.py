@@ -15,7 +15,7 @@ from rich.text import Text
 
 from rpcproxy.front.outlook import latency_of
 from rpcproxy.front.wording import (
-    LEVELS,
+    LEVEL_WORDS,
     MARKS,
     WHOSE,
     ago,
@@ -33,9 +33,17 @@ from rpcproxy.front.wording import (
 )
 from rpcproxy.rules.plight import span
 from rpcproxy.rules.strips import WORDS, level_of
+from rpcproxy.states import Level, UpstreamState
 
-_COLORS: Final = {"well": "green", "troubled": "yellow", "down": "red", "unknown": "dim"}
-_BARS: Final = {"well": "▂", "troubled": "▅", "down": "█", "unknown": "·"}
+_COLORS: Final[Mapping[str, str]] = {
+    Level.WELL: "green",
+    Level.TROUBLED: "yellow",
+    Level.DOWN: "red",
+    Level.UNKNOWN: "dim",
+}
+_BARS: Final = {Level.WELL: "▂", Level.TROUBLED: "▅", Level.DOWN: "█", Level.UNKNOWN: "·"}
+# An hour is drawn as the worst that is known of it.
+_WORST_FIRST: Final = (Level.DOWN, Level.TROUBLED, Level.WELL, Level.UNKNOWN)
 _STRIP_CHARACTERS: Final = 24  # an hour each
 _FEWEST_INCIDENTS: Final = 3
 
@@ -52,7 +60,9 @@ class Picture:
     ) -> Iterator[RenderableType]:
         status = self._status
         level = _level(status)
-        headline = Text.assemble((f"{MARKS[level]} {LEVELS[level]}: ", f"bold {_COLORS[level]}"))
+        headline = Text.assemble(
+            (f"{MARKS[level]} {LEVEL_WORDS[level]}: ", f"bold {_COLORS[level]}")
+        )
         headline.append(_plain(status.get("sentence", "?")), "bold")
         yield headline
         whose = WHOSE.get(str(status.get("whose")), "")
@@ -75,7 +85,7 @@ def _plain(text: object) -> str:
 
 def _level(told: Mapping[str, Any]) -> str:
     level = str(told.get("level"))
-    return level if level in LEVELS else "unknown"
+    return level if level in LEVEL_WORDS else Level.UNKNOWN
 
 
 def _grid(*columns: tuple[str, bool]) -> Table:
@@ -117,7 +127,10 @@ def _upstreams(chain: Mapping[str, Any], width: int) -> Table:
     table = _grid(*columns)
     strips = chain.get("strips", {}).get("upstreams", {})
     for upstream in chain.get("upstreams", ()):
-        name, state = str(upstream.get("name", "?")), str(upstream.get("state", "unknown"))
+        name, state = (
+            str(upstream.get("name", "?")),
+            str(upstream.get("state", UpstreamState.UNKNOWN)),
+        )
         level = level_of(state)
         traffic = chain.get("traffic", {}).get(name, {})
         since = upstream.get("since_seconds")
@@ -147,8 +160,8 @@ def _strip(strip: Mapping[str, Any] | None) -> Text:
     length = max(1, len(cells) // _STRIP_CHARACTERS)
     drawn = Text()
     for start in range(0, len(cells), length):
-        levels = {WORDS.get(letter, "unknown") for letter in cells[start : start + length]}
-        level = next(each for each in ("down", "troubled", "well", "unknown") if each in levels)
+        levels = {WORDS.get(letter, Level.UNKNOWN) for letter in cells[start : start + length]}
+        level = next(each for each in _WORST_FIRST if each in levels)
         drawn.append(_BARS[level], _COLORS[level])
     return drawn.append(f" {well_words(strip)}", "dim")
 

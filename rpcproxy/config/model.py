@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from rpcproxy.states import URGENT, ChangeKind
 
 
 class Frozen(BaseModel):
@@ -77,28 +79,12 @@ class History(Frozen):
     size_bytes: int = 64 * 1024 * 1024
 
 
-# What a webhook can be told of: changes of upstreams, fault domains and chains (docs/metrics.md),
-# and outages, in which nobody could serve a chain's reads.
-EVENTS: Final = (
-    *("ejected", "recovered", "quarantined", "readmitted", "cooling", "cooled"),
-    *("lagging", "stalled_head", "caught_up", "forked", "joined"),
-    *("drained", "undrained", "cordoned", "uncordoned"),
-    *("suspect", "unsuspect", "panic", "panic_over", "split", "reorg", "head_jumped"),
-    *("chain_halted", "chain_resumed", "outage", "outage_over", "config_reload"),
-)
-URGENT: Final = (
-    *("ejected", "recovered", "quarantined", "readmitted", "forked", "joined"),
-    *("suspect", "unsuspect", "panic", "panic_over", "split"),
-    *("chain_halted", "chain_resumed", "outage", "outage_over"),
-)
-
-
 class Notice(Frozen):
     """A webhook and the events it is told of. Its URL holds a secret."""
 
     url: str = Field(repr=False)
     proxy: str | None = Field(default=None, repr=False)
-    events: tuple[str, ...] = URGENT
+    events: tuple[ChangeKind, ...] = URGENT
 
 
 class Server(Frozen):

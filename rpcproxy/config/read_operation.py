@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from rpcproxy.config.model import EVENTS, History, Notice
+from rpcproxy.config.model import History, Notice
 from rpcproxy.config.problems import Unfit, listed, nearest, quoted
 from rpcproxy.config.reading import (
     Field,
@@ -21,6 +21,7 @@ from rpcproxy.config.reading import (
 )
 from rpcproxy.config.source import Items, Node, Scalar, Table
 from rpcproxy.config.urls import check
+from rpcproxy.states import EVENTS, ChangeKind
 
 _PATH: Final = "a path such as /status, or off"
 _PATH_SHAPE: Final = re.compile(r"/[A-Za-z0-9._~-]{1,64}")
@@ -93,16 +94,16 @@ def _url(node: Node, reading: Reading) -> str:  # noqa: ARG001 -- a Converter
     return value.text
 
 
-def events(node: Node, reading: Reading) -> tuple[str, ...]:
+def events(node: Node, reading: Reading) -> tuple[ChangeKind, ...]:
     """Names of events, ``all`` among them."""
     items = node.items if isinstance(node, Items) else [node]
-    found: list[str] = []
+    found: list[ChangeKind] = []
     for item in items:
         value = scalar(reading.expanded(item), listed(("all", *EVENTS)))
         if value.text not in ("all", *EVENTS):
             meant = nearest(value.text, EVENTS)
             raise Unfit(f"has {quoted(value.written)}", listed(("all", *EVENTS)), meant)
-        found += EVENTS if value.text == "all" else [value.text]
+        found += EVENTS if value.text == "all" else [ChangeKind(value.text)]
     if not found:
         raise Unfit("is an empty list", listed(("all", *EVENTS)))
     return tuple(dict.fromkeys(found))

@@ -22,8 +22,8 @@ from rpcproxy.config import (
 )
 from rpcproxy.config.load import TOP
 from rpcproxy.config.meanings import MEANINGS, Meaning
-from rpcproxy.config.model import EVENTS
 from rpcproxy.config.reading import Choice, Converter, Nested, Section, Whole
+from rpcproxy.states import EVENTS
 
 Schema = dict[str, Any]
 

@@ -29,8 +29,9 @@ from rpcproxy.drills.scenes import SITES, Stage, Take
 from rpcproxy.drills.simchain import SimChain
 from rpcproxy.drills.view import Event, Frame, Screen, UpstreamLine, Urls, WalletLine
 from rpcproxy.drills.wallet import Tally, Wallet
-from rpcproxy.edges.logs import BETTER, ROOT, configure, event
+from rpcproxy.edges.logs import ROOT, configure, event
 from rpcproxy.engine import tasks
+from rpcproxy.states import BETTER, CHANGES, ChangeKind, UpstreamState
 
 _log = logging.getLogger("rpcproxy.demo")
 
@@ -48,25 +49,8 @@ STOP_SECONDS: Final = 1.5
 USAGE_ERROR: Final = 2
 
 _QUESTION: Final = '{"jsonrpc":"2.0","id":1,"method":"eth_blockNumber"}'
-_VERBS: Final[Mapping[str, str]] = {
-    "ejected": "is left out",
-    "recovered": "is back",
-    "cooling": "is left alone",
-    "cooled": "is asked again",
-    "readmitted": "is in",
-    "quarantined": "is quarantined",
-    "suspect": "is distrusted",
-    "unsuspect": "is trusted again",
-    "lagging": "lags",
-    "stalled_head": "stands still",
-    "caught_up": "has caught up",
-    "method_unsupported": "lacks a method",
-    "feed_flooded": "pushes too much",
-    "panic": "few providers are left",
-    "panic_over": "enough providers are back",
-    "chain_halted": "the chain stands still",
-    "chain_resumed": "the chain moves again",
-}
+# Events of the log that are changes, in few words.
+_VERBS: Final[Mapping[str, str]] = {kind: meaning.brief for kind, meaning in CHANGES.items()}
 
 _SHOWN_ELSEWHERE: Final = frozenset({"scene", "result"})  # in the picture
 
@@ -248,8 +232,8 @@ class Demo:
                 UpstreamLine(
                     name=name,
                     place=f"{known['cloud']}/{known['region']}",
-                    state="suspect"
-                    if known["suspect"] and known["state"] == "up"
+                    state=ChangeKind.SUSPECT
+                    if known["suspect"] and known["state"] == UpstreamState.UP
                     else known["state"],
                     latency_ms=known["classes"]["light"]["latency_ms"],
                     head=known["head"],

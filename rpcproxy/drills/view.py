@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,13 +23,19 @@ from rich.text import Text
 
 from rpcproxy.drills.scenes import Take
 from rpcproxy.drills.wallet import RECENT_SECONDS, Recent, Tally
+from rpcproxy.states import ChangeKind, UpstreamState
 
 _log = logging.getLogger("rpcproxy.demo")
 
 HEADING_LINES: Final = 4  # with what is happening now
 # With fewer lines than these for events, nothing is spent on air.
 FEW_LINES: Final = 5
-_COLORS: Final = {"up": "green", "cooling": "yellow", "lagging": "yellow", "suspect": "yellow"}
+_COLORS: Final[Mapping[str, str]] = {
+    UpstreamState.UP: "green",
+    UpstreamState.COOLING: "yellow",
+    UpstreamState.LAGGING: "yellow",
+    ChangeKind.SUSPECT: "yellow",
+}
 _TONES: Final = {"good": "green", "bad": "red", "": ""}
 _CLOSE_SECONDS: Final = 1.0
 

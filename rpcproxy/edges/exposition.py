@@ -28,10 +28,11 @@ from prometheus_client.registry import Collector
 from rpcproxy import __version__
 from rpcproxy.edges import figures, send_exposition, upstream_exposition
 from rpcproxy.edges.metrics import ChainCounters, Counters
-from rpcproxy.edges.upstream_exposition import STATES, Standing
-from rpcproxy.messages import CLASS_NAMES, MethodClass
+from rpcproxy.edges.upstream_exposition import Standing
+from rpcproxy.messages import CLASS_NAMES, MethodClass, Verdict
+from rpcproxy.states import RequestOutcome
 
-__all__ = ["STATES", "Exposition", "ProxyCollector", "Sources", "Standing"]
+__all__ = ["Exposition", "ProxyCollector", "Sources", "Standing"]
 
 _EOF: Final = b"# EOF\n"
 
@@ -217,7 +218,7 @@ def _requests(chains: Mapping[str, ChainCounters]) -> Iterator[Metric]:
 def _untimed(counters: ChainCounters, class_name: str, outcome: str) -> int:
     """Local answers that were not timed: they are light reads."""
     is_light = class_name == CLASS_NAMES[MethodClass.LIGHT]
-    return counters.local_answers if is_light and outcome == "local" else 0
+    return counters.local_answers if is_light and outcome == RequestOutcome.LOCAL else 0
 
 
 def _attempts(chains: Mapping[str, ChainCounters]) -> Iterator[Metric]:
@@ -233,7 +234,7 @@ def _attempts(chains: Mapping[str, ChainCounters]) -> Iterator[Metric]:
         for upstream, tally in counters.attempts.items():
             for verdict, number in tally.labels.items():
                 # Of some thirty verdicts most upstreams show five.
-                if number or verdict == "ok":
+                if number or verdict == Verdict.OK.label:
                     count.add_metric([chain, upstream, verdict], number)
             seconds.add_metric([chain, upstream], tally.cumulative(), tally.seconds)
         for upstream, verdicts in counters.probes.items():
@@ -284,6 +285,6 @@ def _plain(chains: Mapping[str, ChainCounters]) -> Iterator[Metric]:
         for chain, counters in chains.items():
             number = getattr(counters, attribute)
             if attribute == "local_answers":  # those that were timed are in the requests
-                number += sum(tally.labels["local"] for tally in counters.requests)
+                number += sum(tally.labels[RequestOutcome.LOCAL] for tally in counters.requests)
             family.add_metric([chain], number)
         yield family

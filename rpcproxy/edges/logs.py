@@ -25,10 +25,10 @@ from functools import partial
 from typing import Any, Final, Literal, TextIO
 
 from rpcproxy.config.secrets import REDACTED, Redactor, secrets_of
-from rpcproxy.edges.metrics import Change, class_name, name_of
+from rpcproxy.edges.metrics import class_name
+from rpcproxy.states import BETTER, CHANGES, Change
 
 __all__ = [
-    "BETTER",
     "LINES_HELD",
     "REDACTED",
     "ROOT",
@@ -46,14 +46,6 @@ __all__ = [
 ROOT: Final = "rpcproxy"
 LINES_HELD: Final = 10_000
 
-# Kinds of change that are good news, or no trouble; one not named here is worth a look.
-BETTER: Final = frozenset(
-    {
-        *("recovered", "readmitted", "cooled", "caught_up", "unsuspect", "panic_over"),
-        *("chain_resumed", "method_unsupported", "joined", "undrained", "uncordoned"),
-    }
-)
-_OF_DOMAINS: Final = frozenset({"suspect", "unsuspect"})
 _BASE_KEYS: Final = frozenset({"time", "level", "event", "message", "exception"})
 # C0, DEL and C1 controls move the terminal's cursor; U+2028 and U+2029 end lines for some
 # readers; lone surrogates cannot be written.
@@ -114,12 +106,12 @@ def log_change(logger: logging.Logger, chain: str, change: Change) -> None:
     """Log a standing's change: WARNING, or INFO where it is for the better. Of very many of one
     kind some are left out, and the next says how many.
     """
-    kind = name_of(change.kind)
+    kind = change.kind
     held_back = _changes.pass_(f"{chain} {kind}", time.monotonic())
     if held_back is None:
         return
     level = logging.INFO if kind in BETTER else logging.WARNING
-    whose = "domain" if kind in _OF_DOMAINS else "upstream"
+    whose = "domain" if CHANGES[kind].of_domain else "upstream"
     fields: dict[str, Any] = {
         whose: change.upstream or None,
         "method_class": class_name(change.method_class),

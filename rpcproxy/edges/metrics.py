@@ -10,14 +10,14 @@ event loop's thread alone, and read there.
 from __future__ import annotations
 
 import asyncio
-import enum
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 from rpcproxy.edges.attempt_times import ONE_LIGHT_CALL, AttemptTimes, Charge, ClassTimes
 from rpcproxy.edges.send_counters import SendCounters
 from rpcproxy.messages import CLASS_NAMES, METHOD_CLASSES, MethodClass, Verdict
+from rpcproxy.states import Change, ChangeKind, RequestOutcome
 
 T = TypeVar("T")
 
@@ -27,30 +27,9 @@ BUCKET_SECONDS: Final = (
     *(1.0, 2.5, 5.0, 10.0, 30.0),
 )
 _BUCKET_NAMES: Final = (*map(repr, BUCKET_SECONDS), "+Inf")  # as OpenMetrics spells them
-OUTCOMES: Final = ("ok", "rpc_error", "own_error", "local", "kept")
 # What becomes of a change that a webhook is to be told of.
 NOTICE_RESULTS: Final = ("sent", "undelivered", "left_out")
 _VERDICT_LABELS: Final = tuple(verdict.label for verdict in Verdict)
-
-
-class Change(Protocol):
-    """What counters, log and status read of a standing's change.
-
-    ``upstream`` is a fault domain's name for suspicion, and empty for what concerns the chain;
-    ``method_class`` is ``None`` where all of an upstream is meant.
-    """
-
-    @property
-    def upstream(self) -> str: ...
-
-    @property
-    def kind(self) -> object: ...
-
-    @property
-    def reason(self) -> str: ...
-
-    @property
-    def method_class(self) -> MethodClass | None: ...
 
 
 class Tally:
@@ -120,7 +99,7 @@ class ChainCounters:
     )
 
     def __init__(self) -> None:
-        self._requests = tuple(Tally(OUTCOMES) for _ in METHOD_CLASSES)
+        self._requests = tuple(Tally(RequestOutcome) for _ in METHOD_CLASSES)
         self.local_answers = 0
         self._kept: dict[str, list[int]] = {}  # by what they depend on, then class
         self._joined = [0] * len(METHOD_CLASSES)
@@ -131,7 +110,7 @@ class ChainCounters:
         self.failovers: dict[str, int] = {}  # by reason
         self.hedges: dict[str, int] = {}  # by upstream
         self.hedges_won: dict[str, int] = {}  # by upstream
-        self.changes: dict[tuple[str, str], int] = {}  # by upstream and kind
+        self.changes: dict[tuple[str, ChangeKind], int] = {}  # by upstream and kind
         self.sends = SendCounters()
         self.budget_exhausted = 0
         self.unserved = 0
@@ -171,8 +150,10 @@ class ChainCounters:
         """Client requests answered so far."""
         return self.local_answers + sum(sum(tally.labels.values()) for tally in self.requests)
 
-    def on_request(self, method_class: MethodClass, seconds: float, outcome: str) -> None:
-        """One client request answered after ``seconds``; ``outcome`` is one of ``OUTCOMES``."""
+    def on_request(
+        self, method_class: MethodClass, seconds: float, outcome: RequestOutcome
+    ) -> None:
+        """One client request answered after ``seconds``."""
         self._requests[method_class].add(outcome, seconds)
 
     def on_local(self) -> None:
@@ -225,7 +206,7 @@ class ChainCounters:
     def _spread(self) -> None:
         for method_class, tally in enumerate(self._requests):
             kept = sum(by_class[method_class] for by_class in self._kept.values())
-            tally.labels["kept"] = kept + self._joined[method_class]
+            tally.labels[RequestOutcome.KEPT] = kept + self._joined[method_class]
         for upstream, by_class in self._plain.items():
             for method_class in METHOD_CLASSES:
                 requests, plain = self._requests[method_class], by_class[method_class]
@@ -239,8 +220,8 @@ class ChainCounters:
                     sums.buckets = [
                         sum(pair) for pair in zip(sums.buckets, plain.buckets, strict=True)
                     ]
-                requests.labels["ok"] += count
-                attempts.labels["ok"] += count
+                requests.labels[RequestOutcome.OK] += count
+                attempts.labels[Verdict.OK.label] += count
                 times.calls += count
                 times.units += plain.units
                 plain.clear()
@@ -266,7 +247,7 @@ class ChainCounters:
 
     def on_change(self, change: Change) -> None:
         """A standing changed."""
-        key = (change.upstream, name_of(change.kind))
+        key = (change.upstream, change.kind)
         self.changes[key] = self.changes.get(key, 0) + 1
 
     def on_probe(self, upstream: str, verdict: Verdict) -> None:
@@ -370,11 +351,6 @@ class LoopLag:
     def _on_time(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
         self._report(max(0.0, loop.time() - due))
         self._set(loop)
-
-
-def name_of(kind: object) -> str:
-    """A kind as a label: enums by their value."""
-    return str(kind.value if isinstance(kind, enum.Enum) else kind)
 
 
 def class_name(method_class: MethodClass | None) -> str | None:

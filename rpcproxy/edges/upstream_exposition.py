@@ -11,14 +11,9 @@ from typing import Any, Final
 
 from prometheus_client.metrics_core import GaugeMetricFamily, InfoMetricFamily, Metric
 
+from rpcproxy.states import UPSTREAM_STATES, BreakerState, UpstreamState
+
 Standing = Mapping[str, Any]
-# What a standing can be; a chain's upstreams are counted by it, zeros included.
-STATES: Final = (
-    *("up", "cordoned", "lagging", "unknown", "cooling", "ejected", "forked", "quarantined"),
-    "drained",
-)
-# Well, and asked: a cordoned one only where nobody else can be.
-_WELL: Final = frozenset({"up", "cordoned"})
 
 _LABELS: Final = ("provider", "cloud", "region", "tier", "role")
 
@@ -36,12 +31,14 @@ _UPSTREAM_GAUGES: Final = (
     _Gauge(
         "up",
         "1 while the upstream is well, 0 in any other state.",
-        lambda standing: standing["state"] in _WELL if "state" in standing else None,
+        lambda standing: (
+            UPSTREAM_STATES[standing["state"]].is_well if "state" in standing else None
+        ),
     ),
     _Gauge(
         "forked",
         "1 while it is not on our chain.",
-        lambda standing: standing["state"] == "forked" if "state" in standing else None,
+        lambda standing: standing["state"] == UpstreamState.FORKED if "state" in standing else None,
     ),
     _Gauge("head_number", "Highest block it told.", lambda standing: standing.get("head")),
     _Gauge("lag_blocks", "Blocks behind the served head.", lambda standing: standing.get("lag")),
@@ -84,7 +81,9 @@ _CLASS_GAUGES: Final = (
     _Gauge(
         "breaker_open",
         "1 while the breaker keeps requests away, half-open included.",
-        lambda standing: standing["breaker"] != "closed" if "breaker" in standing else None,
+        lambda standing: (
+            standing["breaker"] != BreakerState.CLOSED if "breaker" in standing else None
+        ),
     ),
 )
 
@@ -107,7 +106,8 @@ def _states(standings: Mapping[str, Sequence[Standing]]) -> Metric:
     )
     for chain, upstreams in standings.items():
         states = [upstream.get("state") for upstream in upstreams]
-        for state in STATES:
+        # Zeros included.
+        for state in UpstreamState:
             by_state.add_metric([chain, state], states.count(state))
     return by_state
 
@@ -131,7 +131,7 @@ def _upstreams(standings: Mapping[str, Sequence[Standing]]) -> Iterator[Metric]:
         labels=["chain", "upstream", "state"],
     )
     for chain, name, upstream in named:
-        for state in STATES if "state" in upstream else ():
+        for state in UpstreamState if "state" in upstream else ():
             now.add_metric([chain, name, state], upstream["state"] == state)
     yield now
     for gauge in _UPSTREAM_GAUGES:

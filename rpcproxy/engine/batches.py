@@ -46,6 +46,7 @@ from rpcproxy.rules.holding import Purse
 from rpcproxy.rules.lateness import batch_attempt_seconds, batch_hedge_seconds
 from rpcproxy.rules.need import Need
 from rpcproxy.rules.standing import Standing
+from rpcproxy.states import RequestOutcome
 
 if TYPE_CHECKING:
     from rpcproxy.engine.pipeline import Pipeline
@@ -174,7 +175,7 @@ class Batches:
     def _land(self, members: Sequence[Member]) -> None:
         """Where the client hung up, those who follow ask again."""
         for member in members:
-            self._pipeline.land(member.call, member.flight, None, "own_error")
+            self._pipeline.land(member.call, member.flight, None, RequestOutcome.OWN_ERROR)
 
     def _sort(
         self,

@@ -39,6 +39,7 @@ from rpcproxy.messages import (
     encode_result,
 )
 from rpcproxy.rules.journaled import State
+from rpcproxy.states import RequestOutcome
 
 # Of hex digits: what reads a shorter one takes half a millisecond at most.
 READ_AT_ONCE: Final = 8 * 1024
@@ -96,16 +97,16 @@ class Broadcast:
         self.copies.close()
         self._reader.shutdown(wait=False, cancel_futures=True)
 
-    async def send(self, request: Request, method: Method) -> tuple[Answer, str]:
-        """Carry out a send; the second value is for the counters, ``unserved`` where nobody
-        could take it.
+    async def send(self, request: Request, method: Method) -> tuple[Answer, RequestOutcome | None]:
+        """Carry out a send; the second value is for the counters, ``None`` where nobody could
+        take it.
         """
         params = request.params
         try:
             tx = await self._read(params, is_public=method.name in _OURS and not self._has_private)
         except evm.BadTransaction as bad:
             self._counters.on_rejected("unreadable")
-            return Answer(encode_error(request.id, bad.code, bad.told)), "own_error"
+            return Answer(encode_error(request.id, bad.code, bad.told)), RequestOutcome.OWN_ERROR
         hash = "" if tx is None else tx.hash
         key = (method.name, hash or params.decode(errors="replace"))
         task = self._in_flight.get(key)
@@ -118,13 +119,13 @@ class Broadcast:
             self._counters.on_accepted()
             if hash:
                 self.on_accepted(hash)
-            return Answer(encode_result(request.id, outcome.result)), "ok"
+            return Answer(encode_result(request.id, outcome.result)), RequestOutcome.OK
         verdict = outcome.verdict
         self._counters.on_rejected("unserved" if verdict is None else verdict.label)
         if outcome.error:
-            return Answer(encode_raw_error(request.id, outcome.error)), "rpc_error"
+            return Answer(encode_raw_error(request.id, outcome.error)), RequestOutcome.RPC_ERROR
         answer = Answer(encode_error(request.id, INTERNAL_ERROR, outcome.reason))
-        return answer, "unserved"
+        return answer, None
 
     async def _read(self, params: bytes, *, is_public: bool) -> evm.Transaction | None:
         """The transaction in it, ``None`` where there is none to read. Raises ``BadTransaction``

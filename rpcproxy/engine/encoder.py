@@ -37,6 +37,7 @@ from rpcproxy.rules.limits import TokenBucket
 from rpcproxy.rules.outage import explain
 from rpcproxy.rules.refusals import is_word
 from rpcproxy.rules.replies import NULL
+from rpcproxy.states import RequestOutcome
 
 _log = logging.getLogger("rpcproxy.requests")
 
@@ -67,27 +68,32 @@ class Encoder:
         # Told of each request that a wallet saw fail: method, reason, trace id.
         self.on_failed: Callable[[str, str, str], None] = lambda _method, _reason, _trace: None
 
-    def encode(self, request: Request, settled: Settled, trace_id: str) -> tuple[Answer, str]:
+    def encode(
+        self, request: Request, settled: Settled, trace_id: str
+    ) -> tuple[Answer, RequestOutcome]:
         """The answer for a client; the second value is for the counters."""
         judgement = settled.judgement
         if judgement is not None and not settled.exhausted:
             reply = settled.reply
             if reply is not None and reply.rest is not None:
                 id = request.id
-                return restore_id(reply.body, reply.rest, settled.first_id, id), "ok"
+                return restore_id(reply.body, reply.rest, settled.first_id, id), RequestOutcome.OK
             if judgement.result is not None:
                 result: bytes | msgspec.Raw = judgement.result
                 if judgement.result == NULL:
                     result = self._known(request) or NULL
-                return Answer(encode_result(request.id, result)), "ok"
+                return Answer(encode_result(request.id, result)), RequestOutcome.OK
             if judgement.verdict in _UNGIVEN and is_lookup(request.method):
-                return Answer(encode_result(request.id, self._known(request) or NULL)), "ok"
+                result = self._known(request) or NULL
+                return Answer(encode_result(request.id, result)), RequestOutcome.OK
             if judgement.error is not None and is_presentable(judgement):
-                return Answer(encode_raw_error(request.id, judgement.error)), "rpc_error"
+                answer = Answer(encode_raw_error(request.id, judgement.error))
+                return answer, RequestOutcome.RPC_ERROR
             if judgement.verdict is Verdict.KEY_REFUSED or judgement.by_code:
                 reason = f"every upstream refuses this request ({judgement.detail})"
-                return Answer(encode_error(request.id, INTERNAL_ERROR, reason)), "rpc_error"
-        return self._in_outage(request, settled, trace_id), "own_error"
+                answer = Answer(encode_error(request.id, INTERNAL_ERROR, reason))
+                return answer, RequestOutcome.RPC_ERROR
+        return self._in_outage(request, settled, trace_id), RequestOutcome.OWN_ERROR
 
     def log_unserved(self, method: str, reason: str, trace_id: str, answer: bytes = b"") -> None:
         """A wallet saw an error: some lines a second tell of it, the metrics of all. ``answer`` is

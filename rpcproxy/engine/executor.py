@@ -38,8 +38,9 @@ from rpcproxy.rules.failover import Plan
 from rpcproxy.rules.lateness import Paces
 from rpcproxy.rules.poison import PoisonMemory
 from rpcproxy.rules.single_attempt import SingleAttempt
-from rpcproxy.rules.standing import Change, Standing, Standings
+from rpcproxy.rules.standing import Standing, Standings
 from rpcproxy.rules.steps import MAX_ATTEMPTS, Budgets, Finish, Policy, Send, Wait
+from rpcproxy.states import LEAVING, RETURNING, Change
 
 __all__ = ["Attempt", "Executor", "Member", "Run", "Settled", "WireCall"]
 
@@ -394,9 +395,9 @@ class Executor:
             if not self.is_retired:
                 self.counters.on_change(change)
                 log_change(_log, self._chain_name, change)
-            if change.kind in ("ejected", "quarantined"):
+            if change.kind in LEAVING:
                 self._on_ejected(change.upstream)
-            elif change.kind in ("recovered", "readmitted", "cooled", "undrained"):
+            elif change.kind in RETURNING:
                 self._on_recovery(change.upstream)
         for listener in self.listeners:
             listener(changes)

@@ -39,7 +39,8 @@ from rpcproxy.messages import (
 )
 from rpcproxy.rules.classify import plain_result
 from rpcproxy.rules.need import Need
-from rpcproxy.rules.standing import Change, Standing
+from rpcproxy.rules.standing import Standing
+from rpcproxy.states import LEAVING, Change, RequestOutcome
 
 if TYPE_CHECKING:
     from rpcproxy.engine.pipeline import Pipeline
@@ -284,12 +285,13 @@ class Express:
                 )
             answer, outcome = self._pipeline.encoder.encode(request, settled, try_.trace_id)
         except asyncio.CancelledError:
-            self._pipeline.land(try_.call, try_, None, "own_error")
+            self._pipeline.land(try_.call, try_, None, RequestOutcome.OWN_ERROR)
             raise
         except Exception:  # noqa: BLE001 - logged; the client gets its answer whatever it was
             _log.exception("request failed", extra={"trace_id": try_.trace_id})
             self._pipeline.encoder.on_failed(request.method, FAILURE, try_.trace_id)
-            answer, outcome = Answer(encode_error(request.id, INTERNAL_ERROR, FAILURE)), "own_error"
+            answer = Answer(encode_error(request.id, INTERNAL_ERROR, FAILURE))
+            outcome = RequestOutcome.OWN_ERROR
         seconds = time.monotonic() - try_.started
         self.counters.on_request(try_.call.need.method_class, seconds, outcome)
         if try_.is_muted:
@@ -302,7 +304,7 @@ class Express:
     def _on_changes(self, changes: Sequence[Change]) -> None:
         """Do not wait for an upstream that is known to be dead."""
         for change in changes:
-            if change.kind not in ("ejected", "quarantined"):
+            if change.kind not in LEAVING:
                 continue
             for tries in self._under_way:
                 for try_ in tuple(tries):

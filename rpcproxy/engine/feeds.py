@@ -21,7 +21,7 @@ from rpcproxy.edges.logs import event
 from rpcproxy.edges.newheads import FLOOD_WORDS, FeedSettings, HeadFeed
 from rpcproxy.engine.executor import Executor, Member
 from rpcproxy.messages import Head, MethodClass, Observation, Verdict
-from rpcproxy.rules.standing import Change
+from rpcproxy.states import Change, ChangeKind
 
 _log = logging.getLogger("rpcproxy.feeds")
 
@@ -110,7 +110,7 @@ class Feeds:
     def _note(self, name: str) -> Callable[[bool, str], None]:
         def on_state(is_live: bool, reason: str) -> None:  # noqa: FBT001 - the feed's port
             if reason.startswith(FLOOD_WORDS):
-                self._executor.on_changes((Change(name, "feed_flooded", reason),))
+                self._executor.on_changes((Change(name, ChangeKind.FEED_FLOODED, reason),))
             level = logging.INFO if is_live else logging.WARNING
             kind = "feed_live" if is_live else "feed_lost"
             event(_log, level, kind, reason, chain=self._chain.name, upstream=name)

@@ -25,6 +25,7 @@ from rpcproxy.engine.profiles import Profile
 from rpcproxy.engine.ranges import is_splittable, split_and_join
 from rpcproxy.engine.sharing import Follower, SlowFlight
 from rpcproxy.messages import Judgement, MethodClass, Request, Verdict
+from rpcproxy.states import RequestOutcome
 
 if TYPE_CHECKING:
     from rpcproxy.engine.pipeline import Pipeline
@@ -249,7 +250,7 @@ class Patience:
             pairs = list(zip(waiting, keys, strict=True))
             self.relaunch([follower for follower, key in pairs if key != settled.key])
             waiting = [follower for follower, key in pairs if key == settled.key]
-        pipeline.land(call, flight, settled, "ok")
+        pipeline.land(call, flight, settled, RequestOutcome.OK)
         if not waiting:
             settled.close()
         elif settled.reply is not None and settled.reply.rest is not None:

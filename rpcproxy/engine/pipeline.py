@@ -56,6 +56,7 @@ from rpcproxy.rules.admission import (
 from rpcproxy.rules.holding import Holdings, Purse
 from rpcproxy.rules.lateness import is_costly
 from rpcproxy.rules.steps import Policy
+from rpcproxy.states import RequestOutcome
 
 FIRST_HEAD_SECONDS: Final = 2.5
 
@@ -205,7 +206,7 @@ class Pipeline:
         if call.key:
             self.sharing.flights[call.key] = flight
         work = self._carry_out(request, profile, call, flight, trace_id)
-        undo = functools.partial(self.land, call, flight, None, "own_error")
+        undo = functools.partial(self.land, call, flight, None, RequestOutcome.OWN_ERROR)
         return Carried(work, undo, trace_id, request.id)
 
     async def _from_disk(
@@ -268,7 +269,7 @@ class Pipeline:
     ) -> Answer:
         started = time.monotonic()
         settled: Settled | None = None
-        outcome = "own_error"
+        outcome = RequestOutcome.OWN_ERROR
         try:
             settled = await self.executor.run(call, self.policy_for(call, profile))
             if is_worth_another(settled):
@@ -296,34 +297,39 @@ class Pipeline:
 
     async def _answer_other(
         self, request: Request, profile: Profile, trace_id: str
-    ) -> tuple[Answer, str]:
+    ) -> tuple[Answer, RequestOutcome]:
         method = profile.method
         if method.kind is Kind.SEND:
             answer, outcome = await self._broadcast.send(request, method)
-            if outcome == "unserved":
+            if outcome is None:
                 reason = "a transaction could not be sent"
                 self.encoder.log_unserved(method.name, reason, trace_id, answer.body)
                 answer.status = self.encoder.outage_status
-                outcome = "own_error"
+                outcome = RequestOutcome.OWN_ERROR
             return answer, outcome
         if method.kind in (Kind.STATEFUL, Kind.REFUSED):
             why = REFUSED_STATEFUL if method.kind is Kind.STATEFUL else REFUSED_KEYS
             reason = refusal_of(method.name, why)
-            return Answer(encode_error(request.id, METHOD_REFUSED, reason)), "own_error"
+            answer = Answer(encode_error(request.id, METHOD_REFUSED, reason))
+            return answer, RequestOutcome.OWN_ERROR
         settled = await self.told.ask(self.executor, profile.policy)
         if self.told.text() is None and not settled.exhausted:
             # At start-up one voice is not believed at once: others are about to be heard.
             await self.patience.wait_for_head(0, FIRST_HEAD_SECONDS)
         number = self.told.text()
         if number is not None:
-            return Answer(encode_result(request.id, number)), "ok"
+            return Answer(encode_result(request.id, number)), RequestOutcome.OK
         return self.encoder.encode(request, settled, trace_id)
 
-    def land(self, call: SingleCall, flight: Flight, settled: Settled | None, outcome: str) -> None:
+    def land(
+        self, call: SingleCall, flight: Flight, settled: Settled | None, outcome: RequestOutcome
+    ) -> None:
         """A call is over, for those who follow it as well; ``outcome`` as for the counters."""
         if not call.key or flight.is_landed:
             return
-        judgement = settled.judgement if settled is not None and outcome != "own_error" else None
+        judgement = None
+        if settled is not None and outcome is not RequestOutcome.OWN_ERROR:
+            judgement = settled.judgement
         if settled is not None and settled.key not in (None, call.key):
             judgement = None  # to another question: not for those who asked this one
         result = judgement.result if judgement is not None else None

@@ -26,6 +26,7 @@ from rpcproxy.messages import (
     encode_raw_error,
     encode_result,
 )
+from rpcproxy.states import RequestOutcome
 
 if TYPE_CHECKING:
     from rpcproxy.engine.calls import SingleCall
@@ -66,7 +67,9 @@ class PrivateReads:
         if not evm.asked_hash(name, request.params):
             if self._has_readers:
                 return None
-            self._pipeline.counters.on_request(call.need.method_class, 0.0, "own_error")
+            self._pipeline.counters.on_request(
+                call.need.method_class, 0.0, RequestOutcome.OWN_ERROR
+            )
             reason = f"{name}: {NOBODY}"
             return Answer(encode_error(request.id, INTERNAL_ERROR, reason))
         if self._ledger.has_looked_to(self._heads.served):
@@ -80,7 +83,7 @@ class PrivateReads:
         if not self._ledger.privacy.is_unsure:
             return await self._pipeline.answer(request, trace_id)
         seconds = time.monotonic() - started
-        self._pipeline.counters.on_request(profile.method_class, seconds, "own_error")
+        self._pipeline.counters.on_request(profile.method_class, seconds, RequestOutcome.OWN_ERROR)
         return Answer(encode_error(request.id, INTERNAL_ERROR, f"{profile.method.name}: {UNSURE}"))
 
     async def _after_the_look(self, request: Request, profile: Profile, trace_id: str) -> Answer:

@@ -36,7 +36,8 @@ from rpcproxy.messages import (
 )
 from rpcproxy.rules.cadence import DARK_PAUSE_SECONDS, SICK_PAUSE_SECONDS, Cadence
 from rpcproxy.rules.limits import TokenBucket
-from rpcproxy.rules.standing import Change, Standing
+from rpcproxy.rules.standing import Standing
+from rpcproxy.states import LEAVING, Change, ChangeKind
 
 _log = logging.getLogger("rpcproxy.watcher")
 
@@ -124,9 +125,9 @@ class Watcher:
     def on_changes(self, changes: Sequence[Change]) -> None:
         """What changed may be worth a look now rather than at the next round."""
         for change in changes:
-            if change.kind == "quarantined":
+            if change.kind == ChangeKind.QUARANTINED:
                 self._genesis.forget(change.upstream)
-            if change.kind in ("ejected", "quarantined", "forked"):
+            if change.kind in LEAVING or change.kind == ChangeKind.FORKED:
                 self._verify_again((change.upstream,))
 
     def _verify_again(self, names: Iterable[str]) -> None:

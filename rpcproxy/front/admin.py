@@ -11,14 +11,14 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final, Literal, Protocol, TypedDict
+from typing import Any, Final, Protocol, TypedDict
 
 import msgspec
 from aiohttp import web
 
 from rpcproxy import __version__
 from rpcproxy.edges.logs import utc
-from rpcproxy.edges.metrics import Change, class_name, name_of
+from rpcproxy.edges.metrics import class_name
 from rpcproxy.front.access import Access, make_guard
 from rpcproxy.front.admin_connection import SERVER_HEADER
 from rpcproxy.front.control import ControlView, control_routes
@@ -30,8 +30,8 @@ from rpcproxy.front.transactions import (
     TransactionsView,
     transaction_routes,
 )
+from rpcproxy.states import ChainState, Change, UpstreamState
 
-ChainState = Literal["ok", "degraded", "down"]
 Redact = Callable[[str], str]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -146,16 +146,15 @@ class RecentChanges:
 
     def add(self, chain: str, change: Change, unix_seconds: float) -> None:
         """Remember a change that happened at ``unix_seconds`` of wall-clock time."""
-        kind = name_of(change.kind)
         entry: ChangeEntry = {
             "time": utc(unix_seconds),
             "chain": chain,
             "upstream": change.upstream,
-            "kind": kind,
+            "kind": change.kind,
             "method_class": class_name(change.method_class),
             "reason": change.reason,
         }
-        self._entries.add(entry, (chain, change.upstream, kind))
+        self._entries.add(entry, (chain, change.upstream, change.kind))
 
     def latest_first(self) -> list[ChangeEntry]:
         return self._entries.latest_first()
@@ -164,8 +163,8 @@ class RecentChanges:
 def chain_state(usable: int, total: int) -> ChainState:
     """A chain in one word, from how many of its upstreams can be asked."""
     if usable == 0:
-        return "down"
-    return "ok" if usable >= total else "degraded"
+        return ChainState.DOWN
+    return ChainState.OK if usable >= total else ChainState.DEGRADED
 
 
 def halt_words(served: int, seconds: float) -> str:
@@ -177,8 +176,10 @@ def readiness(chains: Sequence[ChainStatus]) -> tuple[bool, dict[str, Any]]:
     """Whether every chain has a usable upstream; for one that has not, why, in words. A chain that
     stands still is named and can be served all the same.
     """
-    ready = [chain["name"] for chain in chains if chain["state"] != "down"]
-    down = {chain["name"]: _why_down(chain) for chain in chains if chain["state"] == "down"}
+    ready = [chain["name"] for chain in chains if chain["state"] != ChainState.DOWN]
+    down = {
+        chain["name"]: _why_down(chain) for chain in chains if chain["state"] == ChainState.DOWN
+    }
     halted = {chain["name"]: chain["halted"] for chain in chains if chain["halted"] is not None}
     told = {"chains_ready": ready, "chains_down": down, "chains_halted": halted}
     return not down, {"ready": not down, **told}
@@ -197,7 +198,7 @@ def _why_down(chain: ChainStatus) -> str:
     parts = []
     for upstream in chain["upstreams"]:
         reason = upstream.get("state_reason")
-        state = upstream.get("state", "unknown")
+        state = upstream.get("state", UpstreamState.UNKNOWN)
         parts.append(f"{upstream.get('name', '?')} {state}" + (f" ({reason})" if reason else ""))
     return "; ".join(parts)
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypedDict
 
+from rpcproxy.states import IncidentKind
+
 
 class IncidentEntry(TypedDict):
     """``upstream`` is a fault domain's name for ``suspect``, empty for what concerns the chain.
@@ -111,7 +113,7 @@ def public_part(status: Mapping[str, Any]) -> dict[str, Any]:
     shown["incidents"] = [
         {key: each[key] for key in _OF_INCIDENT}
         for each in status["incidents"]
-        if each["kind"] != "suspect"  # its subject is a place
+        if each["kind"] != IncidentKind.SUSPECT  # its subject is a place
     ]
     return shown
 

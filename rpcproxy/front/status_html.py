@@ -13,7 +13,7 @@ from typing import Any, Final
 from rpcproxy.front.markup import Markup, join, tag
 from rpcproxy.front.outlook import latency_of
 from rpcproxy.front.wording import (
-    LEVELS,
+    LEVEL_WORDS,
     MARKS,
     WHOSE,
     ago,
@@ -32,10 +32,11 @@ from rpcproxy.front.wording import (
 )
 from rpcproxy.rules.plight import span
 from rpcproxy.rules.strips import WORDS, level_of
+from rpcproxy.states import Level, UpstreamState
 
 INCIDENTS_SHOWN: Final = 50
 _DAY_SECONDS: Final = 86_400.0
-_HEIGHTS: Final = {"well": 5, "troubled": 11, "down": 16}
+_HEIGHTS: Final = {Level.WELL: 5, Level.TROUBLED: 11, Level.DOWN: 16}
 _STRIP_HEIGHT: Final = 16
 
 
@@ -61,7 +62,7 @@ def status_main(status: Mapping[str, Any], now: datetime) -> Markup:
     parts: list[Markup] = [
         tag(
             "div",
-            tag("p", _mark(level), LEVELS[level], class_=f"badge {level}"),
+            tag("p", _mark(level), LEVEL_WORDS[level], class_=f"badge {level}"),
             tag("h1", status["sentence"]),
             tag("p", whose, class_="whose") if whose else None,
             class_=f"plight {level}",
@@ -89,7 +90,7 @@ def _chain(chain: Mapping[str, Any], *, is_only: bool) -> Markup:
     )
     line = None
     if not is_only:
-        words = (_mark(level), tag("span", f"{LEVELS[level]}: ", class_="aside"))
+        words = (_mark(level), tag("span", f"{LEVEL_WORDS[level]}: ", class_="aside"))
         line = tag("p", *words, chain["sentence"], class_=f"line {level}")
     strips = chain["strips"]
     return tag(
@@ -171,7 +172,7 @@ def _upstream(upstream: Mapping[str, Any], chain: Mapping[str, Any]) -> Markup:
 
 
 def _state(upstream: Mapping[str, Any]) -> Markup:
-    state = str(upstream.get("state", "unknown"))
+    state = str(upstream.get("state", UpstreamState.UNKNOWN))
     level = level_of(state)
     since = upstream.get("since_seconds")
     return join(
@@ -205,20 +206,20 @@ def _strip(strip: Mapping[str, Any], frame: Mapping[str, Any], whose: str) -> Ma
     cells = str(strip["cells"])
     until = datetime.fromisoformat(frame["until"])
     cell = timedelta(seconds=frame["cell_seconds"])
-    runs: list[tuple[str, int, int]] = []
+    runs: list[tuple[Level, int, int]] = []
     position = 0
     for letter, group in groupby(cells):
         length = sum(1 for _ in group)
-        runs.append((WORDS.get(letter, "unknown"), position, length))
+        runs.append((WORDS.get(letter, Level.UNKNOWN), position, length))
         position += length
     drawn, told = [], []
     for level, start, length in runs:
-        if level == "unknown":
+        if level is Level.UNKNOWN:
             continue
         height = _HEIGHTS[level]
         begins, ends = (until - cell * (len(cells) - at) for at in (start, start + length))
         words = f"{level} {begins:%H:%M} to {ends:%H:%M} UTC"
-        if level != "well":
+        if level is not Level.WELL:
             told.append(words)
         box = {"x": start, "y": _STRIP_HEIGHT - height, "width": length, "height": height}
         title = tag("title", words)
@@ -282,7 +283,7 @@ def _incident(
     ended = incident["ended"]
     end = "now" if ended is None else f"{datetime.fromisoformat(ended):%H:%M:%S}"
     title = titles.get(incident["chain"], incident["chain"])
-    level = "down" if incident["unserved"] else "well"
+    level = Level.DOWN if incident["unserved"] else Level.WELL
     cells = (
         join(
             tag("time", f"{started:%H:%M:%S}", datetime=incident["started"]),

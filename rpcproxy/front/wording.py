@@ -6,41 +6,30 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from rpcproxy.rules.plight import span
+from rpcproxy.states import INCIDENTS, LEVELS, UPSTREAM_STATES, IncidentMeaning
 
-MARKS: Final = {"well": "●", "troubled": "▲", "down": "■", "unknown": "○"}
-LEVELS: Final = {"well": "Well", "troubled": "Troubled", "down": "Down", "unknown": "Unknown"}
+# Pages may be those of another version: what they say is looked up as text.
+MARKS: Final[Mapping[str, str]] = {level: row.mark for level, row in LEVELS.items()}
+LEVEL_WORDS: Final[Mapping[str, str]] = {level: row.word for level, row in LEVELS.items()}
+_STATE_WORDS: Final[Mapping[str, str]] = {state: row.word for state, row in UPSTREAM_STATES.items()}
+_INCIDENTS: Final[Mapping[str, IncidentMeaning]] = dict(INCIDENTS.items())
 WHOSE: Final = {
     "provider": "It is on the providers’ side. The chain and this proxy are well.",
     "chain": "It is the chain. The providers and this proxy are well.",
     "here": "They are different companies, so it is probably the network of this machine.",
 }
-_STATES: Final = {"cooling": "rate-limited", "ejected": "failing", "quarantined": "locked out"}
-# While it lasts, and when it is over.
-_KINDS: Final[Mapping[str, tuple[str, str]]] = {
-    "lagging": ("is behind", "was behind"),
-    "cooling": ("is rate-limited", "was rate-limited"),
-    "unknown": ("cannot be verified", "could not be verified"),
-    "forked": ("is on another fork", "was on another fork"),
-    "ejected": ("fails", "failed"),
-    "quarantined": ("is locked out", "was locked out"),
-    "suspect": ("is in trouble", "was in trouble"),
-    "outage": ("Nobody can serve it", "Nobody could serve it"),
-    "halted": ("The chain stands still", "The chain stood still"),
-    "split": ("The chain is split", "The chain was split"),
-    "errors": ("Requests fail", "Requests failed"),
-}
 
 
 def state_word(state: str) -> str:
     """An upstream's state, for people."""
-    return _STATES.get(state, state)
+    return _STATE_WORDS.get(state, state)
 
 
 def what_happened(incident: Mapping[str, Any]) -> str:
     """An incident in a few words."""
     kind = str(incident["kind"])
-    present, past = _KINDS.get(kind, (kind, kind))
-    words = present if incident["ended"] is None else past
+    meaning = _INCIDENTS.get(kind, IncidentMeaning(kind, kind))
+    words = meaning.present if incident["ended"] is None else meaning.past
     return f"{incident['upstream']} {words}" if incident["upstream"] else words
 
 

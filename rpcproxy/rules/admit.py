@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import Final
 
 from rpcproxy.messages import Observation, Verdict
-from rpcproxy.rules.track_record import CLEAN_CHECKS_NEEDED, Change, Standing
+from rpcproxy.rules.track_record import CLEAN_CHECKS_NEEDED, Standing
+from rpcproxy.states import Change, ChangeKind
 
 CHAIN_ID_METHOD: Final = "eth_chainId"
 
@@ -32,14 +33,18 @@ def on_checked(standing: Standing, now: float, changes: list[Change], *, is_need
             return False
         standing.is_admitted = True
         standing.readmit(now)
-        changes.append(Change(standing.name, "readmitted", "its chain id and key are right again"))
+        changes.append(
+            Change(standing.name, ChangeKind.READMITTED, "its chain id and key are right again")
+        )
         return True
     if standing.is_admitted:
         return False
     standing.is_admitted = True
     for record in standing.classes:
         record.reset()
-    changes.append(Change(standing.name, "readmitted", "admitted: its chain id is verified"))
+    changes.append(
+        Change(standing.name, ChangeKind.READMITTED, "admitted: its chain id is verified")
+    )
     return True
 
 
@@ -67,7 +72,9 @@ def on_refused(
     standing.exclusions.forget_methods()  # it refused them for this
     until = None if is_wrong_chain else now + standing.key_quarantine_seconds(now)
     standing.quarantine(_reason(o), until)
-    changes.append(Change(standing.name, "quarantined", standing.quarantine_reason, None, until))
+    changes.append(
+        Change(standing.name, ChangeKind.QUARANTINED, standing.quarantine_reason, None, until)
+    )
     return True
 
 

@@ -21,6 +21,7 @@ import math
 from typing import Final
 
 from rpcproxy.messages import MethodClass, Verdict
+from rpcproxy.states import BreakerState
 
 TRIP_BALANCE: Final = 5
 TRIP_TRANSPORT: Final = 3
@@ -224,5 +225,5 @@ class Breaker:
     def state(self, now: float) -> str:
         """``closed``, ``open`` or ``half_open``: the word for people."""
         if not self.is_open:
-            return "closed"
-        return "open" if now < self.open_until else "half_open"
+            return BreakerState.CLOSED
+        return BreakerState.OPEN if now < self.open_until else BreakerState.HALF_OPEN

@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
-from rpcproxy.config.model import URGENT
 from rpcproxy.rules.notices import Bulletin, Event, Line
+from rpcproxy.states import CHANGES, severity_of
 
 Shape = Literal["slack", "discord", "alertmanager", "all"]
 Redact = Callable[[str], str]
@@ -29,39 +29,6 @@ _ALERTS_PATH: Final = "/api/v2/alerts"
 # Alertmanager would take an alert that is not sent again for ended after five minutes.
 _LASTING_SECONDS: Final = 24 * 3600.0
 _PASSING_SECONDS: Final = 300.0
-
-_WORDS: Final = {
-    "ejected": "is left out",
-    "recovered": "is well again",
-    "quarantined": "is set apart",
-    "readmitted": "is admitted again",
-    "cooling": "is left alone for a while",
-    "cooled": "is asked again",
-    "lagging": "is not on the served head",
-    "stalled_head": "stands still",
-    "caught_up": "has caught up",
-    "forked": "is on another chain than the others",
-    "joined": "is on the others' chain again",
-    "drained": "was taken out by an operator",
-    "undrained": "was put back by an operator",
-    "cordoned": "is asked last, by an operator's word",
-    "uncordoned": "is asked as before, by an operator's word",
-    "suspect": "is distrusted",
-    "unsuspect": "is trusted again",
-    "panic": "fewer than half of the upstreams are usable",
-    "panic_over": "half of the upstreams are usable again",
-    "split": "the upstreams do not agree on one chain",
-    "reorg": "a reorg",
-    "head_jumped": "the head jumped",
-    "chain_halted": "the chain stands still, whichever provider is asked",
-    "chain_resumed": "the chain moves again",
-    "outage": "nobody can serve it",
-    "outage_over": "somebody can serve it again",
-    "config_reload": "configuration",
-}
-_CRITICAL: Final = frozenset({"outage", "split", "chain_halted"})
-# What is told of once and has no end of its own.
-_PASSING: Final = frozenset({"split", "reorg", "head_jumped", "config_reload"})
 
 
 def shape_of(url: str) -> Shape:
@@ -116,7 +83,7 @@ def text_of(bulletin: Bulletin, redact: Redact = str) -> str:
 
 def _words(line: Line, redact: Redact) -> str:
     event = line.event
-    what = _WORDS.get(event.kind, event.kind.replace("_", " "))
+    what = CHANGES[event.kind].sentence
     whose = ": ".join(filter(None, (event.chain, event.upstream)))
     # "infura-us is left out", and "ethereum: nobody can serve it".
     said = f"{whose} {what}" if event.upstream else ": ".join(filter(None, (whose, what)))
@@ -164,12 +131,12 @@ def _alert(line: Line, redact: Redact) -> dict[str, Any]:
     event = line.event
     labels = {
         "alertname": "Rpcproxy" + re.sub(r"(?:^|_)(\w)", lambda m: m[1].upper(), event.condition),
-        "severity": _severity(event),
+        "severity": severity_of(event.kind),
         "service": "rpcproxy",
         **({"chain": event.chain} if event.chain else {}),
         **({_whose(event): redact(event.upstream)} if event.upstream else {}),
     }
-    lasts = _PASSING_SECONDS if event.condition in _PASSING else _LASTING_SECONDS
+    lasts = _PASSING_SECONDS if CHANGES[event.condition].is_passing else _LASTING_SECONDS
     ends_at = event.unix_seconds if event.is_over else event.unix_seconds + lasts
     return {
         "status": "resolved" if event.is_over else "firing",
@@ -186,13 +153,7 @@ def _alert(line: Line, redact: Redact) -> dict[str, Any]:
 
 
 def _whose(event: Event) -> str:
-    return "domain" if event.condition == "suspect" else "upstream"
-
-
-def _severity(event: Event) -> str:
-    if event.condition in _CRITICAL:
-        return "critical"
-    return "warning" if event.condition in URGENT else "info"
+    return "domain" if CHANGES[event.kind].of_domain else "upstream"
 
 
 def _common(alerts: list[dict[str, Any]], key: str) -> Mapping[str, str]:

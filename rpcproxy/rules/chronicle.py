@@ -17,7 +17,8 @@ import msgspec
 from rpcproxy.messages import Blame, Verdict
 from rpcproxy.rules.incidents import Incident, Incidents
 from rpcproxy.rules.sample import ChainSample, Sample, UpstreamSample, grown
-from rpcproxy.rules.strips import Level, Strip, level_of
+from rpcproxy.rules.strips import Strip, level_of
+from rpcproxy.states import CHANGES, ChangeKind, Level
 
 RECENT_SECONDS: Final = 60.0
 # For who can be reached now: what was heard before an outage is none of it.
@@ -31,7 +32,6 @@ _FAULTS: Final = frozenset(
     for verdict in Verdict
     if verdict.blame in (Blame.UPSTREAM, Blame.LIMIT, Blame.ACCESS)
 )
-_TURNS: Final = frozenset({"ejected", "quarantined", "cooling", "forked", "stalled_head"})
 
 
 class Traffic(msgspec.Struct, frozen=True):
@@ -98,9 +98,9 @@ class Chronicle:
         ):
             self._samples.popleft()
 
-    def on_change(self, chain: str, upstream: str, kind: str, reason: str) -> None:
+    def on_change(self, chain: str, upstream: str, kind: ChangeKind, reason: str) -> None:
         """A standing changed. Samples tell of what lasts; this, of what is over before the next."""
-        if kind in _TURNS:
+        if CHANGES[kind].costs:
             words = f"{upstream} {kind}: {reason}" if reason else f"{upstream} {kind}"
             self._turns.setdefault(chain, deque(maxlen=_CHANGES_KEPT)).append(words)
 
@@ -190,12 +190,12 @@ def _unserved(chain: ChainSample) -> Mapping[str, int]:
 
 
 def _level_of_chain(chain: ChainSample, *, is_noticed: bool) -> Level:
-    if chain.upstreams and all(level_of(each.state) == "unknown" for each in chain.upstreams):
-        return "unknown"
+    if chain.upstreams and all(level_of(each.state) is Level.UNKNOWN for each in chain.upstreams):
+        return Level.UNKNOWN
     if chain.outage_seconds is not None or is_noticed:
-        return "down"
+        return Level.DOWN
     is_troubled = chain.halted_seconds is not None or chain.is_split or chain.is_panicking
-    return "troubled" if is_troubled else "well"
+    return Level.TROUBLED if is_troubled else Level.WELL
 
 
 def _between(

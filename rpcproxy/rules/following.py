@@ -15,7 +15,8 @@ from typing import Final
 from rpcproxy.messages import MethodClass, Observation
 from rpcproxy.rules.heads import Heads
 from rpcproxy.rules.selection import Ranking
-from rpcproxy.rules.track_record import Change, Standing
+from rpcproxy.rules.track_record import Standing
+from rpcproxy.states import Change, ChangeKind
 
 # Of an upstream that left our chain, answers at so many of the last blocks are not believed.
 DISTRUSTED_BLOCKS: Final = 16
@@ -87,9 +88,11 @@ class Following:
                 standing.answer_fault, standing.forked_until = "", now
         if self.heads.is_split and not was_split:
             words = "half or more of the upstreams left our chain and do not agree"
-            changes.append(Change("", "split", f"{words}; block {self.heads.served} stays"))
+            changes.append(
+                Change("", ChangeKind.SPLIT, f"{words}; block {self.heads.served} stays")
+            )
         if self.heads.settle_halt(usable):
-            kind = "chain_halted" if self.heads.is_halted else "chain_resumed"
+            kind = ChangeKind.CHAIN_HALTED if self.heads.is_halted else ChangeKind.CHAIN_RESUMED
             served = self.heads.served
             words = "all heads stand still at" if self.heads.is_halted else "heads move again past"
             changes.append(Change("", kind, f"{words} block {served}"))
@@ -107,10 +110,10 @@ class Following:
             return
         if turn.is_gap:
             words = f"the way from block {turn.ancestor} to {self.heads.served} is not known"
-            changes.append(Change("", "head_jumped", words))
+            changes.append(Change("", ChangeKind.HEAD_JUMPED, words))
         else:
             words = f"{turn.depth} blocks above {turn.ancestor} were replaced"
-            changes.append(Change("", "reorg", f"{words}; served is {self.heads.served}"))
+            changes.append(Change("", ChangeKind.REORG, f"{words}; served is {self.heads.served}"))
 
     def settle_fork(self, standing: Standing, now: float, changes: list[Change]) -> None:
         """Whether it is on our chain."""
@@ -132,7 +135,8 @@ class Following:
                 depth = self.heads.served - DISTRUSTED_BLOCKS
                 self._distrust(max(self.heads.finality.floor, depth))
             self._ranking.mark()
-            kind, words = ("forked", reason) if reason else ("joined", "it is on our chain again")
+            kind = ChangeKind.FORKED if reason else ChangeKind.JOINED
+            words = reason or "it is on our chain again"
             changes.append(Change(standing.name, kind, words))
         standing.fork_reason = reason or ""
 
@@ -167,8 +171,10 @@ class Following:
         if standing.is_stale:
             self._tell_stale(standing, lag, still_seconds, changes)
         elif standing.stale_kind:
-            standing.stale_kind = standing.stale_reason = ""
-            changes.append(Change(standing.name, "caught_up", f"its head is {track.number}"))
+            standing.stale_kind, standing.stale_reason = None, ""
+            changes.append(
+                Change(standing.name, ChangeKind.CAUGHT_UP, f"its head is {track.number}")
+            )
 
     def _tell_stale(
         self, standing: Standing, lag: int, still_seconds: float, changes: list[Change]
@@ -178,16 +184,16 @@ class Following:
         """
         heads, track = self.heads, standing.track
         if standing.is_stalled:
-            kind = "stalled_head"
+            kind = ChangeKind.STALLED_HEAD
             reason = f"its head stands still at {track.number} for {still_seconds:.0f} s"
         elif standing.is_far_above:
-            kind = "lagging"
+            kind = ChangeKind.LAGGING
             reason = f"its head {track.number} is far above the others' {heads.served}"
             usable = self._ranking.usable[MethodClass.LIGHT]
             if not heads.is_lone_claim(standing, usable, standing.stale_since):
                 return
         elif track.reported_at >= standing.stale_since:
-            kind = "lagging"
+            kind = ChangeKind.LAGGING
             reason = f"its head {track.number} is {lag} blocks behind"
         else:
             return

@@ -16,7 +16,8 @@ from rpcproxy.rules.domains import FAILING_SHARE
 from rpcproxy.rules.ranges import read_refusal
 from rpcproxy.rules.reach import data_of
 from rpcproxy.rules.selection import Ranking
-from rpcproxy.rules.track_record import Change, ClassStanding, Standing
+from rpcproxy.rules.track_record import ClassStanding, Standing
+from rpcproxy.states import Change, ChangeKind
 
 # Where nobody probes the heavy class, clean light answers close its breaker after this long.
 UNPROBED_SECONDS: Final = 5.0
@@ -103,7 +104,7 @@ class Health:
         standing.settle_care()
         self._ranking.mark()
         changes.extend(
-            Change(standing.name, "recovered", reason, method_class)
+            Change(standing.name, ChangeKind.RECOVERED, reason, method_class)
             for method_class in _classes_of(closed)
         )
 
@@ -166,7 +167,7 @@ class Health:
         self._ranking.mark()
         until = max(other.breaker.open_until for other in tripped)
         changes.extend(
-            Change(standing.name, "ejected", reason, method_class, until)
+            Change(standing.name, ChangeKind.EJECTED, reason, method_class, until)
             for method_class in _classes_of(tripped)
         )
 
@@ -199,7 +200,7 @@ class Health:
         standing.cooldown_reason = f"{words} ({o.detail})" if o.detail else words
         reason = f"{standing.cooldown_reason}; left alone for {cooldown.until - now:.1f} s"
         self._ranking.mark()
-        changes.append(Change(standing.name, "cooling", reason, None, cooldown.until))
+        changes.append(Change(standing.name, ChangeKind.COOLING, reason, None, cooldown.until))
 
     @staticmethod
     def on_shape(standing: Standing, o: Observation, now: float) -> bool:
@@ -224,7 +225,9 @@ class Health:
                     reason += exclusions.take_invented()
                 until = exclusions.methods[o.method]
                 changes.append(
-                    Change(standing.name, "method_unsupported", reason, o.method_class, until)
+                    Change(
+                        standing.name, ChangeKind.METHOD_UNSUPPORTED, reason, o.method_class, until
+                    )
                 )
         elif o.verdict is Verdict.SIZE_REFUSED:
             exclusions.on_size_refused(o.request_bytes, now)

@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from rpcproxy.rules.sample import ChainSample, UpstreamSample
+from rpcproxy.states import OF_STATES, IncidentKind, UpstreamState
 
 KEPT: Final = 200
 # Of one upstream, over so soon, and no wallet noticed: not worth a line.
@@ -24,19 +25,18 @@ START_SECONDS: Final = 15.0
 LONGEST_CAUSE: Final = 300
 
 # Of one upstream, the worst last: an incident is called after the worst it came to.
-UPSTREAM_KINDS: Final = ("lagging", "cooling", "unknown", "forked", "ejected", "quarantined")
+UPSTREAM_KINDS: Final = tuple(OF_STATES.values())
 
 
 class Incident(msgspec.Struct, kw_only=True):
-    """``subject`` is an upstream, a fault domain, or empty for the chain itself. ``kind`` is a
-    state of an upstream, ``suspect``, ``outage``, ``halted``, ``split`` or ``errors``.
+    """``subject`` is an upstream, a fault domain, or empty for the chain itself.
     ``requests`` came while it lasted; ``unserved`` of them had an error of the proxy's own.
     Times are wall-clock seconds.
     """
 
     chain: str
     subject: str
-    kind: str
+    kind: IncidentKind
     cause: str
     started_unix: float
     ended_unix: float | None = None
@@ -53,7 +53,7 @@ class Trouble(msgspec.Struct, frozen=True):
     """Something that is wrong at this moment, for so long."""
 
     subject: str
-    kind: str
+    kind: IncidentKind
     cause: str
     since_seconds: float
 
@@ -62,20 +62,19 @@ def troubles_of(chain: ChainSample) -> Iterator[Trouble]:
     """What is wrong with a chain, its fault domains and its upstreams."""
     if chain.outage_seconds is not None and not _is_starting(chain):
         states = "; ".join(f"{each.name} {each.state}" for each in chain.upstreams)
-        yield Trouble("", "outage", states, chain.outage_seconds)
+        yield Trouble("", IncidentKind.OUTAGE, states, chain.outage_seconds)
     if chain.halted_seconds is not None:
         cause = f"all heads stood still at block {chain.served_head}"
-        yield Trouble("", "halted", cause, chain.halted_seconds)
+        yield Trouble("", IncidentKind.HALTED, cause, chain.halted_seconds)
     if chain.is_split:
-        yield Trouble("", "split", "upstreams did not agree on one chain", 0.0)
+        yield Trouble("", IncidentKind.SPLIT, "upstreams did not agree on one chain", 0.0)
     domain = suspect_domain(chain)
     if domain:
-        yield Trouble(domain, "suspect", "several of its upstreams failed together", 0.0)
+        yield Trouble(domain, IncidentKind.SUSPECT, "several of its upstreams failed together", 0.0)
     for upstream in chain.upstreams:
-        if upstream.state in UPSTREAM_KINDS and not (
-            upstream.state == "unknown" and upstream.since_seconds < START_SECONDS
-        ):
-            yield Trouble(upstream.name, upstream.state, upstream.reason, upstream.since_seconds)
+        kind = OF_STATES.get(upstream.state)
+        if kind is not None and not is_new(upstream):
+            yield Trouble(upstream.name, kind, upstream.reason, upstream.since_seconds)
 
 
 def suspect_domain(chain: ChainSample) -> str:
@@ -96,9 +95,12 @@ def _region(upstream: UpstreamSample) -> str:
 
 
 def _is_starting(chain: ChainSample) -> bool:
-    return all(
-        each.state == "unknown" and each.since_seconds < START_SECONDS for each in chain.upstreams
-    )
+    return all(map(is_new, chain.upstreams))
+
+
+def is_new(upstream: UpstreamSample) -> bool:
+    """Whether it is not known yet, as at the start."""
+    return upstream.state == UpstreamState.UNKNOWN and upstream.since_seconds < START_SECONDS
 
 
 class Incidents:
@@ -138,7 +140,7 @@ class Incidents:
         """Requests were not served, and whatever it was is over."""
         if self.has_open(chain):
             return
-        key = (chain, "", "errors")
+        key = (chain, "", IncidentKind.ERRORS)
         last = next((each for each in reversed(self._over) if each.key == key), None)
         if last is not None and unix_seconds - (last.ended_unix or 0.0) <= AGAIN_SECONDS:
             last.unserved += unserved
@@ -149,7 +151,7 @@ class Incidents:
             Incident(
                 chain=chain,
                 subject="",
-                kind="errors",
+                kind=IncidentKind.ERRORS,
                 cause=cause[:LONGEST_CAUSE],
                 started_unix=unix_seconds,
                 ended_unix=unix_seconds,
@@ -202,13 +204,13 @@ class Incidents:
         self._over.append(incident)
 
 
-def _rank(kind: str) -> int:
+def _rank(kind: IncidentKind) -> int:
     return UPSTREAM_KINDS.index(kind) if kind in UPSTREAM_KINDS else 0
 
 
 def _well_for(chain: ChainSample, incident: Incident) -> float:
     """For how long the subject of an incident has been well again, where that can be told."""
     for upstream in chain.upstreams:
-        if upstream.name == incident.subject and upstream.state == "up":
+        if upstream.name == incident.subject and upstream.state == UpstreamState.UP:
             return upstream.since_seconds
     return 0.0

@@ -17,6 +17,7 @@ import msgspec
 from rpcproxy.messages import CLASS_NAMES
 from rpcproxy.rules.limits import TokenBucket
 from rpcproxy.rules.sample import Sample
+from rpcproxy.states import CHANGES, ChangeKind, Severity, condition_of, severity_of
 
 # What seldom comes alone (an ejection, and the suspicion of a domain) is told in one message.
 GROUP_SECONDS: Final = 2.0
@@ -26,23 +27,6 @@ MOST_LINES: Final = 20  # in one message
 # A moment without anybody is waited out by requests, and no wallet notices it.
 OUTAGE_TOLD_SECONDS: Final = 3.0
 
-# What each kind of event is the end of.
-ENDS: Final = {
-    "recovered": "ejected",
-    "readmitted": "quarantined",
-    "cooled": "cooling",
-    "caught_up": "lagging",
-    "joined": "forked",
-    "undrained": "drained",
-    "uncordoned": "cordoned",
-    "unsuspect": "suspect",
-    "panic_over": "panic",
-    "chain_resumed": "chain_halted",
-    "outage_over": "outage",
-}
-# These are never left out for others.
-_WEIGHTY: Final = frozenset({"outage", "outage_over", "chain_halted", "chain_resumed"})
-
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
     """Something turned. ``chain`` is empty for what concerns the process, ``upstream`` for what
@@ -50,7 +34,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     them. ``is_over``: what ``condition`` names has ended with it.
     """
 
-    kind: str
+    kind: ChangeKind
     chain: str = ""
     upstream: str = ""
     reason: str = ""
@@ -59,12 +43,12 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     is_over: bool = False
 
     @property
-    def condition(self) -> str:
+    def condition(self) -> ChangeKind:
         """What begins or ends with it, by the kind that begins it."""
-        return "lagging" if self.kind == "stalled_head" else ENDS.get(self.kind, self.kind)
+        return condition_of(self.kind)
 
 
-_Whose = tuple[str, str, str]
+_Whose = tuple[str, str, ChangeKind]
 
 
 class Conditions:
@@ -77,7 +61,7 @@ class Conditions:
         """The event as it is told; ``None`` where it ends what nobody was told of."""
         whose = (event.chain, event.upstream, event.condition)
         classes = CLASS_NAMES if event.method_class is None else (event.method_class,)
-        if event.kind not in ENDS:
+        if CHANGES[event.kind].ends is None:
             if not event.is_over:
                 self._open.setdefault(whose, set()).update(classes)
             return event
@@ -111,7 +95,7 @@ class Outages:
                 began = self._began.pop(chain.name, None)
                 if began is not None:
                     yield Event(
-                        kind="outage_over",
+                        kind=ChangeKind.OUTAGE_OVER,
                         chain=chain.name,
                         reason=f"after {sample.seconds - began:.0f} s",
                         unix_seconds=sample.unix_seconds,
@@ -120,7 +104,7 @@ class Outages:
                 self._began[chain.name] = sample.seconds - seconds
                 ill = (f"{up.name} {up.state}" for up in chain.upstreams if up.role != "sends")
                 yield Event(
-                    kind="outage",
+                    kind=ChangeKind.OUTAGE,
                     chain=chain.name,
                     reason=f"for {seconds:.0f} s so far: " + ", ".join(ill),
                     unix_seconds=sample.unix_seconds - seconds,
@@ -154,7 +138,7 @@ class Gathering:
 
     def __init__(self, now: float) -> None:
         self._bucket = TokenBucket(MESSAGES_PER_MINUTE / 60.0, now, _BURST_SECONDS)
-        self._lines: dict[tuple[str, str, str, str | None], Line] = {}
+        self._lines: dict[tuple[str, str, ChangeKind, str | None], Line] = {}
         self._since = 0.0
         self._left_out = 0
         self._undelivered = 0
@@ -168,7 +152,7 @@ class Gathering:
         self._lines[key] = Line(event, 1 if before is None else before.count + 1)
         if len(self._lines) <= MOST_LINES:
             return 0
-        light = (key for key in self._lines if key[2] not in _WEIGHTY)
+        light = (key for key in self._lines if not _is_weighty(key[2]))
         gone = self._lines.pop(next(light, next(iter(self._lines))))
         self._left_out += gone.count
         return gone.count
@@ -196,3 +180,9 @@ class Gathering:
     def on_undelivered(self, bulletin: Bulletin) -> None:
         """A message reached nobody: the next one says so."""
         self._undelivered += bulletin.count + bulletin.left_out + bulletin.undelivered
+
+
+def _is_weighty(kind: ChangeKind) -> bool:
+    """Whether it is never left out for others: critical, and it lasts."""
+    is_passing = CHANGES[condition_of(kind)].is_passing
+    return severity_of(kind) is Severity.CRITICAL and not is_passing

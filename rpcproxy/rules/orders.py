@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Literal
 
 from rpcproxy.messages import CLASS_NAMES, METHOD_CLASSES, MethodClass
-from rpcproxy.rules.track_record import CORDONED, DRAINED, Change, Standing
+from rpcproxy.rules.track_record import CORDONED, DRAINED, Standing
+from rpcproxy.states import Change, ChangeKind
 
 Order = Literal["drain", "undrain", "cordon", "uncordon"]
 ORDERS: Final[tuple[Order, ...]] = ("drain", "undrain", "cordon", "uncordon")
@@ -28,14 +29,16 @@ def obey(standing: Standing, order: Order) -> list[Change]:
             return []
         standing.is_drained = is_on
         if is_on:
-            return [Change(name, "drained", f"{DRAINED}: no new requests go there")]
-        return [Change(name, "undrained", "an operator lets it take requests again")]
+            return [Change(name, ChangeKind.DRAINED, f"{DRAINED}: no new requests go there")]
+        return [Change(name, ChangeKind.UNDRAINED, "an operator lets it take requests again")]
     if standing.is_cordoned == is_on:
         return []
     standing.is_cordoned = is_on
     if is_on:
-        return [Change(name, "cordoned", f"{CORDONED}: asked only where nobody else can be")]
-    return [Change(name, "uncordoned", "an operator lets it take its share again")]
+        return [
+            Change(name, ChangeKind.CORDONED, f"{CORDONED}: asked only where nobody else can be")
+        ]
+    return [Change(name, ChangeKind.UNCORDONED, "an operator lets it take its share again")]
 
 
 def why_needed(

@@ -13,36 +13,16 @@ from typing import Final, Literal
 import msgspec
 
 from rpcproxy.rules.chronicle import Recent
-from rpcproxy.rules.incidents import START_SECONDS, suspect_domain
+from rpcproxy.rules.incidents import is_new, suspect_domain
 from rpcproxy.rules.sample import ChainSample, UpstreamSample
-from rpcproxy.rules.strips import Level
+from rpcproxy.states import LEVELS, UPSTREAM_STATES, Level, UpstreamState
 
 Whose = Literal["", "provider", "chain", "here"]
 
 _NUMBERS: Final = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _NAMED: Final = 2  # of several in trouble, so many are named
-_STATES: Final = {
-    "lagging": "is behind",
-    "cooling": "is rate-limited",
-    "ejected": "fails",
-    "forked": "is on another fork",
-    "quarantined": "is locked out",
-    "unknown": "is not verified yet",
-    "drained": "is drained by an operator",
-}
-_PLURALS: Final = {
-    "lagging": "are behind",
-    "cooling": "are rate-limited",
-    "ejected": "fail",
-    "forked": "are on another fork",
-    "quarantined": "are locked out",
-    "unknown": "are not verified yet",
-}
 _PARTLY: Final = re.compile(r"but for (light|heavy|send)\b")
 _PARTS: Final = {"light": "light reads", "heavy": "heavy reads", "send": "transactions"}
-# By an operator's order.
-SPARED: Final = ("drained", "cordoned")
-_RANKS: Final[dict[Level, int]] = {"down": 3, "troubled": 2, "unknown": 1, "well": 0}
 
 
 class Plight(msgspec.Struct, frozen=True):
@@ -60,30 +40,32 @@ class Plight(msgspec.Struct, frozen=True):
 def plight_of(chain: ChainSample, title: str, recent: Recent) -> Plight:
     """One chain, called ``title``."""
     if not chain.upstreams:
-        return _plight("down", f"{title} has no providers")
+        return _plight(Level.DOWN, f"{title} has no providers")
     if chain.usable == 0:
         return _nobody(chain, title, recent)
     if chain.halted_seconds is not None:
         still = f"{title} has stood still at block {_number(chain.served_head)}"
         blame = "the chain, not the providers"
         return Plight(
-            "troubled", f"{still} for {span(chain.halted_seconds)}: {blame}", f"{still}: {blame}",
+            Level.TROUBLED,
+            f"{still} for {span(chain.halted_seconds)}: {blame}",
+            f"{still}: {blame}",
             "chain",
-        )  # fmt: skip
+        )
     if chain.is_split:
         words = f"The providers of {title} do not agree on one chain: it forks, or several err"
-        return _plight("troubled", words, "chain")
+        return _plight(Level.TROUBLED, words, "chain")
     return _some(chain, title) or _well(chain, title, recent)
 
 
 def summary(plights: Sequence[tuple[str, Plight]]) -> Plight:
     """All chains in one: titles with their plights, in the configuration's order."""
     if not plights:
-        return _plight("unknown", "No chain is served")
-    if all(plight.level == "well" for _, plight in plights):
-        return Plight("well", "All well", "All well")
-    title, worst = max(plights, key=lambda each: _RANKS[each[1].level])
-    others = sum(plight.level != "well" for _, plight in plights) - 1
+        return _plight(Level.UNKNOWN, "No chain is served")
+    if all(plight.level is Level.WELL for _, plight in plights):
+        return Plight(Level.WELL, "All well", "All well")
+    title, worst = max(plights, key=lambda each: LEVELS[each[1].level].rank)
+    others = sum(plight.level is not Level.WELL for _, plight in plights) - 1
     more = f"; {_count(others)} more {_chains(others)} in trouble" if others else ""
     has_name = len(plights) == 1 or title in worst.steady
     lead = "" if has_name else f"{title}: "
@@ -100,32 +82,32 @@ def _nobody(chain: ChainSample, title: str, recent: Recent) -> Plight:
     upstreams = [each for each in chain.upstreams if each.role != "sends"] or chain.upstreams
     count = len(upstreams)
     seconds = chain.outage_seconds or 0.0
-    if all(each.state == "drained" for each in upstreams):
+    if all(each.state == UpstreamState.DRAINED for each in upstreams):
         return _all_drained(count, title, seconds)
-    if all(each.state == "unknown" and each.since_seconds < START_SECONDS for each in upstreams):
-        return _plight("unknown", f"{title}: the providers are being checked")
+    if all(map(is_new, upstreams)):
+        return _plight(Level.UNKNOWN, f"{title}: the providers are being checked")
     since = f" for {span(seconds)}"
     providers = {each.provider for each in upstreams}
     if len(providers) > 1 and all(_is_unreachable(each, recent) for each in upstreams):
         none = f"None of the {_count(count)} providers of {title} can be reached"
         blame = "probably the network here"
-        return Plight("down", f"{none}{since}: {blame}", f"{none}: {blame}", "here")
+        return Plight(Level.DOWN, f"{none}{since}: {blame}", f"{none}: {blame}", "here")
     states = {each.state for each in upstreams}
     if len(states) == 1 and count > 1:
         every = "Both" if count == 2 else f"All {_count(count)}"
-        words = f"{every} providers of {title} {_PLURALS.get(states.pop(), 'fail')}"
-        return Plight("down", f"{words}{since}", words, "provider")
-    who = "; ".join(f"{each.name} {_STATES.get(each.state, 'fails')}" for each in upstreams[:3])
+        words = f"{every} providers of {title} {UPSTREAM_STATES[states.pop()].several}"
+        return Plight(Level.DOWN, f"{words}{since}", words, "provider")
+    who = "; ".join(f"{each.name} {UPSTREAM_STATES[each.state].one}" for each in upstreams[:3])
     more = f"; and {_count(count - 3)} more" if count > 3 else ""
     none = f"Nobody can serve {title}"
-    return Plight("down", f"{none}{since}: {who}{more}", f"{none}: {who}{more}", "provider")
+    return Plight(Level.DOWN, f"{none}{since}: {who}{more}", f"{none}: {who}{more}", "provider")
 
 
 def _all_drained(count: int, title: str, seconds: float) -> Plight:
     every = "both" if count == 2 else f"all {_count(count)}"
     whom = "the only provider" if count == 1 else f"{every} providers"
     words = f"An operator has drained {whom} of {title}"
-    return Plight("down", f"{words}: not served for {span(seconds)}", words, "here")
+    return Plight(Level.DOWN, f"{words}: not served for {span(seconds)}", words, "here")
 
 
 def _is_unreachable(upstream: UpstreamSample, recent: Recent) -> bool:
@@ -137,8 +119,14 @@ def _is_unreachable(upstream: UpstreamSample, recent: Recent) -> bool:
 
 def _some(chain: ChainSample, title: str) -> Plight | None:
     """Some are in trouble, and others serve; ``None`` where nobody is."""
-    troubled = [each for each in chain.upstreams if each.state not in ("up", *SPARED)]
-    well = [each for each in chain.upstreams if each.state == "up" and each.role != "sends"]
+    troubled = [
+        each
+        for each in chain.upstreams
+        if each.state != UpstreamState.UP and not UPSTREAM_STATES[each.state].by_order
+    ]
+    well = [
+        each for each in chain.upstreams if each.state == UpstreamState.UP and each.role != "sends"
+    ]
     if not troubled:
         return _partly(chain)
     by = f"wallets are served by {_others(len(well))}" if well else "the last ones still serve"
@@ -148,14 +136,16 @@ def _some(chain: ChainSample, title: str) -> Plight | None:
     elif len(troubled) > _NAMED:
         state, count = Counter(each.state for each in troubled).most_common(1)[0]
         if count == len(troubled):
-            words = f"{_count(count).capitalize()} providers {_PLURALS.get(state, 'fail')}"
+            words = f"{_count(count).capitalize()} providers {UPSTREAM_STATES[state].several}"
         else:
             words = f"{_count(len(troubled)).capitalize()} providers are in trouble"
         words = f"{words} on {title}"
     else:
-        words = " and ".join(f"{each.name} {_STATES.get(each.state, 'fails')}" for each in troubled)
-    is_new = all(each.state == "unknown" for each in troubled)
-    return _plight("unknown" if is_new and well else "troubled", f"{words}, {by}", "provider")
+        words = " and ".join(f"{each.name} {UPSTREAM_STATES[each.state].one}" for each in troubled)
+    are_new = all(each.state == UpstreamState.UNKNOWN for each in troubled)
+    return _plight(
+        Level.UNKNOWN if are_new and well else Level.TROUBLED, f"{words}, {by}", "provider"
+    )
 
 
 def _partly(chain: ChainSample) -> Plight | None:
@@ -163,7 +153,7 @@ def _partly(chain: ChainSample) -> Plight | None:
         found = _PARTLY.match(each.reason)
         if found is not None:
             words = f"{each.name} is left out for {_PARTS[found[1]]}, others serve them"
-            return _plight("troubled", words, "provider")
+            return _plight(Level.TROUBLED, words, "provider")
     return None
 
 
@@ -172,11 +162,19 @@ def _well(chain: ChainSample, title: str, recent: Recent) -> Plight:
         steady = f"{title}: requests failed in the last minute that no provider could serve"
         requests = "request" if recent.unserved == 1 else "requests"
         sentence = f"{title}: {recent.unserved} {requests} of the last minute could not be served"
-        return Plight("troubled", sentence, steady)
-    readers = sum(each.role != "sends" and each.state == "up" for each in chain.upstreams)
-    spared = [f"{each.name} is {each.state}" for each in chain.upstreams if each.state in SPARED]
+        return Plight(Level.TROUBLED, sentence, steady)
+    readers = sum(
+        each.role != "sends" and each.state == UpstreamState.UP for each in chain.upstreams
+    )
+    spared = [
+        f"{each.name} is {each.state}"
+        for each in chain.upstreams
+        if UPSTREAM_STATES[each.state].by_order
+    ]
     besides = "; ".join(["", *spared]) if len(spared) <= _NAMED else f"; {len(spared)} are spared"
-    return _plight("well", f"All well, served by {_count(readers)} {_providers(readers)}{besides}")
+    return _plight(
+        Level.WELL, f"All well, served by {_count(readers)} {_providers(readers)}{besides}"
+    )
 
 
 def _plight(level: Level, words: str, whose: Whose = "") -> Plight:

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 
 import msgspec
 
+from rpcproxy.states import UpstreamState
+
 
 class Times(msgspec.Struct, frozen=True, gc=False):
     """How long attempts took: a count per bucket of ``edges.metrics.BUCKET_SECONDS`` and one for
@@ -34,7 +36,7 @@ class UpstreamSample(msgspec.Struct, frozen=True, kw_only=True):
     region: str
     tier: str
     role: str
-    state: str
+    state: UpstreamState
     reason: str
     since_seconds: float
     head: int | None
@@ -49,9 +51,7 @@ class UpstreamSample(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChainSample(msgspec.Struct, frozen=True, kw_only=True):
-    """One chain. ``requests`` of clients, by outcome (``edges.metrics.OUTCOMES``; ``own_error`` is
-    what a wallet noticed).
-    """
+    """One chain. ``requests`` of clients, by ``states.RequestOutcome``."""
 
     name: str
     chain_id: int

@@ -26,9 +26,10 @@ from rpcproxy.rules.health import Health
 from rpcproxy.rules.latency import Window
 from rpcproxy.rules.selection import Need, Policy, Ranking
 from rpcproxy.rules.snapshot import describe
-from rpcproxy.rules.track_record import Change, ClassStanding, Standing
+from rpcproxy.rules.track_record import ClassStanding, Standing
+from rpcproxy.states import UPSTREAM_STATES, Change, ChangeKind
 
-__all__ = ["Change", "ClassStanding", "Need", "Settings", "Standing", "Standings"]
+__all__ = ["ClassStanding", "Need", "Settings", "Standing", "Standings"]
 
 DEFAULT_HEDGE_SECONDS: Final = 0.150
 HEDGE_MIN_SAMPLES: Final = 20
@@ -234,7 +235,9 @@ class Standings:
             standing.is_cooling = False
             standing.rates.on_pause_over(now)
             self._ranking.mark()
-            changes.append(Change(standing.name, "cooled", "the time it asked for is over"))
+            changes.append(
+                Change(standing.name, ChangeKind.COOLED, "the time it asked for is over")
+            )
 
     # ---- what follows from knowledge
 
@@ -246,17 +249,17 @@ class Standings:
         for standing in self._all:
             standing.settle_state(self._now)
         trusted = sum(standing.is_askable for standing in self._all)
-        serving = sum(standing.state in ("up", "cordoned", "lagging") for standing in self._all)
+        serving = sum(UPSTREAM_STATES[standing.state].serves for standing in self._all)
         is_panicking = serving * 2 < trusted
         if is_panicking != self.is_panicking:
             self.is_panicking = is_panicking
-            kind = "panic" if is_panicking else "panic_over"
+            kind = ChangeKind.PANIC if is_panicking else ChangeKind.PANIC_OVER
             words = "; ejected ones are a last resort" if is_panicking else ""
             changes.append(Change("", kind, f"{serving} of {trusted} upstreams usable{words}"))
 
     def _settle_domains(self, changes: list[Change]) -> None:
         for suspicion in self._domains.settle(self._now):
-            kind = "suspect" if suspicion.is_suspect else "unsuspect"
+            kind = ChangeKind.SUSPECT if suspicion.is_suspect else ChangeKind.UNSUSPECT
             changes.append(Change(suspicion.domain, kind, suspicion.reason, None, suspicion.until))
             for standing in self._all:
                 for record in standing.classes:

@@ -8,11 +8,13 @@ however long the process lives.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
-from typing import Final, Literal
+from collections.abc import Mapping, Sequence
+from typing import Final
 
-Level = Literal["well", "troubled", "down", "unknown"]
-LEVELS: Final[tuple[Level, ...]] = ("well", "troubled", "down")
+from rpcproxy.states import LEVELS, UPSTREAM_STATES, Level
+
+# Those that a cell has seconds of.
+KNOWN: Final = (Level.WELL, Level.TROUBLED, Level.DOWN)
 
 CELL_SECONDS: Final = 300
 CELLS: Final = 288
@@ -20,27 +22,16 @@ CELLS: Final = 288
 DOWN_SHARE: Final = 0.1
 TROUBLED_SHARE: Final = 0.01
 
-_STATE_LEVELS: Final[dict[str, Level]] = {
-    "up": "well",
-    "lagging": "troubled",
-    "cooling": "troubled",
-    "ejected": "down",
-    "forked": "down",
-    "quarantined": "down",
+_STATE_LEVELS: Final[Mapping[str, Level]] = {
+    state: meaning.level for state, meaning in UPSTREAM_STATES.items()
 }
-_EMPTY: Final = array("f", bytes(4 * len(LEVELS)))
-_LETTERS: Final = {"well": "w", "troubled": "t", "down": "d", "unknown": "."}
-WORDS: Final[dict[str, Level]] = {
-    "w": "well",
-    "t": "troubled",
-    "d": "down",
-    ".": "unknown",
-}
+_EMPTY: Final = array("f", bytes(4 * len(KNOWN)))
+WORDS: Final[Mapping[str, Level]] = {meaning.letter: level for level, meaning in LEVELS.items()}
 
 
 def level_of(state: str) -> Level:
-    """How bad an upstream's state is."""
-    return _STATE_LEVELS.get(state, "unknown")
+    """How bad an upstream's state is, that of another version included."""
+    return _STATE_LEVELS.get(state, Level.UNKNOWN)
 
 
 class Strip:
@@ -49,7 +40,7 @@ class Strip:
     __slots__ = ("_last", "_seconds")
 
     def __init__(self) -> None:
-        self._seconds = array("f", bytes(4 * len(LEVELS) * CELLS))
+        self._seconds = array("f", bytes(4 * len(KNOWN) * CELLS))
         self._last = -1
 
     def add(self, unix_seconds: float, level: Level, seconds: float) -> None:
@@ -60,18 +51,18 @@ class Strip:
         if index > self._last:
             first = max(self._last + 1, index - CELLS + 1)
             for position in range(first, index + 1):
-                start = (position % CELLS) * len(LEVELS)
-                self._seconds[start : start + len(LEVELS)] = _EMPTY
+                start = (position % CELLS) * len(KNOWN)
+                self._seconds[start : start + len(KNOWN)] = _EMPTY
             self._last = index
-        if level != "unknown":
-            at = (self._last % CELLS) * len(LEVELS) + LEVELS.index(level)
+        if level != Level.UNKNOWN:
+            at = (self._last % CELLS) * len(KNOWN) + KNOWN.index(level)
             self._seconds[at] += seconds
 
     def _of(self, index: int) -> Sequence[float]:
         if not self._last - CELLS < index <= self._last:
-            return (0.0,) * len(LEVELS)
-        start = (index % CELLS) * len(LEVELS)
-        return self._seconds[start : start + len(LEVELS)]
+            return (0.0,) * len(KNOWN)
+        start = (index % CELLS) * len(KNOWN)
+        return self._seconds[start : start + len(KNOWN)]
 
     def letters(self, unix_seconds: float) -> str:
         """A letter for each cell, the oldest first, see ``WORDS``."""
@@ -97,7 +88,7 @@ class Strip:
         seconds = array("f")
         seconds.frombytes(cells)
         # A clock that was set may bring the time of several days into one cell, and no more.
-        if len(seconds) != len(LEVELS) * CELLS or not all(0.0 <= each < 1e6 for each in seconds):
+        if len(seconds) != len(KNOWN) * CELLS or not all(0.0 <= each < 1e6 for each in seconds):
             raise ValueError("not the cells of a strip")
         strip = cls()
         strip._last = last
@@ -109,7 +100,10 @@ def _letter(cell: Sequence[float]) -> str:
     well, troubled, down = cell
     known = well + troubled + down
     if known <= 0:
-        return _LETTERS["unknown"]
-    if down >= DOWN_SHARE * known:
-        return _LETTERS["down"]
-    return _LETTERS["troubled" if troubled + down >= TROUBLED_SHARE * known else "well"]
+        level = Level.UNKNOWN
+    elif down >= DOWN_SHARE * known:
+        level = Level.DOWN
+    else:
+        is_troubled = troubled + down >= TROUBLED_SHARE * known
+        level = Level.TROUBLED if is_troubled else Level.WELL
+    return LEVELS[level].letter

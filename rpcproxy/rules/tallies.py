@@ -17,6 +17,7 @@ import msgspec
 
 from rpcproxy.rules.sample import ChainSample, Sample, Times, UpstreamSample, grown
 from rpcproxy.rules.track_record import UNVERIFIED
+from rpcproxy.states import UPSTREAM_STATES, Serving, UpstreamState
 
 HOUR_SECONDS: Final = 3600
 # Between two samples further apart nobody looked; a clock that is so far off has jumped.
@@ -25,16 +26,6 @@ GAP_SECONDS: Final = 60.0
 MOST_ROWS: Final = 20_000
 # ``since_seconds`` of two samples are read at different moments.
 _SLACK_SECONDS: Final = 0.01
-
-UP, BEHIND, LIMITED, DOWN, UNKNOWN = "up", "behind", "limited", "down", ""
-_KINDS: Final = {
-    "up": UP,
-    "lagging": BEHIND,
-    "cooling": LIMITED,
-    "ejected": DOWN,
-    "forked": DOWN,
-    "quarantined": DOWN,
-}
 
 
 class Row(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -183,7 +174,7 @@ class Tallies:
         row = self._row(step, now.name, None)
         _add(row.requests, grown(now.requests, {} if before is None else before.requests))
         place, out_seconds = (now.name, ""), now.outage_seconds
-        if all(kind_of(each) == UNKNOWN for each in now.upstreams):
+        if all(service_of(each) is Serving.UNKNOWN for each in now.upstreams):
             return  # at the start nobody was asked so far
         row.watched_seconds += step.seconds
         if out_seconds is not None:
@@ -198,10 +189,10 @@ class Tallies:
     ) -> None:
         row = self._row(step, chain, now)
         _count(row, now, before)
-        kind, lately = kind_of(now), min(step.seconds, now.since_seconds)
+        kind, lately = service_of(now), min(step.seconds, now.since_seconds)
         down_seconds = _spend(row, kind, lately)
         # What it was until it became what it is now.
-        down_seconds += _spend(row, kind_of(before or now), step.seconds - lately)
+        down_seconds += _spend(row, service_of(before or now), step.seconds - lately)
         if now.lag is not None:
             row.lag_seconds += step.seconds
             row.lag_block_seconds += step.seconds * now.lag
@@ -211,7 +202,7 @@ class Tallies:
         place = (chain, now.name)
         if place in self._open:
             self._open[place].dark_seconds += dark_seconds
-        if kind != DOWN:
+        if kind is not Serving.DOWN:
             self._end(step, place, now.since_seconds)
             return
         is_same = before is not None and before.state == now.state
@@ -272,13 +263,13 @@ class Tallies:
             self.has_turned = True
 
 
-def kind_of(upstream: UpstreamSample) -> str:
-    """What its state means for those who want to be served: ``UP``, ``BEHIND``, ``LIMITED``,
-    ``DOWN``, or ``UNKNOWN`` while it was not asked yet.
+def service_of(upstream: UpstreamSample) -> Serving:
+    """What its state means for those who want to be served; ``UNKNOWN`` while it was not asked
+    yet.
     """
-    if upstream.state == "unknown":
-        return UNKNOWN if upstream.reason == UNVERIFIED else DOWN
-    return _KINDS.get(upstream.state, UNKNOWN)
+    if upstream.state == UpstreamState.UNKNOWN and upstream.reason != UNVERIFIED:
+        return Serving.DOWN
+    return UPSTREAM_STATES[upstream.state].service
 
 
 def quantile(buckets: Sequence[int], bounds: Sequence[float], share: float) -> float | None:
@@ -310,18 +301,18 @@ def sum_of_times(some: Times, more: Times) -> Times:
 def _is_dark(sample: Sample) -> bool:
     upstreams = [each for chain in sample.chains for each in chain.upstreams]
     providers = {each.provider for each in upstreams}
-    return len(providers) > 1 and all(kind_of(each) == DOWN for each in upstreams)
+    return len(providers) > 1 and all(service_of(each) is Serving.DOWN for each in upstreams)
 
 
-def _spend(row: Row, kind: str, seconds: float) -> float:
+def _spend(row: Row, kind: Serving, seconds: float) -> float:
     """Note how long it was so; returns how long it was down."""
-    if kind != UNKNOWN:
+    if kind is not Serving.UNKNOWN:
         row.watched_seconds += seconds
-    if kind == LIMITED:
+    if kind is Serving.LIMITED:
         row.limited_seconds += seconds
-    elif kind == BEHIND:
+    elif kind is Serving.BEHIND:
         row.behind_seconds += seconds
-    elif kind == DOWN:
+    elif kind is Serving.DOWN:
         row.down_seconds += seconds
         return seconds
     return 0.0

@@ -2,14 +2,12 @@
 
 ``Standing`` is the upstream, ``ClassStanding`` its part for one method class. Both are written by
 ``standing.Standings`` alone; the executor reads, and counts attempts through ``Standings``.
-``Change`` is what is told to people when something turned.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass
 from typing import Final
 
 from rpcproxy.config.model import Upstream
@@ -21,6 +19,7 @@ from rpcproxy.rules.head_track import HeadTrack
 from rpcproxy.rules.latency import Latency
 from rpcproxy.rules.limits import Cooldown, Rates
 from rpcproxy.rules.reach import Reach
+from rpcproxy.states import ChangeKind, UpstreamState
 
 # Assumed where nothing was measured.
 UNKNOWN_SECONDS: Final = 0.1
@@ -42,19 +41,6 @@ CLEAN_CHECKS_NEEDED: Final = 2
 UNVERIFIED: Final = "its chain id is not verified yet"
 DRAINED: Final = "an operator drained it"
 CORDONED: Final = "an operator cordoned it"
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """Something turned. ``upstream`` is the domain's name for suspicion, and empty for what
-    concerns the chain. ``until`` in monotonic seconds, where an end is known.
-    """
-
-    upstream: str
-    kind: str
-    reason: str
-    method_class: MethodClass | None = None
-    until: float | None = None
 
 
 class ClassStanding:
@@ -141,7 +127,7 @@ class Standing:
     """What is known of one upstream. ``head`` is ``None`` and ``low_water`` −1 while it never
     reported: *unknown*, which is not zero lag. ``index`` is its place in the configuration.
     ``is_behind``: it may answer the latest state from below the served head.
-    ``stale_kind``: how people were told that it is stale, ``""`` where they were not.
+    ``stale_kind``: how people were told that it is stale, ``None`` where they were not.
     ``needs_care``: a pick has more to check than the ranks say (a rate, a size, a method, a ramp).
     """
 
@@ -246,7 +232,7 @@ class Standing:
         self.state_fault = ""  # how its state differs from the others'
         self.fork_level = 0  # how often it came back and left again
         self.forked_at = self.forked_until = -math.inf
-        self.stale_kind = ""
+        self.stale_kind: ChangeKind | None = None
         self.stale_since = math.inf
         self.is_suspect = False
         self.behind_since = math.inf
@@ -256,7 +242,7 @@ class Standing:
         self.reach = Reach()
         self.needs_care = False
         self.takes_hashes = False  # in place of a block's number, as was proved
-        self.state = "unknown"
+        self.state = UpstreamState.UNKNOWN
         self.state_since = now
         self.reason = UNVERIFIED
         self.quarantine_reason = ""
@@ -385,34 +371,35 @@ class Standing:
             self.state = state
             self.state_since = now
 
-    def _judge_state(self) -> tuple[str, str]:
+    def _judge_state(self) -> tuple[UpstreamState, str]:
         state, reason = self._judge_own_state()
         if self.is_drained:
-            besides = "" if state == "up" else f"; besides, it is {state}: {reason}"
-            return "drained", DRAINED + besides
-        if self.is_cordoned and state == "up":
-            return "cordoned", f"{CORDONED}; {reason}" if reason else CORDONED
+            besides = "" if state is UpstreamState.UP else f"; besides, it is {state}: {reason}"
+            return UpstreamState.DRAINED, DRAINED + besides
+        if self.is_cordoned and state is UpstreamState.UP:
+            return UpstreamState.CORDONED, f"{CORDONED}; {reason}" if reason else CORDONED
         return state, reason
 
-    def _judge_own_state(self) -> tuple[str, str]:
+    def _judge_own_state(self) -> tuple[UpstreamState, str]:
         """As it does by itself, whatever operators ordered."""
         if self.is_quarantined:
-            return "quarantined", self.quarantine_reason
+            return UpstreamState.QUARANTINED, self.quarantine_reason
         if not self.is_admitted:
             trouble = self.light.breaker.reason
-            return "unknown", f"{UNVERIFIED}: {trouble}" if trouble else UNVERIFIED
+            return UpstreamState.UNKNOWN, f"{UNVERIFIED}: {trouble}" if trouble else UNVERIFIED
         if self.main.breaker.is_open:
-            return "ejected", self.main.breaker.reason
+            return UpstreamState.EJECTED, self.main.breaker.reason
         if self.is_forked:
-            return "forked", self.fork_reason
+            return UpstreamState.FORKED, self.fork_reason
         if self.is_cooling:
-            return "cooling", self.cooldown_reason
+            return UpstreamState.COOLING, self.cooldown_reason
         if self.stale_kind:
-            return "lagging", self.stale_reason
+            return UpstreamState.LAGGING, self.stale_reason
         for record in self.classes:
             if record.breaker.is_open and self.has_role(record.method_class):
-                return "up", f"but for {record.method_class.name.lower()}: {record.breaker.reason}"
-        return "up", ""
+                reason = record.breaker.reason
+                return UpstreamState.UP, f"but for {record.method_class.name.lower()}: {reason}"
+        return UpstreamState.UP, ""
 
     # ---- reload
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from rpcproxy.config.model import Upstream
 from rpcproxy.messages import Head, MethodClass, Observation, Verdict
-from rpcproxy.rules.standing import Change, Need, Settings, Standing, Standings
+from rpcproxy.rules.standing import Need, Settings, Standing, Standings
+from rpcproxy.states import Change
 
 LIGHT, HEAVY, SEND = MethodClass.LIGHT, MethodClass.HEAVY, MethodClass.SEND
 CLOUDS = ("aws", "gcp", "azure", "hetzner")

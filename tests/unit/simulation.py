@@ -24,8 +24,9 @@ from rpcproxy.messages import Head, Judgement, MethodClass, Verdict
 from rpcproxy.rules.cadence import DARK_PAUSE_SECONDS, SICK_PAUSE_SECONDS, Cadence
 from rpcproxy.rules.failover import Plan
 from rpcproxy.rules.limits import HedgeAllowance, RetryBudget, TokenBucket
-from rpcproxy.rules.standing import Change, Need, Standing
+from rpcproxy.rules.standing import Need, Standing
 from rpcproxy.rules.steps import Budgets, Finish, Policy, Send, Wait
+from rpcproxy.states import Change
 from tests.unit.fleet import LIGHT, Fleet
 
 READ = Need(LIGHT, "eth_call", wants_head=True, last_resort=False)

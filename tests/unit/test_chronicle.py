@@ -13,7 +13,7 @@ from rpcproxy.app.chronicle import FILE_NAME, LOOK_SECONDS, WRITE_SECONDS, Recor
 from rpcproxy.messages import MethodClass
 from rpcproxy.rules.chronicle import Chronicle, Traffic
 from rpcproxy.rules.sample import Sample
-from rpcproxy.rules.standing import Change
+from rpcproxy.states import Change
 from tests.unit.samples import START, a_chain, a_sample, an_upstream, with_state
 from tests.waiting import until
 

@@ -12,7 +12,7 @@ from rpcproxy.app.ports import explain_port
 from rpcproxy.drills.demo import EVENTS_KEPT, Events, Options
 from rpcproxy.edges.logs import event, log_change
 from rpcproxy.messages import MethodClass
-from rpcproxy.rules.track_record import Change
+from rpcproxy.states import Change
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def log(events: Events) -> Iterator[logging.Logger]:
         ),
         (Change("aws", "suspect", "2 of 2 fail"), "aws is distrusted: 2 of 2 fail", "bad"),
         (Change("", "panic", "1 of 4 usable"), "few providers are left: 1 of 4 usable", "bad"),
-        (Change("Summit", "brand_new", "why"), "Summit brand new: why", "bad"),
+        (Change("Summit", "forked", "why"), "Summit forked: why", "bad"),
     ],
 )
 def test_changes_in_words(

@@ -17,9 +17,8 @@ from rpcproxy import cli
 from rpcproxy.chains.methods import Kind
 from rpcproxy.config.model import Deadlines, Upstream
 from rpcproxy.edges import journal_file
-from rpcproxy.edges.exposition import STATES, Exposition, ProxyCollector, Sources
+from rpcproxy.edges.exposition import Exposition, ProxyCollector, Sources
 from rpcproxy.edges.figures import MEMORY, AuditFigures, ChainFigures, StoreFigures
-from rpcproxy.edges.logs import BETTER
 from rpcproxy.edges.metrics import BUCKET_SECONDS, Counters
 from rpcproxy.edges.send_exposition import SendFigures
 from rpcproxy.edges.target import EdgeSettings
@@ -42,7 +41,8 @@ from rpcproxy.rules import (
 )
 from rpcproxy.rules import standing as standing_rules
 from rpcproxy.rules.journaled import State
-from rpcproxy.rules.standing import Change, Settings, Standings
+from rpcproxy.rules.standing import Settings, Standings
+from rpcproxy.states import BETTER, Change, ChangeKind, UpstreamState
 from tests.unit.pages import (
     CONFIGURATION,
     DOCS,
@@ -134,7 +134,7 @@ def test_no_page_names_a_metric_that_is_none() -> None:
 
 def test_verdicts_and_states_are_told() -> None:
     assert sorted(first_names(section(METRICS, "Verdicts"))) == sorted(v.label for v in Verdict)
-    assert sorted(first_names(section(METRICS, "States"))) == sorted(STATES)
+    assert sorted(first_names(section(METRICS, "States"))) == sorted(UpstreamState)
     for row in rows(section(METRICS, "Verdicts")):
         verdict = next(v for v in Verdict if v.label == names(row[0])[0])
         blames = {"": ("nobody", "client"), "yes": ("upstream",)}
@@ -168,19 +168,17 @@ def test_the_transactions_are_told_key_by_key() -> None:
 
 def logged_events() -> set[str]:
     """Names of events and kinds of changes, as the code spells them."""
-    found = {"log_lines_lost"}
+    of_samples = {ChangeKind.OUTAGE, ChangeKind.OUTAGE_OVER}  # told to webhooks alone
+    found = {"log_lines_lost", *(set(ChangeKind) - of_samples)}
     for path in sorted(PACKAGE.rglob("*.py")):
         if "drills" in path.parts:
             continue  # the demo's own are not logged by the proxy
         text = path.read_text()
         found |= set(re.findall(r'\bevent\(\s*_log,\s*[\w.]+,\s*"(\w+)"', text))
-        found |= set(re.findall(r'\bChange\([^,]+, "(\w+)"', text))
         found |= set(re.findall(r'\b_warn\(\s*"(\w+)"', text))
-        if path.parent.name == "rules" or path.stem == "feeds":
+        if path.stem == "feeds":
             for pair in re.findall(r'\bkind = "(\w+)"(?: if .+ else "(\w+)")?', text):
                 found |= set(filter(None, pair))
-            for pair in re.findall(r'\bkind, words = \("(\w+)", .+ else \("(\w+)"', text):
-                found |= set(pair)
     return found
 
 

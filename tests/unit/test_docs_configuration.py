@@ -10,12 +10,13 @@ import pytest
 from rpcproxy.chains.known import KNOWN
 from rpcproxy.config import schema
 from rpcproxy.config.load import TOP, load_file, load_text
-from rpcproxy.config.model import EVENTS, URGENT, Config
+from rpcproxy.config.model import Config
 from rpcproxy.config.providers import PROVIDERS
 from rpcproxy.config.read_chain import CHAIN
 from rpcproxy.config.read_server import SERVER
 from rpcproxy.config.read_upstream import _ERROR_CLASSES, UPSTREAM
 from rpcproxy.config.reading import Section
+from rpcproxy.states import EVENTS, URGENT
 from tests.unit.pages import (
     CONFIGURATION,
     PAGES,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import io
 import json
 import logging
@@ -11,7 +10,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -31,6 +29,7 @@ from rpcproxy.edges.logs import (
     utc,
 )
 from rpcproxy.messages import MethodClass
+from rpcproxy.states import Change, ChangeKind
 from tests.waiting import LIMIT_SECONDS
 
 EIGHT_O_CLOCK = 1_795_248_000.123  # 2026-11-21T08:00:00.123Z
@@ -249,25 +248,14 @@ def test_moments_are_utc() -> None:
 # Changes of standings
 
 
-class Kind(enum.Enum):
-    EJECTED = "ejected"
-    RECOVERED = "recovered"
-
-
-@dataclass
-class Changed:
-    upstream: str
-    kind: object
-    reason: str
-    method_class: MethodClass | None = None
-
-
 def test_changes_for_the_worse_are_warnings(log: logging.Logger, kept: Kept) -> None:
     light = MethodClass.LIGHT
-    log_change(log, "ethereum", Changed("infura-us", Kind.EJECTED, "5 timeouts in a row", light))
-    log_change(log, "ethereum", Changed("infura-us", "recovered", "2 clean probes"))
-    log_change(log, "ethereum", Changed("", "never heard of", ""))
-    worse, better, unheard = map(json_of, kept.records)
+    log_change(
+        log, "ethereum", Change("infura-us", ChangeKind.EJECTED, "5 timeouts in a row", light)
+    )
+    log_change(log, "ethereum", Change("infura-us", ChangeKind.RECOVERED, "2 clean probes"))
+    log_change(log, "ethereum", Change("", ChangeKind.SPLIT, ""))
+    worse, better, of_chain = map(json_of, kept.records)
     assert worse["level"] == "WARNING"
     assert worse["event"] == "ejected"
     assert (worse["chain"], worse["upstream"]) == ("ethereum", "infura-us")
@@ -275,12 +263,12 @@ def test_changes_for_the_worse_are_warnings(log: logging.Logger, kept: Kept) -> 
     assert (better["level"], better["event"]) == ("INFO", "recovered")
     assert "method_class" not in better
     # What concerns the chain names no upstream.
-    assert unheard["level"] == "WARNING"
-    assert not {"upstream", "reason"} & unheard.keys()
+    assert of_chain["level"] == "WARNING"
+    assert not {"upstream", "reason"} & of_chain.keys()
 
 
 def test_suspicion_is_of_a_domain(log: logging.Logger, kept: Kept) -> None:
-    log_change(log, "ethereum", Changed("aws/us-east-1", "suspect", "2 of 3 are failing"))
+    log_change(log, "ethereum", Change("aws/us-east-1", "suspect", "2 of 3 are failing"))
     assert text_of(kept.records[0]).endswith(
         ' WARNING suspect chain=ethereum domain=aws/us-east-1 reason="2 of 3 are failing"'
     )

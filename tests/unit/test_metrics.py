@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import enum
 import gc
 import re
 import subprocess
@@ -20,18 +19,15 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from rpcproxy import __version__
 from rpcproxy.edges.exposition import Exposition, ProxyCollector, Sources
 from rpcproxy.edges.figures import DISK, MEMORY, AuditFigures, ChainFigures, StoreFigures
-from rpcproxy.edges.metrics import BUCKET_SECONDS, ChainCounters, Counters, LoopLag, Tally, name_of
+from rpcproxy.edges.metrics import BUCKET_SECONDS, ChainCounters, Counters, LoopLag, Tally
 from rpcproxy.edges.send_counters import MINED_BUCKET_SECONDS, SendCounters
 from rpcproxy.edges.send_exposition import SendFigures
 from rpcproxy.messages import MethodClass, Verdict
+from rpcproxy.states import ChangeKind
 from tests.unit.pages import METRICS, section
 from tests.waiting import limited
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
-
-
-class Kind(enum.Enum):
-    EJECTED = "ejected"
 
 
 @dataclass
@@ -116,7 +112,7 @@ def busy_counters() -> Counters:
     chain.on_hedge("infura-us")
     chain.on_hedge("quiet")
     chain.on_hedge_won("quiet")
-    chain.on_change(Changed("quiet", Kind.EJECTED))
+    chain.on_change(Changed("quiet", ChangeKind.EJECTED))
     chain.on_change(Changed("quiet", "ejected"))
     chain.sends.on_accepted()
     chain.sends.on_rejected("nonce_too_low")
@@ -531,11 +527,6 @@ def test_a_bucket_holds_its_own_bound() -> None:
 def test_an_outcome_nobody_knows_is_a_bug() -> None:
     with pytest.raises(KeyError):
         ChainCounters().on_request(MethodClass.LIGHT, 0.1, "fine")
-
-
-def test_kinds_are_labels() -> None:
-    assert name_of(Kind.EJECTED) == "ejected"
-    assert name_of("ejected") == "ejected"
 
 
 # --------------------------------------------------------------------------

@@ -7,10 +7,8 @@ from typing import Any
 
 import pytest
 
-from rpcproxy.config.model import EVENTS, URGENT
-from rpcproxy.rules.bulletin import _WORDS, LONGEST_CONTENT, body_of, shape_of, text_of
+from rpcproxy.rules.bulletin import LONGEST_CONTENT, body_of, shape_of, text_of
 from rpcproxy.rules.notices import (
-    ENDS,
     GROUP_SECONDS,
     MESSAGES_PER_MINUTE,
     MOST_LINES,
@@ -23,6 +21,7 @@ from rpcproxy.rules.notices import (
     Outages,
 )
 from rpcproxy.rules.sample import ChainSample, Sample, UpstreamSample
+from rpcproxy.states import CHANGES, EVENTS, URGENT
 
 
 def an_event(kind: str, upstream: str = "a", **fields: Any) -> Event:
@@ -87,9 +86,9 @@ def test_reloads_are_told_each_for_itself() -> None:
 
 
 def test_every_end_and_its_beginning_can_be_asked_for() -> None:
-    assert {*ENDS, *ENDS.values()} <= set(EVENTS)
-    assert set(_WORDS) == set(EVENTS)
-    for end, beginning in ENDS.items():
+    ends = {kind: row.ends for kind, row in CHANGES.items() if row.ends is not None}
+    assert {*ends, *ends.values()} <= set(EVENTS)
+    for end, beginning in ends.items():
         assert (end in URGENT) == (beginning in URGENT)
 
 

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from rpcproxy.config.model import EVENTS
 from rpcproxy.messages import Verdict
 from rpcproxy.rules.orders import ORDERS, Order, why_needed
+from rpcproxy.states import EVENTS
 from tests.unit.engine_kit import Engine, answering, now, virtual
 from tests.unit.fleet import HEAVY, LIGHT, SEND, Fleet, four, upstream
 from tests.unit.sends_kit import signed

@@ -10,7 +10,7 @@ import pytest
 from rpcproxy.app.proxy import Proxy
 from rpcproxy.config.model import Address, Chain, Config, Server, Upstream
 from rpcproxy.messages import MethodClass, Verdict
-from rpcproxy.rules.standing import Change
+from rpcproxy.states import Change
 from tests.unit.engine_kit import Engine, now, silent, virtual
 
 COOLED = Change("a", "cooled", "its time is over", MethodClass.LIGHT)

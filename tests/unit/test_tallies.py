@@ -11,17 +11,16 @@ from hypothesis import strategies as st
 from rpcproxy.rules import tallies
 from rpcproxy.rules.sample import ChainSample, Sample, Times, UpstreamSample
 from rpcproxy.rules.tallies import (
-    DOWN,
     HOUR_SECONDS,
-    UNKNOWN,
     Outage,
     Row,
     Tallies,
-    kind_of,
     quantile,
+    service_of,
     sum_of_times,
 )
 from rpcproxy.rules.track_record import UNVERIFIED
+from rpcproxy.states import Serving
 
 NOON = 1_800_000_000 // HOUR_SECONDS * HOUR_SECONDS
 REASON = "3 failures in a row"
@@ -175,8 +174,7 @@ def test_cooling_and_lagging_are_no_outage() -> None:
 def test_who_was_not_asked_yet_is_not_watched() -> None:
     new = upstream("a", "unknown", reason=UNVERIFIED)
     refused = upstream("b", "unknown", reason=f"{UNVERIFIED}: connection refused")
-    assert (kind_of(new), kind_of(refused)) == (UNKNOWN, DOWN)
-    assert kind_of(upstream("c", "of a later version")) == UNKNOWN
+    assert (service_of(new), service_of(refused)) == (Serving.UNKNOWN, Serving.DOWN)
     world = World()
     world.look(chain(new, outage_seconds=0.1))
     world.look(chain(new, outage_seconds=5.1))

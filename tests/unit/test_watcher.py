@@ -511,7 +511,7 @@ async def test_a_loop_that_was_blocked_ejects_nobody() -> None:
 
 @virtual
 async def test_changes_of_strangers_are_no_concern() -> None:
-    from rpcproxy.rules.standing import Change
+    from rpcproxy.states import Change
 
     engine = cold(failing(FailureKind.CONNECT), count=1)
     async with watching(engine) as watcher:

@@ -20,7 +20,7 @@ from rpcproxy.edges.logs import Redactor
 from rpcproxy.edges.metrics import Counters
 from rpcproxy.edges.webhook import Webhook
 from rpcproxy.rules import notices as rules
-from rpcproxy.rules.standing import Change
+from rpcproxy.states import Change
 from tests.waiting import limited, until
 
 KEY = "T0123456789abcdef"
