@@ -12,7 +12,7 @@ Pure: no clock, no randomness, no IO, no state.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
 import msgspec
@@ -431,21 +431,12 @@ class Envelope(msgspec.Struct, gc=False):
 
 
 _envelope_decoder = msgspec.json.Decoder(Envelope)
-_envelopes_decoder = msgspec.json.Decoder(list[Envelope])
 
 
 def decode_envelope(body: bytes) -> Envelope | None:
     """An upstream's single reply, ``None`` where the body is not one JSON object."""
     try:
         return _envelope_decoder.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
-
-
-def decode_envelopes(body: bytes) -> Sequence[Envelope] | None:
-    """An upstream's reply to a batch, ``None`` where the body is not an array of objects."""
-    try:
-        return _envelopes_decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 

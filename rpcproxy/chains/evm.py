@@ -30,7 +30,7 @@ from rpcproxy.chains.evm_blocks import (
 )
 from rpcproxy.chains.evm_claims import Claim, as_pending, asked_block, claim_of, is_by_block_hash
 from rpcproxy.chains.evm_contents import Contents, contents_of
-from rpcproxy.chains.evm_methods import describe, has_every_node, is_known
+from rpcproxy.chains.evm_methods import TRANSACTION_BY_HASH, describe, has_every_node, is_known
 from rpcproxy.chains.evm_pending import pending_object
 from rpcproxy.chains.evm_pins import Heights, Pinned, pin
 from rpcproxy.chains.evm_said_hashes import candidate_hashes, hashes_in, may_be_out
@@ -57,6 +57,7 @@ __all__ = [
     "NONE",
     "PENDING",
     "SAFE",
+    "TRANSACTION_BY_HASH",
     "BadTransaction",
     "BlockNeed",
     "Claim",

@@ -25,6 +25,8 @@ HEAVY: Final = MethodClass.HEAVY
 # The longest real name has some 50 characters; what is longer is an attack on our tables.
 LONGEST_NAME: Final = 80
 TOO_LONG: Final = "(too long)"
+# How one asks for a transaction.
+TRANSACTION_BY_HASH: Final = "eth_getTransactionByHash"
 
 _LOCAL = Method("", Kind.LOCAL, LIGHT, can_hedge=False, criticality=0)
 _HEAD = Method("", Kind.HEAD_READ, LIGHT)

@@ -414,7 +414,7 @@ class Batches:
                 and judgement.verdict is not Verdict.BATCH_REFUSED
             ):
                 member.earlier = settled.standing, judgement
-                member.asked = without(settled.asked, settled.standing)
+                member.asked = one_call_less(settled.asked, settled.standing)
             left.append(member)
         return left
 
@@ -445,7 +445,7 @@ def wants_more(judgement: Judgement) -> bool:
     return not is_answered(judgement) or judgement.verdict is Verdict.INVALID_PARAMS
 
 
-def without(asked: Mapping[str, int] | None, standing: Standing) -> Mapping[str, int]:
+def one_call_less(asked: Mapping[str, int] | None, standing: Standing) -> Mapping[str, int]:
     """One call less of this one."""
     counts = dict(asked or ())
     counts[standing.name] = max(0, counts.get(standing.name, 0) - 1)

@@ -269,7 +269,7 @@ class Copies:
                     return await self.is_mined_quietly(hash)
             except TimeoutError:
                 return False
-        settled = await self.look_up("eth_getTransactionByHash", hash)
+        settled = await self.look_up(evm.TRANSACTION_BY_HASH, hash)
         judgement = settled.judgement
         return judgement is not None and judgement.verdict is Verdict.OK
 
@@ -295,7 +295,7 @@ class Copies:
 
     async def _shows(self, standing: Standing, hash: str) -> bool:
         """Whether this very upstream, which was sent the transaction, has it."""
-        method = evm.describe("eth_getTransactionByHash")
+        method = evm.describe(evm.TRANSACTION_BY_HASH)
         need = Need(MethodClass.LIGHT, method.name, last_resort=False)
         policy = msgspec.structs.replace(
             self._read_policy, attempt_seconds=SIGHTING_SECONDS, deadline_seconds=SIGHTING_SECONDS

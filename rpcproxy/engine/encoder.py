@@ -20,7 +20,6 @@ from rpcproxy.engine.ledger import Ledger
 from rpcproxy.engine.profiles import Profiles
 from rpcproxy.engine.streaming import restore_id
 from rpcproxy.engine.told import ToldHead
-from rpcproxy.engine.truth import TRANSACTION
 from rpcproxy.messages import (
     INTERNAL_ERROR,
     Answer,
@@ -138,7 +137,11 @@ class Encoder:
 
     def _known(self, request: Request) -> bytes:
         """A transaction that was sent through here is never null, whoever has forgotten it."""
-        return self._ledger.object_in(request.params) if request.method == TRANSACTION else b""
+        return (
+            self._ledger.object_in(request.params)
+            if request.method == evm.TRANSACTION_BY_HASH
+            else b""
+        )
 
     def _told_block(self, request: Request) -> bytes | None:
         method = evm.describe(request.method)

@@ -236,7 +236,7 @@ class Executor:
         attempt = Attempt(self, run, member, first_id, now)
         if len(run.attempts) >= MAX_ATTEMPTS:
             self._give_up_oldest(run, now)
-        self.standings.on_sent(member.standing, call.need.method_class, now, call.size)
+        self.standings.on_sent(member.standing, now, call.size)
         run.plan.on_sent(member.standing, now)
         run.attempts.append(attempt)
         self._in_flight[member.standing.name].add(attempt)
@@ -345,7 +345,7 @@ class Executor:
         standing = attempt.member.standing
         need = attempt.call.need
         self._in_flight[standing.name].discard(attempt)
-        self.standings.on_settled(standing, need.method_class)
+        self.standings.on_settled(standing)
         if attempt.is_overdue:
             self.standings.on_overdue_settled(standing, need.method_class)
         verdict, seconds, charge = judgement.verdict, now - attempt.started, attempt.call.charge

@@ -204,7 +204,7 @@ class Express:
         executor.next_id = id + 1
         try_ = FirstTry(self, request, profile, call, member, id, now, trace_id)
         method_class = need.method_class
-        self.standings.on_sent(standing, method_class, now)
+        self.standings.on_sent(standing, now)
         params = call.params
         if call.heights is not None and standing.takes_hashes:
             params = call.heights.by_hash(params)

@@ -26,7 +26,6 @@ from rpcproxy.messages import Verdict
 MOST_TOLD: Final = 10_000
 LARGEST_TOLD_BYTES: Final = 68  # a hash as JSON
 LOOK_SECONDS: Final = 2.0
-TRANSACTION: Final = "eth_getTransactionByHash"
 OPERATION: Final = "eth_getUserOperationByHash"
 _KNOWN: Final = Verdict.ALREADY_KNOWN
 
@@ -54,7 +53,9 @@ class OtherHashes:
         def candidates() -> list[str]:
             return evm.candidate_hashes(raw)
 
-        return await self._proved(outcome, candidates, TRANSACTION, may_ask=not is_private)
+        return await self._proved(
+            outcome, candidates, evm.TRANSACTION_BY_HASH, may_ask=not is_private
+        )
 
     async def of_operation(
         self, method: str, params: bytes, outcome: Outcome, *, is_private: bool

@@ -26,22 +26,20 @@ Ask = Callable[[bytes], Awaitable[Settled]]
 _TOO_LARGE = Verdict.RANGE_TOO_LARGE
 
 
-async def split_and_join(  # noqa: PLR0913 -- what was asked, what came, how to go on
+async def split_and_join(
     method: str,
     params: bytes,
     first: Settled | None,
     ask: Ask,
     deadline: float,
     *,
-    learned: int = 0,
     hold: Hold | None = None,
 ) -> Judgement | None:
     """The results of a range in parts, joined in the order of the blocks.
 
     ``first`` is how the whole range settled; ``None`` where it was not asked, since everybody is
     known to refuse it. ``hold`` counts the parts that are kept. ``ask`` carries out the same method
-    with other params. ``deadline`` is in monotonic seconds. ``learned``: ``rules.ranges.widest`` of
-    those that can be asked, in blocks, 0 unknown.
+    with other params. ``deadline`` is in monotonic seconds.
 
     ``None``: what ``first`` says stands, because it is no refusal of a range, the search must not
     be split, the range has no two blocks in numbers, a part cannot be had, or time, parts or size
@@ -58,7 +56,7 @@ async def split_and_join(  # noqa: PLR0913 -- what was asked, what came, how to 
         if first.judgement is None or first.judgement.verdict is not _TOO_LARGE:
             return None
         refusals = _refusals_of(first, blocks)
-    split = Split(low, high, first_width(blocks, refusals, learned))
+    split = Split(low, high, first_width(blocks, refusals))
     parts = await _ask_parts(split, join.params, ask, deadline, hold)
     if parts is None:
         return None

@@ -39,10 +39,9 @@ from rpcproxy.rules.replies import NULL
 from rpcproxy.rules.standing import Standing
 
 RECEIPT: Final = "eth_getTransactionReceipt"
-TRANSACTION: Final = "eth_getTransactionByHash"
 
 # By the hash of a transaction nodes tell of the chain that they follow.
-_CANONICAL: Final = frozenset((RECEIPT, TRANSACTION))
+_CANONICAL: Final = frozenset((RECEIPT, evm.TRANSACTION_BY_HASH))
 
 # How an upstream may answer to a block's hash where it takes numbers only.
 _MISUNDERSTOOD: Final = frozenset(
@@ -225,7 +224,7 @@ class Truth:
             held = self.contents.check_block(call, judgement, standing, started, told)
             if held is not judgement:
                 return held
-        if number < 0 and method.name == TRANSACTION and self._is_mined(call):
+        if number < 0 and method.name == evm.TRANSACTION_BY_HASH and self._is_mined(call):
             return Judgement(Verdict.FORGOTTEN, detail="pending, and it was in a block before")
         if claim is evm.Claim.FINE:
             self._learn(call, result, told)
@@ -372,7 +371,7 @@ class Truth:
         if not method.names_block:
             return judgement
         entry = self._ledger.pool.get("0x" + key.decode())
-        if entry is not None and entry.state.is_pending and method.name == TRANSACTION:
+        if entry is not None and entry.state.is_pending and method.name == evm.TRANSACTION_BY_HASH:
             # Pools forget, and others have not heard of it yet; the wallet was told it is sent.
             pending = self._ledger.object_of(entry)
             if pending:

@@ -1,7 +1,7 @@
 """Audits: the same read asked of a second company, and compared by what it means.
 
-``AUDITED`` says which methods can be compared at all; ``difference`` and ``same_meaning`` compare
-two results; ``judge`` says who of two or three stands alone; ``Auditor`` chooses the reads.
+``AUDITED`` says which methods can be compared at all; ``difference`` compares
+two results, ``judge`` says who of two or three stands alone, and ``Auditor`` chooses the reads.
 
 State: ``Auditor``, one per chain, written by ``engine.audits``: its purse, how many reads passed
 since it last chose one, and who was the odd one out lately.
@@ -156,11 +156,6 @@ def difference(method: str, one: bytes, other: bytes) -> str:
     if one == other:
         return ""
     return _parting(method, meaning(method, one), meaning(method, other))
-
-
-def same_meaning(method: str, one: bytes, other: bytes) -> bool:
-    """Whether two results of an audited method say the same."""
-    return not difference(method, one, other)
 
 
 def _parting(method: str, one: object, other: object) -> str:

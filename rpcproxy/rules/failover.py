@@ -155,7 +155,7 @@ class Plan:
 
     def on_late(self, standing: Standing, judgement: Judgement) -> None:
         """An attempt is past its time, and goes on: another is asked beside it."""
-        self._live = without(self._live, standing)
+        self._live = but_one(self._live, standing)
         self._late = (*self._late, standing)
         if self.finish is None:
             self._on_failure(standing, judgement)
@@ -172,9 +172,9 @@ class Plan:
         if len(live) == 1 and live[0] is standing:
             self._live = ()
         elif standing in live:
-            self._live = without(live, standing)
+            self._live = but_one(live, standing)
         else:
-            self._late = without(self._late, standing)
+            self._late = but_one(self._late, standing)
         if self.finish is not None:
             return
         verdict = judgement.verdict
@@ -526,7 +526,7 @@ class Plan:
         return Finish(best, self._best_standing, exhausted=not has_word)
 
 
-def without(standings: tuple[Standing, ...], standing: Standing | None) -> tuple[Standing, ...]:
+def but_one(standings: tuple[Standing, ...], standing: Standing | None) -> tuple[Standing, ...]:
     """But for its first place: asked anew after a recovery, it is there twice."""
     if standing not in standings:
         return standings

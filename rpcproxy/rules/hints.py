@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Final
 
 from rpcproxy.messages import Blame, Reply, Verdict
@@ -21,14 +21,11 @@ DETAIL_CHARACTERS: Final = 200
 _READ_CHARACTERS: Final = 1000
 
 _SECONDS: Final = re.compile(r"\s*\d{1,18}(?:\.\d{1,9})?\s*", re.ASCII)
-# IMF-fixdate (RFC 9110, 5.6.7), the one form that may still be sent.
+# IMF-fixdate (RFC 9110, 5.6.7), the one form that may still be sent; of a leap second the part
+# before it, as a date has none.
 _HTTP_DATE: Final = re.compile(
-    r"\s*[A-Za-z]{3}, (\d{2}) ([A-Za-z]{3}) (\d{4}) (\d{2}):(\d{2}):(\d{2}) (?:GMT|UTC|\+0000)\s*",
+    r"\s*([A-Za-z]{3}, \d{2} [A-Za-z]{3} (?!0000)\d{4} \d{2}:\d{2}:)(\d{2}) (?:GMT|UTC|\+0000)\s*",
     re.ASCII,
-)
-_MONTHS: Final = (
-    *("jan", "feb", "mar", "apr", "may", "jun"),
-    *("jul", "aug", "sep", "oct", "nov", "dec"),
 )
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION: Final = re.compile(r"(?:\d{1,12}(?:\.\d{1,9})?(?:ms|s|m|h))+", re.ASCII)
@@ -62,17 +59,9 @@ def header_cooldown(retry_after: str, now_unix: float) -> float | None:
     date = _HTTP_DATE.fullmatch(retry_after)
     if date is None:
         return None
-    day, month, year, hour, minute, second = date.groups()
+    start, second = date.groups()
     try:
-        when = datetime(
-            int(year),
-            _MONTHS.index(month.lower()) + 1,
-            int(day),
-            int(hour),
-            int(minute),
-            min(int(second), 59),  # a leap second is a date too
-            tzinfo=UTC,
-        ).timestamp()
+        when = parsedate_to_datetime(f"{start}{min(int(second), 59):02} GMT").timestamp()
     except (ValueError, OverflowError):
         return None
     return _bounded(max(when - now_unix, 0.0))

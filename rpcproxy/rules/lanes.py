@@ -61,10 +61,6 @@ class Lanes:
         """Whether others ask for its place."""
         return bool(entry.sender) and self._lanes[entry.sender].count(entry.nonce) > 1
 
-    def below(self, lane: str, order: int) -> list[Entry]:
-        shelves = self._lanes.get(lane)
-        return [] if shelves is None else shelves.below(order)
-
     def next_free(self, lane: str, order: int) -> int:
         """The first place from ``order`` on that nobody asks for."""
         shelves = self._lanes.get(lane)

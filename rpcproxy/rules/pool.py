@@ -382,13 +382,6 @@ class Pool:
             self._close(other, State.REPLACED)
         return replaced
 
-    def on_final_nonce(self, sender: str, nonce: int) -> list[Entry]:
-        """``nonce`` is the sender's next one at a final height. Its pending entries below that:
-        each is mined, or replaced for good; a receipt tells which (``on_mined`` and ``on_final``,
-        or ``on_replaced``).
-        """
-        return [entry for entry in self._lanes.below(sender, nonce) if entry.state.is_pending]
-
     def on_replaced(self, hash: str) -> Entry | None:
         """Another transaction has its nonce for good: it is closed."""
         entry = self._entries.get(hash)

@@ -11,12 +11,10 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
-
-from rpcproxy.rules.track_record import Standing
 
 MAX_PARTS: Final = 64  # asked in all, refused ones included
 MAX_AT_ONCE: Final = 4
@@ -77,23 +75,13 @@ def read_refusal(text: str, blocks: int) -> Refusal:
     return Refusal(of_width, limit, suggested)
 
 
-def widest(standings: Iterable[Standing], blocks: int, now: float) -> int:
-    """The widest range, up to ``blocks``, that any of them is thought to take. 0 where there is
-    nobody.
-    """
-    widths = (standing.exclusions.widest_range(now) for standing in standings)
-    return max((blocks if width is None else min(width, blocks) for width in widths), default=0)
-
-
-def first_width(blocks: int, refusals: Sequence[Refusal], learned: int = 0) -> int:
+def first_width(blocks: int, refusals: Sequence[Refusal]) -> int:
     """How wide the first parts are. A limit is the word of one upstream, and requests go to
     whoever takes them, so the largest counts; where that makes too many parts, and somebody
     refused for what the range holds, there is hope in halves.
     """
     half = (blocks + 1) // 2
     limits = [refusal.limit for refusal in refusals if refusal.limit]
-    if 0 < learned < blocks:
-        limits.append(learned)
     suggested = [refusal.suggested for refusal in refusals if refusal.suggested]
     width = max(limits or suggested, default=half)
     is_hopeless = blocks > width * MAX_PARTS

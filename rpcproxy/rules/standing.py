@@ -331,18 +331,18 @@ class Standings:
 
     # ---- attempts under way
 
-    def on_sent(self, s: Standing, c: MethodClass, now: float, calls: int = 1) -> None:
-        """An attempt goes out; ``calls`` is the size of a batch, for the rate limit."""
-        del c  # in flight counts all classes: they share the upstream
+    def on_sent(self, s: Standing, now: float, calls: int = 1) -> None:
+        """An attempt goes out; ``calls`` is the size of a batch, for the rate limit. All classes
+        are counted together: they share the upstream.
+        """
         s.in_flight += 1
         rates = s.rates
         rates.sent += calls
         if rates.is_limited:
             rates.take(now, calls)
 
-    def on_settled(self, s: Standing, c: MethodClass) -> None:
+    def on_settled(self, s: Standing) -> None:
         """An attempt came to its end, whatever the end was."""
-        del c
         if s.in_flight > 0:
             s.in_flight -= 1
 

@@ -292,13 +292,6 @@ class Standing:
         """Its head says that it should not be asked for the latest state."""
         return self.is_lagging or self.is_stalled or self.is_far_above
 
-    @property
-    def is_suspicious(self) -> bool:
-        """Shows signs of failing: an attempt there is worth hedging."""
-        return self.is_suspect or any(
-            record.is_wanting or record.breaker.is_open for record in self.classes
-        )
-
     def settle_care(self) -> None:
         """Recompute ``needs_care``."""
         self.needs_care = (

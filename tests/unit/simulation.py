@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from rpcproxy.config.model import Upstream
-from rpcproxy.messages import Head, Judgement, MethodClass, Verdict
+from rpcproxy.messages import Head, Judgement, Verdict
 from rpcproxy.rules.cadence import DARK_PAUSE_SECONDS, SICK_PAUSE_SECONDS, Cadence
 from rpcproxy.rules.failover import Plan
 from rpcproxy.rules.limits import HedgeAllowance, RetryBudget, TokenBucket
@@ -303,7 +303,7 @@ class Attempt:
         self.give_up_at = simulation.now + POLICY.attempt_seconds
         self.is_overdue = self.is_lingering = self.is_counted = self.is_over = False
         simulation.in_flight.append(self)
-        simulation.fleet.standings.on_sent(standing, LIGHT, simulation.now)
+        simulation.fleet.standings.on_sent(standing, simulation.now)
         request.plan.on_sent(standing, simulation.now)
         tally = simulation.tally
         tally.attempts += 1
@@ -344,7 +344,7 @@ class Attempt:
         self.is_over = True
         simulation, standings = self.simulation, self.simulation.fleet.standings
         simulation.in_flight.remove(self)
-        standings.on_settled(self.standing, MethodClass.LIGHT)
+        standings.on_settled(self.standing)
         if self.is_overdue:
             standings.on_overdue_settled(self.standing, LIGHT)
         if verdict is not None or not self.is_counted:

@@ -137,7 +137,7 @@ class Stage:
 
     def answer(self, name: str, judgement: Judgement) -> None:
         standing = self.standings[name]
-        self.standings.on_settled(standing, LIGHT)
+        self.standings.on_settled(standing)
         self.plan.on_judgement(standing, judgement)
 
     def spend(self, *, retries: bool = False, hedges: bool = False) -> None:
@@ -151,7 +151,7 @@ class Stage:
     def step(self) -> str:
         step = self.plan.decide(self.now)
         if isinstance(step, Send):
-            self.standings.on_sent(step.standing, LIGHT, self.now)
+            self.standings.on_sent(step.standing, self.now)
             self.plan.on_sent(step.standing, self.now)
             return f"send {step.standing.name} {step.reason}"
         if isinstance(step, Wait):
@@ -955,7 +955,7 @@ class Drive:
         assert name not in self.asked, "asked twice in a round"
         self.asked.add(name)
         self.sent += 1
-        stage.standings.on_sent(step.standing, LIGHT, stage.now)
+        stage.standings.on_sent(step.standing, stage.now)
         stage.plan.on_sent(step.standing, stage.now)
         seconds, judgement, is_heard = next(self.deeds[name])
         if judgement is None or seconds > stage.policy.attempt_seconds:

@@ -23,7 +23,6 @@ from rpcproxy.messages import (
     Verdict,
     decode_body,
     decode_envelope,
-    decode_envelopes,
     decode_request,
     encode_batch,
     encode_call,
@@ -319,14 +318,6 @@ def test_an_envelope_keeps_what_is_there() -> None:
 )
 def test_what_is_no_envelope_is_none(body: bytes) -> None:
     assert decode_envelope(body) is None
-
-
-def test_envelopes() -> None:
-    told = decode_envelopes(b'[{"id":2,"result":1},{"id":1,"error":{"code":1}}]')
-    assert told is not None
-    assert [bytes(one.id) for one in told] == [b"2", b"1"]
-    for body in (b"", b"{}", b"[1]", b'[{"id":1}', b"[" * 50_000, b'[{"id\xff":1}'):
-        assert decode_envelopes(body) is None
 
 
 # ---- values

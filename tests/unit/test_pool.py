@@ -358,15 +358,11 @@ def test_a_final_one_replaces_those_of_its_nonce() -> None:
 def test_another_transaction_took_the_nonce() -> None:
     pool = sent(*(Tx(f"0x{i}", nonce=i) for i in range(5)))
     pool.on_block(101, "0xb", ["0x1"])
-    suspects = pool.on_final_nonce("0xs", 3)
-    assert [e.hash for e in suspects] == ["0x0", "0x2"]
-    assert pool.on_final_nonce("0xother", 3) == []
     closed = pool.on_replaced("0x0")
-    assert closed is suspects[0]
-    assert closed.state is State.REPLACED
+    assert closed is not None
+    assert (closed.hash, closed.state) == ("0x0", State.REPLACED)
     assert pool.on_replaced("0x0") is None
     assert pool.on_mined("0x2", 100, "0xb100")
-    assert pool.on_final_nonce("0xs", 3) == []
 
 
 # ---- restart

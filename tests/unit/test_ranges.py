@@ -20,10 +20,8 @@ from rpcproxy.rules.ranges import (
     Split,
     first_width,
     read_refusal,
-    widest,
 )
 from tests import waiting
-from tests.unit.fleet import Fleet, four
 
 GET_LOGS = "eth_getLogs"
 OF_WIDTH = Refusal(of_width=True)
@@ -94,9 +92,6 @@ def test_the_largest_limit_makes_the_first_parts() -> None:
     assert first_width(9, [OF_WIDTH]) == 5
     told = [Refusal(of_width=True, limit=limit) for limit in (200, 1000, 500)]
     assert first_width(10_000, told) == 1000
-    assert first_width(10_000, told, learned=2000) == 2000
-    assert first_width(10_000, told, learned=10_000) == 1000
-    assert first_width(10_000, [], learned=3000) == 3000
     assert first_width(10_000, [Refusal(of_width=False, suggested=400)]) == 400
 
 
@@ -106,17 +101,6 @@ def test_limits_that_make_too_many_parts_count_only_where_they_are_all_there_is(
     assert first_width(10_000, [ten, OF_CONTENT]) == 5000
     assert first_width(10_000, [Refusal(of_width=False, suggested=10)]) == 5000
     assert Split(0, 9999, 10).is_over
-
-
-def test_how_wide_a_range_anybody_takes() -> None:
-    fleet = Fleet(four())
-    assert widest([], 1000, fleet.now) == 0
-    for name in "abc":
-        fleet[name].exclusions.on_range_refused(500, 100, fleet.now)
-    assert widest(fleet.standings.all(), 1000, fleet.now) == 1000
-    fleet["d"].exclusions.on_range_refused(501, 0, fleet.now)
-    assert widest(fleet.standings.all(), 1000, fleet.now) == 500
-    assert widest(fleet.standings.all(), 300, fleet.now) == 300
 
 
 # ---- parts
@@ -360,7 +344,7 @@ async def test_the_limit_that_was_told_makes_the_parts() -> None:
 
 async def test_what_was_learned_makes_the_parts_without_a_first_attempt() -> None:
     ask = limited(1000)
-    assert await joined(0, 1999, None, ask, learned=1000) == [*range(2000)]
+    assert await joined(0, 1999, None, ask) == [*range(2000)]
     assert sorted(ask.asked) == [(0, 999), (1000, 1999)]
 
 

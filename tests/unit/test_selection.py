@@ -37,7 +37,7 @@ def test_differences_below_a_tenth_are_none() -> None:
 def test_load_in_flight_counts() -> None:
     fleet = Fleet([upstream("a"), upstream("b")])
     for _ in range(3):
-        fleet.standings.on_sent(fleet["a"], LIGHT, fleet.now)
+        fleet.standings.on_sent(fleet["a"], fleet.now)
     assert fleet.shares()["b"] > 0.95
 
 
@@ -56,7 +56,7 @@ def test_the_far_costlier_are_left_to_exploration_until_the_others_are_loaded() 
     assert shares["a"] + shares["b"] > 0.95
     for name in "ab":
         for _ in range(200):
-            fleet.standings.on_sent(fleet[name], LIGHT, fleet.now)
+            fleet.standings.on_sent(fleet[name], fleet.now)
     fleet.tick()
     assert fleet.shares()["c"] > 0.2
 
@@ -325,11 +325,11 @@ def test_sizes_and_batches_it_refused() -> None:
 def test_rates_are_kept_while_others_have_room_and_load_spreads_before() -> None:
     fleet = Fleet([upstream("a", rate_limit_per_second=20.0), upstream("b")])
     for _ in range(14):
-        fleet.standings.on_sent(fleet["a"], LIGHT, fleet.now)
-        fleet.standings.on_settled(fleet["a"], LIGHT)
+        fleet.standings.on_sent(fleet["a"], fleet.now)
+        fleet.standings.on_settled(fleet["a"])
     assert fleet.shares()["b"] > 0.95
-    fleet.standings.on_sent(fleet["a"], LIGHT, fleet.now, calls=6)
-    fleet.standings.on_settled(fleet["a"], LIGHT)
+    fleet.standings.on_sent(fleet["a"], fleet.now, calls=6)
+    fleet.standings.on_settled(fleet["a"])
     assert fleet.shares() == {"b": 1.0}
     assert fleet.pick("b") == "a"  # soft
     fleet.now += 1.0
@@ -418,9 +418,9 @@ def histories(draw: st.DrawFn) -> Fleet:
             case 0:
                 fleet.check(name, draw(st.sampled_from([Verdict.OK, Verdict.WRONG_CHAIN])))
             case 1:
-                fleet.standings.on_sent(fleet[name], method_class, fleet.now)
+                fleet.standings.on_sent(fleet[name], fleet.now)
             case 2:
-                fleet.standings.on_settled(fleet[name], method_class)
+                fleet.standings.on_settled(fleet[name])
             case 3:
                 fleet.standings.on_overdue(fleet[name], method_class, fleet.now)
             case 4:
