@@ -12,8 +12,8 @@ Pure: no clock, no randomness, no IO, no state.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable
-from typing import Final, Protocol
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -50,6 +50,15 @@ class Request(msgspec.Struct, gc=False):
     @property
     def is_notification(self) -> bool:
         return not self.id
+
+
+class Caller(msgspec.Struct, gc=False, frozen=True):
+    """Who asks, and how: what goes along with each of a body's requests. ``trace_id`` is told to
+    the client and in the log; ``is_fresh``: it wants no answer that was kept, or is another's.
+    """
+
+    trace_id: str
+    is_fresh: bool = False
 
 
 class Malformed(Exception):
@@ -297,6 +306,10 @@ class Pending:
     def cancel(self) -> None:
         """The client hung up."""
         raise NotImplementedError
+
+
+# The answer to one HTTP body: there already, on its way without a task, or to be run as one.
+Handled = Answer | Pending | Coroutine[Any, Any, Answer]
 
 
 # --------------------------------------------------------------------------

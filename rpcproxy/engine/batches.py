@@ -31,6 +31,7 @@ from rpcproxy.engine.sharing import SlowFlight, pending_answer
 from rpcproxy.engine.turns import all_of, turn
 from rpcproxy.messages import (
     Answer,
+    Caller,
     Judgement,
     Malformed,
     MethodClass,
@@ -97,27 +98,25 @@ class Batches:
     def handle(
         self,
         texts: Sequence[msgspec.Raw],
-        trace_id: str,
+        caller: Caller,
         purse: Purse,
-        *,
-        is_fresh: bool = False,
     ) -> Answer | Pending:
         """Answer a batch: at once, when it is a small one and all of it can be answered from
-        memory. ``purse`` is whose bytes are held meanwhile; ``is_fresh``: nothing that was kept.
+        memory. ``purse`` is whose bytes are held meanwhile.
         """
         self._pipeline.counters.on_batch(len(texts))
         turns = self._pipeline.executor.standings.heads.turns
-        replies = Gathered(len(texts), trace_id, purse, turns=turns, is_fresh=is_fresh)
+        replies = Gathered(len(texts), caller, purse, turns=turns)
         singles: list[Single] = []
         members: list[Member] = []
         if len(texts) > SLICE:
             work = self._in_slices(texts, replies, singles, members)
-            return Carried(work, replies.end, trace_id)
+            return Carried(work, replies.end, caller.trace_id)
         self._read(texts, 0, replies, singles, members)
         if not (singles or members):
             return self._given(replies)
         undo = functools.partial(self._give_up, replies, singles, members)
-        return Carried(self._forward(replies, singles, members), undo, trace_id)
+        return Carried(self._forward(replies, singles, members), undo, caller.trace_id)
 
     async def _in_slices(
         self,
@@ -198,7 +197,7 @@ class Batches:
             singles.append(Single(index, request, call))
             return
         now = time.monotonic()
-        if replies.is_fresh:
+        if replies.caller.is_fresh:
             call.key = b""
         if call.key:
             result = pipeline.sharing.cache.get(call.key, now)
@@ -207,7 +206,7 @@ class Batches:
                 replies.put_result(index, request, result)
                 replies.kept.append((index, request))
                 return
-            follower = pipeline.sharing.join(call.key, request, replies.trace_id, now)
+            follower = pipeline.sharing.join(call.key, request, replies.caller.trace_id, now)
             if follower is not None:
                 singles.append(Single(index, request, shared=pending_answer(follower)))
                 return
@@ -274,10 +273,10 @@ class Batches:
     def _given(self, replies: Gathered) -> Answer:
         """The whole batch; what is asked for only at its turn belongs to the chain of now."""
         heads = self._pipeline.executor.standings.heads
-        turns, trace_id, is_fresh = heads.turns, replies.trace_id, replies.is_fresh
+        turns, caller = heads.turns, replies.caller
 
         async def ask(request: Request) -> Answer:
-            answer = await self._pipeline.answer(request, trace_id, is_fresh=is_fresh)
+            answer = await self._pipeline.answer(request, caller)
             if heads.turns != turns:
                 if answer.rest is not None:
                     answer.rest.close()
@@ -291,9 +290,7 @@ class Batches:
         if single.shared is not None:
             answer = await single.shared
         else:
-            answer = await self._pipeline.answer(
-                request, replies.trace_id, is_fresh=replies.is_fresh, call=single.call
-            )
+            answer = await self._pipeline.answer(request, replies.caller, call=single.call)
         if not request.id:
             replies.put_always(index, b"")
         elif self._pipeline.profiles.of(request.method).is_read:
@@ -391,7 +388,7 @@ class Batches:
         self, replies: Gathered, members: Sequence[Member], settled: Settled
     ) -> list[Member]:
         """Take over what a batch brought; returns the members that are still to be answered."""
-        pipeline = self._pipeline
+        pipeline, trace_id = self._pipeline, replies.caller.trace_id
         judged: Sequence[Judgement] = (
             settled.judgement.members if isinstance(settled.judgement, BatchVerdict) else ()
         )
@@ -401,7 +398,7 @@ class Batches:
             judgement = judged[position] if position < len(judged) else None
             if judgement is not None and are_done[position]:
                 done = Settled(judgement)
-                answer, outcome = pipeline.encoder.encode(member.request, done, replies.trace_id)
+                answer, outcome = pipeline.encoder.encode(member.request, done, trace_id)
                 pipeline.land(member.call, member.flight, done, outcome)
                 replies.put(member.index, answer.body, member.request)
                 pipeline.counters.on_request(MethodClass.LIGHT, settled.seconds, outcome)
@@ -434,7 +431,7 @@ class Batches:
             settled = await pipeline.patience.again(
                 member.request, member.profile, settled, started
             )
-        answer, outcome = pipeline.encoder.encode(member.request, settled, replies.trace_id)
+        answer, outcome = pipeline.encoder.encode(member.request, settled, replies.caller.trace_id)
         pipeline.land(member.call, member.flight, settled, outcome)
         pipeline.counters.on_request(MethodClass.LIGHT, settled.seconds, outcome)
         await replies.put_answer(member.index, answer, member.request)

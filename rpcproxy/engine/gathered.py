@@ -16,6 +16,7 @@ from rpcproxy.messages import (
     INTERNAL_ERROR,
     Answer,
     AnswerStream,
+    Caller,
     Request,
     StreamBroken,
     encode_batch,
@@ -34,19 +35,16 @@ WRITING_BYTES: Final = 1024 * 1024
 
 
 class Gathered(list[bytes | None]):
-    """The replies by place, as they come; and what is the same for all: the trace id, whether
-    nothing may be given that was kept, and how often the chain had reorganised. ``kept``: which of
+    """The replies by place, as they come; and what is the same for all: who asks, and how
+    often the chain had reorganised. ``kept``: which of
     them were. ``later``: those that are asked for when their turn has come. ``end`` gives
     everything back.
     """
 
-    def __init__(
-        self, count: int, trace_id: str, purse: Purse, *, turns: int = 0, is_fresh: bool = False
-    ) -> None:
+    def __init__(self, count: int, caller: Caller, purse: Purse, *, turns: int = 0) -> None:
         super().__init__([None] * count)
         self.turns = turns
-        self.trace_id = trace_id
-        self.is_fresh = is_fresh
+        self.caller = caller
         self.kept: list[tuple[int, Request]] = []
         self.later: dict[int, Request] = {}
         self.size = 0

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Coroutine
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -37,6 +36,8 @@ from rpcproxy.messages import (
     METHOD_REFUSED,
     PARSE_ERROR,
     Answer,
+    Caller,
+    Handled,
     Malformed,
     MethodClass,
     Pending,
@@ -59,9 +60,6 @@ from rpcproxy.rules.steps import Policy
 from rpcproxy.states import RequestOutcome
 
 FIRST_HEAD_SECONDS: Final = 2.5
-
-
-Handled = Answer | Pending | Coroutine[Any, Any, Answer]
 
 
 class Pipeline:
@@ -128,8 +126,8 @@ class Pipeline:
                 status = 413
             return Answer(encode_error(malformed.id, malformed.code, malformed.reason), status)
         if not isinstance(decoded, Request):
-            purse = purse or self.purse
-            return self._batches.handle(decoded, trace_id, purse, is_fresh=is_fresh)
+            caller = Caller(trace_id, is_fresh)
+            return self._batches.handle(decoded, caller, purse or self.purse)
         profile = self.profiles.known.get(decoded.method)
         if profile is not None and profile.is_kept and decoded.id and not is_fresh:
             # Most questions were asked in these very words since the served head moved.
@@ -137,39 +135,39 @@ class Pipeline:
             if result is not None:
                 self.counters.on_kept(profile.kept_by, profile.method_class)
                 return Answer(encode_result(decoded.id, result))
-            return self.read(decoded, profile, trace_id)
+            return self.read(decoded, profile, Caller(trace_id))
         local = self._constant.get(decoded.method) or self.local_result(decoded.method)
         if local is not None:
             self.counters.local_answers += 1
             return Answer(encode_result(decoded.id, local) if decoded.id else b"")
         if profile is None:
             profile = self.profiles.of(decoded.method)
+        caller = Caller(trace_id, is_fresh)
         if not (decoded.id and profile.is_read):
-            return self._single(decoded, trace_id)
-        return self.read(decoded, profile, trace_id, is_fresh=is_fresh)
+            return self._single(decoded, caller)
+        return self.read(decoded, profile, caller)
 
     def read(
         self,
         request: Request,
         profile: Profile,
-        trace_id: str,
+        caller: Caller,
         *,
-        is_fresh: bool = False,
         call: SingleCall | None = None,
     ) -> Handled:
         """A read: answered from what is kept, or with another's answer, or on the express lane,
-        or else by a plan. ``is_fresh``: neither kept nor shared. ``call``: what is sent for it,
-        where that is settled already, with the others of its batch.
+        or else by a plan. ``call``: what is sent for it, where that is settled already, with the
+        others of its batch.
         """
         if call is None:
             call = self.profiles.prepare(request, profile)
         if call.need.private_only:
-            private = self.private_reads.read(request, profile, call, trace_id)
+            private = self.private_reads.read(request, profile, call, caller)
             if private is not None:
                 return private
         now = time.monotonic()
         key = call.key
-        if is_fresh:
+        if caller.is_fresh:
             call.key = b""
         elif key:
             sharing = self.sharing
@@ -180,37 +178,37 @@ class Pipeline:
                 return result_answer(request.id, result)
             flight = sharing.flights.get(key)
             if flight is not None:
-                return sharing.follow(flight, request, trace_id, now)
+                return sharing.follow(flight, request, caller.trace_id, now)
             if sharing.disk is not None and sharing.is_on_disk(call):
-                return self._from_disk(request, profile, call, trace_id)
+                return self._from_disk(request, profile, call, caller)
         if call.need.block <= self._heads.shown:
-            first_try = self._express.start(request, profile, call, trace_id, now)
+            first_try = self._express.start(request, profile, call, caller.trace_id, now)
             if first_try is not None:
                 return first_try
-        return self._ask(request, profile, call, trace_id, now)
+        return self._ask(request, profile, call, caller, now)
 
     def _ask(
-        self, request: Request, profile: Profile, call: SingleCall, trace_id: str, now: float
+        self, request: Request, profile: Profile, call: SingleCall, caller: Caller, now: float
     ) -> Handled:
         """A read that upstreams are asked for, whatever is in the way."""
         if self.patience.is_above_head(call):
-            return self._above_head(request, profile, call, trace_id)
-        first_try = self._express.start(request, profile, call, trace_id, now)
-        return first_try or self._by_plan(request, profile, call, trace_id)
+            return self._above_head(request, profile, call, caller)
+        first_try = self._express.start(request, profile, call, caller.trace_id, now)
+        return first_try or self._by_plan(request, profile, call, caller)
 
     def _by_plan(
-        self, request: Request, profile: Profile, call: SingleCall, trace_id: str
+        self, request: Request, profile: Profile, call: SingleCall, caller: Caller
     ) -> Pending:
         """Nobody can be asked at this moment, or the usual way is not open to it."""
         flight = SlowFlight()
         if call.key:
             self.sharing.flights[call.key] = flight
-        work = self._carry_out(request, profile, call, flight, trace_id)
+        work = self._carry_out(request, profile, call, flight, caller)
         undo = functools.partial(self.land, call, flight, None, RequestOutcome.OWN_ERROR)
-        return Carried(work, undo, trace_id, request.id)
+        return Carried(work, undo, caller.trace_id, request.id)
 
     async def _from_disk(
-        self, request: Request, profile: Profile, call: SingleCall, trace_id: str
+        self, request: Request, profile: Profile, call: SingleCall, caller: Caller
     ) -> Answer:
         """From disk; upstreams are asked where that takes too long, or does not bring it."""
         result = await self.sharing.read(call)
@@ -219,8 +217,8 @@ class Pipeline:
             self.counters.on_kept("disk", profile.method_class)
             return result_answer(request.id, result)
         now = time.monotonic()
-        follower = self.sharing.join(call.key, request, trace_id, now)
-        return await answer_of(follower or self._ask(request, profile, call, trace_id, now))
+        follower = self.sharing.join(call.key, request, caller.trace_id, now)
+        return await answer_of(follower or self._ask(request, profile, call, caller, now))
 
     def local_result(self, method: str) -> bytes | None:
         """The JSON text of a result that needs nobody else, ``None`` where it does."""
@@ -235,16 +233,15 @@ class Pipeline:
 
     # ---- one request
 
-    async def _single(self, request: Request, trace_id: str) -> Answer:
-        answer = await self.answer(request, trace_id)
+    async def _single(self, request: Request, caller: Caller) -> Answer:
+        answer = await self.answer(request, caller)
         return answer if request.id else Answer(b"")
 
     async def answer(
         self,
         request: Request,
-        trace_id: str,
+        caller: Caller,
         *,
-        is_fresh: bool = False,
         call: SingleCall | None = None,
     ) -> Answer:
         """Answer a request that has no local answer; counts it. ``call`` as of ``read``."""
@@ -252,10 +249,10 @@ class Pipeline:
         if profile.is_read:
             if not request.id:
                 return Answer(b"")  # nobody would see what a read brings
-            handled = self.read(request, profile, trace_id, is_fresh=is_fresh, call=call)
+            handled = self.read(request, profile, caller, call=call)
             return await answer_of(handled)
         started = time.monotonic()
-        answer, outcome = await self._answer_other(request, profile, trace_id)
+        answer, outcome = await self._answer_other(request, profile, caller)
         self.counters.on_request(profile.method_class, time.monotonic() - started, outcome)
         return answer
 
@@ -265,7 +262,7 @@ class Pipeline:
         profile: Profile,
         call: SingleCall,
         flight: SlowFlight,
-        trace_id: str,
+        caller: Caller,
     ) -> Answer:
         started = time.monotonic()
         settled: Settled | None = None
@@ -274,9 +271,9 @@ class Pipeline:
             settled = await self.executor.run(call, self.policy_for(call, profile))
             if is_worth_another(settled):
                 settled = await self.patience.again(request, profile, settled, started)
-            answer, outcome = self.encoder.encode(request, settled, trace_id)
+            answer, outcome = self.encoder.encode(request, settled, caller.trace_id)
         except Exception:
-            self.encoder.on_failed(request.method, FAILURE, trace_id)
+            self.encoder.on_failed(request.method, FAILURE, caller.trace_id)
             raise
         finally:
             self.land(call, flight, settled, outcome)
@@ -284,26 +281,26 @@ class Pipeline:
         return answer
 
     async def _above_head(
-        self, request: Request, profile: Profile, call: SingleCall, trace_id: str
+        self, request: Request, profile: Profile, call: SingleCall, caller: Caller
     ) -> Answer:
         """Where the block does not come there is none: never what somebody may have invented."""
         if await self.patience.wait_for_block(call.need.block):
-            return await answer_of(self.read(request, profile, trace_id))
+            return await answer_of(self.read(request, profile, caller))
         if profile.method.is_null_for_none:
             self.counters.on_local()
             return Answer(encode_result(request.id, b"null"))
         # What it means for this method, an upstream says best; a result is refused.
-        return await answer_of(self._by_plan(request, profile, call, trace_id))
+        return await answer_of(self._by_plan(request, profile, call, caller))
 
     async def _answer_other(
-        self, request: Request, profile: Profile, trace_id: str
+        self, request: Request, profile: Profile, caller: Caller
     ) -> tuple[Answer, RequestOutcome]:
         method = profile.method
         if method.kind is Kind.SEND:
             answer, outcome = await self._broadcast.send(request, method)
             if outcome is None:
                 reason = "a transaction could not be sent"
-                self.encoder.log_unserved(method.name, reason, trace_id, answer.body)
+                self.encoder.log_unserved(method.name, reason, caller.trace_id, answer.body)
                 answer.status = self.encoder.outage_status
                 outcome = RequestOutcome.OWN_ERROR
             return answer, outcome
@@ -319,7 +316,7 @@ class Pipeline:
         number = self.told.text()
         if number is not None:
             return Answer(encode_result(request.id, number)), RequestOutcome.OK
-        return self.encoder.encode(request, settled, trace_id)
+        return self.encoder.encode(request, settled, caller.trace_id)
 
     def land(
         self, call: SingleCall, flight: Flight, settled: Settled | None, outcome: RequestOutcome

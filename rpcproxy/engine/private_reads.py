@@ -21,6 +21,8 @@ from rpcproxy.engine.profiles import Profile
 from rpcproxy.messages import (
     INTERNAL_ERROR,
     Answer,
+    Caller,
+    Handled,
     Request,
     encode_error,
     encode_raw_error,
@@ -30,7 +32,7 @@ from rpcproxy.states import RequestOutcome
 
 if TYPE_CHECKING:
     from rpcproxy.engine.calls import SingleCall
-    from rpcproxy.engine.pipeline import Handled, Pipeline
+    from rpcproxy.engine.pipeline import Pipeline
 
 # For a block to be looked through: one round trip, or a second one.
 LOOK_SECONDS: Final = 1.5
@@ -58,11 +60,11 @@ class PrivateReads:
         )
 
     def read(
-        self, request: Request, profile: Profile, call: SingleCall, trace_id: str
+        self, request: Request, profile: Profile, call: SingleCall, caller: Caller
     ) -> Handled | None:
         """``None`` where private upstreams are to be asked."""
         if self._ledger.privacy.is_unsure:
-            return self._after_opening(request, profile, trace_id)
+            return self._after_opening(request, profile, caller)
         name = profile.method.name
         if not evm.asked_hash(name, request.params):
             if self._has_readers:
@@ -74,23 +76,23 @@ class PrivateReads:
             return Answer(encode_error(request.id, INTERNAL_ERROR, reason))
         if self._ledger.has_looked_to(self._heads.served):
             return self._answer(request, profile)
-        return self._after_the_look(request, profile, trace_id)
+        return self._after_the_look(request, profile, caller)
 
-    async def _after_opening(self, request: Request, profile: Profile, trace_id: str) -> Answer:
+    async def _after_opening(self, request: Request, profile: Profile, caller: Caller) -> Answer:
         """What a process before this one left is about to be known."""
         started = time.monotonic()
         await self._ledger.wait_for_journal(OPENING_SHARE * profile.policy.deadline_seconds)
         if not self._ledger.privacy.is_unsure:
-            return await self._pipeline.answer(request, trace_id)
+            return await self._pipeline.answer(request, caller)
         seconds = time.monotonic() - started
         self._pipeline.counters.on_request(profile.method_class, seconds, RequestOutcome.OWN_ERROR)
         return Answer(encode_error(request.id, INTERNAL_ERROR, f"{profile.method.name}: {UNSURE}"))
 
-    async def _after_the_look(self, request: Request, profile: Profile, trace_id: str) -> Answer:
+    async def _after_the_look(self, request: Request, profile: Profile, caller: Caller) -> Answer:
         await self._ledger.look_to(self._heads.served, LOOK_SECONDS)
         if self._ledger.names_private(request.params):
             return self._answer(request, profile)
-        return await self._pipeline.answer(request, trace_id)
+        return await self._pipeline.answer(request, caller)
 
     def _answer(self, request: Request, profile: Profile) -> Answer:
         self._pipeline.counters.on_local()

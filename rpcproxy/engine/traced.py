@@ -21,7 +21,7 @@ from rpcproxy.engine.carried import Carried
 from rpcproxy.engine.executor import Executor
 from rpcproxy.engine.express import FirstTry
 from rpcproxy.engine.pipeline import Pipeline
-from rpcproxy.messages import Answer, Judgement, Outcome, Pending, Verdict
+from rpcproxy.messages import Answer, Handled, Judgement, Outcome, Pending, Verdict
 from rpcproxy.rules.holding import Purse
 from rpcproxy.rules.steps import Policy, Send
 
@@ -64,7 +64,7 @@ class TracedDoor:
 
     def handle(
         self, body: bytes, trace_id: str, *, is_fresh: bool = False, purse: Purse | None = None
-    ) -> Answer | Pending | Coroutine[Any, Any, Answer]:
+    ) -> Handled:
         name = self._pipeline.chain.name
         span = self._traces.request(name, trace_id, body, traceparent.get())
         with _working_for(span):

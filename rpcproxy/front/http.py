@@ -22,7 +22,7 @@ from rpcproxy.front.heads import Refused, RequestHead
 from rpcproxy.front.page import PageRequest
 from rpcproxy.front.reader import RequestReader, Stage
 from rpcproxy.front.shared import Shared, log
-from rpcproxy.messages import Answer, AnswerStream, Pending
+from rpcproxy.messages import Answer, AnswerStream, Handled, Pending
 from rpcproxy.rules.holding import COUNTED_BYTES
 
 # Bound once: attributes of a class or module cost a look-up per request.
@@ -182,7 +182,7 @@ class Connection(AnsweringConnection):
         if size > COUNTED_BYTES and not self._may_hold_unread(size):
             self._crowd_out()
             return
-        answer: Answer | Pending | Coroutine[Any, Any, Answer]
+        answer: Handled
         try:
             if door is None:
                 answer = responses.unknown_path()

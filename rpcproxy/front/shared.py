@@ -9,16 +9,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 from rpcproxy.config.model import Address, Limits, Server, Tls
 from rpcproxy.front.heads import HeadMemory
 from rpcproxy.front.page import Page, PageRequest
-from rpcproxy.messages import Answer, Pending
+from rpcproxy.messages import Handled
 from rpcproxy.rules.holding import Holdings, Purse
 
 log: Final = logging.getLogger("rpcproxy.front")
@@ -29,7 +29,7 @@ class Door(Protocol):
 
     def handle(
         self, body: bytes, trace_id: str, *, is_fresh: bool = False, purse: Purse | None = None
-    ) -> Answer | Pending | Coroutine[Any, Any, Answer]:
+    ) -> Handled:
         """Answer one HTTP body: at once, or by a coroutine that is cancelled on hang-up.
         ``is_fresh``: with nothing that was kept. ``purse``, for a batch: what its connection holds.
         """

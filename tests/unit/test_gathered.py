@@ -8,7 +8,7 @@ import pytest
 
 from rpcproxy.engine.gathered import COPIED_BYTES, WHOLE_BYTES, Gathered
 from rpcproxy.engine.shared_text import SHARED_FROM_BYTES, SharedText, result_answer
-from rpcproxy.messages import Answer, Request, StreamBroken
+from rpcproxy.messages import Answer, Caller, Request, StreamBroken
 from rpcproxy.rules.holding import Holdings
 from tests.front_kit import Pieces
 
@@ -32,7 +32,7 @@ async def text_of(answer: Answer) -> bytes:
 
 def a_batch(count: int, total: int = 256 * MIB) -> tuple[Gathered, Holdings]:
     holdings = Holdings(total, total)
-    return Gathered(count, "t", holdings.purse("10.0.0.1")), holdings
+    return Gathered(count, Caller("t"), holdings.purse("10.0.0.1")), holdings
 
 
 def run(coroutine):
