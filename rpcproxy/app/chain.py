@@ -104,8 +104,8 @@ class ChainRuntime:
             self.told,
             server,
             self.audits,
+            purse=holdings.purse(""),
         )
-        self.pipeline.purse = holdings.purse("")
         self.rebroadcast = Rebroadcast(
             self.executor, ledger, copies, self.pipeline.truth, policies(chain)
         )

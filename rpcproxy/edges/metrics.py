@@ -174,7 +174,9 @@ class ChainCounters:
             self._kept[reason][method_class] = 1
 
     def on_joined(self, method_class: MethodClass) -> None:
-        """One request followed another that asks the same. Counts among the requests too."""
+        """One request was answered with the result of another that asked the same. It counts among
+        the requests too: call this or ``on_request``, not both.
+        """
         self._joined[method_class] += 1
 
     def on_attempt(

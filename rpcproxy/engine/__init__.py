@@ -1,8 +1,10 @@
 """Does things in time: drives the pure rules with a clock, and sends through ``edges``.
 
-``pipeline`` is the front's door, ``profiles`` what each method needs, ``encoder`` what clients
-get. ``express`` carries the usual read, ``executor`` every other (``carried`` by a task, with
-``patience`` for what nobody could answer), ``batches`` many at once (``batch_sizes`` says in how
+``pipeline`` is the front's door, ``local`` what the proxy knows itself, ``profiles`` what each
+method needs. ``ways`` decides how a read goes, ``reads`` goes there, under ``terms``; ``endings``
+end it, and ``followers`` may ask again. ``encoder`` makes what clients get. ``express`` carries the
+usual read, ``executor`` every other (``carried`` by a task, with ``patience`` for what nobody could
+answer), ``batches`` many at once (``batch_sizes`` says in how
 many parts, ``gathered`` holds the replies), ``broadcast`` sends, in several ``copies``. All go as
 ``calls``, in ``attempts``; some are ``lingering``, ``doubts`` find out why some are late, their
 ends are ``lessons``, errors have ``hearings``. ``ranges`` asks in parts; ``streaming`` large

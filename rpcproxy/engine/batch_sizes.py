@@ -19,7 +19,8 @@ MOST_SIZES: Final = 64
 class Asked(Protocol):
     """A member of a batch."""
 
-    request: Request
+    @property
+    def request(self) -> Request: ...
 
 
 M = TypeVar("M", bound=Asked)

@@ -15,7 +15,7 @@ import asyncio
 import functools
 import time
 from collections.abc import Coroutine, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -23,12 +23,14 @@ from rpcproxy.chains.methods import Kind
 from rpcproxy.engine.batch_sizes import GROUP_BYTES, Sizes
 from rpcproxy.engine.calls import BATCH_METHOD, BatchCall, BatchVerdict, SingleCall, is_answered
 from rpcproxy.engine.carried import Carried
+from rpcproxy.engine.endings import OpenRead
 from rpcproxy.engine.executor import Settled
-from rpcproxy.engine.express import is_worth_another
 from rpcproxy.engine.gathered import Gathered
-from rpcproxy.engine.profiles import Profile
+from rpcproxy.engine.local import LocalAnswers
+from rpcproxy.engine.reads import Reads
 from rpcproxy.engine.sharing import SlowFlight, pending_answer
 from rpcproxy.engine.turns import all_of, turn
+from rpcproxy.engine.ways import Way
 from rpcproxy.messages import (
     Answer,
     Caller,
@@ -47,15 +49,19 @@ from rpcproxy.rules.holding import Purse
 from rpcproxy.rules.lateness import batch_attempt_seconds, batch_hedge_seconds
 from rpcproxy.rules.need import Need
 from rpcproxy.rules.standing import Standing
-from rpcproxy.states import RequestOutcome
-
-if TYPE_CHECKING:
-    from rpcproxy.engine.pipeline import Pipeline
 
 PARTS: Final = 4  # of a batch whose answer was too large
 SINGLES_FROM: Final = 8  # so few left-overs are asked one by one
 SLICE: Final = 32  # members read, or begun, in one turn of the loop: one or two milliseconds
 ROUNDS: Final = 2  # as a batch; after that one by one
+
+
+class Answering(Protocol):
+    """Answers one request of a batch that is not answered from memory, and counts it."""
+
+    async def __call__(
+        self, request: Request, caller: Caller, *, call: SingleCall | None = None
+    ) -> Answer: ...
 
 
 class Member(msgspec.Struct):
@@ -67,13 +73,14 @@ class Member(msgspec.Struct):
     """
 
     index: int
-    request: Request
-    profile: Profile
-    call: SingleCall
+    read: OpenRead
     due: float
-    flight: SlowFlight
     earlier: tuple[Standing, Judgement] | None = None
     asked: Mapping[str, int] | None = None
+
+    @property
+    def request(self) -> Request:
+        return self.read.request
 
 
 class Single(msgspec.Struct, gc=False):
@@ -91,8 +98,25 @@ class Single(msgspec.Struct, gc=False):
 class Batches:
     """See the module's docstring."""
 
-    def __init__(self, pipeline: Pipeline) -> None:
-        self._pipeline = pipeline
+    def __init__(
+        self,
+        reads: Reads,
+        local: LocalAnswers,
+        answer: Answering,
+        light_seconds: float,
+    ) -> None:
+        """``answer`` answers any single request. ``light_seconds``: what a light read may take."""
+        self._reads = reads
+        self._local = local
+        self._answer = answer
+        self._light_seconds = light_seconds
+        self._executor = reads.executor
+        self._heads = reads.executor.standings.heads
+        self._profiles = reads.profiles
+        self._sharing = reads.sharing
+        self._endings = reads.endings
+        self._terms = reads.terms
+        self._counters = reads.counters
         self._sizes = Sizes()
 
     def handle(
@@ -104,8 +128,8 @@ class Batches:
         """Answer a batch: at once, when it is a small one and all of it can be answered from
         memory. ``purse`` is whose bytes are held meanwhile.
         """
-        self._pipeline.counters.on_batch(len(texts))
-        turns = self._pipeline.executor.standings.heads.turns
+        self._counters.on_batch(len(texts))
+        turns = self._heads.turns
         replies = Gathered(len(texts), caller, purse, turns=turns)
         singles: list[Single] = []
         members: list[Member] = []
@@ -152,11 +176,11 @@ class Batches:
                 error = encode_error(malformed.id, malformed.code, malformed.reason)
                 replies.put_always(index, error)
                 continue
-            local = self._pipeline.local_result(request.method)
+            local = self._local.result(request.method)
             if local is None:
                 self._sort(replies, index, request, singles, members)
             else:
-                self._pipeline.counters.on_local()
+                self._counters.on_local()
                 reply = encode_result(request.id, local) if request.id else b""
                 replies.put_always(index, reply)
 
@@ -174,7 +198,7 @@ class Batches:
     def _land(self, members: Sequence[Member]) -> None:
         """Where the client hung up, those who follow ask again."""
         for member in members:
-            self._pipeline.land(member.call, member.flight, None, RequestOutcome.OWN_ERROR)
+            self._endings.land(member.read, None)
 
     def _sort(
         self,
@@ -185,42 +209,35 @@ class Batches:
         members: list[Member],
     ) -> None:
         """Light reads travel together; everything else goes its own way."""
-        pipeline = self._pipeline
-        profile = pipeline.profiles.of(request.method)
+        profile = self._profiles.of(request.method)
         method = profile.method
         if not (profile.is_read and request.id):
             if request.id or method.kind is Kind.SEND:
                 singles.append(Single(index, request))
             return
-        call = pipeline.profiles.prepare(request, profile)
-        if method.method_class is not MethodClass.LIGHT:
+        call = self._profiles.prepare(request, profile)
+        if method.method_class is not MethodClass.LIGHT or call.need.private_only:
             singles.append(Single(index, request, call))
             return
         now = time.monotonic()
         if replies.caller.is_fresh:
             call.key = b""
-        if call.key:
-            result = pipeline.sharing.cache.get(call.key, now)
-            if result is not None:
-                pipeline.counters.on_kept(profile.kept_by, MethodClass.LIGHT)
-                replies.put_result(index, request, result)
-                replies.kept.append((index, request))
-                return
-            follower = pipeline.sharing.join(call.key, request, replies.caller.trace_id, now)
-            if follower is not None:
-                singles.append(Single(index, request, shared=pending_answer(follower)))
-                return
-            if pipeline.sharing.is_on_disk(call):
-                singles.append(Single(index, request, call))
-                return
-        if pipeline.patience.is_above_head(call) or call.need.private_only:
+        way, what = self._reads.ways.of(call, now)
+        if way is Way.ASKED:
+            flight = SlowFlight()
+            if call.key:
+                self._sharing.flights[call.key] = flight
+            read = OpenRead(request, profile, call, flight, now, replies.caller.trace_id)
+            members.append(Member(index, read, now + profile.policy.deadline_seconds))
+        elif isinstance(what, bytes):
+            self._counters.on_kept(profile.kept_by, MethodClass.LIGHT)
+            replies.put_result(index, request, what)
+            replies.kept.append((index, request))
+        elif what is not None:
+            follower = self._sharing.follow(what, request, replies.caller.trace_id, now)
+            singles.append(Single(index, request, shared=pending_answer(follower)))
+        else:
             singles.append(Single(index, request, call))
-            return
-        flight = SlowFlight()
-        if call.key:
-            pipeline.sharing.flights[call.key] = flight
-        due = now + profile.policy.deadline_seconds
-        members.append(Member(index, request, profile, call, due, flight))
 
     async def _forward(
         self,
@@ -253,30 +270,30 @@ class Batches:
         members: Sequence[Member],
     ) -> None:
         """Have all that is forwarded answered, as far as there is room for it."""
-        heads, began = self._pipeline.executor.standings.heads, time.monotonic()
+        heads, began = self._heads, time.monotonic()
         try:
             await all_of(work, SLICE)
         finally:
             self._land(members)
-        in_time = time.monotonic() - began < self._pipeline.chain.deadlines.light_seconds / 2
+        in_time = time.monotonic() - began < self._light_seconds / 2
         if heads.turns != replies.turns and in_time:
             # A reorg came in between: parts of two branches are no answer.
             again = [*replies.kept, *((single.index, single.request) for single in singles)]
-            again += [(member.index, member.request) for member in members]
+            again += [(member.index, member.read.request) for member in members]
             asked = [
                 self._answer_single(replies, Single(index, request))
                 for index, request in again
-                if self._pipeline.profiles.of(request.method).is_read
+                if self._profiles.of(request.method).is_read
             ]
             await all_of(asked, SLICE)
 
     def _given(self, replies: Gathered) -> Answer:
         """The whole batch; what is asked for only at its turn belongs to the chain of now."""
-        heads = self._pipeline.executor.standings.heads
+        heads = self._heads
         turns, caller = heads.turns, replies.caller
 
         async def ask(request: Request) -> Answer:
-            answer = await self._pipeline.answer(request, caller)
+            answer = await self._answer(request, caller)
             if heads.turns != turns:
                 if answer.rest is not None:
                     answer.rest.close()
@@ -290,10 +307,10 @@ class Batches:
         if single.shared is not None:
             answer = await single.shared
         else:
-            answer = await self._pipeline.answer(request, replies.caller, call=single.call)
+            answer = await self._answer(request, replies.caller, call=single.call)
         if not request.id:
             replies.put_always(index, b"")
-        elif self._pipeline.profiles.of(request.method).is_read:
+        elif self._profiles.of(request.method).is_read:
             await replies.put_answer(index, answer, request)
         else:
             replies.put_always(index, answer.body)
@@ -312,10 +329,10 @@ class Batches:
         call = BatchCall(
             BATCH_METHOD,
             need_of(members),
-            [member.call for member in members],
+            [member.read.call for member in members],
         )
         started = time.monotonic()
-        usual = members[0].profile.policy
+        usual = members[0].read.profile.policy
         left_seconds = members[0].due - started
         policy = msgspec.structs.replace(
             usual,
@@ -324,11 +341,11 @@ class Batches:
                 usual.attempt_seconds, left_seconds, len(members)
             ),
             hedge_seconds=batch_hedge_seconds(
-                self._pipeline.hedge_seconds(MethodClass.LIGHT), len(members)
+                self._terms.hedge_seconds(MethodClass.LIGHT), len(members)
             ),
             confirm_nulls=False,
         )
-        settled = await self._pipeline.executor.run(call, policy, tried, asked=members[0].asked)
+        settled = await self._executor.run(call, policy, tried, asked=members[0].asked)
         if isinstance(settled.judgement, BatchVerdict) and settled.judgement.is_too_large:
             await self._answer_in_parts(replies, members, tried, time.monotonic() - started)
             return
@@ -373,14 +390,14 @@ class Batches:
         batch, standing = settled.judgement, settled.standing
         if isinstance(batch, BatchVerdict) and standing is not None:
             batch.members = [
-                member.call.held(judgement, standing, started)
+                member.read.call.held(judgement, standing, started)
                 for member, judgement in zip(members, batch.members, strict=False)
             ]
 
     def _has_taker(self, tried: Sequence[Standing]) -> bool:
         """Whether anybody usable is left who has not lately refused batches."""
         now = time.monotonic()
-        usable = self._pipeline.executor.standings.usable(MethodClass.LIGHT)
+        usable = self._executor.standings.usable(MethodClass.LIGHT)
         others = (standing for standing in usable if standing not in tried)
         return not usable or any(standing.exclusions.batch_until <= now for standing in others)
 
@@ -388,7 +405,6 @@ class Batches:
         self, replies: Gathered, members: Sequence[Member], settled: Settled
     ) -> list[Member]:
         """Take over what a batch brought; returns the members that are still to be answered."""
-        pipeline, trace_id = self._pipeline, replies.caller.trace_id
         judged: Sequence[Judgement] = (
             settled.judgement.members if isinstance(settled.judgement, BatchVerdict) else ()
         )
@@ -397,11 +413,8 @@ class Batches:
         for position, member in enumerate(members):
             judgement = judged[position] if position < len(judged) else None
             if judgement is not None and are_done[position]:
-                done = Settled(judgement)
-                answer, outcome = pipeline.encoder.encode(member.request, done, trace_id)
-                pipeline.land(member.call, member.flight, done, outcome)
-                replies.put(member.index, answer.body, member.request)
-                pipeline.counters.on_request(MethodClass.LIGHT, settled.seconds, outcome)
+                answer = self._endings.settle(member.read, Settled(judgement))
+                replies.put(member.index, answer.body, member.read.request)
                 continue
             member.earlier = None
             member.asked = settled.asked
@@ -418,23 +431,15 @@ class Batches:
     async def _answer_alone(
         self, replies: Gathered, member: Member, tried: tuple[Standing, ...]
     ) -> None:
-        pipeline = self._pipeline
-        policy = msgspec.structs.replace(
-            pipeline.policy_for(member.call, member.profile),
-            deadline_seconds=member.due - time.monotonic(),
-        )
-        settled = await pipeline.executor.run(
-            member.call, policy, tried, member.earlier, member.asked
-        )
-        if is_worth_another(settled):
-            started = member.due - member.profile.policy.deadline_seconds
-            settled = await pipeline.patience.again(
-                member.request, member.profile, settled, started
-            )
-        answer, outcome = pipeline.encoder.encode(member.request, settled, replies.caller.trace_id)
-        pipeline.land(member.call, member.flight, settled, outcome)
-        pipeline.counters.on_request(MethodClass.LIGHT, settled.seconds, outcome)
-        await replies.put_answer(member.index, answer, member.request)
+        read = member.read
+
+        async def ask() -> Settled:
+            left = member.due - time.monotonic()
+            policy = self._terms.within(left, read.call, read.profile)
+            return await self._executor.run(read.call, policy, tried, member.earlier, member.asked)
+
+        answer = await self._endings.end(read, ask)
+        await replies.put_answer(member.index, answer, read.request)
 
 
 def wants_more(judgement: Judgement) -> bool:
@@ -454,9 +459,9 @@ def need_of(members: Sequence[Member]) -> Need:
     return Need(
         MethodClass.LIGHT,
         "batch",
-        block=max(member.call.need.block for member in members),
-        wants_head=any(member.call.need.wants_head for member in members),
-        request_bytes=max(member.call.need.request_bytes for member in members),
+        block=max(member.read.call.need.block for member in members),
+        wants_head=any(member.read.call.need.wants_head for member in members),
+        request_bytes=max(member.read.call.need.request_bytes for member in members),
         batch=True,
         last_resort=False,
     )

@@ -17,6 +17,7 @@ from rpcproxy.engine.copies import Order as SendOrder
 from rpcproxy.engine.copies import need_of
 from rpcproxy.engine.pipeline import Pipeline
 from rpcproxy.engine.profiles import Profile
+from rpcproxy.engine.ways import Way
 from rpcproxy.messages import CLASS_NAMES, PARSE_ERROR, Malformed, MethodClass, Request
 from rpcproxy.rules.admission import REFUSED_KEYS, REFUSED_STATEFUL
 from rpcproxy.rules.explained import Order, order_of
@@ -86,7 +87,7 @@ class _Explainer:
 
     def explain(self) -> Explanation:
         method = self._profile.method
-        if self._pipeline.local_result(self._request.method) is not None:
+        if self._pipeline.local.result(self._request.method) is not None:
             return self._tell("proxy", "answered at once, from what the proxy knows itself")
         if method.kind in (Kind.STATEFUL, Kind.REFUSED):
             why = REFUSED_STATEFUL if method.kind is Kind.STATEFUL else REFUSED_KEYS
@@ -102,22 +103,21 @@ class _Explainer:
     # ---- the three ways
 
     def _read(self) -> Explanation:
-        pipeline = self._pipeline
-        call = pipeline.profiles.prepare(self._request, self._profile)
-        if call.key:
-            sharing = pipeline.sharing
-            spelling = self._profile.key + self._request.params
-            if spelling in sharing.lately or sharing.cache.has(call.key, self._now):
-                return self._tell("kept", "answered from memory", call.params)
-            if call.key in sharing.flights:
-                words = "another asks the same at this moment: its answer is given to both"
-                return self._tell("joined", words, call.params)
-            if sharing.disk is not None and sharing.is_on_disk(call):
-                return self._tell("kept", "answered from disk", call.params)
+        reads, sharing = self._pipeline.reads, self._pipeline.sharing
+        call = self._pipeline.profiles.prepare(self._request, self._profile)
+        spelling = self._profile.key + self._request.params
+        way = reads.ways.look(call, self._now)
+        if way is Way.KEPT or (call.key and spelling in sharing.lately):
+            return self._tell("kept", "answered from memory", call.params)
+        if way is Way.FOLLOWED:
+            words = "another asks the same at this moment: its answer is given to both"
+            return self._tell("joined", words, call.params)
+        if way is Way.ON_DISK:
+            return self._tell("kept", "answered from disk", call.params)
         words = "sent to one upstream; the next is asked where that fails or takes too long"
-        if pipeline.patience.is_above_head(call):
+        if way is Way.AHEAD:
             words = f"block {call.need.block} is above the served head: waited for where it is near"
-        policy = pipeline.policy_for(call, self._profile)
+        policy = reads.terms.policy_for(call, self._profile)
         if policy.single_attempt:
             words += "; the same lately failed everywhere, so one attempt is all it gets"
         return self._asked(words, call.need, policy, call.params)
@@ -163,7 +163,7 @@ class _Explainer:
     def _asked(
         self, words: str, need: Need, policy: Policy, params: bytes | msgspec.Raw
     ) -> Explanation:
-        hedge = self._pipeline.hedge_seconds(need.method_class)
+        hedge = self._pipeline.reads.terms.hedge_seconds(need.method_class)
         order = order_of(self._standings, need, self._pipeline.chain.selection, self._now)
         if not order.asked:
             words = "nobody can be asked now: it waits for a recovery, within its deadline"

@@ -14,19 +14,20 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import logging
 import time
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from rpcproxy.engine import tasks
+from rpcproxy.engine.audits import Audits
 from rpcproxy.engine.calls import SingleCall
-from rpcproxy.engine.carried import FAILURE
-from rpcproxy.engine.executor import REREAD_SECONDS, Attempt, Member, Run, Settled, WireCall
-from rpcproxy.engine.sharing import Follower
+from rpcproxy.engine.endings import Endings, OpenRead
+from rpcproxy.engine.executor import REREAD_SECONDS, Attempt, Executor, Member, Run, WireCall
+from rpcproxy.engine.profiles import Profile
+from rpcproxy.engine.sharing import Follower, Sharing
+from rpcproxy.engine.terms import Terms
 from rpcproxy.messages import (
-    INTERNAL_ERROR,
     Answer,
     MethodClass,
     Observation,
@@ -34,19 +35,12 @@ from rpcproxy.messages import (
     Pending,
     Request,
     Verdict,
-    encode_error,
     encode_result,
 )
 from rpcproxy.rules.classify import plain_result
 from rpcproxy.rules.need import Need
 from rpcproxy.rules.standing import Standing
-from rpcproxy.states import LEAVING, Change, RequestOutcome
-
-if TYPE_CHECKING:
-    from rpcproxy.engine.pipeline import Pipeline
-    from rpcproxy.engine.profiles import Profile
-
-_log = logging.getLogger("rpcproxy.requests")
+from rpcproxy.states import LEAVING, Change
 
 # The timer looks no more often than this: hedges may be late by as much.
 SHORTEST_LOOK_SECONDS: Final = 0.002
@@ -55,12 +49,6 @@ SHORTEST_LOOK_SECONDS: Final = 0.002
 LATE_LOOK_SECONDS: Final = 0.02
 EXPRESS_CLASSES: Final = (MethodClass.LIGHT, MethodClass.HEAVY)
 _OK: Final = Verdict.OK
-ANOTHER_WAY: Final = frozenset(
-    {
-        *(Verdict.OFF_CHAIN, Verdict.FORGOTTEN, Verdict.STALE),
-        *(Verdict.RANGE_TOO_LARGE, Verdict.MISSING_DATA, Verdict.DISPROVED),
-    }
-)
 
 
 class FirstTry(Pending):
@@ -176,13 +164,21 @@ class FirstTry(Pending):
 class Express:
     """See the module's docstring. One per chain."""
 
-    def __init__(self, pipeline: Pipeline) -> None:
-        self._pipeline = pipeline
-        executor = self.executor = pipeline.executor
+    def __init__(
+        self,
+        executor: Executor,
+        sharing: Sharing,
+        terms: Terms,
+        endings: Endings,
+        audits: Audits | None,
+    ) -> None:
+        self.executor = executor
+        self.sharing = sharing
+        self.audits = audits
+        self._terms = terms
+        self._endings = endings
         self.standings = executor.standings
-        self.counters = pipeline.counters
-        self.sharing = pipeline.sharing
-        self.audits = pipeline.audits
+        self.counters = executor.counters
         self._pick = self.standings.pick
         self._members = executor.members
         self._under_way: tuple[deque[FirstTry], ...] = tuple(deque() for _ in EXPRESS_CLASSES)
@@ -219,7 +215,7 @@ class Express:
             tries.popleft()
         tries.append(try_)
         if self._timers[method_class] is None:
-            self._look_at(method_class, now + self._pipeline.hedge_seconds(method_class), now)
+            self._look_at(method_class, now + self._terms.hedge_seconds(method_class), now)
         return try_
 
     def tell(self, standing: Standing, need: Need, method: str, seconds: float, now: float) -> None:
@@ -267,7 +263,7 @@ class Express:
         try_.is_over = try_.is_promoted = True
         try_.task = None
         call = try_.call
-        policy = self._pipeline.policy_for(call, try_.profile)
+        policy = self._terms.policy_for(call, try_.profile)
         attempt = try_.attempt = self.executor.take_over(
             call, policy, try_.member, try_.id, try_.started
         )
@@ -275,31 +271,12 @@ class Express:
         return attempt
 
     async def _finish(self, try_: FirstTry, run: Run) -> None:
-        request = try_.request
-        settled: Settled | None = None
-        try:
-            settled = await self.executor.finish(run)
-            if is_worth_another(settled):
-                settled = await self._pipeline.patience.again(
-                    request, try_.profile, settled, try_.started
-                )
-            answer, outcome = self._pipeline.encoder.encode(request, settled, try_.trace_id)
-        except asyncio.CancelledError:
-            self._pipeline.land(try_.call, try_, None, RequestOutcome.OWN_ERROR)
-            raise
-        except Exception:  # noqa: BLE001 - logged; the client gets its answer whatever it was
-            _log.exception("request failed", extra={"trace_id": try_.trace_id})
-            self._pipeline.encoder.on_failed(request.method, FAILURE, try_.trace_id)
-            answer = Answer(encode_error(request.id, INTERNAL_ERROR, FAILURE))
-            outcome = RequestOutcome.OWN_ERROR
-        seconds = time.monotonic() - try_.started
-        self.counters.on_request(try_.call.need.method_class, seconds, outcome)
-        if try_.is_muted:
-            if answer.rest is not None:
-                answer.rest.close()
-        else:
+        read = OpenRead(try_.request, try_.profile, try_.call, try_, try_.started, try_.trace_id)
+        answer = await self._endings.end(read, functools.partial(self.executor.finish, run))
+        if not try_.is_muted:
             try_.deliver(answer)
-        self._pipeline.land(try_.call, try_, settled, outcome)
+        elif answer.rest is not None:
+            answer.rest.close()
 
     def _on_changes(self, changes: Sequence[Change]) -> None:
         """Do not wait for an upstream that is known to be dead."""
@@ -324,7 +301,7 @@ class Express:
             )
             return
         tries = self._under_way[method_class]
-        delay = self._pipeline.hedge_seconds(method_class)
+        delay = self._terms.hedge_seconds(method_class)
         while tries:
             oldest = tries[0]
             due = oldest.started + delay
@@ -347,19 +324,3 @@ class Express:
             if timer is not None:
                 timer.cancel()
         self._timers = [None] * len(EXPRESS_CLASSES)
-
-
-def is_plain(settled: Settled) -> bool:
-    """Whether it was answered with a result that may be kept."""
-    judgement = settled.judgement
-    return (
-        judgement is not None
-        and judgement.verdict is _OK
-        and (settled.reply is None or settled.reply.rest is None)
-    )
-
-
-def is_worth_another(settled: Settled) -> bool:
-    """Whether every answer was refused for being of another chain, or its range for being wide."""
-    judgement = settled.judgement
-    return judgement is not None and judgement.verdict in ANOTHER_WAY

@@ -1,8 +1,7 @@
 """Time and other ways for what nobody could answer as it was asked.
 
 A block just above the head is waited for; what every upstream failed to have is asked again, as it
-may have changed or be about to come; a range that is too wide for everybody is asked in parts; and
-those who followed a flight that failed ask again themselves.
+may have changed or be about to come; a range that is too wide for everybody is asked in parts.
 
 State: who waits for the served head to move.
 """
@@ -11,24 +10,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
 from rpcproxy.chains import evm
 from rpcproxy.chains.methods import Kind
-from rpcproxy.engine import tasks
 from rpcproxy.engine.calls import SingleCall
-from rpcproxy.engine.executor import Settled
-from rpcproxy.engine.express import ANOTHER_WAY, is_worth_another
-from rpcproxy.engine.profiles import Profile
+from rpcproxy.engine.executor import Executor, Settled
+from rpcproxy.engine.profiles import Profile, Profiles
 from rpcproxy.engine.ranges import is_splittable, split_and_join
-from rpcproxy.engine.sharing import Follower, SlowFlight
+from rpcproxy.engine.terms import Terms
 from rpcproxy.messages import Judgement, MethodClass, Request, Verdict
-from rpcproxy.states import RequestOutcome
-
-if TYPE_CHECKING:
-    from rpcproxy.engine.pipeline import Pipeline
+from rpcproxy.rules.holding import Purse
 
 # A block so far above the served head may be there in a moment.
 JUST_ABOVE_BLOCKS: Final = 2
@@ -37,17 +31,31 @@ SOON_SECONDS: Final = 0.3
 LAST_PAUSE_SECONDS: Final = 1.2
 RECENT_BLOCKS: Final = 64  # reorgs do not go deeper
 LEAST_AGAIN_SECONDS: Final = 0.3  # for those whose flight failed near their deadline
+ANOTHER_WAY: Final = frozenset(
+    {
+        *(Verdict.OFF_CHAIN, Verdict.FORGOTTEN, Verdict.STALE),
+        *(Verdict.RANGE_TOO_LARGE, Verdict.MISSING_DATA, Verdict.DISPROVED),
+    }
+)
 
 
 class Patience:
     """See the module's docstring. One per chain."""
 
-    def __init__(self, pipeline: Pipeline, light_seconds: float) -> None:
-        self._pipeline = pipeline
-        self._executor = pipeline.executor
-        self._profiles = pipeline.profiles
-        self._sharing = pipeline.sharing
-        self._heads = pipeline.executor.standings.heads
+    def __init__(
+        self,
+        executor: Executor,
+        profiles: Profiles,
+        terms: Terms,
+        purse: Purse,
+        light_seconds: float,
+    ) -> None:
+        """``purse`` holds the parts of a split range. ``light_seconds``: what a read may take."""
+        self._executor = executor
+        self._profiles = profiles
+        self._terms = terms
+        self._purse = purse
+        self._heads = executor.standings.heads
         self._light_seconds = light_seconds
         self._waiters: set[asyncio.Future[None]] = set()
 
@@ -127,8 +135,7 @@ class Patience:
                 call = self._profiles.prepare(request, profile)
             asked = time.monotonic()
             left = max(due - asked, LEAST_AGAIN_SECONDS)
-            policy = self._pipeline.policy_for(call, profile)
-            policy = msgspec.structs.replace(policy, deadline_seconds=left)
+            policy = self._terms.within(left, call, profile)
             again = await self._executor.run(call, policy, asked=settled.asked)
             if again.judgement is None:
                 break  # nobody may be asked any more
@@ -142,8 +149,7 @@ class Patience:
     ) -> Settled:
         """Asked with its tag, in the time that is left; as it was, where that brings no more."""
         left = started + profile.policy.deadline_seconds - time.monotonic()
-        policy = self._pipeline.policy_for(call, profile)
-        policy = msgspec.structs.replace(policy, deadline_seconds=max(left, LEAST_AGAIN_SECONDS))
+        policy = self._terms.within(max(left, LEAST_AGAIN_SECONDS), call, profile)
         earliest = await self._executor.run(call, policy)
         judgement = earliest.judgement
         if judgement is not None and judgement.verdict is Verdict.OK:
@@ -191,16 +197,14 @@ class Patience:
         async def ask(params: bytes) -> Settled:
             call = msgspec.structs.replace(whole, params=params, key=b"")
             left = deadline - time.monotonic()
-            policy = self._pipeline.policy_for(call, profile)
-            policy = msgspec.structs.replace(policy, deadline_seconds=left)
-            return await self._executor.run(call, policy)
+            return await self._executor.run(call, self._terms.within(left, call, profile))
 
         seconds = profile.policy.deadline_seconds - settled.seconds
         deadline = time.monotonic() + seconds
         while True:
             turns = self._heads.turns
             # Held until it is joined: for all chains' splits together, as by one client.
-            hold = self._pipeline.purse.hold()
+            hold = self._purse.hold()
             name, params = whole.method.name, bytes(whole.params)
             joined = await split_and_join(name, params, settled, ask, deadline, hold=hold)
             hold.end()
@@ -214,52 +218,8 @@ class Patience:
             return settled
         return Settled(joined, standing=settled.standing, key=whole.key)
 
-    # ---- followers
 
-    def relaunch(self, followers: list[Follower]) -> None:
-        """The one that they followed failed. They ask again together, where time is left; those
-        that ask another thing by now (the head has moved) apart from each other.
-        """
-        groups: dict[bytes, tuple[SingleCall, list[Follower]]] = {}
-        for follower in followers:
-            profile = self._profiles.of(follower.request.method)
-            call = self._profiles.prepare(follower.request, profile)
-            groups.setdefault(call.poison_key, (call, []))[1].append(follower)
-        for call, group in groups.values():
-            tasks.start(self._ask_again(call, group), "followers ask again")
-
-    async def _ask_again(self, call: SingleCall, followers: list[Follower]) -> None:
-        pipeline = self._pipeline
-        last = max(followers, key=lambda follower: follower.started)
-        profile = self._profiles.of(last.request.method)
-        flight = SlowFlight()
-        flight.followers = followers
-        if call.key:
-            self._sharing.flights.setdefault(call.key, flight)
-        policy = pipeline.policy_for(call, profile)
-        left = policy.deadline_seconds - (time.monotonic() - last.started)
-        policy = msgspec.structs.replace(policy, deadline_seconds=max(left, LEAST_AGAIN_SECONDS))
-        settled = await self._executor.run(call, policy)
-        if is_worth_another(settled):
-            settled = await self.again(last.request, profile, settled, last.started)
-        waiting = [follower for follower in flight.followers or () if not follower.is_over]
-        flight.followers = None
-        if settled.key not in (None, call.key):
-            # The question has changed, for some of them in another way.
-            keys = [self._profiles.prepare(each.request, profile).key for each in waiting]
-            pairs = list(zip(waiting, keys, strict=True))
-            self.relaunch([follower for follower, key in pairs if key != settled.key])
-            waiting = [follower for follower, key in pairs if key == settled.key]
-        pipeline.land(call, flight, settled, RequestOutcome.OK)
-        if not waiting:
-            settled.close()
-        elif settled.reply is not None and settled.reply.rest is not None:
-            # Too large to hold, and so for one alone.
-            for follower in waiting[1:]:
-                apart = msgspec.structs.replace(call, key=b"")
-                tasks.start(self._ask_again(apart, [follower]), "follower asks alone")
-            del waiting[1:]
-        for follower in waiting:
-            follower.is_over = True
-            answer, _ = pipeline.encoder.encode(follower.request, settled, follower.trace_id)
-            follower.deliver(answer)
+def is_worth_another(settled: Settled) -> bool:
+    """Whether every answer was refused for being of another chain, or its range for being wide."""
+    judgement = settled.judgement
+    return judgement is not None and judgement.verdict in ANOTHER_WAY

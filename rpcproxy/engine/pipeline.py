@@ -1,34 +1,28 @@
-"""The way of one HTTP body: decode, answer locally, forward, encode.
+"""A chain's door: decode a body, answer what the proxy knows itself, hand on the rest.
 
-One pipeline per chain; it is the front's door. Answers from memory are returned at once, without
-a task; everything else is a coroutine. What the usual way does not answer is left to ``patience``.
-No state of its own.
+Answers from memory are returned at once, without a task. Reads go to ``reads``, batches to
+``batches``, sends to ``broadcast``.
+
+State: how often the chain had reorganised when it last looked.
 """
 
 from __future__ import annotations
 
-import functools
 import time
 from typing import Final
 
-import msgspec
-
-from rpcproxy.chains import evm
 from rpcproxy.chains.methods import Kind
 from rpcproxy.config.model import Chain, Server
 from rpcproxy.engine.audits import Audits
 from rpcproxy.engine.batches import Batches
 from rpcproxy.engine.broadcast import Broadcast
 from rpcproxy.engine.calls import SingleCall
-from rpcproxy.engine.carried import FAILURE, Carried
 from rpcproxy.engine.encoder import Encoder
-from rpcproxy.engine.executor import Executor, Settled
-from rpcproxy.engine.express import Express, is_plain, is_worth_another
-from rpcproxy.engine.patience import Patience
-from rpcproxy.engine.private_reads import PrivateReads
-from rpcproxy.engine.profiles import Profile, Profiles, costly
-from rpcproxy.engine.shared_text import result_answer
-from rpcproxy.engine.sharing import Flight, Sharing, SlowFlight, pending_answer
+from rpcproxy.engine.executor import Executor
+from rpcproxy.engine.local import LocalAnswers
+from rpcproxy.engine.profiles import Profile, Profiles
+from rpcproxy.engine.reads import Reads
+from rpcproxy.engine.sharing import Sharing, answer_of
 from rpcproxy.engine.told import ToldHead
 from rpcproxy.engine.truth import Truth
 from rpcproxy.engine.whereabouts import Whereabouts
@@ -39,8 +33,6 @@ from rpcproxy.messages import (
     Caller,
     Handled,
     Malformed,
-    MethodClass,
-    Pending,
     Request,
     TooLarge,
     decode_body,
@@ -48,15 +40,11 @@ from rpcproxy.messages import (
     encode_result,
 )
 from rpcproxy.rules.admission import (
-    LISTENING,
     REFUSED_KEYS,
     REFUSED_STATEFUL,
-    constant_answers,
     refusal_of,
 )
 from rpcproxy.rules.holding import Holdings, Purse
-from rpcproxy.rules.lateness import is_costly
-from rpcproxy.rules.steps import Policy
 from rpcproxy.states import RequestOutcome
 
 FIRST_HEAD_SECONDS: Final = 2.5
@@ -65,7 +53,7 @@ FIRST_HEAD_SECONDS: Final = 2.5
 class Pipeline:
     """See the module's docstring."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the roots of a chain's graph
         self,
         chain: Chain,
         executor: Executor,
@@ -73,7 +61,10 @@ class Pipeline:
         told: ToldHead,
         server: Server,
         audits: Audits | None = None,
+        *,
+        purse: Purse | None = None,
     ) -> None:
+        """``purse`` holds what belongs to clients whose connection is not known."""
         self.chain = chain
         self.executor = executor
         self.told = told
@@ -88,20 +79,28 @@ class Pipeline:
         executor.hearings.on_shape = self.profiles.watch_shapes
         self.sharing = Sharing(server.cache.memory_bytes, self._heads, executor.counters)
         self.encoder = Encoder(chain, executor, self.profiles, told, ledger, server.outage_status)
-        self.patience = Patience(self, chain.deadlines.light_seconds)
-        self.private_reads = PrivateReads(self)
-        self.sharing.relaunch = self.patience.relaunch
+        self.purse = purse or Holdings().purse("")
+        self.reads = Reads(
+            chain,
+            executor,
+            profiles=self.profiles,
+            ledger=ledger,
+            truth=self.truth,
+            encoder=self.encoder,
+            sharing=self.sharing,
+            purse=self.purse,
+            audits=self.audits,
+        )
+        self._read = self.reads.read
         self._broadcast = broadcast
         broadcast.on_accepted = self.truth.on_sent
         self.whereabouts = Whereabouts(executor, self.profiles.policies, self.truth)
         broadcast.copies.is_mined_quietly = self._is_mined_quietly
         told.on_block = self.truth.contents.learn
         self._max_batch = server.limits.batch
-        self._constant = constant_answers(chain.chain_id)
-        self._batches = Batches(self)
-        # Of those whose connection is not known.
-        self.purse = Holdings().purse("")
-        self._express = Express(self)
+        self.local = LocalAnswers(chain.chain_id, told, executor.standings)
+        self._constant = self.local.constant
+        self._batches = Batches(self.reads, self.local, self.answer, chain.deadlines.light_seconds)
         executor.standings.on_served.append(self._on_served)
         executor.standings.on_distrust.append(self.sharing.on_distrust)
 
@@ -135,8 +134,8 @@ class Pipeline:
             if result is not None:
                 self.counters.on_kept(profile.kept_by, profile.method_class)
                 return Answer(encode_result(decoded.id, result))
-            return self.read(decoded, profile, Caller(trace_id))
-        local = self._constant.get(decoded.method) or self.local_result(decoded.method)
+            return self._read(decoded, profile, Caller(trace_id))
+        local = self._constant.get(decoded.method) or self.local.result(decoded.method)
         if local is not None:
             self.counters.local_answers += 1
             return Answer(encode_result(decoded.id, local) if decoded.id else b"")
@@ -145,91 +144,7 @@ class Pipeline:
         caller = Caller(trace_id, is_fresh)
         if not (decoded.id and profile.is_read):
             return self._single(decoded, caller)
-        return self.read(decoded, profile, caller)
-
-    def read(
-        self,
-        request: Request,
-        profile: Profile,
-        caller: Caller,
-        *,
-        call: SingleCall | None = None,
-    ) -> Handled:
-        """A read: answered from what is kept, or with another's answer, or on the express lane,
-        or else by a plan. ``call``: what is sent for it, where that is settled already, with the
-        others of its batch.
-        """
-        if call is None:
-            call = self.profiles.prepare(request, profile)
-        if call.need.private_only:
-            private = self.private_reads.read(request, profile, call, caller)
-            if private is not None:
-                return private
-        now = time.monotonic()
-        key = call.key
-        if caller.is_fresh:
-            call.key = b""
-        elif key:
-            sharing = self.sharing
-            result = sharing.cache.get(key, now)
-            if result is not None:
-                self.counters.on_kept(profile.kept_by, profile.method_class)
-                sharing.remember(profile.key + request.params, call, result)
-                return result_answer(request.id, result)
-            flight = sharing.flights.get(key)
-            if flight is not None:
-                return sharing.follow(flight, request, caller.trace_id, now)
-            if sharing.disk is not None and sharing.is_on_disk(call):
-                return self._from_disk(request, profile, call, caller)
-        if call.need.block <= self._heads.shown:
-            first_try = self._express.start(request, profile, call, caller.trace_id, now)
-            if first_try is not None:
-                return first_try
-        return self._ask(request, profile, call, caller, now)
-
-    def _ask(
-        self, request: Request, profile: Profile, call: SingleCall, caller: Caller, now: float
-    ) -> Handled:
-        """A read that upstreams are asked for, whatever is in the way."""
-        if self.patience.is_above_head(call):
-            return self._above_head(request, profile, call, caller)
-        first_try = self._express.start(request, profile, call, caller.trace_id, now)
-        return first_try or self._by_plan(request, profile, call, caller)
-
-    def _by_plan(
-        self, request: Request, profile: Profile, call: SingleCall, caller: Caller
-    ) -> Pending:
-        """Nobody can be asked at this moment, or the usual way is not open to it."""
-        flight = SlowFlight()
-        if call.key:
-            self.sharing.flights[call.key] = flight
-        work = self._carry_out(request, profile, call, flight, caller)
-        undo = functools.partial(self.land, call, flight, None, RequestOutcome.OWN_ERROR)
-        return Carried(work, undo, caller.trace_id, request.id)
-
-    async def _from_disk(
-        self, request: Request, profile: Profile, call: SingleCall, caller: Caller
-    ) -> Answer:
-        """From disk; upstreams are asked where that takes too long, or does not bring it."""
-        result = await self.sharing.read(call)
-        if result is not None and self.truth.allows(call, result):
-            self.sharing.keep(call, result, time.monotonic())
-            self.counters.on_kept("disk", profile.method_class)
-            return result_answer(request.id, result)
-        now = time.monotonic()
-        follower = self.sharing.join(call.key, request, caller.trace_id, now)
-        return await answer_of(follower or self._ask(request, profile, call, caller, now))
-
-    def local_result(self, method: str) -> bytes | None:
-        """The JSON text of a result that needs nobody else, ``None`` where it does."""
-        if method in self._constant:
-            return self._constant[method]
-        if method == "eth_blockNumber":
-            return self.told.fresh_number(time.monotonic())
-        if method == LISTENING:
-            is_usable = self.executor.standings.has_usable(MethodClass.LIGHT, time.monotonic())
-            return b"true" if is_usable else b"false"
-        return None
+        return self._read(decoded, profile, caller)
 
     # ---- one request
 
@@ -249,48 +164,11 @@ class Pipeline:
         if profile.is_read:
             if not request.id:
                 return Answer(b"")  # nobody would see what a read brings
-            handled = self.read(request, profile, caller, call=call)
-            return await answer_of(handled)
+            return await answer_of(self._read(request, profile, caller, call))
         started = time.monotonic()
         answer, outcome = await self._answer_other(request, profile, caller)
         self.counters.on_request(profile.method_class, time.monotonic() - started, outcome)
         return answer
-
-    async def _carry_out(
-        self,
-        request: Request,
-        profile: Profile,
-        call: SingleCall,
-        flight: SlowFlight,
-        caller: Caller,
-    ) -> Answer:
-        started = time.monotonic()
-        settled: Settled | None = None
-        outcome = RequestOutcome.OWN_ERROR
-        try:
-            settled = await self.executor.run(call, self.policy_for(call, profile))
-            if is_worth_another(settled):
-                settled = await self.patience.again(request, profile, settled, started)
-            answer, outcome = self.encoder.encode(request, settled, caller.trace_id)
-        except Exception:
-            self.encoder.on_failed(request.method, FAILURE, caller.trace_id)
-            raise
-        finally:
-            self.land(call, flight, settled, outcome)
-        self.counters.on_request(profile.method_class, time.monotonic() - started, outcome)
-        return answer
-
-    async def _above_head(
-        self, request: Request, profile: Profile, call: SingleCall, caller: Caller
-    ) -> Answer:
-        """Where the block does not come there is none: never what somebody may have invented."""
-        if await self.patience.wait_for_block(call.need.block):
-            return await answer_of(self.read(request, profile, caller))
-        if profile.method.is_null_for_none:
-            self.counters.on_local()
-            return Answer(encode_result(request.id, b"null"))
-        # What it means for this method, an upstream says best; a result is refused.
-        return await answer_of(self._by_plan(request, profile, call, caller))
 
     async def _answer_other(
         self, request: Request, profile: Profile, caller: Caller
@@ -312,62 +190,11 @@ class Pipeline:
         settled = await self.told.ask(self.executor, profile.policy)
         if self.told.text() is None and not settled.exhausted:
             # At start-up one voice is not believed at once: others are about to be heard.
-            await self.patience.wait_for_head(0, FIRST_HEAD_SECONDS)
+            await self.reads.patience.wait_for_head(0, FIRST_HEAD_SECONDS)
         number = self.told.text()
         if number is not None:
             return Answer(encode_result(request.id, number)), RequestOutcome.OK
         return self.encoder.encode(request, settled, caller.trace_id)
-
-    def land(
-        self, call: SingleCall, flight: Flight, settled: Settled | None, outcome: RequestOutcome
-    ) -> None:
-        """A call is over, for those who follow it as well; ``outcome`` as for the counters."""
-        if not call.key or flight.is_landed:
-            return
-        judgement = None
-        if settled is not None and outcome is not RequestOutcome.OWN_ERROR:
-            judgement = settled.judgement
-        if settled is not None and settled.key not in (None, call.key):
-            judgement = None  # to another question: not for those who asked this one
-        result = judgement.result if judgement is not None else None
-        if settled is not None and result is not None and is_plain(settled):
-            self.sharing.keep(call, bytes(result), time.monotonic())
-        error = judgement.error if judgement is not None and result is None else None
-        self.sharing.land(call.key, flight, result, error)
-
-    def hedge_seconds(self, method_class: MethodClass) -> float:
-        """After how long an attempt is looked at again."""
-        policy = self.profiles.policies[method_class]
-        if policy.hedge_seconds is None:
-            return self.executor.standings.hedge_delay(method_class)
-        return min(policy.hedge_seconds, policy.attempt_seconds)
-
-    def policy_for(self, call: SingleCall, profile: Profile) -> Policy:
-        """How long and how often this call may be tried."""
-        policy, executor = profile.policy, self.executor
-        if not policy.copies_need_doubt and is_costly(call.method, call.need.span):
-            policy = costly(policy)
-        name = call.method.name
-        if executor.paces.knows(name):
-            profile.is_watched = True
-            policy = self._at_its_pace(policy, name, call.method.method_class)
-        poison = executor.poison
-        if poison and poison.is_poison(call.poison_key, time.monotonic()):
-            return msgspec.structs.replace(policy, single_attempt=True)
-        if call.tag == evm.PENDING and not policy.confirm_nulls:
-            # Not every node has a pending block: where another has none either, that is the answer.
-            return msgspec.structs.replace(policy, confirm_nulls=True)
-        return policy
-
-    def _at_its_pace(self, policy: Policy, method: str, method_class: MethodClass) -> Policy:
-        """With the time that answers of a slow method take."""
-        paces, hedge_seconds = self.executor.paces, policy.hedge_seconds
-        if hedge_seconds is None:
-            hedge_seconds = paces.hedge_seconds(
-                method, self.executor.standings.hedge_delay(method_class)
-            )
-        seconds = paces.attempt_seconds(method, policy.attempt_seconds, policy.deadline_seconds)
-        return msgspec.structs.replace(policy, attempt_seconds=seconds, hedge_seconds=hedge_seconds)
 
     async def _is_mined_quietly(self, hash: str) -> bool:
         """Whether a private transaction is in a block; nobody hears its hash."""
@@ -384,7 +211,7 @@ class Pipeline:
     def _on_served(self) -> None:
         """The served head moved."""
         self.sharing.on_served()
-        self.patience.on_served()
+        self.reads.patience.on_served()
         if self._heads.turns != self._turns:
             self._turns = self._heads.turns
             ancestor = self._heads.ancestor
@@ -399,15 +226,8 @@ class Pipeline:
 
     def close(self) -> None:
         """Stop the clocks, and the tasks that outlive their requests."""
-        self._express.close()
+        self.reads.express.close()
         self._broadcast.close()
         if self.audits is not None:
             self.audits.close()
         self.told.close()
-
-
-async def answer_of(handled: Handled) -> Answer:
-    """Whatever way it comes."""
-    if isinstance(handled, Answer):
-        return handled
-    return await (pending_answer(handled) if isinstance(handled, Pending) else handled)

@@ -14,10 +14,15 @@ No state.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
 from rpcproxy.chains import evm
+from rpcproxy.edges.metrics import ChainCounters
+from rpcproxy.engine.calls import SingleCall
+from rpcproxy.engine.ledger import Ledger
 from rpcproxy.engine.profiles import Profile
+from rpcproxy.engine.sharing import answer_of
 from rpcproxy.messages import (
     INTERNAL_ERROR,
     Answer,
@@ -28,11 +33,8 @@ from rpcproxy.messages import (
     encode_raw_error,
     encode_result,
 )
+from rpcproxy.rules.heads import Heads
 from rpcproxy.states import RequestOutcome
-
-if TYPE_CHECKING:
-    from rpcproxy.engine.calls import SingleCall
-    from rpcproxy.engine.pipeline import Pipeline
 
 # For a block to be looked through: one round trip, or a second one.
 LOOK_SECONDS: Final = 1.5
@@ -51,13 +53,23 @@ NOBODY: Final = (
 class PrivateReads:
     """See the module's docstring. One per chain."""
 
-    def __init__(self, pipeline: Pipeline) -> None:
-        self._pipeline = pipeline
-        self._ledger = pipeline.ledger
-        self._heads = pipeline.executor.standings.heads
-        self._has_readers = any(
-            upstream.private and upstream.role != "sends" for upstream in pipeline.chain.upstreams
-        )
+    def __init__(
+        self,
+        ledger: Ledger,
+        heads: Heads,
+        counters: ChainCounters,
+        read: Callable[[Request, Profile, Caller], Handled],
+        *,
+        has_readers: bool,
+    ) -> None:
+        """``read`` reads as if it named nothing private. ``has_readers``: whether a private
+        upstream takes reads.
+        """
+        self._ledger = ledger
+        self._heads = heads
+        self._counters = counters
+        self._read = read
+        self._has_readers = has_readers
 
     def read(
         self, request: Request, profile: Profile, call: SingleCall, caller: Caller
@@ -69,9 +81,7 @@ class PrivateReads:
         if not evm.asked_hash(name, request.params):
             if self._has_readers:
                 return None
-            self._pipeline.counters.on_request(
-                call.need.method_class, 0.0, RequestOutcome.OWN_ERROR
-            )
+            self._counters.on_request(call.need.method_class, 0.0, RequestOutcome.OWN_ERROR)
             reason = f"{name}: {NOBODY}"
             return Answer(encode_error(request.id, INTERNAL_ERROR, reason))
         if self._ledger.has_looked_to(self._heads.served):
@@ -83,19 +93,19 @@ class PrivateReads:
         started = time.monotonic()
         await self._ledger.wait_for_journal(OPENING_SHARE * profile.policy.deadline_seconds)
         if not self._ledger.privacy.is_unsure:
-            return await self._pipeline.answer(request, caller)
+            return await answer_of(self._read(request, profile, caller))
         seconds = time.monotonic() - started
-        self._pipeline.counters.on_request(profile.method_class, seconds, RequestOutcome.OWN_ERROR)
+        self._counters.on_request(profile.method_class, seconds, RequestOutcome.OWN_ERROR)
         return Answer(encode_error(request.id, INTERNAL_ERROR, f"{profile.method.name}: {UNSURE}"))
 
     async def _after_the_look(self, request: Request, profile: Profile, caller: Caller) -> Answer:
         await self._ledger.look_to(self._heads.served, LOOK_SECONDS)
         if self._ledger.names_private(request.params):
             return self._answer(request, profile)
-        return await self._pipeline.answer(request, caller)
+        return await answer_of(self._read(request, profile, caller))
 
     def _answer(self, request: Request, profile: Profile) -> Answer:
-        self._pipeline.counters.on_local()
+        self._counters.on_local()
         name = profile.method.name
         tx = self._ledger.waiting(evm.asked_hash(name, request.params))
         said = evm.said_while_waiting(name, tx)

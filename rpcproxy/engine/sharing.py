@@ -12,6 +12,7 @@ State: the answers kept in memory, and the flights; written here alone.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -23,9 +24,10 @@ from rpcproxy.edges.disk_cache import DiskCache
 from rpcproxy.edges.metrics import ChainCounters
 from rpcproxy.engine.calls import SingleCall
 from rpcproxy.engine.shared_text import result_answer
-from rpcproxy.messages import Answer, Pending, Request, encode_raw_error
+from rpcproxy.messages import Answer, Handled, Pending, Request, encode_raw_error
 from rpcproxy.rules.caching import AnswerCache
 from rpcproxy.rules.heads import Heads
+from rpcproxy.states import RequestOutcome
 
 # An empty answer may be one that is not there yet.
 _EMPTY: Final = frozenset((b"[]", b"{}", b'""', b'"0x"', b"null"))
@@ -51,8 +53,6 @@ class Follower(Pending):
 
     def give(self, result: bytes | None, error: bytes | msgspec.Raw | None) -> None:
         """The answer of the one that was followed, under this one's id."""
-        if self.is_over:
-            return
         self.is_over = True
         id = self.request.id
         if result is not None:
@@ -163,7 +163,6 @@ class Sharing:
             flight.followers = [follower]
         else:
             flight.followers.append(follower)
-        self._counters.on_joined(evm.describe(request.method).method_class)
         return follower
 
     def land(
@@ -187,8 +186,20 @@ class Sharing:
             return
         if result is not None:
             result = bytes(result)  # once for all of them
+        now = time.monotonic()
         for follower in followers:
-            follower.give(result, error)
+            if not follower.is_over:
+                self._count(follower, now, is_result=result is not None)
+                follower.give(result, error)
+
+    def _count(self, follower: Follower, now: float, *, is_result: bool) -> None:
+        """A follower is answered by the one that it followed."""
+        method_class = evm.describe(follower.request.method).method_class
+        if is_result:
+            self._counters.on_joined(method_class)
+        else:
+            seconds = now - follower.started
+            self._counters.on_request(method_class, seconds, RequestOutcome.RPC_ERROR)
 
     def adopt(self, old: Sharing) -> None:
         """A reload keeps what is kept, where the budget stays the same."""
@@ -229,6 +240,13 @@ def pending_answer(pending: Pending) -> asyncio.Future[Answer]:
     pending.deliver = deliver
     future.add_done_callback(on_done)
     return future
+
+
+async def answer_of(handled: Handled) -> Answer:
+    """Whatever way it comes."""
+    if isinstance(handled, Answer):
+        return handled
+    return await (pending_answer(handled) if isinstance(handled, Pending) else handled)
 
 
 def _nobody(followers: list[Follower]) -> None:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from rpcproxy.engine.batch_sizes import GROUP
 from rpcproxy.engine.batches import Batches
-from rpcproxy.messages import FailureKind, Head, Reply, Verdict
+from rpcproxy.engine.executor import Settled
+from rpcproxy.messages import FailureKind, Head, Reply, Request, Verdict
 from tests.unit.engine_kit import (
     LIGHT,
     Behaviour,
@@ -58,6 +59,13 @@ def echo(sent: Sent) -> None:
     asyncio.get_running_loop().call_later(0.01, sent.say, body)
 
 
+def only_singles(sent: Sent) -> None:
+    if sent.is_batch:
+        sent.say(b'{"id":null,"error":{"code":-32600,"message":"no batches"}}')
+    else:
+        echo(sent)
+
+
 def half(sent: Sent) -> None:
     """Answers the first half of the members and no others."""
     texts = [result_of(c, b'"%b"' % c["params"][0].encode()) for c in sent.calls]
@@ -96,6 +104,31 @@ async def test_light_reads_travel_together_and_come_back_in_order() -> None:
     assert engine.counters.batch_members == 20
     assert engine.counters.requests[LIGHT].labels["ok"] == 20
     engine.assert_idle()
+
+
+@pytest.mark.parametrize("behaviour", [echo, only_singles], ids=["together", "alone"])
+def test_a_bug_at_one_member_is_its_error_alone(behaviour: Behaviour) -> None:
+    async def main() -> None:
+        engine = Engine()
+        engine.all_behave(behaviour)
+        encode = engine.pipeline.encoder.encode
+
+        def broken(request: Request, settled: Settled, trace_id: str) -> Any:
+            if request.id == b"2":
+                raise ZeroDivisionError
+            return encode(request, settled, trace_id)
+
+        engine.pipeline.encoder.encode = broken  # type: ignore[method-assign]
+        told = await replies(engine.handle(batch(*prices(4))))
+        assert [reply["id"] for reply in told] == [0, 1, 2, 3]
+        assert "the proxy failed on this request" in told[2]["error"]["message"]
+        assert [n for n, reply in enumerate(told) if "result" in reply] == [0, 1, 3]
+        labels = engine.counters.requests[LIGHT].labels
+        assert (labels["ok"], labels["own_error"]) == (3, 1)
+        assert engine.pipeline.sharing.flights == {}
+
+    (record,) = run_virtual(main)
+    assert record.getMessage() == "request failed"
 
 
 @virtual
@@ -268,12 +301,6 @@ async def test_who_takes_no_batches_is_known_after_one(behaviour: Behaviour) -> 
 @virtual
 async def test_where_nobody_takes_batches_members_go_one_by_one() -> None:
     engine = Engine()
-
-    def only_singles(sent: Sent) -> None:
-        if sent.is_batch:
-            sent.say(b'{"id":null,"error":{"code":-32600,"message":"no batches"}}')
-        else:
-            echo(sent)
 
     engine.all_behave(only_singles)
     for _ in range(3):

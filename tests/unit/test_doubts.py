@@ -296,7 +296,7 @@ async def test_it_has_as_much_time_at_the_pending_block() -> None:
         pipeline = engine.pipeline
         profile = pipeline.profiles.of("eth_call")
         usual, pending = (
-            pipeline.policy_for(pipeline.profiles.prepare(request, profile), profile)
+            pipeline.reads.terms.policy_for(pipeline.profiles.prepare(request, profile), profile)
             for request in (
                 Request("eth_call", b"1", b'[{},"latest"]'),
                 Request("eth_call", b"1", b'[{},"pending"]'),

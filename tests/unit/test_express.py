@@ -244,8 +244,8 @@ async def test_requests_in_a_row_are_each_looked_at_in_their_time() -> None:
     await asyncio.gather(*(handle.answer() for handle in handles))
     assert sum(engine.counters.hedges.values()) == 2
     await engine.assert_soon_idle()
-    assert all(not tries for tries in engine.pipeline._express._under_way)
-    assert engine.pipeline._express._timers == [None, None]
+    assert all(not tries for tries in engine.pipeline.reads.express._under_way)
+    assert engine.pipeline.reads.express._timers == [None, None]
 
 
 @virtual
@@ -441,7 +441,7 @@ async def test_close_stops_the_clocks() -> None:
     engine.ask()
     engine.ask("debug_traceCall")
     engine.close()
-    assert engine.pipeline._express._timers == [None, None]
+    assert engine.pipeline.reads.express._timers == [None, None]
     engine.pipeline.close()  # idempotent
 
 

@@ -323,10 +323,10 @@ async def test_who_waits_for_a_block_and_hangs_up_leaves_nothing() -> None:
     engine = Engine()
     handle = engine.ask("eth_getBlockByNumber", b'["0x65",false]')
     await asyncio.sleep(0.1)
-    assert len(engine.pipeline.patience._waiters) == 1
+    assert len(engine.pipeline.reads.patience._waiters) == 1
     handle.hang_up()
     await asyncio.sleep(0.1)
-    assert not engine.pipeline.patience._waiters
+    assert not engine.pipeline.reads.patience._waiters
     engine.assert_idle()
 
 

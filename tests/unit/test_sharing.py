@@ -15,6 +15,7 @@ from rpcproxy.chains import evm
 from rpcproxy.config import model
 from rpcproxy.edges.metrics import ChainCounters
 from rpcproxy.engine.calls import SingleCall
+from rpcproxy.engine.executor import Settled
 from rpcproxy.engine.sharing import (
     LARGEST_LATELY_BYTES,
     Follower,
@@ -22,7 +23,7 @@ from rpcproxy.engine.sharing import (
     SlowFlight,
     pending_answer,
 )
-from rpcproxy.messages import Answer, FailureKind, Reply, Request, Verdict
+from rpcproxy.messages import Answer, FailureKind, Judgement, Reply, Request, Verdict
 from rpcproxy.rules.heads import Heads
 from rpcproxy.rules.selection import Need
 from tests.unit.engine_kit import (
@@ -262,6 +263,67 @@ async def test_where_all_fail_each_is_told_so_in_its_time() -> None:
     assert now() - started < 5
     assert engine.pipeline.sharing.flights == {}
     await engine.assert_soon_idle()
+
+
+def outcomes(engine: Engine) -> dict[str, int]:
+    labels = engine.executor.counters.requests[LIGHT].labels
+    return {str(outcome): count for outcome, count in labels.items() if count}
+
+
+@virtual
+async def test_everybody_is_counted_once_as_it_ended() -> None:
+    engine = Engine()
+    engine.all_behave(answering(seconds=0.02))
+    for handle in balances(engine, 3):
+        await handle.reply()
+    assert outcomes(engine) == {"ok": 1, "kept": 2}
+    engine.all_behave(refusing(3, "execution reverted"))
+    for handle in balances(engine, 3, b'["0x2","latest"]'):
+        assert "error" in await handle.reply()
+    assert outcomes(engine) == {"ok": 1, "kept": 2, "rpc_error": 3}
+    engine.all_behave(silent)
+    handles = balances(engine, 1, b'["0x3","latest"]')
+    await asyncio.sleep(1)
+    handles += balances(engine, 2, b'["0x3","latest"]')
+    for handle in handles:
+        assert "error" in await handle.reply()
+    assert outcomes(engine) == {"ok": 1, "kept": 2, "rpc_error": 3, "own_error": 3}
+    await engine.assert_soon_idle()
+
+
+@pytest.mark.parametrize("where", ["run", "again", "encode"])
+def test_a_bug_while_followers_ask_again_is_logged_and_each_is_answered(where: str) -> None:
+    async def main() -> None:
+        engine = Engine()
+        engine.all_behave(silent)
+        engine.eject(*engine.wires)
+        leader = engine.ask("eth_getBalance", BALANCE)
+        await asyncio.sleep(0.01)
+        followers = [engine.ask("eth_getBalance", BALANCE) for _ in range(3)]
+
+        def broken(*_: object, **__: object) -> None:
+            raise ZeroDivisionError
+
+        engine.all_behave(refusing(-32000, "query returned more than 10000 results"))
+        reads = engine.pipeline.reads
+        owner = {"run": reads.executor, "again": reads.patience, "encode": engine.pipeline.encoder}
+        setattr(owner[where], where, broken)
+        if where == "again":
+            engine.executor.run = off_chain  # type: ignore[method-assign,assignment]
+        leader.hang_up()
+        await asyncio.sleep(0.05)
+        engine.recover("c")
+        for handle in followers:
+            assert "the proxy failed on this request" in (await handle.reply())["error"]["message"]
+        assert engine.pipeline.sharing.flights == {}
+        assert outcomes(engine) == {"own_error": 3}
+
+    records = run_virtual(main)
+    assert {record.getMessage() for record in records} == {"request failed"}
+
+
+async def off_chain(*_: object, **__: object) -> Settled:
+    return Settled(Judgement(Verdict.OFF_CHAIN))
 
 
 @virtual
