@@ -356,7 +356,9 @@ def _tx_show(options: argparse.Namespace) -> int:
     )
 
 
-def _tell(options: argparse.Namespace, read: Callable[[Sequence[tx.Place]], tx.Told]) -> int:
+def _tell(
+    options: argparse.Namespace, read: Callable[[Sequence[tx.ChainJournal]], tx.ToldLines]
+) -> int:
     config = load_file(options.config, KNOWN, os.environ) if options.config else None
     try:
         told = read(tx.places_of(config=config, path=options.journal, chain=options.chain))

@@ -36,7 +36,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from rpcproxy.drills.simchain import BUSY_ACCOUNTS, SimChain, block_of_balance
-from rpcproxy.drills.simview import View
+from rpcproxy.drills.simview import SimView
 
 MAX_EXAMPLES: Final = 12
 MAX_TRANSACTIONS: Final = 20
@@ -81,7 +81,7 @@ class Checker:
         self.examples: list[str] = []
         self.told = Known()
         self.transactions: deque[str] = deque(maxlen=MAX_TRANSACTIONS)
-        self._truth = View(chain, _FOR_EVER, chain.chain_id)
+        self._truth = SimView(chain, _FOR_EVER, chain.chain_id)
         self._true_head = true_head
         self._highest_true = 0
         self._clock = clock

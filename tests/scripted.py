@@ -22,7 +22,7 @@ from typing import Any, Self
 import pytest
 import uvloop
 
-from rpcproxy.edges.upstream_http import Call, EdgeSettings, Target, Upstream
+from rpcproxy.edges.upstream_http import EdgeSettings, HttpUpstream, Target, UpstreamRequest
 from rpcproxy.messages import BodyStream, Failure, FailureKind, Outcome, Reply
 from tests.waiting import until
 
@@ -73,9 +73,11 @@ def open_sockets() -> int:
 class Sent:
     """One attempt under way. ``outcomes`` grows by one, once."""
 
-    def __init__(self, upstream: Upstream, payload: bytes = PAYLOAD, *, gzip: bool = False) -> None:
+    def __init__(
+        self, upstream: HttpUpstream, payload: bytes = PAYLOAD, *, gzip: bool = False
+    ) -> None:
         self.outcomes: list[Outcome] = []
-        self.call: Call = upstream.send(payload, self.outcomes.append, gzip=gzip)
+        self.call: UpstreamRequest = upstream.send(payload, self.outcomes.append, gzip=gzip)
         assert not self.outcomes
 
     async def outcome(self) -> Outcome:
@@ -84,11 +86,13 @@ class Sent:
         return self.outcomes[0]
 
 
-async def ask(upstream: Upstream, payload: bytes = PAYLOAD, *, gzip: bool = False) -> Outcome:
+async def ask(upstream: HttpUpstream, payload: bytes = PAYLOAD, *, gzip: bool = False) -> Outcome:
     return await Sent(upstream, payload, gzip=gzip).outcome()
 
 
-async def ask_reply(upstream: Upstream, payload: bytes = PAYLOAD, *, gzip: bool = False) -> Reply:
+async def ask_reply(
+    upstream: HttpUpstream, payload: bytes = PAYLOAD, *, gzip: bool = False
+) -> Reply:
     outcome = await ask(upstream, payload, gzip=gzip)
     assert isinstance(outcome, Reply), outcome
     return outcome
@@ -101,7 +105,7 @@ async def read_all(stream: BodyStream) -> bytes:
     return b"".join(pieces)
 
 
-async def ask_failure(upstream: Upstream) -> tuple[FailureKind, str]:
+async def ask_failure(upstream: HttpUpstream) -> tuple[FailureKind, str]:
     outcome = await ask(upstream)
     assert isinstance(outcome, Failure), outcome
     return outcome.kind, outcome.detail
@@ -169,7 +173,7 @@ class Scripted:
         self._script = script
         self._tls = tls
         self._tasks: set[asyncio.Task[None]] = set()
-        self._upstreams: list[Upstream] = []
+        self._upstreams: list[HttpUpstream] = []
         self.peers: list[Peer] = []
         self.port = 0
 
@@ -213,9 +217,9 @@ class Scripted:
     def url(self) -> str:
         return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}/v3/key?a=b"
 
-    def upstream(self, url: str = "", **settings: Any) -> Upstream:
+    def upstream(self, url: str = "", **settings: Any) -> HttpUpstream:
         target = Target("it", url or self.url)
-        upstream = Upstream(target, EdgeSettings(**settings))
+        upstream = HttpUpstream(target, EdgeSettings(**settings))
         self._upstreams.append(upstream)
         return upstream
 

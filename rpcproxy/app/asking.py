@@ -17,7 +17,7 @@ from rpcproxy.chains import evm
 from rpcproxy.config.model import Upstream
 from rpcproxy.config.secrets import Redactor, secrets_of_upstream
 from rpcproxy.edges.target import EdgeSettings, target_of
-from rpcproxy.edges.upstream_http import Upstream as Wire
+from rpcproxy.edges.upstream_http import HttpUpstream as Wire
 from rpcproxy.messages import (
     Blame,
     Failure,
@@ -29,7 +29,7 @@ from rpcproxy.messages import (
     encode_batch,
     encode_call,
 )
-from rpcproxy.rules.batched import Asked, BatchJudgement
+from rpcproxy.rules.batched import BatchJudgement, SentCall
 from rpcproxy.rules.classify import Classifier
 
 # So many questions are asked again, once each.
@@ -97,7 +97,7 @@ class Asker:
         ]
         outcome = await self._exchange(encode_batch(bodies))
         asked = [
-            Asked(first + index, evm.describe(method), params.encode())
+            SentCall(first + index, evm.describe(method), params.encode())
             for index, (method, params) in enumerate(calls)
         ]
         return self._classifier.judge_batch(outcome, asked, time.time())

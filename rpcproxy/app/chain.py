@@ -10,15 +10,15 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from rpcproxy.app.disk import Disk, Place
+from rpcproxy.app.disk import Disk, DiskPlace
 from rpcproxy.app.journal import SendSettings, Transactions
 from rpcproxy.config.model import Chain, Server, Upstream
 from rpcproxy.config.secrets import Redactor, secrets_of_upstream
 from rpcproxy.edges.disk_cache import DiskCache
 from rpcproxy.edges.metrics import ChainCounters
 from rpcproxy.edges.target import EdgeSettings, target_of
-from rpcproxy.edges.upstream_http import Upstream as Wire
-from rpcproxy.engine.attempts import Member
+from rpcproxy.edges.upstream_http import HttpUpstream as Wire
+from rpcproxy.engine.attempts import ChainMember
 from rpcproxy.engine.audits import Audits
 from rpcproxy.engine.broadcast import SYNC_LONGEST_SECONDS, Broadcast
 from rpcproxy.engine.copies import Copies
@@ -117,12 +117,12 @@ class ChainRuntime:
             self.pipeline.adopt(old.pipeline)
         self.executor.listeners.append(self.watcher.on_changes)
 
-    def _member(self, upstream: Upstream) -> Member:
+    def _member(self, upstream: Upstream) -> ChainMember:
         name = upstream.name
         classifier = Classifier(upstream.errors, redact=Redactor(secrets_of_upstream(upstream)))
-        return Member(self.standings[name], self.wires[name], classifier)
+        return ChainMember(self.standings[name], self.wires[name], classifier)
 
-    def _executor(self, members: Mapping[str, Member], budgets: Budgets) -> Executor:
+    def _executor(self, members: Mapping[str, ChainMember], budgets: Budgets) -> Executor:
         return Executor(members, self.standings, budgets, self.counters, chain_name=self.chain.name)
 
     @staticmethod
@@ -146,7 +146,7 @@ class ChainRuntime:
     @staticmethod
     def _disk(chain: Chain, server: Server, old: ChainRuntime | None) -> Disk | None:
         """What is kept on disk; an open one stays open through a reload."""
-        place = Place.of(chain, server.cache)
+        place = DiskPlace.of(chain, server.cache)
         if place is None:
             return None
         if old is not None and old.disk is not None and old.disk.place == place:

@@ -21,7 +21,7 @@ from rpcproxy.edges.names import literal_address
 from rpcproxy.edges.target import Target, read_origin
 from rpcproxy.engine import tasks
 from rpcproxy.rules import survey
-from rpcproxy.rules.capacity import Capacity, Look, Member, Pair, alike, assess, listed
+from rpcproxy.rules.capacity import Capacity, CapacityMember, Look, Pair, alike, assess, listed
 from rpcproxy.rules.domains import UNKNOWN
 
 # Older than this, and than ten blocks, the newest block is worth a word.
@@ -269,8 +269,8 @@ def _place_of(url: str) -> str:
     return f"{read_origin(Target('', url)).label}{urlsplit(url).path.rstrip('/')}"
 
 
-def _member(upstream: Upstream, checked: UpstreamCheck) -> Member:
-    return Member(
+def _member(upstream: Upstream, checked: UpstreamCheck) -> CapacityMember:
+    return CapacityMember(
         name=upstream.name,
         provider=upstream.provider,
         cloud=checked.cloud,

@@ -19,7 +19,7 @@ from rpcproxy.engine.explain import Explanation, explain
 from rpcproxy.front.access import Access, Denied
 from rpcproxy.front.control import FailureEntry, Ordered, RecentFailures
 from rpcproxy.messages import Malformed, Request, decode_body
-from rpcproxy.rules.orders import Order, why_needed
+from rpcproxy.rules.orders import OperatorOrder, why_needed
 
 if TYPE_CHECKING:
     from rpcproxy.app.proxy import Proxy
@@ -66,7 +66,7 @@ class Control:
             hint = nearest(upstream, names)
             meant = f"; did you mean {quoted(hint)}?" if hint else ""
             raise Denied(404, f"chain {chain} has no upstream {quoted(upstream)}{meant}")
-        standing, wanted = standings[upstream], cast("Order", order)
+        standing, wanted = standings[upstream], cast("OperatorOrder", order)
         if wanted == "drain" and not is_forced:
             needed = why_needed(standing, standings, standings.usable)
             if needed:

@@ -26,7 +26,7 @@ LEAST_BYTES: Final = 64 * 1024
 AGAIN_SECONDS: Final = 0.5
 
 
-class Place(NamedTuple):
+class DiskPlace(NamedTuple):
     """Where, how much, and whose answers: two chains with one id have different upstreams, and
     may be different chains.
     """
@@ -36,7 +36,7 @@ class Place(NamedTuple):
     identity: str
 
     @classmethod
-    def of(cls, chain: Chain, cache: Cache) -> Place | None:
+    def of(cls, chain: Chain, cache: Cache) -> DiskPlace | None:
         """``None`` where nothing is to be kept on disk."""
         if cache.path is None or cache.disk_bytes <= 0:
             return None
@@ -48,7 +48,7 @@ class Place(NamedTuple):
 class Disk:
     """See the module's docstring. Whatever goes wrong is logged, and nothing is kept on disk."""
 
-    def __init__(self, place: Place, chain_name: str) -> None:
+    def __init__(self, place: DiskPlace, chain_name: str) -> None:
         self.place = place
         self.cache: DiskCache | None = None
         self._chain_name = chain_name

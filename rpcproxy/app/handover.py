@@ -15,23 +15,23 @@ from rpcproxy.app.proxy import Proxy
 from rpcproxy.config.model import Config
 from rpcproxy.edges.given_sockets import Broken
 from rpcproxy.messages import MethodClass
-from rpcproxy.rules.orders import Order
+from rpcproxy.rules.orders import OperatorOrder
 
-Heads = Mapping[str, int]
+ServedHeads = Mapping[str, int]
 # By chain and upstream.
-Orders = Mapping[str, Mapping[str, list[Order]]]
+Orders = Mapping[str, Mapping[str, list[OperatorOrder]]]
 
 _INSTEAD: Final = "to change that, stop the old process and start this one without --takeover"
 
 
-class Plan(msgspec.Struct):
+class HandoverPlan(msgspec.Struct):
     """A chain as the successor will serve it; ``journal`` is the file, ``None`` without one."""
 
     id: int
     journal: str | None
 
 
-Plans = Mapping[str, Plan]
+Plans = Mapping[str, HandoverPlan]
 
 
 def heads_of(proxy: Proxy) -> dict[str, int]:
@@ -43,19 +43,21 @@ def heads_of(proxy: Proxy) -> dict[str, int]:
     }
 
 
-def plans_of(config: Config) -> dict[str, Plan]:
+def plans_of(config: Config) -> dict[str, HandoverPlan]:
     """What a process with this configuration will serve."""
     plans = {}
     for chain in config.chains:
         path = SendSettings.of(chain, config.server).path
-        plans[chain.name] = Plan(chain.chain_id, None if path is None else str(path.resolve()))
+        plans[chain.name] = HandoverPlan(
+            chain.chain_id, None if path is None else str(path.resolve())
+        )
     return plans
 
 
 def plans_in(words: Mapping[str, Any]) -> Plans:
     """Those that the successor told. Raises ``Broken``."""
     try:
-        return msgspec.convert(words.get("chains", {}), dict[str, Plan])
+        return msgspec.convert(words.get("chains", {}), dict[str, HandoverPlan])
     except msgspec.ValidationError as error:
         raise Broken(f"its chains cannot be read: {error}") from None
 
@@ -80,12 +82,12 @@ def lost_by(proxy: Proxy, plans: Plans) -> str:
     return "; ".join([*lost, _INSTEAD]) if lost else ""
 
 
-def orders_of(proxy: Proxy) -> dict[str, dict[str, list[Order]]]:
+def orders_of(proxy: Proxy) -> dict[str, dict[str, list[OperatorOrder]]]:
     """What operators have ordered, and not taken back."""
-    orders: dict[str, dict[str, list[Order]]] = {}
+    orders: dict[str, dict[str, list[OperatorOrder]]] = {}
     for name, runtime in proxy.chains.items():
         for standing in runtime.standings:
-            given: list[Order] = ["drain"] if standing.is_drained else []
+            given: list[OperatorOrder] = ["drain"] if standing.is_drained else []
             given += ["cordon"] if standing.is_cordoned else []
             if given:
                 orders.setdefault(name, {})[standing.name] = given
@@ -98,8 +100,8 @@ def follow_orders(proxy: Proxy, orders: Orders) -> None:
     for name, runtime in proxy.chains.items():
         for standing in runtime.standings:
             given = orders.get(name, {}).get(standing.name, [])
-            drain: Order = "drain" if "drain" in given else "undrain"
-            cordon: Order = "cordon" if "cordon" in given else "uncordon"
+            drain: OperatorOrder = "drain" if "drain" in given else "undrain"
+            cordon: OperatorOrder = "cordon" if "cordon" in given else "uncordon"
             for order in (drain, cordon):
                 changes = runtime.standings.obey(standing.name, order, now)
                 if changes:
@@ -109,6 +111,6 @@ def follow_orders(proxy: Proxy, orders: Orders) -> None:
 def orders_in(words: Mapping[str, Any]) -> Orders:
     """Those that the other process told. Raises ``Broken``."""
     try:
-        return msgspec.convert(words.get("orders", {}), dict[str, dict[str, list[Order]]])
+        return msgspec.convert(words.get("orders", {}), dict[str, dict[str, list[OperatorOrder]]])
     except msgspec.ValidationError as error:
         raise Broken(f"its orders cannot be read: {error}") from None

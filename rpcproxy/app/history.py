@@ -18,17 +18,17 @@ from rpcproxy import __version__
 from rpcproxy.app.journal import state_directory
 from rpcproxy.config import model
 from rpcproxy.edges.history import (
+    DiskHistory,
     Found,
-    History,
     HistoryRefused,
     OutageRow,
-    Run,
+    ProcessRun,
     TallyRow,
     read_file,
 )
 from rpcproxy.edges.metrics import BUCKET_SECONDS
 from rpcproxy.rules.sample import Sample
-from rpcproxy.rules.tallies import Outage, Row, Tallies
+from rpcproxy.rules.tallies import HourRow, Outage, Tallies
 
 __all__ = ["HistoryRefused", "HistoryWriter", "Kept", "history_path", "read_history"]
 
@@ -52,7 +52,7 @@ class Kept(NamedTuple):
     """What the history tells, each with the name of the process that saw it."""
 
     runs: dict[str, RunFacts]
-    rows: list[tuple[str, Row]]
+    rows: list[tuple[str, HourRow]]
     outages: list[tuple[str, Outage]]
 
 
@@ -66,7 +66,7 @@ class HistoryWriter:
         self._max_bytes = settings.size_bytes
         self._redact = redact
         self._tallies = Tallies()
-        self._history: History | None = None
+        self._history: DiskHistory | None = None
         self._written = -math.inf  # monotonic seconds
 
     def start(self, unix_seconds: float) -> None:
@@ -74,8 +74,8 @@ class HistoryWriter:
         if self.path is None or self._history is not None:
             return
         facts = RunFacts(unix_seconds, os.getpid(), __version__)
-        run = Run(token_hex(8), msgspec.json.encode(facts))
-        self._history = History(self.path, self._max_bytes, run)
+        run = ProcessRun(token_hex(8), msgspec.json.encode(facts))
+        self._history = DiskHistory(self.path, self._max_bytes, run)
 
     def on_sample(self, sample: Sample) -> None:
         """A sink of ``app.sampling.Sampler``."""
@@ -95,7 +95,7 @@ class HistoryWriter:
             self._write(self._history, before)
         await self._history.close()
 
-    def _write(self, history: History, sample: Sample) -> None:
+    def _write(self, history: DiskHistory, sample: Sample) -> None:
         self._written = sample.seconds
         news = self._tallies.take()
         tallies = [
@@ -128,7 +128,7 @@ def read_history(path: Path, since: float) -> Kept:
     """
     found: Found = read_file(path, since)
     runs = {name: _decoded(data, RunFacts) for name, data in found.runs.items()}
-    rows = [(name, _decoded(row.data, Row)) for name, row in found.tallies]
+    rows = [(name, _decoded(row.data, HourRow)) for name, row in found.tallies]
     outages = [(name, _decoded(row.data, Outage)) for name, row in found.outages]
     known = {name: facts for name, facts in runs.items() if facts is not None}
     return Kept(

@@ -28,7 +28,7 @@ from rpcproxy.messages import Blame, Head, Judgement, Verdict
 from rpcproxy.rules import survey
 from rpcproxy.rules.hints import tell
 from rpcproxy.rules.outage import in_words
-from rpcproxy.rules.survey import Seen
+from rpcproxy.rules.survey import SeenHead
 
 LATENCY_QUESTIONS: Final = 5
 LATENCY_SECONDS: Final = 4.0  # one that is slow is not asked five times
@@ -38,14 +38,14 @@ MOST_CALLS: Final = 7 + LATENCY_QUESTIONS + BATCH_CALLS + survey.HISTORY_STEPS +
 
 _GOOD: Final = (Verdict.OK, Verdict.NULL)
 
-State = Literal["yes", "no", "unknown"]
+FindingState = Literal["yes", "no", "unknown"]
 OnStep = Callable[[str], None]
 
 
-class Finding(msgspec.Struct, frozen=True):
+class CheckFinding(msgspec.Struct, frozen=True):
     """One thing that was asked: ``unknown`` where it was not, or could not be found out."""
 
-    state: State
+    state: FindingState
     words: str
 
 
@@ -58,25 +58,25 @@ class Inspection(msgspec.Struct, kw_only=True):
     state: Literal["usable", "unusable", "wrong_chain"] = "unusable"
     trouble: str = "not asked"
     chain_id: int | None = None
-    genesis: Finding | None = None
+    genesis: CheckFinding | None = None
     head: int | None = None
     head_hash: str = ""
     head_seconds: int = 0  # the block's own time, Unix
     lag: int | None = None
     latency_seconds: float | None = None
     client_version: str = ""
-    websocket: Finding | None = None
-    history: Finding | None = None
+    websocket: CheckFinding | None = None
+    history: CheckFinding | None = None
     history_blocks: int | None = None  # how far back state was there
     is_archive: bool = False
-    logs: Finding | None = None
-    multicall: Finding | None = None
-    batch: Finding | None = None
+    logs: CheckFinding | None = None
+    multicall: CheckFinding | None = None
+    batch: CheckFinding | None = None
     addresses: tuple[str, ...] = ()
     port: int = 0
     calls: int = 0
     seconds: float = 0.0
-    seen: list[Seen] = []
+    seen: list[SeenHead] = []
 
     @property
     def is_usable(self) -> bool:
@@ -176,7 +176,9 @@ class _Work:
             if not await self._is_right_genesis(self._chain.genesis_hash):
                 return
         found.state = "usable"
-        not_asked = Finding("unknown", f"not asked: {self._settings.total_seconds:g} s were over")
+        not_asked = CheckFinding(
+            "unknown", f"not asked: {self._settings.total_seconds:g} s were over"
+        )
         found.multicall = found.batch = found.logs = found.history = not_asked
         if self._upstream.ws_url is not None:
             found.websocket = not_asked
@@ -222,13 +224,13 @@ class _Work:
         block = evm.head_of_block(judgement.result or b"")
         if judgement.verdict is not Verdict.OK or block is None or not block.hash:
             words = f"block 0 is not told: {in_words(judgement)}"
-            self._found.genesis = Finding("unknown", words)
+            self._found.genesis = CheckFinding("unknown", words)
             return True
         if block.hash.lower() == wanted.lower():
-            self._found.genesis = Finding("yes", "as configured")
+            self._found.genesis = CheckFinding("yes", "as configured")
             return True
         words = f"another one: {block.hash}, expected {wanted}"
-        self._found.genesis = Finding("no", words)
+        self._found.genesis = CheckFinding("no", words)
         if self._chain.genesis_guessed:
             return True  # the others' decide whether the list that it is from errs
         self._found.be_on_another_chain()
@@ -244,7 +246,7 @@ class _Work:
         else:
             self._found.head, self._found.head_hash = head.number, head.hash
             self._found.head_seconds = head.timestamp
-            self._found.seen.append(Seen(head.number, time.monotonic()))
+            self._found.seen.append(SeenHead(head.number, time.monotonic()))
             return head
         return None
 
@@ -281,20 +283,20 @@ class _Work:
             if judgement.verdict is Verdict.OK and number is not None:
                 seconds.append(self._asker.seconds)
                 if method == "eth_blockNumber":
-                    self._found.seen.append(Seen(number, time.monotonic()))
+                    self._found.seen.append(SeenHead(number, time.monotonic()))
             if time.monotonic() >= until:
                 break
         if seconds:
             self._found.latency_seconds = statistics.median(seconds)
 
-    async def _ask_batch(self) -> Finding:
+    async def _ask_batch(self) -> CheckFinding:
         calls = [("eth_chainId", "[]"), ("eth_blockNumber", "[]"), ("eth_gasPrice", "[]")]
         judged = await self._asker.ask_batch(calls[:BATCH_CALLS])
         if judged.verdict is Verdict.OK:
-            return Finding("yes", f"{len(calls)} calls in one")
+            return CheckFinding("yes", f"{len(calls)} calls in one")
         return _of(Judgement(judged.verdict, detail=judged.detail))
 
-    async def _find_history(self, head: int) -> Finding:
+    async def _find_history(self, head: int) -> CheckFinding:
         served, missed, steps = 0, None, 0
         deepest = head - 1
         last: Judgement | None = None
@@ -309,7 +311,7 @@ class _Work:
                 # Says nothing of what it has.
                 words = in_words(judgement)
                 reach = f"at least {served:,} blocks back; then " if served else ""
-                return Finding("unknown", reach + words)
+                return CheckFinding("unknown", reach + words)
             else:
                 missed, last = depth, judgement
         self._found.history_blocks = served
@@ -317,7 +319,7 @@ class _Work:
         words = survey.reach_words(served, missed, deepest)
         if last is not None and last.verdict is not Verdict.MISSING_DATA:
             words += f": {in_words(last)}"
-        return Finding("yes" if served or deepest <= 0 else "no", words)
+        return CheckFinding("yes" if served or deepest <= 0 else "no", words)
 
     async def _subscribe(self, url: str) -> None:
         """Whether a subscription to new heads is answered."""
@@ -350,16 +352,16 @@ class _Work:
             await feed.close()
         # What the feed says of its next try is nothing for a check.
         words = "newHeads subscribed" if is_live else reason.partition("; tried again")[0]
-        self._found.websocket = Finding("yes" if is_live else "no", words)
+        self._found.websocket = CheckFinding("yes" if is_live else "no", words)
 
 
-def _of(judgement: Judgement) -> Finding:
+def _of(judgement: Judgement) -> CheckFinding:
     """A revert, and an empty answer, are answers: it took the question."""
     if judgement.verdict in (*_GOOD, Verdict.REVERTED):
-        return Finding("yes", "answered")
+        return CheckFinding("yes", "answered")
     if judgement.verdict.blame is Blame.LIMIT:
-        return Finding("unknown", in_words(judgement))
-    return Finding("no", in_words(judgement))
+        return CheckFinding("unknown", in_words(judgement))
+    return CheckFinding("no", in_words(judgement))
 
 
 def _known_as(chain_id: int) -> str:

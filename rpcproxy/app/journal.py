@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from rpcproxy.config import model
-from rpcproxy.edges.journal import Journal, JournalInUse, JournalRefused
+from rpcproxy.edges.journal import DiskJournal, JournalInUse, JournalRefused
 from rpcproxy.edges.logs import event
 from rpcproxy.edges.metrics import ChainCounters
 from rpcproxy.engine import tasks
@@ -130,7 +130,7 @@ class Transactions:
         has_warned = False
         while True:
             try:
-                journal = await Journal.open(path, self._identity)
+                journal = await DiskJournal.open(path, self._identity)
             except (JournalRefused, OSError) as error:
                 if isinstance(error, JournalInUse) and time.monotonic() < self._patient_until:
                     self._was_tried.set()

@@ -21,7 +21,7 @@ from rpcproxy.edges.metrics import Counters, class_name
 from rpcproxy.edges.webhook import Webhook
 from rpcproxy.engine import tasks
 from rpcproxy.rules.bulletin import body_of, shape_of
-from rpcproxy.rules.notices import Bulletin, Conditions, Event, Gathering, Outages
+from rpcproxy.rules.notices import Bulletin, Conditions, Gathering, NoticeEvent, Outages
 from rpcproxy.rules.sample import Sample
 from rpcproxy.states import Change, ChangeKind
 
@@ -57,7 +57,7 @@ class Notices:
         """A standing changed, just now."""
         if self._tellers:
             self._tell(
-                Event(
+                NoticeEvent(
                     kind=change.kind,
                     chain=chain,
                     upstream=change.upstream,
@@ -70,7 +70,7 @@ class Notices:
     def on_reload(self, words: str, *, is_accepted: bool) -> None:
         """The configuration was taken over, or refused and why."""
         self._tell(
-            Event(
+            NoticeEvent(
                 kind=ChangeKind.CONFIG_RELOAD,
                 reason=words,
                 unix_seconds=time.time(),
@@ -84,7 +84,7 @@ class Notices:
         for turn in self._outages.compare(sample):
             self._tell(turn)
 
-    def _tell(self, event: Event) -> None:
+    def _tell(self, event: NoticeEvent) -> None:
         told = self._conditions.told(event)
         if told is not None:
             for teller in self._tellers.values():
@@ -114,7 +114,7 @@ class _Teller:
         self._sent: asyncio.Future[None]  # of what is under way
         self._task = tasks.start(self._run(), "webhook")
 
-    def add(self, event: Event) -> None:
+    def add(self, event: NoticeEvent) -> None:
         if event.kind not in self._events:
             return
         left_out = self._gathering.add(event, time.monotonic())

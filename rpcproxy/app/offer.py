@@ -16,7 +16,7 @@ from typing import Any, Final
 from rpcproxy.app.handover import Plans, heads_of, lost_by, orders_of, plans_in
 from rpcproxy.app.proxy import Proxy
 from rpcproxy.app.takeover import HEADS_SECONDS, READY_SECONDS, TALK_SECONDS, places_named
-from rpcproxy.edges.given_sockets import ADMIN, WALLET, Broken, Channel, Place, is_own_peer
+from rpcproxy.edges.given_sockets import ADMIN, WALLET, Broken, Channel, SocketPath, is_own_peer
 from rpcproxy.edges.logs import event
 from rpcproxy.engine import tasks
 
@@ -35,7 +35,7 @@ class Offer:
     def __init__(self, proxy: Proxy, on_taken: Callable[[], object]) -> None:
         self._proxy = proxy
         self._on_taken = on_taken
-        self._place: Place | None = None
+        self._place: SocketPath | None = None
         self._identity: tuple[int, int] | None = None
         self._listening: socket.socket | None = None
         self._talk: asyncio.Task[None] | None = None
@@ -57,7 +57,7 @@ class Offer:
         self._listening.setblocking(False)
         asyncio.get_running_loop().add_reader(self._listening.fileno(), self._on_knock)
 
-    def _bound_place(self) -> Place | None:
+    def _bound_place(self) -> SocketPath | None:
         """``None`` where nobody could know the port."""
         listener = self._proxy.listener
         if listener is None or not self._proxy.config.server.listen.port:

@@ -24,7 +24,7 @@ from rpcproxy.app.notices import Notices
 from rpcproxy.app.process import room_for_clients
 from rpcproxy.app.sampling import Sampler
 from rpcproxy.app.traced import Tracing
-from rpcproxy.app.view import View
+from rpcproxy.app.view import ProxyView
 from rpcproxy.config.model import Address, Config, Server
 from rpcproxy.edges.given_sockets import ADMIN, NO_SOCKETS, WALLET, Sockets
 from rpcproxy.edges.logs import Redactor, event, secrets_of, utc
@@ -91,7 +91,7 @@ class Proxy:
         self.recorder = Recorder(self.sampler.take, beside(self._history.path), self.redactor)
         self.sampler.sinks.append(self.recorder.add)
         self.sampler.sinks.append(Trimmer(self.holdings).on_sample)
-        self.view = View(self)
+        self.view = ProxyView(self)
         self._public_status = PublicStatus(
             lambda: told_plainly(self.view.status(), self.redactor),
             self.view.outlooks,

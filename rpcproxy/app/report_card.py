@@ -17,7 +17,7 @@ from rpcproxy.app.history import Kept, RunFacts
 from rpcproxy.edges.logs import utc
 from rpcproxy.messages import CLASS_NAMES, Blame, Verdict
 from rpcproxy.rules.sample import Times
-from rpcproxy.rules.tallies import HOUR_SECONDS, Outage, Row, quantile, sum_of_times
+from rpcproxy.rules.tallies import HOUR_SECONDS, HourRow, Outage, quantile, sum_of_times
 
 # A probe asks for the head, a block or a chain id: about that much, in units of eth_blockNumber.
 PROBE_UNITS: Final = 2
@@ -87,7 +87,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     longest_outage_seconds: float
 
 
-class ChainFigures(msgspec.Struct, frozen=True, kw_only=True):
+class ChainReport(msgspec.Struct, frozen=True, kw_only=True):
     """What wallets saw: ``requests`` by outcome; ``failed_share`` of them ended in an error of our
     own.
     """
@@ -125,7 +125,7 @@ class ReportCard(msgspec.Struct, frozen=True, kw_only=True):
     processes: int
     providers: Sequence[Figures]
     upstreams: Sequence[Figures]
-    chains: Sequence[ChainFigures]
+    chains: Sequence[ChainReport]
     outages: Sequence[OutageFigures]  # the newest first
     days: Sequence[Day]
 
@@ -178,13 +178,13 @@ def report_card(kept: Kept, since: float, now: float) -> ReportCard:
     )
 
 
-_Rows = Sequence[tuple[RunFacts, Row]]
+_Rows = Sequence[tuple[RunFacts, HourRow]]
 
 
 def _grouped(
-    rows: _Rows, key: Callable[[Row], tuple[str, ...]]
-) -> dict[tuple[str, ...], list[tuple[RunFacts, Row]]]:
-    groups: dict[tuple[str, ...], list[tuple[RunFacts, Row]]] = {}
+    rows: _Rows, key: Callable[[HourRow], tuple[str, ...]]
+) -> dict[tuple[str, ...], list[tuple[RunFacts, HourRow]]]:
+    groups: dict[tuple[str, ...], list[tuple[RunFacts, HourRow]]] = {}
     for facts, row in rows:
         groups.setdefault(key(row), []).append((facts, row))
     return {name: groups[name] for name in sorted(groups)}
@@ -265,9 +265,9 @@ def _day(rows: _Rows) -> Day:
     )
 
 
-def _chain_figures(name: str, rows: Sequence[Row]) -> ChainFigures:
+def _chain_figures(name: str, rows: Sequence[HourRow]) -> ChainReport:
     requests = _summed(row.requests for row in rows)
-    return ChainFigures(
+    return ChainReport(
         chain=name,
         requests={outcome: count for outcome, count in requests.items() if count},
         failed_share=_share(requests.get("own_error", 0), sum(requests.values())),

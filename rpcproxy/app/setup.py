@@ -24,7 +24,7 @@ ADMIN: Final = "127.0.0.1:9545"
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SetupPlan:
     """What was asked for. ``listen`` is HOST:PORT; ``has_public`` adds the shipped endpoints;
     ``unset`` are variables that have no value here.
     """
@@ -47,7 +47,7 @@ class Trial:
 Trials = Mapping[tuple[str, str], Trial]  # by chain and upstream
 
 
-def chains_of(plan: Plan) -> tuple[Chain, ...]:
+def chains_of(plan: SetupPlan) -> tuple[Chain, ...]:
     """The chains with their upstreams, URLs filled in."""
     return tuple(
         chain_without_file(
@@ -62,7 +62,7 @@ def chains_of(plan: Plan) -> tuple[Chain, ...]:
 # Asking
 
 
-async def try_all(plan: Plan, settings: AskSettings) -> Trials:
+async def try_all(plan: SetupPlan, settings: AskSettings) -> Trials:
     """Ask every upstream at once for its chain id, and how fast it is; two calls each."""
     chains = chains_of(plan)
     redactor = Redactor(secrets_of(Config(chains=chains)))
@@ -80,7 +80,7 @@ async def try_all(plan: Plan, settings: AskSettings) -> Trials:
     }
 
 
-async def _untried(plan: Plan, upstream: Upstream) -> Trial:
+async def _untried(plan: SetupPlan, upstream: Upstream) -> Trial:
     variable = next(entry.variable for entry in plan.keyed if entry.url == upstream.url)
     return Trial("untried", f"not tried: {variable} is not set here")
 
@@ -111,7 +111,7 @@ async def _try(chain: Chain, upstream: Upstream, settings: AskSettings) -> Trial
 # Writing
 
 
-def written(plan: Plan, trials: Trials) -> str:
+def written(plan: SetupPlan, trials: Trials) -> str:
     """The file. Raises ``ConfigError`` where it could not be read back, which would be a fault
     of ours.
     """
@@ -127,7 +127,7 @@ def _value(entry: Keyed) -> str:
     return entry.url.removeprefix(front).removesuffix(back)
 
 
-def _lines(plan: Plan, trials: Trials) -> Iterator[str]:
+def _lines(plan: SetupPlan, trials: Trials) -> Iterator[str]:
     yield "# rpcproxy serve -c THIS_FILE runs it; rpcproxy check -c THIS_FILE looks at everything."
     yield "# All keys with their meaning: docs/configuration.md, or rpcproxy schema for editors."
     if plan.keyed:
@@ -153,7 +153,7 @@ def _lines(plan: Plan, trials: Trials) -> Iterator[str]:
         yield from _upstreams(plan, chain, trials)
 
 
-def _upstreams(plan: Plan, chain: Chain, trials: Trials) -> Iterator[str]:
+def _upstreams(plan: SetupPlan, chain: Chain, trials: Trials) -> Iterator[str]:
     templates = {entry.url: entry.template for entry in plan.keyed if entry.chain == chain.name}
     tried = [trials.get((chain.name, upstream.name)) for upstream in chain.upstreams]
     is_any_left = any(trial is None or trial.state != "wrong_chain" for trial in tried)
@@ -178,7 +178,7 @@ def _beside(line: str, comment: str) -> str:
     return f"{line:<33} # {comment}"
 
 
-def summary(plan: Plan, trials: Trials) -> Sequence[str]:
+def summary(plan: SetupPlan, trials: Trials) -> Sequence[str]:
     """A line for each upstream, for people."""
     rows = [
         (chain.name, upstream.name, trials[chain.name, upstream.name].words)

@@ -28,7 +28,7 @@ from collections.abc import Iterable, MutableMapping
 from typing import Any, Final
 
 from rpcproxy.app.handover import (
-    Heads,
+    ServedHeads,
     follow_orders,
     heads_of,
     orders_in,
@@ -42,7 +42,7 @@ from rpcproxy.edges.given_sockets import (
     WALLET,
     Broken,
     Channel,
-    Place,
+    SocketPath,
     Sockets,
     from_service_manager,
 )
@@ -65,7 +65,7 @@ LOOK_SECONDS: Final = 0.01
 _DROPPED: Final = (BrokenPipeError, ConnectionResetError)
 
 
-class Refused(Broken):
+class TakeoverRefused(Broken):
     """The other process is there, and says no. ``can_ask_again``: in a moment it may say yes."""
 
     def __init__(self, words: str, *, can_ask_again: bool) -> None:
@@ -136,7 +136,7 @@ async def _is_in_use(address: Address) -> bool:
     return False
 
 
-def places_of(config: Config) -> list[Place]:
+def places_of(config: Config) -> list[SocketPath]:
     """Where whoever serves these wallets may be asked. Blocks while a host name is looked up."""
     listen = config.server.listen
     if not listen.port:
@@ -150,13 +150,15 @@ def places_of(config: Config) -> list[Place]:
     return places_named((str(place[0]), int(place[1])) for _, _, _, _, place in found)
 
 
-def places_named(addresses: Iterable[tuple[str, int]]) -> list[Place]:
+def places_named(addresses: Iterable[tuple[str, int]]) -> list[SocketPath]:
     """The Unix sockets of these wallet addresses. IPv4 first: of a name with several, that is the
     address that is written elsewhere, too.
     """
     directory = state_directory() / "takeover"
     ordered = sorted(set(addresses), key=lambda address: (":" in address[0], address))
-    return [Place(directory / f"{host.replace(':', '_')}-{port}.sock") for host, port in ordered]
+    return [
+        SocketPath(directory / f"{host.replace(':', '_')}-{port}.sock") for host, port in ordered
+    ]
 
 
 def remedy(config: Config) -> str:
@@ -166,7 +168,7 @@ def remedy(config: Config) -> str:
     return "choose another port, or add --takeover where that is another rpcproxy"
 
 
-async def _take_over(proxy: Proxy, channel: Channel, place: Place) -> bool:
+async def _take_over(proxy: Proxy, channel: Channel, place: SocketPath) -> bool:
     """Whether we serve in the other's place. It is not so where that one ended before it gave us
     anything.
     """
@@ -176,7 +178,7 @@ async def _take_over(proxy: Proxy, channel: Channel, place: Place) -> bool:
         try:
             await _get_ready(proxy, channel, held, heads)
         except (Broken, OSError) as error:
-            if isinstance(error, Refused | NotReady):
+            if isinstance(error, TakeoverRefused | NotReady):
                 raise
             channel.close()  # another talk is listened to once this one is over
             if await _is_serving(place, proxy.config):
@@ -250,11 +252,11 @@ async def _ask(channel: Channel, wanted: str, **more: object) -> tuple[dict[str,
     except _DROPPED:
         raise Broken("the other process left") from None
     if "refused" in words:
-        raise Refused(str(words["refused"]), can_ask_again=bool(words.get("busy")))
+        raise TakeoverRefused(str(words["refused"]), can_ask_again=bool(words.get("busy")))
     return words, descriptors
 
 
-async def _is_serving(place: Place, config: Config) -> bool:
+async def _is_serving(place: SocketPath, config: Config) -> bool:
     """Whether the other process goes on, and could be taken over once more. It may take a moment
     to notice that a talk is over, and to close its door.
     """
@@ -267,7 +269,7 @@ async def _is_serving(place: Place, config: Config) -> bool:
         try:
             _, descriptors = await _ask(channel, "sockets", chains=plans_of(config))
         except (Broken, OSError) as error:
-            if isinstance(error, Refused) and not error.can_ask_again:
+            if isinstance(error, TakeoverRefused) and not error.can_ask_again:
                 return True
             await asyncio.sleep(LOOK_SECONDS)
             continue
@@ -303,7 +305,7 @@ async def _places(address: Address) -> set[tuple[str, int]]:
 
 
 async def _reach(
-    proxy: Proxy, heads: Heads, seconds: float, channel: Channel | None = None
+    proxy: Proxy, heads: ServedHeads, seconds: float, channel: Channel | None = None
 ) -> bool:
     """Wait until every chain of ours has got to the head that was told; whether in time. Raises
     ``Broken`` where whoever is at the other end of the channel leaves.
@@ -318,6 +320,6 @@ async def _reach(
     return True
 
 
-def _behind(proxy: Proxy, heads: Heads) -> list[str]:
+def _behind(proxy: Proxy, heads: ServedHeads) -> list[str]:
     ours = heads_of(proxy)
     return [name for name in proxy.chains if ours.get(name, -1) < heads.get(name, -1)]

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 from rpcproxy.app.chain import ChainRuntime
 from rpcproxy.config.model import Server, Upstream
 from rpcproxy.config.problems import ConfigError
-from rpcproxy.engine.attempts import Member
+from rpcproxy.engine.attempts import ChainMember
 from rpcproxy.engine.executor import Executor
 from rpcproxy.engine.pipeline import Pipeline
 from rpcproxy.engine.traced import TracedDoors, TracedExecutor, TracedWire
-from rpcproxy.front.http import Connection
+from rpcproxy.front.http import HttpConnection
 from rpcproxy.front.shared import Doors
 from rpcproxy.front.traced import TracedConnection
 from rpcproxy.rules.steps import Budgets
@@ -54,8 +54,8 @@ class Tracing:
             self._traces = Traces(server.traces)
 
     @property
-    def connection(self) -> type[Connection]:
-        return Connection if self._traces is None else TracedConnection
+    def connection(self) -> type[HttpConnection]:
+        return HttpConnection if self._traces is None else TracedConnection
 
     def doors(self, doors: Mapping[str, Pipeline]) -> Doors:
         """The doors of a listener, whatever ``doors`` hold from now on."""
@@ -80,11 +80,11 @@ class TracedChain(ChainRuntime):
         self._traces = traces
         super().__init__(*given, **named)
 
-    def _member(self, upstream: Upstream) -> Member:
+    def _member(self, upstream: Upstream) -> ChainMember:
         usual = super()._member(upstream)
-        return Member(usual.standing, TracedWire(usual.wire, self._traced), usual.classifier)
+        return ChainMember(usual.standing, TracedWire(usual.wire, self._traced), usual.classifier)
 
-    def _executor(self, members: Mapping[str, Member], budgets: Budgets) -> Executor:
+    def _executor(self, members: Mapping[str, ChainMember], budgets: Budgets) -> Executor:
         executor = TracedExecutor(
             members, self.standings, budgets, self.counters, chain_name=self.chain.name
         )

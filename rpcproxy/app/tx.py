@@ -15,24 +15,26 @@ from typing import Final, NamedTuple
 
 from rpcproxy.app.journal import journal_path, state_directory
 from rpcproxy.config.model import Config
-from rpcproxy.edges.journal import JournalRefused, Row, read_rows
+from rpcproxy.edges.journal import JournalRefused, JournalRow, read_rows
 from rpcproxy.edges.logs import utc
 from rpcproxy.front.transactions import TransactionEntry
-from rpcproxy.rules.journaled import Entry, State
+from rpcproxy.rules.journaled import PoolEntry, TransactionState
 
 SUFFIX: Final = ".sqlite"
 FOUND, NOT_FOUND, TO_BE_MENDED = 0, 1, 2  # exit codes
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 _MEANINGS: Final = {
-    State.JOURNALED: "written down, and no upstream has taken it so far",
-    State.SENT: "an upstream has taken it, and it waits for its block",
-    State.RESTING: "its wallet sent another one in its place: it is watched, and sent no more",
-    State.MINED: "it is in a block that may still be replaced",
-    State.FINAL: "its block is final",
-    State.REPLACED: "another transaction has its nonce, for good",
-    State.REFUSED: "the wallet was told no, and it is not sent",
-    State.EXPIRED: "no block took it for too long: it is sent no more",
+    TransactionState.JOURNALED: "written down, and no upstream has taken it so far",
+    TransactionState.SENT: "an upstream has taken it, and it waits for its block",
+    TransactionState.RESTING: (
+        "its wallet sent another one in its place: it is watched, and sent no more"
+    ),
+    TransactionState.MINED: "it is in a block that may still be replaced",
+    TransactionState.FINAL: "its block is final",
+    TransactionState.REPLACED: "another transaction has its nonce, for good",
+    TransactionState.REFUSED: "the wallet was told no, and it is not sent",
+    TransactionState.EXPIRED: "no block took it for too long: it is sent no more",
 }
 _COLUMNS: Final = ("state", "age", "chain", "hash", "sender", "nonce", "block")
 _ELSEWHERE: Final = (
@@ -45,7 +47,7 @@ class NoJournal(Exception):
     """There is nothing to read. Its text says why, and what to do."""
 
 
-class Told(NamedTuple):
+class ToldLines(NamedTuple):
     """Lines for the standard output, notes for the standard error, and the exit code."""
 
     lines: Sequence[str]
@@ -53,7 +55,7 @@ class Told(NamedTuple):
     code: int
 
 
-class Place(NamedTuple):
+class ChainJournal(NamedTuple):
     """A chain's journal, and where it is."""
 
     chain: str
@@ -64,7 +66,7 @@ class Place(NamedTuple):
 # Entries
 
 
-def entry_of_row(chain: str, row: Row, unix_seconds: float) -> TransactionEntry:
+def entry_of_row(chain: str, row: JournalRow, unix_seconds: float) -> TransactionEntry:
     """A row of the journal."""
     updated = utc(row.updated) if row.updated else None
     return {
@@ -83,9 +85,9 @@ def entry_of_row(chain: str, row: Row, unix_seconds: float) -> TransactionEntry:
     }
 
 
-def entry_of_pool(chain: str, entry: Entry, unix_seconds: float) -> TransactionEntry:
+def entry_of_pool(chain: str, entry: PoolEntry, unix_seconds: float) -> TransactionEntry:
     """An entry of the pool, which does not say when it changed."""
-    row = Row(
+    row = JournalRow(
         entry.hash,
         entry.raw,
         entry.sender,
@@ -148,7 +150,7 @@ def details(entry: TransactionEntry) -> list[str]:
     facts = [
         ("transaction", entry["hash"]),
         ("chain", entry["chain"]),
-        ("state", f"{entry['state']}: {_MEANINGS[State(entry['state'])]}"),
+        ("state", f"{entry['state']}: {_MEANINGS[TransactionState(entry['state'])]}"),
         ("arrived", f"{entry['created']}, {age_words(entry['age_seconds'])} ago"),
         ("last news", entry["updated"] or "none"),
         ("sender", _or_unknown(entry["sender"])),
@@ -182,7 +184,7 @@ def _or_unknown(value: object) -> str:
 
 def places_of(
     *, config: Config | None = None, path: str | None = None, chain: str | None = None
-) -> list[Place]:
+) -> list[ChainJournal]:
     """The journals of a configuration, else those at ``path`` (a file, or a directory of them),
     else those in the default directory; of one ``chain`` only where it is named. Raises
     ``NoJournal``.
@@ -207,25 +209,25 @@ def places_of(
     return chosen
 
 
-def _places_configured(config: Config, chain: str | None) -> list[Place]:
+def _places_configured(config: Config, chain: str | None) -> list[ChainJournal]:
     chosen = [each for each in config.chains if chain in (None, each.name)]
     if not chosen:
         names = ", ".join(each.name for each in config.chains)
         raise NoJournal(f"the configuration has no chain {chain!r}, but {names}")
     journals = [(each.name, each.journal or config.server.journal) for each in chosen]
-    places = [Place(name, journal_path(name, each)) for name, each in journals if each.is_on]
+    places = [ChainJournal(name, journal_path(name, each)) for name, each in journals if each.is_on]
     if not places:
         names = ", ".join(name for name, _ in journals)
         raise NoJournal(f"the journal is off for {names}: no transaction is written down")
     return places
 
 
-def _places_at(path: Path) -> list[Place]:
+def _places_at(path: Path) -> list[ChainJournal]:
     if path.is_dir():
         files = [file for file in path.iterdir() if file.name.endswith(SUFFIX) and file.is_file()]
-        return sorted(Place(file.name.removesuffix(SUFFIX), file) for file in files)
+        return sorted(ChainJournal(file.name.removesuffix(SUFFIX), file) for file in files)
     # One that was set aside is called CHAIN.sqlite.damaged-….
-    return [Place(path.name.partition(SUFFIX)[0], path)] if path.is_file() else []
+    return [ChainJournal(path.name.partition(SUFFIX)[0], path)] if path.is_file() else []
 
 
 # --------------------------------------------------------------------------
@@ -233,45 +235,52 @@ def _places_at(path: Path) -> list[Place]:
 
 
 def list_transactions(
-    places: Sequence[Place], unix_seconds: float, *, limit: int, is_pending: bool, is_json: bool
-) -> Told:
+    places: Sequence[ChainJournal],
+    unix_seconds: float,
+    *,
+    limit: int,
+    is_pending: bool,
+    is_json: bool,
+) -> ToldLines:
     """The newest ``limit`` of all places, the newest first; those that wait for their block only
     where ``is_pending``.
     """
     found, notes, code = _read(places, None)
     if is_pending:
-        found = [(chain, row) for chain, row in found if State(row.state).is_pending]
+        found = [(chain, row) for chain, row in found if TransactionState(row.state).is_pending]
     newest = heapq.nlargest(limit, found, key=lambda pair: pair[1].created)
     entries = [entry_of_row(chain, row, unix_seconds) for chain, row in newest]
     if len(found) > limit:
         notes.append(f"the newest {limit} of {len(found)}: --limit N shows more")
     if not found and not code:
         notes.append("no pending transactions" if is_pending else "no transactions")
-    return Told([json_line(each) for each in entries] if is_json else table(entries), notes, code)
+    return ToldLines(
+        [json_line(each) for each in entries] if is_json else table(entries), notes, code
+    )
 
 
 def show_transaction(
-    places: Sequence[Place], hash: str, unix_seconds: float, *, is_json: bool
-) -> Told:
+    places: Sequence[ChainJournal], hash: str, unix_seconds: float, *, is_json: bool
+) -> ToldLines:
     """Everything known of one, of each chain that has it. ``hash`` in lower case."""
     found, notes, code = _read(places, hash)
     entries = [entry_of_row(chain, row, unix_seconds) for chain, row in found]
     if not entries:
         names = ", ".join(place.chain for place in places)
         notes.append(f"transaction {hash} is not in the journal of {names}")
-        return Told([], notes, code or NOT_FOUND)
+        return ToldLines([], notes, code or NOT_FOUND)
     if is_json:
-        return Told([json_line(entry) for entry in entries], notes, FOUND)
-    return Told(list(_separated(map(details, entries))), notes, FOUND)
+        return ToldLines([json_line(entry) for entry in entries], notes, FOUND)
+    return ToldLines(list(_separated(map(details, entries))), notes, FOUND)
 
 
 def _read(
-    places: Sequence[Place], hash: str | None
-) -> tuple[list[tuple[str, Row]], list[str], int]:
+    places: Sequence[ChainJournal], hash: str | None
+) -> tuple[list[tuple[str, JournalRow]], list[str], int]:
     """Rows with their chains; what could not be read, in words; and the exit code for it. A
     journal that is not there is a chain that was not served so far, unless it is the only one.
     """
-    found: list[tuple[str, Row]] = []
+    found: list[tuple[str, JournalRow]] = []
     notes: list[str] = []
     missing = 0
     code = FOUND

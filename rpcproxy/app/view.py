@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from rpcproxy.app.proxy import Proxy
 
 
-class View:
+class ProxyView:
     """``front.admin.AdminView`` of a proxy."""
 
     def __init__(self, proxy: Proxy) -> None:

@@ -2,7 +2,7 @@
 
 from rpcproxy.chains.evm_answers import (
     BLOCKS,
-    Told,
+    ToldBlock,
     blocks_of_logs,
     filled_by,
     join_lists,
@@ -35,7 +35,7 @@ from rpcproxy.chains.evm_pending import pending_object
 from rpcproxy.chains.evm_pins import Heights, Pinned, pin
 from rpcproxy.chains.evm_said_hashes import candidate_hashes, hashes_in, may_be_out
 from rpcproxy.chains.evm_shapes import shape_of
-from rpcproxy.chains.evm_signed import Transaction, decode
+from rpcproxy.chains.evm_signed import SignedTransaction, decode
 from rpcproxy.chains.evm_transactions import (
     BadTransaction,
     Oversized,
@@ -65,8 +65,8 @@ __all__ = [
     "Heights",
     "Oversized",
     "Pinned",
-    "Told",
-    "Transaction",
+    "SignedTransaction",
+    "ToldBlock",
     "as_pending",
     "asked_block",
     "asked_hash",

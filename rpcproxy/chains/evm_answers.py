@@ -28,7 +28,7 @@ class Filled(NamedTuple):
     nonce: int
 
 
-class Told(NamedTuple):
+class ToldBlock(NamedTuple):
     """The block that an answer is in.
 
     ``number`` is −1 where it is in none yet. ``hash`` is lower-case, and empty where the answer
@@ -46,7 +46,7 @@ class Next(NamedTuple):
     parent_hash: str  # lower-case
 
 
-_PENDING: Final = Told(-1, "")
+_PENDING: Final = ToldBlock(-1, "")
 
 # eth_sendRawTransactionSync (EIP-7966) answers with the receipt.
 IN_A_BLOCK: Final = frozenset(
@@ -128,7 +128,7 @@ _logs_decoder = msgspec.json.Decoder(list[_Mined])
 
 def told_by(
     method: Method, result: bytes | msgspec.Raw, *, tells_hashes: bool = True
-) -> Told | None:
+) -> ToldBlock | None:
     """The block that this result is in, ``None`` where it names none. Never raises. A block
     without a hash is a pending one, but where this chain ``tells_hashes`` of none.
 
@@ -148,7 +148,7 @@ def _told(
     result: bytes | msgspec.Raw,
     *,
     tells_hashes: bool = True,
-) -> Told | None:
+) -> ToldBlock | None:
     try:
         found = decoder.decode(result)
     except UNREADABLE:
@@ -160,7 +160,7 @@ def _told(
     number = need_of(found.number)
     if number < 0:
         return None
-    return Told(number, hash.lower() if isinstance(hash, str) else "")
+    return ToldBlock(number, hash.lower() if isinstance(hash, str) else "")
 
 
 def next_by(method: Method, result: bytes | msgspec.Raw) -> Next | None:
@@ -184,7 +184,7 @@ def next_by(method: Method, result: bytes | msgspec.Raw) -> Next | None:
     return Next(number, parent)
 
 
-def _told_by_list(result: bytes | msgspec.Raw) -> Told | None:
+def _told_by_list(result: bytes | msgspec.Raw) -> ToldBlock | None:
     number = _LISTED_NUMBER.search(result)
     if number is None:
         return None
@@ -192,15 +192,15 @@ def _told_by_list(result: bytes | msgspec.Raw) -> Told | None:
     height = int(digits, 16) if digits is not None else int(decimal)
     found = _LISTED_HASH.search(result)
     if found is None:
-        return Told(height, "")
+        return ToldBlock(height, "")
     told = (found[1] or b"").decode().lower()
-    return _PENDING if told in {"", NO_HASH} else Told(height, told)
+    return _PENDING if told in {"", NO_HASH} else ToldBlock(height, told)
 
 
 class Logged(NamedTuple):
     """The blocks that logs are in; ``is_vague`` where a log lacks its block's number or hash."""
 
-    blocks: set[Told]
+    blocks: set[ToldBlock]
     is_vague: bool = False
 
 
@@ -212,7 +212,7 @@ def blocks_of_logs(result: bytes | msgspec.Raw) -> Logged:
         return Logged(set(), is_vague=True)
     named = {(log.number, log.hash) for log in logs}
     blocks = {
-        Told(need_of(number), hash.lower())
+        ToldBlock(need_of(number), hash.lower())
         for number, hash in named
         if isinstance(hash, str) and hash != NO_HASH and number is not None
     }

@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from rpcproxy.chains.evm_answers import BLOCKS, IN_A_BLOCK, LISTS, NO_HASH, Told
+from rpcproxy.chains.evm_answers import BLOCKS, IN_A_BLOCK, LISTS, NO_HASH, ToldBlock
 from rpcproxy.chains.evm_blocks import HASH, RANGED, UNREADABLE, required_block
 from rpcproxy.chains.methods import Method
 
@@ -37,25 +37,25 @@ class Claim(enum.Enum):
 _ANY_HASH: Final = re.compile(rb'"0[xX]([0-9a-fA-F]{64})"')
 _LISTED_HASHES: Final = re.compile(rb'"blockHash"\s*:\s*(?:"(0[xX][0-9a-fA-F]{64})"|null)')
 _HASH_NAME: Final = b'"blockHash"'
-_NOWHERE: Final = Told(-1, "")
+_NOWHERE: Final = ToldBlock(-1, "")
 
 _object_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-def asked_block(method: Method, params: bytes | msgspec.Raw) -> Told:
+def asked_block(method: Method, params: bytes | msgspec.Raw) -> ToldBlock:
     """The block that a request names: −1 and an empty hash where it names none, or by a tag."""
     if method.name in RANGED:
-        return Told(-1, _filtered_hash(params))
+        return ToldBlock(-1, _filtered_hash(params))
     if method.block_param is not None:
         need = required_block(method, params)
         if need >= 0:
-            return Told(need, "")
+            return ToldBlock(need, "")
         if need != HASH:
             return _NOWHERE
     elif not method.name.endswith(_BY_BLOCK_HASH) and method.name not in _BY_HASH:
         return _NOWHERE
     found = _ANY_HASH.search(params)
-    return _NOWHERE if found is None else Told(-1, "0x" + found[1].decode().lower())
+    return _NOWHERE if found is None else ToldBlock(-1, "0x" + found[1].decode().lower())
 
 
 class _Filter(msgspec.Struct, gc=False):
@@ -91,7 +91,7 @@ def is_by_block_hash(method: Method) -> bool:
 
 
 def claim_of(
-    method: Method, params: bytes | msgspec.Raw, result: bytes | msgspec.Raw, told: Told | None
+    method: Method, params: bytes | msgspec.Raw, result: bytes | msgspec.Raw, told: ToldBlock | None
 ) -> Claim:
     """How a result names its block; ``told`` is what ``told_by`` read in it. Never raises."""
     name = method.name
@@ -128,7 +128,7 @@ _BY_TRANSACTION: Final = frozenset(
 )
 
 
-def _of_one(name: str, result: bytes | msgspec.Raw, told: Told | None) -> Claim:
+def _of_one(name: str, result: bytes | msgspec.Raw, told: ToldBlock | None) -> Claim:
     """A transaction or a receipt."""
     if told is None:
         return Claim.FALSE

@@ -196,7 +196,7 @@ def is_another(result: bytes | msgspec.Raw | None, block: Contents, index: int) 
 # ---- blooms
 
 
-class Wanted(msgspec.Struct, frozen=True, gc=False):
+class WantedLogs(msgspec.Struct, frozen=True, gc=False):
     """What a filter asks for: for each place the masks of which one must be in a bloom. Without
     any it asks for all logs.
     """
@@ -218,7 +218,7 @@ class Wanted(msgspec.Struct, frozen=True, gc=False):
         return chance
 
 
-def wanted_by(params: bytes | msgspec.Raw) -> Wanted | None:
+def wanted_by(params: bytes | msgspec.Raw) -> WantedLogs | None:
     """What a search for logs asks for, ``None`` where it cannot be said. Never raises."""
     text = bytes(params)
     if len(text) > LONGEST_FILTER_BYTES:
@@ -237,7 +237,7 @@ class _Filter(msgspec.Struct, gc=False):
 
 
 @lru_cache(maxsize=256)  # a wallet asks for the same at every block
-def _wanted(address: bytes, topics: bytes) -> Wanted | None:
+def _wanted(address: bytes, topics: bytes) -> WantedLogs | None:
     told = _any_decoder.decode(address)
     asked = _any_decoder.decode(topics) or []
     if not isinstance(asked, list):
@@ -254,7 +254,7 @@ def _wanted(address: bytes, topics: bytes) -> Wanted | None:
     masks = [tuple(map(_mask, place)) for place in items if None not in place]
     if any(0 in place for place in masks):
         return None
-    return Wanted(tuple(masks))
+    return WantedLogs(tuple(masks))
 
 
 _ITEM: Final = re.compile(r"0[xX](?:[0-9a-fA-F]{40}|[0-9a-fA-F]{64})")

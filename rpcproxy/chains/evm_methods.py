@@ -16,7 +16,7 @@ from typing import Final
 from rpcproxy.chains.evm_answers import NAMING_BLOCK
 from rpcproxy.chains.evm_blocks import RANGED
 from rpcproxy.chains.evm_contents import INDEXED, INDEXED_UNCLES, OF_CONTENTS
-from rpcproxy.chains.methods import DATA, LIST, OBJECT, QUANTITY, Keep, Kind, Method
+from rpcproxy.chains.methods import DATA, LIST, OBJECT, QUANTITY, Keep, Method, MethodKind
 from rpcproxy.messages import MethodClass
 
 LIGHT: Final = MethodClass.LIGHT
@@ -28,17 +28,17 @@ TOO_LONG: Final = "(too long)"
 # How one asks for a transaction.
 TRANSACTION_BY_HASH: Final = "eth_getTransactionByHash"
 
-_LOCAL = Method("", Kind.LOCAL, LIGHT, can_hedge=False, criticality=0)
-_HEAD = Method("", Kind.HEAD_READ, LIGHT)
-_HEAD_HEAVY = Method("", Kind.HEAD_READ, HEAVY, weight=10, criticality=4)
+_LOCAL = Method("", MethodKind.LOCAL, LIGHT, can_hedge=False, criticality=0)
+_HEAD = Method("", MethodKind.HEAD_READ, LIGHT)
+_HEAD_HEAVY = Method("", MethodKind.HEAD_READ, HEAVY, weight=10, criticality=4)
 _QUANTITY = replace(_HEAD, null_is_data=False, shape=QUANTITY)
 _STATE = Method(
-    "", Kind.BLOCK_READ, LIGHT, block_param=1, null_is_data=False, weight=2, keep=Keep.BLOCK
+    "", MethodKind.BLOCK_READ, LIGHT, block_param=1, null_is_data=False, weight=2, keep=Keep.BLOCK
 )
 _CALL = replace(_STATE, is_execution=True, weight=3)
 _BLOCK = Method(
     "",
-    Kind.BLOCK_READ,
+    MethodKind.BLOCK_READ,
     LIGHT,
     block_param=0,
     null_is_data=False,
@@ -50,7 +50,7 @@ _TRACE_BLOCK = replace(_BLOCK, method_class=HEAVY, weight=20, criticality=4)
 _TRACE_CALL = replace(_CALL, method_class=HEAVY, weight=20, criticality=4)
 _LOGS = Method(
     "",
-    Kind.BLOCK_READ,
+    MethodKind.BLOCK_READ,
     HEAVY,
     block_param=0,
     null_is_data=False,
@@ -59,14 +59,14 @@ _LOGS = Method(
     shape=LIST,
     keep=Keep.BLOCK,
 )
-_LOOKUP = Method("", Kind.LOOKUP, LIGHT, confirm_null=True, weight=2)
+_LOOKUP = Method("", MethodKind.LOOKUP, LIGHT, confirm_null=True, weight=2)
 _MINED = replace(_LOOKUP, keep=Keep.MINED)
 _BY_HASH = replace(_LOOKUP, keep=Keep.FOREVER)
 _TRACE_TX = replace(_MINED, method_class=HEAVY, weight=20, criticality=4)
-_IMMUTABLE = Method("", Kind.IMMUTABLE, LIGHT, keep=Keep.FOREVER)
-_SEND = Method("", Kind.SEND, MethodClass.SEND, can_hedge=False, weight=5, criticality=0)
-_STATEFUL = Method("", Kind.STATEFUL, LIGHT, can_hedge=False)
-_REFUSED = Method("", Kind.REFUSED, LIGHT, can_hedge=False)
+_IMMUTABLE = Method("", MethodKind.IMMUTABLE, LIGHT, keep=Keep.FOREVER)
+_SEND = Method("", MethodKind.SEND, MethodClass.SEND, can_hedge=False, weight=5, criticality=0)
+_STATEFUL = Method("", MethodKind.STATEFUL, LIGHT, can_hedge=False)
+_REFUSED = Method("", MethodKind.REFUSED, LIGHT, can_hedge=False)
 
 _GROUPS: Final[tuple[tuple[Method, str], ...]] = (
     (

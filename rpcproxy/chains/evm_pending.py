@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 
-from rpcproxy.chains.evm_signed import LEGACY, Transaction
+from rpcproxy.chains.evm_signed import LEGACY, SignedTransaction
 
 
-def pending_object(tx: Transaction) -> bytes:
+def pending_object(tx: SignedTransaction) -> bytes:
     """The JSON text of eth_getTransactionByHash's result while ``tx`` is in no block, with the
     members, spellings and order of geth's. Empty where the type is not ours to read.
     """

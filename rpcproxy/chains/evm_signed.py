@@ -58,7 +58,7 @@ _CELLS_VERSION: Final = 1  # EIP-7594: the wrapper that has a proof for each cel
 _CELL_PROOFS: Final = 128
 
 
-class Access(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+class AccessListItem(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     """What a transaction says beforehand it will touch, as in its JSON."""
 
     address: str
@@ -85,7 +85,7 @@ class Body(msgspec.Struct, frozen=True, gc=False):
     to: str | None  # None: it creates a contract
     value: int
     input: bytes
-    access_list: tuple[Access, ...] | None
+    access_list: tuple[AccessListItem, ...] | None
     blob_gas_price: int | None
     blob_hashes: tuple[str, ...] | None
     authorizations: tuple[Authorization, ...] | None
@@ -94,7 +94,7 @@ class Body(msgspec.Struct, frozen=True, gc=False):
     s: int
 
 
-class Transaction(msgspec.Struct, frozen=True, gc=False):
+class SignedTransaction(msgspec.Struct, frozen=True, gc=False):
     """A signed transaction; addresses and hashes are ``0x`` and lower-case digits.
 
     ``raw`` is as it was sent, blobs included. ``body`` is ``None`` where the type is not ours to
@@ -112,7 +112,7 @@ class Transaction(msgspec.Struct, frozen=True, gc=False):
     body: Body | None = None
 
 
-def decode(raw_hex: str, chain_id: int) -> Transaction:
+def decode(raw_hex: str, chain_id: int) -> SignedTransaction:
     """The transaction in what a wallet sends to this chain.
 
     Raises ``BadTransaction`` for what no node of the chain can take. Types that are not
@@ -125,7 +125,7 @@ def decode(raw_hex: str, chain_id: int) -> Transaction:
     if first < 0x80 and first not in (_ACCESS, _FEES, _BLOBS, _SET_CODE):
         hash = _foreign_hash(raw_hex)
         sender, nonce = _celo_place(raw) if first == _CELO and hash else ("", -1)
-        return Transaction(raw, hash, first, sender, nonce)
+        return SignedTransaction(raw, hash, first, sender, nonce)
     try:
         return _read(raw, chain_id)
     except rlp.BadRlp as bad:
@@ -156,7 +156,7 @@ def _celo_place(raw: bytes) -> tuple[str, int]:
         return "", -1
 
 
-def _read(raw: bytes, chain_id: int) -> Transaction:
+def _read(raw: bytes, chain_id: int) -> SignedTransaction:
     is_legacy = raw[0] >= 0xC0
     type = LEGACY if is_legacy else raw[0]
     bare = without_blobs(raw) if type == _BLOBS else raw
@@ -180,7 +180,7 @@ def _read(raw: bytes, chain_id: int) -> Transaction:
         _check_wrapper(raw, body.blob_hashes or ())
     hash = "0x" + keccak256(bare).hex()
     sender = _sender(_signed_digest(fields, type, own_chain), parity, body.r, body.s)
-    return Transaction(raw, hash, type, sender, nonce, own_chain, body)
+    return SignedTransaction(raw, hash, type, sender, nonce, own_chain, body)
 
 
 def _must_match(own_chain: int, chain_id: int) -> None:
@@ -310,15 +310,15 @@ def _to(fields: _Fields, *, can_create: bool) -> str | None:
     return "0x" + to.hex()
 
 
-def _access_list(fields: _Fields) -> tuple[Access, ...]:
+def _access_list(fields: _Fields) -> tuple[AccessListItem, ...]:
     entries = fields.lists("access list", "access list's entry", 2, "an entry of the access list")
     return tuple([_access(entry) for entry in entries])
 
 
-def _access(entry: _Fields) -> Access:
+def _access(entry: _Fields) -> AccessListItem:
     address = entry.sized("access list's address", 20)
     keys = entry.all_sized("list of storage keys", "storage key", 32)
-    return Access("0x" + address.hex(), tuple(["0x" + key.hex() for key in keys]))
+    return AccessListItem("0x" + address.hex(), tuple(["0x" + key.hex() for key in keys]))
 
 
 def _blob_hashes(fields: _Fields) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from rpcproxy.chains.evm_pending import pending_object
-from rpcproxy.chains.evm_signed import Transaction
+from rpcproxy.chains.evm_signed import SignedTransaction
 
 # The transaction's hash is the first parameter of each.
 _SHOWN: Final = frozenset(("eth_getTransactionByHash", "eth_getPrivateTransactionByHash"))
@@ -54,7 +54,7 @@ def asked_hash(method: str, params: bytes | msgspec.Raw) -> str:
     return first.lower() if _HASH.fullmatch(first) else ""
 
 
-def said_while_waiting(method: str, tx: Transaction | None) -> Said:
+def said_while_waiting(method: str, tx: SignedTransaction | None) -> Said:
     """What a node says to such a look-up; ``None`` for one that no pool has."""
     if method in _NOT_FOUND:
         return Said(error=_ERROR)

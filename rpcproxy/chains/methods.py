@@ -10,7 +10,7 @@ from typing import Final
 from rpcproxy.messages import MethodClass
 
 
-class Kind(enum.Enum):
+class MethodKind(enum.Enum):
     """How a method relates to the chain, which decides how it may be answered."""
 
     LOCAL = "local"  # answered by the proxy itself
@@ -50,7 +50,7 @@ class Method:
     """
 
     name: str
-    kind: Kind
+    kind: MethodKind
     method_class: MethodClass
     block_param: int | None = None
     null_is_data: bool = True

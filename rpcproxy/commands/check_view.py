@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rpcproxy.app.checkup import ChainCheck, Checkup, UpstreamCheck
-from rpcproxy.app.inspection import Finding, Inspection
+from rpcproxy.app.inspection import CheckFinding, Inspection
 from rpcproxy.rules.capacity import NAMES, Share, listed
 
 # Where the output is no terminal, nobody wraps lines after us.
@@ -239,7 +239,7 @@ def _sentences(found: Inspection) -> Iterator[tuple[str, str]]:
     if found.client_version:
         yield f"{found.name}: {found.client_version}", "dim"
     for key, title in _FINDINGS:
-        finding: Finding | None = getattr(found, key)
+        finding: CheckFinding | None = getattr(found, key)
         if finding is not None and finding.state != "yes":
             yield f"{found.name}: {title}: {finding.words}", "yellow"
 
@@ -257,7 +257,7 @@ def _milliseconds(seconds: float) -> str:
     return f"{seconds * 1000:.1f} ms" if seconds < _FEW_SECONDS else f"{seconds * 1000:,.0f} ms"
 
 
-def _mark(finding: Finding | None) -> Text:
+def _mark(finding: CheckFinding | None) -> Text:
     if finding is None:
         return Text("-")
     words, style = _MARKS[finding.state]

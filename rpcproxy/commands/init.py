@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from rpcproxy.app.asking import AskSettings
-from rpcproxy.app.setup import ADMIN, Plan, Trials, summary, try_all, written
+from rpcproxy.app.setup import ADMIN, SetupPlan, Trials, summary, try_all, written
 from rpcproxy.chains.known import KNOWN
 from rpcproxy.commands import Commands
 from rpcproxy.config.load import by_any_name
 from rpcproxy.config.model import KnownChain
 from rpcproxy.config.problems import ConfigError, Unfit, listed, nearest, quoted
-from rpcproxy.config.providers import PROVIDERS, Provider, keyed
+from rpcproxy.config.providers import PROVIDERS, KnownProvider, keyed
 from rpcproxy.config.urls import is_host
 
 DEFAULT_CHAINS: Final = ("ethereum", "base")
@@ -116,7 +116,7 @@ def _trouble_with(file: Path, *, is_forced: bool) -> str:
     return f"{file} cannot be written: {reason}" if reason else ""
 
 
-def _tell(file: Path, plan: Plan, trials: Trials) -> None:
+def _tell(file: Path, plan: SetupPlan, trials: Trials) -> None:
     print(f"Wrote {file}. Next: rpcproxy serve -c {file}")
     if plan.unset:
         print(f"Set {listed(sorted(plan.unset), 'and')} before that.")
@@ -128,13 +128,13 @@ def _tell(file: Path, plan: Plan, trials: Trials) -> None:
 # The plan
 
 
-def _plan(names: Sequence[str], setting: Setting) -> Plan:
+def _plan(names: Sequence[str], setting: Setting) -> SetupPlan:
     """Raises ``Unfit`` with a sentence where nobody can be asked again, ``EOFError``."""
     ask = setting.ask
     if ask is None:
         chains = _chains(names or DEFAULT_CHAINS, setting.known)
         of_chains = tuple(chain.name for chain in chains)
-        return Plan(chains, tuple(keyed(of_chains, setting.environ)))
+        return SetupPlan(chains, tuple(keyed(of_chains, setting.environ)))
     if names:
         chains = _chains(names, setting.known)
     else:
@@ -152,7 +152,7 @@ def _plan(names: Sequence[str], setting: Setting) -> Plan:
         question = "Public endpoints as backups, where all of those fail [yes]: "
         has_public = _asked(ask, question, _yes)
     listen = _asked(ask, "Address for wallets [127.0.0.1:8545]: ", _address)
-    return Plan(chains, entries, listen, has_public, unset)
+    return SetupPlan(chains, entries, listen, has_public, unset)
 
 
 def _chains(names: Sequence[str], known: Mapping[str, KnownChain]) -> tuple[KnownChain, ...]:
@@ -170,7 +170,7 @@ def _chains(names: Sequence[str], known: Mapping[str, KnownChain]) -> tuple[Know
 
 def _providers(
     ask: Callable[[str], str], environ: Mapping[str, str]
-) -> tuple[tuple[Provider, ...], frozenset[str]]:
+) -> tuple[tuple[KnownProvider, ...], frozenset[str]]:
     """Those that are wanted, by the names of their variables; and variables that are not set."""
     are_set = [
         provider.name for provider in PROVIDERS if _is_set(provider.variable, provider, environ)
@@ -180,7 +180,7 @@ def _providers(
     wanted = _asked(
         ask, f"You have one for [{default}]: ", lambda line: _named(_words(line), are_set)
     )
-    found: list[Provider] = []
+    found: list[KnownProvider] = []
     unset: set[str] = set()
     for provider in wanted:
         question = f"Variable with the {provider.name} {'key' if provider.url else 'URL'}"
@@ -196,14 +196,14 @@ def _providers(
     return tuple(found), frozenset(unset)
 
 
-def _is_set(variable: str, provider: Provider, environ: Mapping[str, str]) -> bool:
+def _is_set(variable: str, provider: KnownProvider, environ: Mapping[str, str]) -> bool:
     """A URL may be there for single chains only."""
     names = [variable] if provider.url else [name for name in environ if name.startswith(variable)]
     return any(environ.get(name, "").strip() for name in names)
 
 
 def _filled(
-    environ: Mapping[str, str], providers: Sequence[Provider], unset: frozenset[str]
+    environ: Mapping[str, str], providers: Sequence[KnownProvider], unset: frozenset[str]
 ) -> dict[str, str]:
     """Something in place of what is not set, to build URLs with: another URL for each, since what
     is written is looked up by it, and a host of the provider, which its name is taken from. None
@@ -234,7 +234,7 @@ def _words(line: str) -> list[str]:
     return line.replace(",", " ").split()
 
 
-def _named(words: Sequence[str], are_set: Sequence[str]) -> list[Provider]:
+def _named(words: Sequence[str], are_set: Sequence[str]) -> list[KnownProvider]:
     by_name = {provider.name: provider for provider in PROVIDERS}
     if words == ["none"]:
         return []

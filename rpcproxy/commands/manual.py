@@ -41,7 +41,7 @@ signals of a running proxy:
 """
 
 
-class Page(NamedTuple):
+class ManualPage(NamedTuple):
     """``says``: what the command does. ``examples``: command lines with what they are for.
     ``exits``: its exit codes in words. ``more``: further sections, as they are printed.
     """
@@ -52,8 +52,8 @@ class Page(NamedTuple):
     more: str = ""
 
 
-PAGES: Final[Mapping[str, Page]] = {
-    "serve": Page(
+PAGES: Final[Mapping[str, ManualPage]] = {
+    "serve": ManualPage(
         "Run the proxy, until it is told to stop. It takes a configuration, or names of known "
         "chains, which are then served on their public endpoints and on the providers whose keys "
         "are in the environment. The log goes to the standard error.",
@@ -71,7 +71,7 @@ PAGES: Final[Mapping[str, Page]] = {
         "refused in words, and the configuration in force goes on. What takes effect at the next\n"
         "start only is named in docs/configuration.md.",
     ),
-    "demo": Page(
+    "demo": ManualPage(
         "Simulated providers on three clouds, outages, the proxy in front, and two wallets: one "
         "asks the proxy, the other a single provider. Nothing from outside is asked.",
         (
@@ -81,7 +81,7 @@ PAGES: Final[Mapping[str, Page]] = {
         ),
         {0: "it ended by itself or by Ctrl-C", 2: "a port is taken"},
     ),
-    "tx": Page(
+    "tx": ManualPage(
         "The transactions that wallets sent, as the journal has them. Both ways read beside a "
         "running proxy or without one, and change nothing.",
         (
@@ -89,7 +89,7 @@ PAGES: Final[Mapping[str, Page]] = {
             ("rpcproxy tx list --journal /var/lib/rpcproxy/journal", "those of a service"),
         ),
     ),
-    "tx list": Page(
+    "tx list": ManualPage(
         "The newest transactions first, one line each.",
         (
             ("rpcproxy tx list --pending", "those that wait for their block"),
@@ -98,12 +98,12 @@ PAGES: Final[Mapping[str, Page]] = {
         ),
         {0: "told", 2: "there is no journal there, or it cannot be read"},
     ),
-    "tx show": Page(
+    "tx show": ManualPage(
         "Everything known of one transaction: its state, and what each provider said last.",
         ((f"rpcproxy tx show 0x{'4d' * 32}", "by its hash"),),
         {0: "told", 1: "it is not in the journal", 2: "there is no journal, or that is no hash"},
     ),
-    "init": Page(
+    "init": ManualPage(
         "Ask for chains, providers, keys (by the names of their variables) and addresses, try "
         "each upstream, and write a commented configuration. Without a terminal the defaults are "
         "written.",
@@ -114,11 +114,11 @@ PAGES: Final[Mapping[str, Page]] = {
         ),
         {0: "written", 2: "the file is there already, or cannot be written"},
     ),
-    "schema": Page(
+    "schema": ManualPage(
         "The JSON Schema of the configuration, by which editors complete and check it.",
         (("rpcproxy schema", "on the standard output"),),
     ),
-    "top": Page(
+    "top": ManualPage(
         "The status of a running proxy in the terminal, live. Without a terminal: once.",
         (
             ("rpcproxy top", "of the one on this machine"),
@@ -126,7 +126,7 @@ PAGES: Final[Mapping[str, Page]] = {
         ),
         {0: "ended", 2: "the proxy cannot be reached, or wants a token"},
     ),
-    "completion": Page(
+    "completion": ManualPage(
         "Print a script that makes a shell complete commands, options, chains and files.",
         (
             ("rpcproxy completion bash", "for bash; add it to ~/.bashrc, as below"),
@@ -166,7 +166,7 @@ def commands_of(
                 yield from commands_of(command, f"{above}{name} ")
 
 
-def epilog_of(page: Page) -> str:
+def epilog_of(page: ManualPage) -> str:
     """The sections below the options."""
     width = max(len(line) for line, _ in page.examples)
     parts = ["examples:"]

@@ -23,7 +23,7 @@ _KEY: Final = re.compile(r"[A-Za-z0-9._~-]{4,256}")
 
 
 @dataclass(frozen=True, slots=True)
-class Provider:
+class KnownProvider:
     """``url`` has ``{network}`` and ``{key}``, or is empty where the variable holds a URL.
 
     ``networks``: what it calls our chains, as ``OURS=THEIRS``, or one word where both agree.
@@ -64,7 +64,7 @@ def _networks(text: str) -> dict[str, str]:
 
 
 PROVIDERS: Final = (
-    Provider(
+    KnownProvider(
         *("INFURA_KEY", "infura", "https://{network}.infura.io/v3/{key}"),
         _networks(
             "ethereum=mainnet sepolia hoodi base=base-mainnet optimism=optimism-mainnet"
@@ -74,7 +74,7 @@ PROVIDERS: Final = (
             " unichain=unichain-mainnet celo=celo-mainnet"
         ),
     ),
-    Provider(
+    KnownProvider(
         *("ALCHEMY_KEY", "alchemy", "https://{network}.g.alchemy.com/v2/{key}"),
         _networks(
             "ethereum=eth-mainnet sepolia=eth-sepolia hoodi=eth-hoodi base=base-mainnet"
@@ -86,8 +86,8 @@ PROVIDERS: Final = (
             " sonic=sonic-mainnet monad=monad-mainnet hyperevm=hyperliquid-mainnet"
         ),
     ),
-    Provider("QUICKNODE_URL", "quicknode"),
-    Provider(
+    KnownProvider("QUICKNODE_URL", "quicknode"),
+    KnownProvider(
         *("DRPC_KEY", "drpc", "https://lb.drpc.live/{network}/{key}"),
         _networks(
             "ethereum sepolia hoodi base optimism arbitrum arbitrum-nova polygon bsc avalanche"
@@ -95,7 +95,7 @@ PROVIDERS: Final = (
             " sonic monad=monad-mainnet hyperevm=hyperliquid"
         ),
     ),
-    Provider(
+    KnownProvider(
         *("ANKR_KEY", "ankr", "https://rpc.ankr.com/{network}/{key}"),
         _networks(
             "ethereum=eth sepolia=eth_sepolia hoodi=eth_hoodi base optimism arbitrum"
@@ -103,14 +103,14 @@ PROVIDERS: Final = (
             " scroll blast mantle celo sonic=sonic_mainnet monad=monad_mainnet"
         ),
     ),
-    Provider("CHAINSTACK_URL", "chainstack"),
+    KnownProvider("CHAINSTACK_URL", "chainstack"),
 )
 
 
 def keyed(
     chains: Sequence[str],
     environ: Mapping[str, str],
-    providers: Sequence[Provider] = PROVIDERS,
+    providers: Sequence[KnownProvider] = PROVIDERS,
 ) -> Iterator[Keyed]:
     """The upstreams of these chains whose variables are set, by chain, then as in the table.
 

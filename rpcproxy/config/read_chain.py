@@ -11,7 +11,7 @@ from rpcproxy.config.problems import Reported, Unfit, listed, nearest, quoted
 from rpcproxy.config.providers import Keyed
 from rpcproxy.config.read_operation import SINGLE_POINT, genesis
 from rpcproxy.config.read_sends import SENDS
-from rpcproxy.config.read_upstream import Draft, Link, NameLike, settled, upstreams
+from rpcproxy.config.read_upstream import ConfiguredUrl, Draft, NameLike, settled, upstreams
 from rpcproxy.config.reading import (
     Choice,
     Field,
@@ -244,7 +244,11 @@ def chain_without_file(known: KnownChain, keyed: Sequence[Keyed]) -> Chain:
     """
     companies = {entry.provider for entry in keyed}
     drafts = [
-        Draft(0, Link(entry.url, check(entry.url, entry.url, _WEB)), {"provider": entry.provider})
+        Draft(
+            0,
+            ConfiguredUrl(entry.url, check(entry.url, entry.url, _WEB)),
+            {"provider": entry.provider},
+        )
         for entry in keyed
     ]
     for url in known.public_urls:
@@ -252,7 +256,7 @@ def chain_without_file(known: KnownChain, keyed: Sequence[Keyed]) -> Chain:
         values: dict[str, object] = {"tier": "backup"} if keyed else {}
         if guess_provider(place) in companies:
             values["name"] = f"{guess_provider(place)}-public"
-        drafts.append(Draft(0, Link(url, place), values))
+        drafts.append(Draft(0, ConfiguredUrl(url, place), values))
     return Chain(
         name=known.name,
         kind=known.kind,

@@ -24,8 +24,8 @@ from rpcproxy.config.reading import (
     scalar,
     text,
 )
-from rpcproxy.config.source import Entry, Items, Node, Scalar, Table
-from rpcproxy.config.urls import Place, check, guess_provider
+from rpcproxy.config.source import Items, Node, Scalar, Table, TableEntry
+from rpcproxy.config.urls import UrlTarget, check, guess_provider
 from rpcproxy.messages import Verdict
 
 _UPSTREAM_NAME: Final = re.compile(r"[A-Za-z0-9\[][A-Za-z0-9._:\[\]-]{0,63}")
@@ -57,11 +57,11 @@ _ERROR_CLASSES: Final = tuple(
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class ConfiguredUrl:
     """A URL and where it leads."""
 
     text: str
-    place: Place
+    place: UrlTarget
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Draft:
     """An upstream whose name is not settled yet."""
 
     line: int
-    link: Link
+    link: ConfiguredUrl
     values: Mapping[str, object]
 
 
@@ -77,10 +77,10 @@ class Draft:
 # Converters
 
 
-def link(node: Node, reading: Reading) -> Link:  # noqa: ARG001 -- a Converter
+def link(node: Node, reading: Reading) -> ConfiguredUrl:  # noqa: ARG001 -- a Converter
     if not isinstance(node, Scalar):
         raise Unfit(f"is {described(node)}", "a URL such as https://HOST/PATH")
-    return Link(node.text, check(node.text, node.written, ("https", "http")))
+    return ConfiguredUrl(node.text, check(node.text, node.written, ("https", "http")))
 
 
 def ws_url(node: Node, reading: Reading) -> str:  # noqa: ARG001 -- a Converter
@@ -138,7 +138,7 @@ def headers(node: Node, reading: Reading) -> dict[str, str]:
     return found
 
 
-def _header(name: str, entry: Entry, reading: Reading, before: Mapping[str, str]) -> str:
+def _header(name: str, entry: TableEntry, reading: Reading, before: Mapping[str, str]) -> str:
     if name.lower() in _OWN_HEADERS:
         raise Unfit("is set by the proxy itself", "another one")
     if name.lower() in map(str.lower, before):
@@ -211,7 +211,7 @@ def draft(node: Node, reading: Reading) -> Draft:
         raise Unfit(f"is {described(node)}", "a URL, or a mapping with url")
     values = reading.values(node, UPSTREAM)
     found = values.pop("link")
-    assert isinstance(found, Link)  # noqa: S101 -- the table above says so
+    assert isinstance(found, ConfiguredUrl)  # noqa: S101 -- the table above says so
     if values.get("private") and values.get("role") == "reads":
         reading.report.problem(
             node.line, "private: true with role: reads; expected an upstream that takes sends"

@@ -17,7 +17,7 @@ from rpcproxy.config import units
 from rpcproxy.config.environment import expand
 from rpcproxy.config.model import Frozen, KnownChain
 from rpcproxy.config.problems import Report, Reported, Unfit, listed, nearest, quoted
-from rpcproxy.config.source import Entry, Items, Node, Scalar, Table
+from rpcproxy.config.source import Items, Node, Scalar, Table, TableEntry
 
 _NUMBER: Final = re.compile(r"[0-9][0-9_]{0,17}(?:\.[0-9]{1,9})?")
 _WHOLE: Final = re.compile(r"0|[1-9][0-9_]{0,17}|0[xX][0-9a-fA-F]{1,15}")
@@ -111,7 +111,7 @@ class Reading:
                 self.report.problem(line, f"{where}: {detail['msg']}")
             raise Reported from None
 
-    def _fill(self, found: dict[str, object], key: str, field: Field, entry: Entry) -> None:
+    def _fill(self, found: dict[str, object], key: str, field: Field, entry: TableEntry) -> None:
         try:
             node = self.expanded(entry.node)
             if isinstance(node, Scalar) and node.kind == "empty":

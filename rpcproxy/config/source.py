@@ -17,9 +17,9 @@ LARGEST_TEXT: Final = 1024 * 1024  # characters; PyYAML reads about 100,000 a se
 _MOST_NODES: Final = 50_000
 _DEEPEST: Final = 24
 
-Kind = Literal["text", "number", "flag", "empty"]
+ScalarKind = Literal["text", "number", "flag", "empty"]
 
-_KINDS: Final[dict[str, Kind]] = {
+_KINDS: Final[dict[str, ScalarKind]] = {
     "tag:yaml.org,2002:str": "text",
     "tag:yaml.org,2002:timestamp": "text",
     "tag:yaml.org,2002:value": "text",
@@ -46,7 +46,7 @@ class Scalar:
 
     line: int
     text: str
-    kind: Kind
+    kind: ScalarKind
     written: str
 
 
@@ -57,7 +57,7 @@ class Items:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class TableEntry:
     """``line`` is the key's."""
 
     line: int
@@ -67,7 +67,7 @@ class Entry:
 @dataclass(frozen=True, slots=True)
 class Table:
     line: int
-    entries: dict[str, Entry]
+    entries: dict[str, TableEntry]
 
 
 Node = Scalar | Items | Table
@@ -158,8 +158,8 @@ class _Conversion:
         return self._table(source, line, depth)
 
     def _table(self, source: yaml.MappingNode, line: int, depth: int) -> Table:
-        own: dict[str, Entry] = {}
-        merged: dict[str, Entry] = {}
+        own: dict[str, TableEntry] = {}
+        merged: dict[str, TableEntry] = {}
         for key, value in source.value:
             at = key.start_mark.line + 1
             if not isinstance(key, yaml.ScalarNode):
@@ -175,13 +175,13 @@ class _Conversion:
                     "expected once",
                 )
             else:
-                own[key.value] = Entry(at, self.node(value, depth + 1))
+                own[key.value] = TableEntry(at, self.node(value, depth + 1))
         return Table(line, merged | own)
 
-    def _merged(self, value: yaml.Node, at: int, depth: int) -> dict[str, Entry]:
+    def _merged(self, value: yaml.Node, at: int, depth: int) -> dict[str, TableEntry]:
         node = self.node(value, depth + 1)
         tables = node.items if isinstance(node, Items) else (node,)
-        entries: dict[str, Entry] = {}
+        entries: dict[str, TableEntry] = {}
         for table in tables:
             if not isinstance(table, Table):
                 self._refuse(at, "<< merges something that is no mapping; expected *ANCHOR of one")

@@ -59,7 +59,7 @@ _COMPANIES: Final = {"quiknode": "quicknode", "llamarpc": "llamanodes"}
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class UrlTarget:
     """Where a URL leads. ``host`` is lower case, IPv6 without brackets."""
 
     scheme: str
@@ -67,7 +67,7 @@ class Place:
     port: int
 
 
-def check(text: str, written: str, schemes: tuple[str, ...]) -> Place:
+def check(text: str, written: str, schemes: tuple[str, ...]) -> UrlTarget:
     """``text`` taken apart; ``written`` is the form before the environment was filled in.
 
     Raises ``Unfit`` with a message that shows what is wrong and no secret.
@@ -91,7 +91,7 @@ def check(text: str, written: str, schemes: tuple[str, ...]) -> Place:
     return _place(text, scheme.lower(), told)
 
 
-def guess_provider(place: Place) -> str:
+def guess_provider(place: UrlTarget) -> str:
     """The company behind a host: the registrable domain's own label; ``host:port`` where the
     host is an address or a local name, so that local upstreams are distinct fault domains.
     """
@@ -168,7 +168,7 @@ def _told(scheme: str, netloc: str, rest: str, written: str) -> str:
     return f"{scheme}://{host}"
 
 
-def _place(text: str, scheme: str, told: str) -> Place:
+def _place(text: str, scheme: str, told: str) -> UrlTarget:
     try:
         parts = urlsplit(text)
         host = parts.hostname or ""
@@ -185,7 +185,7 @@ def _place(text: str, scheme: str, told: str) -> Place:
         raise Unfit(f"({told}) has a host beyond ASCII", "its form that begins with xn--")
     if not is_host(host):
         raise Unfit(f"({told}) has a malformed host", "a name or an address")
-    return Place(scheme, host, _PORTS[scheme] if port is None else port)
+    return UrlTarget(scheme, host, _PORTS[scheme] if port is None else port)
 
 
 def _is_address(host: str) -> bool:

@@ -14,8 +14,8 @@ from typing import Final
 from rpcproxy.drills import simrpc
 from rpcproxy.drills.faults import Cut, Fault
 from rpcproxy.drills.particular import Particular, particular_of
-from rpcproxy.drills.simparams import Refused, unknown_method
-from rpcproxy.drills.simview import View
+from rpcproxy.drills.simparams import CallRefused, unknown_method
+from rpcproxy.drills.simview import SimView
 from rpcproxy.drills.wire import After, Incoming, cut, head, in_chunks
 from rpcproxy.messages import Malformed, Request, decode_body, decode_request, encode_raw_error
 
@@ -56,7 +56,7 @@ def members_of(body: bytes) -> Members:
 
 
 def compose(
-    incoming: Incoming, members: Members, view: View, fault: Fault
+    incoming: Incoming, members: Members, view: SimView, fault: Fault
 ) -> tuple[list[bytes], After]:
     """The bytes to send, and what becomes of the connection."""
     is_closing = incoming.is_last or fault.is_closing_after_answer
@@ -81,12 +81,12 @@ def compose(
     return [b"".join([start, *rest])] if size < _JOIN_BYTES else [start, *rest], after
 
 
-def _reply(members: Members, view: View, fault: Fault) -> list[bytes]:
+def _reply(members: Members, view: SimView, fault: Fault) -> list[bytes]:
     """The JSON text for one body, ``_NOTHING`` for notifications alone."""
     if not isinstance(members, list):
         return _perform(members, view, fault)
     if fault.batch == "single":
-        return _refusal(b"null", Refused(-32600, "batch requests are not supported"))
+        return _refusal(b"null", CallRefused(-32600, "batch requests are not supported"))
     if fault.batch == "half":
         members = members[: len(members) // 2]
     replies = [reply for m in members if (reply := _perform(m, view, fault)) != _NOTHING]
@@ -96,50 +96,50 @@ def _reply(members: Members, view: View, fault: Fault) -> list[bytes]:
     return [b"[", *separated[1:], b"]"]
 
 
-def _perform(member: Request | Malformed, view: View, fault: Fault) -> list[bytes]:
+def _perform(member: Request | Malformed, view: SimView, fault: Fault) -> list[bytes]:
     if isinstance(member, Malformed):
-        return _refusal(member.id, Refused(member.code, member.reason))
+        return _refusal(member.id, CallRefused(member.code, member.reason))
     id = b"987654321" if fault.has_wrong_id else bytes(member.id)
     try:
         result = _result(member, view, fault)
-    except Refused as refused:
+    except CallRefused as refused:
         return _NOTHING if member.is_notification else _refusal(id, refused)
     if member.is_notification:
         return _NOTHING
     return [b'{"jsonrpc":"2.0","id":%b,"result":' % id, *result, b"}"]
 
 
-def _result(request: Request, view: View, fault: Fault) -> list[bytes]:
+def _result(request: Request, view: SimView, fault: Fault) -> list[bytes]:
     if fault.error is not None:
-        raise Refused(fault.error.code, fault.error.message)
+        raise CallRefused(fault.error.code, fault.error.message)
     if fault.missing_method == request.method:
         raise unknown_method(request.method)
     particular = particular_of(fault.particulars, request, view)
     if particular is not None and (particular.code or particular.result):
         return _particularly(particular, request, view)
     if fault.hidden_heads == "error" and request.method in HEAD_QUESTIONS:
-        raise Refused(-32603, "Internal error")
+        raise CallRefused(-32603, "Internal error")
     result = simrpc.perform(view, request)
     if fault.hidden_heads == "null" and request.method in HEAD_QUESTIONS:
         return [b"null"]
     return [b"null"] if fault.has_nulls and request.method in LOOKUPS else result
 
 
-def _particularly(particular: Particular, request: Request, view: View) -> list[bytes]:
+def _particularly(particular: Particular, request: Request, view: SimView) -> list[bytes]:
     if particular.is_performed:
-        with contextlib.suppress(Refused):
+        with contextlib.suppress(CallRefused):
             simrpc.perform(view, request)
     if particular.code:
         error = particular.error(request)
-        raise Refused(error["code"], error["message"], error.get("data"))
+        raise CallRefused(error["code"], error["message"], error.get("data"))
     return [particular.filled_in(request, view)]
 
 
-def _refusal(id: bytes, refused: Refused) -> list[bytes]:
+def _refusal(id: bytes, refused: CallRefused) -> list[bytes]:
     return [encode_raw_error(id, refused.encoded())]
 
 
-def _status(members: Members, view: View, fault: Fault) -> int:
+def _status(members: Members, view: SimView, fault: Fault) -> int:
     """That of a single request which it has particular words for, else the fault's."""
     if fault.particulars and isinstance(members, Request):
         particular = particular_of(fault.particulars, members, view)
@@ -148,7 +148,7 @@ def _status(members: Members, view: View, fault: Fault) -> int:
     return fault.status
 
 
-def delay_seconds(members: Members, view: View, fault: Fault) -> float:
+def delay_seconds(members: Members, view: SimView, fault: Fault) -> float:
     """How much later than usual the answer leaves: as its slowest member does."""
     if not fault.particulars:
         return fault.delay_seconds

@@ -1,8 +1,9 @@
 """Cases to be played again: odd providers, a client's requests, and what is right.
 
 A ``Case`` is what four providers of one simulated chain are like, and what a client asks
-meanwhile; each ``Ask`` says what is right. ``judge`` holds a reply against that. Whoever plays a
-case makes the providers and sends the requests. ``reported`` has those that people reported.
+meanwhile; each ``CaseRequest`` says what is right. ``judge`` holds a reply against that. Whoever
+plays a case makes the providers and sends the requests. ``reported`` has those that people
+reported.
 
 Plain data and pure functions.
 """
@@ -18,7 +19,7 @@ from rpcproxy.drills.faults import WELL, Fault
 Right = Literal["as_well", "null", "error", "result"]
 
 
-class Ask(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class CaseRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One request, ``times`` times. In ``params`` (a JSON text) ``$head`` stands for the number of
     the head when the case begins, ``$old`` for one 2,000 or more below, ``$page``, ``$more`` and
     ``$wide`` for those 30, 40 and 1,500 above that, ``$next`` for the one above the head, ``$turn``
@@ -51,7 +52,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     told_by: str  # who reported it
     description: str
     providers: tuple[Fault, Fault, Fault, Fault] = (WELL, WELL, WELL, WELL)
-    asks: tuple[Ask, ...]
+    asks: tuple[CaseRequest, ...]
     chain: dict[str, Any] = {}
     upstreams: tuple[dict[str, Any], ...] = ({}, {}, {}, {})
     block_time_seconds: float = 1.0
@@ -60,7 +61,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     is_calm: bool = True
 
 
-def judge(ask: Ask, reply: dict[str, Any], well: dict[str, Any]) -> str:
+def judge(ask: CaseRequest, reply: dict[str, Any], well: dict[str, Any]) -> str:
     """What is wrong with the reply, empty where it is right. ``well``: the reply of a provider that
     is well, to the same request.
     """

@@ -25,10 +25,10 @@ from rpcproxy.app.ports import explain_port
 from rpcproxy.app.proxy import Proxy
 from rpcproxy.config.model import Address, Chain, Config, History, Journal, Server, Upstream
 from rpcproxy.drills.provider import Provider, Ticker
-from rpcproxy.drills.scenes import SITES, Stage, Take
+from rpcproxy.drills.scenes import SITES, DemoStage, Take
 from rpcproxy.drills.simchain import SimChain
-from rpcproxy.drills.view import Event, Frame, Screen, UpstreamLine, Urls, WalletLine
-from rpcproxy.drills.wallet import Tally, Wallet
+from rpcproxy.drills.view import Frame, Screen, ScreenEvent, UpstreamLine, Urls, WalletLine
+from rpcproxy.drills.wallet import Wallet, WalletTally
 from rpcproxy.edges.logs import ROOT, configure, event
 from rpcproxy.engine import tasks
 from rpcproxy.states import BETTER, CHANGES, ChangeKind, UpstreamState
@@ -80,7 +80,7 @@ class Events(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
-        self.last: deque[Event] = deque(maxlen=EVENTS_KEPT)
+        self.last: deque[ScreenEvent] = deque(maxlen=EVENTS_KEPT)
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -90,7 +90,7 @@ class Events(logging.Handler):
             tone = "bad" if record.levelno >= logging.WARNING else ""
             tone = "good" if kind in BETTER else tone
             stamp = time.strftime("%H:%M:%S", time.localtime(record.created))
-            self.last.append(Event(stamp, _sentence(record, kind), tone))
+            self.last.append(ScreenEvent(stamp, _sentence(record, kind), tone))
         except Exception:  # noqa: BLE001 - a line in a picture is worth no failure
             self.handleError(record)
 
@@ -122,7 +122,7 @@ class Demo:
         self.proxy = Proxy(_config(options, self._providers))
         self.through = Wallet(REQUESTS_PER_SECOND, self._on_failed)
         self.direct = Wallet(REQUESTS_PER_SECOND)
-        self.stage = Stage(
+        self.stage = DemoStage(
             self._providers,
             self.through,
             self.direct,
@@ -276,7 +276,7 @@ def _config(options: Options, providers: list[Provider]) -> Config:
     )
 
 
-def _in_words(tally: Tally) -> str:
+def _in_words(tally: WalletTally) -> str:
     words = f"{tally.failed:,} of {tally.requests:,} failed"
     if tally.hung:
         words += f" ({tally.errors:,} errors, {tally.hung:,} hung)"

@@ -30,7 +30,7 @@ import uvloop
 from rpcproxy.drills.faults import Fault
 from rpcproxy.drills.provider import Counts, Provider, Ticker
 from rpcproxy.drills.simchain import SimChain
-from rpcproxy.drills.wire import After, Connection, Incoming, head
+from rpcproxy.drills.wire import After, Incoming, ServerConnection, head
 
 
 class ProviderState(msgspec.Struct):
@@ -44,7 +44,7 @@ class FleetState(msgspec.Struct):
     providers: dict[str, ProviderState]
 
 
-class Order(msgspec.Struct):
+class FleetOrder(msgspec.Struct):
     """The body of a ``POST`` to the control port."""
 
     provider: str = ""
@@ -68,7 +68,7 @@ class Fleet:
             provider.start()
         loop = asyncio.get_running_loop()
         self._control = await loop.create_server(
-            lambda: Connection(self), "127.0.0.1", control_port
+            lambda: ServerConnection(self), "127.0.0.1", control_port
         )
         port = self._control.sockets[0].getsockname()[1]
         self.control_url = f"http://127.0.0.1:{port}"
@@ -95,13 +95,13 @@ class Fleet:
 
     # --- Host of the control connections
 
-    def on_open(self, connection: Connection) -> None: ...
+    def on_open(self, connection: ServerConnection) -> None: ...
 
-    def on_idle(self, connection: Connection) -> None: ...
+    def on_idle(self, connection: ServerConnection) -> None: ...
 
-    def on_closed(self, connection: Connection) -> None: ...
+    def on_closed(self, connection: ServerConnection) -> None: ...
 
-    def on_request(self, connection: Connection, incoming: Incoming) -> None:
+    def on_request(self, connection: ServerConnection, incoming: Incoming) -> None:
         status, reply = 200, b""
         try:
             self._obey(incoming)
@@ -113,7 +113,7 @@ class Fleet:
         connection.send([head(status, *lines) + reply], after)
 
     def _obey(self, incoming: Incoming) -> None:
-        order = msgspec.json.decode(incoming.body or b"{}", type=Order)
+        order = msgspec.json.decode(incoming.body or b"{}", type=FleetOrder)
         match incoming.verb + b" " + incoming.target:
             case b"GET /state":
                 pass

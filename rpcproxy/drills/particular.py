@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from rpcproxy.drills.simchain import quantity
-from rpcproxy.drills.simview import View
+from rpcproxy.drills.simview import SimView
 from rpcproxy.messages import Request
 
 _NUMBER: Final = re.compile(rb'"(0x[0-9a-f]{1,16})"')
@@ -47,7 +47,7 @@ class Particular(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     is_performed: bool = False
     delay_seconds: float = 0.0
 
-    def is_for(self, request: Request, view: View) -> bool:
+    def is_for(self, request: Request, view: SimView) -> bool:
         """Whether it is about this request, asked of a provider with this view."""
         if self.methods and request.method not in self.methods:
             return False
@@ -58,7 +58,7 @@ class Particular(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             return False
         return not self.older_than or self._is_old(params, view)
 
-    def _is_old(self, params: bytes, view: View) -> bool:
+    def _is_old(self, params: bytes, view: SimView) -> bool:
         numbers = [int(found, 16) for found in _NUMBER.findall(params)]
         return bool(numbers) and max(numbers) < view.head - self.older_than
 
@@ -72,7 +72,7 @@ class Particular(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             said["data"] = msgspec.Raw(self.data.encode())
         return said
 
-    def filled_in(self, request: Request, view: View) -> bytes:
+    def filled_in(self, request: Request, view: SimView) -> bytes:
         """The text of ``result``."""
         first = _FIRST.match(bytes(request.params))
         names = {
@@ -88,7 +88,7 @@ class Particular(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def particular_of(
-    particulars: tuple[Particular, ...], request: Request, view: View
+    particulars: tuple[Particular, ...], request: Request, view: SimView
 ) -> Particular | None:
     """The first that is about this request."""
     return next((each for each in particulars if each.is_for(request, view)), None)

@@ -25,9 +25,9 @@ import msgspec
 from rpcproxy.drills import answers, simrpc
 from rpcproxy.drills.faults import WELL, Fault
 from rpcproxy.drills.simchain import PAYEE, SimChain
-from rpcproxy.drills.simview import View
+from rpcproxy.drills.simview import SimView
 from rpcproxy.drills.simws import Subscriber
-from rpcproxy.drills.wire import LINGER_ZERO, Connection, Incoming
+from rpcproxy.drills.wire import LINGER_ZERO, Incoming, ServerConnection
 from rpcproxy.engine import tasks
 from rpcproxy.messages import Request
 
@@ -86,7 +86,7 @@ class Provider:
         self._tls = tls
         self._rng = random.Random(name)
         self._active = WELL
-        self._connections: set[Connection] = set()
+        self._connections: set[ServerConnection] = set()
         self._subscribers: set[Subscriber] = set()
         self._arrivals: dict[asyncio.Task[None], socket.socket] = {}
         self._reservation: socket.socket | None = None
@@ -138,7 +138,7 @@ class Provider:
         else:
             self._apply(self.fault)
 
-    def view(self, fault: Fault | None = None) -> View:
+    def view(self, fault: Fault | None = None) -> SimView:
         """The chain as this provider sees it now, under ``fault`` where it chose one."""
         fault = fault or self._active
         chain = self.chain
@@ -152,7 +152,7 @@ class Provider:
             fork_at = self._head_then - fault.fork_depth
         elif fault.invented_blocks:
             fork_at, fork = head + 1, self.name
-        return View(
+        return SimView(
             chain,
             head + fault.invented_blocks,
             chain.chain_id + fault.is_on_wrong_chain,
@@ -195,7 +195,7 @@ class Provider:
             if connection.is_idle:
                 self.on_idle(connection)
 
-    def _mark(self, connection: Connection) -> None:
+    def _mark(self, connection: ServerConnection) -> None:
         """Choose an exact share of the connections: there are few of them."""
         sometimes = self._active.sometimes
         connection.is_marked = False
@@ -204,7 +204,7 @@ class Provider:
             connection.is_marked = self._tally >= 1
             self._tally -= connection.is_marked
 
-    def _fault_for(self, connection: Connection) -> Fault:
+    def _fault_for(self, connection: ServerConnection) -> Fault:
         sometimes = self._active.sometimes
         if sometimes is None:
             return self._active
@@ -264,7 +264,7 @@ class Provider:
         limit = _TLS_SECONDS if self._tls else None
         try:
             await self._loop.connect_accepted_socket(
-                lambda: Connection(self), sock, ssl=self._tls, ssl_handshake_timeout=limit
+                lambda: ServerConnection(self), sock, ssl=self._tls, ssl_handshake_timeout=limit
             )
         except OSError:  # the client left, or does not trust the certificate
             sock.close()
@@ -277,7 +277,7 @@ class Provider:
 
     # --- Host
 
-    def on_open(self, connection: Connection) -> None:
+    def on_open(self, connection: ServerConnection) -> None:
         self.counts.connections += 1
         self._connections.add(connection)
         self.counts.open_connections = len(self._connections)
@@ -287,15 +287,15 @@ class Provider:
         elif self._active.is_frozen:
             connection.freeze()
 
-    def on_closed(self, connection: Connection) -> None:
+    def on_closed(self, connection: ServerConnection) -> None:
         self._connections.discard(connection)
         self.counts.open_connections = len(self._connections)
 
-    def on_idle(self, connection: Connection) -> None:
+    def on_idle(self, connection: ServerConnection) -> None:
         if self._active.idle_seconds is not None:
             connection.close_when_idle_for(self._active.idle_seconds)
 
-    def on_request(self, connection: Connection, incoming: Incoming) -> None:
+    def on_request(self, connection: ServerConnection, incoming: Incoming) -> None:
         if incoming.key:
             subscriber = Subscriber(
                 incoming.key, lambda: (self.view(), self._active), self._subscribers.discard
@@ -331,7 +331,11 @@ class Provider:
             probe_calls[request.method] = probe_calls.get(request.method, 0) + 1
 
     def _answer(
-        self, connection: Connection, incoming: Incoming, members: answers.Members, fault: Fault
+        self,
+        connection: ServerConnection,
+        incoming: Incoming,
+        members: answers.Members,
+        fault: Fault,
     ) -> None:
         if self._active.is_silent:
             return

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from rpcproxy.drills.cases import Ask, Case
+from rpcproxy.drills.cases import Case, CaseRequest
 from rpcproxy.drills.faults import WELL, Fault
 from rpcproxy.drills.particular import Particular
 
@@ -92,21 +92,21 @@ REPORTED: Final[dict[str, Case]] = {
             told_by="viem 4012, rust-web3 749",
             description="the quickest gives a waiting receipt for a mined transaction",
             providers=_receipts(_WAITING_RECEIPT),
-            asks=(Ask(method=_RECEIPT[0], params='["$tx"]', times=5),),
+            asks=(CaseRequest(method=_RECEIPT[0], params='["$tx"]', times=5),),
         ),
         Case(
             name="receipt_of_what_waits",
             told_by="viem 4012, 3873; rust-web3 749",
             description="the quickest gives odd receipts for a transaction that is in no block",
             providers=_receipts(_ZERO_RECEIPT),
-            asks=(Ask(method=_RECEIPT[0], params=f'["{PAYMENT_HASH}"]', times=5),),
+            asks=(CaseRequest(method=_RECEIPT[0], params=f'["{PAYMENT_HASH}"]', times=5),),
         ),
         Case(
             name="receipt_that_is_empty",
             told_by="viem 3873",
             description="the quickest gives {} for a mined transaction",
             providers=_receipts("{}"),
-            asks=(Ask(method=_RECEIPT[0], params='["$tx"]', times=5),),
+            asks=(CaseRequest(method=_RECEIPT[0], params='["$tx"]', times=5),),
             is_calm=False,
         ),
         Case(
@@ -114,7 +114,7 @@ REPORTED: Final[dict[str, Case]] = {
             told_by="viem 4012; pre-confirmed receipts of Base",
             description="the quickest puts a transaction into a block of zeros above the head",
             providers=_receipts(_ZERO_RECEIPT),
-            asks=(Ask(method=_RECEIPT[0], params='["$tx"]', times=5),),
+            asks=(CaseRequest(method=_RECEIPT[0], params='["$tx"]', times=5),),
         ),
         Case(
             name="account_refuses_a_send",
@@ -128,7 +128,7 @@ REPORTED: Final[dict[str, Case]] = {
                 )
             ),
             asks=(
-                Ask(
+                CaseRequest(
                     method=_SEND[0], params=f'["{PAYMENT}"]', right="error", code=3,
                     words="unauthorized",
                 ),
@@ -140,8 +140,8 @@ REPORTED: Final[dict[str, Case]] = {
             description="three of four refuse old blocks with HTTP 403",
             providers=(_odd(_FIREWALL), _odd(_FIREWALL), _odd(_FIREWALL), WELL),
             asks=(
-                Ask(method="eth_getBalance", params=_OLD_BALANCE, times=3),
-                Ask(method="eth_getBalance", params='["$account","$head"]', times=3),
+                CaseRequest(method="eth_getBalance", params=_OLD_BALANCE, times=3),
+                CaseRequest(method="eth_getBalance", params='["$account","$head"]', times=3),
             ),
         ),
         Case(
@@ -150,11 +150,11 @@ REPORTED: Final[dict[str, Case]] = {
             description="all refuse old blocks with HTTP 403",
             providers=_all(_FIREWALL),
             asks=(
-                Ask(
+                CaseRequest(
                     method="eth_getBalance", params=_OLD_BALANCE, right="error",
                     words="archive requests", times=3,
                 ),
-                Ask(method="eth_getBalance", params='["$account","$head"]', times=3),
+                CaseRequest(method="eth_getBalance", params='["$account","$head"]', times=3),
             ),
         ),
         Case(
@@ -168,11 +168,11 @@ REPORTED: Final[dict[str, Case]] = {
                 )
             ),
             asks=(
-                Ask(
+                CaseRequest(
                     method="eth_estimateGas", params=_ESTIMATE, times=10, right="error",
                     words="out of cheese",
                 ),
-                Ask(method="eth_getBalance", params='["$account","$head"]'),
+                CaseRequest(method="eth_getBalance", params='["$account","$head"]'),
             ),
         ),
         Case(
@@ -185,11 +185,11 @@ REPORTED: Final[dict[str, Case]] = {
                 )
             ),
             asks=(
-                Ask(
+                CaseRequest(
                     method="eth_getLogs", params='[{"fromBlock":"$head","toBlock":"$head"}]',
                     times=14, right="error", words="disabled",
                 ),
-                Ask(method="eth_getBalance", params='["$account","$head"]'),
+                CaseRequest(method="eth_getBalance", params='["$account","$head"]'),
             ),
         ),
         Case(
@@ -203,11 +203,11 @@ REPORTED: Final[dict[str, Case]] = {
                 )
             ),
             asks=(
-                Ask(
+                CaseRequest(
                     method="eth_call", times=5, right="error", words="exceeds the cap",
                     params='[{"to":"$account","data":"0x","gas":"0x2faf080"},"latest"]',
                 ),
-                Ask(method="eth_call", params='[{"to":"$account","data":"0x"},"latest"]'),
+                CaseRequest(method="eth_call", params='[{"to":"$account","data":"0x"},"latest"]'),
             ),
         ),
         Case(
@@ -218,14 +218,14 @@ REPORTED: Final[dict[str, Case]] = {
                 _odd(_NO_OVERRIDES), _odd(_NO_OVERRIDES),
                 _odd(Particular(delay_seconds=_LATE)), _odd(Particular(delay_seconds=_LATE)),
             ),
-            asks=(Ask(method="eth_call", params=_OVERRIDE, times=8),),
+            asks=(CaseRequest(method="eth_call", params=_OVERRIDE, times=8),),
         ),
         Case(
             name="foreign_type",
             told_by="chainlink 12600, zkSync",
             description="four doors of one sequencer: one takes it, the others know it already",
             asks=(
-                Ask(
+                CaseRequest(
                     method=_SEND[0], params=f'["{FOREIGN}"]', times=4, right="result",
                 ),
             ),
@@ -239,9 +239,9 @@ REPORTED: Final[dict[str, Case]] = {
                 *((_odd(Particular(delay_seconds=_LATE)),) * 3),
             ),
             asks=(
-                Ask(method="eth_getBlockByNumber", params='["$head",true]'),
-                Ask(method="eth_getBlockReceipts", params='["$head"]', times=4),
-                Ask(method="eth_getLogs", params='[{"blockHash":"$hash"}]', times=4),
+                CaseRequest(method="eth_getBlockByNumber", params='["$head",true]'),
+                CaseRequest(method="eth_getBlockReceipts", params='["$head"]', times=4),
+                CaseRequest(method="eth_getLogs", params='[{"blockHash":"$hash"}]', times=4),
             ),
         ),
         Case(
@@ -251,13 +251,13 @@ REPORTED: Final[dict[str, Case]] = {
             skip_every=5,
             asks=(
                 *(
-                    Ask(
+                    CaseRequest(
                         method="eth_getBlockByNumber", params=f'["{number:#x}",false]',
                         right="error", words="null round", code=12,
                     )
                     for number in range(19_999_500, 19_999_540, 5)
                 ),
-                Ask(method="eth_getBalance", params='["$account","$head"]', times=3),
+                CaseRequest(method="eth_getBalance", params='["$account","$head"]', times=3),
             ),
         ),
         *(
@@ -269,7 +269,7 @@ REPORTED: Final[dict[str, Case]] = {
                     Fault(name="pending", pending_block=node),
                 ) * 4,
                 asks=(
-                    Ask(
+                    CaseRequest(
                         method="eth_getBlockByNumber",
                         params='["pending",false]',
                         right="result",
@@ -287,7 +287,7 @@ REPORTED: Final[dict[str, Case]] = {
             providers=(WELL, Fault(name="late", news_seconds=0.2), WELL,
                        Fault(name="late", news_seconds=0.3)),
             asks=(
-                Ask(
+                CaseRequest(
                     method="eth_getBlockByNumber", params='["latest",false]', times=60,
                     right="result",
                 ),
@@ -298,7 +298,7 @@ REPORTED: Final[dict[str, Case]] = {
             told_by="OpenEthereum's trace_filter, tried",
             description="a page of traces over a range that is too wide for all",
             asks=(
-                Ask(
+                CaseRequest(
                     method="trace_filter",
                     params='[{"fromBlock":"$old","toBlock":"$wide","after":60,"count":3}]',
                     # Two traces in each block: 60 of them are 30 blocks.
@@ -312,8 +312,8 @@ REPORTED: Final[dict[str, Case]] = {
             description="every eth_call takes 2 s at everybody's",
             providers=_all(Particular(methods=("eth_call",), delay_seconds=2.0)),
             asks=(
-                Ask(method="eth_call", params='[{"to":"$account","data":"0x"},"$head"]'),
-                Ask(method="eth_call", params='[{"to":"$account","data":"0x01"},"$head"]'),
+                CaseRequest(method="eth_call", params='[{"to":"$account","data":"0x"},"$head"]'),
+                CaseRequest(method="eth_call", params='[{"to":"$account","data":"0x01"},"$head"]'),
             ),
         ),
         Case(
@@ -326,7 +326,7 @@ REPORTED: Final[dict[str, Case]] = {
                 )
             ),
             asks=(
-                Ask(
+                CaseRequest(
                     method="debug_traceBlockByNumber", params='["0xfffffff"]', right="error",
                     words="not found",
                 ),
@@ -343,7 +343,7 @@ REPORTED: Final[dict[str, Case]] = {
                 )
             ),
             asks=(
-                Ask(
+                CaseRequest(
                     method="eth_estimateGas", params=_ESTIMATE, times=10, right="error",
                     words="both gasPrice and", code=-32000,
                 ),
@@ -354,8 +354,8 @@ REPORTED: Final[dict[str, Case]] = {
             told_by="ethereum-etl, tried",
             description="a transaction that the block does not hold",
             asks=(
-                Ask(method="eth_getBlockByHash", params='["$hash",false]'),
-                Ask(
+                CaseRequest(method="eth_getBlockByHash", params='["$hash",false]'),
+                CaseRequest(
                     method="eth_getTransactionByBlockHashAndIndex", params='["$hash","0x63"]',
                     right="null",
                 ),
@@ -378,7 +378,7 @@ REPORTED: Final[dict[str, Case]] = {
                 *((_odd(Particular(delay_seconds=_LATE)),) * 3),
             ),
             asks=(
-                Ask(
+                CaseRequest(
                     method="eth_getLogs", params='[{"fromBlock":"$head","toBlock":"$head"}]',
                     times=4,
                 ),
@@ -395,11 +395,11 @@ REPORTED: Final[dict[str, Case]] = {
                 )
             ),
             asks=(
-                Ask(
+                CaseRequest(
                     method="eth_getLogs", params='[{"fromBlock":"pending"}]', right="error",
                     words="pending logs",
                 ),
-                Ask(
+                CaseRequest(
                     method="eth_getLogs", params='[{"fromBlock":"$head","toBlock":"$head"}]',
                     times=4,
                 ),
@@ -417,7 +417,7 @@ REPORTED: Final[dict[str, Case]] = {
                 )
             ),
             asks=(
-                Ask(
+                CaseRequest(
                     method=_SEND[0], params=f'["{PAYMENT}"]', right="result", result=PAYMENT_HASH
                 ),
             ),
@@ -427,7 +427,7 @@ REPORTED: Final[dict[str, Case]] = {
             told_by="viem and ethers, which read geth's words",
             description="what no node takes is refused in the words of nodes",
             asks=(
-                Ask(
+                CaseRequest(
                     method=_SEND[0], params=f'["{TIP_ABOVE_FEE}"]', right="error",
                     words="max priority fee per gas higher than max fee per gas",
                 ),
@@ -438,7 +438,7 @@ REPORTED: Final[dict[str, Case]] = {
             told_by="hiero-relay 3030, ethers 4784",
             description="a library turns to polling when it reads a node's words",
             asks=(
-                Ask(
+                CaseRequest(
                     method="eth_newFilter", params="[{}]", right="error", code=-32601,
                     words="the method eth_newFilter does not exist/is not available",
                 ),
@@ -449,12 +449,12 @@ REPORTED: Final[dict[str, Case]] = {
             told_by="tried",
             description="a client's mistake teaches nothing about anybody",
             asks=(
-                Ask(
+                CaseRequest(
                     method="eth_call", params='[{"to":"0x12"},"latest"]', times=3, right="result",
                 ),
-                Ask(method="eth_getBalance", params='["0x12","latest"]', right="error",
+                CaseRequest(method="eth_getBalance", params='["0x12","latest"]', right="error",
                     words="hex string"),
-                Ask(method="eth_getBalance", params='["$account","$head"]', times=3),
+                CaseRequest(method="eth_getBalance", params='["$account","$head"]', times=3),
             ),
         ),
         Case(
@@ -462,7 +462,7 @@ REPORTED: Final[dict[str, Case]] = {
             told_by="tried",
             description="one announces 5,000 rising heads a second over WebSocket",
             providers=(WELL, WELL, WELL, Fault(name="flood", heads_per_second=5000.0)),
-            asks=(Ask(method="eth_getBalance", params='["$account","$head"]', times=50),),
+            asks=(CaseRequest(method="eth_getBalance", params='["$account","$head"]', times=50),),
             is_calm=False,
         ),
         Case(
@@ -471,10 +471,10 @@ REPORTED: Final[dict[str, Case]] = {
             description="sends go to a private upstream alone, reads to the others",
             upstreams=({"private": True, "role": "sends"}, {}, {}, {}),
             asks=(
-                Ask(
+                CaseRequest(
                     method=_SEND[0], params=f'["{PAYMENT}"]', right="result", result=PAYMENT_HASH
                 ),
-                Ask(
+                CaseRequest(
                     method="eth_getTransactionReceipt", params=f'["{PAYMENT_HASH}"]', right="null",
                     times=3,
                 ),
@@ -487,10 +487,12 @@ REPORTED: Final[dict[str, Case]] = {
             description="pools forget, and the payment that was cancelled is not sent again",
             providers=(Fault(name="forgets", forgets_sends=True),) * 4,
             asks=(
-                Ask(
+                CaseRequest(
                     method=_SEND[0], params=f'["{PAYMENT}"]', right="result", result=PAYMENT_HASH
                 ),
-                Ask(method=_SEND[0], params=f'["{CANCEL}"]', right="result", result=CANCEL_HASH),
+                CaseRequest(
+                    method=_SEND[0], params=f'["{CANCEL}"]', right="result", result=CANCEL_HASH
+                ),
             ),
         ),
     )

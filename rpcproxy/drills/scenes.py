@@ -4,7 +4,7 @@ A round is: all well, one provider down, one that refuses, one region browned ou
 recovery after each. The next round strikes others. In every scene one wallet asks the proxy,
 and another, with a single URL, asks the provider that is in trouble or about to be.
 
-State: the scene on stage and the last take of each kind, in ``Stage``.
+State: the scene on stage and the last take of each kind, in ``DemoStage``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Final
 
 from rpcproxy.drills.faults import REFUSE, Fault, brownout, http_429
 from rpcproxy.drills.provider import Provider
-from rpcproxy.drills.wallet import Tally, Wallet
+from rpcproxy.drills.wallet import Wallet, WalletTally
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ _REFUSAL: Final = http_429(2)
 _BROWNOUT: Final = brownout(0.5)
 
 
-class Kind(Enum):
+class SceneKind(Enum):
     """What scenes have in common from round to round."""
 
     WELL = "well"
@@ -62,7 +62,7 @@ class Scene:
     ails whoever is in ``struck``. ``pinned`` is whom the wallet with a single URL asks.
     """
 
-    kind: Kind
+    kind: SceneKind
     label: str
     title: str
     seconds: float
@@ -79,8 +79,8 @@ class Take:
     scene: Scene
     began_at: float
     seconds: float
-    through: Tally = field(default_factory=Tally)
-    direct: Tally = field(default_factory=Tally)
+    through: WalletTally = field(default_factory=WalletTally)
+    direct: WalletTally = field(default_factory=WalletTally)
     is_over: bool = False
 
     @property
@@ -103,7 +103,7 @@ def round_of(number: int) -> list[Scene]:
     return [
         _well(down),
         Scene(
-            kind=Kind.DOWN,
+            kind=SceneKind.DOWN,
             label=f"{down} is down",
             title=f"{down} {REFUSE.description}",
             seconds=8.0,
@@ -114,7 +114,7 @@ def round_of(number: int) -> list[Scene]:
         ),
         _recovery(f"{down} comes back", 5.0, limited),
         Scene(
-            kind=Kind.LIMITED,
+            kind=SceneKind.LIMITED,
             label=f"{limited} refuses: 429",
             title=f"{limited} {_REFUSAL.description}",
             seconds=8.0,
@@ -125,7 +125,7 @@ def round_of(number: int) -> list[Scene]:
         ),
         _recovery(f"{limited} serves again", 5.0, witness),
         Scene(
-            kind=Kind.BROWNOUT,
+            kind=SceneKind.BROWNOUT,
             label=f"{_SHAKY} browns out",
             title=f"{_SHAKY} {_BROWNOUT.description}",
             seconds=10.0,
@@ -139,14 +139,14 @@ def round_of(number: int) -> list[Scene]:
 
 
 def _well(pinned: str) -> Scene:
-    return Scene(Kind.WELL, "all well", "All providers are well", 6.0, pinned)
+    return Scene(SceneKind.WELL, "all well", "All providers are well", 6.0, pinned)
 
 
 def _recovery(title: str, seconds: float, pinned: str) -> Scene:
-    return Scene(Kind.RECOVERY, "recovery", title, seconds, pinned)
+    return Scene(SceneKind.RECOVERY, "recovery", title, seconds, pinned)
 
 
-class Stage:
+class DemoStage:
     """Plays rounds on the providers until it is cancelled."""
 
     def __init__(
@@ -165,7 +165,7 @@ class Stage:
         self._has_outages = has_outages
         self._pace = pace
         self.current = Take(calm_round()[0], 0.0, 0.0)
-        self.latest: dict[Kind, Take] = {}
+        self.latest: dict[SceneKind, Take] = {}
 
     async def play(self, on_scene: Callable[[Take], None]) -> None:
         """Play for ever; ``on_scene`` is told when a scene begins."""

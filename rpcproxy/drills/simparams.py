@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from rpcproxy.drills.simview import View
+from rpcproxy.drills.simview import SimView
 
 HEX: Final = re.compile(r"0x(?:[0-9a-fA-F]{2})*")
 _QUANTITY: Final = re.compile(r"0x(?:0|[1-9a-fA-F][0-9a-fA-F]*)")
@@ -18,7 +18,7 @@ _BYTES_OF: Final = {"address": 20, "hash": 32}
 _MISSING: Final = object()
 
 
-class Refused(Exception):
+class CallRefused(Exception):
     """The call has an error for an answer."""
 
     def __init__(self, code: int, message: str, data: object = None) -> None:
@@ -35,20 +35,20 @@ class Refused(Exception):
         return msgspec.json.encode(error)
 
 
-def unknown_method(method: str) -> Refused:
-    return Refused(-32601, f"the method {method} does not exist/is not available")
+def unknown_method(method: str) -> CallRefused:
+    return CallRefused(-32601, f"the method {method} does not exist/is not available")
 
 
 def argument(params: list[Any], position: int, default: object = _MISSING) -> Any:  # noqa: ANN401 -- any JSON
     if position < len(params) and params[position] is not None:
         return params[position]
     if default is _MISSING:
-        raise Refused(-32602, f"missing value for required argument {position}")
+        raise CallRefused(-32602, f"missing value for required argument {position}")
     return default
 
 
-def bad(position: int, why: str) -> Refused:
-    return Refused(-32602, f"invalid argument {position}: {why}")
+def bad(position: int, why: str) -> CallRefused:
+    return CallRefused(-32602, f"invalid argument {position}: {why}")
 
 
 def fixed(params: list[Any], position: int, what: str) -> str:
@@ -70,29 +70,29 @@ def number_of(value: object, position: int) -> int:
     return int(value, 16)
 
 
-def height(view: View, value: object, position: int) -> int:
+def height(view: SimView, value: object, position: int) -> int:
     """A tag or a number, as a number that may lie above the head."""
     tagged = view.number_of_tag(value) if isinstance(value, str) else None
     return number_of(value, position) if tagged is None else tagged
 
 
-def state_block(view: View, params: list[Any], position: int) -> int:
+def state_block(view: SimView, params: list[Any], position: int) -> int:
     """The block to read state at; tag, number, or an object of EIP-1898."""
     value = argument(params, position, "latest")
     if isinstance(value, dict) and "blockHash" in value:
         found = view.number_of(fixed([value["blockHash"]], 0, "hash"))
         if found is None:
-            raise Refused(-32000, "header for hash not found")
+            raise CallRefused(-32000, "header for hash not found")
         number = found
     else:
         if isinstance(value, dict):
             value = value.get("blockNumber", "latest")
         number = height(view, value, position)
     if number > view.head:
-        raise Refused(-32000, "header not found")
+        raise CallRefused(-32000, "header not found")
     if view.state_head is None or number <= view.state_head:
         return number
     if value in ("latest", "pending") or view.has_old_state:
         return view.state_head
     root = view.block_hash(number)[2:]
-    raise Refused(-32000, f"missing trie node {root} (path ) state 0x{root} is not available")
+    raise CallRefused(-32000, f"missing trie node {root} (path ) state 0x{root} is not available")

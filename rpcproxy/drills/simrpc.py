@@ -1,6 +1,6 @@
 """The JSON-RPC face of the simulated chain, with geth's words where it refuses.
 
-``perform`` answers one call from a ``View``; it keeps no state. Error texts are those of
+``perform`` answers one call from a ``SimView``; it keeps no state. Error texts are those of
 go-ethereum (``internal/ethapi``, ``eth/filters``, ``rpc``), which wallets and the proxy's
 tables know.
 """
@@ -17,7 +17,7 @@ from rpcproxy.drills import simchain
 from rpcproxy.drills.simchain import TOKEN, quantity
 from rpcproxy.drills.simparams import (
     HEX,
-    Refused,
+    CallRefused,
     argument,
     bad,
     fixed,
@@ -27,7 +27,7 @@ from rpcproxy.drills.simparams import (
     unknown_method,
 )
 from rpcproxy.drills.simsearch import logs, trace_filter
-from rpcproxy.drills.simview import View
+from rpcproxy.drills.simview import SimView
 from rpcproxy.messages import Request
 
 CLIENT_VERSION: Final = "SimGeth/v1.0.0-stable/rpcproxy-drills"
@@ -53,8 +53,8 @@ _CONSTANTS: Final = {
 REVERT_DATA: Final = f"0x08c379a0{32:064x}{9:064x}{b'simulated'.hex():0<64}"
 
 
-def perform(view: View, request: Request) -> list[bytes]:
-    """The JSON text of the result, in pieces. Raises ``Refused``."""
+def perform(view: SimView, request: Request) -> list[bytes]:
+    """The JSON text of the result, in pieces. Raises ``CallRefused``."""
     function = METHODS.get(request.method)
     if function is None:
         raise unknown_method(request.method)
@@ -62,7 +62,7 @@ def perform(view: View, request: Request) -> list[bytes]:
     if params is None:
         params = []
     if not isinstance(params, list):
-        raise Refused(-32602, "non-array args")
+        raise CallRefused(-32602, "non-array args")
     result = function(view, params)
     if isinstance(result, _Blob):
         return result.pieces()
@@ -82,11 +82,11 @@ class _Blob:
 # Methods
 
 
-def _chain_id(view: View, _: list[Any]) -> object:
+def _chain_id(view: SimView, _: list[Any]) -> object:
     return quantity(view.chain_id)
 
 
-def _block_by_number(view: View, params: list[Any]) -> object:
+def _block_by_number(view: SimView, params: list[Any]) -> object:
     value = argument(params, 0)
     number = height(view, value, 0)
     full = bool(argument(params, 1, default=False))
@@ -95,17 +95,17 @@ def _block_by_number(view: View, params: list[Any]) -> object:
     if number > view.head:
         return None
     if not view.chain.has_block(number):
-        raise Refused(12, "requested epoch was a null round")  # Lotus, chain/types/ethtypes
+        raise CallRefused(12, "requested epoch was a null round")  # Lotus, chain/types/ethtypes
     return view.block(number, full=full)
 
 
-def _block_by_hash(view: View, params: list[Any]) -> object:
+def _block_by_hash(view: SimView, params: list[Any]) -> object:
     number = view.number_of(fixed(params, 0, "hash"))
     full = bool(argument(params, 1, default=False))
     return None if number is None else view.block(number, full=full)
 
 
-def _block_receipts(view: View, params: list[Any]) -> object:
+def _block_receipts(view: SimView, params: list[Any]) -> object:
     value = argument(params, 0)
     is_hash = isinstance(value, str) and len(value) == 66
     number = view.number_of(fixed(params, 0, "hash")) if is_hash else height(view, value, 0)
@@ -113,7 +113,7 @@ def _block_receipts(view: View, params: list[Any]) -> object:
     return view.receipts(number) if number is not None and is_there else None
 
 
-def _transaction_in_block(view: View, params: list[Any]) -> object:
+def _transaction_in_block(view: SimView, params: list[Any]) -> object:
     value = argument(params, 0)
     is_hash = isinstance(value, str) and len(value) == 66
     number = view.number_of(fixed(params, 0, "hash")) if is_hash else height(view, value, 0)
@@ -124,7 +124,7 @@ def _transaction_in_block(view: View, params: list[Any]) -> object:
     return transactions[index] if index < len(transactions) else None
 
 
-def _call(view: View, params: list[Any]) -> object:
+def _call(view: SimView, params: list[Any]) -> object:
     call = argument(params, 0)
     if not isinstance(call, dict):
         raise bad(0, "json: cannot unmarshal non-object into a transaction")
@@ -144,16 +144,16 @@ def _call(view: View, params: list[Any]) -> object:
     if selector in _CONSTANTS:
         return _CONSTANTS[selector]
     if selector == FAIL:
-        raise Refused(3, "execution reverted: simulated", REVERT_DATA)
-    raise Refused(3, "execution reverted", "0x")
+        raise CallRefused(3, "execution reverted: simulated", REVERT_DATA)
+    raise CallRefused(3, "execution reverted", "0x")
 
 
-def _balance(view: View, params: list[Any]) -> object:
+def _balance(view: SimView, params: list[Any]) -> object:
     address = fixed(params, 0, "address")
     return quantity(view.balance(address, state_block(view, params, 1)))
 
 
-def _transaction_count(view: View, params: list[Any]) -> object:
+def _transaction_count(view: SimView, params: list[Any]) -> object:
     address = fixed(params, 0, "address")
     number = state_block(view, params, 1)
     pending = 0
@@ -162,35 +162,37 @@ def _transaction_count(view: View, params: list[Any]) -> object:
     return quantity(view.nonce(address, number) + pending)
 
 
-def _code(view: View, params: list[Any]) -> object:
+def _code(view: SimView, params: list[Any]) -> object:
     address = fixed(params, 0, "address")
     state_block(view, params, 1)
     return simchain.TOKEN_CODE if address == TOKEN else "0x"
 
 
-def _storage_at(view: View, params: list[Any]) -> object:
+def _storage_at(view: SimView, params: list[Any]) -> object:
     address = fixed(params, 0, "address")
     argument(params, 1)
     number = state_block(view, params, 2)
     return view.block_hash(number) if address == TOKEN else simchain.ZERO_HASH
 
 
-def _estimate_gas(view: View, params: list[Any]) -> object:
+def _estimate_gas(view: SimView, params: list[Any]) -> object:
     _call(view, params)
     call = params[0]
     return quantity(51_234 if call.get("input") or call.get("data") else 21_000)
 
 
-def _gas_price(view: View, _: list[Any]) -> object:
+def _gas_price(view: SimView, _: list[Any]) -> object:
     return quantity(simchain.base_fee_at(view.head) + 10**9)
 
 
-def _fee_history(view: View, params: list[Any]) -> object:
+def _fee_history(view: SimView, params: list[Any]) -> object:
     value = argument(params, 0)
     count = min(value if isinstance(value, int) else number_of(value, 0), 1024)
     newest = height(view, argument(params, 1), 1)
     if newest > view.head:
-        raise Refused(-32000, f"request beyond head block: requested {newest}, head {view.head}")
+        raise CallRefused(
+            -32000, f"request beyond head block: requested {newest}, head {view.head}"
+        )
     oldest = max(0, newest - count + 1)
     history: dict[str, object] = {
         "oldestBlock": quantity(oldest),
@@ -203,28 +205,28 @@ def _fee_history(view: View, params: list[Any]) -> object:
     return history
 
 
-def _transaction(view: View, params: list[Any]) -> object:
+def _transaction(view: SimView, params: list[Any]) -> object:
     return view.transaction(fixed(params, 0, "hash"))
 
 
-def _receipt(view: View, params: list[Any]) -> object:
+def _receipt(view: SimView, params: list[Any]) -> object:
     return view.receipt(fixed(params, 0, "hash"))
 
 
-def _send(view: View, params: list[Any]) -> object:
+def _send(view: SimView, params: list[Any]) -> object:
     raw = argument(params, 0)
     if not isinstance(raw, str) or not HEX.fullmatch(raw):
         raise bad(0, "json: cannot unmarshal invalid hex string into hexutil.Bytes")
     if raw == "0x":
-        raise Refused(-32000, "typed transaction too short")
+        raise CallRefused(-32000, "typed transaction too short")
     if view.forgets_sends:
         return "0x" + keccak.new(digest_bits=256, data=bytes.fromhex(raw[2:])).hexdigest()
     try:
         return view.chain.submit(bytes.fromhex(raw[2:]))
     except simchain.AlreadyKnown:
-        raise Refused(-32000, "already known") from None
+        raise CallRefused(-32000, "already known") from None
     except simchain.NonceTooLow:
-        raise Refused(-32000, "nonce too low: next nonce 1, tx nonce 0") from None
+        raise CallRefused(-32000, "nonce too low: next nonce 1, tx nonce 0") from None
 
 
 def sent_hash(params: bytes) -> str:
@@ -236,14 +238,14 @@ def sent_hash(params: bytes) -> str:
     return "0x" + keccak.new(digest_bits=256, data=raw).hexdigest()
 
 
-def _blob(_: View, params: list[Any]) -> object:
+def _blob(_: SimView, params: list[Any]) -> object:
     size = argument(params, 0)
     if not isinstance(size, int) or not 0 <= size <= MAX_BLOB_BYTES:
         raise bad(0, f"want a number of bytes up to {MAX_BLOB_BYTES}")
     return _Blob(size)
 
 
-METHODS: Final[dict[str, Callable[[View, list[Any]], object]]] = {
+METHODS: Final[dict[str, Callable[[SimView, list[Any]], object]]] = {
     "eth_chainId": _chain_id,
     "net_version": lambda view, _: str(view.chain_id),
     "eth_blockNumber": lambda view, _: quantity(view.head),

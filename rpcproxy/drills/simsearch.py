@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import Any, Final
 
 from rpcproxy.drills.simchain import TOKEN, Json
-from rpcproxy.drills.simparams import Refused, argument, bad, fixed, height
-from rpcproxy.drills.simview import View
+from rpcproxy.drills.simparams import CallRefused, argument, bad, fixed, height
+from rpcproxy.drills.simview import SimView
 
 MAX_LOG_RANGE: Final = 1000
 
 
-def logs(view: View, params: list[Any]) -> object:
+def logs(view: SimView, params: list[Any]) -> object:
     query = argument(params, 0)
     if not isinstance(query, dict):
         raise bad(0, "json: cannot unmarshal non-object into a filter")
@@ -24,22 +24,22 @@ def logs(view: View, params: list[Any]) -> object:
             raise bad(0, why)
         only = view.number_of(fixed([query["blockHash"]], 0, "hash"))
         if only is None:
-            raise Refused(-32000, "unknown block")
+            raise CallRefused(-32000, "unknown block")
         first = last = only
     else:
         first = height(view, query.get("fromBlock") or "latest", 0)
         last = height(view, query.get("toBlock") or "latest", 0)
         if first > last:
-            raise Refused(-32602, "invalid block range params")
+            raise CallRefused(-32602, "invalid block range params")
         if last > view.head:
-            raise Refused(-32602, "block range extends beyond current head block")
+            raise CallRefused(-32602, "block range extends beyond current head block")
         if last - first >= MAX_LOG_RANGE:
-            raise Refused(-32602, f"query exceeds max block range {MAX_LOG_RANGE}")
+            raise CallRefused(-32602, f"query exceeds max block range {MAX_LOG_RANGE}")
     heights = (n for n in range(first, last + 1) if view.chain.has_block(n))
     return [log for n in heights for log in view.logs(n) if _is_wanted(log, query)]
 
 
-def trace_filter(view: View, params: list[Any]) -> object:
+def trace_filter(view: SimView, params: list[Any]) -> object:
     """One trace for each transaction of the chain's own; ``after`` are left out, then ``count``
     are given, as OpenEthereum had it and reth, Erigon and Nethermind have it.
     """
@@ -49,7 +49,7 @@ def trace_filter(view: View, params: list[Any]) -> object:
     first = height(view, query.get("fromBlock") or "earliest", 0)
     last = min(view.head, height(view, query.get("toBlock") or "latest", 0))
     if last - first >= MAX_LOG_RANGE:
-        raise Refused(-32602, f"query exceeds max block range {MAX_LOG_RANGE}")
+        raise CallRefused(-32602, f"query exceeds max block range {MAX_LOG_RANGE}")
     traces = [
         {
             "action": {"from": log["topics"][1], "to": TOKEN, "callType": "call"},

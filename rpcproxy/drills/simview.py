@@ -42,7 +42,7 @@ TRANSFER_TOPIC: Final = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class SimView:
     """The chain as one provider sees it, up to ``head``.
 
     ``chain_id`` may be another chain's. From ``fork_at`` on, the blocks are others, those of the

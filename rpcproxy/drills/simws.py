@@ -21,8 +21,8 @@ import msgspec
 
 from rpcproxy.drills import simrpc
 from rpcproxy.drills.faults import Fault
-from rpcproxy.drills.simparams import Refused, unknown_method
-from rpcproxy.drills.simview import View
+from rpcproxy.drills.simparams import CallRefused, unknown_method
+from rpcproxy.drills.simview import SimView
 from rpcproxy.messages import (
     Malformed,
     Request,
@@ -40,7 +40,7 @@ _SUBSCRIPTION: Final = "0x51b"  # one connection, one subscription
 _TEXT, _CLOSE, _PING, _PONG = 1, 8, 9, 10
 _NOT_IN_HEADERS: Final = frozenset(("transactions", "uncles", "withdrawals", "size"))
 
-See = Callable[[], tuple[View, Fault]]
+See = Callable[[], tuple[SimView, Fault]]
 
 
 class Subscriber(asyncio.Protocol):
@@ -107,7 +107,7 @@ class Subscriber(asyncio.Protocol):
             for number in self._news(view):
                 loop.call_later(fault.delay_seconds, self._announce, view, number)
 
-    def _news(self, view: View) -> range:
+    def _news(self, view: SimView) -> range:
         number, known = self._told
         self._told = (view.head, view.block_hash(view.head))
         if number < view.head and known == view.block_hash(number):
@@ -115,14 +115,14 @@ class Subscriber(asyncio.Protocol):
         # The head fell, or is another chain's: the newest block alone is told.
         return range(view.head, view.head + (self._told != (number, known)))
 
-    def _pour(self, view: View, count: int) -> None:
+    def _pour(self, view: SimView, count: int) -> None:
         """Heads that nobody has, each above the one before."""
         ahead = replace(view, fork_at=view.head + 1, fork="flood")
         for _ in range(count):
             self._flood += 1
             self._announce(ahead, view.head + self._flood)
 
-    def _announce(self, view: View, number: int) -> None:
+    def _announce(self, view: SimView, number: int) -> None:
         block = view.block(number, full=False)
         header = {name: value for name, value in block.items() if name not in _NOT_IN_HEADERS}
         params = {"subscription": _SUBSCRIPTION, "result": header}
@@ -150,19 +150,19 @@ class Subscriber(asyncio.Protocol):
             return encode_result(id, self._result(request))
         except Malformed as malformed:
             return encode_error(malformed.id, malformed.code, malformed.reason)
-        except Refused as refused:
+        except CallRefused as refused:
             return encode_raw_error(id, refused.encoded())
 
     def _result(self, request: Request) -> bytes:
         view, fault = self._see()
         if fault.error is not None:
-            raise Refused(fault.error.code, fault.error.message)
+            raise CallRefused(fault.error.code, fault.error.message)
         if fault.missing_method == request.method:
             raise unknown_method(request.method)
         if request.method != "eth_subscribe":
             return b"".join(simrpc.perform(view, request))
         if not request.params or msgspec.json.decode(request.params) != ["newHeads"]:
-            raise Refused(-32602, "no such subscription")
+            raise CallRefused(-32602, "no such subscription")
         if not self._is_subscribed:
             self._is_subscribed, self._told = True, (view.head, view.block_hash(view.head))
         return msgspec.json.encode(_SUBSCRIPTION)

@@ -22,7 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rpcproxy.drills.scenes import Take
-from rpcproxy.drills.wallet import RECENT_SECONDS, Recent, Tally
+from rpcproxy.drills.wallet import RECENT_SECONDS, WalletFigures, WalletTally
 from rpcproxy.states import ChangeKind, UpstreamState
 
 _log = logging.getLogger("rpcproxy.demo")
@@ -41,7 +41,7 @@ _CLOSE_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class ScreenEvent:
     """Something that happened: ``time`` as HH:MM:SS, ``tone`` is "good", "bad" or empty."""
 
     time: str
@@ -70,8 +70,8 @@ class WalletLine:
 
     name: str
     head: int
-    recent: Recent
-    total: Tally
+    recent: WalletFigures
+    total: WalletTally
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class Frame:
     upstreams: Sequence[UpstreamLine]
     wallets: Sequence[WalletLine]
     latest: Sequence[Take]
-    events: Sequence[Event]  # the latest last
+    events: Sequence[ScreenEvent]  # the latest last
 
 
 class Board:
@@ -239,7 +239,7 @@ def _scenes(frame: Frame) -> Table:
     return table
 
 
-def _outcome(tally: Tally) -> Text:
+def _outcome(tally: WalletTally) -> Text:
     return _colored(f"{tally.failed:,} of {tally.requests:,} failed", tally.failed)
 
 

@@ -7,7 +7,7 @@ right block, a head that does not go back. Whatever is not answered within ``HAN
 hung, and is given up together with its connection. Nothing is asked twice.
 
 State: connections, what is awaited and what was seen lately, in ``Wallet``; counts in
-``Tally``, which the requests carry, so that each one counts for the scene it was sent in.
+``WalletTally``, which the requests carry, so that each one counts for the scene it was sent in.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ RATE_SECONDS: Final = 3.0
 _SHOWN_ERROR_LENGTH: Final = 80
 
 
-class Tally(msgspec.Struct):
+class WalletTally(msgspec.Struct):
     """What became of some requests. ``errors`` were answered badly or lost at once."""
 
     requests: int = 0
@@ -49,7 +49,7 @@ class Tally(msgspec.Struct):
         return self.requests - self.answered - self.failed
 
 
-class Recent(msgspec.Struct, frozen=True):
+class WalletFigures(msgspec.Struct, frozen=True):
     """What was seen lately. ``None`` where nothing was answered; errors have no duration."""
 
     per_second: float
@@ -59,7 +59,7 @@ class Recent(msgspec.Struct, frozen=True):
     slowest_seconds: float | None
 
 
-class Question(msgspec.Struct, frozen=True):
+class WalletQuestion(msgspec.Struct, frozen=True):
     """A method, its parameters before the block, and whether a block follows them."""
 
     method: str
@@ -69,24 +69,29 @@ class Question(msgspec.Struct, frozen=True):
 
 _CALL: Final = {"to": TOKEN, "data": BALANCE_OF + ACCOUNTS[2][2:].rjust(64, "0")}
 QUESTIONS: Final = (
-    Question("eth_blockNumber"),
-    Question("eth_getBalance", (ACCOUNTS[0],), is_pinned=True),
-    Question("eth_call", (_CALL,), is_pinned=True),
-    Question("eth_chainId"),
-    Question("eth_getTransactionCount", (ACCOUNTS[1],), is_pinned=True),
-    Question("eth_getBalance", (ACCOUNTS[1],), is_pinned=True),
-    Question("eth_gasPrice"),
-    Question("eth_estimateGas", ({"from": ACCOUNTS[0], "to": ACCOUNTS[3], "value": "0x1"},)),
+    WalletQuestion("eth_blockNumber"),
+    WalletQuestion("eth_getBalance", (ACCOUNTS[0],), is_pinned=True),
+    WalletQuestion("eth_call", (_CALL,), is_pinned=True),
+    WalletQuestion("eth_chainId"),
+    WalletQuestion("eth_getTransactionCount", (ACCOUNTS[1],), is_pinned=True),
+    WalletQuestion("eth_getBalance", (ACCOUNTS[1],), is_pinned=True),
+    WalletQuestion("eth_gasPrice"),
+    WalletQuestion("eth_estimateGas", ({"from": ACCOUNTS[0], "to": ACCOUNTS[3], "value": "0x1"},)),
 )
 
 
-class Ask:
+class WalletRequest:
     """One request on its way."""
 
     __slots__ = ("at", "connection", "head", "id", "is_over", "question", "tallies")
 
     def __init__(
-        self, id: int, question: Question, head: int, at: float, tallies: tuple[Tally, Tally]
+        self,
+        id: int,
+        question: WalletQuestion,
+        head: int,
+        at: float,
+        tallies: tuple[WalletTally, WalletTally],
     ) -> None:
         self.id = id
         self.question = question
@@ -94,7 +99,7 @@ class Ask:
         self.at = at
         self.tallies = tallies
         self.is_over = False
-        self.connection: Connection | None = None
+        self.connection: WalletConnection | None = None
 
     def body(self) -> bytes:
         params = list(self.question.params)
@@ -136,12 +141,12 @@ class Ask:
 class Owner(Protocol):
     """What a connection tells its wallet."""
 
-    def on_answer(self, connection: Connection, status: int, body: bytes) -> None: ...
+    def on_answer(self, connection: WalletConnection, status: int, body: bytes) -> None: ...
 
-    def on_lost(self, connection: Connection, why: str) -> None: ...
+    def on_lost(self, connection: WalletConnection, why: str) -> None: ...
 
 
-class Connection(asyncio.Protocol):
+class WalletConnection(asyncio.Protocol):
     """One keep-alive connection with at most one request in flight."""
 
     def __init__(self, owner: Owner, address: tuple[str, int]) -> None:
@@ -155,9 +160,9 @@ class Connection(asyncio.Protocol):
         ).encode()
         self.address = address
         self.is_reusable = True
-        self.ask: Ask | None = None
+        self.ask: WalletRequest | None = None
 
-    def send(self, ask: Ask) -> None:
+    def send(self, ask: WalletRequest) -> None:
         self.ask, ask.connection = ask, self
         body = ask.body()
         if self._transport is not None:
@@ -209,16 +214,16 @@ class Wallet:
         self._questions = itertools.cycle(QUESTIONS)
         self._ids = itertools.count(1)
         self._timer: asyncio.TimerHandle | None = None
-        self._connections: set[Connection] = set()
-        self._idle: list[Connection] = []
+        self._connections: set[WalletConnection] = set()
+        self._idle: list[WalletConnection] = []
         self._opening: set[asyncio.Task[None]] = set()
-        self._awaited: deque[Ask] = deque()  # the oldest first
+        self._awaited: deque[WalletRequest] = deque()  # the oldest first
         self._sent: deque[float] = deque()
         self._ended: deque[tuple[float, float | None]] = deque()  # when, and seconds if answered
         self._failed: deque[float] = deque()
         self.head = 0
-        self.total = Tally()
-        self.scene = Tally()
+        self.total = WalletTally()
+        self.scene = WalletTally()
 
     # ---- life
 
@@ -247,7 +252,7 @@ class Wallet:
         for connection in [*self._connections]:
             connection.close()
 
-    def enter(self, scene: Tally, *, takes_along: bool) -> None:
+    def enter(self, scene: WalletTally, *, takes_along: bool) -> None:
         """Count for ``scene`` from now on; with ``takes_along`` also what is in flight, since
         what is about to strike strikes that too.
         """
@@ -272,7 +277,7 @@ class Wallet:
 
     def _ask(self, now: float) -> None:
         tallies = (self.total, self.scene)
-        ask = Ask(next(self._ids), next(self._questions), self.head, now, tallies)
+        ask = WalletRequest(next(self._ids), next(self._questions), self.head, now, tallies)
         for tally in tallies:
             tally.requests += 1
         self._awaited.append(ask)
@@ -284,11 +289,11 @@ class Wallet:
         self._opening.add(opening)
         opening.add_done_callback(self._opening.discard)
 
-    async def _open(self, ask: Ask, address: tuple[str, int]) -> None:
+    async def _open(self, ask: WalletRequest, address: tuple[str, int]) -> None:
         try:
             async with asyncio.timeout(HANG_SECONDS):
                 _, connection = await self._loop.create_connection(
-                    lambda: Connection(self, address), *address
+                    lambda: WalletConnection(self, address), *address
                 )
         except TimeoutError:
             return  # counted as hung
@@ -315,7 +320,7 @@ class Wallet:
 
     # ---- Owner
 
-    def on_answer(self, connection: Connection, status: int, body: bytes) -> None:
+    def on_answer(self, connection: WalletConnection, status: int, body: bytes) -> None:
         ask, connection.ask = connection.ask, None
         if connection.is_reusable and connection.address == self._address:
             self._idle.append(connection)
@@ -332,7 +337,7 @@ class Wallet:
             tally.answered += 1
         self._end(ask, "", self._loop.time() - ask.at)
 
-    def on_lost(self, connection: Connection, why: str) -> None:
+    def on_lost(self, connection: WalletConnection, why: str) -> None:
         self._connections.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
@@ -340,14 +345,14 @@ class Wallet:
         if ask is not None and not ask.is_over:
             self._fail(ask, why)
 
-    def _fail(self, ask: Ask, why: str) -> None:
+    def _fail(self, ask: WalletRequest, why: str) -> None:
         if ask.is_over:
             return
         for tally in ask.tallies:
             tally.errors += 1
         self._end(ask, why, None)
 
-    def _end(self, ask: Ask, why: str, seconds: float | None) -> None:
+    def _end(self, ask: WalletRequest, why: str, seconds: float | None) -> None:
         ask.is_over = True
         now = self._loop.time()
         self._ended.append((now, seconds))
@@ -369,10 +374,10 @@ class Wallet:
         while self._failed and self._failed[0] < now - RECENT_SECONDS:
             self._failed.popleft()
 
-    def recent(self) -> Recent:
+    def recent(self) -> WalletFigures:
         """The last ten seconds, and the rate of the last three."""
         known = sorted(seconds for _, seconds in self._ended if seconds is not None)
-        return Recent(
+        return WalletFigures(
             per_second=len(self._sent) / RATE_SECONDS,
             failed=len(self._failed),
             p50_seconds=known[len(known) // 2] if known else None,

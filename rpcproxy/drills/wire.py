@@ -1,10 +1,10 @@
 """HTTP/1.1 by hand, so that a simulated provider can break it at any byte.
 
-A ``Connection`` cuts what arrives into requests and hands them, one at a time, to its
-``Host``; the host answers with ``Connection.send``, later, and says what becomes of the
+A ``ServerConnection`` cuts what arrives into requests and hands them, one at a time, to its
+``Host``; the host answers with ``ServerConnection.send``, later, and says what becomes of the
 connection afterwards. Strict parsing is not its business: its clients are ours.
 
-State: one connection's buffers and flags, in ``Connection``.
+State: one connection's buffers and flags, in ``ServerConnection``.
 """
 
 from __future__ import annotations
@@ -61,16 +61,16 @@ class Incoming(msgspec.Struct):
 class Host(Protocol):
     """What a connection tells its owner."""
 
-    def on_open(self, connection: Connection) -> None: ...
+    def on_open(self, connection: ServerConnection) -> None: ...
 
-    def on_request(self, connection: Connection, incoming: Incoming) -> None: ...
+    def on_request(self, connection: ServerConnection, incoming: Incoming) -> None: ...
 
-    def on_idle(self, connection: Connection) -> None: ...
+    def on_idle(self, connection: ServerConnection) -> None: ...
 
-    def on_closed(self, connection: Connection) -> None: ...
+    def on_closed(self, connection: ServerConnection) -> None: ...
 
 
-class Connection(asyncio.Protocol):
+class ServerConnection(asyncio.Protocol):
     """One client's connection. ``is_marked`` belongs to the host."""
 
     def __init__(self, host: Host) -> None:

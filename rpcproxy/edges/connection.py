@@ -1,7 +1,7 @@
 """One connection to an upstream: one attempt at a time, its reply, and what follows from it.
 
-State of an attempt lives in its ``Call`` and in the ``Connection`` that carries it; whether a
-connection is idle or busy is the pool's to know (``upstream_http``).
+State of an attempt lives in its ``UpstreamRequest`` and in the ``UpstreamConnection`` that carries
+it; whether a connection is idle or busy is the pool's to know (``upstream_http``).
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Protocol
 
 from rpcproxy.edges.http_reply import ReplyReader
 from rpcproxy.edges.links import PLAIN_READ_BYTES, Link, Loss
-from rpcproxy.edges.names import Address
-from rpcproxy.edges.reply_body import HeldBody, Hold, Rest
-from rpcproxy.edges.reply_head import REQUEST_TIMEOUT, BadReply, HeadMemory
+from rpcproxy.edges.names import SocketAddress
+from rpcproxy.edges.reply_body import HeldBody, HeldBytes, Rest
+from rpcproxy.edges.reply_head import REQUEST_TIMEOUT, BadReply, ReplyHeadMemory
 from rpcproxy.edges.tls import TlsLink
 from rpcproxy.messages import Failure, FailureKind, Outcome, Reply
 
 
-class Call:
+class UpstreamRequest:
     """One attempt, from ``Upstream.send``. ``done`` is ``None`` once it was called or given up."""
 
     __slots__ = ("connection", "done", "has_been_replayed", "received_bytes", "wire")
@@ -29,7 +29,7 @@ class Call:
     def __init__(self, wire: bytes, done: Callable[[Outcome], None]) -> None:
         self.wire = wire
         self.done: Callable[[Outcome], None] | None = done
-        self.connection: Connection | None = None
+        self.connection: UpstreamConnection | None = None
         self.has_been_replayed = False
         self.received_bytes = 0  # of a reply that comes in pieces, so far
 
@@ -61,9 +61,9 @@ class Departures:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._waiting: list[Connection] = []
+        self._waiting: list[UpstreamConnection] = []
 
-    def add(self, connection: Connection) -> None:
+    def add(self, connection: UpstreamConnection) -> None:
         waiting = self._waiting
         if not waiting:
             self._loop.call_soon(self._leave)
@@ -75,33 +75,33 @@ class Departures:
             connection.depart()
 
 
-class Pool(Protocol):
+class ConnectionOwner(Protocol):
     """What a connection asks of the pool it belongs to."""
 
-    heads: HeadMemory
+    heads: ReplyHeadMemory
     label: str
     hold_bytes: int
     max_decompressed: int
     departures: Departures
-    new_hold: Callable[[], Hold]
+    new_hold: Callable[[], HeldBytes]
 
-    def on_idle(self, connection: Connection) -> None:
+    def on_idle(self, connection: UpstreamConnection) -> None:
         """The connection may carry the next attempt."""
 
-    def on_proven(self, connection: Connection) -> None:
+    def on_proven(self, connection: UpstreamConnection) -> None:
         """The connection brought its first whole reply."""
 
-    def on_closed(self, connection: Connection) -> None:
+    def on_closed(self, connection: UpstreamConnection) -> None:
         """The connection is gone, by whose doing ever."""
 
     def on_refused(self) -> None:
         """The upstream took a connection and closed it without having been asked anything."""
 
-    def replay(self, call: Call) -> None:
+    def replay(self, call: UpstreamRequest) -> None:
         """Send the attempt again, over a fresh connection."""
 
 
-class Connection:
+class UpstreamConnection:
     """An open connection. ``expires_at`` is the loop time from which it is too old to use, set
     by the pool; ``is_last`` says that it closes after the current reply.
     """
@@ -124,12 +124,16 @@ class Connection:
     )
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, pool: Pool, sock: socket.socket, address: Address
+        self,
+        loop: asyncio.AbstractEventLoop,
+        pool: ConnectionOwner,
+        sock: socket.socket,
+        address: SocketAddress,
     ) -> None:
         self._loop = loop
         self._pool = pool
         self._reader = ReplyReader(pool.heads)
-        self._call: Call | None = None
+        self._call: UpstreamRequest | None = None
         self._is_proven = False  # it has brought a whole reply
         self._has_short_way = False
         self._held: HeldBody | None = None
@@ -146,7 +150,7 @@ class Connection:
     def session(self) -> ssl.SSLSession | None:
         return self._link.session if isinstance(self._link, TlsLink) else None
 
-    def start(self, call: Call) -> None:
+    def start(self, call: UpstreamRequest) -> None:
         """Send the attempt; the connection must be idle. It leaves at the end of this turn of
         the loop, together with all others (``Departures``).
         """
@@ -232,13 +236,13 @@ class Connection:
         except BadReply as error:
             self._break_off(call, error.failure)
 
-    def _can_replay(self, call: Call) -> bool:
+    def _can_replay(self, call: UpstreamRequest) -> bool:
         # Whatever has been idle may have been closed meanwhile, a warm connection that never
         # carried an attempt no less than one that did.
         has_been_idle = self._is_proven or self.expires_at > 0.0
         return has_been_idle and not call.has_been_replayed and call.done is not None
 
-    def _read_on(self, call: Call, data: bytes) -> bool:
+    def _read_on(self, call: UpstreamRequest, data: bytes) -> bool:
         """The general way of ``on_bytes``: replies in pieces, of new heads, coded, large."""
         reader = self._reader
         call.received_bytes += len(data)
@@ -259,13 +263,13 @@ class Connection:
             return False
         return True
 
-    def _is_idle_timeout(self, call: Call) -> bool:
+    def _is_idle_timeout(self, call: UpstreamRequest) -> bool:
         """A server that closes an idle connection may say so with a 408, which then crosses
         our request (RFC 9110 section 15.5.9: the client may repeat it on a new connection).
         """
         return self._reader.head.status == REQUEST_TIMEOUT and self._can_replay(call)
 
-    def _keep_pieces(self, call: Call) -> None:
+    def _keep_pieces(self, call: UpstreamRequest) -> None:
         pieces, self._reader.pieces = self._reader.pieces, []
         if self._rest is not None:
             if self._rest.push(pieces):
@@ -284,7 +288,7 @@ class Connection:
             self._held = None
             self._hand_over(call, beginning, self._rest)
 
-    def _complete(self, call: Call) -> None:
+    def _complete(self, call: UpstreamRequest) -> None:
         """The reply is whole. Raises ``BadReply`` where its coding says otherwise."""
         reader = self._reader
         self._keep_pieces(call)
@@ -316,11 +320,11 @@ class Connection:
             body = b"" if held is None else held.join()
             call.finish(Reply(head.status, body, head.retry_after, head.content_type))
 
-    def _hand_over(self, call: Call, body: bytes, rest: Rest) -> None:
+    def _hand_over(self, call: UpstreamRequest, body: bytes, rest: Rest) -> None:
         head = self._reader.head
         call.finish(Reply(head.status, body, head.retry_after, head.content_type, rest))
 
-    def _break_off(self, call: Call, failure: Failure) -> None:
+    def _break_off(self, call: UpstreamRequest, failure: Failure) -> None:
         rest, self._rest = self._rest, None
         if rest is not None:
             rest.break_off(failure.detail)

@@ -74,7 +74,7 @@ class Ending:
     is_flood: bool = False
 
 
-class Ask(enum.Enum):
+class LivenessCheck(enum.Enum):
     """How a silent upstream is asked whether it lives."""
 
     PING = "ping"
@@ -201,7 +201,7 @@ class Pulse:
     def __init__(self, settings: FeedSettings, now: float) -> None:
         self._answer_seconds = settings.answer_seconds
         self._keepalive_seconds = settings.keepalive_seconds
-        self._way = Ask.PING
+        self._way = LivenessCheck.PING
         self._has_ponged = False
         self._asked_at = float("-inf")
         self._is_waiting = False
@@ -212,21 +212,21 @@ class Pulse:
         self.heard_at = now
         if is_pong:
             self._has_ponged = True
-            self._way = Ask.PING
+            self._way = LivenessCheck.PING
 
     def on_head(self, now: float) -> None:
         self.heard_at = self.head_at = now
 
-    def step(self, now: float, silence_seconds: float) -> Ask | Ending | float:
+    def step(self, now: float, silence_seconds: float) -> LivenessCheck | Ending | float:
         """A question to be sent now, the end, or for how many seconds there is nothing to do."""
         if now - self.head_at >= 2 * silence_seconds:
             return Ending(f"no block for {2 * silence_seconds:.3g} s")
         if self._is_waiting and now - self._asked_at >= self._answer_seconds:
             is_silent = self.heard_at <= self._asked_at
-            if is_silent and (self._way is Ask.CALL or self._has_ponged):
+            if is_silent and (self._way is LivenessCheck.CALL or self._has_ponged):
                 return Ending(f"no sign of life for {now - self.heard_at:.3g} s")
             if not self._has_ponged:
-                self._way = Ask.CALL
+                self._way = LivenessCheck.CALL
             self._is_waiting = False
             if is_silent:
                 return self._ask(now)
@@ -236,7 +236,7 @@ class Pulse:
         ask_at = min(self.heard_at + silence_seconds, self._asked_at + self._keepalive_seconds)
         return self._ask(now) if now >= ask_at else min(due, ask_at) - now
 
-    def _ask(self, now: float) -> Ask:
+    def _ask(self, now: float) -> LivenessCheck:
         self._asked_at = now
         self._is_waiting = True
         return self._way

@@ -29,9 +29,9 @@ from typing import Concatenate, Final, NamedTuple, ParamSpec, TypeVar
 from rpcproxy.edges.awaited import fail, resolve
 from rpcproxy.edges.disk_file import (
     AnswerFile,
+    AnswerRow,
     DiskCacheRefused,
-    Row,
-    Trouble,
+    FileTrouble,
     open_file,
     set_aside,
     trouble,
@@ -84,7 +84,7 @@ class DiskCache:
         namespace = hashlib.blake2b(identity.encode(), digest_size=32).digest()
         self._hasher = hashlib.blake2b(digest_size=8, key=namespace)
         self._digests: set[bytes] = set()
-        self._items: queue.SimpleQueue[_Read | Row | None] = queue.SimpleQueue()
+        self._items: queue.SimpleQueue[_Read | AnswerRow | None] = queue.SimpleQueue()
         self._loop = asyncio.get_running_loop()
         self._opened: asyncio.Future[None] = self._loop.create_future()
         self._ended: asyncio.Future[None] = self._loop.create_future()
@@ -182,7 +182,7 @@ class DiskCache:
             return
         self._queued_rows += 1
         self._queued_bytes += size
-        self._items.put(Row(digest, key, result))
+        self._items.put(AnswerRow(digest, key, result))
 
     async def close(self) -> None:
         """Write what waits, and close; gives up after ``CLOSE_SECONDS``. Idempotent."""
@@ -234,7 +234,7 @@ class DiskCache:
         self._is_loading = True
 
     def _serve(self) -> None:
-        rows: list[Row] = []
+        rows: list[AnswerRow] = []
         due = 0.0
         is_last = False
         while rows or not is_last:
@@ -256,10 +256,10 @@ class DiskCache:
                     self._is_loading = bool(piece)
                     self._digests.update(piece)
 
-    def _take(self, wait_seconds: float | None) -> tuple[list[_Read], list[Row], bool]:
+    def _take(self, wait_seconds: float | None) -> tuple[list[_Read], list[AnswerRow], bool]:
         """What came: reads, rows, and whether that was all. Waits for the first of it."""
         reads: list[_Read] = []
-        rows: list[Row] = []
+        rows: list[AnswerRow] = []
         with contextlib.suppress(queue.Empty):
             item = self._items.get(wait_seconds != 0.0, wait_seconds)
             while item is not None:
@@ -295,7 +295,7 @@ class DiskCache:
         if self._can_write:
             self._try(AnswerFile.delete, digest)
 
-    def _batch(self, rows: list[Row]) -> list[Row]:
+    def _batch(self, rows: list[AnswerRow]) -> list[AnswerRow]:
         """Take one transaction's worth off the front of ``rows``."""
         size = count = 0
         for row in rows[:BATCH_ROWS]:
@@ -307,7 +307,7 @@ class DiskCache:
         del rows[:count]
         return batch
 
-    def _write(self, rows: list[Row]) -> None:
+    def _write(self, rows: list[AnswerRow]) -> None:
         gone = self._try(AnswerFile.write, rows) if self._can_write else None
         if gone is None:
             self._lost += len(rows)
@@ -334,11 +334,11 @@ class DiskCache:
 
     def _on_error(self, error: sqlite3.Error | OSError) -> None:
         what = trouble(error)
-        if what is Trouble.BUSY and self._file is not None:
+        if what is FileTrouble.BUSY and self._file is not None:
             return
-        if what is Trouble.DAMAGED or (self._file is not None and not self._file.is_in_place()):
+        if what is FileTrouble.DAMAGED or (self._file is not None and not self._file.is_in_place()):
             self._renew(error)
-        elif what is Trouble.UNWRITABLE and self._file is not None:
+        elif what is FileTrouble.UNWRITABLE and self._file is not None:
             self._can_write = self._is_loading = False
             reason = "it cannot be written: no answer is kept on disk from now on"
             self._warn("disk_cache_stopped", reason, error)

@@ -58,7 +58,7 @@ class DiskCacheRefused(Exception):
     """The file is a newer version's, or another program's. Its text says what to do."""
 
 
-class Row(NamedTuple):
+class AnswerRow(NamedTuple):
     """``digest``: 8 bytes that stand for key and identity."""
 
     digest: bytes
@@ -66,7 +66,7 @@ class Row(NamedTuple):
     result: bytes
 
 
-class Trouble(enum.Enum):
+class FileTrouble(enum.Enum):
     """What an error of the file means."""
 
     BUSY = "busy"  # another process was at it; the next try may do
@@ -76,21 +76,21 @@ class Trouble(enum.Enum):
 
 
 _TROUBLES: Final = {
-    sqlite3.SQLITE_BUSY: Trouble.BUSY,
-    sqlite3.SQLITE_LOCKED: Trouble.BUSY,
-    sqlite3.SQLITE_CORRUPT: Trouble.DAMAGED,
-    sqlite3.SQLITE_NOTADB: Trouble.DAMAGED,
+    sqlite3.SQLITE_BUSY: FileTrouble.BUSY,
+    sqlite3.SQLITE_LOCKED: FileTrouble.BUSY,
+    sqlite3.SQLITE_CORRUPT: FileTrouble.DAMAGED,
+    sqlite3.SQLITE_NOTADB: FileTrouble.DAMAGED,
     # A table that is not as we made it.
-    sqlite3.SQLITE_ERROR: Trouble.DAMAGED,
-    sqlite3.SQLITE_FULL: Trouble.UNWRITABLE,
-    sqlite3.SQLITE_READONLY: Trouble.UNWRITABLE,
+    sqlite3.SQLITE_ERROR: FileTrouble.DAMAGED,
+    sqlite3.SQLITE_FULL: FileTrouble.UNWRITABLE,
+    sqlite3.SQLITE_READONLY: FileTrouble.UNWRITABLE,
 }
 
 
-def trouble(error: sqlite3.Error | OSError) -> Trouble:
+def trouble(error: sqlite3.Error | OSError) -> FileTrouble:
     # The low byte is the primary code; errors of the module itself have none.
     code = getattr(error, "sqlite_errorcode", None)
-    return Trouble.LOST if code is None else _TROUBLES.get(code & 0xFF, Trouble.LOST)
+    return FileTrouble.LOST if code is None else _TROUBLES.get(code & 0xFF, FileTrouble.LOST)
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -219,7 +219,7 @@ class AnswerFile:
     def delete(self, digest: bytes) -> None:
         self._db.execute("DELETE FROM answers WHERE digest = ?", (_number(digest),))
 
-    def write(self, rows: list[Row]) -> list[bytes]:
+    def write(self, rows: list[AnswerRow]) -> list[bytes]:
         """Write rows, and make room for them before. Returns the digests that had to go."""
         now = int(self._clock())
         values = [
@@ -315,7 +315,7 @@ def open_file(path: Path, max_bytes: int, identity: str, clock: Callable[[], flo
             return AnswerFile(path, max_bytes, identity, clock)
         except sqlite3.Error as error:
             tries_left -= 1
-            if trouble(error) is not Trouble.BUSY or not tries_left:
+            if trouble(error) is not FileTrouble.BUSY or not tries_left:
                 raise
         time.sleep(OPEN_PAUSE_SECONDS)
 

@@ -28,11 +28,11 @@ from prometheus_client.registry import Collector
 from rpcproxy import __version__
 from rpcproxy.edges import figures, send_exposition, upstream_exposition
 from rpcproxy.edges.metrics import ChainCounters, Counters
-from rpcproxy.edges.upstream_exposition import Standing
+from rpcproxy.edges.upstream_exposition import StandingSnapshot
 from rpcproxy.messages import CLASS_NAMES, MethodClass, Verdict
 from rpcproxy.states import RequestOutcome
 
-__all__ = ["Exposition", "ProxyCollector", "Sources", "Standing"]
+__all__ = ["Exposition", "ProxyCollector", "Sources", "StandingSnapshot"]
 
 _EOF: Final = b"# EOF\n"
 
@@ -52,7 +52,7 @@ class Sources:
     upstream → (open, idle) connections.
     """
 
-    standings: Callable[[], Mapping[str, Sequence[Standing]]] = _nothing
+    standings: Callable[[], Mapping[str, Sequence[StandingSnapshot]]] = _nothing
     front: Callable[[], Mapping[str, float]] = _nothing
     chains: Callable[[], figures.Chains] = _nothing
     connections: Callable[[], Mapping[str, Mapping[str, tuple[int, int]]]] = _nothing

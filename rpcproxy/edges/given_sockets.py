@@ -171,7 +171,7 @@ def _close_all(descriptors: Sequence[int]) -> None:
             os.close(descriptor)
 
 
-class Place:
+class SocketPath:
     """A Unix socket at ``path``, which may be longer than the system lets a name be."""
 
     def __init__(self, path: Path) -> None:

@@ -24,19 +24,27 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from rpcproxy.edges.awaited import resolve
-from rpcproxy.edges.disk_file import Trouble, set_aside, trouble
+from rpcproxy.edges.disk_file import FileTrouble, set_aside, trouble
 from rpcproxy.edges.history_file import (
     Found,
     HistoryFile,
     HistoryRefused,
     OutageRow,
-    Run,
+    ProcessRun,
     TallyRow,
     read_file,
 )
 from rpcproxy.edges.logs import event
 
-__all__ = ["Found", "History", "HistoryRefused", "OutageRow", "Run", "TallyRow", "read_file"]
+__all__ = [
+    "DiskHistory",
+    "Found",
+    "HistoryRefused",
+    "OutageRow",
+    "ProcessRun",
+    "TallyRow",
+    "read_file",
+]
 
 # Below this a file holds next to nothing.
 LEAST_BYTES: Final = 256 * 1024
@@ -57,10 +65,10 @@ class _Figures(NamedTuple):
     unix_seconds: float
 
 
-class History:
+class DiskHistory:
     """See the module's docstring. Made on the event loop's thread; ``put``, then ``close``."""
 
-    def __init__(self, path: Path, max_bytes: int, run: Run) -> None:
+    def __init__(self, path: Path, max_bytes: int, run: ProcessRun) -> None:
         self._path = path
         self._max_bytes = max(LEAST_BYTES, max_bytes)
         self._me = run
@@ -145,7 +153,7 @@ class History:
         try:
             self._write_file(unix_seconds)
         except sqlite3.Error as error:
-            if trouble(error) is not Trouble.DAMAGED or self._times_set_aside >= MOST_SET_ASIDE:
+            if trouble(error) is not FileTrouble.DAMAGED or self._times_set_aside >= MOST_SET_ASIDE:
                 raise
             self._leave_file()
             self._times_set_aside += 1

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from rpcproxy.edges.disk_file import Trouble, connect, connect_read_only, trouble
+from rpcproxy.edges.disk_file import FileTrouble, connect, connect_read_only, trouble
 
 # Marks a file as ours: "RPCH" in ASCII.
 APPLICATION_ID: Final = 0x52504348
@@ -51,7 +51,7 @@ class HistoryRefused(Exception):
     """
 
 
-class Run(NamedTuple):
+class ProcessRun(NamedTuple):
     """One process. Its ``name`` is like no other's."""
 
     name: str
@@ -131,7 +131,7 @@ class HistoryFile:
                 db.execute(statement)
 
     def write(
-        self, run: Run, tallies: Iterable[TallyRow], outages: Iterable[OutageRow], now: float
+        self, run: ProcessRun, tallies: Iterable[TallyRow], outages: Iterable[OutageRow], now: float
     ) -> None:
         """Write all in one transaction, in place of what ``run`` wrote of them before, and drop
         what is too old at ``now`` (Unix seconds), or too much.
@@ -236,7 +236,9 @@ def read_file(path: Path, since: float) -> Found:
             tries_left -= 1
             # One that was opened or closed meanwhile is another kind of file now.
             if not tries_left:
-                is_damaged = isinstance(error, sqlite3.Error) and trouble(error) is Trouble.DAMAGED
+                is_damaged = (
+                    isinstance(error, sqlite3.Error) and trouble(error) is FileTrouble.DAMAGED
+                )
                 words = "it is damaged" if is_damaged else str(error)
                 raise HistoryRefused(f"{path} cannot be read: {words}") from error
 

@@ -16,8 +16,8 @@ from rpcproxy.edges.reply_head import (
     MAX_HEAD_BYTES,
     UNTIL_CLOSE,
     BadReply,
-    HeadMemory,
     ReplyHead,
+    ReplyHeadMemory,
     refused,
 )
 from rpcproxy.messages import FailureKind
@@ -56,7 +56,7 @@ class ReplyReader:
 
     head: ReplyHead
 
-    def __init__(self, memory: HeadMemory) -> None:
+    def __init__(self, memory: ReplyHeadMemory) -> None:
         self._memory = memory
         self._simple_head = memory.simple.get
         self.reset()

@@ -30,12 +30,19 @@ import msgspec
 from rpcproxy.edges.awaited import fail, resolve
 from rpcproxy.edges.journal_file import JournalFile
 from rpcproxy.edges.journal_place import JournalPlace
-from rpcproxy.edges.journal_row import Change, Row, Values, values_of
+from rpcproxy.edges.journal_row import JournalRow, RowChange, Values, values_of
 from rpcproxy.edges.journal_salvage import read_rows
 from rpcproxy.edges.journal_schema import JournalInUse, JournalRefused, words_of
 from rpcproxy.edges.logs import event
 
-__all__ = ["Journal", "JournalBroken", "JournalInUse", "JournalRefused", "Row", "read_rows"]
+__all__ = [
+    "DiskJournal",
+    "JournalBroken",
+    "JournalInUse",
+    "JournalRefused",
+    "JournalRow",
+    "read_rows",
+]
 
 # What was noted is written at the latest after so long; tried again as often while it fails.
 NOTE_SECONDS: Final = 1.0
@@ -74,7 +81,7 @@ class _Find(NamedTuple):
 
     hash: str
     raw: bytes
-    done: asyncio.Future[Row | None]
+    done: asyncio.Future[JournalRow | None]
 
 
 class _Waiting(msgspec.Struct):
@@ -83,14 +90,14 @@ class _Waiting(msgspec.Struct):
     adds: list[_Add] = []
     settles: list[_Settle] = []
     finds: list[_Find] = []
-    changes: dict[str, Change] = {}
+    changes: dict[str, RowChange] = {}
 
     @property
     def done(self) -> list[asyncio.Future[None]]:
         return [add.done for add in self.adds] + [settle.done for settle in self.settles]
 
 
-class Journal:
+class DiskJournal:
     """See the module's docstring. ``trouble`` is what is wrong with the disk, "" when it is well;
     ``set_aside`` where a damaged file went; ``commits`` those that took rows or changes;
     ``size_bytes`` of the file and its log, after the last commit. ``open_rows`` were not closed
@@ -113,7 +120,7 @@ class Journal:
         self._place = JournalPlace(path, identity)
         self._notes_due: float | None = None
         self._sweep_due = 0.0
-        self.open_rows: list[Row] = []
+        self.open_rows: list[JournalRow] = []
         self.secrets: list[tuple[str, bytes]] = []
         self.trouble = ""
         self.commits = 0
@@ -124,7 +131,7 @@ class Journal:
     @classmethod
     async def open(
         cls, path: str | Path, identity: str, *, clock: Callable[[], float] = time.time
-    ) -> Journal:
+    ) -> DiskJournal:
         """Open or begin the file, which is of one ``identity`` (the chain's kind and id) for ever.
         ``clock`` gives Unix seconds.
 
@@ -144,7 +151,7 @@ class Journal:
     def set_aside(self) -> Path | None:
         return self._place.set_aside
 
-    async def add(self, row: Row) -> None:
+    async def add(self, row: JournalRow) -> None:
         """The row is on the disk on return. One whose hash is there already changes nothing, but
         what was refused or has expired begins anew.
 
@@ -164,7 +171,7 @@ class Journal:
         Raises ``JournalBroken``, and the change waits as one that was noted.
         """
         done: asyncio.Future[None] = self._loop.create_future()
-        change = Change.of(hash, state, block, said, self._clock())
+        change = RowChange.of(hash, state, block, said, self._clock())
         with self._condition:
             self._check_open()
             self._hold(change)
@@ -176,7 +183,7 @@ class Journal:
         """Write the change with the next commit, or within ``NOTE_SECONDS``. The last of a hash
         wins; after ``close`` nothing is written.
         """
-        change = Change.of(hash, state, block, said, self._clock())
+        change = RowChange.of(hash, state, block, said, self._clock())
         with self._condition:
             if self._is_closing:
                 return
@@ -185,16 +192,16 @@ class Journal:
             if is_first:
                 self._condition.notify()
 
-    async def find(self, hash: str) -> Row | None:
+    async def find(self, hash: str) -> JournalRow | None:
         """The row, with everything noted by now. Raises ``JournalBroken``."""
         return await self._found(hash, b"")
 
-    async def find_raw(self, raw: bytes) -> Row | None:
+    async def find_raw(self, raw: bytes) -> JournalRow | None:
         """The row of these bytes, where its sender is not known. Raises ``JournalBroken``."""
         return await self._found("", raw)
 
-    async def _found(self, hash: str, raw: bytes) -> Row | None:
-        done: asyncio.Future[Row | None] = self._loop.create_future()
+    async def _found(self, hash: str, raw: bytes) -> JournalRow | None:
+        done: asyncio.Future[JournalRow | None] = self._loop.create_future()
         with self._condition:
             self._check_open()
             self._waiting.finds.append(_Find(hash, raw, done))
@@ -219,7 +226,7 @@ class Journal:
         if self._is_closing:
             raise JournalBroken(_CLOSED)
 
-    def _hold(self, change: Change) -> None:
+    def _hold(self, change: RowChange) -> None:
         changes = self._waiting.changes
         changes.pop(change.hash, None)
         changes[change.hash] = change

@@ -21,8 +21,8 @@ from rpcproxy.edges import journal_schema
 from rpcproxy.edges.disk_file import connect
 from rpcproxy.edges.journal_row import (
     COLUMNS,
-    Change,
-    Row,
+    JournalRow,
+    RowChange,
     Values,
     damaged,
     row_of,
@@ -167,7 +167,7 @@ class JournalFile:
 
     # ---- writing
 
-    def write(self, rows: Sequence[Values], changes: Sequence[Change]) -> dict[int, str]:
+    def write(self, rows: Sequence[Values], changes: Sequence[RowChange]) -> dict[int, str]:
         """Write all in one commit, durable on return. A row whose hash is there changes nothing
         (but what was refused or has expired begins anew), nor does a change of a hash that is not.
 
@@ -213,7 +213,7 @@ class JournalFile:
         if fault is not None:
             fault("after commit")
 
-    def _update(self, changes: Sequence[Change]) -> None:
+    def _update(self, changes: Sequence[RowChange]) -> None:
         for some in _pieces(changes):
             self._db.execute(_update_sql(len(some)), _flat(some))
 
@@ -236,14 +236,14 @@ class JournalFile:
 
     # ---- reading
 
-    def find(self, hash: str) -> Row | None:
+    def find(self, hash: str) -> JournalRow | None:
         found = self._db.execute(
             f"SELECT {COLUMNS} FROM transactions WHERE hash = ?",  # noqa: S608 - constants
             (hash,),
         ).fetchone()
         return None if found is None else row_of(found)
 
-    def find_raw(self, raw: bytes) -> Row | None:
+    def find_raw(self, raw: bytes) -> JournalRow | None:
         """Of those whose sender is not known."""
         found = self._db.execute(
             f"SELECT {COLUMNS} FROM transactions WHERE sender = '' AND raw = ?",  # noqa: S608 - constants

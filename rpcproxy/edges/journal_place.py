@@ -15,9 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeVar
 
-from rpcproxy.edges.disk_file import Trouble, trouble
+from rpcproxy.edges.disk_file import FileTrouble, trouble
 from rpcproxy.edges.journal_file import JournalFile, JournalLock
-from rpcproxy.edges.journal_row import Row, Values
+from rpcproxy.edges.journal_row import JournalRow, Values
 from rpcproxy.edges.journal_salvage import open_journal, renew
 from rpcproxy.edges.journal_schema import words_of
 from rpcproxy.edges.logs import event
@@ -44,7 +44,7 @@ class JournalPlace:
         self.set_aside: Path | None = None
         self.secrets: list[tuple[str, bytes]] = []
 
-    def open(self) -> list[Row]:
+    def open(self) -> list[JournalRow]:
         """Take the lock, and open or begin the file; its open rows, in the order of their
         creation. Raises ``JournalRefused``, ``OSError`` and ``sqlite3.Error``.
         """
@@ -60,7 +60,7 @@ class JournalPlace:
         try:
             return action(self._usable_file())
         except sqlite3.Error as error:
-            if trouble(error) is not Trouble.DAMAGED or self._times_set_aside >= MOST_SET_ASIDE:
+            if trouble(error) is not FileTrouble.DAMAGED or self._times_set_aside >= MOST_SET_ASIDE:
                 raise
             self._leave_file()
             self._on_set_aside(renew(self._path, self._identity), words_of(error))

@@ -28,7 +28,7 @@ Values = tuple[Any, ...]
 _said_decoder = msgspec.json.Decoder(dict[str, str])
 
 
-class Row(msgspec.Struct):
+class JournalRow(msgspec.Struct):
     """One transaction. ``created`` and ``updated`` are Unix seconds; ``nonce`` and ``block`` are
     -1 where unknown; ``state`` is one of ``STATES``; ``said`` is what each upstream said last.
     A row written with ``updated`` 0 is as old as its creation.
@@ -46,7 +46,7 @@ class Row(msgspec.Struct):
     updated: float = 0.0
 
 
-class Change(NamedTuple):
+class RowChange(NamedTuple):
     """What is new about a row: its columns as they are written, ``updated`` in Unix seconds."""
 
     hash: str
@@ -56,7 +56,9 @@ class Change(NamedTuple):
     updated: float
 
     @classmethod
-    def of(cls, hash: str, state: str, block: int, said: dict[str, str], updated: float) -> Change:
+    def of(
+        cls, hash: str, state: str, block: int, said: dict[str, str], updated: float
+    ) -> RowChange:
         """Raises ``ValueError`` for a state or a time that is none."""
         if state not in STATES:
             raise ValueError(f"{state!r} is no state of a transaction")
@@ -67,7 +69,7 @@ class Change(NamedTuple):
         )
         return cls(hash, state, str(int(block)), text.decode(), float(updated))
 
-    def applied_to(self, row: Row) -> Row:
+    def applied_to(self, row: JournalRow) -> JournalRow:
         return msgspec.structs.replace(
             row,
             state=self.state,
@@ -77,7 +79,7 @@ class Change(NamedTuple):
         )
 
 
-def values_of(row: Row) -> Values:
+def values_of(row: JournalRow) -> Values:
     """The row's columns. Raises ``ValueError`` for one that could not be written or read back."""
     if not row.hash or not isinstance(row.raw, bytes):
         raise ValueError("a transaction without hash or bytes cannot be journaled")
@@ -88,18 +90,20 @@ def values_of(row: Row) -> Values:
         *(float(row.created), int(row.is_private)),
     )
     updated = row.updated or row.created
-    changing = Change.of(row.hash, row.state, row.block, row.said, updated)
+    changing = RowChange.of(row.hash, row.state, row.block, row.said, updated)
     return (*fixed, _checksum(fixed), *changing[1:])
 
 
-def row_of(values: Values) -> Row:
+def row_of(values: Values) -> JournalRow:
     """Raises ``sqlite3.DatabaseError`` where they are damaged."""
     *fixed, checksum, state, block, said, updated = values
     try:
         if _checksum(fixed) == checksum and state in STATES:
             hash, raw, sender, nonce, created, is_private = fixed
             changing = (state, int(block), bool(is_private), _said_decoder.decode(said))
-            return Row(hash, raw, sender, int(nonce), created, *changing, updated=float(updated))
+            return JournalRow(
+                hash, raw, sender, int(nonce), created, *changing, updated=float(updated)
+            )
     except (TypeError, ValueError, msgspec.MsgspecError):  # a column of another type
         pass
     raise damaged(f"the row of transaction {str(fixed[0])[:66]!r} is damaged")

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Final
 
 from rpcproxy.edges import journal_schema
-from rpcproxy.edges.disk_file import Trouble, connect_read_only, set_aside, trouble
+from rpcproxy.edges.disk_file import FileTrouble, connect_read_only, set_aside, trouble
 from rpcproxy.edges.journal_file import PAGE_BYTES, JournalFile, beside, sync_directory
-from rpcproxy.edges.journal_row import COLUMNS, Row, Values, row_of
+from rpcproxy.edges.journal_row import COLUMNS, JournalRow, Values, row_of
 from rpcproxy.edges.journal_schema import JournalRefused, check, migrate, words_of
 
 # Each damaged page costs about two reads per row on it.
@@ -39,7 +39,7 @@ def open_journal(path: Path, identity: str) -> tuple[JournalFile, Path | None]:
     try:
         return JournalFile(path, identity), aside
     except sqlite3.Error as error:
-        if trouble(error) is not Trouble.DAMAGED:
+        if trouble(error) is not FileTrouble.DAMAGED:
             raise
     aside = renew(path, identity)
     return JournalFile(path, identity), aside
@@ -136,7 +136,7 @@ def _sound_values(db: sqlite3.Connection) -> Iterator[Values]:
 # For the command line
 
 
-def read_rows(path: str | Path, hash: str | None = None) -> list[Row]:
+def read_rows(path: str | Path, hash: str | None = None) -> list[JournalRow]:
     """The rows of a journal, or the one of ``hash``, the newest first; a process may be writing
     it, and nothing is changed. Rows that are damaged are left out.
 
@@ -184,7 +184,7 @@ def _newest(db: sqlite3.Connection, hash: str | None) -> list[Values]:
     return db.execute(f"{every} WHERE hash = ?", (hash,)).fetchall()
 
 
-def _row(values: Values) -> Row | None:
+def _row(values: Values) -> JournalRow | None:
     try:
         return row_of(values)
     except sqlite3.DatabaseError:

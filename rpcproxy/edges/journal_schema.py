@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
-from rpcproxy.edges.disk_file import Trouble, trouble
+from rpcproxy.edges.disk_file import FileTrouble, trouble
 from rpcproxy.edges.journal_row import CLOSED_STATES
 
 # Marks a file as ours: "RPCJ" in ASCII.
@@ -88,10 +88,10 @@ def words_of(error: sqlite3.Error | OSError | JournalRefused) -> str:
     if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
         return "the disk is full"
     what = {
-        Trouble.BUSY: "another program holds the file locked",
-        Trouble.DAMAGED: "the file is damaged",
-        Trouble.UNWRITABLE: "the file cannot be written",
-        Trouble.LOST: "the disk fails",
+        FileTrouble.BUSY: "another program holds the file locked",
+        FileTrouble.DAMAGED: "the file is damaged",
+        FileTrouble.UNWRITABLE: "the file cannot be written",
+        FileTrouble.LOST: "the disk fails",
     }
     return f"{what[trouble(error)]} ({error})"
 

@@ -32,7 +32,7 @@ NOTICE_RESULTS: Final = ("sent", "undelivered", "left_out")
 _VERDICT_LABELS: Final = tuple(verdict.label for verdict in Verdict)
 
 
-class Tally:
+class LabelTally:
     """How often each label came, and a histogram of how long it took."""
 
     __slots__ = ("buckets", "labels", "seconds")
@@ -99,11 +99,11 @@ class ChainCounters:
     )
 
     def __init__(self) -> None:
-        self._requests = tuple(Tally(RequestOutcome) for _ in METHOD_CLASSES)
+        self._requests = tuple(LabelTally(RequestOutcome) for _ in METHOD_CLASSES)
         self.local_answers = 0
         self._kept: dict[str, list[int]] = {}  # by what they depend on, then class
         self._joined = [0] * len(METHOD_CLASSES)
-        self._attempts: dict[str, Tally] = {}  # by upstream
+        self._attempts: dict[str, LabelTally] = {}  # by upstream
         self._times = AttemptTimes(BUCKET_SECONDS)
         self._plain: dict[str, tuple[_Plain, ...]] = {}  # by upstream, then class
         self.probes: dict[str, dict[str, int]] = {}  # by upstream, then verdict
@@ -119,13 +119,13 @@ class ChainCounters:
         self.batch_members = 0
 
     @property
-    def requests(self) -> tuple[Tally, ...]:
+    def requests(self) -> tuple[LabelTally, ...]:
         """By method class."""
         self._spread()
         return self._requests
 
     @property
-    def attempts(self) -> dict[str, Tally]:
+    def attempts(self) -> dict[str, LabelTally]:
         """By upstream."""
         self._spread()
         return self._attempts
@@ -228,11 +228,11 @@ class ChainCounters:
                 times.units += plain.units
                 plain.clear()
 
-    def _attempts_of(self, upstream: str) -> Tally:
+    def _attempts_of(self, upstream: str) -> LabelTally:
         try:
             return self._attempts[upstream]
         except KeyError:
-            tally = self._attempts[upstream] = Tally(_VERDICT_LABELS)
+            tally = self._attempts[upstream] = LabelTally(_VERDICT_LABELS)
             return tally
 
     def on_failover(self, reason: str) -> None:

@@ -23,22 +23,22 @@ from rpcproxy.edges.own_limits import own_words
 STAGGER_SECONDS: Final = 0.25
 
 
-class Address(NamedTuple):
+class SocketAddress(NamedTuple):
     """Where a socket connects to."""
 
     family: int
     sockaddr: tuple[str, int] | tuple[str, int, int, int]
 
 
-def literal_address(host: str, port: int) -> Address | None:
+def literal_address(host: str, port: int) -> SocketAddress | None:
     """The address that ``host`` spells out, ``None`` for a name."""
     try:
         version = ipaddress.ip_address(host).version
     except ValueError:
         return None
     if version == 4:
-        return Address(socket.AF_INET, (host, port))
-    return Address(socket.AF_INET6, (host, port, 0, 0))
+        return SocketAddress(socket.AF_INET, (host, port))
+    return SocketAddress(socket.AF_INET6, (host, port, 0, 0))
 
 
 class Addresses:
@@ -64,20 +64,20 @@ class Addresses:
         self._on_change = on_change
         literal = literal_address(host, port)
         self._is_literal = literal is not None
-        self._known: tuple[Address, ...] = () if literal is None else (literal,)
+        self._known: tuple[SocketAddress, ...] = () if literal is None else (literal,)
         self._asked_at = 0.0
-        self._lookup: asyncio.Future[list[Address]] | None = None
-        self._waiting: list[Callable[[Sequence[Address]], None]] = []
+        self._lookup: asyncio.Future[list[SocketAddress]] | None = None
+        self._waiting: list[Callable[[Sequence[SocketAddress]], None]] = []
         self._good_family = 0
-        self._bad: set[Address] = set()
+        self._bad: set[SocketAddress] = set()
         self._is_closed = False
         self.own_fault = ""  # why the last lookup brought nothing, where that is this machine's
 
-    def has(self, address: Address) -> bool:
+    def has(self, address: SocketAddress) -> bool:
         """The host is still at this address, as far as is known."""
         return not self._known or address in self._known
 
-    def find(self, done: Callable[[Sequence[Address]], None]) -> None:
+    def find(self, done: Callable[[Sequence[SocketAddress]], None]) -> None:
         """Call ``done`` with the addresses in the order to try them, none if the name has
         none: at once where they are known, else from the loop.
         """
@@ -93,12 +93,12 @@ class Addresses:
         if self._loop.time() - self._asked_at >= self._resolve_seconds:
             self._start_lookup()
 
-    def on_connected(self, address: Address) -> None:
+    def on_connected(self, address: SocketAddress) -> None:
         """A connection was made there: the family is tried first from now on."""
         self._good_family = address.family
         self._bad.discard(address)
 
-    def on_failed(self, address: Address) -> None:
+    def on_failed(self, address: SocketAddress) -> None:
         """No connection was made there: it is tried after the others."""
         self._bad.add(address)
 
@@ -107,7 +107,7 @@ class Addresses:
         self._is_closed = True
         self._waiting.clear()
 
-    def _in_order(self) -> list[Address]:
+    def _in_order(self) -> list[SocketAddress]:
         ordered = interleave(self._known, self._good_family)
         if self._bad:
             ordered.sort(key=self._bad.__contains__)
@@ -124,12 +124,12 @@ class Addresses:
             self._lookup.set_exception(error)
         self._lookup.add_done_callback(self._on_looked_up)
 
-    def _run(self) -> asyncio.Future[list[Address]]:
+    def _run(self) -> asyncio.Future[list[SocketAddress]]:
         return self._loop.run_in_executor(None, look_up, self._host, self._port)
 
-    def _on_looked_up(self, lookup: asyncio.Future[list[Address]]) -> None:
+    def _on_looked_up(self, lookup: asyncio.Future[list[SocketAddress]]) -> None:
         self._lookup = None
-        found: tuple[Address, ...] = ()
+        found: tuple[SocketAddress, ...] = ()
         error = None if lookup.cancelled() else lookup.exception()
         if not lookup.cancelled() and error is None:
             found = tuple(lookup.result())
@@ -147,11 +147,11 @@ class Addresses:
             self._loop.call_soon(done, self._in_order())
 
 
-def look_up(host: str, port: int) -> list[Address]:
+def look_up(host: str, port: int) -> list[SocketAddress]:
     """Ask the system's resolver; blocks. Raises ``OSError``, ``UnicodeError``."""
-    found: list[Address] = []
+    found: list[SocketAddress] = []
     for family, _, _, _, sockaddr in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-        address = Address(family, sockaddr)  # type: ignore[arg-type]  # typeshed: any tuple
+        address = SocketAddress(family, sockaddr)  # type: ignore[arg-type]  # typeshed: any tuple
         if family in (socket.AF_INET, socket.AF_INET6) and address not in found:
             found.append(address)
     return found
@@ -162,16 +162,16 @@ def open_socket(family: int) -> socket.socket:
     return socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
 
 
-def interleave(addresses: Iterable[Address], first_family: int) -> list[Address]:
+def interleave(addresses: Iterable[SocketAddress], first_family: int) -> list[SocketAddress]:
     """Families in turn, keeping the resolver's order within each (RFC 8305 section 4).
 
     ``first_family`` comes first where there is one of it, else the family of the first address.
     """
-    families: dict[int, list[Address]] = {first_family: []} if first_family else {}
+    families: dict[int, list[SocketAddress]] = {first_family: []} if first_family else {}
     for address in addresses:
         families.setdefault(address.family, []).append(address)
     queues = [queue[::-1] for queue in families.values()]
-    ordered: list[Address] = []
+    ordered: list[SocketAddress] = []
     while any(queues):
         ordered += [queue.pop() for queue in queues if queue]
     return ordered
@@ -188,17 +188,17 @@ class Dial:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        addresses: Sequence[Address],
-        on_connected: Callable[[socket.socket, Address], None],
+        addresses: Sequence[SocketAddress],
+        on_connected: Callable[[socket.socket, SocketAddress], None],
         on_failed: Callable[[str], None],
-        on_address_failed: Callable[[Address], None],
+        on_address_failed: Callable[[SocketAddress], None],
     ) -> None:
         self._loop = loop
         self._left = list(addresses)[::-1]
         self._on_connected = on_connected
         self._on_failed = on_failed
         self._on_address_failed = on_address_failed
-        self._trying: dict[socket.socket, Address] = {}
+        self._trying: dict[socket.socket, SocketAddress] = {}
         self._error = "no address"
         self.own_fault = ""  # the last error's words, where it is this machine's
         self._next: asyncio.Handle | None = loop.call_soon(self._try_next)
@@ -212,7 +212,7 @@ class Dial:
             sock.close()
 
     @property
-    def addresses_tried(self) -> list[Address]:
+    def addresses_tried(self) -> list[SocketAddress]:
         """Those that neither took nor refused the connection yet."""
         return list(self._trying.values())
 
@@ -251,7 +251,7 @@ class Dial:
         self.cancel()
         self._on_connected(sock, address)
 
-    def _on_refused(self, address: Address, error: Exception) -> None:
+    def _on_refused(self, address: SocketAddress, error: Exception) -> None:
         strerror = error.strerror if isinstance(error, OSError) else None
         self._error = (strerror or "cannot connect").lower()
         self.own_fault = own_words(error)
@@ -261,7 +261,7 @@ class Dial:
             self._stop_timer()
             self._next = self._loop.call_soon(self._try_next)
 
-    def _let_go(self, sock: socket.socket) -> Address:
+    def _let_go(self, sock: socket.socket) -> SocketAddress:
         self._loop.remove_writer(sock.fileno())
         return self._trying.pop(sock)
 

@@ -27,10 +27,10 @@ from yarl import URL
 from rpcproxy.edges.dialogue import (
     KEEPALIVE,
     SUBSCRIBE,
-    Ask,
     Dialogue,
     Ending,
     FeedSettings,
+    LivenessCheck,
     Pulse,
     again,
 )
@@ -215,15 +215,15 @@ class HeadFeed:
         while True:
             now = time.monotonic()
             if self._pulse is None:
-                step: Ask | Ending | float = answer_due - now
+                step: LivenessCheck | Ending | float = answer_due - now
                 if now >= answer_due:
                     return Ending(f"no answer to eth_subscribe in {self._answer_words}")
             else:
                 step = self._pulse.step(now, self._silence_seconds)
             if isinstance(step, Ending):
                 return step
-            if isinstance(step, Ask):
-                await (socket.ping() if step is Ask.PING else socket.send_str(KEEPALIVE))
+            if isinstance(step, LivenessCheck):
+                await (socket.ping() if step is LivenessCheck.PING else socket.send_str(KEEPALIVE))
                 continue
             message = await paced.receive(step)
             if paced.is_beyond_reason:

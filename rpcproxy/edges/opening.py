@@ -8,7 +8,7 @@ import socket
 import ssl
 from collections.abc import Callable, Sequence
 
-from rpcproxy.edges.names import Address, Addresses, Dial
+from rpcproxy.edges.names import Addresses, Dial, SocketAddress
 from rpcproxy.edges.own_limits import limits
 from rpcproxy.edges.target import Origin
 from rpcproxy.edges.tls import Handshake
@@ -51,7 +51,7 @@ class Opening:
     def __init__(
         self,
         route: Route,
-        on_open: Callable[[Opening, socket.socket, Address], None],
+        on_open: Callable[[Opening, socket.socket, SocketAddress], None],
         on_failed: Callable[[Opening, Failure], None],
     ) -> None:
         self._route = route
@@ -78,7 +78,7 @@ class Opening:
                 self._route.addresses.on_failed(address)
         self._fail(f"not done in {self._route.connect_seconds:g} s")
 
-    def _on_addresses(self, addresses: Sequence[Address]) -> None:
+    def _on_addresses(self, addresses: Sequence[SocketAddress]) -> None:
         if self._is_over:
             return
         if not addresses:
@@ -96,7 +96,7 @@ class Opening:
     def _on_unconnected(self, words: str) -> None:
         self._fail(words, self._dial.own_fault if self._dial is not None else "")
 
-    def _on_connected(self, sock: socket.socket, address: Address) -> None:
+    def _on_connected(self, sock: socket.socket, address: SocketAddress) -> None:
         route = self._route
         route.addresses.on_connected(address)
         if route.context is None:
@@ -121,7 +121,7 @@ class Opening:
             route.loop, tls, lambda done: self._finish(done, address), self._fail
         )
 
-    def _finish(self, sock: socket.socket, address: Address) -> None:
+    def _finish(self, sock: socket.socket, address: SocketAddress) -> None:
         self._is_over = True
         self._timer.cancel()
         self._on_open(self, sock, address)

@@ -59,7 +59,7 @@ class OwnLimits:
         event(_log, logging.ERROR, "machine_exhausted", words)
 
 
-class Pool(Protocol):
+class ConnectionPool(Protocol):
     """Connections to one upstream."""
 
     @property
@@ -86,11 +86,11 @@ class Room:
     def is_there(self) -> bool:
         return self.most is None or sum(pool.taken for pool in self.pools) < self.most
 
-    def make(self, asker: Pool) -> bool:
+    def make(self, asker: ConnectionPool) -> bool:
         """Have room, if need be by closing what another pool has idle."""
         if self.is_there:
             return True
-        others: list[Pool] = [pool for pool in self.pools if pool is not asker]
+        others: list[ConnectionPool] = [pool for pool in self.pools if pool is not asker]
         fullest = max(others, key=lambda pool: pool.idle_connections, default=None)
         if fullest is None or not fullest.idle_connections:
             return False

@@ -31,7 +31,7 @@ _ZLIB: Final = 15
 _RAW_DEFLATE: Final = -15
 
 
-class Hold(Protocol):
+class HeldBytes(Protocol):
     """What is held, counted; ``rules.holding.Hold``."""
 
     def set(self, count: int) -> bool:
@@ -138,9 +138,9 @@ class HeldBody:
     )
 
     def __init__(
-        self, coding: str, hold_bytes: int, max_decompressed: int, hold: Hold | None = None
+        self, coding: str, hold_bytes: int, max_decompressed: int, hold: HeldBytes | None = None
     ) -> None:
-        self._hold: Hold = hold or Uncounted()
+        self._hold: HeldBytes = hold or Uncounted()
         self._has_no_room = False
         self._inflater = Inflater(coding, max_decompressed) if coding else None
         self._hold_bytes = hold_bytes
@@ -238,10 +238,10 @@ class Rest:
         inflater: Inflater | None,
         held: deque[bytes],
         backlog: list[bytes],
-        hold: Hold | None = None,
+        hold: HeldBytes | None = None,
     ) -> None:
         self._held = held  # decoded already
-        self._hold: Hold = hold or Uncounted()
+        self._hold: HeldBytes = hold or Uncounted()
         self._loop = loop
         self._owner: RestOwner | None = owner
         self._inflater = inflater

@@ -155,7 +155,7 @@ def _kept_alive_seconds(value: bytes | None) -> float | None:
     return float(match[1])
 
 
-class HeadMemory:
+class ReplyHeadMemory:
     """Heads that one upstream sent, parsed. Whatever is full is emptied: what is in use comes
     back with the next reply.
 

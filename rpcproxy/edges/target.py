@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from rpcproxy import __version__
 from rpcproxy.config.model import Upstream
-from rpcproxy.edges.reply_body import Hold, Uncounted
+from rpcproxy.edges.reply_body import HeldBytes, Uncounted
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class EdgeSettings:
     warm: int = 1
     ssl_context: ssl.SSLContext | None = None
     resolve_seconds: float = 30.0
-    new_hold: Callable[[], Hold] = Uncounted
+    new_hold: Callable[[], HeldBytes] = Uncounted
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from aiohttp import TCPConnector
 from aiohttp_socks import ProxyConnector
 from python_socks.async_.asyncio import Proxy
 
-from rpcproxy.edges.names import Address
+from rpcproxy.edges.names import SocketAddress
 from rpcproxy.edges.own_limits import own_words
 
 _TYPES: Final = {
@@ -94,11 +94,11 @@ class Tunnel:
     def __init__(
         self,
         way: Way,
-        addresses: Sequence[Address],
+        addresses: Sequence[SocketAddress],
         destination: tuple[str, int],
-        on_connected: Callable[[socket.socket, Address], None],
+        on_connected: Callable[[socket.socket, SocketAddress], None],
         on_failed: Callable[[str], None],
-        on_address_failed: Callable[[Address], None],
+        on_address_failed: Callable[[SocketAddress], None],
     ) -> None:
         self._way = way
         self._addresses = addresses
@@ -106,7 +106,7 @@ class Tunnel:
         self._on_connected = on_connected
         self._on_failed = on_failed
         self._on_address_failed = on_address_failed
-        self._trying: list[Address] = []
+        self._trying: list[SocketAddress] = []
         self.own_fault = ""  # the last error's words, where it is this machine's
         loop = asyncio.get_running_loop()
         self._task = loop.create_task(self._run(), name=f"tunnel through {way.label}")
@@ -116,7 +116,7 @@ class Tunnel:
         self._task.cancel()
 
     @property
-    def addresses_tried(self) -> list[Address]:
+    def addresses_tried(self) -> list[SocketAddress]:
         """That of the proxy which has not answered yet."""
         return list(self._trying)
 
@@ -143,7 +143,7 @@ class Tunnel:
             return
         self._fail(words)
 
-    async def _connect(self, address: Address) -> socket.socket:
+    async def _connect(self, address: SocketAddress) -> socket.socket:
         way = self._way
         proxy = Proxy(
             way.kind,

@@ -13,7 +13,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, InfoMetricFamily, 
 
 from rpcproxy.states import UPSTREAM_STATES, BreakerState, UpstreamState
 
-Standing = Mapping[str, Any]
+StandingSnapshot = Mapping[str, Any]
 
 _LABELS: Final = ("provider", "cloud", "region", "tier", "role")
 
@@ -24,7 +24,7 @@ class _Gauge:
 
     name: str
     help: str
-    read: Callable[[Standing], Any]
+    read: Callable[[StandingSnapshot], Any]
 
 
 _UPSTREAM_GAUGES: Final = (
@@ -89,7 +89,7 @@ _CLASS_GAUGES: Final = (
 
 
 def families(
-    standings: Mapping[str, Sequence[Standing]],
+    standings: Mapping[str, Sequence[StandingSnapshot]],
     connections: Mapping[str, Mapping[str, tuple[int, int]]],
 ) -> Iterator[Metric]:
     """One family after the other, each with all upstreams. ``connections``: chain → upstream →
@@ -100,7 +100,7 @@ def families(
     yield from _connections(connections)
 
 
-def _states(standings: Mapping[str, Sequence[Standing]]) -> Metric:
+def _states(standings: Mapping[str, Sequence[StandingSnapshot]]) -> Metric:
     by_state = GaugeMetricFamily(
         "rpcproxy_chain_upstreams", "Upstreams by state.", labels=["chain", "state"]
     )
@@ -112,7 +112,7 @@ def _states(standings: Mapping[str, Sequence[Standing]]) -> Metric:
     return by_state
 
 
-def _upstreams(standings: Mapping[str, Sequence[Standing]]) -> Iterator[Metric]:
+def _upstreams(standings: Mapping[str, Sequence[StandingSnapshot]]) -> Iterator[Metric]:
     named = [
         (chain, str(upstream["name"]), upstream)
         for chain, upstreams in standings.items()

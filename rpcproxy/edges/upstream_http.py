@@ -1,11 +1,11 @@
-"""Connections to one upstream: the pool behind ``Upstream.send``.
+"""Connections to one upstream: the pool behind ``HttpUpstream.send``.
 
 Idle connections are kept as a stack, so that under light load the same few stay warm and the
 rest grow old and are closed. A connection carries one attempt at a time; when none is idle a
 new one is opened, and the attempt takes whichever is free first, the new one or one that
 returns. Callbacks throughout: neither a task nor a future per attempt.
 
-State: the sets of connections, all written by ``Upstream`` alone, on its loop.
+State: the sets of connections, all written by ``HttpUpstream`` alone, on its loop.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from collections.abc import Callable
 from typing import Final
 
 from rpcproxy.edges import tls
-from rpcproxy.edges.connection import Call, Connection, Departures
-from rpcproxy.edges.names import Address, Addresses
+from rpcproxy.edges.connection import Departures, UpstreamConnection, UpstreamRequest
+from rpcproxy.edges.names import Addresses, SocketAddress
 from rpcproxy.edges.opening import Opening, Route
 from rpcproxy.edges.own_limits import NO_FILES, limits, room
-from rpcproxy.edges.reply_head import HeadMemory
+from rpcproxy.edges.reply_head import ReplyHeadMemory
 from rpcproxy.edges.target import EdgeSettings, Target, read_origin, request_head
 from rpcproxy.edges.tunnel import read_way
 from rpcproxy.messages import Failure, FailureKind, Outcome
 
-__all__ = ["Call", "EdgeSettings", "Target", "Upstream"]
+__all__ = ["EdgeSettings", "HttpUpstream", "Target", "UpstreamRequest"]
 
 SWEEP_SECONDS: Final = 1.0
 # Full-jitter backoff between tries to keep connections warm (AWS architecture blog, 2015).
@@ -41,7 +41,7 @@ _SHORT: Final = 1024
 _LENGTHS: Final = tuple(b"%d\r\n\r\n" % size for size in range(_SHORT))
 
 
-class Upstream:
+class HttpUpstream:
     """One upstream's connections. Raises ``ValueError`` for a target that cannot be used."""
 
     def __init__(
@@ -56,7 +56,7 @@ class Upstream:
         self.hold_bytes = settings.hold_bytes
         self.max_decompressed = settings.max_decompressed
         self.new_hold = settings.new_hold
-        self.heads = HeadMemory()
+        self.heads = ReplyHeadMemory()
         self.connects = 0
         self._loop = loop or asyncio.get_running_loop()
         self._now = self._loop.time
@@ -82,11 +82,11 @@ class Upstream:
         self._warm = 0
         self._warm_failures = 0
         self._warm_not_before = 0.0
-        self._idle: list[Connection] = []
-        self._connections: set[Connection] = set()
+        self._idle: list[UpstreamConnection] = []
+        self._connections: set[UpstreamConnection] = set()
         self._openings: set[Opening] = set()
-        self._replays: dict[Opening, Call] = {}
-        self._waiting: deque[Call] = deque()
+        self._replays: dict[Opening, UpstreamRequest] = {}
+        self._waiting: deque[UpstreamRequest] = deque()
         self._sweep_timer: asyncio.TimerHandle | None = None
         self._is_closed = False
         self._lacking_since: float | None = None  # of what this machine has not
@@ -104,14 +104,17 @@ class Upstream:
     def idle_connections(self) -> int:
         return len(self._idle)
 
-    def send(self, payload: bytes, done: Callable[[Outcome], None], *, gzip: bool = False) -> Call:
+    def send(
+        self, payload: bytes, done: Callable[[Outcome], None], *, gzip: bool = False
+    ) -> UpstreamRequest:
         """POST ``payload``. ``done`` is called once with the outcome, never from inside
-        ``send``, and never after ``Call.abandon``. Only connecting is bounded in time here.
+        ``send``, and never after ``UpstreamRequest.abandon``. Only connecting is bounded in time
+        here.
         """
         head = self._gzip_head if gzip else self._head
         size = len(payload)
         length = _LENGTHS[size] if size < _SHORT else b"%d\r\n\r\n" % size
-        call = Call(b"".join((head, length, payload)), done)
+        call = UpstreamRequest(b"".join((head, length, payload)), done)
         idle = self._idle
         while idle:
             connection = idle.pop()
@@ -169,7 +172,7 @@ class Upstream:
 
     # Called by connections.
 
-    def on_idle(self, connection: Connection) -> None:
+    def on_idle(self, connection: UpstreamConnection) -> None:
         kept_alive = connection.keep_alive_seconds
         if kept_alive is not None:
             # Gone before the upstream closes it: a second earlier, or at half of a short time.
@@ -188,10 +191,10 @@ class Upstream:
         connection.expires_at = self._now() + limit
         self._idle.append(connection)
 
-    def on_proven(self, connection: Connection) -> None:
+    def on_proven(self, connection: UpstreamConnection) -> None:
         self._keep_session(connection)
 
-    def on_closed(self, connection: Connection) -> None:
+    def on_closed(self, connection: UpstreamConnection) -> None:
         self._keep_session(connection)
         self._connections.discard(connection)
         if connection in self._idle:
@@ -202,7 +205,7 @@ class Upstream:
     def on_refused(self) -> None:
         self._back_off()
 
-    def replay(self, call: Call) -> None:
+    def replay(self, call: UpstreamRequest) -> None:
         call.has_been_replayed = True
         call.connection = None
         opening = Opening(self._route, self._on_open, self._on_failed)
@@ -257,9 +260,9 @@ class Upstream:
         self._openings.add(Opening(self._route, self._on_open, self._on_failed))
         self._keep_sweeping()
 
-    def _on_open(self, opening: Opening, sock: socket.socket, address: Address) -> None:
+    def _on_open(self, opening: Opening, sock: socket.socket, address: SocketAddress) -> None:
         self._openings.discard(opening)
-        connection = Connection(self._loop, self, sock, address)
+        connection = UpstreamConnection(self._loop, self, sock, address)
         self.connects += 1
         self._lacking_since = None
         self._connections.add(connection)
@@ -302,7 +305,7 @@ class Upstream:
 
     # Keeping connections fresh.
 
-    def _keep_session(self, connection: Connection) -> None:
+    def _keep_session(self, connection: UpstreamConnection) -> None:
         session = connection.session
         if session is not None:
             self._route.session = session
@@ -337,7 +340,7 @@ class Upstream:
         if self._warm or self._connections or self._openings or self._replays:
             self._keep_sweeping()
 
-    def _drop_idle(self, is_unwanted: Callable[[Connection], bool]) -> None:
+    def _drop_idle(self, is_unwanted: Callable[[UpstreamConnection], bool]) -> None:
         for connection in [each for each in self._idle if is_unwanted(each)]:
             connection.drop()
 

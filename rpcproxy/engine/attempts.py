@@ -29,7 +29,7 @@ class WireCall(Protocol):
 
 
 class Wire(Protocol):
-    """Where an attempt is sent; ``edges.upstream_http.Upstream``."""
+    """Where an attempt is sent; ``edges.upstream_http.HttpUpstream``."""
 
     def send(
         self, payload: bytes, done: Callable[[Outcome], None], *, gzip: bool = False
@@ -39,7 +39,7 @@ class Wire(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class ChainMember:
     """One upstream as the executor needs it."""
 
     standing: Standing
@@ -100,7 +100,7 @@ class Attempt:
     )
 
     def __init__(
-        self, executor: Ended, run: Run, member: Member, first_id: int, started: float
+        self, executor: Ended, run: PlanRun, member: ChainMember, first_id: int, started: float
     ) -> None:
         self.executor = executor
         self.run = run
@@ -137,7 +137,7 @@ class Attempt:
             self.wire_call = None
 
 
-class Run:
+class PlanRun:
     """One call on its way: its plan, and the future its coroutine sleeps on."""
 
     __slots__ = (

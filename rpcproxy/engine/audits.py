@@ -25,9 +25,9 @@ from rpcproxy.engine.calls import SingleCall
 from rpcproxy.engine.executor import Executor
 from rpcproxy.messages import MethodClass, Observation, Verdict
 from rpcproxy.rules.audit import (
+    AuditFinding,
     Auditor,
     AuditResult,
-    Finding,
     Given,
     fingerprint,
     is_evidence,
@@ -126,7 +126,7 @@ class Audits:
             self.unanswered += 1
             return
         result = judge(name, answers)
-        if result.finding is Finding.DIFFERED:
+        if result.finding is AuditFinding.DIFFERED:
             block_seconds = self._standings.heads.block_time_seconds
             pause_seconds = min(LONGEST_PAUSE_SECONDS, max(SHORTEST_PAUSE_SECONDS, block_seconds))
             await asyncio.sleep(pause_seconds)
@@ -136,7 +136,7 @@ class Audits:
                 result = judge(name, answers)
         if self._has_turned(question):
             self.voided += 1
-        elif result.finding is Finding.AGREED:
+        elif result.finding is AuditFinding.AGREED:
             self.agreed += 1
         else:
             self._on_difference(auditor, question, answers, result)

@@ -16,14 +16,14 @@ LARGE_MEMBER_BYTES: Final = 16 * 1024  # smaller ones are not worth remembering
 MOST_SIZES: Final = 64
 
 
-class Asked(Protocol):
+class SizedMember(Protocol):
     """A member of a batch."""
 
     @property
     def request(self) -> Request: ...
 
 
-M = TypeVar("M", bound=Asked)
+M = TypeVar("M", bound=SizedMember)
 
 
 class Sizes:
@@ -32,7 +32,7 @@ class Sizes:
     def __init__(self) -> None:
         self._bytes: dict[str, int] = {}
 
-    def learn(self, members: Sequence[Asked], size: int) -> None:
+    def learn(self, members: Sequence[SizedMember], size: int) -> None:
         """``size`` bytes came of these, at least."""
         each = size // len(members)
         for name in {member.request.method for member in members}:

@@ -19,7 +19,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from rpcproxy.chains.methods import Kind
+from rpcproxy.chains.methods import MethodKind
 from rpcproxy.engine.batch_sizes import GROUP_BYTES, Sizes
 from rpcproxy.engine.calls import BATCH_METHOD, BatchCall, BatchVerdict, SingleCall, is_answered
 from rpcproxy.engine.carried import Carried
@@ -64,7 +64,7 @@ class Answering(Protocol):
     ) -> Answer: ...
 
 
-class Member(msgspec.Struct):
+class BatchMember(msgspec.Struct):
     """A member that has to be forwarded within a batch; ``index`` is its place in the client's.
 
     ``due``: when it has to be answered, in monotonic seconds. ``earlier``: who was asked for it
@@ -132,7 +132,7 @@ class Batches:
         turns = self._heads.turns
         replies = Gathered(len(texts), caller, purse, turns=turns)
         singles: list[Single] = []
-        members: list[Member] = []
+        members: list[BatchMember] = []
         if len(texts) > SLICE:
             work = self._in_slices(texts, replies, singles, members)
             return Carried(work, replies.end, caller.trace_id)
@@ -147,7 +147,7 @@ class Batches:
         texts: Sequence[msgspec.Raw],
         replies: Gathered,
         singles: list[Single],
-        members: list[Member],
+        members: list[BatchMember],
     ) -> Answer:
         try:
             for start in range(0, len(texts), SLICE):
@@ -166,7 +166,7 @@ class Batches:
         start: int,
         replies: Gathered,
         singles: list[Single],
-        members: list[Member],
+        members: list[BatchMember],
     ) -> None:
         """Answer what needs nobody else, and sort the rest; the first has place ``start``."""
         for index, text in enumerate(texts, start):
@@ -185,7 +185,7 @@ class Batches:
                 replies.put_always(index, reply)
 
     def _give_up(
-        self, replies: Gathered, singles: Sequence[Single], members: Sequence[Member]
+        self, replies: Gathered, singles: Sequence[Single], members: Sequence[BatchMember]
     ) -> None:
         """The client hung up before anything of it began."""
         replies.end()
@@ -195,7 +195,7 @@ class Batches:
         # Its own followers know of that in the next turn.
         asyncio.get_running_loop().call_soon(self._land, members)
 
-    def _land(self, members: Sequence[Member]) -> None:
+    def _land(self, members: Sequence[BatchMember]) -> None:
         """Where the client hung up, those who follow ask again."""
         for member in members:
             self._endings.land(member.read, None)
@@ -206,13 +206,13 @@ class Batches:
         index: int,
         request: Request,
         singles: list[Single],
-        members: list[Member],
+        members: list[BatchMember],
     ) -> None:
         """Light reads travel together; everything else goes its own way."""
         profile = self._profiles.of(request.method)
         method = profile.method
         if not (profile.is_read and request.id):
-            if request.id or method.kind is Kind.SEND:
+            if request.id or method.kind is MethodKind.SEND:
                 singles.append(Single(index, request))
             return
         call = self._profiles.prepare(request, profile)
@@ -228,7 +228,7 @@ class Batches:
             if call.key:
                 self._sharing.flights[call.key] = flight
             read = OpenRead(request, profile, call, flight, now, replies.caller.trace_id)
-            members.append(Member(index, read, now + profile.policy.deadline_seconds))
+            members.append(BatchMember(index, read, now + profile.policy.deadline_seconds))
         elif isinstance(what, bytes):
             self._counters.on_kept(profile.kept_by, MethodClass.LIGHT)
             replies.put_result(index, request, what)
@@ -243,7 +243,7 @@ class Batches:
         self,
         replies: Gathered,
         singles: Sequence[Single],
-        members: Sequence[Member],
+        members: Sequence[BatchMember],
     ) -> Answer:
         work: list[Coroutine[Any, Any, None]] = [
             self._answer_single(replies, single) for single in singles
@@ -267,7 +267,7 @@ class Batches:
         replies: Gathered,
         work: Sequence[Coroutine[Any, Any, None]],
         singles: Sequence[Single],
-        members: Sequence[Member],
+        members: Sequence[BatchMember],
     ) -> None:
         """Have all that is forwarded answered, as far as there is room for it."""
         heads, began = self._heads, time.monotonic()
@@ -318,7 +318,7 @@ class Batches:
     async def _answer_group(
         self,
         replies: Gathered,
-        members: Sequence[Member],
+        members: Sequence[BatchMember],
         tried: tuple[Standing, ...],
         round_: int,
     ) -> None:
@@ -367,7 +367,7 @@ class Batches:
     async def _answer_in_parts(
         self,
         replies: Gathered,
-        members: Sequence[Member],
+        members: Sequence[BatchMember],
         tried: tuple[Standing, ...],
         seconds: float,
     ) -> None:
@@ -385,7 +385,7 @@ class Batches:
         )
 
     @staticmethod
-    def _hold(members: Sequence[Member], settled: Settled, started: float) -> None:
+    def _hold(members: Sequence[BatchMember], settled: Settled, started: float) -> None:
         """Hold what a batch brought against what is known of the chain."""
         batch, standing = settled.judgement, settled.standing
         if isinstance(batch, BatchVerdict) and standing is not None:
@@ -402,13 +402,13 @@ class Batches:
         return not usable or any(standing.exclusions.batch_until <= now for standing in others)
 
     def _take_answers(
-        self, replies: Gathered, members: Sequence[Member], settled: Settled
-    ) -> list[Member]:
+        self, replies: Gathered, members: Sequence[BatchMember], settled: Settled
+    ) -> list[BatchMember]:
         """Take over what a batch brought; returns the members that are still to be answered."""
         judged: Sequence[Judgement] = (
             settled.judgement.members if isinstance(settled.judgement, BatchVerdict) else ()
         )
-        left: list[Member] = []
+        left: list[BatchMember] = []
         are_done = [not wants_more(judgement) for judgement in judged]
         for position, member in enumerate(members):
             judgement = judged[position] if position < len(judged) else None
@@ -429,7 +429,7 @@ class Batches:
         return left
 
     async def _answer_alone(
-        self, replies: Gathered, member: Member, tried: tuple[Standing, ...]
+        self, replies: Gathered, member: BatchMember, tried: tuple[Standing, ...]
     ) -> None:
         read = member.read
 
@@ -454,7 +454,7 @@ def one_call_less(asked: Mapping[str, int] | None, standing: Standing) -> Mappin
     return counts
 
 
-def need_of(members: Sequence[Member]) -> Need:
+def need_of(members: Sequence[BatchMember]) -> Need:
     """What an upstream must have to serve all members."""
     return Need(
         MethodClass.LIGHT,

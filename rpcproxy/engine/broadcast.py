@@ -25,8 +25,8 @@ from rpcproxy.config.model import Chain
 from rpcproxy.edges.send_counters import SendCounters
 from rpcproxy.engine import ledger as fault_points
 from rpcproxy.engine import tasks
-from rpcproxy.engine.copies import Copies, Order, Outcome
-from rpcproxy.engine.ledger import Ledger, Refusal, Unwritten
+from rpcproxy.engine.copies import Copies, SendOrder, SendOutcome
+from rpcproxy.engine.ledger import Denial, Ledger, Unwritten
 from rpcproxy.engine.other_hashes import OtherHashes
 from rpcproxy.messages import (
     INTERNAL_ERROR,
@@ -38,7 +38,7 @@ from rpcproxy.messages import (
     encode_raw_error,
     encode_result,
 )
-from rpcproxy.rules.journaled import State
+from rpcproxy.rules.journaled import TransactionState
 from rpcproxy.states import RequestOutcome
 
 # Of hex digits: what reads a shorter one takes half a millisecond at most.
@@ -78,7 +78,7 @@ class Broadcast:
         self._has_private = any(upstream.private for upstream in chain.upstreams)
         self._accepts_while_down = accepts_while_down
         self.on_accepted: Callable[[str], None] = lambda _hash: None
-        self._in_flight: dict[tuple[str, str], asyncio.Task[Outcome]] = {}
+        self._in_flight: dict[tuple[str, str], asyncio.Task[SendOutcome]] = {}
         self._reader = ThreadPoolExecutor(1, f"rpcproxy-read-{chain.name}")
 
     @property
@@ -127,7 +127,7 @@ class Broadcast:
         answer = Answer(encode_error(request.id, INTERNAL_ERROR, outcome.reason))
         return answer, None
 
-    async def _read(self, params: bytes, *, is_public: bool) -> evm.Transaction | None:
+    async def _read(self, params: bytes, *, is_public: bool) -> evm.SignedTransaction | None:
         """The transaction in it, ``None`` where there is none to read. Raises ``BadTransaction``
         for what no node can include.
         """
@@ -141,7 +141,7 @@ class Broadcast:
         return await loop.run_in_executor(self._reader, evm.decode, raw, self._chain_id)
 
     @staticmethod
-    async def _outcome_of(task: asyncio.Task[Outcome]) -> Outcome:
+    async def _outcome_of(task: asyncio.Task[SendOutcome]) -> SendOutcome:
         """Shielded: the client hanging up must not stop what may be out already."""
         try:
             return await asyncio.shield(task)
@@ -149,15 +149,17 @@ class Broadcast:
             asker = asyncio.current_task()
             if not task.cancelled() or (asker is not None and asker.cancelling()):
                 raise
-            return Outcome(reason=CLOSED)
+            return SendOutcome(reason=CLOSED)
 
-    async def _send(self, method: Method, params: bytes, tx: evm.Transaction | None) -> Outcome:
+    async def _send(
+        self, method: Method, params: bytes, tx: evm.SignedTransaction | None
+    ) -> SendOutcome:
         if tx is None or method.name not in _OURS:
             return await self._send_otherwise(method, params, tx)
         plain = evm.describe(RAW_METHOD)
         is_sync = method.name == SYNC_METHOD
         texts = msgspec.json.decode(params, type=list[msgspec.Raw])
-        order = Order(plain, b"[%b]" % bytes(texts[0]), tx.hash, COPIES, self._has_private)
+        order = SendOrder(plain, b"[%b]" % bytes(texts[0]), tx.hash, COPIES, self._has_private)
         outcome = await (self._send_known(order, tx) if tx.hash else self._send_foreign(order, tx))
         if not outcome.result or not is_sync:
             return outcome
@@ -165,13 +167,13 @@ class Broadcast:
         return await self._receipt_of(hash, bytes(texts[1]) if len(texts) > 1 else b"")
 
     async def _send_otherwise(
-        self, method: Method, params: bytes, tx: evm.Transaction | None
-    ) -> Outcome:
+        self, method: Method, params: bytes, tx: evm.SignedTransaction | None
+    ) -> SendOutcome:
         """Not written down. What it says of those that are, counts for them."""
         hash = "" if tx is None else tx.hash
         if self._has_private:
             self.ledger.watch_private(params)
-        outcome = await self.copies.send(Order(method, params, hash, 1, self._has_private))
+        outcome = await self.copies.send(SendOrder(method, params, hash, 1, self._has_private))
         if tx is None:
             outcome = await self.hashes.of_operation(
                 method.name, params, outcome, is_private=self._has_private
@@ -182,15 +184,15 @@ class Broadcast:
             await self.ledger.on_taken_back(taken_back)
         return outcome
 
-    async def _send_known(self, order: Order, tx: evm.Transaction) -> Outcome:
+    async def _send_known(self, order: SendOrder, tx: evm.SignedTransaction) -> SendOutcome:
         """Written down first. What was sent before is answered with its hash, and goes on."""
         ledger = self.ledger
-        yes = Outcome(result=b'"%b"' % tx.hash.encode())
+        yes = SendOutcome(result=b'"%b"' % tx.hash.encode())
         try:
             entry = await ledger.begin(tx, is_private=order.is_private)
         except Unwritten as unwritten:
-            return Outcome(reason=f"not sent, and not sent later: {unwritten}")
-        if entry.state in (State.SENT, State.MINED, State.FINAL):
+            return SendOutcome(reason=f"not sent, and not sent later: {unwritten}")
+        if entry.state in (TransactionState.SENT, TransactionState.MINED, TransactionState.FINAL):
             return yes
         if fault_points.fault is not None:
             fault_points.fault("before broadcast")
@@ -204,13 +206,13 @@ class Broadcast:
             ledger.keep(entry)
             return yes
         refusal = await ledger.refuse(entry)
-        if refusal is Refusal.TOO_LATE:
+        if refusal is Denial.TOO_LATE:
             return yes  # a yes came while the other words were counted
-        if refusal is Refusal.UNWRITTEN and outcome.reason:
+        if refusal is Denial.UNWRITTEN and outcome.reason:
             outcome.reason = f"{UNWRITTEN}: {ledger.trouble}"
         return outcome
 
-    async def _send_foreign(self, order: Order, tx: evm.Transaction) -> Outcome:
+    async def _send_foreign(self, order: SendOrder, tx: evm.SignedTransaction) -> SendOutcome:
         """Of a chain's own type: its hash is the upstream's to tell, and is written down then. Sent
         once more, it has the hash that it had.
         """
@@ -227,9 +229,9 @@ class Broadcast:
             known_tx = msgspec.structs.replace(tx, hash=hash)
             await self.ledger.begin(known_tx, is_private=order.is_private)
             self.ledger.on_said(hash, "", Judgement(Verdict.OK))
-        return outcome if outcome.result else Outcome(result=b'"%b"' % hash.encode())
+        return outcome if outcome.result else SendOutcome(result=b'"%b"' % hash.encode())
 
-    async def _receipt_of(self, hash: str, patience: bytes) -> Outcome:
+    async def _receipt_of(self, hash: str, patience: bytes) -> SendOutcome:
         """Wait for the receipt (EIP-7966): works over every upstream. A private transaction is
         asked for by nobody before its block was seen here.
         """
@@ -241,7 +243,7 @@ class Broadcast:
                 settled = await self.copies.look_up("eth_getTransactionReceipt", hash, left)
                 judgement = settled.judgement
                 if judgement is not None and judgement.verdict is Verdict.OK and judgement.result:
-                    return Outcome(result=bytes(judgement.result))
+                    return SendOutcome(result=bytes(judgement.result))
             if time.monotonic() >= deadline:
                 break
             await asyncio.sleep(RECEIPT_SECONDS)
@@ -252,7 +254,7 @@ class Broadcast:
             f" {seconds:g}s (it was sent)"
         )
         error = msgspec.json.encode({"code": 4, "message": message, "data": hash})
-        return Outcome(error=error, verdict=Verdict.TIMEOUT)
+        return SendOutcome(error=error, verdict=Verdict.TIMEOUT)
 
 
 def sync_timeout_seconds(text: bytes) -> float:

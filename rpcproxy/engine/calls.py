@@ -12,7 +12,7 @@ from typing import Final, Protocol
 import msgspec
 
 from rpcproxy.chains.evm import Heights
-from rpcproxy.chains.methods import Kind, Method
+from rpcproxy.chains.methods import Method, MethodKind
 from rpcproxy.edges.attempt_times import Charge
 from rpcproxy.messages import (
     Judgement,
@@ -24,7 +24,7 @@ from rpcproxy.messages import (
     encode_batch,
     encode_call,
 )
-from rpcproxy.rules.batched import Asked
+from rpcproxy.rules.batched import SentCall
 from rpcproxy.rules.classify import Classifier
 from rpcproxy.rules.ends import is_own_word
 from rpcproxy.rules.need import Need
@@ -139,7 +139,7 @@ class BatchVerdict(Judgement, gc=False):
 
 
 # A batch is judged member by member; this stands for the whole in counters and selection.
-BATCH_METHOD = Method("batch", kind=Kind.HEAD_READ, method_class=MethodClass.LIGHT)
+BATCH_METHOD = Method("batch", kind=MethodKind.HEAD_READ, method_class=MethodClass.LIGHT)
 
 
 class BatchCall(msgspec.Struct, gc=False):
@@ -168,7 +168,7 @@ class BatchCall(msgspec.Struct, gc=False):
         self, classifier: Classifier, outcome: Outcome, first_id: int, unix_seconds: float
     ) -> Judgement:
         calls = [
-            Asked(first_id + index, member.method, member.params)
+            SentCall(first_id + index, member.method, member.params)
             for index, member in enumerate(self.members)
         ]
         judged = classifier.judge_batch(outcome, calls, unix_seconds)

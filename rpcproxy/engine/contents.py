@@ -35,7 +35,7 @@ class Search(NamedTuple):
     low: int
     high: int
     hash: str
-    found: set[evm.Told]
+    found: set[evm.ToldBlock]
 
 
 class BlockContents:
@@ -59,7 +59,7 @@ class BlockContents:
         self._blocks.learn(told, is_ours=is_ours)
         return told
 
-    def learn_given(self, block: msgspec.Raw, told: evm.Told) -> evm.Contents | None:
+    def learn_given(self, block: msgspec.Raw, told: evm.ToldBlock) -> evm.Contents | None:
         """The same, of a block that is given to a client: most are known from the watcher."""
         if told.number <= self._heads.served - MOST_BLOCKS:
             return None
@@ -165,7 +165,7 @@ class BlockContents:
         judgement: Judgement,
         standing: Standing,
         started: float,
-        told: evm.Told,
+        told: evm.ToldBlock,
     ) -> Judgement:
         """A block that is given: it is not empty where its other texts are not."""
         known, result = self._blocks.get(told.hash), judgement.result

@@ -22,7 +22,7 @@ from rpcproxy.engine.attempts import Settled
 from rpcproxy.engine.calls import SingleCall
 from rpcproxy.engine.executor import Executor
 from rpcproxy.messages import Blame, Judgement, MethodClass, Verdict
-from rpcproxy.rules.ballot import Tally
+from rpcproxy.rules.ballot import SendTally
 from rpcproxy.rules.calls_made import CallsMade
 from rpcproxy.rules.outage import explain
 from rpcproxy.rules.selection import Need
@@ -50,7 +50,7 @@ MAY_BE_OF_ITSELF: Final = frozenset(
 SIGHTING_SECONDS: Final = 1.0
 
 
-class Outcome(msgspec.Struct, gc=False):
+class SendOutcome(msgspec.Struct, gc=False):
     """How a send ended: a result's text, or an error's, or ``reason`` in the proxy's own words.
     ``verdict`` is the one behind an error.
     """
@@ -69,7 +69,7 @@ async def _nowhere(_: str) -> bool:
     return False
 
 
-class Order(msgspec.Struct, gc=False):
+class SendOrder(msgspec.Struct, gc=False):
     """What is to be sent. ``hash`` is empty where it is not ours to compute, and ``wants_hash``
     says that some upstream must tell it; ``copies`` is how many upstreams are asked at once.
     """
@@ -114,11 +114,11 @@ class Copies:
         for copy in self._under_way:
             copy.cancel()
 
-    async def send(self, order: Order) -> Outcome:
+    async def send(self, order: SendOrder) -> SendOutcome:
         """Ask ``copies`` at once, then others while nobody said yes and it makes sense. What is
         still under way at the end goes on by itself.
         """
-        tally = Tally()
+        tally = SendTally()
         need = need_of(order)
         call = SingleCall(order.method, need, order.params)
         deadline = time.monotonic() + self._policy.deadline_seconds
@@ -151,7 +151,7 @@ class Copies:
                 if not self._is_young_outage(now) or deadline - now < 2 * RECHECK_SECONDS:
                     break
                 if len(tally.failures) > looked and await self._is_out(order, tally, made):
-                    return Outcome(result=b'"%b"' % order.hash.encode())
+                    return SendOutcome(result=b'"%b"' % order.hash.encode())
                 looked = len(tally.failures)
                 has_recovered = await self._has_recovered(recheck_seconds, tally, made)
                 # Who refused all of it is not asked in a hurry.
@@ -177,7 +177,7 @@ class Copies:
         tally.failures += [(each.name, _STILL_OUT) for each in silent if each is not None]
         outcome = self._conclude(tally, order.hash, still_out=len(running))
         if not outcome.result and await self._is_out(order, tally, made):
-            return Outcome(result=b'"%b"' % order.hash.encode())
+            return SendOutcome(result=b'"%b"' % order.hash.encode())
         return outcome
 
     def _pick(
@@ -193,7 +193,7 @@ class Copies:
             candidate = standings.pick(need, tried, now, self._rng)
         return candidate
 
-    async def _has_recovered(self, seconds: float, tally: Tally, made: CallsMade) -> bool:
+    async def _has_recovered(self, seconds: float, tally: SendTally, made: CallsMade) -> bool:
         """Whether an upstream came back within so long."""
         has_recovered = await self._executor.wait_for_recovery(seconds)
         for standing in made.spent if has_recovered else ():
@@ -209,8 +209,8 @@ class Copies:
     def _to_senders(
         self,
         call: SingleCall,
-        order: Order,
-        tally: Tally,
+        order: SendOrder,
+        tally: SendTally,
         made: CallsMade,
         asked: list[Standing],
         first: Standing,
@@ -229,7 +229,12 @@ class Copies:
         return {self._start(call, standing, order, tally, made) for standing in senders}
 
     def _start(
-        self, call: SingleCall, standing: Standing, order: Order, tally: Tally, made: CallsMade
+        self,
+        call: SingleCall,
+        standing: Standing,
+        order: SendOrder,
+        tally: SendTally,
+        made: CallsMade,
     ) -> _Copy:
         tally.on_asked()
         made.on_sent(standing)
@@ -273,7 +278,7 @@ class Copies:
         judgement = settled.judgement
         return judgement is not None and judgement.verdict is Verdict.OK
 
-    async def _is_out(self, order: Order, tally: Tally, made: CallsMade) -> bool:
+    async def _is_out(self, order: SendOrder, tally: SendTally, made: CallsMade) -> bool:
         """Before an error goes out, or all are asked anew: whether one of those whose words leave
         it open shows the transaction. Nobody is asked who was not sent it, nor who is still silent
         where another has said no.
@@ -331,19 +336,19 @@ class Copies:
         since = self._executor.standings.outage_since(MethodClass.SEND)
         return since is None or now - since < YOUNG_OUTAGE_SECONDS
 
-    def _conclude(self, tally: Tally, hash: str, *, still_out: int) -> Outcome:
+    def _conclude(self, tally: SendTally, hash: str, *, still_out: int) -> SendOutcome:
         accepted = tally.accepted or tally.accepted_alone
         if accepted is not None:
             if hash:
-                return Outcome(result=b'"%b"' % hash.encode())
+                return SendOutcome(result=b'"%b"' % hash.encode())
             result, error = bytes(accepted.result or b""), bytes(accepted.error or b"")
-            return Outcome(result, error, verdict=None if result else accepted.verdict)
+            return SendOutcome(result, error, verdict=None if result else accepted.verdict)
         rejection = tally.rejection or tally.weak or tally.lasting
         if rejection is not None and rejection.error is not None:
-            return Outcome(error=bytes(rejection.error), verdict=rejection.verdict)
+            return SendOutcome(error=bytes(rejection.error), verdict=rejection.verdict)
         for _, failed in tally.failures:
             if failed.error is not None and failed.verdict.blame in (Blame.UPSTREAM, Blame.NOBODY):
-                return Outcome(error=bytes(failed.error), verdict=failed.verdict)
+                return SendOutcome(error=bytes(failed.error), verdict=failed.verdict)
         unsure = still_out or any(f.verdict in MAY_HAVE_TAKEN for _, f in tally.failures)
         fate = "it may or may not have been sent" if unsure else "not sent, and not sent later"
         since = self._executor.standings.outage_since(MethodClass.SEND)
@@ -351,10 +356,10 @@ class Copies:
         standings = self._executor.standings
         drained = [each.name for each in standings if each.is_drained]
         why = explain(self._chain_name, tally.failures, seconds, len(standings), drained)
-        return Outcome(reason=f"{fate}: {why}")
+        return SendOutcome(reason=f"{fate}: {why}")
 
 
-def need_of(order: Order) -> Need:
+def need_of(order: SendOrder) -> Need:
     """What an upstream must be to get a copy."""
     return Need(
         MethodClass.SEND,
@@ -366,7 +371,7 @@ def need_of(order: Order) -> Need:
 
 
 def _count(
-    tally: Tally, made: CallsMade, order: Order, standing: Standing, judgement: Judgement
+    tally: SendTally, made: CallsMade, order: SendOrder, standing: Standing, judgement: Judgement
 ) -> None:
     made.on_failure(standing, judgement.verdict)
     tally.on_judgement(
@@ -378,7 +383,7 @@ def _count(
     )
 
 
-def _lacks_hash(order: Order, judgement: Judgement) -> bool:
+def _lacks_hash(order: SendOrder, judgement: Judgement) -> bool:
     """Whether it is said to be known, and not as what."""
     if not order.wants_hash or judgement.verdict is not Verdict.ALREADY_KNOWN:
         return False

@@ -23,7 +23,7 @@ MOST_TAKEN: Final = 256
 _NO_ANSWER: Final = "no answer in time, to a probe neither"
 _OTHERS_DID: Final = "no answer in time, where another gave one"
 
-Blame = Callable[[Attempt, Judgement, float], None]
+OnBlame = Callable[[Attempt, Judgement, float], None]
 
 
 def cannot_ask(_upstream: str) -> bool:
@@ -48,7 +48,7 @@ class Doubts:
         "on_dead",
     )
 
-    def __init__(self, standings: Standings, blame: Blame) -> None:
+    def __init__(self, standings: Standings, blame: OnBlame) -> None:
         self._standings = standings
         self._blame = blame
         self.ask: Callable[[str], bool] = cannot_ask

@@ -16,7 +16,7 @@ from typing import Final
 
 from rpcproxy.edges.logs import log_change
 from rpcproxy.edges.metrics import ChainCounters
-from rpcproxy.engine.attempts import Attempt, Member, Run, Settled, WireCall
+from rpcproxy.engine.attempts import Attempt, ChainMember, PlanRun, Settled, WireCall
 from rpcproxy.engine.calls import Call
 from rpcproxy.engine.doubts import Doubts
 from rpcproxy.engine.hearings import Hearings
@@ -42,7 +42,7 @@ from rpcproxy.rules.standing import Standing, Standings
 from rpcproxy.rules.steps import MAX_ATTEMPTS, Budgets, Finish, Policy, Send, Wait
 from rpcproxy.states import LEAVING, RETURNING, Change
 
-__all__ = ["Attempt", "Executor", "Member", "Run", "Settled", "WireCall"]
+__all__ = ["Attempt", "ChainMember", "Executor", "PlanRun", "Settled", "WireCall"]
 
 _log = logging.getLogger("rpcproxy.upstreams")
 
@@ -59,7 +59,7 @@ class Executor:
 
     def __init__(
         self,
-        members: Mapping[str, Member],
+        members: Mapping[str, ChainMember],
         standings: Standings,
         budgets: Budgets,
         counters: ChainCounters,
@@ -83,7 +83,7 @@ class Executor:
         self.doubts.on_back = self._on_recovery
         self._lingering = Lingering(standings, self.doubts, self._end, self._learn)
         self.paces = Paces()
-        self._waiting: set[Run] = set()
+        self._waiting: set[PlanRun] = set()
         self._recovery_waiters: set[asyncio.Future[None]] = set()
         self.poison = PoisonMemory()
         self._last_failures: dict[str, Judgement] = {}
@@ -113,7 +113,7 @@ class Executor:
         self.uncounted += 1
         self._count_requests(now)
         plan = Plan(call.need, policy, self.standings, self._budgets, now, self.rng, asked)
-        run = Run(call, plan, policy, now)
+        run = PlanRun(call, plan, policy, now)
         if exclude:
             plan.exclude(exclude)
         if earlier is not None:
@@ -123,20 +123,20 @@ class Executor:
         return await self._drive(run, now)
 
     def take_over(
-        self, call: Call, policy: Policy, member: Member, first_id: int, started: float
+        self, call: Call, policy: Policy, member: ChainMember, first_id: int, started: float
     ) -> Attempt:
         """Make a run of an attempt that the express lane has sent; ``finish`` drives it."""
         self.uncounted += 1
         self._count_requests(started)
         plan = Plan(call.need, policy, self.standings, self._budgets, started, self.rng)
         plan.on_sent(member.standing, started)
-        run = Run(call, plan, policy, started)
+        run = PlanRun(call, plan, policy, started)
         attempt = Attempt(self, run, member, first_id, started)
         run.attempts.append(attempt)
         self._in_flight[member.standing.name].add(attempt)
         return attempt
 
-    async def finish(self, run: Run) -> Settled:
+    async def finish(self, run: PlanRun) -> Settled:
         """Drive a run that was taken over."""
         return await self._drive(run, time.monotonic())
 
@@ -150,9 +150,9 @@ class Executor:
         """One attempt, at this very upstream. Ends by the policy's deadline."""
         now = time.monotonic()
         plan = SingleAttempt(standing, now + policy.attempt_seconds, now + policy.deadline_seconds)
-        return await self._drive(Run(call, plan, policy, now), now)
+        return await self._drive(PlanRun(call, plan, policy, now), now)
 
-    async def _drive(self, run: Run, now: float) -> Settled:
+    async def _drive(self, run: PlanRun, now: float) -> Settled:
         """Do what the plan says until it says that it is finished."""
         plan = run.plan
         try:
@@ -181,7 +181,7 @@ class Executor:
             self._recovery_waiters.discard(waiter)
         return waiter.done()
 
-    async def _sleep(self, run: Run, step: Wait, now: float) -> None:
+    async def _sleep(self, run: PlanRun, step: Wait, now: float) -> None:
         """Sleep until something happens to the run, or until the time."""
         waiter = run.waiter = self._loop.create_future()
         due = run.due = run.next_due(step.until)
@@ -198,7 +198,7 @@ class Executor:
             if step.for_recovery:
                 self._waiting.discard(run)
 
-    def _on_time(self, run: Run) -> None:
+    def _on_time(self, run: PlanRun) -> None:
         now = time.monotonic()
         if now - run.due > LATE_TIMER_SECONDS and run.attempts and not run.has_reread:
             run.has_reread = True
@@ -228,7 +228,7 @@ class Executor:
         self.doubts.on_overdue(attempt)
         self.standings.on_overdue(attempt.member.standing, attempt.call.need.method_class, now)
 
-    def _send(self, run: Run, step: Send, now: float) -> None:
+    def _send(self, run: PlanRun, step: Send, now: float) -> None:
         member = self.members[step.standing.name]
         call = run.call
         first_id = self.next_id
@@ -249,7 +249,7 @@ class Executor:
             call.payload(first_id, member.standing), attempt.on_outcome, gzip=call.is_large
         )
 
-    def _settle(self, run: Run, finish: Finish) -> Settled:
+    def _settle(self, run: PlanRun, finish: Finish) -> Settled:
         # An attempt knows its run: this way round it would be a cycle that keeps the reply.
         winner, run.winner = run.winner, None
         if winner is not None and winner.is_hedge:
@@ -271,7 +271,7 @@ class Executor:
             asked=run.plan.calls.counts,
         )
 
-    def leave(self, run: Run) -> None:
+    def leave(self, run: PlanRun) -> None:
         """The request is over; what is in flight lingers."""
         now = time.monotonic()
         if run.words:
@@ -327,7 +327,7 @@ class Executor:
         judgement = lost(Failure(FailureKind.TIMEOUT, f"no answer in {seconds:.1f} s"))
         attempt.run.plan.on_late(attempt.member.standing, judgement)
 
-    def _give_up_oldest(self, run: Run, now: float) -> None:
+    def _give_up_oldest(self, run: PlanRun, now: float) -> None:
         """More than so many are not in flight for one request."""
         oldest = next((attempt for attempt in run.attempts if attempt.is_late), None)
         if oldest is not None:
@@ -367,7 +367,7 @@ class Executor:
         standing = attempt.member.standing
         return self.hearings.hear(attempt.run, standing, judgement, attempt.started, now)
 
-    def _end_hearing(self, run: Run) -> None:
+    def _end_hearing(self, run: PlanRun) -> None:
         """How the run ended says what the words meant that came in it."""
         now = time.monotonic()
         for observation in self.hearings.end(run, now):

@@ -11,17 +11,16 @@ from typing import Any, Final
 import msgspec
 
 from rpcproxy.chains import evm
-from rpcproxy.chains.methods import Kind, Method
+from rpcproxy.chains.methods import Method, MethodKind
 from rpcproxy.engine.broadcast import COPIES, RAW_METHOD, SYNC_METHOD
-from rpcproxy.engine.copies import Order as SendOrder
-from rpcproxy.engine.copies import need_of
+from rpcproxy.engine.copies import SendOrder, need_of
 from rpcproxy.engine.pipeline import Pipeline
 from rpcproxy.engine.profiles import Profile
 from rpcproxy.engine.ways import Way
 from rpcproxy.messages import CLASS_NAMES, PARSE_ERROR, Malformed, MethodClass, Request
 from rpcproxy.rules.admission import REFUSED_KEYS, REFUSED_STATEFUL
-from rpcproxy.rules.explained import Order, order_of
-from rpcproxy.rules.journaled import State
+from rpcproxy.rules.explained import AskingOrder, order_of
+from rpcproxy.rules.journaled import TransactionState
 from rpcproxy.rules.need import Need
 from rpcproxy.rules.steps import MAX_ATTEMPTS, Policy
 
@@ -40,7 +39,7 @@ class Needs(msgspec.Struct, frozen=True):
     private: bool
 
 
-class Times(msgspec.Struct, frozen=True):
+class ExplainedTimes(msgspec.Struct, frozen=True):
     """All in seconds. ``second_copy``: ``None`` where none goes out."""
 
     deadline: float
@@ -63,8 +62,8 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     served_head: int | None
     params: Any
     needs: Needs | None = None
-    seconds: Times | None = None
-    order: Order | None = None
+    seconds: ExplainedTimes | None = None
+    order: AskingOrder | None = None
 
 
 def explain(pipeline: Pipeline, request: Request) -> Explanation:
@@ -89,10 +88,10 @@ class _Explainer:
         method = self._profile.method
         if self._pipeline.local.result(self._request.method) is not None:
             return self._tell("proxy", "answered at once, from what the proxy knows itself")
-        if method.kind in (Kind.STATEFUL, Kind.REFUSED):
-            why = REFUSED_STATEFUL if method.kind is Kind.STATEFUL else REFUSED_KEYS
+        if method.kind in (MethodKind.STATEFUL, MethodKind.REFUSED):
+            why = REFUSED_STATEFUL if method.kind is MethodKind.STATEFUL else REFUSED_KEYS
             return self._tell("proxy", f"refused: {why}")
-        if method.kind is Kind.SEND:
+        if method.kind is MethodKind.SEND:
             return self._send(method)
         if self._request.method == NUMBER:
             need = Need(MethodClass.LIGHT, "eth_getBlockByNumber", wants_head=True)
@@ -135,7 +134,7 @@ class _Explainer:
             if tx is not None:
                 entry = ledger.pool.get(tx.hash)
                 state = ledger.pool.end_of(tx.hash) if entry is None else entry.state
-                if state in (State.SENT, State.MINED, State.FINAL):
+                if state in (TransactionState.SENT, TransactionState.MINED, TransactionState.FINAL):
                     return self._tell("proxy", f"{tx.hash} was sent before: its hash at once")
                 order = SendOrder(method, params, tx.hash, COPIES, is_private)
         words = "sent to one upstream after another, until one answers"
@@ -176,7 +175,7 @@ class _Explainer:
                 need.span or None,
                 need.private_only,
             ),
-            seconds=Times(
+            seconds=ExplainedTimes(
                 policy.deadline_seconds,
                 policy.attempt_seconds,
                 round(hedge, 4) if policy.can_hedge and not policy.single_attempt else None,

@@ -23,7 +23,14 @@ from rpcproxy.engine import tasks
 from rpcproxy.engine.audits import Audits
 from rpcproxy.engine.calls import SingleCall
 from rpcproxy.engine.endings import Endings, OpenRead
-from rpcproxy.engine.executor import REREAD_SECONDS, Attempt, Executor, Member, Run, WireCall
+from rpcproxy.engine.executor import (
+    REREAD_SECONDS,
+    Attempt,
+    ChainMember,
+    Executor,
+    PlanRun,
+    WireCall,
+)
 from rpcproxy.engine.profiles import Profile
 from rpcproxy.engine.sharing import Follower, Sharing
 from rpcproxy.engine.terms import Terms
@@ -86,7 +93,7 @@ class FirstTry(Pending):
         request: Request,
         profile: Profile,
         call: SingleCall,
-        member: Member,
+        member: ChainMember,
         id: int,
         started: float,
         trace_id: str,
@@ -270,7 +277,7 @@ class Express:
         attempt.wire_call = try_.wire_call
         return attempt
 
-    async def _finish(self, try_: FirstTry, run: Run) -> None:
+    async def _finish(self, try_: FirstTry, run: PlanRun) -> None:
         read = OpenRead(try_.request, try_.profile, try_.call, try_, try_.started, try_.trace_id)
         answer = await self._endings.end(read, functools.partial(self.executor.finish, run))
         if not try_.is_muted:

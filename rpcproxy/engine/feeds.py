@@ -19,7 +19,7 @@ from rpcproxy.config.model import Chain
 from rpcproxy.config.outbound import ws_proxy_of
 from rpcproxy.edges.logs import event
 from rpcproxy.edges.newheads import FLOOD_WORDS, FeedSettings, HeadFeed
-from rpcproxy.engine.executor import Executor, Member
+from rpcproxy.engine.executor import ChainMember, Executor
 from rpcproxy.messages import Head, MethodClass, Observation, Verdict
 from rpcproxy.states import Change, ChangeKind
 
@@ -42,7 +42,7 @@ class Feeds:
     def __init__(
         self,
         chain: Chain,
-        members: Mapping[str, Member],
+        members: Mapping[str, ChainMember],
         executor: Executor,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:

@@ -15,11 +15,11 @@ from typing import Final
 from rpcproxy.chains import evm
 from rpcproxy.config.model import Chain
 from rpcproxy.edges.metrics import ChainCounters
-from rpcproxy.engine.executor import Member
-from rpcproxy.engine.probes import Probes, Question
+from rpcproxy.engine.executor import ChainMember
+from rpcproxy.engine.probes import ProbeQuestion, Probes
 from rpcproxy.messages import Blame, MethodClass, Verdict
 
-BLOCK_0: Final[Question] = ("eth_getBlockByNumber", b'["0x0",false]', MethodClass.LIGHT)
+BLOCK_0: Final[ProbeQuestion] = ("eth_getBlockByNumber", b'["0x0",false]', MethodClass.LIGHT)
 _SHOWN: Final = 12  # characters of a hash
 
 
@@ -43,7 +43,7 @@ class Genesis:
         self._counters = counters
         self._asked: set[str] = set()
 
-    async def objection(self, member: Member) -> str:
+    async def objection(self, member: ChainMember) -> str:
         """What speaks against an upstream, in words; empty where nothing does."""
         name = member.standing.name
         if self._hash is None or name in self._asked:

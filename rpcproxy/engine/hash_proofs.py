@@ -16,8 +16,8 @@ import time
 from typing import Final
 
 from rpcproxy.chains import evm
-from rpcproxy.engine.executor import Executor, Member
-from rpcproxy.engine.probes import Probes, Question
+from rpcproxy.engine.executor import ChainMember, Executor
+from rpcproxy.engine.probes import ProbeQuestion, Probes
 from rpcproxy.engine.told import ToldHead
 from rpcproxy.messages import Blame, MethodClass, Verdict
 
@@ -38,7 +38,7 @@ class HashProofs:
         self._due: dict[str, float] = {}
         self._proved: set[str] = set()
 
-    async def look(self, member: Member) -> None:
+    async def look(self, member: ChainMember) -> None:
         """Ask one upstream, where that is due."""
         standing = member.standing
         name, head = standing.name, self._heads.served_head
@@ -68,9 +68,9 @@ class HashProofs:
         if is_said(good) and is_said(bad):
             self._due[name] = now + EVERY_SECONDS
 
-    async def _ask(self, member: Member, payee: str, hash: str) -> Verdict:
+    async def _ask(self, member: ChainMember, payee: str, hash: str) -> Verdict:
         params = b'["%b",{"blockHash":"%b"}]' % (payee.encode(), hash.encode())
-        question: Question = BALANCE, params, MethodClass.LIGHT
+        question: ProbeQuestion = BALANCE, params, MethodClass.LIGHT
         probed = await self._probes.ask(member, question)
         self._counters.on_probe(member.standing.name, probed.judgement.verdict)
         return probed.judgement.verdict

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from rpcproxy.chains import evm
-from rpcproxy.engine.attempts import Run
+from rpcproxy.engine.attempts import PlanRun
 from rpcproxy.engine.calls import BatchCall, BatchVerdict, Call, SingleCall
 from rpcproxy.messages import Judgement, Observation, Verdict
 from rpcproxy.rules.refusals import (
@@ -48,7 +48,7 @@ class Hearings:
         self.on_shape: Callable[[str], None] = lambda _method: None
 
     def hear(
-        self, run: Run, standing: Standing, judgement: Judgement, started: float, now: float
+        self, run: PlanRun, standing: Standing, judgement: Judgement, started: float, now: float
     ) -> str:
         """Hold back what is a word in ``judgement``; its topic, empty where it is none."""
         topic = ""
@@ -63,7 +63,7 @@ class Hearings:
             self._doubt_key(word, now)
         return topic if type(judgement) is not BatchVerdict else ""
 
-    def end(self, run: Run, now: float) -> Iterator[Observation]:
+    def end(self, run: PlanRun, now: float) -> Iterator[Observation]:
         """The run is over, or an attempt ended after it: what its words taught."""
         words: Sequence[Word] = run.words
         run.words = []
@@ -89,7 +89,7 @@ class Hearings:
                 yield told
 
     def _remember(
-        self, run: Run, answer: Judgement | None, words: Sequence[Word], now: float
+        self, run: PlanRun, answer: Judgement | None, words: Sequence[Word], now: float
     ) -> None:
         """All said the same: for a while it is known to be the request's."""
         is_over = now >= run.plan.deadline

@@ -21,13 +21,13 @@ from hashlib import sha256
 from typing import Final
 
 from rpcproxy.chains import evm
-from rpcproxy.edges.journal import Journal, JournalBroken, Row
+from rpcproxy.edges.journal import DiskJournal, JournalBroken, JournalRow
 from rpcproxy.edges.logs import event
 from rpcproxy.edges.metrics import ChainCounters
 from rpcproxy.engine.privacy import Privacy
 from rpcproxy.messages import Judgement, Verdict
 from rpcproxy.rules.ballot import ACCEPTED
-from rpcproxy.rules.journaled import Entry, State
+from rpcproxy.rules.journaled import PoolEntry, TransactionState
 from rpcproxy.rules.pool import Pool
 
 _log = logging.getLogger("rpcproxy.transactions")
@@ -45,7 +45,7 @@ _HARD: Final = (Verdict.SEND_REFUSED, Verdict.INVALID_PARAMS)
 _HARD_LABELS: Final = frozenset(verdict.label for verdict in _HARD)
 
 
-class Refusal(enum.Enum):
+class Denial(enum.Enum):
     """Whether a client can be told no. ``UNWRITTEN``: a restart may forget that it was."""
 
     FIRM = enum.auto()
@@ -69,7 +69,7 @@ class Ledger:
         self.chain_id = chain_id
         self._counters = counters
         self.pool = Pool()
-        self.journal: Journal | None = None
+        self.journal: DiskJournal | None = None
         self.needs_journal = False
         self.privacy = Privacy(self.pool)
         self.opening_seconds = OPENING_SECONDS
@@ -90,7 +90,7 @@ class Ledger:
             self._is_settled.clear()
             self.privacy.await_journal(is_awaited=True)
 
-    def on_journal(self, journal: Journal) -> None:
+    def on_journal(self, journal: DiskJournal) -> None:
         """It is open: what a process before this one left is taken up."""
         self.journal = journal
         self._refusal = ""
@@ -129,7 +129,7 @@ class Ledger:
 
     # ---- a send
 
-    async def begin(self, tx: evm.Transaction, *, is_private: bool) -> Entry:
+    async def begin(self, tx: evm.SignedTransaction, *, is_private: bool) -> PoolEntry:
         """Take up a transaction; a new one is written down, durably. Raises ``Unwritten``."""
         unix = time.time()
         entry, is_new = self.pool.add(tx, unix, time.monotonic(), is_private=is_private)
@@ -137,7 +137,8 @@ class Ledger:
             being_written = self._being_written.get(tx.hash)
             if being_written is not None:
                 await being_written.wait()
-                if entry.state is State.REFUSED:  # it could not be written: this one tries again
+                # It could not be written: this one tries again.
+                if entry.state is TransactionState.REFUSED:
                     return await self.begin(tx, is_private=is_private)
             await self._write_moved()
             return entry
@@ -145,7 +146,7 @@ class Ledger:
             self.privacy.remember(tx.hash, tx.raw)
         if not tx.sender:
             self._remember_bytes(tx.hash, tx.raw)
-        row = Row(tx.hash, tx.raw, tx.sender, tx.nonce, unix, entry.state.value)
+        row = JournalRow(tx.hash, tx.raw, tx.sender, tx.nonce, unix, entry.state.value)
         row.is_private = is_private
         is_written = self._being_written[tx.hash] = asyncio.Event()
         try:
@@ -160,7 +161,7 @@ class Ledger:
             is_written.set()
         return entry
 
-    async def _write(self, row: Row) -> None:
+    async def _write(self, row: JournalRow) -> None:
         if not await self.wait_for_journal(self.opening_seconds):
             self._fail("the journal of transactions is still being opened")
             return
@@ -195,12 +196,12 @@ class Ledger:
         entry = self.pool.get(hash)
         is_yes = verdict in ACCEPTED
         if entry is None:
-            if is_yes and self.pool.end_of(hash) is State.REFUSED:
+            if is_yes and self.pool.end_of(hash) is TransactionState.REFUSED:
                 self._contradict(hash, upstream, verdict)
             return
         if verdict is Verdict.CANCELLED:
             return
-        had_yes = entry.state is not State.JOURNALED
+        had_yes = entry.state is not TransactionState.JOURNALED
         had_refusal = any(word in _HARD_LABELS for word in entry.said.values())
         self.pool.on_said(hash, upstream, verdict.label, time.monotonic(), is_yes=is_yes)
         self._note_moved()
@@ -220,25 +221,25 @@ class Ledger:
             hash=hash,
         )
 
-    async def refuse(self, entry: Entry) -> Refusal:
+    async def refuse(self, entry: PoolEntry) -> Denial:
         """The client is to be told no, and it is never sent again."""
         if not self.pool.refuse(entry.hash):
-            return Refusal.TOO_LATE
-        return Refusal.FIRM if await self._close(entry) else Refusal.UNWRITTEN
+            return Denial.TOO_LATE
+        return Denial.FIRM if await self._close(entry) else Denial.UNWRITTEN
 
-    def keep(self, entry: Entry) -> None:
+    def keep(self, entry: PoolEntry) -> None:
         """The client is told its hash though nobody said yes: it is sent as soon as can be."""
         self.pool.keep(entry.hash)
         self._note_moved()
 
     # ---- the wallet's last word
 
-    def on_denied(self, entry: Entry) -> None:
+    def on_denied(self, entry: PoolEntry) -> None:
         """All refuse what nobody ever took."""
         self.pool.on_denied(entry.hash)
         self._note_moved()
 
-    async def on_word_elsewhere(self, tx: evm.Transaction) -> None:
+    async def on_word_elsewhere(self, tx: evm.SignedTransaction) -> None:
         """It was taken, and is not written down here: those in its place are not sent again."""
         self.pool.on_word_elsewhere(tx)
         await self._write_moved()
@@ -248,7 +249,7 @@ class Ledger:
         self.pool.on_taken_back(hash)
         await self._write_moved()
 
-    def due(self, served: int, now: float, limit: int) -> list[Entry]:
+    def due(self, served: int, now: float, limit: int) -> list[PoolEntry]:
         """Those to be sent again now; see the pool."""
         due = self.pool.due(served, now, limit)
         self._note_moved()
@@ -256,7 +257,7 @@ class Ledger:
 
     # ---- blocks
 
-    def on_block(self, number: int, block_hash: str, hashes: Iterable[str]) -> list[Entry]:
+    def on_block(self, number: int, block_hash: str, hashes: Iterable[str]) -> list[PoolEntry]:
         """A block of our chain: those of its transactions that are ours."""
         hashes = tuple(hashes)
         self.privacy.on_block(hashes)
@@ -273,7 +274,7 @@ class Ledger:
             self._note(entry)
         self._note_moved()
 
-    def on_missing(self, entry: Entry) -> None:
+    def on_missing(self, entry: PoolEntry) -> None:
         """It is in no block after all."""
         if self.pool.on_missing(entry.hash, time.monotonic()):
             self._note(entry)
@@ -350,7 +351,7 @@ class Ledger:
 
     # ---- what wallets see
 
-    def waiting(self, hash: str) -> evm.Transaction | None:
+    def waiting(self, hash: str) -> evm.SignedTransaction | None:
         """A transaction while it waits for its block; ``None`` for one that was given up."""
         entry = self.pool.pending(hash)
         raw = self.privacy.bytes_of(hash) if entry is None else entry.raw
@@ -372,11 +373,11 @@ class Ledger:
         """Whether something in the params is for private upstreams alone."""
         return self.privacy.has_any and self.privacy.is_named(params, time.monotonic())
 
-    def is_entry_private(self, entry: Entry) -> bool:
+    def is_entry_private(self, entry: PoolEntry) -> bool:
         """``is_private`` of one that is open."""
         return self.privacy.is_entry_private(entry, time.monotonic())
 
-    def object_of(self, entry: Entry) -> bytes:
+    def object_of(self, entry: PoolEntry) -> bytes:
         """The JSON text of a transaction as it is while it waits, empty where it is of a chain's
         own type.
         """
@@ -397,7 +398,7 @@ class Ledger:
 
     # ---- to disk
 
-    def _note(self, entry: Entry) -> None:
+    def _note(self, entry: PoolEntry) -> None:
         if self.journal is not None:
             self.journal.note(entry.hash, entry.state.value, entry.block, entry.said)
 
@@ -414,7 +415,7 @@ class Ledger:
                         entry.hash, entry.state.value, entry.block, entry.said
                     )
 
-    async def _close(self, entry: Entry) -> bool:
+    async def _close(self, entry: PoolEntry) -> bool:
         """Whether that is on the disk."""
         self.privacy.on_closed(entry, time.monotonic())
         if self.journal is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from rpcproxy.engine.attempts import Attempt, Run
+from rpcproxy.engine.attempts import Attempt, PlanRun
 from rpcproxy.engine.calls import BatchCall, BatchVerdict
 from rpcproxy.messages import Blame, Judgement, MethodClass, Observation, Verdict
 from rpcproxy.rules.refusals import is_word
@@ -50,7 +50,7 @@ def _is_of_words(judgement: Judgement) -> bool:
     return verdict is not Verdict.OK and bool(alike) and all(map(is_word, alike))
 
 
-def is_poisonous(run: Run, finish: Finish) -> bool:
+def is_poisonous(run: PlanRun, finish: Finish) -> bool:
     """Two upstreams gave an error of their own, or had no answer in time though they live, and
     nobody an answer: likely the request. What no table knows a third one may take.
     """

@@ -16,11 +16,11 @@ from typing import Final
 
 from rpcproxy.chains import evm
 from rpcproxy.engine import tasks
-from rpcproxy.engine.executor import Executor, Member
+from rpcproxy.engine.executor import ChainMember, Executor
 from rpcproxy.engine.probes import Probes
 from rpcproxy.messages import Head, MethodClass, Observation, Verdict
 from rpcproxy.rules.lineage import DEEPEST
-from rpcproxy.rules.wanted import Wanted
+from rpcproxy.rules.wanted import WantedHeader
 
 BY_HASH: Final = "eth_getBlockByHash"
 # What nobody had is asked for again after the first, doubling up to the second.
@@ -36,7 +36,7 @@ class Linker:
 
     def __init__(
         self,
-        members: Mapping[str, Member],
+        members: Mapping[str, ChainMember],
         executor: Executor,
         probes: Probes,
     ) -> None:
@@ -57,7 +57,7 @@ class Linker:
         """Give up what is under way."""
         await tasks.stop(self._task)
 
-    def _wanted(self) -> list[Wanted]:
+    def _wanted(self) -> list[WantedHeader]:
         now = time.monotonic()
         wanted = self._executor.standings.heads.wanted
         if len(self._missed) > MOST_MISSED:
@@ -70,7 +70,7 @@ class Linker:
         while wanted := self._wanted():
             await asyncio.gather(*(self._fetch(want) for want in wanted))
 
-    async def _fetch(self, want: Wanted) -> None:
+    async def _fetch(self, want: WantedHeader) -> None:
         # Until it is there it counts as missed, so that no answer leads to the same question.
         count = self._missed.get(want.hash, _NEVER)[1]
         pause = min(LONGEST_AGAIN_SECONDS, AGAIN_SECONDS * 2.0 ** min(count, 10))
@@ -89,7 +89,7 @@ class Linker:
         others = [standing.name for standing in usable if standing.name != first]
         return [name for name in (first, *others[:1]) if name in self._members]
 
-    async def _ask(self, member: Member, want: Wanted) -> Head | None:
+    async def _ask(self, member: ChainMember, want: WantedHeader) -> Head | None:
         params = b'["%b",false]' % want.hash.encode()
         probed = await self._probes.ask(member, (BY_HASH, params, MethodClass.LIGHT))
         judgement = probed.judgement

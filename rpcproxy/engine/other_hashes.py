@@ -20,7 +20,7 @@ from typing import Final
 import msgspec
 
 from rpcproxy.chains import evm
-from rpcproxy.engine.copies import Copies, Outcome
+from rpcproxy.engine.copies import Copies, SendOutcome
 from rpcproxy.messages import Verdict
 
 MOST_TOLD: Final = 10_000
@@ -42,7 +42,7 @@ class OtherHashes:
         """A reload forgets nothing."""
         self._told = old._told
 
-    async def of_transaction(self, outcome: Outcome, raw: bytes, *, is_private: bool) -> str:
+    async def of_transaction(self, outcome: SendOutcome, raw: bytes, *, is_private: bool) -> str:
         """The hash of a transaction of a chain's own type; empty where nothing proves it."""
         if outcome.result:
             try:
@@ -58,8 +58,8 @@ class OtherHashes:
         )
 
     async def of_operation(
-        self, method: str, params: bytes, outcome: Outcome, *, is_private: bool
-    ) -> Outcome:
+        self, method: str, params: bytes, outcome: SendOutcome, *, is_private: bool
+    ) -> SendOutcome:
         """A send that is not written down, with the result that it had before, or has now. Of one
         that ``is_private`` nobody is asked: all would hear its hash.
         """
@@ -71,7 +71,7 @@ class OtherHashes:
                     self._told.popitem(last=False)
             return outcome
         if outcome.verdict is _KNOWN and digest in self._told:
-            return Outcome(result=self._told[digest])
+            return SendOutcome(result=self._told[digest])
         if method != "eth_sendUserOperation":
             return outcome
 
@@ -80,10 +80,10 @@ class OtherHashes:
             return [hash] if hash else []
 
         found = await self._proved(outcome, candidates, OPERATION, may_ask=not is_private)
-        return Outcome(result=b'"%b"' % found.encode()) if found else outcome
+        return SendOutcome(result=b'"%b"' % found.encode()) if found else outcome
 
     async def _proved(
-        self, outcome: Outcome, hashes: Callable[[], list[str]], name: str, *, may_ask: bool
+        self, outcome: SendOutcome, hashes: Callable[[], list[str]], name: str, *, may_ask: bool
     ) -> str:
         """``hashes`` computes what it may have: only where the words leave open that it is out."""
         if not outcome.error or not evm.may_be_out(outcome.error):

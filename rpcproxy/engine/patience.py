@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from rpcproxy.chains import evm
-from rpcproxy.chains.methods import Kind
+from rpcproxy.chains.methods import MethodKind
 from rpcproxy.engine.calls import SingleCall
 from rpcproxy.engine.executor import Executor, Settled
 from rpcproxy.engine.profiles import Profile, Profiles
@@ -170,7 +170,7 @@ class Patience:
         if evm.has_range(call.method):
             span = evm.log_range(call.params)
             return span is not None and span[1] <= served
-        if call.method.kind is not Kind.BLOCK_READ:
+        if call.method.kind is not MethodKind.BLOCK_READ:
             return False
         return block == served or (block < served and not self._is_absent(block, settled))
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from typing import Final
 
-from rpcproxy.chains.methods import Kind
+from rpcproxy.chains.methods import MethodKind
 from rpcproxy.config.model import Chain, Server
 from rpcproxy.engine.audits import Audits
 from rpcproxy.engine.batches import Batches
@@ -174,7 +174,7 @@ class Pipeline:
         self, request: Request, profile: Profile, caller: Caller
     ) -> tuple[Answer, RequestOutcome]:
         method = profile.method
-        if method.kind is Kind.SEND:
+        if method.kind is MethodKind.SEND:
             answer, outcome = await self._broadcast.send(request, method)
             if outcome is None:
                 reason = "a transaction could not be sent"
@@ -182,8 +182,8 @@ class Pipeline:
                 answer.status = self.encoder.outage_status
                 outcome = RequestOutcome.OWN_ERROR
             return answer, outcome
-        if method.kind in (Kind.STATEFUL, Kind.REFUSED):
-            why = REFUSED_STATEFUL if method.kind is Kind.STATEFUL else REFUSED_KEYS
+        if method.kind in (MethodKind.STATEFUL, MethodKind.REFUSED):
+            why = REFUSED_STATEFUL if method.kind is MethodKind.STATEFUL else REFUSED_KEYS
             reason = refusal_of(method.name, why)
             answer = Answer(encode_error(request.id, METHOD_REFUSED, reason))
             return answer, RequestOutcome.OWN_ERROR

@@ -20,7 +20,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Final
 
-from rpcproxy.rules.journaled import Entry, State
+from rpcproxy.rules.journaled import PoolEntry, TransactionState
 from rpcproxy.rules.pool import Pool
 
 MOST_PRIVATE: Final = 20_000
@@ -97,11 +97,11 @@ class Privacy:
     def _renew(self) -> None:
         self.has_any = self.is_unsure or bool(self._starts)
 
-    def on_closed(self, entry: Entry, now: float) -> None:
+    def on_closed(self, entry: PoolEntry, now: float) -> None:
         """Nothing more is done for it."""
-        if entry.state is State.FINAL:
+        if entry.state is TransactionState.FINAL:
             self.forget(entry.hash)
-        elif entry.hash in self._starts and entry.state is not State.REPLACED:
+        elif entry.hash in self._starts and entry.state is not TransactionState.REPLACED:
             self._given_up[entry.hash] = now + GIVEN_UP_SECONDS
 
     def on_block(self, hashes: Iterable[str]) -> None:
@@ -127,11 +127,11 @@ class Privacy:
         entry = self._pool.get(hash)
         return entry is None or self.is_entry_private(entry, now)
 
-    def is_entry_private(self, entry: Entry, now: float) -> bool:
+    def is_entry_private(self, entry: PoolEntry, now: float) -> bool:
         """The same of one that is in the pool."""
-        if not entry.is_private or entry.state is State.MINED:
+        if not entry.is_private or entry.state is TransactionState.MINED:
             return False
-        if entry.state is State.RESTING:
+        if entry.state is TransactionState.RESTING:
             return True  # it is sent to nobody any more, by no way
         fallback = self.fallback_seconds
         return not fallback or self._pool.age_seconds(entry, now) < fallback

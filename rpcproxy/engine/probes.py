@@ -19,8 +19,8 @@ from rpcproxy.chains import evm
 from rpcproxy.engine.executor import (
     LATE_TIMER_SECONDS,
     REREAD_SECONDS,
+    ChainMember,
     Executor,
-    Member,
     WireCall,
 )
 from rpcproxy.messages import (
@@ -39,7 +39,7 @@ PROBE_SECONDS: Final = 1.5
 HEAVY_PROBE_SECONDS: Final = 5.0
 LONGEST_PROBE_SECONDS: Final = 10.0
 
-Question = tuple[str, bytes, MethodClass]
+ProbeQuestion = tuple[str, bytes, MethodClass]
 Answered = asyncio.Future[tuple[Outcome, int, float]]
 
 
@@ -64,7 +64,7 @@ class Probes:
         return not self._executor.standings.has_usable(MethodClass.LIGHT, time.monotonic())
 
     async def ask(
-        self, member: Member, question: Question, limit_seconds: float = PROBE_SECONDS
+        self, member: ChainMember, question: ProbeQuestion, limit_seconds: float = PROBE_SECONDS
     ) -> Probed:
         """One probe on the wire, judged; a probe without an answer in time is a timeout.
 
@@ -109,12 +109,12 @@ class Probes:
             call.abandon()
         self._late.clear()
 
-    def _limit(self, member: Member, method_class: MethodClass, seconds: float) -> float:
+    def _limit(self, member: ChainMember, method_class: MethodClass, seconds: float) -> float:
         """More time for those that are known to take it."""
         took = self._took.get((member.standing.name, method_class), 0.0)
         return max(seconds, min(LONGEST_PROBE_SECONDS, PACE_FACTOR * took))
 
-    def _listen(self, member: Member, call: WireCall) -> None:
+    def _listen(self, member: ChainMember, call: WireCall) -> None:
         """One late probe per upstream stays out: what it takes is learned."""
         name = member.standing.name
         older = self._late.pop(name, None)
@@ -123,12 +123,14 @@ class Probes:
         self._late[name] = call
         asyncio.get_running_loop().call_later(LONGEST_PROBE_SECONDS, call.abandon)
 
-    def _is_awaited(self, member: Member, question: Question) -> bool:
+    def _is_awaited(self, member: ChainMember, question: ProbeQuestion) -> bool:
         """Whether requests wait until it is found well: nobody is usable, and it once was."""
         is_light = question[2] is MethodClass.LIGHT
         return is_light and member.standing.is_admitted and self.is_dark()
 
-    def _put_on_wire(self, member: Member, question: Question, answered: Answered) -> WireCall:
+    def _put_on_wire(
+        self, member: ChainMember, question: ProbeQuestion, answered: Answered
+    ) -> WireCall:
         """Send a probe; ``answered`` gets its outcome, its id, and when it went out."""
         self._last_id += 1
         id, started = self._last_id, time.monotonic()

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from rpcproxy.chains import evm
-from rpcproxy.chains.methods import Keep, Kind, Method
+from rpcproxy.chains.methods import Keep, Method, MethodKind
 from rpcproxy.config.model import Chain
 from rpcproxy.engine.calls import SingleCall, Touchstone
 from rpcproxy.engine.ledger import Ledger
@@ -97,13 +97,13 @@ class Profiles:
             name,
             # What is looked up by hash is likely to be in the latest blocks.
             wants_head=self._is_routing
-            and method.kind in (Kind.HEAD_READ, Kind.BLOCK_READ, Kind.LOOKUP),
-            for_send=method.kind is Kind.SEND,
+            and method.kind in (MethodKind.HEAD_READ, MethodKind.BLOCK_READ, MethodKind.LOOKUP),
+            for_send=method.kind is MethodKind.SEND,
             last_resort=False,
             data=data_of(method),
         )
         is_read = (
-            method.kind not in (Kind.SEND, Kind.STATEFUL, Kind.REFUSED)
+            method.kind not in (MethodKind.SEND, MethodKind.STATEFUL, MethodKind.REFUSED)
             and name != "eth_blockNumber"
         )
         profile = Profile(
@@ -118,7 +118,7 @@ class Profiles:
             ),
             is_read=is_read,
             is_large=method.method_class is MethodClass.HEAVY,
-            is_pinned=self._is_pinning and method.kind is Kind.BLOCK_READ,
+            is_pinned=self._is_pinning and method.kind is MethodKind.BLOCK_READ,
             is_state=name in BY_HASH,
             is_watched=True,
             is_kept=is_read and self._is_routing and method.keep is not Keep.NEVER,
@@ -172,7 +172,7 @@ class Profiles:
                     key = profile.key + params
             else:
                 need, tag = self._unpinned(profile, block), tag_of(block)
-        elif method.kind is Kind.BLOCK_READ:
+        elif method.kind is MethodKind.BLOCK_READ:
             block = evm.required_block(method, params)
             need, tag = self._unpinned(profile, block), tag_of(block)
         else:

@@ -19,7 +19,7 @@ from rpcproxy.engine.tasks import start, stop
 from rpcproxy.messages import Judgement, Verdict
 from rpcproxy.rules import replies
 from rpcproxy.rules.holding import Hold
-from rpcproxy.rules.ranges import Part, Refusal, Split, first_width, read_refusal
+from rpcproxy.rules.ranges import Part, RangeRefusal, Split, first_width, read_refusal
 
 Ask = Callable[[bytes], Awaitable[Settled]]
 
@@ -51,7 +51,7 @@ async def split_and_join(
         return None
     low, high = asked
     blocks = high - low + 1
-    refusals: Sequence[Refusal] = ()
+    refusals: Sequence[RangeRefusal] = ()
     if first is not None:
         if first.judgement is None or first.judgement.verdict is not _TOO_LARGE:
             return None
@@ -115,10 +115,10 @@ def _take(split: Split, part: Part, settled: Settled, hold: Hold | None) -> None
             split.on_answer(part, result)
     else:  # too large to hold
         settled.close()
-        split.on_refused(part, Refusal(of_width=False))
+        split.on_refused(part, RangeRefusal(of_width=False))
 
 
-def _refusals_of(settled: Settled, blocks: int) -> Sequence[Refusal]:
+def _refusals_of(settled: Settled, blocks: int) -> Sequence[RangeRefusal]:
     """What each upstream that was asked said of the range."""
     refusals = [
         _read(judgement, blocks)
@@ -130,7 +130,7 @@ def _refusals_of(settled: Settled, blocks: int) -> Sequence[Refusal]:
     return refusals
 
 
-def _read(judgement: Judgement, blocks: int) -> Refusal:
+def _read(judgement: Judgement, blocks: int) -> RangeRefusal:
     if judgement.error is None:
         return read_refusal(judgement.detail.lower(), blocks)
     return read_refusal(replies.read_error(judgement.error).text, blocks)

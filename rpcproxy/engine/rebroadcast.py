@@ -26,14 +26,14 @@ from rpcproxy.engine import ledger as fault_points
 from rpcproxy.engine import tasks
 from rpcproxy.engine.broadcast import RAW_METHOD
 from rpcproxy.engine.calls import SingleCall
-from rpcproxy.engine.copies import Copies, Order, need_of
+from rpcproxy.engine.copies import Copies, SendOrder, need_of
 from rpcproxy.engine.executor import Executor
 from rpcproxy.engine.ledger import Ledger
 from rpcproxy.engine.truth import Truth
 from rpcproxy.engine.whereabouts import Whereabouts, result_of
 from rpcproxy.messages import MethodClass, Verdict
 from rpcproxy.rules.ballot import REJECTIONS
-from rpcproxy.rules.journaled import Entry, State
+from rpcproxy.rules.journaled import PoolEntry, TransactionState
 from rpcproxy.rules.need import Need
 from rpcproxy.rules.steps import Policy
 
@@ -155,7 +155,7 @@ class Rebroadcast:
 
     # ---- receipts
 
-    async def _sight(self, entry: Entry) -> bool:
+    async def _sight(self, entry: PoolEntry) -> bool:
         """Look for its block; whether that could be told. A private one is looked for without its
         hash.
         """
@@ -169,7 +169,7 @@ class Rebroadcast:
             self._on_mined(int(receipt.block_number, 16), receipt.block_hash, [entry.hash])
         return True
 
-    async def _receipt(self, entry: Entry) -> _Receipt | None:
+    async def _receipt(self, entry: PoolEntry) -> _Receipt | None:
         """``None`` where there is none, or nobody could be asked. A mined one that has none at two
         looks has lost its block without our noticing: a block's transactions are one upstream's
         word, as long as nobody asked for a receipt.
@@ -177,7 +177,7 @@ class Rebroadcast:
         name = "eth_getTransactionReceipt"
         need = Need(MethodClass.LIGHT, name, wants_head=True, last_resort=False)
         judgement = await self._whereabouts.ask(name, need, b'["%b"]' % entry.hash.encode())
-        if judgement.verdict in _NO_SUCH and entry.state is State.MINED:
+        if judgement.verdict in _NO_SUCH and entry.state is TransactionState.MINED:
             missed = self._missed[entry.hash] = self._missed.get(entry.hash, 0) + 1
             if missed >= BELIEVED_LOOKS:
                 del self._missed[entry.hash]
@@ -225,7 +225,7 @@ class Rebroadcast:
         if not self._standings.usable(MethodClass.SEND):
             return  # nobody to send to: it stays due
         now = time.monotonic()
-        by_sender: dict[str, list[Entry]] = {}
+        by_sender: dict[str, list[PoolEntry]] = {}
         due = self._ledger.due(served, now, MOST_DUE)
         for entry in due:
             by_sender.setdefault(entry.sender or entry.hash, []).append(entry)
@@ -234,13 +234,13 @@ class Rebroadcast:
         if len(due) == MOST_DUE:
             self._woken.set()  # there are more: no pause between
 
-    async def _send_row(self, row: Sequence[Entry], gate: asyncio.Semaphore) -> None:
+    async def _send_row(self, row: Sequence[PoolEntry], gate: asyncio.Semaphore) -> None:
         """One sender's, in the order of their nonces."""
         async with gate:
             for entry in row:
                 await self._send_again(entry)
 
-    async def _send_again(self, entry: Entry) -> None:
+    async def _send_again(self, entry: PoolEntry) -> None:
         if not entry.state.is_sent_again:
             return  # since it was due, it was mined, or its wallet sent another in its place
         is_private = self._ledger.is_entry_private(entry)
@@ -252,7 +252,9 @@ class Rebroadcast:
         names = self._ledger.pool.targets(entry, by_name)
         method = evm.describe(RAW_METHOD)
         params = b'["0x%b"]' % entry.raw.hex().encode()
-        call = SingleCall(method, need_of(Order(method, params, entry.hash, 1, is_private)), params)
+        call = SingleCall(
+            method, need_of(SendOrder(method, params, entry.hash, 1, is_private)), params
+        )
         self._counters.sends.on_rebroadcast(len(names))
         said = await asyncio.gather(
             *(self._copies.ask(call, by_name[name], entry.hash, is_first=False) for name in names)
@@ -267,7 +269,7 @@ class Rebroadcast:
         elif said and all(judgement.verdict in REJECTIONS for _, judgement in said):
             self._ledger.on_denied(entry)
 
-    async def _see_whether_replaced(self, entry: Entry) -> None:
+    async def _see_whether_replaced(self, entry: PoolEntry) -> None:
         """Its nonce is gone: it is mined where we did not look, or another took its place."""
         is_told = await self._sight(entry)
         floor = self._floor(self._heads.served)

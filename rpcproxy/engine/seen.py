@@ -25,7 +25,7 @@ _HASH_BYTES: Final = 130  # that one takes in memory
 Listed = bytes | msgspec.Raw | tuple[str, ...]
 
 
-class Seen:
+class SeenHashes:
     """See the module's docstring. One per chain."""
 
     def __init__(self) -> None:

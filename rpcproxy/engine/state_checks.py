@@ -19,8 +19,8 @@ from typing import Final
 
 from rpcproxy.chains import evm
 from rpcproxy.engine import tasks
-from rpcproxy.engine.executor import Executor, Member
-from rpcproxy.engine.probes import Probes, Question
+from rpcproxy.engine.executor import ChainMember, Executor
+from rpcproxy.engine.probes import ProbeQuestion, Probes
 from rpcproxy.engine.told import ToldHead
 from rpcproxy.messages import MethodClass, Verdict
 from rpcproxy.rules.agreement import odd_ones
@@ -35,7 +35,7 @@ class StateChecks:
 
     def __init__(
         self,
-        members: Mapping[str, Member],
+        members: Mapping[str, ChainMember],
         executor: Executor,
         probes: Probes,
         told: ToldHead,
@@ -47,7 +47,7 @@ class StateChecks:
         self._probes = probes
         self._told = told
         self._block = -1
-        self._question: Question | None = None
+        self._question: ProbeQuestion | None = None
         self._answers: dict[str, int] = {}
         self._asking: set[str] = set()
         self._served: dict[str, int] = {}
@@ -66,7 +66,7 @@ class StateChecks:
             *(self.look(member) for member in self._members.values() if member.standing.has_vote)
         )
 
-    async def look(self, member: Member) -> None:
+    async def look(self, member: ChainMember) -> None:
         """Ask one upstream, where that is due."""
         standing = member.standing
         name = standing.name

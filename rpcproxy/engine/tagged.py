@@ -49,7 +49,7 @@ class Tagged:
         """Whether it is null for a height at which our chain has no block: nobody knows more."""
         return judgement.result == NULL and self._heads.lineage.is_hole(call.need.block)
 
-    def is_below_hole(self, call: SingleCall, told: evm.Told | None) -> bool:
+    def is_below_hole(self, call: SingleCall, told: evm.ToldBlock | None) -> bool:
         """Whether it is the block below such a height: Forest gives that, Lotus an error."""
         lineage, asked = self._heads.lineage, call.need.block
         if told is None or not lineage.skips or not 0 <= asked - told.number <= DEEPEST:
@@ -70,7 +70,7 @@ class Tagged:
         return number > self._ceiling()
 
     def may_show(
-        self, told: evm.Told, standing: Standing, block: msgspec.Raw | None = None
+        self, told: evm.ToldBlock, standing: Standing, block: msgspec.Raw | None = None
     ) -> bool:
         """Whether an answer from a block above the served head can be given. ``block``: its text,
         where the answer is the upstream's latest block.
@@ -91,7 +91,7 @@ class Tagged:
         )
         self._executor.observe(told, now)
 
-    def _raise_to(self, told: evm.Told, now: float) -> bool:
+    def _raise_to(self, told: evm.ToldBlock, now: float) -> bool:
         """Whether the served head could move up to a block that an answer names."""
         changes = self._standings.raise_served(told.number, told.hash, now)
         if changes:

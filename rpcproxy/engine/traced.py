@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
-from rpcproxy.engine.attempts import Attempt, Member, Run, Settled, Wire, WireCall
+from rpcproxy.engine.attempts import Attempt, ChainMember, PlanRun, Settled, Wire, WireCall
 from rpcproxy.engine.calls import Call
 from rpcproxy.engine.carried import Carried
 from rpcproxy.engine.executor import Executor
@@ -112,7 +112,7 @@ class TracedExecutor(Executor):
         self.traces = traces
         self._first_tries: dict[int, tuple[Span, Span]] = {}  # by id: the request's, their own
         self._spans: dict[Attempt, Span] = {}
-        self._requests: dict[Run, Span] = {}  # of runs that were taken over
+        self._requests: dict[PlanRun, Span] = {}  # of runs that were taken over
 
     def on_first_try(self, try_: FirstTry) -> None:
         """The express lane is about to send."""
@@ -136,7 +136,7 @@ class TracedExecutor(Executor):
             known[1].on_verdict(Verdict.OK)
 
     def take_over(
-        self, call: Call, policy: Policy, member: Member, first_id: int, started: float
+        self, call: Call, policy: Policy, member: ChainMember, first_id: int, started: float
     ) -> Attempt:
         attempt = super().take_over(call, policy, member, first_id, started)
         known = self._first_tries.pop(first_id, None)
@@ -144,16 +144,16 @@ class TracedExecutor(Executor):
             self._requests[attempt.run], self._spans[attempt] = known
         return attempt
 
-    async def finish(self, run: Run) -> Settled:
+    async def finish(self, run: PlanRun) -> Settled:
         # Whatever this task does after it is for the same request.
         _request_span.set(self._requests.pop(run, None))
         return await super().finish(run)
 
-    def leave(self, run: Run) -> None:
+    def leave(self, run: PlanRun) -> None:
         self._requests.pop(run, None)
         super().leave(run)
 
-    def _send(self, run: Run, step: Send, now: float) -> None:
+    def _send(self, run: PlanRun, step: Send, now: float) -> None:
         request = _request_span.get()
         with _working_for(None):
             super()._send(run, step, now)

@@ -29,10 +29,10 @@ from rpcproxy.engine.executor import Executor
 from rpcproxy.engine.ledger import Ledger
 from rpcproxy.engine.nonces import FILL, NONCE, Nonces
 from rpcproxy.engine.preconfirmed import Preconfirmed
-from rpcproxy.engine.seen import Seen
+from rpcproxy.engine.seen import SeenHashes
 from rpcproxy.engine.tagged import Tagged, without_pending
 from rpcproxy.messages import Blame, Judgement, Verdict
-from rpcproxy.rules.journaled import Entry
+from rpcproxy.rules.journaled import PoolEntry
 from rpcproxy.rules.recent_blocks import MOST_BLOCKS
 from rpcproxy.rules.refusals import WELL
 from rpcproxy.rules.replies import NULL
@@ -65,7 +65,7 @@ class Truth:
         self._standings = executor.standings
         self._heads = executor.standings.heads
         self._tagged = Tagged(executor)
-        self.seen = Seen()
+        self.seen = SeenHashes()
         self._preconfirmed = Preconfirmed(executor)
         self.contents = BlockContents(executor.standings)
         self.nonces = Nonces(ledger)
@@ -269,7 +269,7 @@ class Truth:
         pending = evm.as_pending(judgement.result or NULL)
         return Judgement(Verdict.DOUBTED, pending, detail="a transaction in no block of our chain")
 
-    def _learn(self, call: SingleCall, result: msgspec.Raw, told: evm.Told) -> None:
+    def _learn(self, call: SingleCall, result: msgspec.Raw, told: evm.ToldBlock) -> None:
         """What a client was told from now on."""
         method, (number, hash) = call.method, told
         if method.name in evm.BLOCKS:
@@ -293,7 +293,7 @@ class Truth:
         """A transaction was accepted: some upstream knows it from now on."""
         self.seen.see(hash.removeprefix("0x").lower().encode(), -1)
 
-    def on_mined(self, entry: Entry) -> None:
+    def on_mined(self, entry: PoolEntry) -> None:
         """A transaction of ours is in a block: whoever does not know it has forgotten it."""
         self.seen.set_mined(entry.hash.removeprefix("0x").encode(), entry.block)
         if entry.sender:
@@ -426,7 +426,7 @@ class Truth:
 
 def is_of_another(
     call: SingleCall,
-    told: evm.Told | None,
+    told: evm.ToldBlock | None,
     result: bytes | msgspec.Raw,
     *,
     tells_hashes: bool = True,

@@ -20,12 +20,12 @@ from rpcproxy.chains import evm
 from rpcproxy.config.model import Chain
 from rpcproxy.engine import tasks
 from rpcproxy.engine.doubts import cannot_ask
-from rpcproxy.engine.executor import Executor, Member
+from rpcproxy.engine.executor import ChainMember, Executor
 from rpcproxy.engine.feeds import Feeds
 from rpcproxy.engine.genesis import Genesis
 from rpcproxy.engine.hash_proofs import HashProofs
 from rpcproxy.engine.linker import Linker
-from rpcproxy.engine.probes import HEAVY_PROBE_SECONDS, Probed, Probes, Question
+from rpcproxy.engine.probes import HEAVY_PROBE_SECONDS, Probed, ProbeQuestion, Probes
 from rpcproxy.engine.state_checks import StateChecks
 from rpcproxy.engine.told import ToldHead
 from rpcproxy.messages import (
@@ -69,7 +69,7 @@ class Watcher:
     def __init__(
         self,
         chain: Chain,
-        members: Mapping[str, Member],
+        members: Mapping[str, ChainMember],
         executor: Executor,
         told: ToldHead,
         feeds: Feeds,
@@ -138,7 +138,7 @@ class Watcher:
 
     # ---- one upstream
 
-    async def _watch(self, member: Member) -> None:
+    async def _watch(self, member: ChainMember) -> None:
         name = member.standing.name
         wake = self._wake[name]
         while True:
@@ -157,7 +157,7 @@ class Watcher:
                 continue
             await asyncio.sleep(self._pause_when_woken(member))
 
-    async def _look(self, member: Member) -> float:
+    async def _look(self, member: ChainMember) -> float:
         """One round of probes; returns the pause until the next."""
         standing = member.standing
         name = standing.name
@@ -191,7 +191,7 @@ class Watcher:
     def _pause_when_sick(self) -> float:
         return DARK_PAUSE_SECONDS if self._probes.is_dark() else SICK_PAUSE_SECONDS
 
-    def _pause_when_woken(self, member: Member) -> float:
+    def _pause_when_woken(self, member: ChainMember) -> float:
         """Who is well is not asked more often than the budget allows."""
         if not is_well(member.standing):
             return CONFIRM_PAUSE_SECONDS
@@ -202,7 +202,7 @@ class Watcher:
         budget = self._budgets[name]
         return max(0.0, 1.0 - budget.tokens(time.monotonic())) / budget.rate
 
-    async def _verify(self, member: Member) -> bool:
+    async def _verify(self, member: ChainMember) -> bool:
         """Whether the upstream serves the configured chain."""
         probed = await self._probes.ask(member, CHAIN_ID)
         judgement = probed.judgement
@@ -219,7 +219,7 @@ class Watcher:
         self._observe(member.standing, CHAIN_ID, probed)
         return judgement.verdict is Verdict.OK
 
-    async def _ask_head(self, member: Member) -> int | None:
+    async def _ask_head(self, member: ChainMember) -> int | None:
         """``None`` where it told none. Builders and relays answer 401 and 403 to whatever reads
         (MetaMask 30410): of their keys, the chain id tells.
         """
@@ -265,7 +265,7 @@ class Watcher:
             task.add_done_callback(lambda _: self._asking.pop(name, None))
         return True
 
-    async def _ask_for_life(self, member: Member) -> None:
+    async def _ask_for_life(self, member: ChainMember) -> None:
         await self._ask_head(member)
         await asyncio.sleep(self._over_budget_seconds(member.standing.name))
 
@@ -280,7 +280,7 @@ class Watcher:
             if standing.track.number < number and is_well(standing) and not is_fed:
                 self._wake[name].set()
 
-    async def _ask_anchors(self, member: Member) -> None:
+    async def _ask_anchors(self, member: ChainMember) -> None:
         """What it holds for safe and final. An upstream that does not tell is no worse for it."""
         name = member.standing.name
         now = time.monotonic()
@@ -312,13 +312,19 @@ class Watcher:
             time.monotonic(),
         )
 
-    async def _probe(self, member: Member, question: Question, limit_seconds: float) -> None:
+    async def _probe(
+        self, member: ChainMember, question: ProbeQuestion, limit_seconds: float
+    ) -> None:
         self._observe(
             member.standing, question, await self._probes.ask(member, question, limit_seconds)
         )
 
     def _observe(
-        self, standing: Standing, question: Question, answered: Probed, head: Head | None = None
+        self,
+        standing: Standing,
+        question: ProbeQuestion,
+        answered: Probed,
+        head: Head | None = None,
     ) -> None:
         method, _, method_class = question
         judgement = answered.judgement

@@ -17,7 +17,7 @@ from rpcproxy.engine.calls import SingleCall
 from rpcproxy.engine.executor import Executor
 from rpcproxy.engine.truth import Truth
 from rpcproxy.messages import Judgement, MethodClass, Verdict
-from rpcproxy.rules.journaled import Entry
+from rpcproxy.rules.journaled import PoolEntry
 from rpcproxy.rules.need import Need, of_old
 from rpcproxy.rules.steps import Policy
 
@@ -25,7 +25,7 @@ from rpcproxy.rules.steps import Policy
 MOST_READ: Final = 256
 
 
-class Block(msgspec.Struct, gc=False):
+class ListedBlock(msgspec.Struct, gc=False):
     """A block with the hashes of its transactions."""
 
     number: str
@@ -43,7 +43,7 @@ class Sighting(NamedTuple):
     is_it: bool = False
 
 
-_block_decoder = msgspec.json.Decoder(Block)
+_block_decoder = msgspec.json.Decoder(ListedBlock)
 
 
 class Whereabouts:
@@ -64,7 +64,7 @@ class Whereabouts:
         settled.close()
         return settled.judgement or Judgement(Verdict.CANCELLED)
 
-    async def block(self, number: int) -> Block | None:
+    async def block(self, number: int) -> ListedBlock | None:
         """A block of our chain, ``None`` where nobody could tell."""
         name = "eth_getBlockByNumber"
         near = Need(MethodClass.LIGHT, name, block=number, wants_head=True, last_resort=False)
@@ -83,7 +83,7 @@ class Whereabouts:
         params = b'["%b","0x%x"]' % (sender.encode(), height)
         return evm.parse_quantity(result_of(await self.ask(name, need, params)))
 
-    async def find(self, entry: Entry) -> Sighting | None:
+    async def find(self, entry: PoolEntry) -> Sighting | None:
         """``None`` where it cannot be told now."""
         served = self._heads.served
         if not entry.sender or served < 0:
@@ -112,7 +112,7 @@ class Whereabouts:
         block = await self.block(high)
         return None if block is None else _seen_in(block, high, entry)
 
-    async def _read_down(self, entry: Entry, high: int) -> Sighting | None:
+    async def _read_down(self, entry: PoolEntry, high: int) -> Sighting | None:
         """Block by block: who keeps blocks does not keep their state for as long."""
         for number in range(high, max(-1, high - MOST_READ), -1):
             block = await self.block(number)
@@ -123,7 +123,7 @@ class Whereabouts:
         return None
 
 
-def _seen_in(block: Block, number: int, entry: Entry) -> Sighting:
+def _seen_in(block: ListedBlock, number: int, entry: PoolEntry) -> Sighting:
     return Sighting(number, block.hash, entry.hash in block.transactions)
 
 

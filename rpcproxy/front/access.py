@@ -23,7 +23,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from rpcproxy.config.urls import is_loopback
-from rpcproxy.front.transactions import Page
+from rpcproxy.front.transactions import JsonPage
 
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})
 # Asked with a body, and nothing is changed by it.
@@ -65,7 +65,7 @@ class Denied(Exception):
         self.status = status
 
 
-def make_guard(access: Callable[[], Access], page: Page) -> Middleware:
+def make_guard(access: Callable[[], Access], page: JsonPage) -> Middleware:
     """A middleware for the whole port; ``access`` is asked each time, as a reload may change it."""
 
     @web.middleware

@@ -23,7 +23,7 @@ from rpcproxy.front.access import Access, make_guard
 from rpcproxy.front.admin_connection import SERVER_HEADER
 from rpcproxy.front.control import ControlView, control_routes
 from rpcproxy.front.outlook import ChainOutlook, Outlook
-from rpcproxy.front.recent import Recent
+from rpcproxy.front.recent import RecentEntries
 from rpcproxy.front.status_page import StatusPage, status_routes
 from rpcproxy.front.transactions import (
     TransactionsStatus,
@@ -142,7 +142,7 @@ class RecentChanges:
     """The last changes of standings, for the status: of each upstream and each kind."""
 
     def __init__(self, kept: int = CHANGES_KEPT) -> None:
-        self._entries: Recent[ChangeEntry] = Recent(kept)
+        self._entries: RecentEntries[ChangeEntry] = RecentEntries(kept)
 
     def add(self, chain: str, change: Change, unix_seconds: float) -> None:
         """Remember a change that happened at ``unix_seconds`` of wall-clock time."""

@@ -17,8 +17,8 @@ from aiohttp import web
 from rpcproxy.chains.evm import is_known
 from rpcproxy.edges.logs import utc
 from rpcproxy.front.access import Denied
-from rpcproxy.front.recent import Recent
-from rpcproxy.front.transactions import Page
+from rpcproxy.front.recent import RecentEntries
+from rpcproxy.front.transactions import JsonPage
 
 FAILURES_KEPT: Final = 100
 SHOWN_METHOD_LENGTH: Final = 80
@@ -52,7 +52,7 @@ class RecentFailures:
     """
 
     def __init__(self, kept: int = FAILURES_KEPT) -> None:
-        self._entries: Recent[FailureEntry] = Recent(kept)
+        self._entries: RecentEntries[FailureEntry] = RecentEntries(kept)
 
     def add(self, chain: str, method: str, reason: str, trace_id: str, unix_seconds: float) -> None:
         """Remember one of ``unix_seconds`` of wall-clock time."""
@@ -91,7 +91,7 @@ class ControlView(Protocol):
         ...
 
 
-def control_routes(view: ControlView, page: Page) -> list[web.RouteDef]:
+def control_routes(view: ControlView, page: JsonPage) -> list[web.RouteDef]:
     """``page`` is how the other pages of the port are made."""
 
     async def obey(request: web.Request) -> web.Response:
@@ -136,7 +136,7 @@ def control_routes(view: ControlView, page: Page) -> list[web.RouteDef]:
     ]
 
 
-def _told(page: Page, tell: Callable[[], object]) -> web.Response:
+def _told(page: JsonPage, tell: Callable[[], object]) -> web.Response:
     try:
         return page(tell())
     except Denied as denied:

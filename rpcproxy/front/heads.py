@@ -8,7 +8,7 @@ The parser refuses whatever two readers of HTTP/1.1 could understand differently
 (RFC 9112, sections 2.2, 3, 5, 6; the smuggling tables of PortSwigger and llhttp): being
 followed by nobody is cheaper than being misunderstood by somebody.
 
-Pure, but for the dictionary inside ``HeadMemory``, which that class alone writes.
+Pure, but for the dictionary inside ``RequestHeadMemory``, which that class alone writes.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _READ: Final = _ONCE | {
 _FRESH: Final = frozenset((b"no-cache", b"no-store", b"max-age=0", b'max-age="0"'))
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """A request that is not served as HTTP: the status and the reason in words."""
 
     def __init__(self, status: int, reason: str) -> None:
@@ -78,7 +78,7 @@ class RequestHead(msgspec.Struct, gc=False, frozen=True):
     text: bytes = b""  # the head itself; the same object in the memory and on connections
 
 
-class HeadMemory:
+class RequestHeadMemory:
     """Remembers the heads that clients repeat.
 
     A head is kept from its second appearance on, so that clients with a header that is new
@@ -116,26 +116,26 @@ class HeadMemory:
 
 
 def parse_head(text: bytes) -> RequestHead:
-    """Read one request head, blank line included. Raises ``Refused``.
+    """Read one request head, blank line included. Raises ``RequestRefused``.
 
     Size limits are the caller's, except for the number of fields.
     """
     line_end = text.find(b"\r\n")
     line = _REQUEST_LINE.fullmatch(text, 0, line_end)
     if line is None:
-        raise Refused(400, _what_is_wrong(text))
+        raise RequestRefused(400, _what_is_wrong(text))
     method, target, version = line.groups()
     if version not in (b"HTTP/1.1", b"HTTP/1.0"):
-        raise Refused(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
+        raise RequestRefused(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
     is_http10 = version == b"HTTP/1.0"
     if _FIELDS.fullmatch(text, line_end, len(text) - 4) is None:
-        raise Refused(400, _what_is_wrong(text))
+        raise RequestRefused(400, _what_is_wrong(text))
     fields = _read_fields(text[line_end + 2 : -4])
     host = fields.get(b"host")
     if host is None and not is_http10:
-        raise Refused(400, "the Host header is missing")
+        raise RequestRefused(400, "the Host header is missing")
     if host is not None and _HOST.fullmatch(host) is None:
-        raise Refused(400, "the Host header is malformed")
+        raise RequestRefused(400, "the Host header is malformed")
     _refuse_unserved(fields)
     is_keep_alive = _keeps_alive(fields.get(b"connection", b""), is_http10=is_http10)
     return RequestHead(
@@ -155,18 +155,18 @@ def parse_head(text: bytes) -> RequestHead:
 def refuse_early(partial: bytes | bytearray, scanned: int) -> None:
     """Refuse a head that can no longer become one, without waiting for its end.
 
-    ``scanned`` bytes of ``partial`` were looked at before. Raises ``Refused``.
+    ``scanned`` bytes of ``partial`` were looked at before. Raises ``RequestRefused``.
     """
     if not 0x41 <= partial[0] <= 0x5A:  # every method we know begins with a capital letter
-        raise Refused(400, "this is not an HTTP request")
+        raise RequestRefused(400, "this is not an HTTP request")
     if _BARE_LINE_END.search(partial, max(0, scanned - 1)):
-        raise Refused(400, "lines must end in CRLF")
+        raise RequestRefused(400, "lines must end in CRLF")
 
 
 def _read_fields(text: bytes) -> dict[bytes, bytes]:
     lines = text.split(b"\r\n") if text else []
     if len(lines) > _MAX_FIELDS:
-        raise Refused(431, f"more than {_MAX_FIELDS} headers")
+        raise RequestRefused(431, f"more than {_MAX_FIELDS} headers")
     fields: dict[bytes, bytes] = {}
     for line in lines:
         name, _, value = line.partition(b":")
@@ -177,7 +177,7 @@ def _read_fields(text: bytes) -> dict[bytes, bytes]:
         if name not in fields:
             fields[name] = value
         elif name in _ONCE:
-            raise Refused(400, f"the header {name.decode('ascii')} is repeated")
+            raise RequestRefused(400, f"the header {name.decode('ascii')} is repeated")
         else:
             fields[name] += b"," + value
     return fields
@@ -186,9 +186,9 @@ def _read_fields(text: bytes) -> dict[bytes, bytes]:
 def _refuse_unserved(fields: dict[bytes, bytes]) -> None:
     encoding = fields.get(b"content-encoding", b"").lower()
     if encoding not in (b"", b"identity"):
-        raise Refused(415, "request bodies are taken uncompressed only")
+        raise RequestRefused(415, "request bodies are taken uncompressed only")
     if b"expect" in fields and fields[b"expect"].lower() != b"100-continue":
-        raise Refused(417, "the only expectation met here is 100-continue")
+        raise RequestRefused(417, "the only expectation met here is 100-continue")
 
 
 def _length_of(fields: dict[bytes, bytes], *, is_http10: bool) -> int:
@@ -196,14 +196,14 @@ def _length_of(fields: dict[bytes, bytes], *, is_http10: bool) -> int:
     encoding = fields.get(b"transfer-encoding")
     if encoding is not None:
         if length is not None:
-            raise Refused(400, "both Content-Length and Transfer-Encoding")
+            raise RequestRefused(400, "both Content-Length and Transfer-Encoding")
         if encoding.lower() != b"chunked" or is_http10:
-            raise Refused(400, "the only Transfer-Encoding is chunked, from HTTP/1.1 on")
+            raise RequestRefused(400, "the only Transfer-Encoding is chunked, from HTTP/1.1 on")
         return CHUNKED
     if length is None:
         return 0
     if not length.isdigit() or len(length) > _MAX_LENGTH_DIGITS:
-        raise Refused(400, "Content-Length is not a plain number")
+        raise RequestRefused(400, "Content-Length is not a plain number")
     return int(length)
 
 
@@ -239,7 +239,7 @@ def _path_of(target: bytes) -> str:
         if authority is None:
             if target == b"*":  # OPTIONS asks so about the whole server
                 return "*"
-            raise Refused(400, "the request target is no path")
+            raise RequestRefused(400, "the request target is no path")
         target = target[authority.end() :]
     path = target.partition(b"?")[0].partition(b"#")[0].decode("ascii")
     return path.rstrip("/") or "/"

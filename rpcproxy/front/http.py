@@ -18,9 +18,9 @@ from typing import Any, Final, cast
 from rpcproxy.front import responses
 from rpcproxy.front.answering import AnsweringConnection
 from rpcproxy.front.connection import Phase
-from rpcproxy.front.heads import Refused, RequestHead
+from rpcproxy.front.heads import RequestHead, RequestRefused
 from rpcproxy.front.page import PageRequest
-from rpcproxy.front.reader import RequestReader, Stage
+from rpcproxy.front.reader import ReadingStage, RequestReader
 from rpcproxy.front.shared import Shared, log
 from rpcproxy.messages import Answer, AnswerStream, Handled, Pending
 from rpcproxy.rules.holding import COUNTED_BYTES
@@ -36,7 +36,7 @@ _BURST: Final = 32
 _LEAST_BYTES_PER_SECOND: Final = 16 * 1024
 
 
-class Connection(AnsweringConnection):
+class HttpConnection(AnsweringConnection):
     __slots__ = (
         "_door_of",
         "_head",
@@ -57,7 +57,7 @@ class Connection(AnsweringConnection):
         self._door_of = shared.doors.get
         self._last: RequestHead | None = None  # remembered, of the last request
         self._reader: RequestReader | None = None  # most connections never need one
-        self._timed_stage = Stage.EMPTY  # what ``since`` is the beginning of, while READING
+        self._timed_stage = ReadingStage.EMPTY  # what ``since`` is the beginning of, while READING
         self._task: asyncio.Task[None] | None = None
         self._pending: Pending | None = None
         self._head: RequestHead | None = None  # of the request that is pending
@@ -98,7 +98,7 @@ class Connection(AnsweringConnection):
         reader.limits = self._shared.settings.limits  # a reload may have changed them
         try:
             reader.receive(data)
-        except Refused as refused:
+        except RequestRefused as refused:
             self.refuse(refused.status, refused.reason)
             return
         if phase is Phase.BUSY or self._is_writing_paused or self._is_scheduled:
@@ -123,7 +123,7 @@ class Connection(AnsweringConnection):
             left -= 1
             try:
                 request = reader.next()
-            except Refused as refused:
+            except RequestRefused as refused:
                 self.refuse(refused.status, refused.reason)
                 return
             if request is None:
@@ -141,10 +141,10 @@ class Connection(AnsweringConnection):
 
     def _settle(self, reader: RequestReader | None) -> None:
         """All that has come was served, but for the beginning of a request."""
-        stage = reader.stage if reader is not None else Stage.EMPTY
+        stage = reader.stage if reader is not None else ReadingStage.EMPTY
         if self._is_eof:
             self._leave()
-        elif stage is Stage.EMPTY:
+        elif stage is ReadingStage.EMPTY:
             self._phase = Phase.IDLE
             if self._unread is not None:
                 self._unread.end()
@@ -176,7 +176,7 @@ class Connection(AnsweringConnection):
         size = len(body)
         shared.counters.received_bytes += size
         self.since = shared.now
-        self._timed_stage = Stage.EMPTY
+        self._timed_stage = ReadingStage.EMPTY
         trace_id = shared.new_trace_id()
         door = self._door_of(head.path)
         if size > COUNTED_BYTES and not self._may_hold_unread(size):
@@ -219,7 +219,7 @@ class Connection(AnsweringConnection):
     def _serve_page(self, head: RequestHead) -> None:
         shared = self._shared
         self.since = shared.now
-        self._timed_stage = Stage.EMPTY
+        self._timed_stage = ReadingStage.EMPTY
         trace_id = shared.new_trace_id()
         try:
             page = shared.pages(self._page_request(head))
@@ -280,7 +280,7 @@ class Connection(AnsweringConnection):
             self._unread.end()
         self.since = self._shared.now
         reader = self._reader
-        is_clear = reader is None or reader.stage is Stage.EMPTY
+        is_clear = reader is None or reader.stage is ReadingStage.EMPTY
         if is_clear and not self._is_writing_paused and not self._is_eof:
             self._phase = Phase.IDLE
             if self._is_reading_paused:
@@ -310,9 +310,9 @@ class Connection(AnsweringConnection):
 
     def _check_reading(self, waited_seconds: float) -> None:
         limits = self._shared.settings.limits
-        if self._timed_stage is Stage.HEAD and waited_seconds > limits.header_seconds:
+        if self._timed_stage is ReadingStage.HEAD and waited_seconds > limits.header_seconds:
             self._refuse_slow(f"the request head took over {limits.header_seconds:g} s")
-        elif self._timed_stage is Stage.BODY and self._reader is not None:
+        elif self._timed_stage is ReadingStage.BODY and self._reader is not None:
             extra_seconds = self._reader.body_bytes / _LEAST_BYTES_PER_SECOND
             if waited_seconds > limits.body_seconds + extra_seconds:
                 self._refuse_slow(f"the request body took over {limits.body_seconds:g} s")

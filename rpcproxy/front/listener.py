@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from rpcproxy.config.model import Tls
-from rpcproxy.front.http import Connection
-from rpcproxy.front.shared import Counters, Doors, FrontSettings, Pages, Shared
+from rpcproxy.front.http import HttpConnection
+from rpcproxy.front.shared import Doors, FrontCounters, FrontSettings, Pages, Shared
 from rpcproxy.rules.holding import Holdings
 
 _BACKLOG: Final = 4096
@@ -34,7 +34,7 @@ class Listener:
         doors: Doors,
         settings: FrontSettings,
         pages: Pages,
-        connection: type[Connection] = Connection,
+        connection: type[HttpConnection] = HttpConnection,
         holdings: Holdings | None = None,
     ) -> None:
         self._shared = Shared(doors, settings, pages, holdings or Holdings())
@@ -49,7 +49,7 @@ class Listener:
         self._emptied = asyncio.Event()
 
     @property
-    def counters(self) -> Counters:
+    def counters(self) -> FrontCounters:
         return self._shared.counters
 
     @property
@@ -110,7 +110,7 @@ class Listener:
             )
             self._servers.append(server)
 
-    def _new_connection(self) -> Connection:
+    def _new_connection(self) -> HttpConnection:
         assert self._loop is not None  # noqa: S101  set by start
         return self._connection(self._shared, self._loop)
 

@@ -25,10 +25,10 @@ class Markup(str):
     __slots__ = ()
 
 
-Part = str | int | float | None
+MarkupPart = str | int | float | None
 
 
-def tag(name: str, /, *children: Part, **attributes: Part | bool) -> Markup:
+def tag(name: str, /, *children: MarkupPart, **attributes: MarkupPart | bool) -> Markup:
     """An element. ``class_`` is ``class``, ``aria_label`` is ``aria-label``; ``None`` and ``False``
     leave an attribute or a child out, ``True`` is one without a value.
     """
@@ -44,7 +44,7 @@ def tag(name: str, /, *children: Part, **attributes: Part | bool) -> Markup:
     return Markup(f"<{opening}>{join(*children)}</{name}>")
 
 
-def join(*children: Part) -> Markup:
+def join(*children: MarkupPart) -> Markup:
     """One after another."""
     return Markup(
         "".join(

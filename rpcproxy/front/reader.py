@@ -2,7 +2,7 @@
 with its body.
 
 Pure: ``receive`` takes what the network brought, ``next`` gives the requests in it, one by
-one; both raise ``Refused``, after which nothing more can be read.
+one; both raise ``RequestRefused``, after which nothing more can be read.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from rpcproxy.config.model import Limits
 from rpcproxy.front.body import BadChunks, BodyTooLarge, Chunks, Pieces
 from rpcproxy.front.heads import (
     CHUNKED,
-    HeadMemory,
-    Refused,
     RequestHead,
+    RequestHeadMemory,
+    RequestRefused,
     parse_head,
     refuse_early,
 )
@@ -26,7 +26,7 @@ _BLANK: Final = b"\r\n\r\n"
 _KNOWN: Final = frozenset(("POST", "GET", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH"))
 
 
-class Stage(enum.Enum):
+class ReadingStage(enum.Enum):
     EMPTY = "empty"  # nothing of a request is here
     HEAD = "head"  # part of a head
     BODY = "body"  # a head, and not all of its body
@@ -51,7 +51,7 @@ class RequestReader:
         "wants_continue",
     )
 
-    def __init__(self, limits: Limits, memory: HeadMemory) -> None:
+    def __init__(self, limits: Limits, memory: RequestHeadMemory) -> None:
         self.limits = limits
         self._memory = memory
         self._buffer = bytearray()
@@ -59,7 +59,7 @@ class RequestReader:
         self._head: RequestHead | None = None  # of the body being read
         self._body: Pieces | Chunks | None = None
         self.wants_continue = False
-        self.stage = Stage.EMPTY
+        self.stage = ReadingStage.EMPTY
 
     @property
     def waiting_bytes(self) -> int:
@@ -79,7 +79,7 @@ class RequestReader:
             data = data[used:]
         self._buffer += data
         if self._body is None:
-            self.stage = Stage.READY
+            self.stage = ReadingStage.READY
 
     def next(self) -> tuple[RequestHead, bytes] | None:
         """The next whole request, ``None`` where it is not all here."""
@@ -92,11 +92,11 @@ class RequestReader:
             used = self._feed(self._buffer)
             del self._buffer[:used]
         if not body.is_whole:
-            self.stage = Stage.BODY
+            self.stage = ReadingStage.BODY
             return None
         self._head = self._body = None
         self.wants_continue = False
-        self.stage = Stage.READY if self._buffer else Stage.EMPTY
+        self.stage = ReadingStage.READY if self._buffer else ReadingStage.EMPTY
         return head, body.join()
 
     def _take_head(self) -> bool:
@@ -104,21 +104,21 @@ class RequestReader:
         while buffer[:2] == b"\r\n":  # allowed between requests: RFC 9112, section 2.2
             del buffer[:2]
         if not buffer:
-            self.stage = Stage.EMPTY
+            self.stage = ReadingStage.EMPTY
             return False
         end = buffer.find(_BLANK, max(0, self._scanned - 3)) + 4
         if (end if end > 3 else len(buffer)) > self.limits.header_bytes:
-            raise Refused(431, f"the request head is over {self.limits.header_bytes} bytes")
+            raise RequestRefused(431, f"the request head is over {self.limits.header_bytes} bytes")
         if end < 4:
             if buffer != b"\r":
                 refuse_early(buffer, self._scanned)
             self._scanned = len(buffer)
-            self.stage = Stage.HEAD
+            self.stage = ReadingStage.HEAD
             return False
         text = bytes(buffer[:end])
         head = self._memory.get(text) or parse_head(text)
         if head.method not in _KNOWN:
-            raise Refused(501, "this method is not known here")
+            raise RequestRefused(501, "this method is not known here")
         del buffer[:end]
         self._scanned = 0
         self._begin_body(head, text)
@@ -128,7 +128,7 @@ class RequestReader:
         limit = self.limits.body_bytes
         length = head.content_length
         if length > limit:
-            raise Refused(413, _over(limit))
+            raise RequestRefused(413, _over(limit))
         if head.method == "POST":  # what is remembered goes straight to a door
             self._memory.remember(text, head)
         self._head = head
@@ -140,9 +140,9 @@ class RequestReader:
         try:
             return self._body.add(data)
         except BodyTooLarge:
-            raise Refused(413, _over(self.limits.body_bytes)) from None
+            raise RequestRefused(413, _over(self.limits.body_bytes)) from None
         except BadChunks as bad:
-            raise Refused(400, str(bad)) from None
+            raise RequestRefused(400, str(bad)) from None
 
 
 def _over(limit: int) -> str:

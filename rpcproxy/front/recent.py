@@ -1,6 +1,6 @@
 """The last things that happened, of every kind: many of one kind push out their own only.
 
-State: ``Recent``, one per list that is shown, written by whoever is told.
+State: ``RecentEntries``, one per list that is shown, written by whoever is told.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 Entry = TypeVar("Entry")
 
 
-class Recent(Generic[Entry]):
+class RecentEntries(Generic[Entry]):
     """At most ``kept`` entries. Where it is full, the kind that has the most loses its oldest."""
 
     def __init__(self, kept: int) -> None:

@@ -16,7 +16,7 @@ from typing import Final, Protocol
 import msgspec
 
 from rpcproxy.config.model import Address, Limits, Server, Tls
-from rpcproxy.front.heads import HeadMemory
+from rpcproxy.front.heads import RequestHeadMemory
 from rpcproxy.front.page import Page, PageRequest
 from rpcproxy.messages import Handled
 from rpcproxy.rules.holding import Holdings, Purse
@@ -86,7 +86,7 @@ class FrontSettings(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class Counters:
+class FrontCounters:
     """Plain additions, read by metrics. Bytes are those of bodies."""
 
     __slots__ = (
@@ -201,8 +201,8 @@ class Shared:
         self.pages = pages
         self.holdings = holdings
         self.settings = settings
-        self.heads = HeadMemory()
-        self.counters = Counters()
+        self.heads = RequestHeadMemory()
+        self.counters = FrontCounters()
         self.outbox = Outbox()
         self.new_trace_id = trace_ids()
         self.now = 0.0  # seconds of the loop's clock, coarse

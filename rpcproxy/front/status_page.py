@@ -30,7 +30,7 @@ PUBLIC_SECONDS: Final = 1.0
 SHELL: Final = Shell(styles=("pages.css", "status.css"), script="status.js")
 
 
-class Page(Protocol):
+class PlainPage(Protocol):
     """Makes a page of JSON."""
 
     def __call__(self, content: object) -> web.Response: ...
@@ -73,7 +73,7 @@ def _remembered(make: Callable[[], T]) -> Callable[[], T]:
     return remembered
 
 
-def status_routes(status_page: StatusPage, page: Page, tell: Tell) -> list[web.RouteDef]:
+def status_routes(status_page: StatusPage, page: PlainPage, tell: Tell) -> list[web.RouteDef]:
     """The admin port's; ``page`` is how the other pages of the port are made."""
 
     async def status(request: web.Request) -> web.StreamResponse:

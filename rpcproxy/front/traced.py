@@ -11,7 +11,7 @@ from typing import Final
 
 from rpcproxy.engine.traced import traceparent
 from rpcproxy.front.heads import RequestHead
-from rpcproxy.front.http import Connection
+from rpcproxy.front.http import HttpConnection
 
 _HEADER: Final = re.compile(
     rb"\r\ntraceparent:[ \t]*([0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2})[ \t]*\r\n",
@@ -19,7 +19,7 @@ _HEADER: Final = re.compile(
 )
 
 
-class TracedConnection(Connection):
+class TracedConnection(HttpConnection):
     """See the module's docstring."""
 
     __slots__ = ()

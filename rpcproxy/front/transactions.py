@@ -69,7 +69,7 @@ class TransactionsView(Protocol):
         ...
 
 
-class Page(Protocol):
+class JsonPage(Protocol):
     """Makes a page of JSON."""
 
     def __call__(self, content: object, status: int = 200) -> web.Response: ...
@@ -80,7 +80,7 @@ def hash_of(text: str) -> str | None:
     return text.lower() if _HASH.fullmatch(text) else None
 
 
-def transaction_routes(view: TransactionsView, page: Page) -> list[web.RouteDef]:
+def transaction_routes(view: TransactionsView, page: JsonPage) -> list[web.RouteDef]:
     """``page`` is how the other pages of the port are made."""
 
     async def every(_request: web.Request) -> web.Response:

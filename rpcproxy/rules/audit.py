@@ -227,7 +227,7 @@ class Given(msgspec.Struct, frozen=True, gc=False):
     result: bytes
 
 
-class Finding(enum.Enum):
+class AuditFinding(enum.Enum):
     """What two or three answers show."""
 
     AGREED = "agreed"
@@ -241,7 +241,7 @@ class AuditResult(msgspec.Struct, frozen=True, gc=False):
     difference; both empty where there is none.
     """
 
-    finding: Finding
+    finding: AuditFinding
     odd: str = ""
     where: str = ""
 
@@ -255,15 +255,15 @@ def judge(method: str, answers: Sequence[Given]) -> AuditResult:
         if (where := _parting(method, said[i], said[j]))
     }
     if not parted:
-        return AuditResult(Finding.AGREED)
+        return AuditResult(AuditFinding.AGREED)
     first_where = next(iter(parted.values()))
     if len(answers) == 2:
-        return AuditResult(Finding.DIFFERED, where=first_where)
+        return AuditResult(AuditFinding.DIFFERED, where=first_where)
     alone = dict(_alone(answers, parted))
     if len(alone) != 1:
-        return AuditResult(Finding.UNDECIDED, where=first_where)
+        return AuditResult(AuditFinding.UNDECIDED, where=first_where)
     odd, where = alone.popitem()
-    return AuditResult(Finding.ODD_ONE_OUT, answers[odd].upstream, where)
+    return AuditResult(AuditFinding.ODD_ONE_OUT, answers[odd].upstream, where)
 
 
 def _alone(

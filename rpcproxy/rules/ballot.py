@@ -36,7 +36,7 @@ _LASTING: Final = (Verdict.KEY_REFUSED, Verdict.UNSUPPORTED)
 ACCEPTED: Final = (Verdict.OK, Verdict.ALREADY_KNOWN)
 
 
-class Tally(msgspec.Struct):
+class SendTally(msgspec.Struct):
     """State of one broadcast. ``rejection`` is the weightiest so far; ``weak`` is one from an
     upstream behind the served head, or in words that we do not know: it counts where nobody else
     is left to ask. ``accepted_alone``: a yes of somebody who takes transactions and shows none,

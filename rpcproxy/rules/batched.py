@@ -13,7 +13,7 @@ from rpcproxy.messages import Blame, Judgement, Verdict
 _BY_BLAME: Final = (Blame.ACCESS, Blame.LIMIT, Blame.UPSTREAM)
 
 
-class Asked(NamedTuple):
+class SentCall(NamedTuple):
     """One call of a batch as it was sent."""
 
     id: int
@@ -32,7 +32,7 @@ class BatchJudgement(msgspec.Struct, gc=False):
     detail: str = ""
 
 
-def all_alike(judgement: Judgement, calls: Sequence[Asked]) -> BatchJudgement:
+def all_alike(judgement: Judgement, calls: Sequence[SentCall]) -> BatchJudgement:
     return BatchJudgement(
         judgement.verdict,
         [judgement] * len(calls),

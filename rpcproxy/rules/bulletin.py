@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
-from rpcproxy.rules.notices import Bulletin, Event, Line
+from rpcproxy.rules.notices import Bulletin, Line, NoticeEvent
 from rpcproxy.states import CHANGES, severity_of
 
 Shape = Literal["slack", "discord", "alertmanager", "all"]
@@ -152,7 +152,7 @@ def _alert(line: Line, redact: Redact) -> dict[str, Any]:
     }
 
 
-def _whose(event: Event) -> str:
+def _whose(event: NoticeEvent) -> str:
     return "domain" if CHANGES[event.kind].of_domain else "upstream"
 
 

@@ -14,10 +14,10 @@ from typing import Final, Literal
 import msgspec
 
 from rpcproxy.rules.domains import UNKNOWN
-from rpcproxy.rules.survey import Seen, is_same_head
+from rpcproxy.rules.survey import SeenHead, is_same_head
 
-Kind = Literal["provider", "cloud", "region", "upstream"]
-NAMES: Final[dict[Kind, str]] = {
+DomainKind = Literal["provider", "cloud", "region", "upstream"]
+NAMES: Final[dict[DomainKind, str]] = {
     "provider": "company",
     "cloud": "cloud",
     "region": "region",
@@ -25,7 +25,7 @@ NAMES: Final[dict[Kind, str]] = {
 }
 
 
-class Member(msgspec.Struct, frozen=True, kw_only=True):
+class CapacityMember(msgspec.Struct, frozen=True, kw_only=True):
     """An upstream as far as capacity is concerned. ``identity``: equal for two URLs that lead to
     the same place; never shown.
     """
@@ -51,7 +51,7 @@ class Share(msgspec.Struct, frozen=True, kw_only=True):
     after "its loss".
     """
 
-    kind: Kind
+    kind: DomainKind
     name: str
     members: tuple[str, ...]
     share: float
@@ -65,7 +65,7 @@ class Share(msgspec.Struct, frozen=True, kw_only=True):
 class SinglePoint(msgspec.Struct, frozen=True, kw_only=True):
     """One thing whose loss ends reads, or sends."""
 
-    kind: Kind
+    kind: DomainKind
     name: str
     ends: Literal["reads", "sends"]
     is_guess: bool
@@ -83,7 +83,7 @@ class Capacity(msgspec.Struct, frozen=True, kw_only=True):
     unknown_clouds: tuple[str, ...]
 
 
-def assess(members: Sequence[Member], *, falls_back: bool = False) -> Capacity:
+def assess(members: Sequence[CapacityMember], *, falls_back: bool = False) -> Capacity:
     """One chain's upstreams. Those that are not usable hold nothing. ``falls_back``: private
     transactions go to public upstreams as well, in the end.
     """
@@ -103,7 +103,7 @@ def assess(members: Sequence[Member], *, falls_back: bool = False) -> Capacity:
     )
 
 
-def _senders(members: Sequence[Member], *, falls_back: bool) -> list[Member]:
+def _senders(members: Sequence[CapacityMember], *, falls_back: bool) -> list[CapacityMember]:
     """Who takes a wallet's transactions: the private ones alone, where there are any."""
     takers = [member for member in members if member.role != "reads"]
     if not falls_back and any(member.is_private for member in takers):
@@ -111,7 +111,7 @@ def _senders(members: Sequence[Member], *, falls_back: bool) -> list[Member]:
     return [member for member in takers if member.is_usable]
 
 
-def _measure(readers: Sequence[Member]) -> tuple[str, Callable[[Member], float]]:
+def _measure(readers: Sequence[CapacityMember]) -> tuple[str, Callable[[CapacityMember], float]]:
     if readers and all(member.rate_per_second for member in readers):
         return "counted by rate_limit", lambda member: member.rate_per_second or 0.0
     if len({member.weight for member in readers}) > 1:
@@ -119,7 +119,7 @@ def _measure(readers: Sequence[Member]) -> tuple[str, Callable[[Member], float]]
     return "every upstream counted alike", lambda _: 1.0
 
 
-def _domain(member: Member, kind: Kind) -> str | None:
+def _domain(member: CapacityMember, kind: DomainKind) -> str | None:
     if kind == "upstream":
         return member.identity or member.name
     if kind == "provider":
@@ -136,15 +136,15 @@ def _domain(member: Member, kind: Kind) -> str | None:
 
 
 def _shares(
-    usable: Sequence[Member],
-    readers: Sequence[Member],
-    senders: Sequence[Member],
-    size: Callable[[Member], float],
+    usable: Sequence[CapacityMember],
+    readers: Sequence[CapacityMember],
+    senders: Sequence[CapacityMember],
+    size: Callable[[CapacityMember], float],
 ) -> Iterator[Share]:
     whole = sum(map(size, readers))
-    kinds: tuple[Kind, ...] = ("cloud", "region", "provider")
+    kinds: tuple[DomainKind, ...] = ("cloud", "region", "provider")
     for kind in kinds:
-        grouped: dict[str, list[Member]] = {}
+        grouped: dict[str, list[CapacityMember]] = {}
         for member in usable:
             name = _domain(member, kind)
             if name is not None:
@@ -166,10 +166,10 @@ def _shares(
 
 
 def _share(
-    domain: tuple[Kind, str],
-    group: Sequence[Member],
-    readers: Sequence[Member],
-    senders: Sequence[Member],
+    domain: tuple[DomainKind, str],
+    group: Sequence[CapacityMember],
+    readers: Sequence[CapacityMember],
+    senders: Sequence[CapacityMember],
     held: float,
 ) -> Share:
     kind, name = domain
@@ -186,17 +186,23 @@ def _share(
     )
 
 
-def _among(members: Sequence[Member], group: Sequence[Member]) -> list[Member]:
+def _among(
+    members: Sequence[CapacityMember], group: Sequence[CapacityMember]
+) -> list[CapacityMember]:
     names = {member.name for member in group}
     return [member for member in members if member.name in names]
 
 
-def _without(members: Sequence[Member], group: Sequence[Member]) -> list[Member]:
+def _without(
+    members: Sequence[CapacityMember], group: Sequence[CapacityMember]
+) -> list[CapacityMember]:
     names = {member.name for member in group}
     return [member for member in members if member.name not in names]
 
 
-def _loss_words(share: Share, readers: Sequence[Member], senders: Sequence[Member]) -> str:
+def _loss_words(
+    share: Share, readers: Sequence[CapacityMember], senders: Sequence[CapacityMember]
+) -> str:
     if not share.left:
         return "leaves nobody: every wallet gets errors"
     left = [member for member in readers if member.name in share.left]
@@ -212,13 +218,13 @@ def _loss_words(share: Share, readers: Sequence[Member], senders: Sequence[Membe
 
 
 def _single_points(
-    members: Sequence[Member], ends: Literal["reads", "sends"]
+    members: Sequence[CapacityMember], ends: Literal["reads", "sends"]
 ) -> Iterator[SinglePoint]:
     """Where it is one upstream, everything else about it follows; so does a region's cloud."""
     if not members:
         return
-    kinds: tuple[Kind, ...] = ("upstream", "provider", "region", "cloud")
-    told: set[Kind] = set()
+    kinds: tuple[DomainKind, ...] = ("upstream", "provider", "region", "cloud")
+    told: set[DomainKind] = set()
     for kind in kinds:
         names = {_domain(member, kind) for member in members}
         name = next(iter(names))
@@ -231,7 +237,7 @@ def _single_points(
 
 
 def _single_point(
-    kind: Kind, name: str, members: Sequence[Member], ends: Literal["reads", "sends"]
+    kind: DomainKind, name: str, members: Sequence[CapacityMember], ends: Literal["reads", "sends"]
 ) -> SinglePoint:
     end = "nobody can serve" if ends == "reads" else "no transaction can be sent"
     what = "serves reads" if ends == "reads" else "takes transactions"
@@ -258,7 +264,9 @@ def _among_the_usable(point: SinglePoint) -> SinglePoint:
     return msgspec.structs.replace(point, words=words)
 
 
-def _sends_alone(readers: Sequence[Member], senders: Sequence[Member]) -> Iterator[SinglePoint]:
+def _sends_alone(
+    readers: Sequence[CapacityMember], senders: Sequence[CapacityMember]
+) -> Iterator[SinglePoint]:
     """Those of sends that are not those of reads as well."""
     of_reads = {(point.kind, point.name) for point in _single_points(readers, "reads")}
     for point in _single_points(senders, "sends"):
@@ -279,7 +287,7 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
     place: str
     addresses: frozenset[str] = frozenset()
     client_version: str = ""
-    heads: tuple[Seen, ...] = ()
+    heads: tuple[SeenHead, ...] = ()
 
 
 class Pair(msgspec.Struct, frozen=True, kw_only=True):

@@ -47,7 +47,7 @@ class Traffic(msgspec.Struct, frozen=True):
     heard: frozenset[str] = frozenset()
 
 
-class Recent(msgspec.Struct, frozen=True):
+class LastMinute(msgspec.Struct, frozen=True):
     """One chain's last ``seconds``: requests of wallets, those not served, traffic by upstream."""
 
     seconds: float = 0.0
@@ -144,7 +144,7 @@ class Chronicle:
     def upstream_strip(self, chain: str, upstream: str) -> Strip:
         return self._upstreams.get((chain, upstream)) or Strip()
 
-    def recent(self, chain: ChainSample, seconds: float) -> Recent:
+    def recent(self, chain: ChainSample, seconds: float) -> LastMinute:
         """The last minute up to ``chain``, which was taken at ``seconds`` (monotonic)."""
         known = [
             (seconds - sample.seconds, before)
@@ -153,7 +153,7 @@ class Chronicle:
             if before.name == chain.name and before.chain_id == chain.chain_id
         ]
         if not known:
-            return Recent()
+            return LastMinute()
         age_seconds, before = known[0]
         latest = next((each for age, each in reversed(known) if age >= LATEST_SECONDS), before)
         return _between(before, latest, chain, age_seconds)
@@ -200,7 +200,7 @@ def _level_of_chain(chain: ChainSample, *, is_noticed: bool) -> Level:
 
 def _between(
     before: ChainSample, latest: ChainSample, chain: ChainSample, seconds: float
-) -> Recent:
+) -> LastMinute:
     known = {each.name: each for each in before.upstreams}
     lately = {each.name: each for each in latest.upstreams}
     grew = {each.name: _attempts(each, known.get(each.name)) for each in chain.upstreams}
@@ -218,7 +218,7 @@ def _between(
             share=count / total if total else None,
             heard=frozenset((*_attempts(each, now), *_probes(each, now))),
         )
-    return Recent(
+    return LastMinute(
         seconds=max(0.0, seconds),
         requests=sum(grown(chain.requests, before.requests).values()),
         unserved=sum(grown(_unserved(chain), _unserved(before)).values()),

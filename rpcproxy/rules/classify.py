@@ -35,7 +35,7 @@ from rpcproxy.messages import (
     Verdict,
 )
 from rpcproxy.rules import hints, replies
-from rpcproxy.rules.batched import Asked, BatchJudgement, all_alike, on_the_whole
+from rpcproxy.rules.batched import BatchJudgement, SentCall, all_alike, on_the_whole
 from rpcproxy.rules.replies import NULL, UNREADABLE, ErrorText, Read
 
 _FAILURES: Final = {
@@ -96,10 +96,10 @@ class Classifier:
         result = plain_result(outcome, id, method)
         if result is not None:
             return Judgement(Verdict.OK, result)
-        return self._judge_reply(outcome, Asked(id, method, params), now_unix)
+        return self._judge_reply(outcome, SentCall(id, method, params), now_unix)
 
     def judge_batch(
-        self, outcome: Outcome, calls: Sequence[Asked], now_unix: float
+        self, outcome: Outcome, calls: Sequence[SentCall], now_unix: float
     ) -> BatchJudgement:
         """What the outcome of several calls sent as one array means, for each and on the whole.
 
@@ -128,7 +128,7 @@ class Classifier:
             members = [single]
         return self._judge_members(members, outcome, calls, now_unix)
 
-    def _judge_reply(self, reply: Reply, asked: Asked, now_unix: float) -> Judgement:
+    def _judge_reply(self, reply: Reply, asked: SentCall, now_unix: float) -> Judgement:
         decided = self._by_status(reply, scope(asked.method), now_unix)
         if decided is not None:
             return decided
@@ -144,7 +144,7 @@ class Classifier:
             return self._judge_page(reply, now_unix)
         return self._judge_read(read, reply, asked, now_unix)
 
-    def _judge_read(self, read: Read, reply: Reply, asked: Asked, now_unix: float) -> Judgement:
+    def _judge_read(self, read: Read, reply: Reply, asked: SentCall, now_unix: float) -> Judgement:
         is_own = replies.own_id(read.id) == asked.id
         if not read.is_error:
             return _judge_result(read.result, asked.method) if is_own else _wrong_id()
@@ -155,7 +155,7 @@ class Classifier:
         return _wrong_id()
 
     def _judge_error(
-        self, error: ErrorText, reply: Reply, asked: Asked, now_unix: float
+        self, error: ErrorText, reply: Reply, asked: SentCall, now_unix: float
     ) -> Judgement:
         method = asked.method
         verdict = self._phrase(error.text)
@@ -252,7 +252,7 @@ class Classifier:
         self,
         raw: msgspec.Raw,
         reply: Reply,
-        calls: Sequence[Asked],
+        calls: Sequence[SentCall],
         now_unix: float,
     ) -> BatchJudgement:
         """One error object in reply to a batch: an error for each member."""
@@ -288,7 +288,7 @@ class Classifier:
         self,
         members: Sequence[Read],
         reply: Reply,
-        calls: Sequence[Asked],
+        calls: Sequence[SentCall],
         now_unix: float,
     ) -> BatchJudgement:
         by_id: dict[int, list[Read]] = {asked.id: [] for asked in calls}

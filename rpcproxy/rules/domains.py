@@ -26,7 +26,7 @@ FAILING_NOW_SECONDS: Final = 0.25
 FAILING_SHARE: Final = 0.3
 
 
-class Member(Protocol):
+class DomainMember(Protocol):
     """An upstream as far as domains are concerned. ``failing_at`` is when it was last seen to
     fail; ``is_admitted`` is false for those that say nothing about their domain yet.
     """
@@ -70,7 +70,7 @@ class Domain:
 
     __slots__ = ("_calm_seconds", "_ended_at", "members", "name", "until")
 
-    def __init__(self, name: str, members: Sequence[Member]) -> None:
+    def __init__(self, name: str, members: Sequence[DomainMember]) -> None:
         self.name = name
         self.members = members
         self.until = 0.0
@@ -121,8 +121,8 @@ class Domains:
 
     __slots__ = ("_domains", "_members")
 
-    def __init__(self, members: Sequence[Member]) -> None:
-        grouped: dict[str, list[Member]] = {}
+    def __init__(self, members: Sequence[DomainMember]) -> None:
+        grouped: dict[str, list[DomainMember]] = {}
         for member in members:
             for name in domains_of(member.provider, member.cloud, member.region):
                 grouped.setdefault(name, []).append(member)

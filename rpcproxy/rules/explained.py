@@ -13,12 +13,12 @@ import msgspec
 
 from rpcproxy.messages import CLASS_NAMES
 from rpcproxy.rules.need import Need
-from rpcproxy.rules.selection import SAME_COST, Policy, Pool, fits, load
+from rpcproxy.rules.selection import SAME_COST, RankedPool, SelectionPolicy, fits, load
 from rpcproxy.rules.standing import Standings
 from rpcproxy.rules.track_record import DRAINED, Standing
 
 
-class Place(msgspec.Struct, frozen=True):
+class RankedUpstream(msgspec.Struct, frozen=True):
     """One upstream's place. ``first_share``: of such requests, how many go there first, 0 to 1.
     ``cost`` as selection weighs it (``/status``). ``why`` in words, empty for one that is well.
     """
@@ -31,14 +31,14 @@ class Place(msgspec.Struct, frozen=True):
     why: tuple[str, ...]
 
 
-class Order(msgspec.Struct, frozen=True):
+class AskingOrder(msgspec.Struct, frozen=True):
     """``asked`` in this order while attempts fail; ``last_resort`` only after a pause in which
     nobody recovered; ``left_out`` not at all.
     """
 
-    asked: tuple[Place, ...]
-    last_resort: tuple[Place, ...]
-    left_out: tuple[Place, ...]
+    asked: tuple[RankedUpstream, ...]
+    last_resort: tuple[RankedUpstream, ...]
+    left_out: tuple[RankedUpstream, ...]
 
 
 class _Unlucky:
@@ -51,7 +51,7 @@ class _Unlucky:
 _RNG: Final = _Unlucky()
 
 
-def order_of(standings: Standings, need: Need, policy: Policy, now: float) -> Order:
+def order_of(standings: Standings, need: Need, policy: SelectionPolicy, now: float) -> AskingOrder:
     """The order for one request at ``now`` (monotonic seconds)."""
     standings.usable(need.method_class)  # ranks anew where something changed
     shares = _first_shares(standings, need, policy, now)
@@ -63,13 +63,13 @@ def order_of(standings: Standings, need: Need, policy: Policy, now: float) -> Or
     everybody = _rest(standings, msgspec.structs.replace(need, last_resort=True), asked, now)
     left_out = [standing for standing in standings if standing not in everybody]
 
-    def places(some: Sequence[Standing], *, is_out: bool = False) -> tuple[Place, ...]:
+    def places(some: Sequence[Standing], *, is_out: bool = False) -> tuple[RankedUpstream, ...]:
         return tuple(
             _place(standing, need, shares.get(standing, 0.0), now, is_out=is_out)
             for standing in some
         )
 
-    return Order(
+    return AskingOrder(
         places(everybody[:count]), places(everybody[count:]), places(left_out, is_out=True)
     )
 
@@ -84,7 +84,7 @@ def _rest(
 
 
 def _first_shares(
-    standings: Standings, need: Need, policy: Policy, now: float
+    standings: Standings, need: Need, policy: SelectionPolicy, now: float
 ) -> dict[Standing, float]:
     """How likely each is to be asked first. Exploration, some hundredths, is left aside."""
     if not (need.for_send or need.private_only):
@@ -95,7 +95,7 @@ def _first_shares(
     return {} if first is None else {first: 1.0}
 
 
-def _shares_of_fastest(pool: Pool, need: Need, now: float) -> dict[Standing, float]:
+def _shares_of_fastest(pool: RankedPool, need: Need, now: float) -> dict[Standing, float]:
     """Of each two that may be drawn, the cheaper one is taken."""
     fit = [fits(record, need, now) for record in pool]
     costs = [load(record, now) for record in pool]
@@ -112,14 +112,14 @@ def _shares_of_fastest(pool: Pool, need: Need, now: float) -> dict[Standing, flo
     return {r.standing: n / total for r, n in zip(pool, counts, strict=True) if n}
 
 
-def _shares_of_ordered(pool: Pool, need: Need, now: float) -> dict[Standing, float]:
+def _shares_of_ordered(pool: RankedPool, need: Need, now: float) -> dict[Standing, float]:
     for record in pool:
         if fits(record, need, now):
             return {record.standing: 1.0}
     return {}
 
 
-def _shares_of_weighted(pool: Pool, need: Need, now: float) -> dict[Standing, float]:
+def _shares_of_weighted(pool: RankedPool, need: Need, now: float) -> dict[Standing, float]:
     fit = [record.standing for record in pool if fits(record, need, now)]
     total = sum(standing.weight for standing in fit)
     return {standing: standing.weight / total for standing in fit}
@@ -132,11 +132,15 @@ _POLICIES: Final = {
 }
 
 
-def _place(standing: Standing, need: Need, share: float, now: float, *, is_out: bool) -> Place:
+def _place(
+    standing: Standing, need: Need, share: float, now: float, *, is_out: bool
+) -> RankedUpstream:
     record = standing.classes[need.method_class]
     why = _why_out(standing, need) if is_out else tuple(_against(standing, need, now))
     cost = record.cost * 1000.0 * (standing.in_flight + 1)
-    return Place(standing.name, standing.state, standing.tier, round(cost, 2), round(share, 3), why)
+    return RankedUpstream(
+        standing.name, standing.state, standing.tier, round(cost, 2), round(share, 3), why
+    )
 
 
 def _why_out(standing: Standing, need: Need) -> tuple[str, ...]:

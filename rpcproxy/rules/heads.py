@@ -30,8 +30,8 @@ from rpcproxy.messages import Head
 from rpcproxy.rules.ahead import Ahead, reach, second_height
 from rpcproxy.rules.finality import Finality
 from rpcproxy.rules.lineage import DEEPEST, Lineage, is_numbered, name_of
-from rpcproxy.rules.support import Block, Claimant, Vote, blocks_of, votes_of
-from rpcproxy.rules.wanted import Wanted, wanted_of
+from rpcproxy.rules.support import Claimant, SupportedBlock, Vote, blocks_of, votes_of
+from rpcproxy.rules.wanted import WantedHeader, wanted_of
 
 LONGEST_HOLD_SECONDS: Final = 2.0
 # How long a majority without links waits for the headers that would link it.
@@ -126,7 +126,7 @@ class Heads:
         self.is_backed = False  # two of different providers have had the served head
         self.is_split = False
         self.forked: dict[str, str] = {}
-        self.wanted: tuple[Wanted, ...] = ()
+        self.wanted: tuple[WantedHeader, ...] = ()
         self.last_reorg: Reorg | None = None
         self.reorgs = 0
         self.turns = 0  # how often blocks left our chain, gaps included
@@ -272,7 +272,7 @@ class Heads:
 
     # ---- moves
 
-    def _is_linked(self, block: Block) -> bool:
+    def _is_linked(self, block: SupportedBlock) -> bool:
         """Whether its ancestors lead to the served head."""
         if self.served_head is None:
             return False
@@ -319,7 +319,9 @@ class Heads:
         if not self.is_backed:
             self._correct(votes, count, now)
 
-    def _may_serve(self, block: Block, count: int, held_seconds: float, now: float) -> bool:
+    def _may_serve(
+        self, block: SupportedBlock, count: int, held_seconds: float, now: float
+    ) -> bool:
         is_majority = len(block.votes) * 2 > count > 1
         is_linked = self._is_linked(block)
         if is_majority:
@@ -419,7 +421,7 @@ class Heads:
             self.shown = -1  # it may be of the branch that was left
         self.reorgs += not is_gap
 
-    def _move_to(self, block: Block, now: float) -> None:
+    def _move_to(self, block: SupportedBlock, now: float) -> None:
         before = self.served_head
         head = block.head(self.lineage)
         is_turn = before is not None and self.lineage.has(block.tip, before.number, name_of(before))

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 import msgspec
 
 
-class State(Enum):
+class TransactionState(Enum):
     """What became of a transaction. The values are the journal's words."""
 
     JOURNALED = "journaled"  # on disk; no upstream has said yes
@@ -39,14 +39,23 @@ class State(Enum):
     @property
     def is_sent_again(self) -> bool:
         """Whether it is broadcast until it is in a block."""
-        return self is State.JOURNALED or self is State.SENT
+        return self is TransactionState.JOURNALED or self is TransactionState.SENT
 
 
-_PENDING: Final = frozenset((State.JOURNALED, State.SENT, State.RESTING))
-_CLOSED: Final = frozenset((State.FINAL, State.REPLACED, State.REFUSED, State.EXPIRED))
+_PENDING: Final = frozenset(
+    (TransactionState.JOURNALED, TransactionState.SENT, TransactionState.RESTING)
+)
+_CLOSED: Final = frozenset(
+    (
+        TransactionState.FINAL,
+        TransactionState.REPLACED,
+        TransactionState.REFUSED,
+        TransactionState.EXPIRED,
+    )
+)
 
 
-class Transaction(Protocol):
+class DecodedTransaction(Protocol):
     """What is needed of a decoded transaction. ``sender`` is ``""`` and ``nonce`` −1 where they
     are unknown.
     """
@@ -61,7 +70,7 @@ class Transaction(Protocol):
     def raw(self) -> bytes: ...
 
 
-class Row(Transaction, Protocol):
+class JournaledRow(DecodedTransaction, Protocol):
     """What is needed of a row of the journal. ``created`` in Unix seconds."""
 
     @property
@@ -76,7 +85,7 @@ class Row(Transaction, Protocol):
     def said(self) -> Mapping[str, str]: ...
 
 
-class Entry(msgspec.Struct, eq=False):
+class PoolEntry(msgspec.Struct, eq=False):
     """One transaction of the pool.
 
     ``block`` is −1 and ``block_hash`` empty until it is mined (and the hash also after a restart,
@@ -93,7 +102,7 @@ class Entry(msgspec.Struct, eq=False):
     raw: bytes
     created_unix: float
     is_private: bool = False
-    state: State = State.JOURNALED
+    state: TransactionState = TransactionState.JOURNALED
     block: int = -1
     block_hash: str = ""
     word: int = 0
@@ -113,14 +122,14 @@ class Entry(msgspec.Struct, eq=False):
         return self.sender or self.hash
 
     @property
-    def place(self) -> Place:
+    def place(self) -> SenderNonce:
         """Which of all sends it is instead of: one of them alone can ever be in a block."""
         return self.owner, self.nonce
 
 
 # A lane in which transactions come one after the other, and the order in it: on EVM chains an
 # account and its nonce.
-Place = tuple[str, int]
+SenderNonce = tuple[str, int]
 
 
 class EntryQueue:
@@ -134,29 +143,29 @@ class EntryQueue:
     __slots__ = ("_count", "_heap", "_places")
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, Entry]] = []
+        self._heap: list[tuple[float, int, PoolEntry]] = []
         self._places: dict[str, int] = {}  # of each entry's one item that counts, by hash
         self._count = 0
 
     def __len__(self) -> int:
         return len(self._places)
 
-    def __contains__(self, entry: Entry) -> bool:
+    def __contains__(self, entry: PoolEntry) -> bool:
         return entry.hash in self._places
 
-    def put(self, entry: Entry, key: float) -> None:
+    def put(self, entry: PoolEntry, key: float) -> None:
         """Give an entry its key, in place of an earlier one."""
         self._count += 1
         self._places[entry.hash] = self._count
         heapq.heappush(self._heap, (key, self._count, entry))
         self._tidy()
 
-    def drop(self, entry: Entry) -> None:
+    def drop(self, entry: PoolEntry) -> None:
         """Take an entry out, if it is in."""
         if self._places.pop(entry.hash, None) is not None:
             self._tidy()
 
-    def first(self) -> tuple[float, Entry] | None:
+    def first(self) -> tuple[float, PoolEntry] | None:
         """The lowest key and its entry."""
         while self._heap:
             key, place, entry = self._heap[0]
@@ -165,7 +174,7 @@ class EntryQueue:
             heapq.heappop(self._heap)
         return None
 
-    def take(self, key: float) -> Iterator[Entry]:
+    def take(self, key: float) -> Iterator[PoolEntry]:
         """Take out the entries up to and with this key, as far as the caller goes."""
         while (first := self.first()) is not None and first[0] <= key:
             del self._places[first[1].hash]
@@ -189,7 +198,7 @@ class Shelves:
 
     def __init__(self) -> None:
         self._numbers: list[int] = []  # sorted
-        self._shelves: dict[int, dict[str, Entry]] = {}
+        self._shelves: dict[int, dict[str, PoolEntry]] = {}
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -197,14 +206,14 @@ class Shelves:
     def __contains__(self, number: int) -> bool:
         return number in self._shelves
 
-    def put(self, entry: Entry, number: int) -> None:
+    def put(self, entry: PoolEntry, number: int) -> None:
         shelf = self._shelves.get(number)
         if shelf is None:
             insort(self._numbers, number)
             shelf = self._shelves[number] = {}
         shelf[entry.hash] = entry
 
-    def drop(self, entry: Entry, number: int) -> None:
+    def drop(self, entry: PoolEntry, number: int) -> None:
         """Take out an entry that was put there."""
         shelf = self._shelves[number]
         del shelf[entry.hash]
@@ -212,19 +221,19 @@ class Shelves:
             del self._shelves[number]
             del self._numbers[bisect_left(self._numbers, number)]
 
-    def at(self, number: int) -> list[Entry]:
+    def at(self, number: int) -> list[PoolEntry]:
         return list(self._shelves.get(number, {}).values())
 
     def count(self, number: int) -> int:
         return len(self._shelves.get(number, ()))
 
-    def below(self, number: int) -> list[Entry]:
+    def below(self, number: int) -> list[PoolEntry]:
         """Those with a lower number, the lowest first."""
         return self._of(self._numbers[: bisect_left(self._numbers, number)])
 
-    def above(self, number: int) -> list[Entry]:
+    def above(self, number: int) -> list[PoolEntry]:
         """Those with a higher number, the lowest first."""
         return self._of(self._numbers[bisect_right(self._numbers, number) :])
 
-    def _of(self, numbers: list[int]) -> list[Entry]:
+    def _of(self, numbers: list[int]) -> list[PoolEntry]:
         return [entry for number in numbers for entry in self._shelves[number].values()]

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from rpcproxy.rules.journaled import Entry, Place, Row, Shelves, State
+from rpcproxy.rules.journaled import JournaledRow, PoolEntry, SenderNonce, Shelves, TransactionState
 
 
 class Lanes:
@@ -27,7 +27,7 @@ class Lanes:
 
     def __init__(self) -> None:
         self._lanes: dict[str, Shelves] = {}
-        self._last: dict[Place, Entry] = {}
+        self._last: dict[SenderNonce, PoolEntry] = {}
         self._spoken = 0
 
     def __len__(self) -> int:
@@ -35,11 +35,11 @@ class Lanes:
 
     # ---- places
 
-    def put(self, entry: Entry) -> None:
+    def put(self, entry: PoolEntry) -> None:
         if entry.sender:
             self._lanes.setdefault(entry.sender, Shelves()).put(entry, entry.nonce)
 
-    def drop(self, entry: Entry) -> None:
+    def drop(self, entry: PoolEntry) -> None:
         """It has ended. Those that rest go on resting."""
         self.forget_word(entry)
         if entry.sender:
@@ -48,16 +48,16 @@ class Lanes:
             if not shelves:
                 del self._lanes[entry.sender]
 
-    def at(self, lane: str, order: int) -> list[Entry]:
+    def at(self, lane: str, order: int) -> list[PoolEntry]:
         """All that ask for a place."""
         shelves = self._lanes.get(lane)
         return [] if shelves is None else shelves.at(order)
 
-    def beside(self, entry: Entry) -> list[Entry]:
+    def beside(self, entry: PoolEntry) -> list[PoolEntry]:
         """All that ask for its place, with itself."""
         return self.at(entry.sender, entry.nonce) if entry.sender else [entry]
 
-    def has_rivals(self, entry: Entry) -> bool:
+    def has_rivals(self, entry: PoolEntry) -> bool:
         """Whether others ask for its place."""
         return bool(entry.sender) and self._lanes[entry.sender].count(entry.nonce) > 1
 
@@ -71,20 +71,20 @@ class Lanes:
 
     # ---- words
 
-    def speak(self, entry: Entry) -> None:
+    def speak(self, entry: PoolEntry) -> None:
         """Its wallet sent it just now."""
         self._spoken += 1
         entry.word = self._spoken
 
     @staticmethod
-    def recalled(rows: Iterable[Row]) -> Iterator[tuple[int, Row]]:
+    def recalled(rows: Iterable[JournaledRow]) -> Iterator[tuple[int, JournaledRow]]:
         """Rows of an earlier process with their words: earlier than any of this one, in their
         order; those that rest first.
         """
-        found = sorted(rows, key=lambda row: row.state != State.RESTING.value)
+        found = sorted(rows, key=lambda row: row.state != TransactionState.RESTING.value)
         return zip(range(-len(found), 0), found, strict=True)
 
-    def take(self, entry: Entry) -> Entry | None:
+    def take(self, entry: PoolEntry) -> PoolEntry | None:
         """It was taken: the one that is to rest from now on, itself or the one before it."""
         last = self._last.get(entry.place)
         if last is not None and last.word > entry.word:
@@ -92,16 +92,16 @@ class Lanes:
         self._last[entry.place] = entry
         return last if last is not entry else None
 
-    def last(self, entry: Entry) -> Entry | None:
+    def last(self, entry: PoolEntry) -> PoolEntry | None:
         """The last word for its place that was taken, while that has not ended."""
         return self._last.get(entry.place)
 
-    def is_overtaken(self, entry: Entry) -> bool:
+    def is_overtaken(self, entry: PoolEntry) -> bool:
         """Whether a later one was taken."""
         last = self._last.get(entry.place)
         return last is not None and last.word > entry.word
 
-    def forget_word(self, entry: Entry) -> None:
+    def forget_word(self, entry: PoolEntry) -> None:
         """It is the last word no more."""
         if self._last.get(entry.place) is entry:
             del self._last[entry.place]

@@ -28,7 +28,7 @@ MOST_LINES: Final = 20  # in one message
 OUTAGE_TOLD_SECONDS: Final = 3.0
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True):
+class NoticeEvent(msgspec.Struct, frozen=True, kw_only=True):
     """Something turned. ``chain`` is empty for what concerns the process, ``upstream`` for what
     concerns the chain, and a domain's name for suspicion. ``method_class`` is ``None`` for all of
     them. ``is_over``: what ``condition`` names has ended with it.
@@ -57,7 +57,7 @@ class Conditions:
     def __init__(self) -> None:
         self._open: dict[_Whose, set[str]] = {}
 
-    def told(self, event: Event) -> Event | None:
+    def told(self, event: NoticeEvent) -> NoticeEvent | None:
         """The event as it is told; ``None`` where it ends what nobody was told of."""
         whose = (event.chain, event.upstream, event.condition)
         classes = CLASS_NAMES if event.method_class is None else (event.method_class,)
@@ -85,7 +85,7 @@ class Outages:
     def __init__(self) -> None:
         self._began: dict[str, float] = {}  # by chain, monotonic seconds; told
 
-    def compare(self, sample: Sample) -> Iterator[Event]:
+    def compare(self, sample: Sample) -> Iterator[NoticeEvent]:
         """Outages that began or ended since the sample before."""
         names = {chain.name for chain in sample.chains}
         self._began = {name: began for name, began in self._began.items() if name in names}
@@ -94,7 +94,7 @@ class Outages:
             if seconds is None:
                 began = self._began.pop(chain.name, None)
                 if began is not None:
-                    yield Event(
+                    yield NoticeEvent(
                         kind=ChangeKind.OUTAGE_OVER,
                         chain=chain.name,
                         reason=f"after {sample.seconds - began:.0f} s",
@@ -103,7 +103,7 @@ class Outages:
             elif seconds >= OUTAGE_TOLD_SECONDS and chain.name not in self._began:
                 self._began[chain.name] = sample.seconds - seconds
                 ill = (f"{up.name} {up.state}" for up in chain.upstreams if up.role != "sends")
-                yield Event(
+                yield NoticeEvent(
                     kind=ChangeKind.OUTAGE,
                     chain=chain.name,
                     reason=f"for {seconds:.0f} s so far: " + ", ".join(ill),
@@ -114,7 +114,7 @@ class Outages:
 class Line(msgspec.Struct):
     """One event of a message, and how often it came since the last one."""
 
-    event: Event
+    event: NoticeEvent
     count: int = 1
 
 
@@ -143,7 +143,7 @@ class Gathering:
         self._left_out = 0
         self._undelivered = 0
 
-    def add(self, event: Event, now: float) -> int:
+    def add(self, event: NoticeEvent, now: float) -> int:
         """Keep it for the next message; how many events are left out for it."""
         if not self._lines:
             self._since = now

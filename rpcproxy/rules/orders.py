@@ -16,11 +16,11 @@ from rpcproxy.messages import CLASS_NAMES, METHOD_CLASSES, MethodClass
 from rpcproxy.rules.track_record import CORDONED, DRAINED, Standing
 from rpcproxy.states import Change, ChangeKind
 
-Order = Literal["drain", "undrain", "cordon", "uncordon"]
-ORDERS: Final[tuple[Order, ...]] = ("drain", "undrain", "cordon", "uncordon")
+OperatorOrder = Literal["drain", "undrain", "cordon", "uncordon"]
+ORDERS: Final[tuple[OperatorOrder, ...]] = ("drain", "undrain", "cordon", "uncordon")
 
 
-def obey(standing: Standing, order: Order) -> list[Change]:
+def obey(standing: Standing, order: OperatorOrder) -> list[Change]:
     """Carry out an order; nothing turns where it was so already."""
     is_on = order in ("drain", "cordon")
     name = standing.name

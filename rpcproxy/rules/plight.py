@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from rpcproxy.rules.chronicle import Recent
+from rpcproxy.rules.chronicle import LastMinute
 from rpcproxy.rules.incidents import is_new, suspect_domain
 from rpcproxy.rules.sample import ChainSample, UpstreamSample
 from rpcproxy.states import LEVELS, UPSTREAM_STATES, Level, UpstreamState
@@ -37,7 +37,7 @@ class Plight(msgspec.Struct, frozen=True):
     whose: Whose = ""
 
 
-def plight_of(chain: ChainSample, title: str, recent: Recent) -> Plight:
+def plight_of(chain: ChainSample, title: str, recent: LastMinute) -> Plight:
     """One chain, called ``title``."""
     if not chain.upstreams:
         return _plight(Level.DOWN, f"{title} has no providers")
@@ -77,7 +77,7 @@ def summary(plights: Sequence[tuple[str, Plight]]) -> Plight:
     )
 
 
-def _nobody(chain: ChainSample, title: str, recent: Recent) -> Plight:
+def _nobody(chain: ChainSample, title: str, recent: LastMinute) -> Plight:
     """Nobody can be asked."""
     upstreams = [each for each in chain.upstreams if each.role != "sends"] or chain.upstreams
     count = len(upstreams)
@@ -110,7 +110,7 @@ def _all_drained(count: int, title: str, seconds: float) -> Plight:
     return Plight(Level.DOWN, f"{words}: not served for {span(seconds)}", words, "here")
 
 
-def _is_unreachable(upstream: UpstreamSample, recent: Recent) -> bool:
+def _is_unreachable(upstream: UpstreamSample, recent: LastMinute) -> bool:
     traffic = recent.traffic.get(upstream.name)
     if traffic is None:
         return False
@@ -157,7 +157,7 @@ def _partly(chain: ChainSample) -> Plight | None:
     return None
 
 
-def _well(chain: ChainSample, title: str, recent: Recent) -> Plight:
+def _well(chain: ChainSample, title: str, recent: LastMinute) -> Plight:
     if recent.unserved:
         steady = f"{title}: requests failed in the last minute that no provider could serve"
         requests = "request" if recent.unserved == 1 else "requests"

@@ -1,9 +1,9 @@
 """The pool of one chain: every journaled transaction that is not closed, and what is due for it.
 
 The pool decides, others do: they write the journal, ask the upstreams and tell it what came of
-it. A transaction leaves it only with a reason (``State``): its block is final, another one took
-its nonce for good, its client was told no, or it is a day old. Until then it is broadcast again
-and again (``rebroadcasts``), or it is in a block, or it rests for its wallet's last word
+it. A transaction leaves it only with a reason (``TransactionState``): its block is final, another
+one took its nonce for good, its client was told no, or it is a day old. Until then it is broadcast
+again and again (``rebroadcasts``), or it is in a block, or it rests for its wallet's last word
 (``lanes``).
 
 *No* can be told only while nobody but the first broadcast sends it: once an upstream said yes,
@@ -30,7 +30,14 @@ from collections.abc import Iterable
 from typing import Final
 
 from rpcproxy.messages import Verdict
-from rpcproxy.rules.journaled import Entry, EntryQueue, Row, Shelves, State, Transaction
+from rpcproxy.rules.journaled import (
+    DecodedTransaction,
+    EntryQueue,
+    JournaledRow,
+    PoolEntry,
+    Shelves,
+    TransactionState,
+)
 from rpcproxy.rules.lanes import Lanes
 from rpcproxy.rules.rebroadcasts import Rebroadcasts
 
@@ -42,7 +49,7 @@ MOST_ENDS: Final = 4096
 # nothing for later: some say yes and keep nothing.
 ALREADY_KNOWN: Final = Verdict.ALREADY_KNOWN.label
 # What may be tried once more under the same hash: the reasons may be gone.
-_MAY_RETURN: Final = (State.REFUSED, State.EXPIRED)
+_MAY_RETURN: Final = (TransactionState.REFUSED, TransactionState.EXPIRED)
 
 
 class Pool:
@@ -63,15 +70,15 @@ class Pool:
 
     def __init__(self, expiry_seconds: float = EXPIRY_SECONDS) -> None:
         self._expiry_seconds = expiry_seconds
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, PoolEntry] = {}
         self._lanes = Lanes()
         self._mined = Shelves()  # by block
-        self._doubted: dict[str, Entry] = {}  # mined before a restart, and not seen since
+        self._doubted: dict[str, PoolEntry] = {}  # mined before a restart, and not seen since
         self._pending = EntryQueue()  # by when they were created
         self._expiring = EntryQueue()  # the pending ones, by when they expire
         self._rebroadcasts = Rebroadcasts()
-        self._moved: list[Entry] = []  # came to rest or to life, and nobody was told yet
-        self._ends: OrderedDict[str, State] = OrderedDict()  # how the last ones ended
+        self._moved: list[PoolEntry] = []  # came to rest or to life, and nobody was told yet
+        self._ends: OrderedDict[str, TransactionState] = OrderedDict()  # how the last ones ended
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -90,8 +97,8 @@ class Pool:
     # ---- coming in
 
     def add(
-        self, transaction: Transaction, unix: float, now: float, *, is_private: bool = False
-    ) -> tuple[Entry, bool]:
+        self, transaction: DecodedTransaction, unix: float, now: float, *, is_private: bool = False
+    ) -> tuple[PoolEntry, bool]:
         """The entry of a transaction that a client sends, and whether it is a new one (which is
         to be journaled). One that ended is not new either: its entry is closed, says how, and is
         not in the pool; only what was refused or has expired begins anew. ``ValueError`` where
@@ -105,11 +112,11 @@ class Pool:
             raise ValueError("a transaction without a hash cannot be kept")
         known = self._entries.get(transaction.hash)
         if known is not None:
-            if known.state is State.RESTING or self._lanes.has_rivals(known):
+            if known.state is TransactionState.RESTING or self._lanes.has_rivals(known):
                 self._lanes.speak(known)
                 self._take(known)
             return known, False
-        entry = Entry(
+        entry = PoolEntry(
             transaction.hash,
             transaction.sender,
             transaction.nonce,
@@ -128,21 +135,21 @@ class Pool:
         self._rebroadcasts.hold(entry, now)
         return entry, True
 
-    def restore(self, rows: Iterable[Row], unix: float, now: float) -> None:
+    def restore(self, rows: Iterable[JournaledRow], unix: float, now: float) -> None:
         """Take over the journal's rows after a restart, in the order in which wallets sent them.
         Pending ones are due at once but for those that rest, and mined ones await a receipt,
         since nobody knows what happened meanwhile. Of closed rows the end is remembered.
         ``ValueError`` where a row's state is none.
         """
         for word, row in self._lanes.recalled(rows):
-            state = State(row.state)
+            state = TransactionState(row.state)
             if row.hash in self._entries:
                 continue
             if state.is_closed:
                 self._remember(row.hash, state)
                 continue
             age = max(0.0, unix - row.created)
-            entry = Entry(
+            entry = PoolEntry(
                 row.hash, row.sender, row.nonce, row.raw, row.created, row.is_private, state
             )
             entry.said.update(row.said)
@@ -150,9 +157,9 @@ class Pool:
             entry.word = word
             entry.expires_at = now + max(self._expiry_seconds - age, GRACE_SECONDS)
             self._enter(entry)
-            if state is State.RESTING:
+            if state is TransactionState.RESTING:
                 continue
-            if state is State.MINED:
+            if state is TransactionState.MINED:
                 self._leave_pending(entry)
                 entry.block = row.block
                 self._mined.put(entry, row.block)
@@ -161,39 +168,39 @@ class Pool:
                 self._rebroadcasts.begin(entry)
             self._take(entry)
 
-    def _enter(self, entry: Entry) -> None:
+    def _enter(self, entry: PoolEntry) -> None:
         self._entries[entry.hash] = entry
         self._lanes.put(entry)
         self._wait_for_block(entry)
 
     # ---- what is known
 
-    def get(self, hash: str) -> Entry | None:
+    def get(self, hash: str) -> PoolEntry | None:
         """The entry, unless it is closed."""
         return self._entries.get(hash)
 
-    def pending(self, hash: str) -> Entry | None:
+    def pending(self, hash: str) -> PoolEntry | None:
         """The entry, while a wallet should see it as pending."""
         entry = self._entries.get(hash)
         return entry if entry is not None and entry.state.is_pending else None
 
-    def age_seconds(self, entry: Entry, now: float) -> float:
+    def age_seconds(self, entry: PoolEntry, now: float) -> float:
         """For how long it has been here, by the monotonic clock alone."""
         return self._expiry_seconds - (entry.expires_at - now)
 
-    def all_open(self) -> list[Entry]:
+    def all_open(self) -> list[PoolEntry]:
         """Every one, pending or mined."""
         return list(self._entries.values())
 
-    def all_pending(self) -> list[Entry]:
+    def all_pending(self) -> list[PoolEntry]:
         """Every pending one; a look at all entries, for rare occasions."""
         return [entry for entry in self._entries.values() if entry.state.is_pending]
 
-    def beside(self, entry: Entry) -> list[Entry]:
+    def beside(self, entry: PoolEntry) -> list[PoolEntry]:
         """All that ask for its place in its lane, with itself."""
         return self._lanes.beside(entry)
 
-    def end_of(self, hash: str) -> State | None:
+    def end_of(self, hash: str) -> TransactionState | None:
         """How it was closed, where that is not too long ago."""
         return self._ends.get(hash)
 
@@ -217,9 +224,9 @@ class Pool:
             entry.knowing.add(upstream)
         else:
             entry.knowing.discard(upstream)
-        if not is_yes or entry.state is not State.JOURNALED:
+        if not is_yes or entry.state is not TransactionState.JOURNALED:
             return False
-        entry.state = State.SENT
+        entry.state = TransactionState.SENT
         entry.is_promised = True
         self._rebroadcasts.start(entry, now)
         self._take(entry)
@@ -230,14 +237,14 @@ class Pool:
         all refuse it: what rests for it goes on.
         """
         entry = self._entries.get(hash)
-        if entry is None or entry.state is not State.JOURNALED:
+        if entry is None or entry.state is not TransactionState.JOURNALED:
             return
-        resting = [other for other in self.beside(entry) if other.state is State.RESTING]
+        resting = [other for other in self.beside(entry) if other.state is TransactionState.RESTING]
         if resting and self._lanes.last(entry) is entry:
             self._lanes.forget_word(entry)
             self._take(max(resting, key=lambda other: other.word))
 
-    def on_word_elsewhere(self, transaction: Transaction) -> None:
+    def on_word_elsewhere(self, transaction: DecodedTransaction) -> None:
         """It was taken by another way than ours, as its wallet's last word for its place."""
         for entry in self._lanes.at(transaction.sender, transaction.nonce):
             if entry.hash != transaction.hash:
@@ -250,11 +257,11 @@ class Pool:
             self._lanes.forget_word(entry)
             self._rest(entry)
 
-    def is_overtaken(self, entry: Entry) -> bool:
+    def is_overtaken(self, entry: PoolEntry) -> bool:
         """Whether it is not to be sent, since a later word of its wallet was taken."""
-        return entry.state is State.RESTING or self._lanes.is_overtaken(entry)
+        return entry.state is TransactionState.RESTING or self._lanes.is_overtaken(entry)
 
-    def take_moved(self) -> list[Entry]:
+    def take_moved(self) -> list[PoolEntry]:
         """Those that came to rest, or go on, since this was asked last."""
         moved, self._moved = self._moved, []
         return moved
@@ -262,7 +269,7 @@ class Pool:
     def keep(self, hash: str) -> None:
         """Its client is told its hash, though no upstream has said yes: it is due at once."""
         entry = self._entries.get(hash)
-        if entry is not None and entry.state is State.JOURNALED:
+        if entry is not None and entry.state is TransactionState.JOURNALED:
             entry.is_promised = True
             self._rebroadcasts.begin(entry)
             self._take(entry)
@@ -273,15 +280,15 @@ class Pool:
         """
         entry = self._entries.get(hash)
         if entry is None:
-            return self._ends.get(hash, State.REFUSED) in _MAY_RETURN
-        if entry.is_promised or entry.state is not State.JOURNALED:
+            return self._ends.get(hash, TransactionState.REFUSED) in _MAY_RETURN
+        if entry.is_promised or entry.state is not TransactionState.JOURNALED:
             return False
-        self._close(entry, State.REFUSED)
+        self._close(entry, TransactionState.REFUSED)
         return True
 
     # ---- what is due
 
-    def due(self, served: int, now: float, limit: int) -> list[Entry]:
+    def due(self, served: int, now: float, limit: int) -> list[PoolEntry]:
         """Hand out those to be broadcast again now, at most ``limit``: the oldest first, with it
         what else of its sender is due, by nonce. ``served`` is the served head's number, −1 where
         it is not known. The caller sends each to its ``targets`` and reports ``on_rebroadcast``
@@ -295,7 +302,7 @@ class Pool:
         return [entry for entry in handed if entry.state.is_sent_again]
 
     @staticmethod
-    def targets(entry: Entry, upstreams: Iterable[str]) -> list[str]:
+    def targets(entry: PoolEntry, upstreams: Iterable[str]) -> list[str]:
         """Those of the upstreams that are not known to have it. That somebody has it is believed
         while the first three blocks come; later each turn asks all, since pools forget.
         """
@@ -307,16 +314,16 @@ class Pool:
         if entry is not None:
             self._rebroadcasts.on_rebroadcast(entry, now)
 
-    def expire(self, now: float) -> list[Entry]:
+    def expire(self, now: float) -> list[PoolEntry]:
         """Close those that are too old, and give them back. Mined ones never are."""
         expired = list(self._expiring.take(now))
         for entry in expired:
-            self._close(entry, State.EXPIRED)
+            self._close(entry, TransactionState.EXPIRED)
         return expired
 
     # ---- blocks
 
-    def on_block(self, number: int, block_hash: str, hashes: Iterable[str]) -> list[Entry]:
+    def on_block(self, number: int, block_hash: str, hashes: Iterable[str]) -> list[PoolEntry]:
         """A block of our chain, with the hashes of its transactions. Those that are mined now, or
         now in this block instead of another.
         """
@@ -328,18 +335,18 @@ class Pool:
         if entry is None:
             return False
         self._doubted.pop(hash, None)
-        if entry.state is State.MINED:
+        if entry.state is TransactionState.MINED:
             if (entry.block, entry.block_hash) == (block, block_hash):
                 return False
             self._mined.drop(entry, entry.block)
         else:
             self._leave_pending(entry)
-            entry.state = State.MINED
+            entry.state = TransactionState.MINED
         entry.block, entry.block_hash = block, block_hash
         self._mined.put(entry, block)
         return True
 
-    def on_turn(self, ancestor: int, now: float) -> list[Entry]:
+    def on_turn(self, ancestor: int, now: float) -> list[PoolEntry]:
         """A reorg took the blocks above ``ancestor``: those that were in them are sent, and due at
         once, or rest again.
         """
@@ -353,14 +360,14 @@ class Pool:
         mined.
         """
         entry = self._entries.get(hash)
-        if entry is None or entry.state is not State.MINED:
+        if entry is None or entry.state is not TransactionState.MINED:
             return False
         self._fall(entry, now)
         return True
 
     # ---- for good
 
-    def to_confirm(self, floor: int) -> list[Entry]:
+    def to_confirm(self, floor: int) -> list[PoolEntry]:
         """Mined ones that await a receipt: those at or below the finalized height, and after a
         restart those that were not seen again. The same ones until they are settled: with a
         receipt at or below the floor by ``on_final``, above it by ``on_mined``, without one by
@@ -369,44 +376,44 @@ class Pool:
         final = self._mined.below(floor + 1)
         return [*final, *(entry for entry in self._doubted.values() if entry.block > floor)]
 
-    def on_final(self, hash: str) -> list[Entry]:
+    def on_final(self, hash: str) -> list[PoolEntry]:
         """Its block is final: it is closed. Those that are closed with it as replaced, since they
         have its nonce.
         """
         entry = self._entries.get(hash)
         if entry is None:
             return []
-        self._close(entry, State.FINAL)
+        self._close(entry, TransactionState.FINAL)
         replaced = self._lanes.at(entry.sender, entry.nonce)
         for other in replaced:
-            self._close(other, State.REPLACED)
+            self._close(other, TransactionState.REPLACED)
         return replaced
 
-    def on_replaced(self, hash: str) -> Entry | None:
+    def on_replaced(self, hash: str) -> PoolEntry | None:
         """Another transaction has its nonce for good: it is closed."""
         entry = self._entries.get(hash)
         if entry is not None:
-            self._close(entry, State.REPLACED)
+            self._close(entry, TransactionState.REPLACED)
         return entry
 
     # ---- moves
 
-    def _wait_for_block(self, entry: Entry) -> None:
+    def _wait_for_block(self, entry: PoolEntry) -> None:
         self._pending.put(entry, entry.created_unix)
         self._expiring.put(entry, entry.expires_at)
 
-    def _leave_pending(self, entry: Entry) -> None:
+    def _leave_pending(self, entry: PoolEntry) -> None:
         self._pending.drop(entry)
         self._expiring.drop(entry)
         self._rebroadcasts.drop(entry)
 
-    def _leave_block(self, entry: Entry) -> None:
+    def _leave_block(self, entry: PoolEntry) -> None:
         self._mined.drop(entry, entry.block)
         self._doubted.pop(entry.hash, None)
 
-    def _fall(self, entry: Entry, now: float) -> None:
+    def _fall(self, entry: PoolEntry, now: float) -> None:
         self._leave_block(entry)
-        entry.state, entry.block, entry.block_hash = State.SENT, -1, ""
+        entry.state, entry.block, entry.block_hash = TransactionState.SENT, -1, ""
         entry.is_promised = True
         entry.knowing.clear()
         entry.expires_at = max(entry.expires_at, now + GRACE_SECONDS)
@@ -417,26 +424,26 @@ class Pool:
         if last is not None and last is not entry and last.state.is_sent_again:
             self._rebroadcasts.begin(last)
 
-    def _take(self, entry: Entry) -> None:
+    def _take(self, entry: PoolEntry) -> None:
         """It was taken, or its wallet sent it once more: one of its place goes on, others rest."""
         if not entry.is_promised:
             return
         resting = self._lanes.take(entry)
         if resting is not None:
             self._rest(resting)
-        if resting is not entry and entry.state is State.RESTING:
-            entry.state = State.SENT
+        if resting is not entry and entry.state is TransactionState.RESTING:
+            entry.state = TransactionState.SENT
             self._rebroadcasts.begin(entry)
             self._moved.append(entry)
 
-    def _rest(self, entry: Entry) -> None:
+    def _rest(self, entry: PoolEntry) -> None:
         if entry.is_promised and entry.state.is_sent_again:
-            entry.state = State.RESTING
+            entry.state = TransactionState.RESTING
             self._rebroadcasts.drop(entry)
             self._moved.append(entry)
 
-    def _close(self, entry: Entry, end: State) -> None:
-        if entry.state is State.MINED:
+    def _close(self, entry: PoolEntry, end: TransactionState) -> None:
+        if entry.state is TransactionState.MINED:
             self._leave_block(entry)
         else:
             self._leave_pending(entry)
@@ -445,7 +452,7 @@ class Pool:
         del self._entries[entry.hash]
         self._remember(entry.hash, end)
 
-    def _remember(self, hash: str, end: State) -> None:
+    def _remember(self, hash: str, end: TransactionState) -> None:
         self._ends[hash] = end
         self._ends.move_to_end(hash)
         if len(self._ends) > MOST_ENDS:

@@ -48,7 +48,7 @@ _OF_CONTENT: Final = (
 )
 
 
-class Refusal(msgspec.Struct, frozen=True, gc=False):
+class RangeRefusal(msgspec.Struct, frozen=True, gc=False):
     """What was refused: ``of_width`` any range that wide, else this one for what it holds.
     ``limit`` is the widest range it takes by its own word, ``suggested`` the width of the one it
     proposed; 0 where it named none that is narrower.
@@ -59,10 +59,10 @@ class Refusal(msgspec.Struct, frozen=True, gc=False):
     suggested: int = 0
 
 
-def read_refusal(text: str, blocks: int) -> Refusal:
+def read_refusal(text: str, blocks: int) -> RangeRefusal:
     """``text`` is the error in lower case, ``blocks`` the width of the range that was asked."""
     if not any(word in text for word in _OF_BLOCKS):
-        return Refusal(of_width=False)
+        return RangeRefusal(of_width=False)
     told_limits = (int(n.replace(",", "")) * _FACTORS[unit] for n, unit in _LIMIT.findall(text))
     # Of several numbers the others are what was asked.
     limit = min((told for told in told_limits if 0 < told < blocks), default=0)
@@ -72,10 +72,10 @@ def read_refusal(text: str, blocks: int) -> Refusal:
         if 0 < told < blocks:
             suggested = told
     of_width = limit > 0 or not any(word in text for word in _OF_CONTENT)
-    return Refusal(of_width, limit, suggested)
+    return RangeRefusal(of_width, limit, suggested)
 
 
-def first_width(blocks: int, refusals: Sequence[Refusal]) -> int:
+def first_width(blocks: int, refusals: Sequence[RangeRefusal]) -> int:
     """How wide the first parts are. A limit is the word of one upstream, and requests go to
     whoever takes them, so the largest counts; where that makes too many parts, and somebody
     refused for what the range holds, there is hope in halves.
@@ -156,7 +156,7 @@ class Split:
             self._has_failed = True
         self._answers[part.low] = result
 
-    def on_refused(self, part: Part, refusal: Refusal) -> None:
+    def on_refused(self, part: Part, refusal: RangeRefusal) -> None:
         """The part is too wide as well: it is asked in halves, or narrower where the refusal
         says how narrow. What holds for its width holds for the parts not yet asked.
         """

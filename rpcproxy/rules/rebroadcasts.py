@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from rpcproxy.rules.journaled import Entry, EntryQueue
+from rpcproxy.rules.journaled import EntryQueue, PoolEntry
 
 NEAR_BLOCKS: Final = 3
 SHORTEST_SECONDS: Final = 2.0
@@ -51,27 +51,27 @@ class Rebroadcasts:
     def is_empty(self) -> bool:
         return not (self._ready or self._ready_of or self._by_block or self._by_time)
 
-    def hold(self, entry: Entry, now: float) -> None:
+    def hold(self, entry: PoolEntry, now: float) -> None:
         """It is being broadcast for the first time: it is not due meanwhile."""
         self.drop(entry)
         entry.turns = -1
         entry.due_block = self.blocks
         self._by_time.put(entry, now + HELD_SECONDS)
 
-    def start(self, entry: Entry, now: float) -> None:
+    def start(self, entry: PoolEntry, now: float) -> None:
         """It was sent just now: three new blocks are to come."""
         self.drop(entry)
         entry.turns = entry.stills = 0
         self._wait(entry, self.blocks, now)
 
-    def begin(self, entry: Entry) -> None:
+    def begin(self, entry: PoolEntry) -> None:
         """It is due at once, and then at three new blocks."""
         self.drop(entry)
         entry.turns, entry.stills = -1, 0
         entry.due_block = self.blocks
         self._make_ready(entry)
 
-    def drop(self, entry: Entry) -> None:
+    def drop(self, entry: PoolEntry) -> None:
         """It is not to be broadcast any more."""
         entry.handed_block = -1
         self._by_block.drop(entry)
@@ -83,7 +83,7 @@ class Rebroadcasts:
             if not line:
                 del self._ready_of[entry.owner]
 
-    def on_rebroadcast(self, entry: Entry, now: float) -> None:
+    def on_rebroadcast(self, entry: PoolEntry, now: float) -> None:
         """A turn was carried out. Without effect on what was not handed out, or has been sent
         anew or mined since.
         """
@@ -97,7 +97,7 @@ class Rebroadcasts:
             entry.stills += 1
         self._wait(entry, since, now)
 
-    def hand_out(self, served: int, now: float, limit: int) -> list[Entry]:
+    def hand_out(self, served: int, now: float, limit: int) -> list[PoolEntry]:
         """Those that are due, at most ``limit``. ``served`` is the number of the served head, −1
         where it is not known.
         """
@@ -112,7 +112,7 @@ class Rebroadcasts:
                 self._by_time.put(entry, entry.earliest_at)
         for entry in self._by_time.take(now):
             self._make_ready(entry)
-        handed: list[Entry] = []
+        handed: list[PoolEntry] = []
         while len(handed) < limit and (oldest := self._ready.first()) is not None:
             owner = oldest[1].owner
             line = self._ready_of[owner]
@@ -126,20 +126,20 @@ class Rebroadcasts:
                 del self._ready_of[owner]
         return handed
 
-    def _hand(self, entry: Entry, now: float) -> None:
+    def _hand(self, entry: PoolEntry, now: float) -> None:
         if entry.due_block > self.blocks or entry.turns >= NEAR_BLOCKS:
             # Pools forget, and by now there was time for it: all are asked again.
             entry.knowing.clear()
         entry.handed_block = self.blocks
         self._by_time.put(entry, now + UNANSWERED_SECONDS)
 
-    def _make_ready(self, entry: Entry) -> None:
+    def _make_ready(self, entry: PoolEntry) -> None:
         self._by_block.drop(entry)
         self._by_time.drop(entry)
         self._ready.put(entry, entry.created_unix)
         self._ready_of.setdefault(entry.owner, EntryQueue()).put(entry, entry.nonce)
 
-    def _wait(self, entry: Entry, since: int, now: float) -> None:
+    def _wait(self, entry: PoolEntry, since: int, now: float) -> None:
         """Until its next turn; the last one was when ``since`` blocks had come."""
         turns = entry.turns
         if turns < NEAR_BLOCKS:

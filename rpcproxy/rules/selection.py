@@ -28,9 +28,9 @@ from rpcproxy.messages import METHOD_CLASSES, MethodClass
 from rpcproxy.rules.need import Need
 from rpcproxy.rules.track_record import ClassStanding, Standing
 
-__all__ = ["Need", "Policy", "Ranking", "Rng"]
+__all__ = ["Need", "Ranking", "Rng", "SelectionPolicy"]
 
-Policy = Literal["fastest", "ordered", "weighted"]
+SelectionPolicy = Literal["fastest", "ordered", "weighted"]
 
 # Costs closer than this are the same: the first of two drawn is taken.
 SAME_COST: Final = 1.1
@@ -52,9 +52,9 @@ class Rng(Protocol):
     def random(self) -> float: ...
 
 
-Pool = tuple[ClassStanding, ...]
+RankedPool = tuple[ClassStanding, ...]
 Demerits = tuple[float, ...]
-EMPTY: Final[Pool] = ()
+EMPTY: Final[RankedPool] = ()
 
 
 class Ranking:
@@ -75,15 +75,15 @@ class Ranking:
         "usable",
     )
 
-    def __init__(self, standings: Sequence[Standing], policy: Policy, now: float) -> None:
+    def __init__(self, standings: Sequence[Standing], policy: SelectionPolicy, now: float) -> None:
         self._standings = standings
         self._policy = policy
         self._is_random_of_two = policy == "fastest"
         count = len(METHOD_CLASSES)
-        self._pools: list[Pool] = [EMPTY] * count
-        self._fresh: list[Pool] = [EMPTY] * count
+        self._pools: list[RankedPool] = [EMPTY] * count
+        self._fresh: list[RankedPool] = [EMPTY] * count
         self._weights: list[list[float]] = [[]] * count
-        self._explorers: Pool = EMPTY
+        self._explorers: RankedPool = EMPTY
         self.usable: list[tuple[Standing, ...]] = [()] * count
         self.outage_since: list[float | None] = [now] * count
         self.is_stale = True
@@ -128,7 +128,9 @@ class Ranking:
                 r for r in usable if _rank_of(r.standing) == rank and not r.overdue
             )
 
-    def _best_group(self, records: Sequence[ClassStanding], *, wants_head: bool = False) -> Pool:
+    def _best_group(
+        self, records: Sequence[ClassStanding], *, wants_head: bool = False
+    ) -> RankedPool:
         """Members of the best group that has any, in the order of the configuration."""
         groups: dict[tuple[bool, ...], list[ClassStanding]] = {}
         for record in records:
@@ -179,7 +181,7 @@ class Ranking:
 
     # ---- picking
 
-    def pool_for(self, need: Need) -> Pool:
+    def pool_for(self, need: Need) -> RankedPool:
         """Of whom the first attempt takes one, where it needs nothing that ranks do not say."""
         return (self._fresh if need.wants_head else self._pools)[need.method_class]
 
@@ -263,7 +265,7 @@ class Ranking:
             return chances[1].standing
         return chances[0].standing if chances else None
 
-    def _by_policy(self, pool: Pool, need: Need, now: float, rng: Rng) -> Standing | None:
+    def _by_policy(self, pool: RankedPool, need: Need, now: float, rng: Rng) -> Standing | None:
         """By ``ordered`` or ``weighted``."""
         if self._policy == "ordered":
             candidates: Sequence[ClassStanding] = pool

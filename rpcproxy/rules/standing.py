@@ -24,7 +24,7 @@ from rpcproxy.rules.following import Following
 from rpcproxy.rules.heads import Heads
 from rpcproxy.rules.health import Health
 from rpcproxy.rules.latency import Window
-from rpcproxy.rules.selection import Need, Policy, Ranking
+from rpcproxy.rules.selection import Need, Ranking, SelectionPolicy
 from rpcproxy.rules.snapshot import describe
 from rpcproxy.rules.track_record import ClassStanding, Standing
 from rpcproxy.states import UPSTREAM_STATES, Change, ChangeKind
@@ -51,7 +51,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     block_time_seconds: float = 12.0
     max_lag_blocks: int = 2
-    policy: Policy = "fastest"
+    policy: SelectionPolicy = "fastest"
     chain_id: int = 1
     shows_ahead: bool = False  # clients may see blocks above the served head
 
@@ -321,7 +321,7 @@ class Standings:
         """Whether it looks at a block's hash in place of its number."""
         self._by_name[name].takes_hashes = takes
 
-    def obey(self, name: str, order: orders.Order, now: float) -> Sequence[Change]:
+    def obey(self, name: str, order: orders.OperatorOrder, now: float) -> Sequence[Change]:
         """An operator's word about one upstream."""
         self._now = max(now, self._now)
         changes = orders.obey(self._by_name[name], order)

@@ -30,7 +30,7 @@ class Vote(NamedTuple):
     is_forked: bool
 
 
-class Block(NamedTuple):
+class SupportedBlock(NamedTuple):
     """A block above a height, and who has it. ``tip`` is a head that leads to it."""
 
     number: int
@@ -74,7 +74,7 @@ def _vote_of(claimant: Claimant, head: Head, lineage: Lineage) -> Vote:
     return Vote(claimant, head, meeting[0], is_forked=not meeting[1])
 
 
-def blocks_of(votes: Sequence[Vote], lineage: Lineage, floor: int) -> list[Block]:
+def blocks_of(votes: Sequence[Vote], lineage: Lineage, floor: int) -> list[SupportedBlock]:
     """The blocks above ``floor`` that somebody has, the highest first."""
     tips: dict[tuple[int, str], Head] = {}
     having: dict[tuple[int, str], list[Vote]] = {}
@@ -91,5 +91,5 @@ def blocks_of(votes: Sequence[Vote], lineage: Lineage, floor: int) -> list[Block
         if is_numbered(name):
             who = [vote for vote in numbered if vote.head.number >= number]
         providers = frozenset(vote.claimant.provider for vote in who)
-        blocks.append(Block(number, name, tips[number, name], tuple(who), providers))
+        blocks.append(SupportedBlock(number, name, tips[number, name], tuple(who), providers))
     return blocks

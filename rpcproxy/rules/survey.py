@@ -22,14 +22,16 @@ _ETH_BALANCE: Final = "4d2301cc"  # getEthBalance(address)
 _ZERO: Final = "0x" + "00" * 20
 
 
-class Seen(msgspec.Struct, frozen=True):
+class SeenHead(msgspec.Struct, frozen=True):
     """A head as it was told. ``at`` in monotonic seconds."""
 
     number: int
     at: float
 
 
-def lag_of(own: Sequence[Seen], others: Sequence[Seen], block_time_seconds: float) -> int | None:
+def lag_of(
+    own: Sequence[SeenHead], others: Sequence[SeenHead], block_time_seconds: float
+) -> int | None:
     """Blocks behind the others, the median of all that was told; ``None`` where there is nothing
     to compare. What the others told later counts for less, by the blocks that time may have
     brought.
@@ -40,14 +42,14 @@ def lag_of(own: Sequence[Seen], others: Sequence[Seen], block_time_seconds: floa
     return behind[(len(behind) - 1) // 2]
 
 
-def _behind(own: Seen, others: Sequence[Seen], block_time_seconds: float) -> int:
+def _behind(own: SeenHead, others: Sequence[SeenHead], block_time_seconds: float) -> int:
     expected = max(
         other.number - _possible(other.at - own.at, block_time_seconds) for other in others
     )
     return max(0, expected - own.number)
 
 
-def leads_of(told: Mapping[str, Sequence[Seen]], block_time_seconds: float) -> dict[str, int]:
+def leads_of(told: Mapping[str, Sequence[SeenHead]], block_time_seconds: float) -> dict[str, int]:
     """Blocks that each claims above what at least half of all have reached, itself among them.
     Of two, nobody is above: half of them have reached the higher one.
     """
@@ -58,7 +60,7 @@ def leads_of(told: Mapping[str, Sequence[Seen]], block_time_seconds: float) -> d
 
 
 def _above(
-    own: Seen, name: str, told: Mapping[str, Sequence[Seen]], block_time_seconds: float
+    own: SeenHead, name: str, told: Mapping[str, Sequence[SeenHead]], block_time_seconds: float
 ) -> int:
     reached = [own.number]
     for other, heads in told.items():
@@ -75,7 +77,9 @@ def _possible(seconds: float, block_time_seconds: float) -> int:
     return 0 if seconds <= 0 else math.ceil(seconds / block_time_seconds) + 1
 
 
-def is_same_head(first: Sequence[Seen], second: Sequence[Seen], block_time_seconds: float) -> bool:
+def is_same_head(
+    first: Sequence[SeenHead], second: Sequence[SeenHead], block_time_seconds: float
+) -> bool:
     """Whether neither was ever seen behind the other."""
     if not first or not second:
         return False

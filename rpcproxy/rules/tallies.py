@@ -28,7 +28,7 @@ MOST_ROWS: Final = 20_000
 _SLACK_SECONDS: Final = 0.01
 
 
-class Row(msgspec.Struct, kw_only=True, omit_defaults=True):
+class HourRow(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One upstream in one hour (of Unix time). ``attempts`` and ``probes`` by verdict, ``times``
     by method class. ``dark_seconds`` are those of its down time in which no upstream of any chain
     was well: the connection of the proxy itself, more likely than all of them at once.
@@ -81,7 +81,7 @@ class News(NamedTuple):
     before.
     """
 
-    rows: Sequence[Row]
+    rows: Sequence[HourRow]
     outages: Sequence[Outage]
 
 
@@ -111,7 +111,7 @@ class Tallies:
         self._before: Sample | None = None
         self._hour = 0
         self._part = 0
-        self._rows: dict[_Key, Row] = {}
+        self._rows: dict[_Key, HourRow] = {}
         self._changed: set[_Key] = set()
         self._open: dict[_Place, Outage] = {}
         self._ended: list[Outage] = []
@@ -211,13 +211,13 @@ class Tallies:
             self._end(step, place, step.seconds)
         self._extend(step, place, now.since_seconds, now)
 
-    def _row(self, step: _Step, chain: str, upstream: UpstreamSample | None) -> Row:
+    def _row(self, step: _Step, chain: str, upstream: UpstreamSample | None) -> HourRow:
         name = "" if upstream is None else upstream.name
         key = (self._hour, self._part, chain, name)
         self._changed.add(key)
         row = self._rows.get(key)
         if row is None:
-            row = self._rows[key] = Row(
+            row = self._rows[key] = HourRow(
                 hour=self._hour,
                 part=self._part,
                 chain=chain,
@@ -304,7 +304,7 @@ def _is_dark(sample: Sample) -> bool:
     return len(providers) > 1 and all(service_of(each) is Serving.DOWN for each in upstreams)
 
 
-def _spend(row: Row, kind: Serving, seconds: float) -> float:
+def _spend(row: HourRow, kind: Serving, seconds: float) -> float:
     """Note how long it was so; returns how long it was down."""
     if kind is not Serving.UNKNOWN:
         row.watched_seconds += seconds
@@ -318,7 +318,7 @@ def _spend(row: Row, kind: Serving, seconds: float) -> float:
     return 0.0
 
 
-def _count(row: Row, now: UpstreamSample, before: UpstreamSample | None) -> None:
+def _count(row: HourRow, now: UpstreamSample, before: UpstreamSample | None) -> None:
     _add(row.attempts, grown(now.attempts, {} if before is None else before.attempts))
     _add(row.probes, grown(now.probes, {} if before is None else before.probes))
     for name, times in now.times.items():

@@ -12,7 +12,7 @@ from rpcproxy.rules.lineage import DEEPEST, Lineage
 from rpcproxy.rules.support import Vote
 
 
-class Wanted(NamedTuple):
+class WantedHeader(NamedTuple):
     """A header that would link what ``upstream`` told to our chain. Where the chain skips heights
     its number may be lower.
     """
@@ -24,13 +24,13 @@ class Wanted(NamedTuple):
 
 def wanted_of(
     lineage: Lineage, votes: Sequence[Vote], served_head: Head | None, floor: int, depth: int
-) -> tuple[Wanted, ...]:
+) -> tuple[WantedHeader, ...]:
     """What would link the heads that are not: one header at a time of each branch. For those that
     are late our own chain is followed down to where they are; and to ``depth`` at leisure, for
     answers are held against it.
     """
     served = -1 if served_head is None else served_head.number
-    wanted: dict[str, Wanted] = {}
+    wanted: dict[str, WantedHeader] = {}
     for vote in votes:
         number = vote.head.number
         if abs(number - served) > DEEPEST:
@@ -39,11 +39,13 @@ def wanted_of(
         missing = lineage.missing_below(late) if late else lineage.missing(vote.head)
         if missing is not None and missing.number >= floor:
             wanted.setdefault(
-                missing.hash, Wanted(vote.claimant.name, missing.hash, missing.number)
+                missing.hash, WantedHeader(vote.claimant.name, missing.hash, missing.number)
             )
     if not wanted and served_head is not None and served - lineage.bottom < depth:
         missing = lineage.missing_below(served_head)
         knowing = [vote for vote in votes if not vote.is_forked]
         if missing is not None and knowing:
-            wanted[missing.hash] = Wanted(knowing[0].claimant.name, missing.hash, missing.number)
+            wanted[missing.hash] = WantedHeader(
+                knowing[0].claimant.name, missing.hash, missing.number
+            )
     return tuple(wanted.values())

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from rpcproxy.chains import evm
-from rpcproxy.chains.methods import Kind
+from rpcproxy.chains.methods import MethodKind
 from tests.integration.rpc_kit import Call, Post, Sent, Upstream, array
 
 BESIDE = Path(__file__).parents[3] / "shared/corpora/execution-apis"
@@ -163,7 +163,7 @@ class Recorded(Upstream):
     def pinned(self, pair: Pair) -> tuple[str, bytes]:
         """The call as the proxy makes it."""
         method = evm.describe(pair.method)
-        if method.kind is not Kind.BLOCK_READ:
+        if method.kind is not MethodKind.BLOCK_READ:
             return pair.key
         return pair.method, evm.pin(method, pair.params, self._heights).params or b"[]"
 

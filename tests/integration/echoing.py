@@ -26,7 +26,7 @@ from rpcproxy.drills.faults import Fault, RpcError
 from rpcproxy.drills.provider import Provider, Ticker
 from rpcproxy.drills.simchain import SimChain
 from rpcproxy.drills.simrpc import CLIENT_VERSION
-from rpcproxy.drills.wire import Connection, Incoming
+from rpcproxy.drills.wire import Incoming, ServerConnection
 from tests.loop_thread import LoopThread
 from tests.waiting import until
 
@@ -78,7 +78,11 @@ class EchoingProvider(Provider):
         return f"{padding}{' | '.join(given)}"
 
     def _answer(
-        self, connection: Connection, incoming: Incoming, members: answers.Members, fault: Fault
+        self,
+        connection: ServerConnection,
+        incoming: Incoming,
+        members: answers.Members,
+        fault: Fault,
     ) -> None:
         if self._active.is_silent:
             return

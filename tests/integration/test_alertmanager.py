@@ -15,7 +15,7 @@ import pytest
 
 from rpcproxy.edges.webhook import Webhook
 from rpcproxy.rules.bulletin import body_of, shape_of
-from rpcproxy.rules.notices import Bulletin, Event, Line
+from rpcproxy.rules.notices import Bulletin, Line, NoticeEvent
 from tests.waiting import LIMIT_SECONDS, wait_until
 
 
@@ -32,7 +32,7 @@ def active(address: str) -> list[Any] | None:
     return found
 
 
-def told_of(*events: Event) -> bytes:
+def told_of(*events: NoticeEvent) -> bytes:
     bulletin = Bulletin(lines=tuple(map(Line, events)))
     return json.dumps(body_of(bulletin, "alertmanager", str)).encode()
 
@@ -71,15 +71,15 @@ async def test_alerts_begin_and_end(address: str) -> None:
     webhook = Webhook(url)
     about: dict[str, Any] = {"chain": "ethereum", "unix_seconds": time.time()}
     begun = told_of(
-        Event(kind="ejected", upstream="infura", reason="3 timeouts", **about),
-        Event(kind="reorg", reason="2 blocks were replaced", **about),
+        NoticeEvent(kind="ejected", upstream="infura", reason="3 timeouts", **about),
+        NoticeEvent(kind="reorg", reason="2 blocks were replaced", **about),
     )
     assert await webhook.post(begun, tries=1) == ""
     alerts = {alert["labels"]["alertname"]: alert for alert in active(address) or ()}
     assert set(alerts) == {"RpcproxyEjected", "RpcproxyReorg"}
     assert alerts["RpcproxyEjected"]["labels"]["upstream"] == "infura"
     assert "3 timeouts" in alerts["RpcproxyEjected"]["annotations"]["summary"]
-    ended = Event(kind="recovered", upstream="infura", is_over=True, **about)
+    ended = NoticeEvent(kind="recovered", upstream="infura", is_over=True, **about)
     assert await webhook.post(told_of(ended), tries=1) == ""
     await webhook.close()
     wait_until(

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import pytest
 
-from rpcproxy.drills.cases import Ask, Case, judge
+from rpcproxy.drills.cases import Case, CaseRequest, judge
 from rpcproxy.drills.faults import WELL
 from rpcproxy.drills.reported import CANCEL_HASH, PAYMENT_HASH, REPORTED
 from rpcproxy.drills.simchain import BUSY_ACCOUNTS
@@ -113,7 +113,7 @@ class World:
             "$tx": block["transactions"][0],
         }
 
-    def play(self, ask: Ask, names: dict[str, str], most_calls: int) -> None:
+    def play(self, ask: CaseRequest, names: dict[str, str], most_calls: int) -> None:
         """Ask as often as the case says; each answer is right, and what it cost is bounded."""
         text, as_if = ask.params, ask.as_if or ask.params
         for name, value in names.items():

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 from rpcproxy.app import offer, takeover
-from rpcproxy.app.handover import Heads, heads_of, plans_of
+from rpcproxy.app.handover import ServedHeads, heads_of, plans_of
 from rpcproxy.app.journal import SendSettings, Transactions, journal_path
 from rpcproxy.app.leaving import release_journals
 from rpcproxy.app.proxy import Proxy
 from rpcproxy.chains import evm
 from rpcproxy.config import model
 from rpcproxy.edges.given_sockets import Channel
-from rpcproxy.edges.journal import Journal
+from rpcproxy.edges.journal import DiskJournal
 from rpcproxy.edges.metrics import ChainCounters
 from rpcproxy.engine.ledger import Unwritten
 from tests import front_kit
@@ -170,7 +170,7 @@ async def test_one_that_ends_meanwhile_is_followed_all_the_same(
             await end()
         return await ask(channel, wanted, **more)
 
-    async def reaching(proxy: Proxy, heads: Heads, seconds: float, *channel: Channel) -> bool:
+    async def reaching(proxy: Proxy, heads: ServedHeads, seconds: float, *channel: Channel) -> bool:
         if step == "get ready" and channel:
             await end()
             heads = {NAME: 10**9}  # what the slow ones of ours have not yet
@@ -314,7 +314,9 @@ async def test_what_is_said_out_of_turn_is_refused_and_one_talk_is_enough() -> N
         await until(lambda: not old.offer._is_talking)
         first, second = await old.talk(), await old.talk()
         await said(first, "sockets", config)
-        with pytest.raises(takeover.Refused, match="another process is taking over at this moment"):
+        with pytest.raises(
+            takeover.TakeoverRefused, match="another process is taking over at this moment"
+        ):
             await takeover._ask(second, "sockets")
         for each_one in (channel, first, second):
             each_one.close()
@@ -401,7 +403,7 @@ async def test_sends_wait_for_a_journal_that_is_about_to_be_left() -> None:
     chain = model.Chain(name=NAME, chain_id=engine_kit.CHAIN_ID, upstreams=())
     settings = SendSettings.of(chain, model.Server())
     path = journal_path(NAME, model.Server().journal)
-    old = await Journal.open(path, f"evm:{engine_kit.CHAIN_ID}")
+    old = await DiskJournal.open(path, f"evm:{engine_kit.CHAIN_ID}")
     transactions = Transactions(chain, settings, ChainCounters())
     transactions.take(settings)
     transactions.expect_predecessor(600.0)
@@ -424,7 +426,7 @@ async def test_sends_wait_for_a_journal_that_is_about_to_be_left() -> None:
 async def test_one_that_is_not_left_in_time_is_told_of() -> None:
     chain = model.Chain(name=NAME, chain_id=engine_kit.CHAIN_ID, upstreams=())
     settings = SendSettings.of(chain, model.Server())
-    old = await Journal.open(settings.path or "", f"evm:{engine_kit.CHAIN_ID}")
+    old = await DiskJournal.open(settings.path or "", f"evm:{engine_kit.CHAIN_ID}")
     transactions = Transactions(chain, settings, ChainCounters())
     transactions.take(settings)
     transactions.expect_predecessor(0.05)

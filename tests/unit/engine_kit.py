@@ -444,7 +444,7 @@ class Engine:
         self.standings = Standings(self.chain.upstreams, Settings.of(self.chain), now())
         self.wires = {u.name: FakeWire(u.name, answering()) for u in self.chain.upstreams}
         self.members = {
-            u.name: executor.Member(self.standings[u.name], self.wires[u.name], Classifier())
+            u.name: executor.ChainMember(self.standings[u.name], self.wires[u.name], Classifier())
             for u in self.chain.upstreams
         }
         self.counters = ChainCounters()

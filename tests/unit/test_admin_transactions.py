@@ -15,12 +15,12 @@ from rpcproxy.app import report
 from rpcproxy.app.chain import ChainRuntime
 from rpcproxy.app.proxy import Proxy
 from rpcproxy.config.model import Address, Chain, Config, Journal, Server, Upstream
-from rpcproxy.edges.journal import JournalBroken, Row
+from rpcproxy.edges.journal import JournalBroken, JournalRow
 from rpcproxy.edges.logs import Redactor
 from rpcproxy.edges.metrics import ChainCounters
 from rpcproxy.front.admin import make_admin_app
 from rpcproxy.front.transactions import OPEN_SHOWN, ChainTransactions, TransactionEntry
-from rpcproxy.rules.journaled import State
+from rpcproxy.rules.journaled import TransactionState
 from tests.unit.test_admin import View as OtherPages
 from tests.waiting import until
 
@@ -156,7 +156,7 @@ async def at_work(chain: Chain, *, is_waiting: bool = True) -> AsyncIterator[Cha
 
 
 async def begin(runtime: ChainRuntime, number: int, *, is_private: bool = False) -> None:
-    row = Row(hash_of(number), b"\x02raw", SENDER, number, 0.0, "journaled")
+    row = JournalRow(hash_of(number), b"\x02raw", SENDER, number, 0.0, "journaled")
     await runtime.transactions.ledger.begin(row, is_private=is_private)
 
 
@@ -291,10 +291,10 @@ async def test_a_disk_that_fails_or_hangs(tmp_path: Path, monkeypatch: pytest.Mo
         journal = runtime.transactions.ledger.journal
         assert journal is not None
 
-        async def fail(_hash: str) -> Row | None:
+        async def fail(_hash: str) -> JournalRow | None:
             raise JournalBroken("the disk fails")
 
-        async def hang(_hash: str) -> Row | None:
+        async def hang(_hash: str) -> JournalRow | None:
             await asyncio.Event().wait()
             return None
 
@@ -321,7 +321,7 @@ async def test_the_proxy_tells_of_all_its_chains(tmp_path: Path) -> None:
         await begin(base, 1)
         entry = base.transactions.ledger.pool.get(hash_of(1))
         assert entry is not None
-        assert entry.state is State.JOURNALED
+        assert entry.state is TransactionState.JOURNALED
         found, _ = await proxy.view.transaction(hash_of(1))
         assert found is not None
         assert found["chain"] == "base"

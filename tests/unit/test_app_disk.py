@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from rpcproxy.app.disk import LEAST_BYTES, Disk, Place
+from rpcproxy.app.disk import LEAST_BYTES, Disk, DiskPlace
 from rpcproxy.app.proxy import Proxy, share_of
 from rpcproxy.config.model import Address, Cache, Chain, Config, Server, Upstream
 from rpcproxy.drills.provider import Provider
@@ -179,11 +179,11 @@ async def test_a_reload_keeps_it_open_where_nothing_changes(world: World) -> Non
 async def test_the_budget_is_for_all_chains_together(world: World) -> None:
     share = share_of(world.config("one", "two", memory_bytes=8 * MIB)).cache
     assert (share.memory_bytes, share.disk_bytes) == (4 * MIB, MIB // 2)
-    places = [Place.of(chain, share) for chain in world.config("one", "two").chains]
+    places = [DiskPlace.of(chain, share) for chain in world.config("one", "two").chains]
     assert len({place.path for place in places}) == len({place.identity for place in places}) == 2
-    assert Place.of(world.config().chains[0], Cache()) is None
+    assert DiskPlace.of(world.config().chains[0], Cache()) is None
     small = Cache(path="x", disk_bytes=1)
-    assert Place.of(world.config().chains[0], small).max_bytes == LEAST_BYTES
+    assert DiskPlace.of(world.config().chains[0], small).max_bytes == LEAST_BYTES
 
 
 @pytest.mark.parametrize("trouble", ["another program's", "a file"])
@@ -208,7 +208,7 @@ async def test_without_it_the_proxy_goes_on(
 
 
 async def test_all_who_ask_for_it_are_told_once_it_is_open(tmp_path: Path) -> None:
-    disk = Disk(Place(tmp_path / "new" / "c.sqlite", MIB, "evm:7:c"), "c")
+    disk = Disk(DiskPlace(tmp_path / "new" / "c.sqlite", MIB, "evm:7:c"), "c")
     told: list[object] = []
     disk.start(told.append)
     disk.start(told.append)
@@ -217,7 +217,7 @@ async def test_all_who_ask_for_it_are_told_once_it_is_open(tmp_path: Path) -> No
     assert told == [disk.cache] * 3
     await disk.close()
     await disk.close()
-    unopened = Disk(Place(tmp_path / "other" / "c.sqlite", MIB, "evm:7:c"), "c")
+    unopened = Disk(DiskPlace(tmp_path / "other" / "c.sqlite", MIB, "evm:7:c"), "c")
     unopened.start(told.append)
     await unopened.close()
     assert len(told) == 3

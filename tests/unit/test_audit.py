@@ -12,14 +12,14 @@ from hypothesis import settings as run_with
 from hypothesis import strategies as st
 
 from rpcproxy.chains import evm
-from rpcproxy.chains.methods import Kind
+from rpcproxy.chains.methods import MethodKind
 from rpcproxy.rules.audit import (
     AUDITED,
     LARGEST_READ_BYTES,
     LONGEST_PATH,
     ODD_MEMORY_SECONDS,
+    AuditFinding,
     Auditor,
-    Finding,
     Given,
     difference,
     fingerprint,
@@ -104,7 +104,7 @@ def without(value: dict[str, Any], *names: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("method", AUDITED)
 def test_only_reads_that_can_be_pinned_or_looked_up_are_audited(method: str) -> None:
-    assert evm.describe(method).kind in (Kind.BLOCK_READ, Kind.LOOKUP)
+    assert evm.describe(method).kind in (MethodKind.BLOCK_READ, MethodKind.LOOKUP)
 
 
 @pytest.mark.parametrize(
@@ -318,22 +318,22 @@ def answers(*given: str) -> list[Given]:
 @pytest.mark.parametrize(
     ("said", "finding", "odd"),
     [
-        (("a 0x1", "b 0x01"), Finding.AGREED, ""),
-        (("a 0x1", "b 0x2"), Finding.DIFFERED, ""),
-        (("a 0x1", "b 0x2", "c 0x2"), Finding.ODD_ONE_OUT, "a"),
-        (("a 0x1", "b 0x2", "c 0x1"), Finding.ODD_ONE_OUT, "b"),
-        (("a 0x1", "b 0x1", "c 0x2"), Finding.ODD_ONE_OUT, "c"),
-        (("a 0x1", "b 0x2", "c 0x3"), Finding.UNDECIDED, ""),
-        (("a 0x1", "b 0x1", "c 0x1"), Finding.AGREED, ""),
+        (("a 0x1", "b 0x01"), AuditFinding.AGREED, ""),
+        (("a 0x1", "b 0x2"), AuditFinding.DIFFERED, ""),
+        (("a 0x1", "b 0x2", "c 0x2"), AuditFinding.ODD_ONE_OUT, "a"),
+        (("a 0x1", "b 0x2", "c 0x1"), AuditFinding.ODD_ONE_OUT, "b"),
+        (("a 0x1", "b 0x1", "c 0x2"), AuditFinding.ODD_ONE_OUT, "c"),
+        (("a 0x1", "b 0x2", "c 0x3"), AuditFinding.UNDECIDED, ""),
+        (("a 0x1", "b 0x1", "c 0x1"), AuditFinding.AGREED, ""),
         # One company's word counts once.
-        (("a/one 0x1", "b/one 0x1", "c 0x2"), Finding.UNDECIDED, ""),
-        (("a/one 0x1", "b/two 0x2", "c/one 0x1"), Finding.UNDECIDED, ""),
+        (("a/one 0x1", "b/one 0x1", "c 0x2"), AuditFinding.UNDECIDED, ""),
+        (("a/one 0x1", "b/two 0x2", "c/one 0x1"), AuditFinding.UNDECIDED, ""),
     ],
 )
-def test_the_odd_one_out(said: tuple[str, ...], finding: Finding, odd: str) -> None:
+def test_the_odd_one_out(said: tuple[str, ...], finding: AuditFinding, odd: str) -> None:
     judged = judge("eth_getBalance", answers(*said))
     assert (judged.finding, judged.odd) == (finding, odd)
-    assert judged.where == ("" if finding is Finding.AGREED else "result")
+    assert judged.where == ("" if finding is AuditFinding.AGREED else "result")
 
 
 def test_who_agrees_with_both_sides_settles_nothing() -> None:
@@ -347,13 +347,13 @@ def test_who_agrees_with_both_sides_settles_nothing() -> None:
             for name, value in zip("abc", (one, other, third), strict=True)
         ],
     )
-    assert (judged.finding, judged.where) == (Finding.UNDECIDED, "timestamp")
+    assert (judged.finding, judged.where) == (AuditFinding.UNDECIDED, "timestamp")
 
 
 @given(st.permutations([("a", b'"0x1"'), ("b", b'"0x01"'), ("c", b'"0x2"')]))
 def test_the_order_of_the_answers_means_nothing(said: list[tuple[str, bytes]]) -> None:
     judged = judge("eth_getBalance", [Given(name, name, value) for name, value in said])
-    assert (judged.finding, judged.odd) == (Finding.ODD_ONE_OUT, "c")
+    assert (judged.finding, judged.odd) == (AuditFinding.ODD_ONE_OUT, "c")
 
 
 # ---- which reads

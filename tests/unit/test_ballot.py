@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rpcproxy.messages import Judgement, Verdict
-from rpcproxy.rules.ballot import ACCEPTED, REJECTION_SECONDS, Tally
+from rpcproxy.rules.ballot import ACCEPTED, REJECTION_SECONDS, SendTally
 
 TEXT = msgspec.Raw(b'{"code":-32000,"message":"no"}')
 NOW = 50.0
@@ -24,9 +24,9 @@ REJECTIONS = (
 FAILURES = tuple(v for v in Verdict if v not in REJECTIONS and v not in ACCEPTED)
 
 
-def tally(*said: Verdict, asked: int | None = None, is_at_head: bool = True) -> Tally:
+def tally(*said: Verdict, asked: int | None = None, is_at_head: bool = True) -> SendTally:
     """What was said at ``NOW`` by the first of ``asked`` upstreams."""
-    count = Tally()
+    count = SendTally()
     for _ in range(len(said) if asked is None else asked):
         count.on_asked()
     for index, verdict in enumerate(said):
@@ -174,7 +174,7 @@ def test_what_is_no_answer_about_the_transaction_is_a_failure(verdict: Verdict) 
 
 def test_tallies_share_nothing() -> None:
     tally(Verdict.TIMEOUT)
-    assert Tally().failures == []
+    assert SendTally().failures == []
 
 
 @given(st.lists(st.sampled_from(list(Verdict)), max_size=8), st.booleans(), st.floats(0, 10))
@@ -191,7 +191,7 @@ def test_never_both_and_never_without_a_reason(
 
 def test_of_those_that_are_not_believed_alone_the_one_with_a_result_is_kept() -> None:
     """ "Known" and a relay's yes: the hash is in the second."""
-    told = Tally()
+    told = SendTally()
     known = Judgement(Verdict.ALREADY_KNOWN, error=msgspec.Raw(b"{}"))
     yes = Judgement(Verdict.OK, msgspec.Raw(b'"0x1"'))
     for name, judgement in (("a", known), ("b", yes), ("c", known)):

@@ -10,7 +10,7 @@ import pytest
 
 from rpcproxy.engine.broadcast import SYNC_DEFAULT_SECONDS, sync_timeout_seconds
 from rpcproxy.messages import FailureKind, MethodClass, Reply
-from rpcproxy.rules.journaled import State
+from rpcproxy.rules.journaled import TransactionState
 from tests.unit.engine_kit import (
     SEND,
     Behaviour,
@@ -350,7 +350,7 @@ async def test_reverted_is_a_yes_where_the_upstream_shows_it(error: Behaviour) -
     assert (await send(engine).reply())["result"] == HASH
     entry = engine.ledger.pool.get(HASH)
     assert entry is not None
-    assert entry.state is State.SENT
+    assert entry.state is TransactionState.SENT
     await engine.assert_soon_idle()
 
 

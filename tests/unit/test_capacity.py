@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from rpcproxy.rules.capacity import Look, Member, Share, alike, assess, listed
-from rpcproxy.rules.survey import Seen
+from rpcproxy.rules.capacity import CapacityMember, Look, Share, alike, assess, listed
+from rpcproxy.rules.survey import SeenHead
 
 
-def member(name: str, provider: str = "", **fields: Any) -> Member:
-    return Member(name=name, provider=provider or name, **fields)
+def member(name: str, provider: str = "", **fields: Any) -> CapacityMember:
+    return CapacityMember(name=name, provider=provider or name, **fields)
 
 
-def four() -> list[Member]:
+def four() -> list[CapacityMember]:
     return [
         member("a", "north", cloud="aws", region="us-east-1"),
         member("b", "lake", cloud="aws", region="eu-west-1"),
@@ -23,12 +23,12 @@ def four() -> list[Member]:
     ]
 
 
-def shares(*members: Member, **options: Any) -> dict[str, Share]:
+def shares(*members: CapacityMember, **options: Any) -> dict[str, Share]:
     found = assess(members, **options).shares
     return {f"{share.kind} {share.name}": share for share in found}
 
 
-def points(*members: Member, **options: Any) -> list[tuple[str, str, str]]:
+def points(*members: CapacityMember, **options: Any) -> list[tuple[str, str, str]]:
     found = assess(members, **options).single_points
     return [(point.kind, point.name, point.ends) for point in found]
 
@@ -129,7 +129,7 @@ def test_words_of_a_loss() -> None:
     ],
 )
 def test_single_points_of_failure(
-    members: list[Member], expected: list[tuple[str, str, str]]
+    members: list[CapacityMember], expected: list[tuple[str, str, str]]
 ) -> None:
     assert points(*members) == expected
 
@@ -140,7 +140,7 @@ def test_private_sends_that_fall_back_are_no_single_point() -> None:
 
 
 def test_words_of_single_points() -> None:
-    def words(*members: Member) -> list[str]:
+    def words(*members: CapacityMember) -> list[str]:
         return [point.words for point in assess(members).single_points]
 
     assert words(member("a", "x"), member("b", "x")) == [
@@ -172,7 +172,7 @@ def test_nobody_usable_holds_nothing() -> None:
     assert capacity.single_points == ()
 
 
-HEADS = (Seen(100, 1.0), Seen(101, 2.0))
+HEADS = (SeenHead(100, 1.0), SeenHead(101, 2.0))
 ONE = Look(
     name="a",
     place="one/x",
@@ -201,7 +201,7 @@ def other(**fields: Any) -> Look:
         (other(addresses=frozenset({"192.0.2.2 8545"})), None),
         (other(addresses=frozenset()), None),
         (other(client_version="Geth/v2"), None),
-        (other(heads=(Seen(90, 1.0),)), None),
+        (other(heads=(SeenHead(90, 1.0),)), None),
         (other(heads=()), None),
     ],
 )

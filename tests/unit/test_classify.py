@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rpcproxy.chains.evm_methods import METHODS, describe
 from rpcproxy.config.model import ErrorPhrase
 from rpcproxy.messages import Failure, FailureKind, Judgement, Reply, Verdict
-from rpcproxy.rules.batched import Asked
+from rpcproxy.rules.batched import SentCall
 from rpcproxy.rules.classify import Classifier
 
 V = Verdict
@@ -304,7 +304,7 @@ def test_failures(kind, verdict):
     judgement = CLASSIFIER.judge(failure, ID, describe(CALL), NOW)
     assert judgement == Judgement(verdict, detail="no luck at (url)")
     batch = CLASSIFIER.judge_batch(
-        failure, [Asked(1, describe(CALL)), Asked(2, describe(SEND))], NOW
+        failure, [SentCall(1, describe(CALL)), SentCall(2, describe(SEND))], NOW
     )
     assert batch.verdict is verdict
     assert [member.verdict for member in batch.members] == [verdict] * 2
@@ -528,7 +528,7 @@ def test_judging_never_raises(body, status, method, retry_after, rest, now):
         judgement = classifier.judge(reply, 1, method, now)
         check(judgement)
         assert rest is None or judgement.result is None
-        calls = [Asked(1, method), Asked(2, describe(CALL))]
+        calls = [SentCall(1, method), SentCall(2, describe(CALL))]
         batch = classifier.judge_batch(reply, calls, now)
         assert len(batch.members) == 2
         for member in batch.members:
@@ -554,5 +554,5 @@ def test_a_result_that_is_not_utf8_is_never_given_to_a_client() -> None:
     for text, verdict in ((b'"0x\xff\xfe"', Verdict.NOT_JSON), (b'"0x\xc3\xa9"', Verdict.OK)):
         reply = b'{"jsonrpc":"2.0","id":1,"result":%b}' % text
         assert Classifier().judge(Reply(200, reply), 1, method, 0.0).verdict is verdict
-        judged = Classifier().judge_batch(Reply(200, b"[%b]" % reply), [Asked(1, method)], 0.0)
+        judged = Classifier().judge_batch(Reply(200, b"[%b]" % reply), [SentCall(1, method)], 0.0)
         assert judged.members[0].verdict is verdict

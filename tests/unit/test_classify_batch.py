@@ -9,7 +9,7 @@ from rpcproxy.chains.evm_methods import describe
 from rpcproxy.config.model import ErrorPhrase
 from rpcproxy.messages import Reply, Verdict
 from rpcproxy.rules import replies
-from rpcproxy.rules.batched import Asked
+from rpcproxy.rules.batched import SentCall
 from rpcproxy.rules.classify import Classifier
 
 V = Verdict
@@ -36,9 +36,9 @@ def failed(code, message, id, **more):
 
 
 CALLS = [
-    Asked(1, describe(BLOCK_NUMBER)),
-    Asked(2, describe(CALL)),
-    Asked(3, describe(RECEIPT)),
+    SentCall(1, describe(BLOCK_NUMBER)),
+    SentCall(2, describe(CALL)),
+    SentCall(3, describe(RECEIPT)),
 ]
 GOOD = [ok("0x1", 1), ok("0x", 2), ok({"status": "0x1"}, 3)]
 

@@ -11,7 +11,7 @@ from rpcproxy.chains import evm
 from rpcproxy.config.model import ErrorPhrase
 from rpcproxy.config.secrets import Redactor
 from rpcproxy.messages import Judgement, Reply, Verdict
-from rpcproxy.rules.batched import Asked
+from rpcproxy.rules.batched import SentCall
 from rpcproxy.rules.classify import Classifier
 
 KEY = "hQ7zk3Vw9p"
@@ -50,7 +50,7 @@ def test_errors_reach_wallets_without_secrets(told: Any, wanted: Any) -> None:
     assert shown(judgement) == wanted
     assert KEY not in judgement.detail
     batch = CLASSIFIER.judge_batch(
-        Reply(200, json.dumps([error(told)]).encode()), [Asked(1, READ)], 0.0
+        Reply(200, json.dumps([error(told)]).encode()), [SentCall(1, READ)], 0.0
     )
     assert shown(batch.members[0]) == wanted
     assert KEY not in batch.detail

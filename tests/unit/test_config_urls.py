@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rpcproxy.config.problems import Unfit
-from rpcproxy.config.urls import Place, check, guess_provider, is_host
+from rpcproxy.config.urls import UrlTarget, check, guess_provider, is_host
 
 HTTP = ("https", "http")
 WANTED = "expected https:// or http:// and a host"
@@ -22,17 +22,17 @@ def told(text: str, written: str | None = None, schemes: tuple[str, ...] = HTTP)
 @pytest.mark.parametrize(
     ("text", "place"),
     [
-        ("https://a.com", Place("https", "a.com", 443)),
-        ("http://a.com/", Place("http", "a.com", 80)),
-        ("HTTPS://Mainnet.Infura.io/v3/K?x=1", Place("https", "mainnet.infura.io", 443)),
-        ("http://user:p%40ss@10.0.0.1:8545/x", Place("http", "10.0.0.1", 8545)),
-        ("http://[::1]:8545", Place("http", "::1", 8545)),
-        ("http://geth_1:8545", Place("http", "geth_1", 8545)),
-        ("https://xn--bcher-kva.example/", Place("https", "xn--bcher-kva.example", 443)),
-        ("https://a.com/path@home", Place("https", "a.com", 443)),
+        ("https://a.com", UrlTarget("https", "a.com", 443)),
+        ("http://a.com/", UrlTarget("http", "a.com", 80)),
+        ("HTTPS://Mainnet.Infura.io/v3/K?x=1", UrlTarget("https", "mainnet.infura.io", 443)),
+        ("http://user:p%40ss@10.0.0.1:8545/x", UrlTarget("http", "10.0.0.1", 8545)),
+        ("http://[::1]:8545", UrlTarget("http", "::1", 8545)),
+        ("http://geth_1:8545", UrlTarget("http", "geth_1", 8545)),
+        ("https://xn--bcher-kva.example/", UrlTarget("https", "xn--bcher-kva.example", 443)),
+        ("https://a.com/path@home", UrlTarget("https", "a.com", 443)),
     ],
 )
-def test_good_urls(text: str, place: Place) -> None:
+def test_good_urls(text: str, place: UrlTarget) -> None:
     assert check(text, text, HTTP) == place
 
 
@@ -136,7 +136,7 @@ def test_a_scheme_from_the_environment_is_not_told() -> None:
 
 
 def test_websocket_urls() -> None:
-    assert check("wss://a.com/x", "wss://a.com/x", ("wss", "ws")) == Place("wss", "a.com", 443)
+    assert check("wss://a.com/x", "wss://a.com/x", ("wss", "ws")) == UrlTarget("wss", "a.com", 443)
     assert told("https://a.com", schemes=("wss", "ws")) == (
         "url (https://a.com) has a wrong scheme; expected wss:// or ws:// and a host"
     )

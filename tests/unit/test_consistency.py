@@ -15,7 +15,7 @@ from rpcproxy.drills.faults import Fault
 from rpcproxy.drills.lies import LIARS, late_news
 from rpcproxy.drills.provider import Provider
 from rpcproxy.drills.simchain import ACCOUNTS, BUSY_ACCOUNTS, TOKEN, SimChain
-from rpcproxy.drills.simview import View
+from rpcproxy.drills.simview import SimView
 from rpcproxy.messages import Request
 from tests.consistency import Checker
 from tests.wallet_load import ask_while
@@ -45,10 +45,10 @@ class Talk:
             self.chain.mine(NOW + second)
         self.checker = Checker(self.chain, lambda: self.chain.head, lambda: NOW + 20)
 
-    def view(self, lag: int = 0, **lies: Any) -> View:
-        return View(self.chain, self.chain.head - lag, 7, **lies)
+    def view(self, lag: int = 0, **lies: Any) -> SimView:
+        return SimView(self.chain, self.chain.head - lag, 7, **lies)
 
-    def say(self, view: View, method: str, *params: Any, client: int = 1) -> dict[str, int]:
+    def say(self, view: SimView, method: str, *params: Any, client: int = 1) -> dict[str, int]:
         """The violations that this one answer added."""
         before = self.checker.violations.copy()
         asking = self.checker.asking(client, method, list(params))

@@ -16,7 +16,7 @@ import pytest
 from rpcproxy.chains import evm_contents
 from rpcproxy.engine import seen as module
 from rpcproxy.engine.contents import BlockContents
-from rpcproxy.engine.seen import Seen
+from rpcproxy.engine.seen import SeenHashes
 from rpcproxy.messages import Request, Verdict
 from rpcproxy.rules import recent_blocks
 from tests.unit.engine_kit import (
@@ -430,7 +430,7 @@ async def test_what_was_shown_in_a_list_is_not_null_afterwards(
 
 
 def test_a_reorg_may_take_what_was_shown() -> None:
-    seen = Seen()
+    seen = SeenHashes()
     for number in (99, 100):
         seen.see_list(number, (tx_hash(number, 1),))
     seen.see_block(hash_of(99), 99)
@@ -459,7 +459,7 @@ async def test_the_contents_of_blocks_are_bounded(monkeypatch: pytest.MonkeyPatc
 
 def test_lists_that_were_shown_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_BYTES", 10_000)
-    seen = Seen()
+    seen = SeenHashes()
     for number in range(500):
         seen.see_list(number, receipts(number))
     assert seen._bytes <= 10_000

@@ -10,7 +10,7 @@ import pytest
 from rpcproxy.drills import scenes
 from rpcproxy.drills.faults import WELL
 from rpcproxy.drills.provider import Provider
-from rpcproxy.drills.scenes import SITES, Kind, Stage, Take
+from rpcproxy.drills.scenes import SITES, DemoStage, SceneKind, Take
 from rpcproxy.drills.simchain import SimChain
 from rpcproxy.drills.wallet import Wallet
 from tests.waiting import limited, until
@@ -37,7 +37,11 @@ def test_a_round(number: int) -> None:
             assert scene.pinned in scene.struck
             assert before.pinned == scene.pinned
             assert not before.struck
-    assert [s.kind for s in scenes_of_round if s.struck] == [Kind.DOWN, Kind.LIMITED, Kind.BROWNOUT]
+    assert [s.kind for s in scenes_of_round if s.struck] == [
+        SceneKind.DOWN,
+        SceneKind.LIMITED,
+        SceneKind.BROWNOUT,
+    ]
     assert len(scenes_of_round[5].struck) == 2
 
 
@@ -48,20 +52,20 @@ def test_each_provider_is_struck_in_turn() -> None:
     assert all(one[1].struck != one[3].struck for one in rounds)
 
 
-def _stage(*, has_outages: bool, pace: float = 0.001) -> tuple[Stage, list[Provider], Wallet]:
+def _stage(*, has_outages: bool, pace: float = 0.001) -> tuple[DemoStage, list[Provider], Wallet]:
     chain = SimChain()
     providers = [Provider(chain, site.name) for site in SITES]
     for provider in providers:
         provider.start()
     through, direct = Wallet(100), Wallet(100)
     return (
-        Stage(providers, through, direct, has_outages=has_outages, pace=pace),
+        DemoStage(providers, through, direct, has_outages=has_outages, pace=pace),
         providers,
         direct,
     )
 
 
-async def _play(stage: Stage, count: int) -> list[Take]:
+async def _play(stage: DemoStage, count: int) -> list[Take]:
     takes: list[Take] = []
     enough = asyncio.Event()
 
@@ -88,9 +92,15 @@ async def test_playing_a_round() -> None:
     assert not takes[7].is_settled
     assert stage.current is takes[7]
     assert list(stage.latest) == [
-        *(Kind.WELL, Kind.DOWN, Kind.RECOVERY, Kind.LIMITED, Kind.BROWNOUT),
+        *(
+            SceneKind.WELL,
+            SceneKind.DOWN,
+            SceneKind.RECOVERY,
+            SceneKind.LIMITED,
+            SceneKind.BROWNOUT,
+        ),
     ]
-    assert stage.latest[Kind.WELL] is takes[7]
+    assert stage.latest[SceneKind.WELL] is takes[7]
     assert takes[0].seconds == pytest.approx(0.006)
     assert {provider.fault for provider in providers} == {WELL}
     assert direct.scene is takes[7].direct
@@ -120,7 +130,7 @@ async def test_a_struck_provider_is_at_fault_and_nobody_else() -> None:
 async def test_without_outages_all_stays_well() -> None:
     stage, providers, _ = _stage(has_outages=False)
     takes = await _play(stage, 5)
-    assert {take.scene.kind for take in takes} == {Kind.WELL}
+    assert {take.scene.kind for take in takes} == {SceneKind.WELL}
     for provider in providers:
         provider.stop()
 

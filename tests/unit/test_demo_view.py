@@ -10,9 +10,9 @@ import threading
 import pytest
 from rich.console import Console
 
-from rpcproxy.drills.scenes import Kind, Take, round_of
-from rpcproxy.drills.view import Board, Event, Frame, Screen, UpstreamLine, Urls, WalletLine
-from rpcproxy.drills.wallet import Recent, Tally
+from rpcproxy.drills.scenes import SceneKind, Take, round_of
+from rpcproxy.drills.view import Board, Frame, Screen, ScreenEvent, UpstreamLine, Urls, WalletLine
+from rpcproxy.drills.wallet import WalletFigures, WalletTally
 from tests.waiting import LIMIT_SECONDS
 
 URLS = Urls(
@@ -25,10 +25,12 @@ URLS = Urls(
 def _frame(events: int = 40) -> Frame:
     scenes = round_of(0)
     takes = {scene.kind: Take(scene, 0.0, scene.seconds) for scene in scenes}
-    current = takes[Kind.BROWNOUT]
+    current = takes[SceneKind.BROWNOUT]
     for take in takes.values():
-        take.through = Tally(requests=800, answered=800, slowest_seconds=0.061)
-        take.direct = Tally(requests=800, answered=400, errors=200, hung=200, slowest_seconds=2.04)
+        take.through = WalletTally(requests=800, answered=800, slowest_seconds=0.061)
+        take.direct = WalletTally(
+            requests=800, answered=400, errors=200, hung=200, slowest_seconds=2.04
+        )
     places = ("aws/us-east-1", "aws/us-east-1", "gcp/europe-west1", "hetzner/fsn1")
     names = ("Northwind", "Lakeside", "Summit", "Harbor")
     states = ("ejected", "suspect", "cooling", "up")
@@ -37,16 +39,20 @@ def _frame(events: int = 40) -> Frame:
         for name, place, state in zip(names, places, states, strict=True)
     ]
     upstreams[3] = UpstreamLine("Harbor", "hetzner/fsn1", "unknown", None, None, None, 0, 0.0, "")
-    through = Recent(80.2, 0, 0.021, 0.048, 0.061)
-    direct = Recent(80.2, 346, 0.019, 2.012, 2.042)
-    nothing = Recent(0.0, 0, None, None, None)
+    through = WalletFigures(80.2, 0, 0.021, 0.048, 0.061)
+    direct = WalletFigures(80.2, 346, 0.019, 2.012, 2.042)
+    nothing = WalletFigures(0.0, 0, None, None, None)
     wallets = [
-        WalletLine("rpcproxy", 20_000_123, through, Tally(requests=6_912_000, answered=6_912_000)),
-        WalletLine("only Northwind", 0, direct, Tally(requests=6_912_000, errors=1_234_567)),
+        WalletLine(
+            "rpcproxy", 20_000_123, through, WalletTally(requests=6_912_000, answered=6_912_000)
+        ),
+        WalletLine("only Northwind", 0, direct, WalletTally(requests=6_912_000, errors=1_234_567)),
     ]
     if not events:
-        wallets = [WalletLine("rpcproxy", 0, nothing, Tally())]
-    lines = [Event("12:00:00", f"event {number} " + "x" * 150, "bad") for number in range(events)]
+        wallets = [WalletLine("rpcproxy", 0, nothing, WalletTally())]
+    lines = [
+        ScreenEvent("12:00:00", f"event {number} " + "x" * 150, "bad") for number in range(events)
+    ]
     return Frame(URLS, current, 4.6, upstreams, wallets, list(takes.values()), lines)
 
 

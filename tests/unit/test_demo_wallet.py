@@ -12,7 +12,7 @@ from rpcproxy.drills import faults, wallet
 from rpcproxy.drills.faults import Fault
 from rpcproxy.drills.provider import Provider
 from rpcproxy.drills.simchain import SimChain
-from rpcproxy.drills.wallet import Tally, Wallet
+from rpcproxy.drills.wallet import Wallet, WalletTally
 from tests.raw_client import a_provider
 from tests.waiting import until
 
@@ -30,7 +30,7 @@ class Seen:
         self.wallet.point_at("127.0.0.1", provider.port)
 
     @property
-    def total(self) -> Tally:
+    def total(self) -> WalletTally:
         return self.wallet.total
 
 
@@ -136,7 +136,7 @@ async def test_answers_of_another_block_and_heads_that_go_back() -> None:
 )
 def test_what_is_wrong_with_an_answer(method: str, result: str, why: str) -> None:
     question = next(one for one in wallet.QUESTIONS if one.method == method)
-    ask = wallet.Ask(7, question, 16, 0.0, (Tally(), Tally()))
+    ask = wallet.WalletRequest(7, question, 16, 0.0, (WalletTally(), WalletTally()))
     body = b'{"jsonrpc":"2.0","id":7,"result":%b}' % result.encode()
     assert ask.fault_of(200, body) == why
     assert ask.fault_of(200, b"[]") == "an answer to another question"
@@ -146,7 +146,7 @@ def test_what_is_wrong_with_an_answer(method: str, result: str, why: str) -> Non
 
 async def test_a_request_counts_for_the_scene_it_was_sent_in() -> None:
     async with a_provider() as provider, at_work(provider, faults.BLACKHOLE) as seen:
-        first, second, third = Tally(), Tally(), Tally()
+        first, second, third = WalletTally(), WalletTally(), WalletTally()
         seen.wallet.enter(first, takes_along=True)
         await until(lambda: first.requests >= 3 and provider.counts.requests == first.requests)
         provider.set_fault(None)

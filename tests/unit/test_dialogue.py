@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rpcproxy.edges.dialogue import Ask, Dialogue, Ending, FeedSettings, Pulse
+from rpcproxy.edges.dialogue import Dialogue, Ending, FeedSettings, LivenessCheck, Pulse
 
 SETTINGS = FeedSettings(12.0)
 SILENCE = 36.0
@@ -157,9 +157,9 @@ def test_an_error_that_is_null_is_none() -> None:
 # ---- Pulse
 
 
-def asked(pulse: Pulse, now: float) -> Ask:
+def asked(pulse: Pulse, now: float) -> LivenessCheck:
     step = pulse.step(now, SILENCE)
-    assert isinstance(step, Ask), step
+    assert isinstance(step, LivenessCheck), step
     return step
 
 
@@ -173,7 +173,7 @@ def rests(pulse: Pulse, now: float) -> float:
 
 def ponging(now: float = 0.0) -> Pulse:
     pulse = Pulse(SETTINGS, now)
-    assert asked(pulse, now) is Ask.PING
+    assert asked(pulse, now) is LivenessCheck.PING
     pulse.on_heard(now + 0.1, is_pong=True)
     return pulse
 
@@ -184,7 +184,7 @@ def test_a_feed_that_answers_pings_is_kept_alive_by_them() -> None:
     assert rests(pulse, 10) == 30
     for now in (30.0, 60.0):
         pulse.on_head(now)
-        assert asked(pulse, now) is Ask.PING
+        assert asked(pulse, now) is LivenessCheck.PING
         pulse.on_heard(now + 0.1, is_pong=True)
         rests(pulse, now + 10)
 
@@ -192,11 +192,11 @@ def test_a_feed_that_answers_pings_is_kept_alive_by_them() -> None:
 def test_a_silent_feed_is_asked_and_dropped_without_a_pong() -> None:
     pulse = ponging()
     pulse.on_head(29.9)
-    assert asked(pulse, 30) is Ask.PING
+    assert asked(pulse, 30) is LivenessCheck.PING
     pulse.on_heard(30.1, is_pong=True)
     pulse.on_head(33)
     assert rests(pulse, 40) == 60
-    assert asked(pulse, 60) is Ask.PING
+    assert asked(pulse, 60) is LivenessCheck.PING
     assert rests(pulse, 60.1) == 70
     ending = pulse.step(70, SILENCE)
     assert isinstance(ending, Ending)
@@ -207,14 +207,14 @@ def test_a_silent_feed_is_asked_and_dropped_without_a_pong() -> None:
 def test_the_silence_limit_asks_earlier_than_the_usual_question() -> None:
     pulse = ponging()
     assert pulse.step(10.0, 10.0) == pytest.approx(0.1)
-    assert pulse.step(10.1, 10.0) is Ask.PING
+    assert pulse.step(10.1, 10.0) is LivenessCheck.PING
 
 
 def test_pongs_without_blocks_last_for_two_silences() -> None:
     pulse = ponging()
     for now in (30.0, 60.0):
         rests(pulse, now - 20)
-        assert asked(pulse, now) is Ask.PING
+        assert asked(pulse, now) is LivenessCheck.PING
         pulse.on_heard(now + 0.1, is_pong=True)
     assert rests(pulse, 70) == 72
     assert pulse.step(72, SILENCE) == Ending("no block for 72 s")
@@ -222,25 +222,25 @@ def test_pongs_without_blocks_last_for_two_silences() -> None:
 
 def test_an_upstream_that_drops_pings_is_asked_with_a_call() -> None:
     pulse = Pulse(SETTINGS, 0)
-    assert asked(pulse, 0) is Ask.PING
+    assert asked(pulse, 0) is LivenessCheck.PING
     pulse.on_head(5)
     assert rests(pulse, 10) == 30
     pulse.on_head(29)
-    assert asked(pulse, 30) is Ask.CALL
+    assert asked(pulse, 30) is LivenessCheck.CALL
     pulse.on_heard(30.2)
     pulse.on_head(35)
     assert rests(pulse, 40) == 60
-    assert asked(pulse, 60) is Ask.CALL
+    assert asked(pulse, 60) is LivenessCheck.CALL
     assert pulse.step(70, 60) == Ending("no sign of life for 35 s")
 
 
 def test_a_ping_that_was_dropped_is_followed_by_a_call_at_once() -> None:
     pulse = Pulse(SETTINGS, 0)
-    assert asked(pulse, 0) is Ask.PING
-    assert asked(pulse, 10) is Ask.CALL
+    assert asked(pulse, 0) is LivenessCheck.PING
+    assert asked(pulse, 10) is LivenessCheck.CALL
     pulse.on_heard(11)
     assert rests(pulse, 20) == 40
-    assert asked(pulse, 40) is Ask.CALL
+    assert asked(pulse, 40) is LivenessCheck.CALL
     assert pulse.step(50, SILENCE) == Ending("no sign of life for 39 s")
 
 
@@ -248,17 +248,17 @@ def test_one_lost_pong_among_blocks_changes_nothing() -> None:
     pulse = ponging()
     pulse.on_head(29)
     rests(pulse, 29)
-    assert asked(pulse, 30) is Ask.PING
+    assert asked(pulse, 30) is LivenessCheck.PING
     pulse.on_head(39)
     assert rests(pulse, 40) == 60
-    assert asked(pulse, 60) is Ask.PING
+    assert asked(pulse, 60) is LivenessCheck.PING
 
 
 def test_a_late_pong_shows_that_pings_are_answered() -> None:
     pulse = Pulse(SETTINGS, 0)
-    assert asked(pulse, 0) is Ask.PING
+    assert asked(pulse, 0) is LivenessCheck.PING
     pulse.on_head(1)
     rests(pulse, 10)
     pulse.on_heard(11, is_pong=True)
     pulse.on_head(29)
-    assert asked(pulse, 30) is Ask.PING
+    assert asked(pulse, 30) is LivenessCheck.PING

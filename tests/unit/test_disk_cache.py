@@ -203,7 +203,7 @@ def held_up(cache: DiskCache) -> Iterator[None]:
         is_held.set()
         go_on.wait(10)
 
-    def held_write(rows: list[disk_file.Row]) -> None:
+    def held_write(rows: list[disk_file.AnswerRow]) -> None:
         hold()
         write(rows)
 
@@ -749,14 +749,14 @@ async def test_a_path_that_cannot_be_opened_keeps_nothing_and_is_said_once(
 
 def test_what_errors_mean(tmp_path: Path) -> None:
     bare = sqlite3.ProgrammingError("Cannot operate on a closed database.")
-    assert disk_file.trouble(bare) is disk_file.Trouble.LOST
-    assert disk_file.trouble(OSError(5, "Input/output error")) is disk_file.Trouble.LOST
+    assert disk_file.trouble(bare) is disk_file.FileTrouble.LOST
+    assert disk_file.trouble(OSError(5, "Input/output error")) is disk_file.FileTrouble.LOST
     for code, expected in {
-        sqlite3.SQLITE_IOERR_READ: disk_file.Trouble.LOST,
-        sqlite3.SQLITE_BUSY_SNAPSHOT: disk_file.Trouble.BUSY,
-        sqlite3.SQLITE_CORRUPT_INDEX: disk_file.Trouble.DAMAGED,
-        sqlite3.SQLITE_READONLY_DBMOVED: disk_file.Trouble.UNWRITABLE,
-        sqlite3.SQLITE_FULL: disk_file.Trouble.UNWRITABLE,
+        sqlite3.SQLITE_IOERR_READ: disk_file.FileTrouble.LOST,
+        sqlite3.SQLITE_BUSY_SNAPSHOT: disk_file.FileTrouble.BUSY,
+        sqlite3.SQLITE_CORRUPT_INDEX: disk_file.FileTrouble.DAMAGED,
+        sqlite3.SQLITE_READONLY_DBMOVED: disk_file.FileTrouble.UNWRITABLE,
+        sqlite3.SQLITE_FULL: disk_file.FileTrouble.UNWRITABLE,
     }.items():
         error = sqlite3.OperationalError("words")
         error.sqlite_errorcode = code

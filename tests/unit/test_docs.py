@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import rpcproxy
 from rpcproxy import cli
-from rpcproxy.chains.methods import Kind
+from rpcproxy.chains.methods import MethodKind
 from rpcproxy.config.model import Deadlines, Upstream
 from rpcproxy.edges import journal_file
 from rpcproxy.edges.exposition import Exposition, ProxyCollector, Sources
@@ -40,7 +40,7 @@ from rpcproxy.rules import (
     steps,
 )
 from rpcproxy.rules import standing as standing_rules
-from rpcproxy.rules.journaled import State
+from rpcproxy.rules.journaled import TransactionState
 from rpcproxy.rules.standing import Settings, Standings
 from rpcproxy.states import BETTER, Change, ChangeKind, UpstreamState
 from tests.unit.pages import (
@@ -161,7 +161,9 @@ def test_the_transactions_are_told_key_by_key() -> None:
     told = section(METRICS, "`/transactions`")
     keys, states = told.split("| state | meaning |")
     assert sorted(first_names(keys)) == sorted(typing.get_type_hints(TransactionEntry))
-    assert re.findall(r"^\| `(\w+)` \|", states, re.MULTILINE) == [state.value for state in State]
+    assert re.findall(r"^\| `(\w+)` \|", states, re.MULTILINE) == [
+        state.value for state in TransactionState
+    ]
     for key in typing.get_type_hints(ChainTransactions):
         assert f"`{key}`" in told
 
@@ -331,7 +333,7 @@ def test_refused_methods_are_refused() -> None:
         for row in refused
         if (found := names(row[0]))
     ]
-    assert kinds == [{Kind.STATEFUL}, {Kind.REFUSED}, {Kind.REFUSED}]
+    assert kinds == [{MethodKind.STATEFUL}, {MethodKind.REFUSED}, {MethodKind.REFUSED}]
 
 
 MODULES = {

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rpcproxy.chains.evm_answers import (
-    Told,
+    ToldBlock,
     join_lists,
     log_range,
     nonce_of,
@@ -20,8 +20,8 @@ HASH = "0x" + "Cd" * 32
 NO_HASH = "0x" + "00" * 32
 IN_BLOCK = {"blockNumber": "0x10", "blockHash": HASH}
 BLOCK = {"number": "0x10", "hash": HASH}
-TOLD = Told(16, HASH.lower())
-PENDING = Told(-1, "")
+TOLD = ToldBlock(16, HASH.lower())
+PENDING = ToldBlock(-1, "")
 RECEIPT = {"logs": [{**IN_BLOCK, "data": "0x"}], "status": "0x1", **IN_BLOCK}
 
 
@@ -36,7 +36,7 @@ RECEIPT = {"logs": [{**IN_BLOCK, "data": "0x"}], "status": "0x1", **IN_BLOCK}
         ("eth_getTransactionByHash", {"blockNumber": "0x11", "blockHash": None}, PENDING),
         ("eth_getTransactionByHash", {"blockNumber": "0x11", "blockHash": NO_HASH}, PENDING),
         ("eth_getTransactionByHash", {"blockNumber": None}, PENDING),
-        ("eth_getTransactionByHash", {"blockNumber": "0x11"}, Told(17, "")),
+        ("eth_getTransactionByHash", {"blockNumber": "0x11"}, ToldBlock(17, "")),
         ("eth_getTransactionByHash", {"blockNumber": "x", "blockHash": HASH}, None),
         ("eth_getTransactionByHash", {"blockNumber": "0x1", "blockHash": 5}, None),
         ("eth_getTransactionByHash", None, None),
@@ -53,7 +53,7 @@ RECEIPT = {"logs": [{**IN_BLOCK, "data": "0x"}], "status": "0x1", **IN_BLOCK}
         ("eth_getBlockReceipts", [{"contract": '"blockNumber":"0x5"', **IN_BLOCK}], TOLD),
         ("eth_getBlockReceipts", [{"blockNumber": "0x11", "blockHash": None}], PENDING),
         ("eth_getBlockReceipts", [{"blockNumber": "0x11", "blockHash": NO_HASH}], PENDING),
-        ("eth_getBlockReceipts", [{"blockNumber": "0x11"}], Told(17, "")),
+        ("eth_getBlockReceipts", [{"blockNumber": "0x11"}], ToldBlock(17, "")),
         ("eth_getBlockReceipts", [], None),
         ("eth_getBlockReceipts", None, None),
         ("trace_transaction", [{"action": {}, "blockNumber": 16, "blockHash": HASH}], TOLD),

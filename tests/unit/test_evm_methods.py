@@ -2,7 +2,7 @@ import pytest
 
 from rpcproxy.chains.evm_blocks import has_range
 from rpcproxy.chains.evm_methods import LONGEST_NAME, METHODS, TOO_LONG, describe
-from rpcproxy.chains.methods import Keep, Kind
+from rpcproxy.chains.methods import Keep, MethodKind
 from rpcproxy.messages import MethodClass
 
 LIGHT, HEAVY, SEND = MethodClass.LIGHT, MethodClass.HEAVY, MethodClass.SEND
@@ -11,52 +11,52 @@ LIGHT, HEAVY, SEND = MethodClass.LIGHT, MethodClass.HEAVY, MethodClass.SEND
 @pytest.mark.parametrize(
     ("name", "kind", "method_class", "block_param", "criticality"),
     [
-        ("eth_chainId", Kind.LOCAL, LIGHT, None, 0),
-        ("net_version", Kind.LOCAL, LIGHT, None, 0),
-        ("web3_clientVersion", Kind.LOCAL, LIGHT, None, 0),
-        ("net_listening", Kind.LOCAL, LIGHT, None, 0),
-        ("eth_syncing", Kind.LOCAL, LIGHT, None, 0),
-        ("eth_accounts", Kind.LOCAL, LIGHT, None, 0),
-        ("eth_blockNumber", Kind.HEAD_READ, LIGHT, None, 0),
-        ("eth_getTransactionCount", Kind.BLOCK_READ, LIGHT, 1, 1),
-        ("eth_call", Kind.BLOCK_READ, LIGHT, 1, 2),
-        ("eth_estimateGas", Kind.BLOCK_READ, LIGHT, 1, 2),
-        ("eth_getStorageAt", Kind.BLOCK_READ, LIGHT, 2, 2),
-        ("eth_getProof", Kind.BLOCK_READ, HEAVY, 2, 3),
-        ("eth_feeHistory", Kind.BLOCK_READ, LIGHT, 1, 2),
-        ("eth_getLogs", Kind.BLOCK_READ, HEAVY, 0, 3),
-        ("eth_getBlockReceipts", Kind.BLOCK_READ, HEAVY, 0, 3),
-        ("eth_createAccessList", Kind.BLOCK_READ, HEAVY, 1, 2),
-        ("eth_simulateV1", Kind.BLOCK_READ, HEAVY, 1, 2),
-        ("eth_getBlockByNumber", Kind.BLOCK_READ, LIGHT, 0, 1),
-        ("eth_getTransactionReceipt", Kind.LOOKUP, LIGHT, None, 1),
-        ("debug_traceTransaction", Kind.LOOKUP, HEAVY, None, 4),
-        ("trace_filter", Kind.BLOCK_READ, HEAVY, 0, 4),
-        ("trace_call", Kind.BLOCK_READ, HEAVY, 2, 4),
-        ("web3_sha3", Kind.IMMUTABLE, LIGHT, None, 2),
-        ("eth_sendRawTransaction", Kind.SEND, SEND, None, 0),
-        ("eth_sendRawTransactionSync", Kind.SEND, SEND, None, 0),
-        ("eth_sendRawTransactionConditional", Kind.SEND, SEND, None, 0),
-        ("eth_sendPrivateTransaction", Kind.SEND, SEND, None, 0),
-        ("eth_sendBundle", Kind.SEND, SEND, None, 0),
-        ("eth_newFilter", Kind.STATEFUL, LIGHT, None, 2),
-        ("eth_subscribe", Kind.STATEFUL, LIGHT, None, 2),
-        ("eth_sendTransaction", Kind.REFUSED, LIGHT, None, 2),
-        ("eth_sign", Kind.REFUSED, LIGHT, None, 2),
-        ("debug_setHead", Kind.REFUSED, LIGHT, None, 2),
+        ("eth_chainId", MethodKind.LOCAL, LIGHT, None, 0),
+        ("net_version", MethodKind.LOCAL, LIGHT, None, 0),
+        ("web3_clientVersion", MethodKind.LOCAL, LIGHT, None, 0),
+        ("net_listening", MethodKind.LOCAL, LIGHT, None, 0),
+        ("eth_syncing", MethodKind.LOCAL, LIGHT, None, 0),
+        ("eth_accounts", MethodKind.LOCAL, LIGHT, None, 0),
+        ("eth_blockNumber", MethodKind.HEAD_READ, LIGHT, None, 0),
+        ("eth_getTransactionCount", MethodKind.BLOCK_READ, LIGHT, 1, 1),
+        ("eth_call", MethodKind.BLOCK_READ, LIGHT, 1, 2),
+        ("eth_estimateGas", MethodKind.BLOCK_READ, LIGHT, 1, 2),
+        ("eth_getStorageAt", MethodKind.BLOCK_READ, LIGHT, 2, 2),
+        ("eth_getProof", MethodKind.BLOCK_READ, HEAVY, 2, 3),
+        ("eth_feeHistory", MethodKind.BLOCK_READ, LIGHT, 1, 2),
+        ("eth_getLogs", MethodKind.BLOCK_READ, HEAVY, 0, 3),
+        ("eth_getBlockReceipts", MethodKind.BLOCK_READ, HEAVY, 0, 3),
+        ("eth_createAccessList", MethodKind.BLOCK_READ, HEAVY, 1, 2),
+        ("eth_simulateV1", MethodKind.BLOCK_READ, HEAVY, 1, 2),
+        ("eth_getBlockByNumber", MethodKind.BLOCK_READ, LIGHT, 0, 1),
+        ("eth_getTransactionReceipt", MethodKind.LOOKUP, LIGHT, None, 1),
+        ("debug_traceTransaction", MethodKind.LOOKUP, HEAVY, None, 4),
+        ("trace_filter", MethodKind.BLOCK_READ, HEAVY, 0, 4),
+        ("trace_call", MethodKind.BLOCK_READ, HEAVY, 2, 4),
+        ("web3_sha3", MethodKind.IMMUTABLE, LIGHT, None, 2),
+        ("eth_sendRawTransaction", MethodKind.SEND, SEND, None, 0),
+        ("eth_sendRawTransactionSync", MethodKind.SEND, SEND, None, 0),
+        ("eth_sendRawTransactionConditional", MethodKind.SEND, SEND, None, 0),
+        ("eth_sendPrivateTransaction", MethodKind.SEND, SEND, None, 0),
+        ("eth_sendBundle", MethodKind.SEND, SEND, None, 0),
+        ("eth_newFilter", MethodKind.STATEFUL, LIGHT, None, 2),
+        ("eth_subscribe", MethodKind.STATEFUL, LIGHT, None, 2),
+        ("eth_sendTransaction", MethodKind.REFUSED, LIGHT, None, 2),
+        ("eth_sign", MethodKind.REFUSED, LIGHT, None, 2),
+        ("debug_setHead", MethodKind.REFUSED, LIGHT, None, 2),
         # Names that are in no table
-        ("debug_whatever", Kind.HEAD_READ, HEAVY, None, 4),
-        ("trace_whatever", Kind.HEAD_READ, HEAVY, None, 4),
-        ("foo_bar", Kind.HEAD_READ, LIGHT, None, 2),
-        ("", Kind.HEAD_READ, LIGHT, None, 2),
-        ("personal_sign", Kind.REFUSED, LIGHT, None, 2),
-        ("admin_addPeer", Kind.REFUSED, LIGHT, None, 2),
-        ("miner_start", Kind.REFUSED, LIGHT, None, 2),
-        ("engine_newPayloadV4", Kind.REFUSED, LIGHT, None, 2),
-        ("eth_signTypedData_v4", Kind.REFUSED, LIGHT, None, 2),
-        ("anvil_setBalance", Kind.REFUSED, LIGHT, None, 2),
-        ("foo_sendSigned", Kind.SEND, SEND, None, 0),
-        ("foo_subscribe", Kind.STATEFUL, LIGHT, None, 2),
+        ("debug_whatever", MethodKind.HEAD_READ, HEAVY, None, 4),
+        ("trace_whatever", MethodKind.HEAD_READ, HEAVY, None, 4),
+        ("foo_bar", MethodKind.HEAD_READ, LIGHT, None, 2),
+        ("", MethodKind.HEAD_READ, LIGHT, None, 2),
+        ("personal_sign", MethodKind.REFUSED, LIGHT, None, 2),
+        ("admin_addPeer", MethodKind.REFUSED, LIGHT, None, 2),
+        ("miner_start", MethodKind.REFUSED, LIGHT, None, 2),
+        ("engine_newPayloadV4", MethodKind.REFUSED, LIGHT, None, 2),
+        ("eth_signTypedData_v4", MethodKind.REFUSED, LIGHT, None, 2),
+        ("anvil_setBalance", MethodKind.REFUSED, LIGHT, None, 2),
+        ("foo_sendSigned", MethodKind.SEND, SEND, None, 0),
+        ("foo_subscribe", MethodKind.STATEFUL, LIGHT, None, 2),
     ],
 )
 def test_what_a_method_is(name, kind, method_class, block_param, criticality):
@@ -99,10 +99,10 @@ def test_what_is_kept_fits_how_it_is_asked():
         if method.keep is Keep.BLOCK:
             assert method.block_param is not None, name
         if method.keep in {Keep.MINED, Keep.FOREVER}:
-            assert method.kind in {Kind.LOOKUP, Kind.IMMUTABLE}, name
+            assert method.kind in {MethodKind.LOOKUP, MethodKind.IMMUTABLE}, name
         if method.keep is Keep.HEAD:
-            assert method.kind is Kind.HEAD_READ, name
-        if method.kind is Kind.IMMUTABLE:
+            assert method.kind is MethodKind.HEAD_READ, name
+        if method.kind is MethodKind.IMMUTABLE:
             assert method.keep is Keep.FOREVER, name
 
 
@@ -137,7 +137,12 @@ def test_a_null_is_confirmed_where_another_upstream_may_know_more():
 
 def test_only_what_may_be_asked_twice_is_hedged():
     for method in METHODS.values():
-        is_read = method.kind in {Kind.HEAD_READ, Kind.BLOCK_READ, Kind.LOOKUP, Kind.IMMUTABLE}
+        is_read = method.kind in {
+            MethodKind.HEAD_READ,
+            MethodKind.BLOCK_READ,
+            MethodKind.LOOKUP,
+            MethodKind.IMMUTABLE,
+        }
         assert method.can_hedge == is_read, method.name
     assert describe("foo_bar").can_hedge
 
@@ -148,15 +153,15 @@ def test_rows_of_the_table_are_sound():
         assert len(name) <= LONGEST_NAME
         assert 0 <= method.criticality <= 4
         assert method.weight >= 1
-        assert (method.method_class is SEND) == (method.kind is Kind.SEND)
+        assert (method.method_class is SEND) == (method.kind is MethodKind.SEND)
         if method.block_param is not None:
-            assert method.kind is Kind.BLOCK_READ
+            assert method.kind is MethodKind.BLOCK_READ
         assert not (method.confirm_null and not method.null_is_data)
 
 
 def test_a_name_of_absurd_length_reaches_no_table():
     method = describe("x" * 10_000)
-    assert (method.kind, method.name) == (Kind.REFUSED, TOO_LONG)
+    assert (method.kind, method.name) == (MethodKind.REFUSED, TOO_LONG)
 
 
 def test_a_name_is_described_once():

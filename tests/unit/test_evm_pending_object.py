@@ -58,7 +58,7 @@ def test_the_pending_object_says_what_was_signed(kind):
 
 def test_the_engine_finds_it_behind_the_one_door():
     transaction = evm.decode(as_hex(RAW["1559"]), CHAIN)
-    assert isinstance(transaction, evm.Transaction)
+    assert isinstance(transaction, evm.SignedTransaction)
     assert evm.pending_object(transaction) == pending_object(transaction)
 
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from rpcproxy.config.model import Limits
 from rpcproxy.front.body import BadChunks, BodyTooLarge, Chunks, Pieces
-from rpcproxy.front.heads import HeadMemory, Refused
-from rpcproxy.front.reader import RequestReader, Stage
+from rpcproxy.front.heads import RequestHeadMemory, RequestRefused
+from rpcproxy.front.reader import ReadingStage, RequestReader
 
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:
@@ -131,7 +131,7 @@ def chunked(body: bytes) -> bytes:
 
 
 def reader(**limits: int) -> RequestReader:
-    return RequestReader(Limits(**limits), HeadMemory())
+    return RequestReader(Limits(**limits), RequestHeadMemory())
 
 
 def read(these: RequestReader, *pieces: bytes) -> list[tuple[str, bytes]]:
@@ -153,7 +153,7 @@ EXPECTED = [*((path, body) for body, path in REQUESTS), ("/c", b"chunk"), ("/", 
 def test_requests_in_any_pieces(places):
     these = reader()
     assert read(these, *cut(STREAM, places)) == EXPECTED
-    assert these.stage is Stage.EMPTY
+    assert these.stage is ReadingStage.EMPTY
 
 
 def test_requests_byte_by_byte():
@@ -168,7 +168,7 @@ def test_mutated_requests_are_read_or_refused(changes):
         at = place % len(stream)
         stream[at : at + len(new)] = new
     these = reader()
-    with suppress(Refused):
+    with suppress(RequestRefused):
         for path, body in read(these, *cut(bytes(stream), [100, 200, 3000])):
             assert path.startswith(("/", "*"))
             assert len(body) <= len(stream)
@@ -177,16 +177,16 @@ def test_mutated_requests_are_read_or_refused(changes):
 def test_stages():
     these = reader()
     assert read(these, b"POST / HTTP/1.1\r\n") == []
-    assert these.stage is Stage.HEAD
+    assert these.stage is ReadingStage.HEAD
     assert read(these, b"Host: x\r\nContent-Length: 4\r\n\r\nab") == []
-    assert these.stage is Stage.BODY
+    assert these.stage is ReadingStage.BODY
     assert these.body_bytes == 2
     these.receive(b"cd" + plain(b"next"))
     assert these.next() is not None
-    assert these.stage is Stage.READY
+    assert these.stage is ReadingStage.READY
     assert these.waiting_bytes == len(plain(b"next"))
     assert read(these, b"GET /a HTTP/1.1\r\nHost: x\r\n\r\nPO") == [("/", b"next"), ("/a", b"")]
-    assert these.stage is Stage.HEAD
+    assert these.stage is ReadingStage.HEAD
 
 
 def test_continue_is_wanted_only_while_the_body_is_awaited():
@@ -214,7 +214,7 @@ def test_continue_is_wanted_only_while_the_body_is_awaited():
 )
 def test_refusals(data, status):
     for pieces in ([data], [data[n : n + 1] for n in range(len(data))]):
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(RequestRefused) as refused:
             read(reader(header_bytes=150, body_bytes=50), *pieces)
         assert refused.value.status == status
 
@@ -227,5 +227,5 @@ def test_a_request_right_at_the_limits():
 
 def test_a_lone_cr_between_requests_waits_for_its_lf():
     assert read(reader(), b"\r", b"\n", b"\r\n", plain(b"x")) == [("/", b"x")]
-    with pytest.raises(Refused):
+    with pytest.raises(RequestRefused):
         read(reader(), b"\r", b"P")

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from rpcproxy.front.heads import (
     CHUNKED,
-    HeadMemory,
-    Refused,
     RequestHead,
+    RequestHeadMemory,
+    RequestRefused,
     parse_head,
     refuse_early,
     takes_gzip,
@@ -210,7 +210,7 @@ def test_http10_needs_no_host():
     ],
 )
 def test_refused(text, status, words):
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RequestRefused) as refused:
         parse_head(text)
     assert refused.value.status == status
     assert words in refused.value.reason
@@ -239,19 +239,19 @@ def test_refused_before_the_end(partial, is_refused):
         for scanned in range(len(partial)):
             try:
                 refuse_early(bytearray(partial[: scanned + 1]), scanned)
-            except Refused:
+            except RequestRefused:
                 return True
         return False
 
     assert was_refused() is is_refused
     if is_refused:
-        with pytest.raises(Refused):
+        with pytest.raises(RequestRefused):
             refuse_early(bytearray(partial), 0)
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(text):
-    with suppress(Refused):
+    with suppress(RequestRefused):
         parsed = parse_head(b"POST / HTTP/1.1\r\nHost: x\r\n" + text + b"\r\n\r\n")
         assert parsed.path == "/"
         assert parsed.content_length >= CHUNKED
@@ -262,7 +262,7 @@ def a_head(path: str = "/") -> RequestHead:
 
 
 def test_remembered_from_the_second_time_on():
-    memory = HeadMemory()
+    memory = RequestHeadMemory()
     memory.remember(b"one", a_head())
     assert memory.get(b"one") is None
     memory.remember(b"one", a_head())
@@ -272,7 +272,7 @@ def test_remembered_from_the_second_time_on():
 
 
 def test_heads_that_never_come_again_push_nobody_out():
-    memory = HeadMemory(entries=8)
+    memory = RequestHeadMemory(entries=8)
     for _ in range(2):
         memory.remember(b"regular", a_head())
     for n in range(1000):
@@ -282,7 +282,7 @@ def test_heads_that_never_come_again_push_nobody_out():
 
 
 def test_the_memory_is_bounded():
-    memory = HeadMemory(entries=8, head_bytes=10)
+    memory = RequestHeadMemory(entries=8, head_bytes=10)
     for n in range(100):
         for _ in range(2):
             memory.remember(b"%d" % n, a_head(f"/{n}"))

@@ -16,7 +16,7 @@ from rpcproxy.edges.given_sockets import (
     LONGEST_PATH_BYTES,
     Broken,
     Channel,
-    Place,
+    SocketPath,
     from_service_manager,
     is_own_peer,
 )
@@ -189,7 +189,7 @@ def test_a_place_of_any_length(tmp_path: Path, length: int) -> None:
     directory = tmp_path
     while len(str(directory)) < length:
         directory /= "d" * 40
-    place = Place(directory / "name.sock")
+    place = SocketPath(directory / "name.sock")
     assert place.identity() is None
     with pytest.raises(FileNotFoundError):
         place.connect()

@@ -13,7 +13,7 @@ from rpcproxy.rules.heads import (
     UNLINKED_SECONDS,
     Heads,
     Reorg,
-    Wanted,
+    WantedHeader,
 )
 
 
@@ -241,7 +241,7 @@ def test_two_may_move_it_only_where_links_lead_to_it() -> None:
     chain = Chain(4)
     chain.tell(0.0, 100, 100, 100, 100)
     chain.tell(5.0, 103, 103)
-    assert chain.heads.wanted == (Wanted("p0", "0x66", 102),)
+    assert chain.heads.wanted == (WantedHeader("p0", "0x66", 102),)
     assert chain.tell(7.5) == 100  # the way from 103 back to 100 is not known
     assert chain.fetch(7.5) == 2
     assert chain.tell(7.6) == 103

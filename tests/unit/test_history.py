@@ -15,17 +15,24 @@ from rpcproxy.app.history import FILE_NAME, HistoryWriter, RunFacts, history_pat
 from rpcproxy.config import model
 from rpcproxy.edges import history as edge
 from rpcproxy.edges import history_file
-from rpcproxy.edges.history import History, HistoryRefused, OutageRow, Run, TallyRow, read_file
+from rpcproxy.edges.history import (
+    DiskHistory,
+    HistoryRefused,
+    OutageRow,
+    ProcessRun,
+    TallyRow,
+    read_file,
+)
 from rpcproxy.edges.history_file import APPLICATION_ID, KEPT_SECONDS, HistoryFile
 from rpcproxy.edges.logs import Redactor
 from rpcproxy.rules.sample import Sample
-from rpcproxy.rules.tallies import Row
+from rpcproxy.rules.tallies import HourRow
 from tests.unit.test_tallies import NOON, chain, upstream
 from tests.waiting import until
 
 HOUR = 3600
 MIB = 1 << 20
-ME = Run("me", b"{}")
+ME = ProcessRun("me", b"{}")
 DATA = b"x" * 400
 
 
@@ -65,7 +72,7 @@ def path(tmp_path: Path) -> Path:
 def test_a_row_replaces_what_its_process_wrote_before(path: Path) -> None:
     file, other = HistoryFile(path, MIB), HistoryFile(path, MIB)
     file.write(ME, [tally(NOON, data=b"1")], [OutageRow("eth", "a", NOON + 5.0, b"open")], NOON)
-    other.write(Run("other", b"o"), [tally(NOON, data=b"2")], [], NOON)
+    other.write(ProcessRun("other", b"o"), [tally(NOON, data=b"2")], [], NOON)
     file.write(ME, [tally(NOON, data=b"3")], [OutageRow("eth", "a", NOON + 5.0, b"over")], NOON)
     found = read_file(path, NOON)  # beside those that write it
     assert found.runs == {"me": b"{}", "other": b"o"}
@@ -87,7 +94,7 @@ def test_it_keeps_90_days(path: Path) -> None:
     file = HistoryFile(path, MIB)
     old = NOON - KEPT_SECONDS
     file.write(
-        Run("old", b""),
+        ProcessRun("old", b""),
         [tally(old - 2 * HOUR)],
         [OutageRow("eth", "a", old - HOUR - 1.0, b"")],
         old,
@@ -157,7 +164,7 @@ def test_what_is_not_ours_is_refused_in_words(path: Path) -> None:
 
 async def test_a_damaged_file_is_set_aside(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     garbage(path)
-    history = History(path, MIB, ME)
+    history = DiskHistory(path, MIB, ME)
     history.put([tally(NOON)], [], NOON)
     await history.close()
     assert len(read_file(path, 0).tallies) == 1
@@ -167,7 +174,7 @@ async def test_a_damaged_file_is_set_aside(path: Path, caplog: pytest.LogCapture
 
 
 async def test_a_file_that_is_removed_is_begun_anew(path: Path) -> None:
-    history = History(path, MIB, ME)
+    history = DiskHistory(path, MIB, ME)
     history.put([tally(NOON)], [], NOON)
     await until(path.exists)
     await until(lambda: history._taken == 1)
@@ -183,7 +190,7 @@ async def test_a_directory_that_became_a_file_is_said(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    history = History(path, MIB, ME)
+    history = DiskHistory(path, MIB, ME)
     history.put([tally(NOON)], [], NOON)
     await until(lambda: history._taken == 1)
     moved = path.parent.with_name("moved")
@@ -208,7 +215,7 @@ async def test_a_full_disk_costs_figures_for_a_while(
     path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.INFO)
-    history = History(path, MIB, ME)
+    history = DiskHistory(path, MIB, ME)
     whole = HistoryFile.write
     is_full = threading.Event()
     is_full.set()
@@ -238,7 +245,7 @@ async def test_a_place_that_cannot_be_made_is_said_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").touch()
-    history = History(tmp_path / "file" / FILE_NAME, MIB, ME)
+    history = DiskHistory(tmp_path / "file" / FILE_NAME, MIB, ME)
     for _ in range(3):
         history.put([tally(NOON)], [], NOON)
     await history.close()
@@ -249,7 +256,7 @@ async def test_another_programs_file_is_left_alone(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = of_another_program(path)
-    history = History(path, MIB, ME)
+    history = DiskHistory(path, MIB, ME)
     history.put([tally(NOON)], [], NOON)
     await history.close()
     assert bytes_of(path) == before
@@ -268,7 +275,7 @@ async def test_a_disk_that_hangs_holds_up_nobody(
 
     monkeypatch.setattr(HistoryFile, "write", write)
     monkeypatch.setattr(edge, "CLOSE_SECONDS", 0.05)
-    history = History(path, MIB, ME)
+    history = DiskHistory(path, MIB, ME)
     put = 0
     while history.has_room:
         history.put([tally(NOON, str(put))], [], NOON)
@@ -282,7 +289,7 @@ async def test_a_disk_that_hangs_holds_up_nobody(
 
 
 async def test_two_processes_share_a_file(path: Path) -> None:
-    one, two = History(path, MIB, ME), History(path, MIB, Run("two", b"{}"))
+    one, two = DiskHistory(path, MIB, ME), DiskHistory(path, MIB, ProcessRun("two", b"{}"))
     for hour in range(3):
         one.put([tally(NOON + hour * HOUR)], [], NOON)
         two.put([tally(NOON + hour * HOUR)], [], NOON)
@@ -338,14 +345,17 @@ async def test_off_is_off(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_is_damaged_in_a_sound_file_is_left_out(path: Path) -> None:
     file = HistoryFile(path, MIB)
-    row = Row(hour=NOON, part=0, chain="eth", upstream="a")
+    row = HourRow(hour=NOON, part=0, chain="eth", upstream="a")
     good = msgspec.json.encode(row)
-    mine = Run("me", msgspec.json.encode(RunFacts(float(NOON))))
+    mine = ProcessRun("me", msgspec.json.encode(RunFacts(float(NOON))))
     no_text = good.replace(b'"eth"', b'"\xa4th"')
     rows = [tally(NOON, "a", good), tally(NOON, "b", good[:-9]), tally(NOON, "c", no_text)]
     file.write(mine, rows, [], NOON)
     file.write(
-        Run("torn", b"{"), [tally(NOON, "c", good)], [OutageRow("eth", "a", 1.0, b"{}")], NOON
+        ProcessRun("torn", b"{"),
+        [tally(NOON, "c", good)],
+        [OutageRow("eth", "a", 1.0, b"{}")],
+        NOON,
     )
     file.close()
     kept = read_history(path, NOON)

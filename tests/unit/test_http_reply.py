@@ -12,7 +12,7 @@ from rpcproxy.edges.reply_head import (
     MAX_HEAD_BYTES,
     UNTIL_CLOSE,
     BadReply,
-    HeadMemory,
+    ReplyHeadMemory,
     parse_head,
 )
 from rpcproxy.messages import FailureKind
@@ -32,7 +32,7 @@ def chunked(*chunks: bytes, trailer: bytes = b"") -> bytes:
 
 
 def reader() -> ReplyReader:
-    return ReplyReader(HeadMemory())
+    return ReplyReader(ReplyHeadMemory())
 
 
 def read(*pieces: bytes) -> tuple[int, bytes]:
@@ -307,10 +307,10 @@ class TestEnd:
 
 class TestMemory:
     def test_is_bounded_and_keeps_no_doubtful_head(self) -> None:
-        memory = HeadMemory()
+        memory = ReplyHeadMemory()
         for number in range(1000):
             memory.read(OK + b"Content-Length: %d\r\n\r\n" % number)
-            assert len(memory.simple) <= HeadMemory.MAX_HEADS
+            assert len(memory.simple) <= ReplyHeadMemory.MAX_HEADS
         assert memory.simple
         memory.simple.clear()
         for raw in (
@@ -320,14 +320,14 @@ class TestMemory:
             b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n",
             b"HTTP/1.1 103 Early Hints\r\n\r\n",
             b"HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\n",
-            OK + b"Content-Length: 1\r\nX: " + b"a" * HeadMemory.MAX_BYTES_EACH + b"\r\n\r\n",
+            OK + b"Content-Length: 1\r\nX: " + b"a" * ReplyHeadMemory.MAX_BYTES_EACH + b"\r\n\r\n",
         ):
             assert memory.read(raw) == parse_head(raw)
             assert memory.read(raw) == parse_head(raw)
         assert not memory.simple
 
     def test_unique_heads_are_still_checked(self) -> None:
-        memory = HeadMemory()
+        memory = ReplyHeadMemory()
         for ray in (b"1", b"2"):
             head = memory.read(OK + b"CF-Ray: " + ray + b"\r\nContent-Length: 5\r\n\r\n")
             assert head.length == 5
@@ -404,7 +404,7 @@ def test_junk_is_refused_or_waited_for(data: bytes, cuts: list[int]) -> None:
 
 def test_chunks_of_next_to_nothing_by_the_thousand_are_refused():
     """Each costs as much as kilobytes of one: a reply of 8 MiB of them would take ten seconds."""
-    reader = ReplyReader(HeadMemory())
+    reader = ReplyReader(ReplyHeadMemory())
     reader.feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
     with pytest.raises(BadReply, match="next to nothing"):
         reader.feed(b"1\r\na\r\n" * 100_000)
@@ -412,7 +412,7 @@ def test_chunks_of_next_to_nothing_by_the_thousand_are_refused():
 
 
 def test_many_small_chunks_of_a_writer_without_a_buffer_are_read():
-    reader = ReplyReader(HeadMemory())
+    reader = ReplyReader(ReplyHeadMemory())
     reader.feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
     for _ in range(100):
         assert not reader.feed(b"8\r\nabcdefgh\r\n" * 1000)

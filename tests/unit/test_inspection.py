@@ -14,7 +14,7 @@ import pytest
 import trustme
 
 from rpcproxy.app.asking import MOST_REPEATS, AskSettings
-from rpcproxy.app.inspection import MOST_CALLS, Finding, Inspection, inspect
+from rpcproxy.app.inspection import MOST_CALLS, CheckFinding, Inspection, inspect
 from rpcproxy.config.model import Chain, Upstream
 from rpcproxy.drills import faults
 from rpcproxy.drills.faults import Fault
@@ -23,7 +23,7 @@ from rpcproxy.drills.simchain import SimChain
 from tests.scripted import OK, Peer, Script, Scripted, reply
 
 SETTINGS = AskSettings(question_seconds=0.3, total_seconds=3.0)
-YES = Finding("yes", "answered")
+YES = CheckFinding("yes", "answered")
 CHAIN = Chain(
     name="sim",
     chain_id=1337,
@@ -120,10 +120,10 @@ async def test_a_well_one() -> None:
         assert found.latency_seconds is not None
         assert 0 < found.latency_seconds < 0.3
         assert found.client_version == "SimGeth/v1.0.0-stable/rpcproxy-drills"
-        assert found.websocket == Finding("yes", "newHeads subscribed")
+        assert found.websocket == CheckFinding("yes", "newHeads subscribed")
         assert (found.multicall, found.logs) == (YES, YES)
-        assert found.batch == Finding("yes", "3 calls in one")
-        assert found.history == Finding("yes", f"all {SIM.head - 1:,} blocks: an archive")
+        assert found.batch == CheckFinding("yes", "3 calls in one")
+        assert found.history == CheckFinding("yes", f"all {SIM.head - 1:,} blocks: an archive")
         assert found.is_archive
         assert found.history_blocks == SIM.head - 1
         assert (found.addresses, found.port) == (("127.0.0.1",), provider.port)
@@ -282,15 +282,15 @@ async def test_one_broken_connection_condemns_nobody() -> None:
 @pytest.mark.parametrize(
     ("genesis", "state", "finding"),
     [
-        (GENESIS, "usable", Finding("yes", "as configured")),
+        (GENESIS, "usable", CheckFinding("yes", "as configured")),
         (
             "0x" + "cd" * 32,
             "wrong_chain",
-            Finding("no", f"another one: {GENESIS}, expected 0x{'cd' * 32}"),
+            CheckFinding("no", f"another one: {GENESIS}, expected 0x{'cd' * 32}"),
         ),
     ],
 )
-async def test_the_genesis_block(genesis: str, state: str, finding: Finding) -> None:
+async def test_the_genesis_block(genesis: str, state: str, finding: CheckFinding) -> None:
     found = await of_node(node, chain=CHAIN.model_copy(update={"genesis_hash": genesis}))
     assert (found.state, found.genesis) == (state, finding)
     assert ("another genesis block" in found.trouble) == (state == "wrong_chain")
@@ -436,7 +436,7 @@ async def test_a_slow_one_is_left_in_time() -> None:
         found = await inspected(server.url, AskSettings(question_seconds=5, total_seconds=0.3))
         assert found.is_usable
         assert found.seconds < 2
-        assert found.logs == Finding("unknown", "not asked: 0.3 s were over")
+        assert found.logs == CheckFinding("unknown", "not asked: 0.3 s were over")
         # Nothing was ever answered: that is another thing.
         blackhole = await inspected(server.url, AskSettings(5, 0.0))
         assert (blackhole.state, blackhole.trouble) == ("unusable", "no answer in 0 s")
@@ -456,7 +456,7 @@ async def test_websockets_that_fail() -> None:
             ):
                 found = await inspected(provider.url, ws_url=url)
                 assert found.is_usable
-                assert found.websocket == Finding("no", words)
+                assert found.websocket == CheckFinding("no", words)
 
 
 async def not_found(peer: Peer) -> None:

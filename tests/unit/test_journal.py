@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from rpcproxy.edges import disk_file, journal, journal_file, journal_place
-from rpcproxy.edges.journal import Journal, JournalBroken, JournalRefused, Row, read_rows
+from rpcproxy.edges.journal import DiskJournal, JournalBroken, JournalRefused, JournalRow, read_rows
 from tests.scripted import on_both_loops
 from tests.waiting import LIMIT_SECONDS, until
 
@@ -48,8 +48,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def opened(path: Path, clock: Clock | None = None) -> AsyncIterator[Journal]:
-    opened = await Journal.open(path, CHAIN, clock=clock or Clock())
+async def opened(path: Path, clock: Clock | None = None) -> AsyncIterator[DiskJournal]:
+    opened = await DiskJournal.open(path, CHAIN, clock=clock or Clock())
     try:
         yield opened
     finally:
@@ -61,8 +61,8 @@ def hash_of(n: int) -> str:
     return f"0x{n:064x}"
 
 
-def row(n: int, *, state: str = "journaled", size: int = 100) -> Row:
-    return Row(
+def row(n: int, *, state: str = "journaled", size: int = 100) -> JournalRow:
+    return JournalRow(
         hash=hash_of(n),
         raw=random.Random(n).randbytes(size),
         sender="0x" + "ab" * 20,
@@ -177,14 +177,14 @@ async def test_the_loop_is_told_once_per_commit(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[str] = []
-    tell = Journal._tell
+    tell = DiskJournal._tell
 
-    def counted(self: Journal, callback: Callable[..., None], *args: object) -> None:
+    def counted(self: DiskJournal, callback: Callable[..., None], *args: object) -> None:
         told.append(callback.__name__)
         tell(self, callback, *args)
 
     async with opened(path) as one:
-        monkeypatch.setattr(Journal, "_tell", counted)
+        monkeypatch.setattr(DiskJournal, "_tell", counted)
         await asyncio.gather(*(one.add(row(n)) for n in range(300)))
         assert told == ["_settle"] * one.commits
 
@@ -294,7 +294,7 @@ async def test_closed_rows_go_after_a_week(path: Path, monkeypatch: pytest.Monke
 
 @on_both_loops
 async def test_closed_it_takes_nothing(path: Path) -> None:
-    one = await Journal.open(path, CHAIN)
+    one = await DiskJournal.open(path, CHAIN)
     adding = [asyncio.ensure_future(one.add(row(n))) for n in range(20)]
     await asyncio.sleep(0)
     await asyncio.gather(one.close(), one.close())
@@ -313,7 +313,7 @@ async def test_close_gives_up_on_a_disk_that_hangs(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(journal, "CLOSE_SECONDS", 0.02)
-    one = await Journal.open(path, CHAIN)
+    one = await DiskJournal.open(path, CHAIN)
     with hanging() as is_held:
         adding = asyncio.ensure_future(one.add(row(1)))
         await until(is_held.is_set)
@@ -339,8 +339,8 @@ async def test_a_client_that_goes_away_leaves_its_row(path: Path) -> None:
 
 
 def test_a_loop_that_is_gone_is_no_trouble(path: Path) -> None:
-    async def leave() -> Journal:
-        one = await Journal.open(path, CHAIN)
+    async def leave() -> DiskJournal:
+        one = await DiskJournal.open(path, CHAIN)
         await one.add(row(1))
         one.note(hash_of(1), "sent", 1, {})
         return one
@@ -356,16 +356,16 @@ async def test_an_opening_given_up_ends_its_thread(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go_on = threading.Event()
-    found: list[Journal] = []
-    run = Journal._run
+    found: list[DiskJournal] = []
+    run = DiskJournal._run
 
-    def slow(self: Journal) -> None:
+    def slow(self: DiskJournal) -> None:
         found.append(self)
         go_on.wait(10)
         run(self)
 
-    monkeypatch.setattr(Journal, "_run", slow)
-    opening = asyncio.ensure_future(Journal.open(path, CHAIN))
+    monkeypatch.setattr(DiskJournal, "_run", slow)
+    opening = asyncio.ensure_future(DiskJournal.open(path, CHAIN))
     await until(lambda: bool(found))
     opening.cancel()
     await asyncio.wait([opening])
@@ -468,7 +468,7 @@ def test_a_kill_at_any_moment_loses_no_row(path: Path) -> None:
         out = out[: out.rindex(b"\n") + 1]
     assert check_promises(path, out) > 100
 
-    async def reopen() -> list[Row]:
+    async def reopen() -> list[JournalRow]:
         async with opened(path) as one:
             assert one.set_aside is None
             return one.open_rows
@@ -495,10 +495,10 @@ def test_a_crash_at_a_commit_loses_no_row(path: Path, where: str, at: int) -> No
 async def test_a_journal_in_use_is_refused_in_words(path: Path) -> None:
     async with opened(path) as one:
         with pytest.raises(JournalRefused, match=r"in use by another rpcproxy .*`journal: off`"):
-            await Journal.open(path, CHAIN)
+            await DiskJournal.open(path, CHAIN)
         await one.add(row(1))
     with pytest.raises(JournalRefused, match="the journal of evm:1, not of evm:2"):
-        await Journal.open(path, "evm:2")
+        await DiskJournal.open(path, "evm:2")
     async with opened(path) as one:
         assert one.open_rows == [row(1)]
 
@@ -675,9 +675,9 @@ async def test_a_path_that_cannot_be_opened_is_said_in_words(path: Path) -> None
     path.parent.mkdir()
     fill(file, b"")
     with pytest.raises(OSError, match=r"cannot be opened: the disk fails \(unable to open"):
-        await Journal.open(path, CHAIN)
+        await DiskJournal.open(path, CHAIN)
     with pytest.raises(NotADirectoryError):
-        await Journal.open(file / "deep" / "j.sqlite", CHAIN)
+        await DiskJournal.open(file / "deep" / "j.sqlite", CHAIN)
 
 
 async def test_a_disk_read_only_from_the_start_is_said_in_words(
@@ -687,7 +687,7 @@ async def test_a_disk_read_only_from_the_start_is_said_in_words(
         connecting(monkeypatch, "query_only = ON"),
         pytest.raises(OSError, match="the file cannot be written"),
     ):
-        await Journal.open(path, CHAIN)
+        await DiskJournal.open(path, CHAIN)
     async with opened(path) as one:
         await one.add(row(1))
 
@@ -784,7 +784,7 @@ async def test_what_was_removed_is_written_again(
         await one.add(row(20))
         await one.settle(hash_of(3), "mined", 5, {})
         with pytest.raises(JournalRefused, match="in use"):
-            await Journal.open(path, CHAIN)
+            await DiskJournal.open(path, CHAIN)
     assert nonces(path) == list(range(21))
     assert read_rows(path, hash_of(3))[0].block == 5
     assert set(events(caplog)) == {"journal_moved"}
@@ -796,7 +796,7 @@ async def test_a_place_taken_by_another_chain_is_left_to_it(path: Path) -> None:
             adding = asyncio.ensure_future(one.add(row(1)))
             await until(is_held.is_set)
             path.parent.rename(path.parent.with_name("moved"))
-            second = await Journal.open(path, "evm:2")
+            second = await DiskJournal.open(path, "evm:2")
         await adding
         with pytest.raises(JournalBroken, match="in use by another rpcproxy"):
             await one.add(row(2))

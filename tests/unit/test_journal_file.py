@@ -21,8 +21,8 @@ from rpcproxy.edges.journal_row import (
     CLOSED_STATES,
     SAID_CHARACTERS,
     STATES,
-    Change,
-    Row,
+    JournalRow,
+    RowChange,
     row_of,
     values_of,
 )
@@ -43,8 +43,8 @@ def hash_of(n: int) -> str:
     return f"0x{n:064x}"
 
 
-def row(n: int, *, state: str = "journaled", size: int = 100, updated: float = NOW) -> Row:
-    return Row(
+def row(n: int, *, state: str = "journaled", size: int = 100, updated: float = NOW) -> JournalRow:
+    return JournalRow(
         hash=hash_of(n),
         raw=random.Random(n).randbytes(size),
         sender="0x" + "ab" * 20,
@@ -55,12 +55,12 @@ def row(n: int, *, state: str = "journaled", size: int = 100, updated: float = N
     )
 
 
-def written(path: Path, rows: list[Row], changes: list[Change] | None = None) -> None:
+def written(path: Path, rows: list[JournalRow], changes: list[RowChange] | None = None) -> None:
     with closing(JournalFile(path, CHAIN)) as file:
         assert file.write([values_of(each) for each in rows], changes or []) == {}
 
 
-def kept(path: Path) -> list[Row]:
+def kept(path: Path) -> list[JournalRow]:
     return read_rows(path)[::-1]
 
 
@@ -79,7 +79,7 @@ def beside(path: Path) -> dict[str, bytes]:
 @settings(max_examples=60, deadline=None)
 @given(
     st.builds(
-        Row,
+        JournalRow,
         hash=st.text("0123456789abcdefx", min_size=1),
         raw=st.binary(max_size=200),
         sender=st.text("0123456789abcdefx"),
@@ -92,7 +92,9 @@ def beside(path: Path) -> dict[str, bytes]:
         updated=st.floats(1, 1e11),
     )
 )
-def test_every_field_comes_back(tmp_path_factory: pytest.TempPathFactory, original: Row) -> None:
+def test_every_field_comes_back(
+    tmp_path_factory: pytest.TempPathFactory, original: JournalRow
+) -> None:
     path = tmp_path_factory.mktemp("row") / "j.sqlite"
     written(path, [original])
     assert read_rows(path, original.hash) == [original]
@@ -131,7 +133,7 @@ def test_a_damaged_column_never_passes(place: int) -> None:
         values[place] = damage
         with pytest.raises(sqlite3.DatabaseError, match="damaged") as caught:
             row_of(tuple(values))
-        assert disk_file.trouble(caught.value) is disk_file.Trouble.DAMAGED
+        assert disk_file.trouble(caught.value) is disk_file.FileTrouble.DAMAGED
 
 
 # --------------------------------------------------------------------------
@@ -165,8 +167,8 @@ def test_a_hash_that_is_there_changes_nothing(path: Path) -> None:
 @pytest.mark.parametrize("count", [0, 1, 3, 4, 31, 37, 256, 700])
 def test_rows_of_any_number_are_written_and_changed(path: Path, count: int) -> None:
     rows = [row(n) for n in range(count)]
-    changes = [Change.of(hash_of(n), "mined", n, {"a": str(n)}, NOW + n) for n in range(count)]
-    written(path, rows, [*changes, Change.of(hash_of(count), "sent", 1, {}, NOW)])
+    changes = [RowChange.of(hash_of(n), "mined", n, {"a": str(n)}, NOW + n) for n in range(count)]
+    written(path, rows, [*changes, RowChange.of(hash_of(count), "sent", 1, {}, NOW)])
     found = kept(path)
     assert [each.hash for each in found] == [each.hash for each in rows]
     assert all(
@@ -195,7 +197,7 @@ def test_one_bad_row_does_not_fail_the_others(path: Path) -> None:
                 "CREATE TRIGGER picky_too BEFORE UPDATE ON transactions WHEN new.block = '7'"
                 " BEGIN SELECT RAISE(ABORT, 'nor this'); END"
             )
-        changes = [Change.of(hash_of(n), "sent", 6 + n, {}, NOW) for n in (0, 1, 3)]
+        changes = [RowChange.of(hash_of(n), "sent", 6 + n, {}, NOW) for n in (0, 1, 3)]
         wrong = file.write([values_of(row(n)) for n in range(4)], changes)
         assert wrong == {2: "it cannot be journaled (not this one)"}
         assert [file.find(hash_of(n)) is None for n in range(4)] == [False, False, True, False]
@@ -423,7 +425,7 @@ def test_an_older_schema_is_migrated(older: Path) -> None:
     with closing(file):
         assert aside is None
         assert file.open_rows == [row(n, updated=0.0) for n in (1, 2, 3)]
-        file.write([values_of(row(4))], [Change.of(hash_of(1), "mined", 7, {}, NOW)])
+        file.write([values_of(row(4))], [RowChange.of(hash_of(1), "mined", 7, {}, NOW)])
     with closing(other(older)) as db:
         assert db.execute("PRAGMA user_version").fetchone() == (2,)
     assert [each.block for each in kept(older)] == [7, -1, -1, -1]
@@ -450,7 +452,7 @@ def test_a_file_of_the_first_version_loses_no_row(path: Path) -> None:
     with closing(file):
         assert aside is None
         assert [each.hash for each in file.open_rows] == [hash_of(n) for n in (0, 1, 3)]
-        file.write([], [Change.of(hash_of(1), "resting", -1, {}, NOW)])
+        file.write([], [RowChange.of(hash_of(1), "resting", -1, {}, NOW)])
     assert [each.state for each in kept(path)] == ["journaled", "resting", *STATES[3:]]
     with closing(other(path)) as db:
         assert db.execute("PRAGMA user_version").fetchone() == (2,)
@@ -482,7 +484,7 @@ def test_a_migration_that_fails_changes_nothing(
 # What is sound of a damaged file
 
 
-def filled(path: Path, count: int = 400) -> list[Row]:
+def filled(path: Path, count: int = 400) -> list[JournalRow]:
     rows = [row(n, size=600 if n % 100 else 20_000) for n in range(count)]
     written(path, rows)
     return rows
@@ -499,7 +501,7 @@ def damage(path: Path, page: int, count: int = 1) -> None:
         file.write(random.Random(page).randbytes(4096 * count))
 
 
-def reopened(path: Path) -> tuple[list[Row], Path]:
+def reopened(path: Path) -> tuple[list[JournalRow], Path]:
     content = path.read_bytes()
     file, aside = open_journal(path, CHAIN)
     with closing(file):

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from rpcproxy.rules.journaled import State
+from rpcproxy.rules.journaled import TransactionState
 from rpcproxy.rules.pool import EXPIRY_SECONDS, Pool
 from rpcproxy.rules.rebroadcasts import HELD_SECONDS
 from tests.unit.test_pool import UNIX, Line, Tx, assert_empty, due, sent, state
@@ -43,7 +43,7 @@ def test_a_cancelled_payment_is_not_sent_again() -> None:
     assert [entry.hash for entry in pool.take_moved()] == [PAY.hash]
     assert over_many_blocks(pool) == {CANCEL.hash}
     # It is watched, and shown.
-    assert state(pool, PAY.hash) is State.RESTING
+    assert state(pool, PAY.hash) is TransactionState.RESTING
     assert pool.pending(PAY.hash) is not None
     assert pool.pending_nonce("0xs", 5) == 6
 
@@ -80,7 +80,10 @@ def test_a_yes_to_the_first_one_that_comes_late_changes_nothing() -> None:
     say_yes(pool, CANCEL)
     assert pool.is_overtaken(first)  # those on their first way stop too
     say_yes(pool, PAY)
-    assert (state(pool, PAY.hash), state(pool, CANCEL.hash)) == (State.RESTING, State.SENT)
+    assert (state(pool, PAY.hash), state(pool, CANCEL.hash)) == (
+        TransactionState.RESTING,
+        TransactionState.SENT,
+    )
     assert over_many_blocks(pool) == {CANCEL.hash}
 
 
@@ -91,7 +94,7 @@ def test_the_wallet_itself_may_want_the_first_one_after_all() -> None:
     pool.take_moved()
     entry, is_new = pool.add(PAY, UNIX, 2.0)
     assert not is_new
-    assert entry.state is State.SENT
+    assert entry.state is TransactionState.SENT
     assert {entry.hash for entry in pool.take_moved()} == {PAY.hash, CANCEL.hash}
     assert due(pool, 100, 2.0) == [PAY.hash]  # at once
     assert over_many_blocks(pool) == {PAY.hash}
@@ -102,7 +105,7 @@ def test_the_wallet_itself_may_want_the_first_one_after_all() -> None:
 def test_a_cancelled_speed_up_of_a_payment() -> None:
     pool = sent(PAY, AGAIN, CANCEL, NEXT)
     assert over_many_blocks(pool) == {CANCEL.hash, NEXT.hash}
-    assert [state(pool, tx.hash) for tx in (PAY, AGAIN)] == [State.RESTING] * 2
+    assert [state(pool, tx.hash) for tx in (PAY, AGAIN)] == [TransactionState.RESTING] * 2
 
 
 def test_other_places_and_other_lanes_are_their_own() -> None:
@@ -115,7 +118,7 @@ def test_whichever_is_mined_closes_the_other(mined: Tx) -> None:
     pool = sent(PAY, CANCEL)
     assert [entry.hash for entry in pool.on_block(101, "0xb", [mined.hash])] == [mined.hash]
     (other,) = pool.on_final(mined.hash)
-    assert other.state is State.REPLACED
+    assert other.state is TransactionState.REPLACED
     assert_empty(pool)
 
 
@@ -124,7 +127,7 @@ def test_after_a_reorg_the_last_word_goes_out(mined: Tx) -> None:
     pool = sent(PAY, CANCEL)
     pool.on_block(101, "0xb", [mined.hash])
     pool.on_turn(100, 5.0)
-    assert state(pool, PAY.hash) is State.RESTING
+    assert state(pool, PAY.hash) is TransactionState.RESTING
     assert due(pool, 100, 5.0) == [CANCEL.hash]  # at once
     assert over_many_blocks(pool) == {CANCEL.hash}
 
@@ -141,7 +144,7 @@ def test_the_last_word_that_expired_is_still_the_last_word() -> None:
     pool.restore([Line("0xcancel", "sent", nonce=5, created=UNIX - EXPIRY_SECONDS)], UNIX, 0.0)
     pool.restore([Line("0xpay", "resting", nonce=5)], UNIX, 0.0)
     assert [entry.hash for entry in pool.expire(700.0)] == [CANCEL.hash]
-    assert state(pool, PAY.hash) is State.RESTING
+    assert state(pool, PAY.hash) is TransactionState.RESTING
     assert over_many_blocks(pool, now=700.0) == set()
 
 
@@ -180,7 +183,7 @@ def test_after_a_restart_one_that_was_never_taken_and_is_refused_by_all() -> Non
     )
     assert due(pool, 100, 0.0) == [CANCEL.hash]
     pool.on_denied(CANCEL.hash)
-    assert state(pool, PAY.hash) is State.SENT
+    assert state(pool, PAY.hash) is TransactionState.SENT
     assert over_many_blocks(pool) == {PAY.hash, CANCEL.hash}
     say_yes(pool, CANCEL, now=9000.0)
     assert over_many_blocks(pool, after=400, now=9000.0) == {CANCEL.hash}

@@ -10,17 +10,17 @@ from pathlib import Path
 import pytest
 
 from rpcproxy.chains import evm
-from rpcproxy.edges.journal import Journal, JournalBroken, Row, read_rows
+from rpcproxy.edges.journal import DiskJournal, JournalBroken, JournalRow, read_rows
 from rpcproxy.edges.metrics import ChainCounters
-from rpcproxy.engine.ledger import Ledger, Refusal, Unwritten
+from rpcproxy.engine.ledger import Denial, Ledger, Unwritten
 from rpcproxy.messages import Judgement, Verdict
-from rpcproxy.rules.journaled import State
+from rpcproxy.rules.journaled import TransactionState
 from tests.scripted import on_both_loops
 from tests.unit.engine_kit import CHAIN_ID
 from tests.unit.sends_kit import Signed, signed
 
 
-def decoded(tx: Signed) -> evm.Transaction:
+def decoded(tx: Signed) -> evm.SignedTransaction:
     return evm.decode(tx.raw, CHAIN_ID)
 
 
@@ -34,7 +34,7 @@ def made() -> Ledger:
 async def journaled(path: Path) -> AsyncIterator[Ledger]:
     ledger = made()
     ledger.await_journal()
-    journal = await Journal.open(path, "evm:7")
+    journal = await DiskJournal.open(path, "evm:7")
     ledger.on_journal(journal)
     try:
         yield ledger
@@ -56,7 +56,7 @@ async def test_it_is_on_disk_when_begin_returns(path: Path) -> None:
     async with journaled(path) as ledger:
         tx = signed()
         entry = await ledger.begin(decoded(tx), is_private=False)
-        assert entry.state is State.JOURNALED
+        assert entry.state is TransactionState.JOURNALED
         (row,) = read_rows(path)
         assert (row.hash, row.raw, row.sender) == (tx.hash, bytes.fromhex(tx.raw[2:]), tx.sender)
         assert (row.nonce, row.state, row.is_private) == (0, "journaled", False)
@@ -83,7 +83,7 @@ async def test_words_and_ends_are_written(path: Path) -> None:
         ledger.on_said(sent.hash, "a", Judgement(Verdict.OK))
         entry = ledger.pool.get(refused.hash)
         assert entry is not None
-        assert await ledger.refuse(entry) is Refusal.FIRM
+        assert await ledger.refuse(entry) is Denial.FIRM
         assert ledger.pool.get(refused.hash) is None
     assert states(path) == {sent.hash: "sent", refused.hash: "refused"}
     assert read_rows(path, sent.hash)[0].said == {"a": "ok"}
@@ -100,9 +100,9 @@ async def test_after_a_restart_the_open_ones_are_there(path: Path) -> None:
     async with journaled(path) as again:
         found = {tx.nonce: again.pool.get(tx.hash) for tx in txs}
         assert [entry and entry.state for entry in found.values()] == [
-            State.MINED,
-            State.SENT,
-            State.JOURNALED,
+            TransactionState.MINED,
+            TransactionState.SENT,
+            TransactionState.JOURNALED,
         ]
         assert again.is_private(txs[2].hash)
         assert not again.is_private(txs[1].hash)
@@ -110,17 +110,17 @@ async def test_after_a_restart_the_open_ones_are_there(path: Path) -> None:
         assert [entry.nonce for entry in due] == [1, 2]
         # Nobody knows any more what the client was told: it cannot be taken back.
         assert found[2] is not None
-        assert await again.refuse(found[2]) is Refusal.TOO_LATE
+        assert await again.refuse(found[2]) is Denial.TOO_LATE
 
 
 class FullDisk:
     """A journal that cannot write."""
 
     trouble = "the disk is full"
-    open_rows: tuple[Row, ...] = ()
+    open_rows: tuple[JournalRow, ...] = ()
     secrets: tuple[tuple[str, bytes], ...] = ()
 
-    async def add(self, _: Row) -> None:
+    async def add(self, _: JournalRow) -> None:
         await asyncio.sleep(0)  # others come meanwhile
         raise JournalBroken("the disk is full")
 
@@ -158,7 +158,7 @@ async def test_a_send_waits_for_a_journal_that_is_being_opened(path: Path) -> No
     beginning = asyncio.ensure_future(ledger.begin(decoded(signed()), is_private=False))
     await asyncio.sleep(0)
     assert not beginning.done()
-    journal = await Journal.open(path, "evm:7")
+    journal = await DiskJournal.open(path, "evm:7")
     ledger.on_journal(journal)
     await beginning
     assert list(states(path)) == [signed().hash]
@@ -177,7 +177,7 @@ async def test_a_yes_against_a_hard_no_is_counted() -> None:
             ledger.on_said(signed(nonce).hash, upstream, Judgement(verdict))
     entry = await ledger.begin(decoded(signed(2)), is_private=False)
     ledger.on_said(entry.hash, "a", Judgement(Verdict.SEND_POLICY))
-    assert await ledger.refuse(entry) is Refusal.FIRM
+    assert await ledger.refuse(entry) is Denial.FIRM
     assert ledger._counters.sends.contradictions == 2
     ledger.on_said(entry.hash, "b", Judgement(Verdict.OK))  # it said yes after all
     assert ledger._counters.sends.contradictions == 3
@@ -189,7 +189,7 @@ async def test_a_refusal_that_is_not_on_disk_is_no_promise() -> None:
     ledger.needs_journal = False
     ledger.on_journal(FullDisk())  # type: ignore[arg-type] - what is used of a journal
     entry = await ledger.begin(decoded(signed()), is_private=False)
-    assert await ledger.refuse(entry) is Refusal.UNWRITTEN
+    assert await ledger.refuse(entry) is Denial.UNWRITTEN
 
 
 @on_both_loops
@@ -203,7 +203,7 @@ async def test_a_private_one_is_known_by_its_hash_and_its_bytes() -> None:
     assert all(ledger.names_private(params) for params in named)
     assert not ledger.names_private(signed(1).params)
     # Refused, it may still be in a private pool.
-    assert await ledger.refuse(entry) is Refusal.FIRM
+    assert await ledger.refuse(entry) is Denial.FIRM
     assert all(ledger.names_private(params) for params in named)
 
 

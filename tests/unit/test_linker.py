@@ -10,7 +10,7 @@ import pytest
 from rpcproxy.engine.linker import AGAIN_SECONDS, BY_HASH, MOST_AT_ONCE, Linker
 from rpcproxy.engine.probes import Probes
 from rpcproxy.messages import FailureKind, Head
-from rpcproxy.rules.heads import Wanted
+from rpcproxy.rules.heads import WantedHeader
 from tests.unit.engine_kit import (
     Behaviour,
     Engine,
@@ -188,7 +188,7 @@ async def test_only_so_many_at_once() -> None:
     engine.all_behave(silent)
     linker = linking(engine)
     engine.standings.heads.wanted = tuple(
-        Wanted("a", hash_of(200 + number), 200 + number) for number in range(10)
+        WantedHeader("a", hash_of(200 + number), 200 + number) for number in range(10)
     )
     linker.look()
     await asyncio.sleep(0.1)
@@ -202,7 +202,7 @@ async def test_an_upstream_that_is_gone_is_not_asked() -> None:
     engine = on_chain()
     engine.all_behave(node())
     linker = linking(engine)
-    engine.standings.heads.wanted = (Wanted("gone", hash_of(99), 99),)
+    engine.standings.heads.wanted = (WantedHeader("gone", hash_of(99), 99),)
     linker.look()
     await asyncio.sleep(0.015)
     assert engine.asked[:1] == "a"

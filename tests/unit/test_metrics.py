@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from rpcproxy import __version__
 from rpcproxy.edges.exposition import Exposition, ProxyCollector, Sources
 from rpcproxy.edges.figures import DISK, MEMORY, AuditFigures, ChainFigures, StoreFigures
-from rpcproxy.edges.metrics import BUCKET_SECONDS, ChainCounters, Counters, LoopLag, Tally
+from rpcproxy.edges.metrics import BUCKET_SECONDS, ChainCounters, Counters, LabelTally, LoopLag
 from rpcproxy.edges.send_counters import MINED_BUCKET_SECONDS, SendCounters
 from rpcproxy.edges.send_exposition import SendFigures
 from rpcproxy.messages import MethodClass, Verdict
@@ -515,7 +515,7 @@ def test_upstreams_that_left_are_forgotten() -> None:
 
 
 def test_a_bucket_holds_its_own_bound() -> None:
-    tally = Tally(["ok"])
+    tally = LabelTally(["ok"])
     for bound in BUCKET_SECONDS:
         tally.add("ok", bound)
     assert tally.buckets == [1] * len(BUCKET_SECONDS) + [0]

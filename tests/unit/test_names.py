@@ -10,14 +10,21 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 
 from rpcproxy.edges import names
-from rpcproxy.edges.names import Address, Addresses, Dial, interleave, literal_address, look_up
+from rpcproxy.edges.names import (
+    Addresses,
+    Dial,
+    SocketAddress,
+    interleave,
+    literal_address,
+    look_up,
+)
 from tests.scripted import on_both_loops, open_sockets
 from tests.waiting import until
 
 V4, V6 = socket.AF_INET, socket.AF_INET6
 
 
-def a(host: str, port: int = 80) -> Address:
+def a(host: str, port: int = 80) -> SocketAddress:
     found = literal_address(host, port)
     assert found is not None
     return found
@@ -27,11 +34,11 @@ class Resolver:
     """Stands in for ``look_up``: answers what it is told, and counts."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.answer: list[Address] | Exception = []
+        self.answer: list[SocketAddress] | Exception = []
         self.asked = 0
         monkeypatch.setattr(names, "look_up", self)
 
-    def __call__(self, host: str, port: int) -> list[Address]:
+    def __call__(self, host: str, port: int) -> list[SocketAddress]:
         self.asked += 1
         if isinstance(self.answer, Exception):
             raise self.answer
@@ -43,8 +50,8 @@ def resolver(monkeypatch: pytest.MonkeyPatch) -> Resolver:
     return Resolver(monkeypatch)
 
 
-async def find(addresses: Addresses) -> Sequence[Address]:
-    found: list[Sequence[Address]] = []
+async def find(addresses: Addresses) -> Sequence[SocketAddress]:
+    found: list[Sequence[SocketAddress]] = []
     addresses.find(found.append)
     await until(lambda: bool(found))
     await until(lambda: addresses._lookup is None)
@@ -82,7 +89,7 @@ async def test_literals_are_never_looked_up(resolver: Resolver) -> None:
 async def test_asked_once_for_many_and_remembered(resolver: Resolver) -> None:
     resolver.answer = [a("10.0.0.1")]
     addresses = make()
-    found: list[Sequence[Address]] = []
+    found: list[Sequence[SocketAddress]] = []
     for _ in range(5):
         addresses.find(found.append)
     assert not found
@@ -122,7 +129,7 @@ async def test_an_old_answer_is_used_at_once_and_renewed_behind(resolver: Resolv
     await find(addresses)
     assert not changes
     resolver.answer = [a("10.0.0.2"), a("10.0.0.3")]
-    told: list[Sequence[Address]] = []
+    told: list[Sequence[SocketAddress]] = []
     addresses.find(told.append)
     assert told == [[a("10.0.0.1"), a("10.0.0.2")]]
     await until(lambda: bool(changes))
@@ -161,7 +168,7 @@ async def test_what_worked_comes_first_and_what_failed_last(resolver: Resolver) 
 async def test_nobody_is_told_after_close(resolver: Resolver) -> None:
     resolver.answer = [a("10.0.0.1")]
     addresses = make()
-    told: list[Sequence[Address]] = []
+    told: list[Sequence[SocketAddress]] = []
     addresses.find(told.append)
     addresses.close()
     await until(lambda: resolver.asked == 1)
@@ -182,11 +189,11 @@ def test_families_take_turns() -> None:
 
 
 class Dialled:
-    def __init__(self, addresses: Sequence[Address]) -> None:
+    def __init__(self, addresses: Sequence[SocketAddress]) -> None:
         self.sock: socket.socket | None = None
-        self.address: Address | None = None
+        self.address: SocketAddress | None = None
         self.error = ""
-        self.failed: list[Address] = []
+        self.failed: list[SocketAddress] = []
         self.dial = Dial(
             asyncio.get_running_loop(),
             addresses,
@@ -195,7 +202,7 @@ class Dialled:
             self.failed.append,
         )
 
-    def _on_connected(self, sock: socket.socket, address: Address) -> None:
+    def _on_connected(self, sock: socket.socket, address: SocketAddress) -> None:
         assert self.sock is None
         self.sock, self.address = sock, address
 
@@ -209,15 +216,15 @@ class Dialled:
 
 
 @contextlib.contextmanager
-def listening(family: int = V4, host: str = "127.0.0.1") -> Iterator[Address]:
+def listening(family: int = V4, host: str = "127.0.0.1") -> Iterator[SocketAddress]:
     with socket.socket(family) as sock:
         sock.bind((host, 0))
         sock.listen()
-        yield Address(family, sock.getsockname())
+        yield SocketAddress(family, sock.getsockname())
 
 
 @contextlib.contextmanager
-def blackhole() -> Iterator[Address]:
+def blackhole() -> Iterator[SocketAddress]:
     """An address whose connections hang: a full backlog drops further SYNs."""
     with contextlib.ExitStack() as stack:
         sock = stack.enter_context(socket.socket())
@@ -227,10 +234,10 @@ def blackhole() -> Iterator[Address]:
             filler = stack.enter_context(socket.socket())
             filler.setblocking(False)
             filler.connect_ex(sock.getsockname())
-        yield Address(V4, sock.getsockname())
+        yield SocketAddress(V4, sock.getsockname())
 
 
-def refusing() -> Address:
+def refusing() -> SocketAddress:
     with listening() as address:
         pass
     return address
@@ -292,7 +299,7 @@ async def test_no_address() -> None:
 
 @on_both_loops
 async def test_an_address_that_cannot_be_dialled() -> None:
-    it = Dialled([Address(V6, ("127.0.0.1", 80, 0, 0))])
+    it = Dialled([SocketAddress(V6, ("127.0.0.1", 80, 0, 0))])
     await until(lambda: it.is_done)
     assert it.error
 

@@ -15,24 +15,24 @@ from rpcproxy.rules.notices import (
     OUTAGE_TOLD_SECONDS,
     Bulletin,
     Conditions,
-    Event,
     Gathering,
     Line,
+    NoticeEvent,
     Outages,
 )
 from rpcproxy.rules.sample import ChainSample, Sample, UpstreamSample
 from rpcproxy.states import CHANGES, EVENTS, URGENT
 
 
-def an_event(kind: str, upstream: str = "a", **fields: Any) -> Event:
-    return Event(kind=kind, chain="ethereum", upstream=upstream, unix_seconds=1e9, **fields)
+def an_event(kind: str, upstream: str = "a", **fields: Any) -> NoticeEvent:
+    return NoticeEvent(kind=kind, chain="ethereum", upstream=upstream, unix_seconds=1e9, **fields)
 
 
 def shaped(bulletin: Bulletin, shape: Any, redact: Any) -> Any:
     return json.loads(json.dumps(body_of(bulletin, shape, redact)))
 
 
-def told_of(*events: Event, **fields: int) -> Bulletin:
+def told_of(*events: NoticeEvent, **fields: int) -> Bulletin:
     return Bulletin(lines=tuple(Line(event) for event in events), **fields)
 
 
@@ -81,7 +81,7 @@ def test_a_chain_that_is_gone_ends_nothing() -> None:
 
 
 def test_reloads_are_told_each_for_itself() -> None:
-    reload = Event(kind="config_reload", reason="taken over", is_over=True)
+    reload = NoticeEvent(kind="config_reload", reason="taken over", is_over=True)
     assert Conditions().told(reload) is reload
 
 
@@ -243,12 +243,12 @@ def test_the_shape_follows_from_the_url(url: str, shape: str) -> None:
         (an_event("outage", ""), "rpcproxy: ethereum: nobody can serve it"),
         (an_event("suspect", "aws/us-east-1"), "rpcproxy: ethereum: aws/us-east-1 is distrusted"),
         (
-            Event(kind="config_reload", reason="taken over"),
+            NoticeEvent(kind="config_reload", reason="taken over"),
             "rpcproxy: configuration: taken over",
         ),
     ],
 )
-def test_one_event_is_one_sentence(event: Event, words: str) -> None:
+def test_one_event_is_one_sentence(event: NoticeEvent, words: str) -> None:
     assert text_of(told_of(event)) == words
 
 

@@ -7,14 +7,14 @@ import asyncio
 import pytest
 
 from rpcproxy.messages import Verdict
-from rpcproxy.rules.orders import ORDERS, Order, why_needed
+from rpcproxy.rules.orders import ORDERS, OperatorOrder, why_needed
 from rpcproxy.states import EVENTS
 from tests.unit.engine_kit import Engine, answering, now, virtual
 from tests.unit.fleet import HEAVY, LIGHT, SEND, Fleet, four, upstream
 from tests.unit.sends_kit import signed
 
 
-def obey(fleet: Fleet, name: str, order: Order) -> list[str]:
+def obey(fleet: Fleet, name: str, order: OperatorOrder) -> list[str]:
     changes = list(fleet.standings.obey(name, order, fleet.now))
     fleet.changes += changes
     return [f"{change.upstream} {change.kind}" for change in changes]
@@ -155,7 +155,7 @@ def test_orders_outlive_a_reload_even_of_the_url(url: str) -> None:
 # ---- in the engine
 
 
-def give(engine: Engine, name: str, order: Order) -> None:
+def give(engine: Engine, name: str, order: OperatorOrder) -> None:
     engine.executor.on_changes(engine.standings.obey(name, order, now()))
 
 

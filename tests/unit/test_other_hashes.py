@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from rpcproxy.chains import evm
-from rpcproxy.edges.journal import Journal
+from rpcproxy.edges.journal import DiskJournal
 from tests.scripted import on_both_loops
 from tests.unit.engine_kit import (
     CHAIN_ID,
@@ -198,7 +198,7 @@ async def test_after_a_restart_it_is_known_by_its_bytes(tmp_path: Path) -> None:
         assert await again.hash_of(tx.raw) == HASH  # closed, and on disk alone
         assert await again.hash_of(tx.raw + b"\x01") == "0x" + "77" * 32
         assert await again.hash_of(b"\x71") == ""
-        assert isinstance(again.journal, Journal)
+        assert isinstance(again.journal, DiskJournal)
 
 
 # ---- user operations

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from rpcproxy.rules.chronicle import Recent, Traffic
+from rpcproxy.rules.chronicle import LastMinute, Traffic
 from rpcproxy.rules.plight import Plight, plight_of, span, summary
 from rpcproxy.rules.sample import ChainSample
 from tests.unit.samples import a_chain, an_upstream, with_state
 
-QUIET = Recent()
+QUIET = LastMinute()
 
 
-def told(chain: ChainSample, recent: Recent = QUIET, title: str = "Ethereum") -> Plight:
+def told(chain: ChainSample, recent: LastMinute = QUIET, title: str = "Ethereum") -> Plight:
     return plight_of(chain, title, recent)
 
 
@@ -122,12 +122,12 @@ def test_a_fault_domain_is_named() -> None:
 def test_a_line_that_is_down_is_told_from_providers_that_are() -> None:
     chain = with_state({"a": "ejected", "b": "ejected", "c": "unknown"}, outage_seconds=40.0)
     gone = Traffic(heard=frozenset({"unreachable"}))
-    plight = told(chain, Recent(traffic=dict.fromkeys("abc", gone)))
+    plight = told(chain, LastMinute(traffic=dict.fromkeys("abc", gone)))
     assert plight.whose == "here"
     assert plight.sentence == (
         "None of the three providers of Ethereum can be reached for 40 s: probably the network here"
     )
-    heard = Recent(
+    heard = LastMinute(
         traffic={
             **dict.fromkeys("ab", gone),
             "c": Traffic(heard=frozenset({"unreachable", "server_error"})),
@@ -147,7 +147,7 @@ def test_a_line_that_is_down_is_told_from_providers_that_are() -> None:
 )
 def test_a_chain_that_an_operator_has_drained_is_nobody_elses_doing(names, whom) -> None:
     chain = with_state(dict.fromkeys(names, "drained"), outage_seconds=6.0)
-    gone = Recent(traffic=dict.fromkeys(names, Traffic(heard=frozenset({"unreachable"}))))
+    gone = LastMinute(traffic=dict.fromkeys(names, Traffic(heard=frozenset({"unreachable"}))))
     for recent in (QUIET, gone):
         plight = told(chain, recent)
         assert (plight.level, plight.whose) == ("down", "here")
@@ -166,12 +166,12 @@ def test_of_those_that_serve_nothing_the_drained_are_told_apart() -> None:
 
 def test_one_company_that_is_gone_is_no_line_that_is() -> None:
     downs = [an_upstream(name, "ejected", provider="one") for name in "ab"]
-    gone = Recent(traffic=dict.fromkeys("ab", Traffic(heard=frozenset({"unreachable"}))))
+    gone = LastMinute(traffic=dict.fromkeys("ab", Traffic(heard=frozenset({"unreachable"}))))
     assert told(a_chain(*downs, outage_seconds=9.0), gone).whose == "provider"
 
 
 def test_requests_that_fail_while_all_seem_well() -> None:
-    one, two = (told(a_chain(), Recent(unserved=count)) for count in (1, 2))
+    one, two = (told(a_chain(), LastMinute(unserved=count)) for count in (1, 2))
     assert one.sentence == "Ethereum: 1 request of the last minute could not be served"
     assert two.sentence == "Ethereum: 2 requests of the last minute could not be served"
     assert one.steady == two.steady

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from rpcproxy.rules.journaled import Entry, EntryQueue, Shelves, State
+from rpcproxy.rules.journaled import EntryQueue, PoolEntry, Shelves, TransactionState
 from rpcproxy.rules.pool import (
     ALREADY_KNOWN,
     EXPIRY_SECONDS,
@@ -49,8 +49,8 @@ class Line:
     said: dict[str, str] = field(default_factory=dict)
 
 
-def entry(hash: str, created: float = UNIX) -> Entry:
-    return Entry(hash, "0xs", 0, b"", created)
+def entry(hash: str, created: float = UNIX) -> PoolEntry:
+    return PoolEntry(hash, "0xs", 0, b"", created)
 
 
 def sent(*transactions: Tx, served: int = 100, now: float = 0.0) -> Pool:
@@ -77,7 +77,7 @@ def due(pool: Pool, served: int, now: float, limit: int = 1000) -> list[str]:
     return hashes
 
 
-def state(pool: Pool, hash: str) -> State:
+def state(pool: Pool, hash: str) -> TransactionState:
     found = pool.get(hash)
     assert found is not None
     return found.state
@@ -101,10 +101,10 @@ def assert_empty(pool: Pool) -> None:
 
 def test_the_words_of_the_journal() -> None:
     words = ["journaled", "sent", "resting", "mined", "final", "replaced", "refused", "expired"]
-    assert [state.value for state in State] == words
-    assert [state.value for state in State if state.is_closed] == words[4:]
-    assert [state.value for state in State if state.is_pending] == words[:3]
-    assert [state.value for state in State if state.is_sent_again] == words[:2]
+    assert [state.value for state in TransactionState] == words
+    assert [state.value for state in TransactionState if state.is_closed] == words[4:]
+    assert [state.value for state in TransactionState if state.is_pending] == words[:3]
+    assert [state.value for state in TransactionState if state.is_sent_again] == words[:2]
 
 
 def test_a_new_one_is_journaled() -> None:
@@ -112,7 +112,7 @@ def test_a_new_one_is_journaled() -> None:
     added, is_new = pool.add(Tx("0x1", nonce=7), UNIX, 5.0, is_private=True)
     assert is_new
     assert (added.hash, added.sender, added.nonce, added.raw) == ("0x1", "0xs", 7, b"\x02raw")
-    assert (added.state, added.block, added.block_hash) == (State.JOURNALED, -1, "")
+    assert (added.state, added.block, added.block_hash) == (TransactionState.JOURNALED, -1, "")
     assert (added.created_unix, added.is_private, added.said) == (UNIX, True, {})
     assert pool.get("0x1") is pool.pending("0x1") is added
     assert (len(pool), pool.count, pool.oldest_unix) == (1, 1, UNIX)
@@ -140,7 +140,7 @@ def test_without_a_sender_it_has_no_nonce() -> None:
     assert pool.pending_nonce("", -1) == -1
     assert due(pool, 101, 1.0) == ["0x1", "0x2"]
     assert pool.on_final("0x1") == []
-    assert state(pool, "0x2") is State.SENT
+    assert state(pool, "0x2") is TransactionState.SENT
     pool.on_final("0x2")
     assert_empty(pool)
 
@@ -152,9 +152,9 @@ def test_the_first_yes_makes_it_sent() -> None:
     pool = Pool()
     added, _ = pool.add(Tx("0x1"), UNIX, 0.0)
     assert not pool.on_said("0x1", "a", "rate limited", 1.0, is_yes=False)
-    assert state(pool, "0x1") is State.JOURNALED
+    assert state(pool, "0x1") is TransactionState.JOURNALED
     assert pool.on_said("0x1", "b", "yes", 1.0, is_yes=True)
-    assert state(pool, "0x1") is State.SENT
+    assert state(pool, "0x1") is TransactionState.SENT
     assert not pool.on_said("0x1", "a", ALREADY_KNOWN, 1.0, is_yes=True)
     assert added.said == {"a": ALREADY_KNOWN, "b": "yes"}
     assert not pool.on_said("0x2", "a", "yes", 1.0, is_yes=True)
@@ -165,7 +165,7 @@ def test_what_was_said_late_changes_no_mined_one() -> None:
     pool.add(Tx("0x1"), UNIX, 0.0)
     pool.on_block(5, "0xb5", ["0x1"])
     assert not pool.on_said("0x1", "a", "yes", 1.0, is_yes=True)
-    assert state(pool, "0x1") is State.MINED
+    assert state(pool, "0x1") is TransactionState.MINED
 
 
 def test_refused() -> None:
@@ -173,7 +173,7 @@ def test_refused() -> None:
     pool.add(Tx("0x1"), UNIX, 0.0)
     pool.on_said("0x1", "a", "underpriced", 1.0, is_yes=False)
     assert pool.refuse("0x1")
-    assert pool.end_of("0x1") is State.REFUSED
+    assert pool.end_of("0x1") is TransactionState.REFUSED
     assert pool.refuse("0x1")
     assert pool.refuse("0xunknown")
     assert_empty(pool)
@@ -182,7 +182,7 @@ def test_refused() -> None:
 def test_after_a_yes_it_is_not_refused() -> None:
     pool = sent(Tx("0x1"))
     assert not pool.refuse("0x1")
-    assert state(pool, "0x1") is State.SENT
+    assert state(pool, "0x1") is TransactionState.SENT
     pool.on_final("0x1")
     assert not pool.refuse("0x1")
 
@@ -202,7 +202,7 @@ def test_a_refused_one_may_be_sent_once_more() -> None:
     pool.refuse("0x1")
     again, is_new = pool.add(Tx("0x1"), UNIX + 9, 9.0)
     assert is_new
-    assert again.state is State.JOURNALED
+    assert again.state is TransactionState.JOURNALED
     assert pool.end_of("0x1") is None
 
 
@@ -211,7 +211,7 @@ def test_a_final_one_makes_no_new_row() -> None:
     pool.on_final("0x1")
     again, is_new = pool.add(Tx("0x1"), UNIX + 9, 9.0)
     assert not is_new
-    assert again.state is State.FINAL
+    assert again.state is TransactionState.FINAL
     assert pool.get("0x1") is None
     assert_empty(pool)
 
@@ -223,7 +223,7 @@ def test_ends_are_bounded() -> None:
         pool.on_final(f"0x{i}")
     assert len(pool._ends) == MOST_ENDS
     assert pool.end_of("0x0") is None
-    assert pool.end_of("0x1") is State.FINAL
+    assert pool.end_of("0x1") is TransactionState.FINAL
 
 
 # ---- nonces
@@ -272,7 +272,7 @@ def test_mined() -> None:
     pool = sent(Tx("0x1"), Tx("0x2", nonce=1))
     found = pool.on_block(101, "0xb", ["0xother", "0x2"])
     assert [(e.hash, e.state, e.block, e.block_hash) for e in found] == [
-        ("0x2", State.MINED, 101, "0xb")
+        ("0x2", TransactionState.MINED, 101, "0xb")
     ]
     assert pool.pending("0x2") is None
     assert pool.get("0x2") is found[0]
@@ -296,10 +296,10 @@ def test_a_reorg_sends_again() -> None:
         pool.on_block(100 + i, f"0xb{i}", [f"0x{i}"])
     fallen = pool.on_turn(101, 50.0)
     assert [(e.hash, e.state, e.block, e.block_hash) for e in fallen] == [
-        ("0x2", State.SENT, -1, ""),
-        ("0x3", State.SENT, -1, ""),
+        ("0x2", TransactionState.SENT, -1, ""),
+        ("0x3", TransactionState.SENT, -1, ""),
     ]
-    assert state(pool, "0x1") is State.MINED
+    assert state(pool, "0x1") is TransactionState.MINED
     assert due(pool, 101, 50.0) == ["0x2", "0x3"]  # at once, then at three blocks
     assert due(pool, 101, 51.0) == []
     assert [len(due(pool, served, 52.0)) for served in (102, 103, 104, 105)] == [2, 2, 2, 0]
@@ -329,7 +329,7 @@ def test_final() -> None:
     assert [e.hash for e in pool.to_confirm(101)] == ["0x1"]
     assert pool.on_final("0x1") == []
     assert pool.to_confirm(101) == pool.on_final("0x1") == []
-    assert pool.end_of("0x1") is State.FINAL
+    assert pool.end_of("0x1") is TransactionState.FINAL
     assert_empty(pool)
 
 
@@ -345,14 +345,14 @@ def test_without_a_receipt_it_is_sent_again() -> None:
 def test_a_final_one_replaces_those_of_its_nonce() -> None:
     pool = sent(Tx("0x1"), Tx("0x2"), Tx("0x3"), Tx("0x4", nonce=1), Tx("0x5", "0xt"))
     pool.on_block(101, "0xb", ["0x2"])
-    assert state(pool, "0x1") is State.RESTING
+    assert state(pool, "0x1") is TransactionState.RESTING
     assert [(e.hash, e.state) for e in pool.on_final("0x2")] == [
-        ("0x1", State.REPLACED),
-        ("0x3", State.REPLACED),
+        ("0x1", TransactionState.REPLACED),
+        ("0x3", TransactionState.REPLACED),
     ]
     assert [hash for hash in ("0x4", "0x5") if pool.pending(hash)] == ["0x4", "0x5"]
     again, is_new = pool.add(Tx("0x1"), UNIX, 0.0)
-    assert (again.state, is_new) == (State.REPLACED, False)
+    assert (again.state, is_new) == (TransactionState.REPLACED, False)
 
 
 def test_another_transaction_took_the_nonce() -> None:
@@ -360,7 +360,7 @@ def test_another_transaction_took_the_nonce() -> None:
     pool.on_block(101, "0xb", ["0x1"])
     closed = pool.on_replaced("0x0")
     assert closed is not None
-    assert (closed.hash, closed.state) == ("0x0", State.REPLACED)
+    assert (closed.hash, closed.state) == ("0x0", TransactionState.REPLACED)
     assert pool.on_replaced("0x0") is None
     assert pool.on_mined("0x2", 100, "0xb100")
 
@@ -382,9 +382,9 @@ def test_after_a_restart_all_are_due() -> None:
     assert due(pool, -1, 0.0) == ["0x1", "0x2"]
     two = pool.get("0x2")
     assert two is not None
-    assert (two.said, two.is_private, two.state) == ({"a": "yes"}, True, State.SENT)
+    assert (two.said, two.is_private, two.state) == ({"a": "yes"}, True, TransactionState.SENT)
     assert two.said is not lines[0].said
-    assert pool.end_of("0x3") is State.FINAL
+    assert pool.end_of("0x3") is TransactionState.FINAL
     assert due(pool, 100, 1.0) == []  # the first head is no new block
     assert [len(due(pool, served, 2.0)) for served in (101, 102, 103, 104)] == [2, 2, 2, 0]
 
@@ -558,9 +558,11 @@ def test_expired() -> None:
     pool = sent(Tx("0x1"), Tx("0x2", nonce=1))
     pool.on_block(101, "0xb", ["0x2"])
     assert pool.expire(EXPIRY_SECONDS - 1) == []
-    assert [(e.hash, e.state) for e in pool.expire(EXPIRY_SECONDS)] == [("0x1", State.EXPIRED)]
+    assert [(e.hash, e.state) for e in pool.expire(EXPIRY_SECONDS)] == [
+        ("0x1", TransactionState.EXPIRED)
+    ]
     assert pool.expire(EXPIRY_SECONDS * 9) == []
-    assert pool.end_of("0x1") is State.EXPIRED
+    assert pool.end_of("0x1") is TransactionState.EXPIRED
     assert len(pool) == 1
     assert pool.add(Tx("0x1"), UNIX, EXPIRY_SECONDS)[1]
 

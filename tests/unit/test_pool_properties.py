@@ -21,7 +21,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from rpcproxy.rules.journaled import Entry, State
+from rpcproxy.rules.journaled import PoolEntry, TransactionState
 from rpcproxy.rules.pool import ALREADY_KNOWN, EXPIRY_SECONDS, GRACE_SECONDS, Pool
 from rpcproxy.rules.rebroadcasts import HELD_SECONDS, LONGEST_SECONDS, UNANSWERED_SECONDS
 
@@ -59,7 +59,7 @@ class Row:
     said: dict[str, str] = field(default_factory=dict)
 
 
-def row_of(entry: Entry) -> Row:
+def row_of(entry: PoolEntry) -> Row:
     return Row(
         entry.hash, entry.sender, entry.nonce, entry.raw, entry.created_unix, entry.state.value,
         entry.block, entry.is_private, dict(entry.said),
@@ -108,7 +108,11 @@ class Histories(RuleBasedStateMachine):
         block = set(self.chain[number].values())
         for entry in self.pool.on_block(number, name, block):
             assert entry.hash in block
-            assert (entry.state, entry.block, entry.block_hash) == (State.MINED, number, name)
+            assert (entry.state, entry.block, entry.block_hash) == (
+                TransactionState.MINED,
+                number,
+                name,
+            )
 
     # ---- what happens
 
@@ -119,7 +123,7 @@ class Histories(RuleBasedStateMachine):
         self.speak(tx)
         entry, is_new = self.pool.add(tx, self.unix, self.now, is_private=is_private)
         assert is_new
-        assert entry.state is State.JOURNALED
+        assert entry.state is TransactionState.JOURNALED
 
     @precondition(lambda self: self.all)
     @rule(data=st.data())
@@ -130,14 +134,14 @@ class Histories(RuleBasedStateMachine):
         if before is not None:
             assert entry is before
             assert not is_new
-            assert entry.state is not State.RESTING
+            assert entry.state is not TransactionState.RESTING
             self.speak(tx)
-        elif end in (State.FINAL, State.REPLACED):
+        elif end in (TransactionState.FINAL, TransactionState.REPLACED):
             assert entry.state is end
             assert not is_new
             assert self.pool.get(tx.hash) is None
         else:
-            assert end in (State.REFUSED, State.EXPIRED)
+            assert end in (TransactionState.REFUSED, TransactionState.EXPIRED)
             assert is_new
             self.speak(tx)
             tx.added, tx.refused, tx.can_be_refused = self.now, False, True
@@ -152,7 +156,7 @@ class Histories(RuleBasedStateMachine):
         was = None if before is None else before.state
         is_yes = word != "underpriced"
         is_first = self.pool.on_said(tx.hash, upstream, word, self.now, is_yes=is_yes)
-        assert is_first == (is_yes and was is State.JOURNALED)
+        assert is_first == (is_yes and was is TransactionState.JOURNALED)
         if is_first:
             self.handed.pop(tx.hash, None)
         if before is not None:
@@ -170,7 +174,7 @@ class Histories(RuleBasedStateMachine):
             tx.can_be_refused &= before is None
             self.handed.pop(tx.hash, None)
         elif before is not None:
-            can = tx.can_be_refused and before.state is State.JOURNALED
+            can = tx.can_be_refused and before.state is TransactionState.JOURNALED
             tx.refused = self.pool.refuse(tx.hash)
             assert tx.refused == can
 
@@ -200,7 +204,7 @@ class Histories(RuleBasedStateMachine):
         self.branch += 1
         for entry in self.pool.on_turn(ancestor, self.now):
             assert entry.hash in lost
-            assert entry.state in (State.SENT, State.RESTING)
+            assert entry.state in (TransactionState.SENT, TransactionState.RESTING)
             self.handed.pop(entry.hash, None)
         assert all(entry.block <= ancestor for entry in self.pool._entries.values())
 
@@ -220,7 +224,7 @@ class Histories(RuleBasedStateMachine):
             else:
                 for other in self.pool.on_final(entry.hash):
                     assert (other.sender, other.nonce) == (entry.sender, entry.nonce)
-                    assert other.state is State.REPLACED
+                    assert other.state is TransactionState.REPLACED
         assert all(e.block > self.floor for e in self.pool.to_confirm(self.floor))
 
     @rule(sender=st.sampled_from(SENDERS))
@@ -242,7 +246,7 @@ class Histories(RuleBasedStateMachine):
     def wait(self, pause: float) -> None:
         self.now += pause
         for entry in self.pool.expire(self.now):
-            assert entry.state is State.EXPIRED
+            assert entry.state is TransactionState.EXPIRED
 
     @rule(data=st.data(), limit=st.integers(0, 5))
     def rebroadcast(self, data: st.DataObject, limit: int) -> None:
@@ -287,11 +291,13 @@ class Histories(RuleBasedStateMachine):
         for tx in self.all:
             tx.can_be_refused &= self.pool.get(tx.hash) is None
         by_hash = {tx.hash: tx for tx in self.all}
-        for row in sorted(rows, key=lambda row: row.state != State.RESTING.value):
+        for row in sorted(rows, key=lambda row: row.state != TransactionState.RESTING.value):
             self.speak(by_hash[row.hash])  # from now on the order of the rows is all that is known
         entries = self.pool._entries
         pending = {hash for hash, entry in entries.items() if entry.state.is_sent_again}
-        assert {row.hash for row in rows if row.state == State.RESTING.value}.isdisjoint(pending)
+        assert {row.hash for row in rows if row.state == TransactionState.RESTING.value}.isdisjoint(
+            pending
+        )
         assert self.pool.expire(self.now + GRACE_SECONDS - 1) == []
         assert {e.hash for e in self.pool.due(len(self.chain) - 1, self.now, 1000)} == pending
         for hash in pending:
@@ -307,15 +313,15 @@ class Histories(RuleBasedStateMachine):
             if entry is not None:
                 assert entry.hash == tx.hash
                 assert not entry.state.is_closed
-            elif end is State.FINAL:
+            elif end is TransactionState.FINAL:
                 assert 0 <= self.block_of(tx) <= self.floor
-            elif end is State.REPLACED:
+            elif end is TransactionState.REPLACED:
                 assert self.block_of(tx) < 0
                 assert tx.nonce < self.nonce_at(tx.sender, self.floor)
-            elif end is State.REFUSED:
+            elif end is TransactionState.REFUSED:
                 assert tx.refused
             else:
-                assert end is State.EXPIRED
+                assert end is TransactionState.EXPIRED
                 assert self.now - tx.added >= GRACE_SECONDS
 
     @invariant()
@@ -360,7 +366,7 @@ class Histories(RuleBasedStateMachine):
             tx = by_hash[entry.hash]
             beside = [e for e in taken if e.place == entry.place and e is not entry]
             later = [e for e in beside if by_hash[e.hash].word > tx.word]
-            if entry.state is State.RESTING:
+            if entry.state is TransactionState.RESTING:
                 assert any(
                     other.word > tx.word
                     for other in self.all
@@ -369,7 +375,9 @@ class Histories(RuleBasedStateMachine):
             elif entry.state.is_sent_again:
                 assert not later
         assert not any(
-            e.state is State.RESTING for e in self.pool._entries.values() if e not in taken
+            e.state is TransactionState.RESTING
+            for e in self.pool._entries.values()
+            if e not in taken
         )
 
     # ---- in the end

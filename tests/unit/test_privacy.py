@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from rpcproxy.chains import evm
-from rpcproxy.edges.journal import Row
-from rpcproxy.engine.ledger import Refusal
+from rpcproxy.edges.journal import JournalRow
+from rpcproxy.engine.ledger import Denial
 from rpcproxy.engine.privacy import GIVEN_UP_SECONDS, MOST_PRIVATE, Privacy
 from rpcproxy.messages import Judgement, Verdict
 from rpcproxy.rules.pool import Pool
@@ -125,7 +125,7 @@ async def test_a_restart_does_not_make_public_what_was_given_up(tmp_path: Path) 
         for tx in (refused, replaced, final, open_):
             entry = await ledger.begin(decoded(tx), is_private=True)
             if tx is refused:
-                assert await ledger.refuse(entry) is Refusal.FIRM
+                assert await ledger.refuse(entry) is Denial.FIRM
             else:
                 ledger.on_said(tx.hash, "a", Judgement(Verdict.OK))
         await ledger.on_replaced(replaced.hash)
@@ -162,7 +162,7 @@ async def test_before_the_journal_is_read_nobody_hears_of_any_transaction() -> N
     assert (await other.reply())["result"] == "0x1"
     await asyncio.sleep(1)
     assert not any(handle.is_done for handle in handles)
-    row = Row(TX.hash, decoded(TX).raw, TX.sender, TX.nonce, UNIX, "sent", is_private=True)
+    row = JournalRow(TX.hash, decoded(TX).raw, TX.sender, TX.nonce, UNIX, "sent", is_private=True)
     engine.ledger.pool.restore([row], UNIX, 0.0)
     engine.ledger.privacy.remember(TX.hash, decoded(TX).raw)
     engine.ledger.on_no_journal("")

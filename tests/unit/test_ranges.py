@@ -16,7 +16,7 @@ from rpcproxy.rules.ranges import (
     MAX_JOINED_BYTES,
     MAX_PARTS,
     Part,
-    Refusal,
+    RangeRefusal,
     Split,
     first_width,
     read_refusal,
@@ -24,8 +24,8 @@ from rpcproxy.rules.ranges import (
 from tests import waiting
 
 GET_LOGS = "eth_getLogs"
-OF_WIDTH = Refusal(of_width=True)
-OF_CONTENT = Refusal(of_width=False)
+OF_WIDTH = RangeRefusal(of_width=True)
+OF_CONTENT = RangeRefusal(of_width=False)
 
 # ---- what a refusal says
 
@@ -57,7 +57,7 @@ OF_CONTENT = Refusal(of_width=False)
     ],
 )  # fmt: skip
 def test_refusals_of_a_width(text: str, limit: int, suggested: int) -> None:
-    assert read_refusal(text.lower(), 100_000) == Refusal(True, limit, suggested)
+    assert read_refusal(text.lower(), 100_000) == RangeRefusal(True, limit, suggested)
 
 
 @pytest.mark.parametrize(
@@ -90,16 +90,16 @@ def test_refusals_of_what_a_range_holds(text: str, suggested: int) -> None:
 def test_the_largest_limit_makes_the_first_parts() -> None:
     assert first_width(10_000, []) == 5000
     assert first_width(9, [OF_WIDTH]) == 5
-    told = [Refusal(of_width=True, limit=limit) for limit in (200, 1000, 500)]
+    told = [RangeRefusal(of_width=True, limit=limit) for limit in (200, 1000, 500)]
     assert first_width(10_000, told) == 1000
-    assert first_width(10_000, [Refusal(of_width=False, suggested=400)]) == 400
+    assert first_width(10_000, [RangeRefusal(of_width=False, suggested=400)]) == 400
 
 
 def test_limits_that_make_too_many_parts_count_only_where_they_are_all_there_is() -> None:
-    ten = Refusal(of_width=True, limit=10)
+    ten = RangeRefusal(of_width=True, limit=10)
     assert first_width(10_000, [ten]) == 10  # and so it is given up at once
     assert first_width(10_000, [ten, OF_CONTENT]) == 5000
-    assert first_width(10_000, [Refusal(of_width=False, suggested=10)]) == 5000
+    assert first_width(10_000, [RangeRefusal(of_width=False, suggested=10)]) == 5000
     assert Split(0, 9999, 10).is_over
 
 
@@ -127,9 +127,9 @@ class Provider:
         self.dense = dense
         self.tells = tells
 
-    def refuses(self, part: Part) -> Refusal | None:
+    def refuses(self, part: Part) -> RangeRefusal | None:
         if part.blocks > self.limit:
-            return Refusal(of_width=True, limit=self.limit if self.tells else 0)
+            return RangeRefusal(of_width=True, limit=self.limit if self.tells else 0)
         if part.blocks > 1 and len(self.dense.intersection(range(part.low, part.high + 1))) > 1:
             return OF_CONTENT
         return None
@@ -210,7 +210,7 @@ def test_the_first_refusals_width_holds_for_the_parts_not_yet_asked() -> None:
     asked = [split.next_part() for _ in range(MAX_AT_ONCE)]
     assert split.next_part() is None
     assert asked == [Part(low, low + 99) for low in (0, 100, 200, 300)]
-    split.on_refused(Part(0, 99), Refusal(of_width=True, limit=50))
+    split.on_refused(Part(0, 99), RangeRefusal(of_width=True, limit=50))
     for part in (Part(100, 199), Part(200, 299), Part(300, 399)):
         split.on_answer(part, b"[]")
     parts = [split.next_part() for _ in range(MAX_AT_ONCE)]

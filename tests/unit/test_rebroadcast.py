@@ -14,7 +14,7 @@ import pytest
 from rpcproxy.engine import profiles
 from rpcproxy.engine.rebroadcast import LOOK_SECONDS, Rebroadcast
 from rpcproxy.messages import Head, Verdict
-from rpcproxy.rules.journaled import State
+from rpcproxy.rules.journaled import TransactionState
 from rpcproxy.rules.pool import Pool
 from tests.unit.engine_kit import Behaviour, Engine, Sent, after, failing, now, virtual
 from tests.unit.fleet import upstream
@@ -148,7 +148,7 @@ class World:
         """How many went out so far."""
         return sum(tx.raw in sent.payload.decode() for sent in self.engine.sent)
 
-    def state(self, tx: Signed) -> State | None:
+    def state(self, tx: Signed) -> TransactionState | None:
         entry = self.engine.ledger.pool.get(tx.hash)
         return self.engine.ledger.pool.end_of(tx.hash) if entry is None else entry.state
 
@@ -172,19 +172,19 @@ async def test_mined_and_final() -> None:
     async with living() as world:
         tx = signed()
         assert (await world.send(tx))["result"] == tx.hash
-        assert world.state(tx) is State.SENT
+        assert world.state(tx) is TransactionState.SENT
         await world.look()
         world.mine(tx)
         await world.look()
-        assert world.state(tx) is State.MINED
+        assert world.state(tx) is TransactionState.MINED
         assert world.engine.counters.sends.mined_seconds > 0
         for _ in range(3):
             world.mine()
         await world.look()
-        assert world.state(tx) is State.MINED
+        assert world.state(tx) is TransactionState.MINED
         world.tell(final=world.head - 1)
         await world.look()
-        assert world.state(tx) is State.FINAL
+        assert world.state(tx) is TransactionState.FINAL
         assert len(world.engine.ledger.pool) == 0
 
 
@@ -234,7 +234,7 @@ async def test_a_reorg_that_takes_its_block_sends_it_again() -> None:
         await world.send(tx)
         world.mine(tx)
         await world.look()
-        assert world.state(tx) is State.MINED
+        assert world.state(tx) is TransactionState.MINED
         world.blocks[world.head] = []
         world.nonces.clear()
         world.pools = {name: set() for name in world.pools}
@@ -245,7 +245,7 @@ async def test_a_reorg_that_takes_its_block_sends_it_again() -> None:
             await world.look()
         world.mine()
         await world.look()
-        assert world.state(tx) is State.SENT
+        assert world.state(tx) is TransactionState.SENT
         assert any(tx.hash in pool for pool in world.pools.values())
 
 
@@ -257,11 +257,14 @@ async def test_another_one_of_its_nonce_is_final() -> None:
         await world.send(second)
         world.mine(second)
         await world.look()
-        assert world.state(second) is State.MINED
+        assert world.state(second) is TransactionState.MINED
         world.mine()
         world.tell(final=world.head - 1)
         await world.look()
-        assert (world.state(first), world.state(second)) == (State.REPLACED, State.FINAL)
+        assert (world.state(first), world.state(second)) == (
+            TransactionState.REPLACED,
+            TransactionState.FINAL,
+        )
 
 
 @virtual
@@ -274,7 +277,7 @@ async def test_a_nonce_that_was_used_elsewhere_closes_it_when_that_is_final() ->
         world.mine()
         world.nonces_since[tx.sender] = world.head
         await world.look()
-        assert world.state(tx) is State.SENT  # not final yet
+        assert world.state(tx) is TransactionState.SENT  # not final yet
         for _ in range(3):
             world.mine()
             await world.look()
@@ -282,7 +285,7 @@ async def test_a_nonce_that_was_used_elsewhere_closes_it_when_that_is_final() ->
         for _ in range(80):
             world.mine()
             await world.look()
-        assert world.state(tx) is State.REPLACED
+        assert world.state(tx) is TransactionState.REPLACED
 
 
 @virtual
@@ -313,9 +316,9 @@ async def test_what_nobody_includes_expires() -> None:
         tx = signed()
         await world.send(tx)
         await world.engine.rest(100)
-        assert world.state(tx) is State.SENT
+        assert world.state(tx) is TransactionState.SENT
         await world.engine.rest(30)
-        assert world.state(tx) is State.EXPIRED
+        assert world.state(tx) is TransactionState.EXPIRED
         assert world.engine.counters.sends.expired == 1
 
 
@@ -342,7 +345,7 @@ async def test_one_call_a_block_whatever_is_pending() -> None:
         asked = [sent.method for sent in world.engine.sent if sent.at >= mined_at]
         assert asked.count("eth_getBlockByNumber") == 1
         assert "eth_getTransactionReceipt" not in asked
-        assert all(world.state(signed(nonce)) is State.MINED for nonce in range(4))
+        assert all(world.state(signed(nonce)) is TransactionState.MINED for nonce in range(4))
 
 
 @virtual
@@ -353,10 +356,10 @@ async def test_after_a_long_pause_receipts_tell() -> None:
         world.mine(tx)
         for _ in range(100):
             world.mine()
-        assert world.state(tx) is State.SENT  # no turn of the loop was had
+        assert world.state(tx) is TransactionState.SENT  # no turn of the loop was had
         asked_at = now()
         await world.look()
-        assert world.state(tx) is State.FINAL
+        assert world.state(tx) is TransactionState.FINAL
         asked = [sent.method for sent in world.engine.sent if sent.at >= asked_at]
         assert asked.count("eth_getBlockByNumber") <= 1
 

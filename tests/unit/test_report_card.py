@@ -19,11 +19,11 @@ from rpcproxy.app.history import FILE_NAME, Kept, RunFacts
 from rpcproxy.app.report_card import PROBE_UNITS, report_card
 from rpcproxy.app.sampling import SAMPLE_SECONDS
 from rpcproxy.commands import report, report_page, report_plots, report_view
-from rpcproxy.edges.history_file import HistoryFile, OutageRow, Run, TallyRow
+from rpcproxy.edges.history_file import HistoryFile, OutageRow, ProcessRun, TallyRow
 from rpcproxy.edges.logs import utc
 from rpcproxy.edges.metrics import BUCKET_SECONDS
 from rpcproxy.rules.sample import Times
-from rpcproxy.rules.tallies import Outage, Row
+from rpcproxy.rules.tallies import HourRow, Outage
 
 HOUR = 3600
 NOW = 1_800_000_000.0 // HOUR * HOUR
@@ -36,11 +36,11 @@ def times(seconds: float, count: int = 100, units: int = 200) -> Times:
     return Times(tuple(buckets), seconds * count, count, units)
 
 
-def row(upstream: str, ago_hours: int = 1, **fields: Any) -> Row:
+def row(upstream: str, ago_hours: int = 1, **fields: Any) -> HourRow:
     hour = int(NOW) - ago_hours * HOUR
     known = {"provider": f"of {upstream}", "watched_seconds": 3600.0, "first": float(hour)}
     known |= {"last": hour + 3600.0}
-    return Row(hour=hour, part=0, **{"chain": "eth", "upstream": upstream, **known, **fields})
+    return HourRow(hour=hour, part=0, **{"chain": "eth", "upstream": upstream, **known, **fields})
 
 
 def outage(upstream: str, start: float, end: float, **fields: Any) -> Outage:
@@ -69,7 +69,10 @@ ROWS = (
 
 
 def card_of(
-    *outages: Outage, rows: tuple[Row, ...] = ROWS, since: float = NOW - 86_400, **runs: RunFacts
+    *outages: Outage,
+    rows: tuple[HourRow, ...] = ROWS,
+    since: float = NOW - 86_400,
+    **runs: RunFacts,
 ) -> Any:
     known = {"one": RunFacts(NOW - 86_400), **runs}
     kept = Kept(known, [("one", r) for r in rows], [("one", o) for o in outages])
@@ -241,7 +244,7 @@ def test_a_page_without_figures() -> None:
 def history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / FILE_NAME
     file = HistoryFile(path, 1 << 20)
-    run = Run("one", msgspec.json.encode(RunFacts(NOW)))
+    run = ProcessRun("one", msgspec.json.encode(RunFacts(NOW)))
     rows = [TallyRow(r.hour, 0, r.chain, r.upstream, msgspec.json.encode(r)) for r in ROWS]
     lost = outage("a", 0.0, 36.0)
     file.write(run, rows, [OutageRow("eth", "a", lost.start, msgspec.json.encode(lost))], NOW)

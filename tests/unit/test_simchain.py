@@ -11,8 +11,8 @@ from Crypto.Hash import keccak
 
 from rpcproxy.drills import simchain, simrpc, simview
 from rpcproxy.drills.simchain import ACCOUNTS, BUSY_ACCOUNTS, TOKEN, SimChain
-from rpcproxy.drills.simparams import Refused
-from rpcproxy.drills.simview import View
+from rpcproxy.drills.simparams import CallRefused
+from rpcproxy.drills.simview import SimView
 from rpcproxy.messages import Request
 
 START = 1000
@@ -23,17 +23,17 @@ def a_chain(**options: Any) -> SimChain:
     return SimChain(**{"chain_id": 7, "start_number": START, **options})
 
 
-def view_of(chain: SimChain, lag: int = 0, **options: Any) -> View:
-    return View(chain, chain.head - lag, chain.chain_id, **options)
+def view_of(chain: SimChain, lag: int = 0, **options: Any) -> SimView:
+    return SimView(chain, chain.head - lag, chain.chain_id, **options)
 
 
-def ask(view: View, method: str, *params: Any) -> Any:
+def ask(view: SimView, method: str, *params: Any) -> Any:
     request = Request(method, b"1", msgspec.json.encode(params))
     return msgspec.json.decode(b"".join(simrpc.perform(view, request)))
 
 
-def refusal(view: View, method: str, *params: Any) -> tuple[int, str, Any]:
-    with pytest.raises(Refused) as caught:
+def refusal(view: SimView, method: str, *params: Any) -> tuple[int, str, Any]:
+    with pytest.raises(CallRefused) as caught:
         ask(view, method, *params)
     return caught.value.code, caught.value.message, caught.value.data
 
@@ -60,7 +60,7 @@ def test_two_chains_of_one_seed_are_one_and_another_seed_or_id_differs() -> None
     same, other = view_of(a_chain()), view_of(a_chain())
     assert same.block(START, full=True) == other.block(START, full=True)
     assert view_of(a_chain(seed=2)).block_hash(START) != same.block_hash(START)
-    assert View(same.chain, START, 8).block_hash(START) != same.block_hash(START)
+    assert SimView(same.chain, START, 8).block_hash(START) != same.block_hash(START)
 
 
 def test_a_block_hash_ends_in_its_number_and_finds_it() -> None:
@@ -131,7 +131,7 @@ def test_balances_say_which_block_they_were_read_at() -> None:
 def test_state_of_a_fork_or_another_chain_shows() -> None:
     chain = a_chain()
     views = [view_of(chain), view_of(chain, fork_at=990), view_of(chain, fork_at=990, fork="b")]
-    views.append(View(chain, START, 8))
+    views.append(SimView(chain, START, 8))
     balances = [ask(view, "eth_getBalance", STRANGER, hex(990)) for view in views]
     assert len(set(balances)) == 4
     assert {simchain.block_of_balance(int(balance, 16)) for balance in balances} == {990}
@@ -141,7 +141,7 @@ def test_state_of_a_fork_or_another_chain_shows() -> None:
 
 def test_transactions_are_in_a_fork_too_but_not_on_another_chain() -> None:
     chain = a_chain()
-    usual, forked, other = view_of(chain), view_of(chain, fork_at=990), View(chain, START, 8)
+    usual, forked, other = view_of(chain), view_of(chain, fork_at=990), SimView(chain, START, 8)
     hash = usual.block(990, full=False)["transactions"][0]
     assert forked.receipt(hash) == {
         **(usual.receipt(hash) or {}),
@@ -225,7 +225,7 @@ def test_reverts_are_code_3_with_data() -> None:
         "0x",
     )
     assert refusal(view, "eth_estimateGas", {"to": TOKEN, "data": simrpc.FAIL})[0] == 3
-    encoded = msgspec.json.decode(Refused(3, "why", "0x01").encoded())
+    encoded = msgspec.json.decode(CallRefused(3, "why", "0x01").encoded())
     assert encoded == {"code": 3, "message": "why", "data": "0x01"}
 
 
@@ -380,14 +380,14 @@ def test_unknown_methods_params_that_are_no_array_and_an_empty_transaction() -> 
         -32601,
         "the method eth_nothing does not exist/is not available",
     )
-    with pytest.raises(Refused, match="non-array args"):
+    with pytest.raises(CallRefused, match="non-array args"):
         simrpc.perform(view, Request("eth_call", b"1", b"{}"))
     assert simrpc.perform(view, Request("eth_blockNumber", b"1", b"null"))
     assert refusal(view, "eth_sendRawTransaction", "0x")[1] == "typed transaction too short"
 
 
 def test_identity() -> None:
-    view = View(a_chain(), START, 8)
+    view = SimView(a_chain(), START, 8)
     assert ask(view, "eth_chainId") == "0x8"
     assert ask(view, "net_version") == "8"
     assert ask(view, "net_listening") is True

@@ -15,7 +15,7 @@ import pytest
 from rpcproxy.drills import faults
 from rpcproxy.drills.faults import WELL, Fault
 from rpcproxy.drills.simchain import SimChain
-from rpcproxy.drills.simview import View
+from rpcproxy.drills.simview import SimView
 from rpcproxy.drills.simws import Subscriber
 from rpcproxy.edges.newheads import FeedSettings, HeadFeed
 from rpcproxy.messages import Head
@@ -58,9 +58,9 @@ class House:
     def url(self) -> str:
         return f"ws://127.0.0.1:{self.port}/"
 
-    def see(self) -> tuple[View, Fault]:
+    def see(self) -> tuple[SimView, Fault]:
         head = self.chain.head - self.lag_blocks
-        return View(self.chain, head, 7, self.fork_at), self.fault
+        return SimView(self.chain, head, 7, self.fork_at), self.fault
 
     def mine(self, count: int = 1) -> None:
         for _ in range(count):

@@ -9,7 +9,7 @@ import pytest
 
 from rpcproxy.edges.journal import read_rows
 from rpcproxy.messages import Judgement, Verdict
-from rpcproxy.rules.journaled import State
+from rpcproxy.rules.journaled import TransactionState
 from tests.scripted import on_both_loops
 from tests.unit.engine_kit import answering, refusing, silent, virtual
 from tests.unit.sends_kit import Signed, signed
@@ -38,7 +38,7 @@ async def test_pools_forget_and_the_cancel_alone_is_sent_again() -> None:
         await blocks_pass(world)
         assert world.copies(PAY) == before[0]
         assert world.copies(CANCEL) > before[1]
-        assert world.state(PAY) is State.RESTING
+        assert world.state(PAY) is TransactionState.RESTING
         for tx in (PAY, CANCEL):
             asked = b'["%b"]' % tx.hash.encode()
             seen = await world.engine.ask("eth_getTransactionByHash", asked).reply()
@@ -82,21 +82,24 @@ async def test_whichever_is_mined_a_reorg_brings_the_cancel_back(mined: Signed) 
         world.mine(mined)
         world.nonces_since[mined.sender] = world.head
         await world.look()
-        assert world.state(mined) is State.MINED
+        assert world.state(mined) is TransactionState.MINED
         world.blocks[world.head] = []
         world.nonces.clear()
         world.pools = {name: set() for name in world.pools}
         world.branch = "b"
         before = world.copies(PAY)
         await blocks_pass(world, 4)
-        assert world.state(CANCEL) is State.SENT
+        assert world.state(CANCEL) is TransactionState.SENT
         assert world.copies(PAY) == before
         world.mine(CANCEL)
         await world.look()
         world.mine()
         world.tell(final=world.head)
         await world.look()
-        assert (world.state(PAY), world.state(CANCEL)) == (State.REPLACED, State.FINAL)
+        assert (world.state(PAY), world.state(CANCEL)) == (
+            TransactionState.REPLACED,
+            TransactionState.FINAL,
+        )
 
 
 @virtual
@@ -112,7 +115,10 @@ async def test_a_third_one_that_was_sent_elsewhere_closes_both() -> None:
             world.mine()
             world.tell(final=world.head - 1)
             await world.look()
-        assert (world.state(PAY), world.state(CANCEL)) == (State.REPLACED, State.REPLACED)
+        assert (world.state(PAY), world.state(CANCEL)) == (
+            TransactionState.REPLACED,
+            TransactionState.REPLACED,
+        )
 
 
 @virtual
@@ -216,7 +222,7 @@ async def test_what_was_replaced_for_good_is_null_like_anything_unknown() -> Non
         world.mine()
         world.tell(final=world.head)
         await world.look()
-        assert world.state(PAY) is State.REPLACED
+        assert world.state(PAY) is TransactionState.REPLACED
         for method in ("eth_getTransactionByHash", "eth_getTransactionReceipt"):
             reply = await world.engine.ask(method, b'["%b"]' % PAY.hash.encode()).reply()
             assert reply["result"] is None, method

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rpcproxy.rules import survey
-from rpcproxy.rules.survey import Seen
+from rpcproxy.rules.survey import SeenHead
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ from rpcproxy.rules.survey import Seen
 def test_lag(
     own: list[tuple[int, float]], others: list[tuple[int, float]], lag: int | None
 ) -> None:
-    told = [Seen(*each) for each in own], [Seen(*each) for each in others]
+    told = [SeenHead(*each) for each in own], [SeenHead(*each) for each in others]
     assert survey.lag_of(*told, block_time_seconds=2.0) == lag
     is_same = survey.is_same_head(*told, block_time_seconds=2.0)
     assert is_same == survey.is_same_head(*told[::-1], block_time_seconds=2.0)
@@ -55,7 +55,7 @@ def test_lag(
     ],
 )
 def test_leads(told: dict[str, list[tuple[int, float]]], leads: list[int]) -> None:
-    seen = {name: [Seen(*each) for each in heads] for name, heads in told.items()}
+    seen = {name: [SeenHead(*each) for each in heads] for name, heads in told.items()}
     assert list(survey.leads_of(seen, block_time_seconds=2.0).values()) == leads
 
 

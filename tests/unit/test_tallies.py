@@ -12,8 +12,8 @@ from rpcproxy.rules import tallies
 from rpcproxy.rules.sample import ChainSample, Sample, Times, UpstreamSample
 from rpcproxy.rules.tallies import (
     HOUR_SECONDS,
+    HourRow,
     Outage,
-    Row,
     Tallies,
     quantile,
     service_of,
@@ -69,7 +69,7 @@ class World:
     def __init__(self, unix: float = NOON + 60) -> None:
         self.tallies = Tallies()
         self.unix, self.seconds = float(unix), 500.0
-        self.rows: dict[tuple[int, int, str, str], Row] = {}
+        self.rows: dict[tuple[int, int, str, str], HourRow] = {}
         self.outages: dict[tuple[str, str, float], Outage] = {}
 
     def look(self, *chains: ChainSample, after: float = 5.0, jump: float = 0.0) -> None:
@@ -85,7 +85,7 @@ class World:
         self.rows |= {(r.hour, r.part, r.chain, r.upstream): r for r in news.rows}
         self.outages |= {(o.chain, o.upstream, o.start): o for o in news.outages}
 
-    def of(self, name: str) -> list[Row]:
+    def of(self, name: str) -> list[HourRow]:
         self.take()
         return [row for key, row in sorted(self.rows.items()) if key[3] == name]
 

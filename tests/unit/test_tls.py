@@ -19,7 +19,7 @@ import trustme
 from rpcproxy.edges import tls
 from rpcproxy.edges.links import Loss
 from rpcproxy.edges.tls import Handshake, TlsLink
-from rpcproxy.edges.upstream_http import EdgeSettings, Target, Upstream
+from rpcproxy.edges.upstream_http import EdgeSettings, HttpUpstream, Target
 from rpcproxy.messages import Failure, FailureKind, Reply
 from tests.scripted import (
     BODY,
@@ -464,7 +464,7 @@ async def test_key_updates(require_tool: Callable[[str], str], tmp_path: Path) -
         port = free.getsockname()[1]
     server = Typed(require_tool("openssl"), port, pem)
     settings = EdgeSettings(ssl_context=trusting())
-    upstream = Upstream(Target("it", f"https://127.0.0.1:{port}"), settings)
+    upstream = HttpUpstream(Target("it", f"https://127.0.0.1:{port}"), settings)
     try:
         await server.saw(b"ACCEPT")
         for _ in range(2):

@@ -24,7 +24,7 @@ from rpcproxy.edges.metrics import ChainCounters
 from rpcproxy.edges.traces import EXPORT_SECONDS, Delivery, Traces, endpoint_of
 from rpcproxy.engine.executor import Executor
 from rpcproxy.engine.traced import TracedDoors
-from rpcproxy.front.http import Connection
+from rpcproxy.front.http import HttpConnection
 from rpcproxy.messages import Answer, MethodClass, Pending, Verdict
 from tests.waiting import LIMIT_SECONDS, limited
 
@@ -43,7 +43,7 @@ async def test_while_they_are_off_all_is_as_without_them() -> None:
     tracing = Tracing(Server())
     doors: dict[str, Any] = {}
     assert tracing.doors(doors) is doors
-    assert tracing.connection is Connection
+    assert tracing.connection is HttpConnection
     runtime = tracing.chain(A_CHAIN, Server(), ChainCounters())
     assert type(runtime) is ChainRuntime
     assert type(runtime.executor) is Executor

@@ -10,7 +10,7 @@ import trustme
 
 from rpcproxy.edges.target import EdgeSettings, Target
 from rpcproxy.edges.tunnel import read_way
-from rpcproxy.edges.upstream_http import Upstream
+from rpcproxy.edges.upstream_http import HttpUpstream
 from rpcproxy.messages import FailureKind
 from tests.outbound_proxy import OutboundProxy
 from tests.scripted import (
@@ -26,8 +26,8 @@ from tests.scripted import (
 from tests.waiting import until
 
 
-def upstream(url: str, proxy: str, **settings: object) -> Upstream:
-    return Upstream(Target("it", url, {}, proxy), EdgeSettings(**settings))  # type: ignore[arg-type]
+def upstream(url: str, proxy: str, **settings: object) -> HttpUpstream:
+    return HttpUpstream(Target("it", url, {}, proxy), EdgeSettings(**settings))  # type: ignore[arg-type]
 
 
 SCHEMES = ("http", "socks5", "socks5h")

@@ -14,12 +14,12 @@ import pytest
 
 from rpcproxy import cli
 from rpcproxy.app import tx
-from rpcproxy.app.tx import NoJournal, Place
+from rpcproxy.app.tx import ChainJournal, NoJournal
 from rpcproxy.chains.known import KNOWN
 from rpcproxy.config.load import load_text
 from rpcproxy.config.model import Config
-from rpcproxy.edges.journal import Journal, Row
-from rpcproxy.rules.journaled import Entry, State
+from rpcproxy.edges.journal import DiskJournal, JournalRow
+from rpcproxy.rules.journaled import PoolEntry, TransactionState
 
 NOW = 1_800_000_000.0  # 2027-01-15T08:00:00Z
 SENDER = "0x" + "5e" * 20
@@ -30,15 +30,17 @@ def hash_of(number: int) -> str:
     return f"0x{number:064x}"
 
 
-def row(number: int, state: str = "sent", age_seconds: float = 90.0, **given: object) -> Row:
+def row(number: int, state: str = "sent", age_seconds: float = 90.0, **given: object) -> JournalRow:
     said = {"infura": "ok"} if state != "journaled" else {}
     values: dict[str, object] = {"said": said, **given}
-    return Row(hash_of(number), b"\x02raw", SENDER, number, NOW - age_seconds, state, **values)
+    return JournalRow(
+        hash_of(number), b"\x02raw", SENDER, number, NOW - age_seconds, state, **values
+    )
 
 
-def write_journal(path: Path, *rows: Row, identity: str = IDENTITY) -> Path:
+def write_journal(path: Path, *rows: JournalRow, identity: str = IDENTITY) -> Path:
     async def write() -> None:
-        journal = await Journal.open(path, identity, clock=lambda: NOW - 5)
+        journal = await DiskJournal.open(path, identity, clock=lambda: NOW - 5)
         try:
             for each in rows:
                 await journal.add(each)
@@ -118,14 +120,14 @@ def test_a_row_and_what_is_unknown_of_it() -> None:
         "size_bytes": 4,
         "upstreams": {"infura": "ok"},
     }
-    foreign = Row(hash_of(1), b"x", "", -1, NOW + 60, "mined", 0)
+    foreign = JournalRow(hash_of(1), b"x", "", -1, NOW + 60, "mined", 0)
     entry = tx.entry_of_row("ethereum", foreign, NOW)
     assert (entry["sender"], entry["nonce"], entry["block"]) == (None, None, 0)
     assert (entry["age_seconds"], entry["updated"]) == (0.0, None)  # a clock that was put right
 
 
 def test_an_entry_of_the_pool_is_told_as_its_row_would_be() -> None:
-    entry = Entry(hash_of(2), SENDER, 2, b"\x02raw", NOW - 90, state=State.SENT)
+    entry = PoolEntry(hash_of(2), SENDER, 2, b"\x02raw", NOW - 90, state=TransactionState.SENT)
     entry.said["infura"] = "ok"
     told = tx.entry_of_pool("ethereum", entry, NOW)
     assert told == tx.entry_of_row("ethereum", row(2), NOW)
@@ -136,7 +138,7 @@ def test_an_entry_of_the_pool_is_told_as_its_row_would_be() -> None:
 def test_a_table_has_one_line_each() -> None:
     entries = [
         tx.entry_of_row("ethereum", row(2), NOW),
-        tx.entry_of_row("a", Row(hash_of(1), b"x", "", -1, NOW - 7300, "journaled", 8), NOW),
+        tx.entry_of_row("a", JournalRow(hash_of(1), b"x", "", -1, NOW - 7300, "journaled", 8), NOW),
     ]
     head, *lines = tx.table(entries)
     assert lines == [
@@ -149,8 +151,8 @@ def test_a_table_has_one_line_each() -> None:
     assert tx.table([]) == []
 
 
-@pytest.mark.parametrize("state", State)
-def test_every_state_is_explained(state: State) -> None:
+@pytest.mark.parametrize("state", TransactionState)
+def test_every_state_is_explained(state: TransactionState) -> None:
     told = "\n".join(tx.details(tx.entry_of_row("ethereum", row(1, state.value), NOW)))
     assert f"{state.value}: " in told
 
@@ -200,8 +202,8 @@ chains:
 def test_places_of_a_configuration() -> None:
     config = config_of("server: {journal: /j}" + CHAINS % "{path: /k}")
     ethereum, base = (
-        Place("ethereum", Path("/j/ethereum.sqlite")),
-        Place("base", Path("/k/base.sqlite")),
+        ChainJournal("ethereum", Path("/j/ethereum.sqlite")),
+        ChainJournal("base", Path("/k/base.sqlite")),
     )
     assert tx.places_of(config=config) == [ethereum, base]
     assert tx.places_of(config=config, chain="base") == [base]
@@ -220,7 +222,7 @@ def test_places_in_a_directory(tmp_path: Path) -> None:
     for name in ("b.sqlite", "a.sqlite", "a.sqlite-wal", "a.sqlite.lock", "notes.txt"):
         (tmp_path / name).touch()
     (tmp_path / "c.sqlite").mkdir()
-    a, b = Place("a", tmp_path / "a.sqlite"), Place("b", tmp_path / "b.sqlite")
+    a, b = ChainJournal("a", tmp_path / "a.sqlite"), ChainJournal("b", tmp_path / "b.sqlite")
     assert tx.places_of(path=str(tmp_path)) == [a, b]
     assert tx.places_of(path=str(tmp_path), chain="b") == [b]
     with pytest.raises(NoJournal, match=r"no journal of chain 'c' at .*, but of a, b"):
@@ -230,7 +232,7 @@ def test_places_in_a_directory(tmp_path: Path) -> None:
 def test_a_file_by_its_name(tmp_path: Path) -> None:
     aside = tmp_path / "base.sqlite.damaged-20270115T080000Z-1"
     aside.touch()
-    assert tx.places_of(path=str(aside)) == [Place("base", aside)]
+    assert tx.places_of(path=str(aside)) == [ChainJournal("base", aside)]
 
 
 def test_the_default_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,7 +242,7 @@ def test_the_default_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     path = tmp_path / "rpcproxy" / "journal" / "base.sqlite"
     path.parent.mkdir(parents=True)
     path.touch()
-    assert tx.places_of() == [Place("base", path)]
+    assert tx.places_of() == [ChainJournal("base", path)]
     monkeypatch.setenv("STATE_DIRECTORY", f"{tmp_path / 'service'}:/other")
     with pytest.raises(NoJournal, match="service/journal"):
         tx.places_of()
@@ -441,7 +443,7 @@ def test_beside_a_journal_that_is_open(tmp_path: Path, capsys: pytest.CaptureFix
     path = tmp_path / "base.sqlite"
 
     async def beside() -> None:
-        journal = await Journal.open(path, IDENTITY, clock=lambda: NOW - 5)
+        journal = await DiskJournal.open(path, IDENTITY, clock=lambda: NOW - 5)
         try:
             await journal.add(row(1, "journaled"))
             assert await asyncio.to_thread(run, "list", "--json", "--journal", str(path)) == 0

@@ -12,8 +12,8 @@ import threading
 import pytest
 
 from rpcproxy.edges import names
-from rpcproxy.edges.names import Address
-from rpcproxy.edges.upstream_http import EdgeSettings, Target, Upstream
+from rpcproxy.edges.names import SocketAddress
+from rpcproxy.edges.upstream_http import EdgeSettings, HttpUpstream, Target
 from rpcproxy.messages import Failure, FailureKind, Outcome, Reply, StreamBroken
 from rpcproxy.rules.holding import Holdings
 from tests.scripted import (
@@ -628,7 +628,7 @@ async def test_connecting_is_bounded() -> None:
             filler.setblocking(False)
             filler.connect_ex(sock.getsockname())
         port = sock.getsockname()[1]
-        upstream = Upstream(
+        upstream = HttpUpstream(
             Target("it", f"http://127.0.0.1:{port}/key"), EdgeSettings(connect_seconds=0.05)
         )
         kind, detail = await ask_failure(upstream)
@@ -640,7 +640,7 @@ async def test_connecting_is_bounded() -> None:
 
 @on_both_loops
 async def test_names_without_address() -> None:
-    upstream = Upstream(Target("it", "http://no-such-host.invalid/key"), EdgeSettings())
+    upstream = HttpUpstream(Target("it", "http://no-such-host.invalid/key"), EdgeSettings())
     assert await ask_failure(upstream) == (
         FailureKind.RESOLVE,
         "no-such-host.invalid:80: no address",
@@ -652,16 +652,16 @@ async def test_names_without_address() -> None:
 async def test_a_resolver_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     release = threading.Event()
 
-    def look_up(_: str, port: int) -> list[Address]:
+    def look_up(_: str, port: int) -> list[SocketAddress]:
         release.wait(5)
-        return [Address(socket.AF_INET, ("127.0.0.1", port))]
+        return [SocketAddress(socket.AF_INET, ("127.0.0.1", port))]
 
     monkeypatch.setattr(names, "look_up", look_up)
-    upstream = Upstream(Target("it", "http://rpc.test/key"), EdgeSettings(connect_seconds=0.02))
+    upstream = HttpUpstream(Target("it", "http://rpc.test/key"), EdgeSettings(connect_seconds=0.02))
     kind, detail = await ask_failure(upstream)
     assert (kind, detail) == (FailureKind.RESOLVE, "rpc.test:80: not done in 0.02 s")
     release.set()
-    await until(lambda: upstream._addresses.has(Address(socket.AF_INET, ("127.0.0.1", 80))))
+    await until(lambda: upstream._addresses.has(SocketAddress(socket.AF_INET, ("127.0.0.1", 80))))
     assert upstream.open_connections == 0
     await upstream.close()
 
@@ -671,8 +671,8 @@ async def test_connections_follow_the_name(monkeypatch: pytest.MonkeyPatch) -> N
     async with Scripted(answering(reply())) as old, Scripted(answering(reply(b"new"))) as new:
         where = [old.port]
 
-        def look_up(_: str, __: int) -> list[Address]:
-            return [Address(socket.AF_INET, ("127.0.0.1", port)) for port in where]
+        def look_up(_: str, __: int) -> list[SocketAddress]:
+            return [SocketAddress(socket.AF_INET, ("127.0.0.1", port)) for port in where]
 
         monkeypatch.setattr(names, "look_up", look_up)
         upstream = old.upstream("http://rpc.test/", resolve_seconds=0.02, idle_seconds=0.2)
@@ -694,7 +694,7 @@ async def test_a_busy_connection_leaves_after_its_reply_when_the_name_has_moved(
         monkeypatch.setattr(
             names,
             "look_up",
-            lambda *_: [Address(socket.AF_INET, ("127.0.0.1", port)) for port in where],
+            lambda *_: [SocketAddress(socket.AF_INET, ("127.0.0.1", port)) for port in where],
         )
         upstream = old.upstream("http://rpc.test/", resolve_seconds=0, idle_seconds=0.2)
         sent = Sent(upstream)
@@ -709,8 +709,8 @@ async def test_a_busy_connection_leaves_after_its_reply_when_the_name_has_moved(
         assert (await ask_reply(upstream)).body == b"new"
 
 
-def old_address(port: int) -> Address:
-    return Address(socket.AF_INET, ("127.0.0.1", port))
+def old_address(port: int) -> SocketAddress:
+    return SocketAddress(socket.AF_INET, ("127.0.0.1", port))
 
 
 # Large bodies
@@ -894,7 +894,7 @@ async def test_the_sweep_rests_when_there_is_nothing_to_look_after() -> None:
 
 def test_targets_that_cannot_be_used() -> None:
     with pytest.raises(ValueError, match="upstream it"):
-        Upstream(Target("it", "rpc.test/secret"), EdgeSettings())
+        HttpUpstream(Target("it", "rpc.test/secret"), EdgeSettings())
 
 
 @pytest.mark.parametrize("end", ["abandoned", "broken off"])

@@ -177,13 +177,13 @@ async def test_the_end_is_told_and_does_not_wait_long(
 ) -> None:
     monkeypatch.setattr(rules, "GROUP_SECONDS", 60.0)
     told, counters = make(receiver, "outage")
-    told._tell(rules.Event(kind="outage", chain="ethereum"))
+    told._tell(rules.NoticeEvent(kind="outage", chain="ethereum"))
     await told.close()  # what still gathers is sent at once
     assert counters.notices["sent"] == 1
     monkeypatch.setattr(notices_module, "LAST_WORDS_SECONDS", 0.05)
     told, counters = make(receiver, "outage")
     receiver.is_slow = True
-    told._tell(rules.Event(kind="outage", chain="ethereum"))
+    told._tell(rules.NoticeEvent(kind="outage", chain="ethereum"))
     async with limited():
         await told.close()
     assert counters.notices["undelivered"] == 1
@@ -199,7 +199,7 @@ async def test_what_is_under_way_and_what_is_left_share_one_moment(
     monkeypatch.setattr(loop, "time", lambda: real_time() + put_forward)
     receiver.is_slow = True
     told, counters = make(receiver, "outage", "ejected")
-    told._tell(rules.Event(kind="outage", chain="ethereum"))
+    told._tell(rules.NoticeEvent(kind="outage", chain="ethereum"))
     await receiver.wait_for(1)
     told.on_change("ethereum", Change("a", "ejected", "why"))
     closing = asyncio.ensure_future(told.close())

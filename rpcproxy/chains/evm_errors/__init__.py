@@ -14,7 +14,7 @@ from rpcproxy.chains.evm_errors.rows import (
     NOT_SENDS,
     READS,
     SENDS,
-    Row,
+    ErrorRow,
     scope,
 )
 from rpcproxy.chains.evm_errors.table import EVM_ERRORS, ROWS, ErrorTable
@@ -28,7 +28,7 @@ __all__ = [
     "READS",
     "ROWS",
     "SENDS",
+    "ErrorRow",
     "ErrorTable",
-    "Row",
     "scope",
 ]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from rpcproxy.chains.evm_errors.by_request import unreadable_verdict
-from rpcproxy.chains.evm_errors.rows import ANY, NOT_SENDS, SENDS, Row, code_row
+from rpcproxy.chains.evm_errors.rows import ANY, NOT_SENDS, SENDS, ErrorRow, code_row
 from rpcproxy.messages import Verdict
 
 V = Verdict
 
-BY_CODE: Final[tuple[Row, ...]] = (
+BY_CODE: Final[tuple[ErrorRow, ...]] = (
     code_row(
         V.ALREADY_KNOWN, SENDS, "EIP-7966: 4 timeout, 5 not ready; the transaction is out", 4, 5
     ),
@@ -35,7 +35,7 @@ BY_CODE: Final[tuple[Row, ...]] = (
     ),
     code_row(V.KEY_REFUSED, ANY, "gateways; Besu −40100", 401, 403, -40100),
     code_row(V.INVALID_PARAMS, ANY, "JSON-RPC", -32602),
-    Row(
+    ErrorRow(
         V.INVALID_PARAMS, "JSON-RPC; anvil 1.7.1 for a body over 2 MiB", codes=frozenset((-32600,)),
         weigh=unreadable_verdict,
     ),

@@ -13,7 +13,7 @@ from rpcproxy.chains.evm_errors.rows import (
     CALLS,
     NOT_SENDS,
     SENDS,
-    Row,
+    ErrorRow,
     code_row,
     pattern_row,
     start_row,
@@ -34,7 +34,7 @@ _VM_ERROR: Final = -32015
 _REFUSED: Final = frozenset((3,))
 
 _ZKSYNC: Final = "zkSync Era 24–28 (api_server/tx_sender/result.rs), under 3"
-SPOKEN: Final[tuple[Row, ...]] = (
+SPOKEN: Final[tuple[ErrorRow, ...]] = (
     code_row(V.REVERTED, NOT_SENDS, "geth, reth, anvil, Erigon, Nethermind: 3 is a revert", 3),
     start_row(
         V.ALREADY_KNOWN, SENDS, _ZKSYNC, "known transaction. transaction with hash", codes=_REFUSED

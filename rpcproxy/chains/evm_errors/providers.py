@@ -11,7 +11,7 @@ from rpcproxy.chains.evm_errors.rows import (
     LOOKUPS,
     NOT_SENDS,
     SENDS,
-    Row,
+    ErrorRow,
     code_row,
     pattern_row,
     text_row,
@@ -20,7 +20,7 @@ from rpcproxy.messages import Verdict
 
 V = Verdict
 
-LIMITS: Final[tuple[Row, ...]] = (
+LIMITS: Final[tuple[ErrorRow, ...]] = (
     # Quota, after the plans that lack a method
     text_row(
         V.UNSUPPORTED, ANY, "QuickNode −32612, Alchemy, dRPC: a method outside the plan",
@@ -56,20 +56,20 @@ LIMITS: Final[tuple[Row, ...]] = (
 )  # fmt: skip
 
 # A method that is named and not found, before the receipt in its name is taken for one.
-NAMED: Final[tuple[Row, ...]] = (
+NAMED: Final[tuple[ErrorRow, ...]] = (
     code_row(V.UNSUPPORTED, ANY, "JSON-RPC", -32601),
     text_row(V.UNSUPPORTED, LOOKUPS, "gateways under −32000", "method eth_", "method debug_"),
 )
 
-ADDRESSES: Final[tuple[Row, ...]] = (
+ADDRESSES: Final[tuple[ErrorRow, ...]] = (
     text_row(
         V.KEY_REFUSED, ANY, "providers with lists of addresses and origins",
         "ip not whitelisted", "ip is not whitelisted", "ip address", "origin not", "origin is not",
     ),
 )  # fmt: skip
 
-METHODS: Final[tuple[Row, ...]] = (
-    Row(
+METHODS: Final[tuple[ErrorRow, ...]] = (
+    ErrorRow(
         V.UNSUPPORTED, "hardhat 2.29.1 (−32004), of a filter that it cannot read; gateways",
         pattern=re.compile(r"(?m)^method eth_getlogs is not supported$"),
         on=NOT_SENDS, weigh=search_verdict,
@@ -105,7 +105,7 @@ METHODS: Final[tuple[Row, ...]] = (
     text_row(V.SEND_POLICY, SENDS, "anything else that is in the transaction", "not supported"),
 )  # fmt: skip
 
-KEYS: Final[tuple[Row, ...]] = (
+KEYS: Final[tuple[ErrorRow, ...]] = (
     text_row(
         V.KEY_REFUSED, ANY, "Alchemy (−32600), Infura, Ankr, dRPC, Tenderly",
         "must be authenticated", "invalid api key", "invalid apikey", "api key is", "apikey",
@@ -116,7 +116,7 @@ KEYS: Final[tuple[Row, ...]] = (
     ),
 )  # fmt: skip
 
-FAULTS: Final[tuple[Row, ...]] = (
+FAULTS: Final[tuple[ErrorRow, ...]] = (
     text_row(
         V.SERVER_ERROR, ANY, "gateways of every kind",
         "timed out", "timeout", "internal error", "internal server error", "overloaded",

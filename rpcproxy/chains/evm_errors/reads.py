@@ -11,7 +11,7 @@ from rpcproxy.chains.evm_errors.rows import (
     CALLS,
     LOOKUPS,
     NOT_SENDS,
-    Row,
+    ErrorRow,
     pattern_row,
     text_row,
 )
@@ -20,14 +20,14 @@ from rpcproxy.messages import Verdict
 V = Verdict
 
 # Before the fragments of other rows that they would be mistaken for.
-RANGES: Final[tuple[Row, ...]] = (
+RANGES: Final[tuple[ErrorRow, ...]] = (
     text_row(
         V.MISSING_DATA, NOT_SENDS, "geth 1.17.10 (−32602): a range above its head; feeHistory "
         "1.15–1.17 (−32000); Erigon 3",
         "beyond current head", "beyond the current head", "extends beyond",
         "request beyond head block",
     ),
-    Row(
+    ErrorRow(
         V.INVALID_PARAMS,
         "geth 1.15.11 and 1.16.9 (−32000), Nitro (3666), Base (140): from above to, also after "
         "the head was put in; reth 1.8 (−32602), nanoreth (153); Erigon 3; Avalanche; trace_filter "
@@ -66,7 +66,7 @@ RANGES: Final[tuple[Row, ...]] = (
 )  # fmt: skip
 
 # Words that are long and a node's own: nothing below says the same and means something else.
-MISTAKES: Final[tuple[Row, ...]] = (
+MISTAKES: Final[tuple[ErrorRow, ...]] = (
     text_row(
         V.INVALID_PARAMS, NOT_SENDS, "geth 1.17.10 (eth/filters): asked of every geth alike",
         "pending logs are not supported", "invalid topic", "exceed max topics",
@@ -126,7 +126,7 @@ MISTAKES: Final[tuple[Row, ...]] = (
         "invalid tracer", "unsupported tracer", "unknown tracer", "js tracer is not enabled",
         "cannot use diffmode", "failed to bind bigint",
     ),
-    Row(
+    ErrorRow(
         V.INVALID_PARAMS,
         "geth 1.17.10 and Erigon 3 (goja), reth 1.8 (boa): a tracer in JavaScript",
         pattern=re.compile(r"\b(?:reference|syntax|type|range|eval|uri)error:", re.ASCII),
@@ -145,7 +145,7 @@ MISTAKES: Final[tuple[Row, ...]] = (
     ),
 )  # fmt: skip
 
-MISSING: Final[tuple[Row, ...]] = (
+MISSING: Final[tuple[ErrorRow, ...]] = (
     text_row(
         V.NULL, LOOKUPS, "anvil, Besu, Nethermind, proxies: not found as an error",
         "transaction not found", "receipt not found", "unknown transaction", "tx not found",
@@ -184,7 +184,7 @@ MISSING: Final[tuple[Row, ...]] = (
 )  # fmt: skip
 
 # What is wrong with a call before its code runs; other words than a revert's, the same meaning.
-CALLED: Final[tuple[Row, ...]] = (
+CALLED: Final[tuple[ErrorRow, ...]] = (
     text_row(
         V.REVERTED, CALLS, "geth, Erigon, anvil (EVM error), hardhat, Besu, Nethermind, parity; "
         "hiero-json-rpc-relay (2091: −32005)",
@@ -211,7 +211,7 @@ CALLED: Final[tuple[Row, ...]] = (
     ),
 )  # fmt: skip
 
-WORDED: Final[tuple[Row, ...]] = (
+WORDED: Final[tuple[ErrorRow, ...]] = (
     text_row(
         V.INVALID_PARAMS, ANY, "geth, reth, Besu, Nethermind",
         "invalid argument", "invalid params", "invalid parameters", "missing value for",

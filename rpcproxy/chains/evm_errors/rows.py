@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from rpcproxy.chains.methods import Kind, Method
+from rpcproxy.chains.methods import Method, MethodKind
 from rpcproxy.messages import Verdict
 
 # Scopes: the kinds of method that a row is meant for.
@@ -23,7 +23,7 @@ Weigh = Callable[[bytes], Verdict]
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ErrorRow:
     """One line of the table; ``source`` says who speaks like that, and in which version.
 
     It matches when the code is among ``codes`` (any, where it names none), and the text has one
@@ -56,29 +56,29 @@ class Row:
 
 def scope(method: Method) -> int:
     """Which rows are meant for this method."""
-    if method.kind is Kind.SEND:
+    if method.kind is MethodKind.SEND:
         return SENDS
     if method.is_execution:
         return CALLS
-    return LOOKUPS if method.kind is Kind.LOOKUP else READS
+    return LOOKUPS if method.kind is MethodKind.LOOKUP else READS
 
 
-def text_row(verdict: Verdict, on: int, source: str, *fragments: str) -> Row:
-    return Row(verdict, source, fragments=fragments, on=on)
+def text_row(verdict: Verdict, on: int, source: str, *fragments: str) -> ErrorRow:
+    return ErrorRow(verdict, source, fragments=fragments, on=on)
 
 
 def start_row(
     verdict: Verdict, on: int, source: str, *starts: str, codes: frozenset[int] = frozenset()
-) -> Row:
-    return Row(verdict, source, starts=starts, codes=codes, on=on)
+) -> ErrorRow:
+    return ErrorRow(verdict, source, starts=starts, codes=codes, on=on)
 
 
-def pattern_row(verdict: Verdict, on: int, source: str, pattern: str) -> Row:
-    return Row(verdict, source, pattern=re.compile(pattern, re.ASCII), on=on)
+def pattern_row(verdict: Verdict, on: int, source: str, pattern: str) -> ErrorRow:
+    return ErrorRow(verdict, source, pattern=re.compile(pattern, re.ASCII), on=on)
 
 
-def code_row(verdict: Verdict, on: int, source: str, *codes: int) -> Row:
-    return Row(verdict, source, codes=frozenset(codes), on=on)
+def code_row(verdict: Verdict, on: int, source: str, *codes: int) -> ErrorRow:
+    return ErrorRow(verdict, source, codes=frozenset(codes), on=on)
 
 
 # What is quoted is somebody else's: a client's value ("cannot unmarshal 'rate limit exceeded'"),

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Final
 
-from rpcproxy.chains.evm_errors.rows import SENDS, Row, code_row, pattern_row, text_row
+from rpcproxy.chains.evm_errors.rows import SENDS, ErrorRow, code_row, pattern_row, text_row
 from rpcproxy.messages import Verdict
 
 V = Verdict
 
 # The sequencer's own limit for one sender, whatever it says beside the number.
-LIMITED: Final[tuple[Row, ...]] = (code_row(V.SENDER_LIMITED, SENDS, "proxyd", -32017),)
-LIMITED_IN_WORDS: Final[tuple[Row, ...]] = (
+LIMITED: Final[tuple[ErrorRow, ...]] = (code_row(V.SENDER_LIMITED, SENDS, "proxyd", -32017),)
+LIMITED_IN_WORDS: Final[tuple[ErrorRow, ...]] = (
     text_row(V.SENDER_LIMITED, SENDS, "proxyd: the sequencer's word", "sender is over rate limit"),
 )
 
-REFUSALS: Final[tuple[Row, ...]] = (
+REFUSALS: Final[tuple[ErrorRow, ...]] = (
     # "unknown transaction type" contains "known transaction".
     text_row(
         V.SEND_POLICY, SENDS, "geth, Besu, Nethermind, anvil 1.7.1: a fork this node does not have",

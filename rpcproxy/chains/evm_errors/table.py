@@ -19,7 +19,7 @@ from typing import Final
 import msgspec
 
 from rpcproxy.chains.evm_errors import codes, execution, providers, reads, sends
-from rpcproxy.chains.evm_errors.rows import CALLS, LOOKUPS, READS, SENDS, Row, own_words
+from rpcproxy.chains.evm_errors.rows import CALLS, LOOKUPS, READS, SENDS, ErrorRow, own_words
 from rpcproxy.messages import Verdict
 
 V = Verdict
@@ -28,7 +28,7 @@ V = Verdict
 LONGEST_TEXT: Final = 1_200
 REMEMBERED: Final = 256
 
-ROWS: Final[tuple[Row, ...]] = (
+ROWS: Final[tuple[ErrorRow, ...]] = (
     *sends.LIMITED,
     *execution.SPOKEN,
     *reads.RANGES,
@@ -58,7 +58,7 @@ class ErrorTable:
     ``batch_fragments`` say that a batch was refused as such, whatever the number beside them.
     """
 
-    rows: Mapping[int, tuple[Row, ...]]
+    rows: Mapping[int, tuple[ErrorRow, ...]]
     statuses: Mapping[int, Verdict]
     status_hints: Mapping[int, frozenset[Verdict]]
     page_hints: tuple[tuple[str, Verdict], ...]
@@ -79,7 +79,7 @@ class ErrorTable:
         return row.verdict
 
     @lru_cache(maxsize=REMEMBERED)  # noqa: B019 -- there is one table, and it stays
-    def _row(self, code: int | None, text: str, on: int) -> Row | None:
+    def _row(self, code: int | None, text: str, on: int) -> ErrorRow | None:
         """The first row that matches."""
         own = own_words(text)
         return next((row for row in self.rows[on] if row.is_match(code, own)), None)
