@@ -20,7 +20,7 @@ from rpcproxy.chains.known import KNOWN
 from rpcproxy.config.load import load_file
 from tests.integration.anvil import DOMAINS, Anvil, AnvilChain, free_port
 from tests.providers import ROOT
-from tests.waiting import LIMIT_SECONDS
+from tests.waiting import LIMIT_SECONDS, wait_until
 
 KEY = "0123456789abcdef0123456789abcdef"
 
@@ -65,6 +65,13 @@ def run(*arguments: object) -> tuple[int, str, str]:
     assert KEY not in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done.returncode, done.stdout, done.stderr
+
+
+def has_stopped(node: Anvil) -> bool:
+    """The signal has reached each of its threads."""
+    assert node._process is not None
+    threads = Path(f"/proc/{node._process.pid}/task").glob("*/stat")
+    return all(stat.read_text().rpartition(") ")[2].startswith("T") for stat in threads)
 
 
 def test_all_is_well(nodes: AnvilChain, tmp_path: Path) -> None:
@@ -140,13 +147,14 @@ def test_a_frozen_node_holds_nobody_up(nodes: AnvilChain, tmp_path: Path) -> Non
 
     cedar.signal(signal.SIGSTOP)
     try:
-        settings = AskSettings(question_seconds=0.5, total_seconds=LIMIT_SECONDS)
+        wait_until(lambda: has_stopped(cedar), "no thread of it runs any more")
+        settings = AskSettings(question_seconds=1.5, total_seconds=LIMIT_SECONDS)
         checkup = uvloop.run(check(config, None, settings, on_step))
     finally:
         cedar.signal(signal.SIGCONT)
     found: dict[str, Any] = {each.name: each.found for each in checkup.chains[0].upstreams}
     assert found["alder"].is_usable
-    assert (found["cedar"].state, found["cedar"].trouble) == ("unusable", "no answer in 0.5 s")
+    assert (found["cedar"].state, found["cedar"].trouble) == ("unusable", "no answer in 1.5 s")
     # For it alone, and not for all the time that there is.
     assert settings.question_seconds <= checkup.seconds < settings.total_seconds
     points = [point.words for point in checkup.chains[0].capacity.single_points]
