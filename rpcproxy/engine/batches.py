@@ -30,7 +30,7 @@ from rpcproxy.engine.local import LocalAnswers
 from rpcproxy.engine.reads import Reads
 from rpcproxy.engine.sharing import SlowFlight, pending_answer
 from rpcproxy.engine.turns import all_of, turn
-from rpcproxy.engine.ways import Way
+from rpcproxy.engine.ways import ReadWay
 from rpcproxy.messages import (
     Answer,
     Caller,
@@ -223,7 +223,7 @@ class Batches:
         if replies.caller.is_fresh:
             call.key = b""
         way, what = self._reads.ways.of(call, now)
-        if way is Way.ASKED:
+        if way is ReadWay.ASKED:
             flight = SlowFlight()
             if call.key:
                 self._sharing.flights[call.key] = flight

@@ -16,7 +16,7 @@ from rpcproxy.engine.broadcast import COPIES, RAW_METHOD, SYNC_METHOD
 from rpcproxy.engine.copies import SendOrder, need_of
 from rpcproxy.engine.pipeline import Pipeline
 from rpcproxy.engine.profiles import Profile
-from rpcproxy.engine.ways import Way
+from rpcproxy.engine.ways import ReadWay
 from rpcproxy.messages import CLASS_NAMES, PARSE_ERROR, Malformed, MethodClass, Request
 from rpcproxy.rules.admission import REFUSED_KEYS, REFUSED_STATEFUL
 from rpcproxy.rules.explained import AskingOrder, order_of
@@ -106,15 +106,15 @@ class _Explainer:
         call = self._pipeline.profiles.prepare(self._request, self._profile)
         spelling = self._profile.key + self._request.params
         way = reads.ways.look(call, self._now)
-        if way is Way.KEPT or (call.key and spelling in sharing.lately):
+        if way is ReadWay.KEPT or (call.key and spelling in sharing.lately):
             return self._tell("kept", "answered from memory", call.params)
-        if way is Way.FOLLOWED:
+        if way is ReadWay.FOLLOWED:
             words = "another asks the same at this moment: its answer is given to both"
             return self._tell("joined", words, call.params)
-        if way is Way.ON_DISK:
+        if way is ReadWay.ON_DISK:
             return self._tell("kept", "answered from disk", call.params)
         words = "sent to one upstream; the next is asked where that fails or takes too long"
-        if way is Way.AHEAD:
+        if way is ReadWay.AHEAD:
             words = f"block {call.need.block} is above the served head: waited for where it is near"
         policy = reads.terms.policy_for(call, self._profile)
         if policy.single_attempt:

@@ -25,7 +25,7 @@ from rpcproxy.engine.shared_text import result_answer
 from rpcproxy.engine.sharing import Sharing, SlowFlight, answer_of, pending_answer
 from rpcproxy.engine.terms import Terms
 from rpcproxy.engine.truth import Truth
-from rpcproxy.engine.ways import Way, Ways
+from rpcproxy.engine.ways import ReadWay, Ways
 from rpcproxy.messages import Answer, Caller, Handled, Pending, Request, encode_result
 from rpcproxy.rules.holding import Purse
 
@@ -83,7 +83,7 @@ class Reads:
         if caller.is_fresh:
             call.key = b""
         way, what = self.ways.of(call, now)
-        if way is Way.ASKED:
+        if way is ReadWay.ASKED:
             return self._ask(request, profile, call, caller, now)
         if isinstance(what, bytes):
             self.counters.on_kept(profile.kept_by, profile.method_class)
@@ -91,7 +91,7 @@ class Reads:
             return result_answer(request.id, what)
         if what is not None:
             return self.sharing.follow(what, request, caller.trace_id, now)
-        if way is Way.ON_DISK:
+        if way is ReadWay.ON_DISK:
             return self._from_disk(request, profile, call, caller)
         return self._above_head(request, profile, call, caller)
 

@@ -13,7 +13,7 @@ from rpcproxy.engine.patience import Patience
 from rpcproxy.engine.sharing import Flight, Sharing
 
 
-class Way(enum.Enum):
+class ReadWay(enum.Enum):
     """How a read is answered."""
 
     KEPT = "kept"  # from memory
@@ -23,7 +23,7 @@ class Way(enum.Enum):
     ASKED = "asked"  # upstreams are
 
 
-_ON_DISK, _AHEAD, _ASKED = (Way.ON_DISK, None), (Way.AHEAD, None), (Way.ASKED, None)
+_ON_DISK, _AHEAD, _ASKED = (ReadWay.ON_DISK, None), (ReadWay.AHEAD, None), (ReadWay.ASKED, None)
 
 
 class Ways:
@@ -33,28 +33,28 @@ class Ways:
         self._sharing = sharing
         self._patience = patience
 
-    def of(self, call: SingleCall, now: float) -> tuple[Way, bytes | Flight | None]:
+    def of(self, call: SingleCall, now: float) -> tuple[ReadWay, bytes | Flight | None]:
         """The way of a read whose ``key`` says what it may share (empty: nothing). The second
         value is the kept result (a JSON text), or the flight that it follows.
         """
         if call.key:
             result = self._sharing.cache.get(call.key, now)
             if result is not None:
-                return Way.KEPT, result
+                return ReadWay.KEPT, result
         return self._beyond_memory(call)
 
-    def look(self, call: SingleCall, now: float) -> Way:
+    def look(self, call: SingleCall, now: float) -> ReadWay:
         """The same without a trace: nothing counts as used."""
         if call.key and self._sharing.cache.has(call.key, now):
-            return Way.KEPT
+            return ReadWay.KEPT
         return self._beyond_memory(call)[0]
 
-    def _beyond_memory(self, call: SingleCall) -> tuple[Way, Flight | None]:
+    def _beyond_memory(self, call: SingleCall) -> tuple[ReadWay, Flight | None]:
         if call.key:
             sharing = self._sharing
             flight = sharing.flights.get(call.key)
             if flight is not None:
-                return Way.FOLLOWED, flight
+                return ReadWay.FOLLOWED, flight
             if sharing.disk is not None and sharing.is_on_disk(call):
                 return _ON_DISK
         return _AHEAD if self._patience.is_above_head(call) else _ASKED

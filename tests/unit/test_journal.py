@@ -403,7 +403,7 @@ async def test_a_bug_in_the_thread_leaves_nobody_waiting(
 _WRITER = """
 import asyncio, os, random, sys
 from rpcproxy.edges import journal_file
-from rpcproxy.edges.journal import Journal, Row
+from rpcproxy.edges.journal import DiskJournal, JournalRow
 
 path, start, where, at = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 seen = 0
@@ -415,13 +415,13 @@ def crash(place):
         os._exit(9)
 
 async def main():
-    journal = await Journal.open(path, "evm:1")
+    journal = await DiskJournal.open(path, "evm:1")
     journal_file.fault = crash
 
     async def client(first):
         for n in range(first, first + 1000):
             hash = f"0x{n:064x}"
-            await journal.add(Row(hash, random.Random(n).randbytes(300), "0xab", n, 1.5, "journaled"))
+            await journal.add(JournalRow(hash, random.Random(n).randbytes(300), "0xab", n, 1.5, "journaled"))
             os.write(1, b"add %d\\n" % n)
             if n % 3 == 0:
                 await journal.settle(hash, "mined", n, {"a": "yes"})
@@ -628,18 +628,18 @@ async def test_a_change_dropped_is_never_called_durable(
 
 _LIMITED = """
 import asyncio, resource, sys
-from rpcproxy.edges.journal import Journal, JournalBroken, Row
+from rpcproxy.edges.journal import DiskJournal, JournalBroken, JournalRow
 
 def limit(size):
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 async def main():
-    journal = await Journal.open(sys.argv[1], "evm:1")
+    journal = await DiskJournal.open(sys.argv[1], "evm:1")
     limit(400_000)
     done, reason = [], ""
     for n in range(200):
         try:
-            await journal.add(Row(f"0x{n:064x}", b"x" * 10_000, "0xab", n, 1.5, "journaled"))
+            await journal.add(JournalRow(f"0x{n:064x}", b"x" * 10_000, "0xab", n, 1.5, "journaled"))
             done.append(n)
         except JournalBroken as broken:
             reason = broken.reason
