@@ -19,7 +19,8 @@ from rpcproxy.engine.tasks import start, stop
 from rpcproxy.messages import Judgement, Verdict
 from rpcproxy.rules import replies
 from rpcproxy.rules.holding import Hold
-from rpcproxy.rules.ranges import Part, RangeRefusal, Split, first_width, read_refusal
+from rpcproxy.rules.range_refusals import RangeRefusal, read_refusal
+from rpcproxy.rules.ranges import Part, Split, first_width
 
 Ask = Callable[[bytes], Awaitable[Settled]]
 

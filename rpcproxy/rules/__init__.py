@@ -21,4 +21,6 @@ many bytes wait for whom. ``notices`` says what webhooks are told, ``bulletin`` 
 operators say: ``orders``; what they ask: ``explained``, selection in words. How it stands, for
 people: ``plight`` is the sentence, ``chronicle`` the last day, in ``strips`` and ``incidents``.
 What is told later: ``sample`` is all of it at one moment, ``tallies`` what such moments add up to.
+
+``range_refusals`` is what is said of ranges that are too wide.
 """

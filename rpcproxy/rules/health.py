@@ -13,7 +13,7 @@ from rpcproxy.chains import evm
 from rpcproxy.messages import METHOD_CLASSES, Blame, MethodClass, Observation, Verdict
 from rpcproxy.rules.breaker import SLOWNESS
 from rpcproxy.rules.domains import FAILING_SHARE
-from rpcproxy.rules.ranges import read_refusal
+from rpcproxy.rules.range_refusals import read_refusal
 from rpcproxy.rules.reach import data_of
 from rpcproxy.rules.selection import Ranking
 from rpcproxy.rules.track_record import ClassStanding, Standing

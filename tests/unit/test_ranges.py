@@ -11,16 +11,8 @@ from rpcproxy.engine.executor import Settled
 from rpcproxy.engine.ranges import split_and_join
 from rpcproxy.messages import Judgement, Reply, Verdict
 from rpcproxy.rules import ranges
-from rpcproxy.rules.ranges import (
-    MAX_AT_ONCE,
-    MAX_JOINED_BYTES,
-    MAX_PARTS,
-    Part,
-    RangeRefusal,
-    Split,
-    first_width,
-    read_refusal,
-)
+from rpcproxy.rules.range_refusals import RangeRefusal, read_refusal
+from rpcproxy.rules.ranges import MAX_AT_ONCE, MAX_JOINED_BYTES, MAX_PARTS, Part, Split, first_width
 from tests import waiting
 
 GET_LOGS = "eth_getLogs"
