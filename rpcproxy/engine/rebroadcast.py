@@ -16,7 +16,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -25,11 +25,10 @@ from rpcproxy.edges.metrics import ChainCounters
 from rpcproxy.engine import ledger as fault_points
 from rpcproxy.engine import tasks
 from rpcproxy.engine.broadcast import RAW_METHOD
-from rpcproxy.engine.calls import SingleCall
+from rpcproxy.engine.calls import SingleCall, Touchstone
 from rpcproxy.engine.copies import Copies, SendOrder, need_of
 from rpcproxy.engine.executor import Executor
 from rpcproxy.engine.ledger import Ledger
-from rpcproxy.engine.truth import Truth
 from rpcproxy.engine.whereabouts import Whereabouts, result_of
 from rpcproxy.messages import MethodClass, Verdict
 from rpcproxy.rules.ballot import REJECTIONS
@@ -60,6 +59,14 @@ class _Receipt(msgspec.Struct, gc=False):
 _receipt_decoder = msgspec.json.Decoder(_Receipt)
 
 
+class Remembering(Touchstone, Protocol):
+    """What answers are held against, told what became of a transaction; ``engine.truth.Truth``."""
+
+    def on_mined(self, entry: PoolEntry) -> None: ...
+
+    def forget(self, hash: str) -> None: ...
+
+
 class Rebroadcast:
     """See the module's docstring. ``start`` it once; ``close`` ends it."""
 
@@ -68,7 +75,7 @@ class Rebroadcast:
         executor: Executor,
         ledger: Ledger,
         copies: Copies,
-        truth: Truth,
+        truth: Remembering,
         policies: Mapping[MethodClass, Policy],
     ) -> None:
         self._executor = executor

@@ -13,9 +13,8 @@ from typing import Final, NamedTuple
 import msgspec
 
 from rpcproxy.chains import evm
-from rpcproxy.engine.calls import SingleCall
+from rpcproxy.engine.calls import SingleCall, Touchstone
 from rpcproxy.engine.executor import Executor
-from rpcproxy.engine.truth import Truth
 from rpcproxy.messages import Judgement, MethodClass, Verdict
 from rpcproxy.rules.journaled import PoolEntry
 from rpcproxy.rules.need import Need, of_old
@@ -50,7 +49,7 @@ class Whereabouts:
     """See the module's docstring."""
 
     def __init__(
-        self, executor: Executor, policies: Mapping[MethodClass, Policy], truth: Truth
+        self, executor: Executor, policies: Mapping[MethodClass, Policy], truth: Touchstone
     ) -> None:
         self._executor = executor
         self._heads = executor.standings.heads
