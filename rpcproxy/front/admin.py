@@ -20,9 +20,9 @@ from rpcproxy import __version__
 from rpcproxy.edges.logs import utc
 from rpcproxy.edges.metrics import class_name
 from rpcproxy.front.access import Access, make_guard
-from rpcproxy.front.admin_connection import SERVER_HEADER
 from rpcproxy.front.control import ControlView, control_routes
 from rpcproxy.front.outlook import ChainOutlook, Outlook
+from rpcproxy.front.page import SERVER_HEADER
 from rpcproxy.front.recent import RecentEntries
 from rpcproxy.front.status_page import StatusPage, status_routes
 from rpcproxy.front.transactions import (

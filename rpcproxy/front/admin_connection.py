@@ -16,9 +16,8 @@ from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from rpcproxy.config.model import Limits
+from rpcproxy.front.page import SERVER_HEADER
 
-# Where it is left out, aiohttp tells its own version and Python's.
-SERVER_HEADER: Final = {"Server": "rpcproxy"}
 # Operators, monitoring and those who look at the status: those over it are closed unheard.
 MOST_CONNECTIONS: Final = 512
 # How long a client may take nothing of what waits for it, as ``FrontSettings.stall_seconds``.

@@ -18,6 +18,8 @@ from rpcproxy.messages import Answer
 HTML: Final = "text/html; charset=utf-8"
 JSON: Final = "application/json; charset=utf-8"
 TEXT: Final = "text/plain; charset=utf-8"
+# On the admin port: where it is left out, aiohttp tells its own version and Python's.
+SERVER_HEADER: Final = {"Server": "rpcproxy"}
 
 
 def _nothing() -> None:

@@ -13,12 +13,11 @@ from typing import Any, Final, Protocol, TypeVar
 import msgspec
 from aiohttp import web
 
-from rpcproxy.front.admin_connection import SERVER_HEADER
 from rpcproxy.front.landing import Outlooks
 from rpcproxy.front.live import Live
 from rpcproxy.front.markup import Shell
 from rpcproxy.front.outlook import public_part
-from rpcproxy.front.page import HTML, JSON, PageRequest
+from rpcproxy.front.page import HTML, JSON, SERVER_HEADER, PageRequest
 from rpcproxy.front.page import Page as WholePage
 from rpcproxy.front.status_html import moment_of, status_body, status_main
 
