@@ -11,4 +11,6 @@ service manager is told; ``notices`` tells webhooks; ``traced`` the parts with s
 all of it every few seconds; ``chronicle`` the last day of it, in words; ``history`` what that adds
 up to, on disk; ``report_card`` what the history says of each provider; ``setup`` a first
 configuration.
+
+``serving`` is what is in force of it.
 """

@@ -10,9 +10,10 @@ import functools
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final, cast
+from typing import Final, cast
 
 from rpcproxy.app.chain import ChainRuntime
+from rpcproxy.app.serving import Serving
 from rpcproxy.config.problems import nearest, quoted
 from rpcproxy.edges.logs import ROOT, event
 from rpcproxy.engine.explain import Explanation, explain
@@ -20,9 +21,6 @@ from rpcproxy.front.access import Access, Denied
 from rpcproxy.front.control import FailureEntry, Ordered, RecentFailures
 from rpcproxy.messages import Malformed, Request, decode_body
 from rpcproxy.rules.orders import OperatorOrder, why_needed
-
-if TYPE_CHECKING:
-    from rpcproxy.app.proxy import Proxy
 
 _log = logging.getLogger("rpcproxy.admin")
 
@@ -36,7 +34,7 @@ class Control:
     can read the configuration again.
     """
 
-    def __init__(self, proxy: Proxy) -> None:
+    def __init__(self, proxy: Serving) -> None:
         self._proxy = proxy
         self._failures = RecentFailures()
         self._waiting: list[asyncio.Future[tuple[bool, str]]] = []

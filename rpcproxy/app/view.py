@@ -1,13 +1,13 @@
 """What people and machines may know of the proxy: status, readiness, transactions, metrics.
 
-Reads what a ``Proxy`` holds; nothing here changes it. State: when the process began.
+Reads what is in force; nothing here changes it. State: when the process began.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rpcproxy import __version__
 from rpcproxy.app.report import (
@@ -16,6 +16,7 @@ from rpcproxy.app.report import (
     chain_transactions,
     find_transaction,
 )
+from rpcproxy.app.serving import Serving
 from rpcproxy.edges.exposition import Exposition, ProxyCollector, Sources
 from rpcproxy.edges.figures import ChainFigures
 from rpcproxy.front.admin import (
@@ -29,14 +30,11 @@ from rpcproxy.front.admin import (
 from rpcproxy.front.outlook import ChainOutlook
 from rpcproxy.front.transactions import ChainTransactions, TransactionEntry
 
-if TYPE_CHECKING:
-    from rpcproxy.app.proxy import Proxy
-
 
 class ProxyView:
     """``front.admin.AdminView`` of a proxy."""
 
-    def __init__(self, proxy: Proxy) -> None:
+    def __init__(self, proxy: Serving) -> None:
         self._proxy = proxy
         self._started = time.monotonic()
         self._exposition = Exposition(

@@ -1,0 +1,61 @@
+"""What is in force, as those see it who tell of it or give it orders.
+
+``app.proxy.Proxy`` is all of this; a reload replaces the parts, so whoever asks has to ask anew.
+No state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from rpcproxy.app.admin_port import AdminPort
+from rpcproxy.app.chain import ChainRuntime
+from rpcproxy.app.chronicle import Recorder
+from rpcproxy.config.model import Config
+from rpcproxy.edges.logs import Redactor
+from rpcproxy.edges.metrics import Counters
+from rpcproxy.engine.pipeline import Pipeline
+from rpcproxy.front.admin import RecentChanges
+from rpcproxy.front.listener import Listener
+from rpcproxy.rules.holding import Holdings
+
+
+class Serving(Protocol):
+    """A proxy at work."""
+
+    @property
+    def config(self) -> Config: ...
+
+    @property
+    def config_path(self) -> str | None: ...
+
+    @property
+    def last_reload(self) -> Mapping[str, Any]: ...
+
+    @property
+    def chains(self) -> Mapping[str, ChainRuntime]: ...
+
+    @property
+    def doors(self) -> Mapping[str, Pipeline]: ...
+
+    @property
+    def listener(self) -> Listener | None: ...
+
+    @property
+    def admin(self) -> AdminPort | None: ...
+
+    @property
+    def counters(self) -> Counters: ...
+
+    @property
+    def holdings(self) -> Holdings: ...
+
+    @property
+    def changes(self) -> RecentChanges: ...
+
+    @property
+    def recorder(self) -> Recorder: ...
+
+    @property
+    def redactor(self) -> Redactor: ...
