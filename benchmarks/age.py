@@ -31,9 +31,9 @@ import msgspec
 from benchmarks import contenders, figures, procfs
 from benchmarks.contenders import CannotStart, Stage
 from benchmarks.load import Client, LoadFailed
-from rpcproxy.drills.fleet import FleetState
-from rpcproxy.drills.lies import late_news
-from rpcproxy.drills.simchain import ACCOUNTS, block_of_balance
+from rpcproxy.drills.evm.simchain import ACCOUNTS, block_of_balance
+from rpcproxy.drills.providers.fleet import FleetState
+from rpcproxy.drills.scenarios.lies import late_news
 
 NAMES = ("one", "two", "three", "four")
 CHAIN_ID = 1337
@@ -106,7 +106,7 @@ class Fleet:
     """The upstreams' process, and its control port."""
 
     def __init__(self, block_seconds: float) -> None:
-        command = [sys.executable, "-m", "rpcproxy.drills.fleet", "--until-eof"]
+        command = [sys.executable, "-m", "rpcproxy.drills.providers.fleet", "--until-eof"]
         command += [f"--name={name}" for name in NAMES]
         command += [f"--block-time={block_seconds}", f"--latency={LATENCY_SECONDS}"]
         command += [f"--chain-id={CHAIN_ID}"]

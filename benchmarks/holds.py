@@ -25,7 +25,7 @@ import uvloop
 
 from benchmarks import stub
 from rpcproxy.app.proxy import Proxy
-from rpcproxy.chains import rlp
+from rpcproxy.chains.evm.sends import rlp
 from rpcproxy.chains.known import KNOWN
 from rpcproxy.config.load import load_text
 

@@ -19,11 +19,10 @@ from typing import Final
 import uvloop
 
 from rpcproxy import __version__
-from rpcproxy.app import takeover, tx
-from rpcproxy.app.allocator import return_large_blocks
-from rpcproxy.app.offer import Offer
-from rpcproxy.app.ports import explain_port
-from rpcproxy.app.process import (
+from rpcproxy.app.people import tx
+from rpcproxy.app.process.allocator import return_large_blocks
+from rpcproxy.app.process.ports import explain_port
+from rpcproxy.app.process.process import (
     check_certificate,
     drop_output,
     is_unwritten,
@@ -34,16 +33,18 @@ from rpcproxy.app.process import (
 )
 from rpcproxy.app.proxy import Proxy
 from rpcproxy.app.service import Service
-from rpcproxy.app.traced import check_traces
+from rpcproxy.app.takeover import takeover
+from rpcproxy.app.takeover.offer import Offer
+from rpcproxy.app.tracing import check_traces
 from rpcproxy.chains.known import KNOWN
 from rpcproxy.commands import Commands, check, completion, init, manual, report, schema, top
 from rpcproxy.config.load import from_names, load_file
 from rpcproxy.config.model import Config
 from rpcproxy.config.problems import ConfigError
 from rpcproxy.edges.logs import Redactor, catch_crashes, configure, event, secrets_of
-from rpcproxy.edges.notify_socket import NotifySocket
+from rpcproxy.edges.process.notify_socket import NotifySocket
 from rpcproxy.engine import tasks
-from rpcproxy.front.transactions import NO_HASH, hash_of
+from rpcproxy.front.operators.admin_transactions import NO_HASH, hash_of
 
 _log = logging.getLogger("rpcproxy.cli")
 
@@ -382,7 +383,7 @@ def _tell(
 
 def _demo(options: argparse.Namespace) -> int:
     # Imported here: the terminal view would cost `serve` a third of its start-up time.
-    from rpcproxy.drills.demo import run_demo  # noqa: PLC0415
+    from rpcproxy.drills.demo.demo import run_demo  # noqa: PLC0415
 
     return run_demo(
         port=options.port,

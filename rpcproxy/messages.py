@@ -243,7 +243,7 @@ class Observation(msgspec.Struct, gc=False, frozen=True):
     is one that was asked for.
     ``lowest`` and ``span`` are those of the need: the lowest block that was read, where that was
     an old one or a range of ``span`` blocks. ``shape``: what it refused is of this shape
-    (``chains.evm_shapes``), and another upstream took it.
+    (``chains.evm.shapes``), and another upstream took it.
     A plain value: another process or replica can send its own.
     """
 

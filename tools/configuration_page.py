@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from rpcproxy.commands.schema import text
-from rpcproxy.config.schema import tables
+from rpcproxy.config.json_schema import tables
 
 ROOT: Final = Path(__file__).parents[1]
 PAGE: Final = ROOT / "docs" / "configuration.md"

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 from eth_account import Account
 from eth_utils.address import to_checksum_address
 
-from rpcproxy.chains import rlp
+from rpcproxy.chains.evm.sends import rlp
 from tools.real_nodes import Node, Trouble
 
 ANSWER: Final = "answer"

@@ -5,7 +5,7 @@ Installs pinned versions of geth (go), anvil and hardhat (npm) into a temporary 
 ``real_error_cases`` says, and takes the verdict through the proxy's own classifier. Prints version,
 code, text and verdict of each, and ends with 1 where one differs from the table. ``--only NAME``
 asks some (``--only geth-1.17.10``), ``--write`` keeps all answers for the unit test that needs no
-node (``tests/unit/real_errors.json``). Needs what the tests need, go and npm.
+node (``tests/unit/chains/evm/errors/real_errors.json``). Needs what the tests need, go and npm.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
-from rpcproxy.chains.evm_methods import describe
+from rpcproxy.chains.evm.methods import describe
 from rpcproxy.messages import Reply, Verdict
-from rpcproxy.rules.classify import Classifier
+from rpcproxy.rules.answers.classify import Classifier
 from tools.real_error_cases import ANSWER, CASES, Case, Scene
 from tools.real_nodes import Node, Trouble, names, running
 
-KEPT: Final = Path(__file__).parents[1] / "tests" / "unit" / "real_errors.json"
+KEPT: Final = Path(__file__).parents[1] / "tests/unit/chains/evm/errors/real_errors.json"
 # Longer params are kept as their length: what is in them does not matter then.
 LONGEST_PARAMS: Final = 1_000
 

@@ -1,7 +1,7 @@
 """The admin port: its sockets, and the application behind them.
 
 State: the sockets, which stay ours while nobody is let in (``pause``), what listens on them,
-and aiohttp's runner; the open connections are in ``front.admin_connection``.
+and aiohttp's runner; the open connections are in ``front.operators.admin_connection``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from aiohttp import web
 
 from rpcproxy.config.model import Address, Limits
 from rpcproxy.config.urls import is_loopback
-from rpcproxy.front.admin_connection import AdminConnections
+from rpcproxy.front.operators.admin_connection import AdminConnections
 
 _BACKLOG: Final = 128
 # A page that is under way at the end gets so long.

@@ -10,30 +10,30 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from rpcproxy.app.disk import Disk, DiskPlace
-from rpcproxy.app.journal import SendSettings, Transactions
+from rpcproxy.app.storage.disk import Disk, DiskPlace
+from rpcproxy.app.storage.transaction_journal import SendSettings, Transactions
 from rpcproxy.config.model import Chain, Server, Upstream
 from rpcproxy.config.secrets import Redactor, secrets_of_upstream
-from rpcproxy.edges.disk_cache import DiskCache
-from rpcproxy.edges.metrics import ChainCounters
-from rpcproxy.edges.target import EdgeSettings, target_of
-from rpcproxy.edges.upstream_http import HttpUpstream as Wire
-from rpcproxy.engine.attempts import ChainMember
-from rpcproxy.engine.audits import Audits
-from rpcproxy.engine.broadcast import SYNC_LONGEST_SECONDS, Broadcast
-from rpcproxy.engine.copies import Copies
-from rpcproxy.engine.executor import Executor
-from rpcproxy.engine.feeds import Feeds
-from rpcproxy.engine.pipeline import Pipeline
-from rpcproxy.engine.profiles import policies
-from rpcproxy.engine.rebroadcast import Rebroadcast
-from rpcproxy.engine.told import ToldHead
-from rpcproxy.engine.watcher import Watcher
-from rpcproxy.rules.classify import Classifier
-from rpcproxy.rules.holding import Holdings
-from rpcproxy.rules.limits import HedgeAllowance, RetryBudget
-from rpcproxy.rules.standing import Settings, Standings
-from rpcproxy.rules.steps import Budgets
+from rpcproxy.edges.disk.disk_cache import DiskCache
+from rpcproxy.edges.http.target import EdgeSettings, target_of
+from rpcproxy.edges.http.upstream_http import HttpUpstream as Wire
+from rpcproxy.edges.metrics.metrics import ChainCounters
+from rpcproxy.engine.attempts.attempts import ChainMember
+from rpcproxy.engine.attempts.executor import Executor
+from rpcproxy.engine.reads.pipeline import Pipeline
+from rpcproxy.engine.reads.profiles import policies
+from rpcproxy.engine.sends.broadcast import SYNC_LONGEST_SECONDS, Broadcast
+from rpcproxy.engine.sends.copies import Copies
+from rpcproxy.engine.sends.rebroadcast import Rebroadcast
+from rpcproxy.engine.watch.audits import Audits
+from rpcproxy.engine.watch.feeds import Feeds
+from rpcproxy.engine.watch.told import ToldHead
+from rpcproxy.engine.watch.watcher import Watcher
+from rpcproxy.rules.answers.classify import Classifier
+from rpcproxy.rules.answers.holding import Holdings
+from rpcproxy.rules.requests.steps import Budgets
+from rpcproxy.rules.standing.limits import HedgeAllowance, RetryBudget
+from rpcproxy.rules.standing.standings import Settings, Standings
 
 WARM_CONNECTIONS: Final = 2  # a failover pays no handshake
 Held = Wire | Disk | Transactions

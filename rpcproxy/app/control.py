@@ -16,11 +16,11 @@ from rpcproxy.app.chain import ChainRuntime
 from rpcproxy.app.serving import Serving
 from rpcproxy.config.problems import nearest, quoted
 from rpcproxy.edges.logs import ROOT, event
-from rpcproxy.engine.explain import Explanation, explain
-from rpcproxy.front.access import Access, Denied
-from rpcproxy.front.control import FailureEntry, Ordered, RecentFailures
+from rpcproxy.engine.reads.explain import Explanation, explain
+from rpcproxy.front.operators.access import Access, Denied
+from rpcproxy.front.operators.admin_control import FailureEntry, Ordered, RecentFailures
 from rpcproxy.messages import Malformed, Request, decode_body
-from rpcproxy.rules.orders import OperatorOrder, why_needed
+from rpcproxy.rules.standing.orders import OperatorOrder, why_needed
 
 _log = logging.getLogger("rpcproxy.admin")
 
@@ -30,8 +30,8 @@ _NO_FILE: Final = "there is no configuration file to read again: the chains were
 
 
 class Control:
-    """See the module's docstring; ``front.control.ControlView``. ``ask_reload`` is set by whoever
-    can read the configuration again.
+    """See the module's docstring; ``front.operators.admin_control.ControlView``. ``ask_reload`` is
+    set by whoever can read the configuration again.
     """
 
     def __init__(self, proxy: Serving) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Collection
 from typing import Final
 
 from rpcproxy.app.chain import ChainRuntime
-from rpcproxy.front.listener import Listener
+from rpcproxy.front.wire.listener import Listener
 
 LOOK_SECONDS: Final = 0.05
 # A connection that dribbles a request holds up the sends of all others no longer than this.

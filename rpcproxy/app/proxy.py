@@ -14,34 +14,34 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from rpcproxy.app.admin_port import AdminPort
-from rpcproxy.app.allocator import Trimmer
 from rpcproxy.app.chain import ChainRuntime
-from rpcproxy.app.chronicle import Recorder, beside
 from rpcproxy.app.control import Control
-from rpcproxy.app.history import HistoryWriter
 from rpcproxy.app.leaving import HANDOVER_SECONDS, release_journals
-from rpcproxy.app.notices import Notices
-from rpcproxy.app.process import room_for_clients
-from rpcproxy.app.sampling import Sampler
-from rpcproxy.app.traced import Tracing
+from rpcproxy.app.people.history_writer import HistoryWriter
+from rpcproxy.app.people.notifier import Notices
+from rpcproxy.app.people.recorder import Recorder, beside
+from rpcproxy.app.people.sampling import Sampler
+from rpcproxy.app.process.allocator import Trimmer
+from rpcproxy.app.process.process import room_for_clients
+from rpcproxy.app.tracing import Tracing
 from rpcproxy.app.view import ProxyView
 from rpcproxy.config.model import Address, Config, Server
-from rpcproxy.edges.given_sockets import ADMIN, NO_SOCKETS, WALLET, Sockets
 from rpcproxy.edges.logs import Redactor, event, secrets_of, utc
-from rpcproxy.edges.metrics import Counters, LoopLag
-from rpcproxy.edges.own_limits import room
+from rpcproxy.edges.metrics.metrics import Counters, LoopLag
+from rpcproxy.edges.process.given_sockets import ADMIN, NO_SOCKETS, WALLET, Sockets
+from rpcproxy.edges.process.own_limits import room
 from rpcproxy.engine import tasks
-from rpcproxy.engine.pipeline import Pipeline
-from rpcproxy.front.admin import (
+from rpcproxy.engine.reads.pipeline import Pipeline
+from rpcproxy.front.operators.admin import (
     RecentChanges,
     make_admin_app,
     told_plainly,
 )
-from rpcproxy.front.listener import Listener
-from rpcproxy.front.shared import FrontSettings
-from rpcproxy.front.status_page import PublicStatus
+from rpcproxy.front.pages.status_page import PublicStatus
 from rpcproxy.front.web import WalletPages
-from rpcproxy.rules.holding import Holdings
+from rpcproxy.front.wire.listener import Listener
+from rpcproxy.front.wire.shared import FrontSettings
+from rpcproxy.rules.answers.holding import Holdings
 from rpcproxy.states import Change, ChangeKind
 
 T = TypeVar("T")

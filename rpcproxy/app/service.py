@@ -14,7 +14,7 @@ import time
 from typing import Final
 
 from rpcproxy.app.proxy import Proxy
-from rpcproxy.edges.notify_socket import NotifySocket
+from rpcproxy.edges.process.notify_socket import NotifySocket
 from rpcproxy.engine import tasks
 from rpcproxy.messages import MethodClass
 

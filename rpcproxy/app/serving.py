@@ -11,14 +11,14 @@ from typing import Any, Protocol
 
 from rpcproxy.app.admin_port import AdminPort
 from rpcproxy.app.chain import ChainRuntime
-from rpcproxy.app.chronicle import Recorder
+from rpcproxy.app.people.recorder import Recorder
 from rpcproxy.config.model import Config
 from rpcproxy.edges.logs import Redactor
-from rpcproxy.edges.metrics import Counters
-from rpcproxy.engine.pipeline import Pipeline
-from rpcproxy.front.admin import RecentChanges
-from rpcproxy.front.listener import Listener
-from rpcproxy.rules.holding import Holdings
+from rpcproxy.edges.metrics.metrics import Counters
+from rpcproxy.engine.reads.pipeline import Pipeline
+from rpcproxy.front.operators.admin import RecentChanges
+from rpcproxy.front.wire.listener import Listener
+from rpcproxy.rules.answers.holding import Holdings
 
 
 class Serving(Protocol):

@@ -10,16 +10,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rpcproxy import __version__
-from rpcproxy.app.report import (
+from rpcproxy.app.people.chain_report import (
     chain_figures,
     chain_status,
     chain_transactions,
     find_transaction,
 )
 from rpcproxy.app.serving import Serving
-from rpcproxy.edges.exposition import Exposition, ProxyCollector, Sources
-from rpcproxy.edges.figures import ChainFigures
-from rpcproxy.front.admin import (
+from rpcproxy.edges.metrics.exposition import Exposition, ProxyCollector, Sources
+from rpcproxy.edges.metrics.figures import ChainFigures
+from rpcproxy.front.operators.admin import (
     ChainPage,
     ChainStatus,
     ReloadStatus,
@@ -27,12 +27,12 @@ from rpcproxy.front.admin import (
     readiness,
     told_plainly,
 )
-from rpcproxy.front.outlook import ChainOutlook
-from rpcproxy.front.transactions import ChainTransactions, TransactionEntry
+from rpcproxy.front.operators.admin_transactions import ChainTransactions, TransactionEntry
+from rpcproxy.front.pages.outlook import ChainOutlook
 
 
 class ProxyView:
-    """``front.admin.AdminView`` of a proxy."""
+    """``front.operators.admin.AdminView`` of a proxy."""
 
     def __init__(self, proxy: Serving) -> None:
         self._proxy = proxy

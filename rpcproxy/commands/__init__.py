@@ -1,18 +1,8 @@
-"""The commands that do not serve, one module each: what they take, what they print.
+"""Commands that do not serve: what they take, what they print; one module for each.
 
 ``add(commands)`` gives a command its parser, and a function of the options that returns the exit
-code: 0, 1 for what was found wrong, 2 for what the user can mend in how it was called. What a
-command knows, it asks of ``app``.
-
-``check`` asks every upstream, with ``check_progress`` meanwhile and ``check_view`` in the end.
-``init`` asks and writes a first configuration, ``schema`` prints what editors need.
-
-``completion`` prints a script for a shell; ``manual`` is the help page of each command.
-
-``report`` prints the report card, with ``report_view`` as text, ``report_page`` and
-``report_plots`` as HTML.
-
-``top`` shows the status of a running proxy, drawn by ``top_view``.
+code: 0, 1 for what was found wrong, 2 for what the user can mend in how it was called.
+May import every floor below. Must not know how something is found out: that is asked of ``app``.
 """
 
 from __future__ import annotations

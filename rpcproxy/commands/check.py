@@ -14,7 +14,7 @@ from rpcproxy.config.model import Config
 from rpcproxy.config.warn import single_point_warnings
 
 if TYPE_CHECKING:
-    from rpcproxy.app.checkup import Checkup
+    from rpcproxy.app.checkup.checkup import Checkup
     from rpcproxy.edges.cloud_ranges import CloudRanges
     from rpcproxy.edges.logs import Redactor
 
@@ -83,8 +83,8 @@ def _epilog() -> str:
 
 def _check(options: argparse.Namespace) -> int:
     # Imported here: `serve` starts without them.
-    from rpcproxy.app.process import check_certificate  # noqa: PLC0415
-    from rpcproxy.app.traced import check_traces  # noqa: PLC0415
+    from rpcproxy.app.process.process import check_certificate  # noqa: PLC0415
+    from rpcproxy.app.tracing import check_traces  # noqa: PLC0415
     from rpcproxy.edges.cloud_ranges import CloudRanges, RangesError  # noqa: PLC0415
     from rpcproxy.edges.logs import Redactor, secrets_of  # noqa: PLC0415
 
@@ -121,7 +121,7 @@ def _look(
 ) -> Checkup:
     import uvloop  # noqa: PLC0415 -- what `serve` runs on
 
-    from rpcproxy.app.checkup import check, check_offline  # noqa: PLC0415 -- as above
+    from rpcproxy.app.checkup.checkup import check, check_offline  # noqa: PLC0415 -- as above
     from rpcproxy.commands.check_progress import Progress  # noqa: PLC0415 -- as above
     from rpcproxy.edges.logs import configure  # noqa: PLC0415 -- as above
 
@@ -144,7 +144,7 @@ def _warnings(config: Config) -> list[str]:
 
 
 def _tell(checkup: Checkup, warnings: list[str], redactor: Redactor, *, is_json: bool) -> None:
-    from rpcproxy.app.process import drop_output  # noqa: PLC0415 -- as above
+    from rpcproxy.app.process.process import drop_output  # noqa: PLC0415 -- as above
     from rpcproxy.commands import check_view  # noqa: PLC0415 -- as above
 
     try:

@@ -14,9 +14,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from rpcproxy.app.checkup import ChainCheck, Checkup, UpstreamCheck
-from rpcproxy.app.inspection import CheckFinding, Inspection
-from rpcproxy.rules.capacity import NAMES, Share, listed
+from rpcproxy.app.checkup.checkup import ChainCheck, Checkup, UpstreamCheck
+from rpcproxy.app.checkup.inspection import CheckFinding, Inspection
+from rpcproxy.rules.telling.capacity import NAMES, Share, listed
 
 # Where the output is no terminal, nobody wraps lines after us.
 PLAIN_WIDTH: Final = 120

@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeVar
 
-from rpcproxy.app.asking import AskSettings
-from rpcproxy.app.setup import ADMIN, SetupPlan, Trials, summary, try_all, written
+from rpcproxy.app.checkup.asking import AskSettings
+from rpcproxy.app.checkup.setup import ADMIN, SetupPlan, Trials, summary, try_all, written
 from rpcproxy.chains.known import KNOWN
 from rpcproxy.commands import Commands
 from rpcproxy.config.load import by_any_name

@@ -10,14 +10,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from rpcproxy.app.process import drop_output
-from rpcproxy.app.tx import plain
+from rpcproxy.app.people.tx import plain
+from rpcproxy.app.process.process import drop_output
 from rpcproxy.chains.known import KNOWN
 from rpcproxy.commands import Commands
 from rpcproxy.config.load import load_file
 
 if TYPE_CHECKING:
-    from rpcproxy.app.report_card import ReportCard
+    from rpcproxy.app.people.report_card import ReportCard
 
 FINE: Final = 0
 USAGE_ERROR: Final = 2
@@ -95,8 +95,8 @@ def _period(text: str) -> float:
 def run(options: argparse.Namespace) -> int:
     """Read, add up, and tell."""
     # Imported here: other commands start without them.
-    from rpcproxy.app.history import HistoryRefused, read_history  # noqa: PLC0415
-    from rpcproxy.app.report_card import report_card  # noqa: PLC0415
+    from rpcproxy.app.people.history_writer import HistoryRefused, read_history  # noqa: PLC0415
+    from rpcproxy.app.people.report_card import report_card  # noqa: PLC0415
     from rpcproxy.commands import report_view  # noqa: PLC0415
 
     try:
@@ -137,7 +137,7 @@ _ELSEWHERE: Final = (
 
 
 def _path(options: argparse.Namespace) -> Path | None:
-    from rpcproxy.app.history import FILE_NAME, history_path  # noqa: PLC0415
+    from rpcproxy.app.people.history_writer import FILE_NAME, history_path  # noqa: PLC0415
     from rpcproxy.config.model import History  # noqa: PLC0415
 
     if options.config:

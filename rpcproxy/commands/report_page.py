@@ -7,7 +7,7 @@ from html import escape
 from typing import Final, Protocol
 
 from rpcproxy import __version__
-from rpcproxy.app.report_card import Figures, ReportCard
+from rpcproxy.app.people.report_card import Figures, ReportCard
 from rpcproxy.commands.report_view import (
     FIGURES_HEAD,
     figures_cells,

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
 
-from rpcproxy.app.report_card import Figures, ReportCard
+from rpcproxy.app.people.report_card import Figures, ReportCard
 from rpcproxy.commands.report_view import percent, printable
 from rpcproxy.messages import CLASS_NAMES
 

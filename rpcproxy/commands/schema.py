@@ -17,7 +17,7 @@ def add(commands: Commands) -> None:
 def text() -> str:
     """As it is shipped beside the examples: config/rpcproxy.schema.json."""
     # Imported here: no other command needs it.
-    from rpcproxy.config.schema import schema  # noqa: PLC0415
+    from rpcproxy.config.json_schema import schema  # noqa: PLC0415
 
     return json.dumps(schema(), indent=1, ensure_ascii=False) + "\n"
 

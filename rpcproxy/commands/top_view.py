@@ -13,8 +13,8 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from rpcproxy.front.outlook import latency_of
-from rpcproxy.front.wording import (
+from rpcproxy.front.pages.outlook import latency_of
+from rpcproxy.front.pages.wording import (
     LEVEL_WORDS,
     MARKS,
     WHOSE,
@@ -31,8 +31,8 @@ from rpcproxy.front.wording import (
     what_happened,
     what_wallets_noticed,
 )
-from rpcproxy.rules.plight import span
-from rpcproxy.rules.strips import WORDS, level_of
+from rpcproxy.rules.telling.plight import span
+from rpcproxy.rules.telling.strips import WORDS, level_of
 from rpcproxy.states import Level, UpstreamState
 
 _COLORS: Final[Mapping[str, str]] = {

@@ -10,19 +10,19 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-from rpcproxy.config.environment import forgotten_braces
 from rpcproxy.config.model import Config, KnownChain
 from rpcproxy.config.outbound import through
 from rpcproxy.config.problems import ConfigError, Report, Reported, Unfit, nearest, quoted
 from rpcproxy.config.providers import Keyed, keyed
-from rpcproxy.config.read_chain import CHAIN, DEADLINES, chain_without_file
-from rpcproxy.config.read_chain import chains as read_chains
-from rpcproxy.config.read_operation import HISTORY, NOTICE, notices
-from rpcproxy.config.read_sends import JOURNAL
-from rpcproxy.config.read_server import CACHE, LIMITS, SERVER, TLS, read_server
-from rpcproxy.config.read_upstream import PHRASE, UPSTREAM
-from rpcproxy.config.reading import Field, Reading, Section, described
-from rpcproxy.config.source import LARGEST_TEXT, Items, Node, Scalar, Table, parse
+from rpcproxy.config.reading.environment import forgotten_braces
+from rpcproxy.config.reading.read_chain import CHAIN, DEADLINES, chain_without_file
+from rpcproxy.config.reading.read_chain import chains as read_chains
+from rpcproxy.config.reading.read_operation import HISTORY, NOTICE, notices
+from rpcproxy.config.reading.read_sends import JOURNAL
+from rpcproxy.config.reading.read_server import CACHE, LIMITS, SERVER, TLS, read_server
+from rpcproxy.config.reading.read_upstream import PHRASE, UPSTREAM
+from rpcproxy.config.reading.reading import Field, Reading, Section, described
+from rpcproxy.config.reading.source import LARGEST_TEXT, Items, Node, Scalar, Table, parse
 
 __all__ = ["ConfigError", "from_names", "load_file", "load_text"]
 

@@ -1,9 +1,6 @@
-"""Simulated providers on one simulated chain, faults, lies, and the demo.
+"""Simulated providers on a simulated chain, faults, lies, and the demo.
 
-``simchain`` the chain, ``simview`` as one provider sees it, ``simrpc`` its JSON-RPC with
-``simparams`` and ``simsearch``; ``provider`` a server for it, with ``answers``, ``wire`` (HTTP that
-may break at any byte) and ``simws`` (new heads over WebSocket); ``faults`` what can be wrong,
-``lies`` well-formed answers that are not true, ``particular`` answers to some requests; ``cases``
-to be played again, ``reported`` those that people reported; ``fleet`` providers as a process of
-their own; ``demo`` plays ``scenes`` with ``wallet`` traffic, in a ``view``.
+Rooms: the chain, what may go wrong with it, the servers in front of it, and the demo of all.
+May import every floor below; the demo alone runs a proxy of ``app``.
+Must not be imported by what serves: nothing of it is at work outside drills and tests.
 """

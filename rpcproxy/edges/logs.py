@@ -25,7 +25,7 @@ from functools import partial
 from typing import Any, Final, Literal, TextIO
 
 from rpcproxy.config.secrets import REDACTED, Redactor, secrets_of
-from rpcproxy.edges.metrics import class_name
+from rpcproxy.edges.metrics.metrics import class_name
 from rpcproxy.states import BETTER, CHANGES, Change
 
 __all__ = [

@@ -17,7 +17,7 @@ import aiohttp_socks
 from yarl import URL
 
 from rpcproxy import __version__
-from rpcproxy.edges.tunnel import connector, read_way
+from rpcproxy.edges.http.tunnel import connector, read_way
 
 TRIES: Final = 8
 TRY_SECONDS: Final = 10.0

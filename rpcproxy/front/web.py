@@ -10,15 +10,15 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from rpcproxy.front import cors, responses
-from rpcproxy.front.access import name_in
-from rpcproxy.front.admin import is_in_rotation
-from rpcproxy.front.landing import SHELL as LANDING
-from rpcproxy.front.landing import landing
-from rpcproxy.front.page import HTML, JSON, TEXT, Page, PageRequest
-from rpcproxy.front.shared import Doors
-from rpcproxy.front.status_page import PublicStatus
-from rpcproxy.front.upgrades import NOT_SERVED, NOT_SERVED_STATUS, wants_websocket
+from rpcproxy.front.operators.access import name_in
+from rpcproxy.front.operators.admin import is_in_rotation
+from rpcproxy.front.pages.landing import SHELL as LANDING
+from rpcproxy.front.pages.landing import landing
+from rpcproxy.front.pages.status_page import PublicStatus
+from rpcproxy.front.protocol import cors, responses
+from rpcproxy.front.protocol.page import HTML, JSON, TEXT, Page, PageRequest
+from rpcproxy.front.protocol.upgrades import NOT_SERVED, NOT_SERVED_STATUS, wants_websocket
+from rpcproxy.front.wire.shared import Doors
 
 _ALLOW: Final = {"Allow": "GET, HEAD, POST, OPTIONS"}
 

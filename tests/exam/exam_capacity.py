@@ -23,16 +23,16 @@ import msgspec
 import pytest
 import uvloop
 
-from rpcproxy.drills.faults import capacity
-from rpcproxy.drills.simchain import BUSY_ACCOUNTS, TOKEN, SimChain
-from rpcproxy.drills.simrpc import BALANCE_OF
-from tests.consistency import Asking, Checker
+from rpcproxy.drills.evm.simchain import BUSY_ACCOUNTS, TOKEN, SimChain
+from rpcproxy.drills.evm.simrpc import BALANCE_OF
+from rpcproxy.drills.scenarios.faults import capacity
 from tests.exam.judging import Sheet, assert_within, granted
 from tests.integration.running_proxy import RunningProxy
-from tests.load import start_load
-from tests.load_connection import Ask, Connection
-from tests.providers import ProviderProcess
-from tests.waiting import LIMIT_SECONDS
+from tests.kits.waiting import LIMIT_SECONDS
+from tests.loads.consistency import Asking, Checker
+from tests.loads.load import start_load
+from tests.loads.load_connection import Ask, Connection
+from tests.sockets.providers import ProviderProcess
 
 SECONDS: Final = float(os.environ.get("RPCPROXY_WALLET_SECONDS", "5"))
 WALLETS: Final = 50

@@ -19,15 +19,15 @@ from typing import Final
 
 import pytest
 
-from rpcproxy.drills.faults import NULL_RESULTS, Fault
-from rpcproxy.drills.lies import FAR_AHEAD, LIARS, ahead, alternating, late_news
-from rpcproxy.drills.simchain import SimChain
-from tests.consistency import Checker
+from rpcproxy.drills.evm.simchain import SimChain
+from rpcproxy.drills.scenarios.faults import NULL_RESULTS, Fault
+from rpcproxy.drills.scenarios.lies import FAR_AHEAD, LIARS, ahead, alternating, late_news
 from tests.exam.judging import IS_SHORT, Sheet, assert_at_most
 from tests.integration.running_proxy import RunningProxy
-from tests.providers import ProviderProcess
-from tests.waiting import LIMIT_SECONDS, wait_until
-from tests.wallet_load import ask_for
+from tests.kits.waiting import LIMIT_SECONDS, wait_until
+from tests.loads.consistency import Checker
+from tests.loads.wallet_load import ask_for
+from tests.sockets.providers import ProviderProcess
 
 LIAR_SECONDS: Final = float(os.environ.get("RPCPROXY_LIAR_SECONDS", "4"))
 WARM_UP_SECONDS: Final = 1.0

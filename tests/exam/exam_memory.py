@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Self
 
 from rpcproxy.config import model
-from tests import front_kit, scripted
 from tests.integration import rpc_kit
 from tests.integration.test_fuzz import World, a_world, answer_to, quietly
 from tests.integration.test_leaks import until_nothing_is_left
-from tests.waiting import limited, until
+from tests.kits.waiting import limited, until
+from tests.sockets import front_kit, scripted
 
 MIB = 1024 * 1024
 LARGE = 64 * MIB

@@ -14,14 +14,14 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from rpcproxy.drills import faults
-from rpcproxy.drills.faults import Fault
+from rpcproxy.drills.scenarios import faults
+from rpcproxy.drills.scenarios.faults import Fault
 from tests.exam.conftest import note_seen
 from tests.exam.fault_bench import LATENCY_SECONDS, NORMAL_P99_SECONDS, PLACES, Bench, Seen
 from tests.exam.judging import IS_SHORT, Sheet, assert_at_most, assert_within
 from tests.integration.wire import Answered, ask_together
-from tests.load import run_load
-from tests.waiting import wait_until
+from tests.kits.waiting import wait_until
+from tests.loads.load import run_load
 
 OUTAGE_SECONDS = 4.0
 NORMAL_WITHIN_SECONDS = 5.0

@@ -21,14 +21,14 @@ import msgspec
 import pytest
 import uvloop
 
-from rpcproxy.drills.simchain import ACCOUNTS, BUSY_ACCOUNTS, TOKEN
-from rpcproxy.drills.simrpc import BALANCE_OF, NUMBER
+from rpcproxy.drills.evm.simchain import ACCOUNTS, BUSY_ACCOUNTS, TOKEN
+from rpcproxy.drills.evm.simrpc import BALANCE_OF, NUMBER
 from tests.exam.judging import IS_SHORT, Sheet, assert_at_most
 from tests.integration.running_proxy import RunningProxy
 from tests.integration.wire import Wire
-from tests.load_connection import Ask, Connection
-from tests.providers import ProviderProcess
-from tests.waiting import wait_until
+from tests.kits.waiting import wait_until
+from tests.loads.load_connection import Ask, Connection
+from tests.sockets.providers import ProviderProcess
 
 CLIENTS: Final = 1000
 QUESTIONS: Final = 20

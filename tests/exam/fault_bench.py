@@ -34,10 +34,10 @@ import uvloop
 from rpcproxy.engine import tasks
 from tests.exam.judging import IS_SHORT, granted
 from tests.integration.running_proxy import RunningProxy
-from tests.load import MAX_REQUESTS, TIME_LIMIT_SECONDS, Load
-from tests.load_report import LOCAL_METHODS, Report, Window
-from tests.providers import ROOT, ProviderProcess
-from tests.waiting import LIMIT_SECONDS, wait_until
+from tests.kits.waiting import LIMIT_SECONDS, wait_until
+from tests.loads.load import MAX_REQUESTS, TIME_LIMIT_SECONDS, Load
+from tests.loads.load_report import LOCAL_METHODS, Report, Window
+from tests.sockets.providers import ROOT, ProviderProcess
 
 RATE_PER_SECOND: Final = 300.0
 CONNECTIONS: Final = 64

@@ -17,7 +17,7 @@ from tests.integration.anvil import Anvil, proxy_config
 from tests.integration.running_proxy import RunningProxy
 from tests.integration.uneven_chain import UnevenChain
 from tests.integration.wallets import Readers, Wallet
-from tests.waiting import wait_until
+from tests.kits.waiting import wait_until
 
 BLOCK_SECONDS: Final = 0.7
 # MetaMask counts an answer as degraded from here on.

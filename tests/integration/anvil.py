@@ -23,7 +23,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import IO, Any, Final, Self
 
-from tests.waiting import LIMIT_SECONDS
+from tests.kits.waiting import LIMIT_SECONDS
 
 CHAIN_ID: Final = 31337
 GENESIS_TIMESTAMP: Final = 1_700_000_000

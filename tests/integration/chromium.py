@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from websockets.sync.client import connect
 
-from tests.waiting import LIMIT_SECONDS, wait_until
+from tests.kits.waiting import LIMIT_SECONDS, wait_until
 
 _OPTIONS: Final = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),

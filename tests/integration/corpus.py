@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from rpcproxy.chains import evm
-from rpcproxy.chains.methods import MethodKind
+from rpcproxy.chains.method import MethodKind
 from tests.integration.rpc_kit import Call, Post, Sent, Upstream, array
 
 BESIDE = Path(__file__).parents[3] / "shared/corpora/execution-apis"

@@ -9,8 +9,8 @@ import os
 import sys
 
 from rpcproxy.cli import main
-from rpcproxy.edges import journal_file
-from rpcproxy.engine import ledger
+from rpcproxy.edges.disk import journal_file
+from rpcproxy.engine.sends import ledger
 
 CRASH_CODE = 77
 

@@ -21,14 +21,14 @@ from urllib.parse import quote
 import msgspec
 from aiohttp import ClientConnectionResetError, WSCloseCode, WSMsgType, web
 
-from rpcproxy.drills import answers
-from rpcproxy.drills.faults import Fault, RpcError
-from rpcproxy.drills.provider import Provider, Ticker
-from rpcproxy.drills.simchain import SimChain
-from rpcproxy.drills.simrpc import CLIENT_VERSION
-from rpcproxy.drills.wire import Incoming, ServerConnection
-from tests.loop_thread import LoopThread
-from tests.waiting import until
+from rpcproxy.drills.evm.simchain import SimChain
+from rpcproxy.drills.evm.simrpc import CLIENT_VERSION
+from rpcproxy.drills.providers import provider_answers
+from rpcproxy.drills.providers.provider import Provider, Ticker
+from rpcproxy.drills.providers.wire import Incoming, ServerConnection
+from rpcproxy.drills.scenarios.faults import Fault, RpcError
+from tests.kits.waiting import until
+from tests.sockets.loop_thread import LoopThread
 
 CHAIN_ID: Final = 1337
 _SHOWN_HEADERS: Final = re.compile(
@@ -81,7 +81,7 @@ class EchoingProvider(Provider):
         self,
         connection: ServerConnection,
         incoming: Incoming,
-        members: answers.Members,
+        members: provider_answers.Members,
         fault: Fault,
     ) -> None:
         if self._active.is_silent:
@@ -94,7 +94,7 @@ class EchoingProvider(Provider):
         if fault.error is not None:
             error = RpcError(fault.error.code, f"{fault.error.message} {echo}")
             fault = msgspec.structs.replace(fault, error=error)
-        pieces, after = answers.compose(incoming, members, self.view(fault), fault)
+        pieces, after = provider_answers.compose(incoming, members, self.view(fault), fault)
         if pieces and not fault.garbage:
             whole = self._with_echo(b"".join(pieces), echo, incoming.target.decode("latin-1"))
             pieces = [whole]

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tests.integration.running_proxy import RunningProxy
-from tests.waiting import LIMIT_SECONDS
+from tests.kits.waiting import LIMIT_SECONDS
 
 
 def call(method: str, *params: Any) -> dict[str, Any]:

@@ -22,8 +22,8 @@ from rpcproxy import cli
 from rpcproxy.config.secrets import Redactor
 from rpcproxy.edges import logs
 from rpcproxy.engine import tasks
-from rpcproxy.engine.encoder import Encoder
-from rpcproxy.rules.classify import Classifier
+from rpcproxy.engine.reads.encoder import Encoder
+from rpcproxy.rules.answers.classify import Classifier
 
 WORDS: Final = os.environ["LEAK_WORDS"]
 

@@ -22,7 +22,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, Final
 
 from tests.integration.anvil import Anvil, free_port
-from tests.loop_thread import LoopThread, close_and_wait
+from tests.sockets.loop_thread import LoopThread, close_and_wait
 
 Call = dict[str, Any]
 Reply = dict[str, Any]

@@ -9,8 +9,9 @@ import os
 import sys
 
 from rpcproxy.cli import main
-from rpcproxy.engine import copies
-from rpcproxy.rules import failover, heads
+from rpcproxy.engine.sends import copies
+from rpcproxy.rules.heads import heads
+from rpcproxy.rules.requests import failover
 
 PLACES = {"YOUNG_OUTAGE_SECONDS": (copies, failover), "HALT_SECONDS": (heads,)}
 

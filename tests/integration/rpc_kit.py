@@ -23,8 +23,8 @@ import uvloop
 from rpcproxy.app.proxy import Proxy
 from rpcproxy.config import model
 from rpcproxy.messages import METHOD_CLASSES
-from tests import front_kit, scripted
-from tests.waiting import LIMIT_SECONDS, until
+from tests.kits.waiting import LIMIT_SECONDS, until
+from tests.sockets import front_kit, scripted
 
 CHAIN_ID = 7
 NUMBER = 1000

@@ -29,12 +29,12 @@ import aiohttp
 import yaml
 from eth_account import Account
 
-from rpcproxy.drills.faults import CATALOGUE, Fault
-from rpcproxy.drills.lies import LIARS
+from rpcproxy.drills.scenarios.faults import CATALOGUE, Fault
+from rpcproxy.drills.scenarios.lies import LIARS
 from tests.integration.echoing import CHAIN_ID, ECHOES, EchoingWorld, spellings
 from tests.integration.evidence import Evidence, Pages, call
 from tests.integration.running_proxy import ROOT, RunningProxy
-from tests.waiting import LIMIT_SECONDS, wait_until
+from tests.kits.waiting import LIMIT_SECONDS, wait_until
 
 CHAINS: Final = 8
 NAMES: Final = [f"sim{index}" for index in range(CHAINS)]

@@ -29,7 +29,7 @@ from tests.integration.odd_upstreams import Ask, Call, Lie, Reply
 from tests.integration.running_proxy import RunningProxy
 from tests.integration.uneven_chain import UnevenChain
 from tests.integration.wire import Wire
-from tests.waiting import LIMIT_SECONDS
+from tests.kits.waiting import LIMIT_SECONDS
 
 SIGN: Final = Path(__file__).resolve().parents[1] / "clients" / "sign.mjs"
 OUTSTANDING: Final = 6

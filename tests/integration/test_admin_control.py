@@ -14,7 +14,7 @@ import msgspec
 from rpcproxy.app.control import Control
 from rpcproxy.config import model
 from tests.integration.rpc_kit import ASK, Upstream, Wallet, a_proxy, each, good, on_uvloop
-from tests.waiting import until
+from tests.kits.waiting import until
 
 LOOPBACK = model.Address(host="127.0.0.1", port=0)
 

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from rpcproxy.edges.webhook import Webhook
-from rpcproxy.rules.bulletin import body_of, shape_of
-from rpcproxy.rules.notices import Bulletin, Line, NoticeEvent
-from tests.waiting import LIMIT_SECONDS, wait_until
+from rpcproxy.rules.telling.bulletin import body_of, shape_of
+from rpcproxy.rules.telling.notices import Bulletin, Line, NoticeEvent
+from tests.kits.waiting import LIMIT_SECONDS, wait_until
 
 
 def active(address: str) -> list[Any] | None:

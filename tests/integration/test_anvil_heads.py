@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from tests.integration.anvil import AnvilChain, proxy_config
 from tests.integration.running_proxy import RunningProxy
-from tests.waiting import wait_until
+from tests.kits.waiting import wait_until
 
 MAX_LAG = 2
 

@@ -14,7 +14,7 @@ import pytest
 from tests.integration.anvil import AnvilChain, proxy_config
 from tests.integration.running_proxy import RunningProxy
 from tests.integration.wire import Wire
-from tests.waiting import wait_until
+from tests.kits.waiting import wait_until
 
 RECIPIENT = "0x00000000000000000000000000000000000ca5e1"
 HOUR_SECONDS = 3600.0

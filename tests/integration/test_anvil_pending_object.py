@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from eth_account import Account
 
-from rpcproxy.chains.evm_pending import pending_object
-from rpcproxy.chains.evm_signed import decode
-from rpcproxy.chains.rlp import enclose, encode
+from rpcproxy.chains.evm.sends.pending_object import pending_object
+from rpcproxy.chains.evm.sends.rlp import enclose, encode
+from rpcproxy.chains.evm.sends.signed import decode
 from tests.integration.anvil import CHAIN_ID, Anvil
 
 GWEI = 10**9

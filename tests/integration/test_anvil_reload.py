@@ -10,7 +10,7 @@ from tests.integration.anvil import AnvilChain, proxy_config
 from tests.integration.running_proxy import RunningProxy
 from tests.integration.wallets import Readers
 from tests.integration.wire import ask_together
-from tests.waiting import wait_until
+from tests.kits.waiting import wait_until
 
 TAKEN_OVER = re.compile(r" config_reload configuration taken over")
 REFUSED = re.compile(r" config_reload configuration refused")

@@ -16,7 +16,7 @@ import pytest
 from tests.integration.anvil import AnvilChain, proxy_config
 from tests.integration.running_proxy import RunningProxy
 from tests.integration.wallets import CLIENTS
-from tests.waiting import LIMIT_SECONDS, wait_until
+from tests.kits.waiting import LIMIT_SECONDS, wait_until
 
 BLOCK_SECONDS: Final = 0.4
 BLOCKS: Final = 4  # that are seen to come

@@ -11,7 +11,7 @@ from tests.integration import anvil
 from tests.integration.anvil import CHAIN_ID, DOMAINS, AnvilChain
 from tests.integration.running_proxy import RunningProxy
 from tests.integration.wire import ask_together
-from tests.waiting import wait_until
+from tests.kits.waiting import wait_until
 
 RECIPIENT = "0x00000000000000000000000000000000000CA5E1"
 SEND = "eth_sendRawTransaction"

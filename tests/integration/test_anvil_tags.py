@@ -18,7 +18,7 @@ import pytest
 from tests.integration.anvil import AnvilChain, proxy_config
 from tests.integration.running_proxy import RunningProxy
 from tests.integration.wire import Wire
-from tests.waiting import wait_until
+from tests.kits.waiting import wait_until
 
 # Whoever waited for anything but the node would wait for longer than the tests do.
 DEADLINES: Final = "{light: 1h, heavy: 1h}"

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from rpcproxy.chains import evm_contents
+from rpcproxy.chains.evm import contents
 from tests.integration.anvil import proxy_config
 from tests.integration.odd_upstreams import OddReceipts, empty_lists
 from tests.integration.running_proxy import RunningProxy
 from tests.integration.uneven_chain import UnevenChain
 from tests.integration.wallets import CLIENTS, Wallet
 from tests.integration.wire import Wire
-from tests.waiting import wait_until
+from tests.kits.waiting import wait_until
 
 BLOCK_SECONDS = 0.5
 TOPIC = "0x" + "ab" * 32
@@ -177,7 +177,7 @@ def test_a_real_bloom_admits_its_logs_and_no_others(world: World) -> None:
         (receipt["contractAddress"], "0x" + "cd" * 32, False),
         ("0x" + "cd" * 20, TOPIC, False),
     ):
-        wanted = evm_contents.wanted_by(admitted % (address.encode(), topic.encode()))
+        wanted = contents.wanted_by(admitted % (address.encode(), topic.encode()))
         assert wanted is not None
         assert wanted.admits(bloom) is is_there
 

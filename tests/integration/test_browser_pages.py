@@ -16,12 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from rpcproxy.drills import faults
+from rpcproxy.drills.scenarios import faults
 from tests.integration.chromium import Chromium, Tab
 from tests.integration.conftest import CLIENTS, missing
 from tests.integration.running_proxy import RunningProxy
-from tests.providers import ProviderProcess
-from tests.waiting import LIMIT_SECONDS, wait_until
+from tests.kits.waiting import LIMIT_SECONDS, wait_until
+from tests.sockets.providers import ProviderProcess
 
 AXE = CLIENTS / "node_modules" / "axe-core" / "axe.min.js"
 HALT_SECONDS = 6.0  # six blocks of the other chain, which goes on

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 import uvloop
 
-from rpcproxy.app.asking import AskSettings
-from rpcproxy.app.checkup import check
+from rpcproxy.app.checkup.asking import AskSettings
+from rpcproxy.app.checkup.checkup import check
 from rpcproxy.chains.known import KNOWN
 from rpcproxy.config.load import load_file
 from tests.integration.anvil import DOMAINS, Anvil, AnvilChain, free_port
-from tests.providers import ROOT
-from tests.waiting import LIMIT_SECONDS, wait_until
+from tests.kits.waiting import LIMIT_SECONDS, wait_until
+from tests.sockets.providers import ROOT
 
 KEY = "0123456789abcdef0123456789abcdef"
 

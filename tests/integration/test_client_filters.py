@@ -12,7 +12,7 @@ from collections.abc import Callable
 from tests.integration.anvil import AnvilChain, proxy_config
 from tests.integration.running_proxy import RunningProxy
 from tests.integration.wallets import CLIENTS
-from tests.waiting import wait_until
+from tests.kits.waiting import wait_until
 
 
 def told_code(topic: str) -> str:

@@ -11,10 +11,10 @@ import msgspec
 import pytest
 
 from rpcproxy.config.model import Deadlines
-from tests import front_kit
 from tests.integration.corpus import TROUBLES, Pair, Recorded, folder, read_pairs
 from tests.integration.rpc_kit import Wallet, a_proxy, on_uvloop
-from tests.jumping import on_a_jumping_loop
+from tests.kits.jumping import on_a_jumping_loop
+from tests.sockets import front_kit
 
 PLACE = folder()
 PAIRS = read_pairs(PLACE) if PLACE is not None else []

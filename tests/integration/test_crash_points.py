@@ -17,9 +17,9 @@ from tests.integration.crashing_proxy import CRASH_CODE
 from tests.integration.running_proxy import RunningProxy
 from tests.integration.test_anvil_sends import SEND, signed_transfer
 from tests.integration.wire import Wire
-from tests.loop_thread import LoopThread
-from tests.unit.engine_kit import logged_errors
-from tests.waiting import wait_until
+from tests.kits.engine_kit import logged_errors
+from tests.kits.waiting import wait_until
+from tests.sockets.loop_thread import LoopThread
 
 CRASHING = "tests.integration.crashing_proxy"
 COPIES = 3  # of each transaction, to several upstreams at once

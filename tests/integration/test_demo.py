@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from rpcproxy import cli
-from tests.waiting import LIMIT_SECONDS
+from tests.kits.waiting import LIMIT_SECONDS
 
 COMMAND = [sys.executable, "-W", "error", "-m", "rpcproxy", "demo"]
 RESULT = re.compile(

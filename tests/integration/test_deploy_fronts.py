@@ -17,8 +17,8 @@ import aiohttp
 import trustme
 from aiohttp import web
 
-from tests.unit.pages import ROOT
-from tests.waiting import LIMIT_SECONDS, limited
+from tests.kits.pages import ROOT
+from tests.kits.waiting import LIMIT_SECONDS, limited
 
 NAME: Final = "localhost"
 PIECE: Final = b"x" * 1000

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rpcproxy.drills.provider import Provider
-from rpcproxy.drills.simchain import SimChain
+from rpcproxy.drills.evm.simchain import SimChain
+from rpcproxy.drills.providers.provider import Provider
 from tests.integration.running_proxy import RunningProxy
-from tests.waiting import LIMIT_SECONDS, wait_until
+from tests.kits.waiting import LIMIT_SECONDS, wait_until
 
 START = 1000
 

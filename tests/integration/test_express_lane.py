@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-from tests import front_kit
 from tests.integration.rpc_kit import (
     ASK,
     Call,
@@ -18,7 +17,8 @@ from tests.integration.rpc_kit import (
     request,
     wrong,
 )
-from tests.waiting import until
+from tests.kits.waiting import until
+from tests.sockets import front_kit
 
 
 def in_flight(wallet: object) -> int:

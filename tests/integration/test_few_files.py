@@ -22,8 +22,8 @@ import pytest
 
 from tests.exam.fault_bench import PLACES, configuration
 from tests.integration.running_proxy import RunningProxy
-from tests.providers import ProviderProcess
-from tests.waiting import LIMIT_SECONDS, wait_until
+from tests.kits.waiting import LIMIT_SECONDS, wait_until
+from tests.sockets.providers import ProviderProcess
 
 FILES: Final = 64
 CLIENTS: Final = 80

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from tests.integration.rpc_kit import Call, Upstream, Wallet, a_proxy, each, ok, wrong
-from tests.jumping import on_a_jumping_loop
+from tests.kits.jumping import on_a_jumping_loop
 
 
 class Sequencer:

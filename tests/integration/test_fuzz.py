@@ -21,11 +21,11 @@ from hypothesis import strategies as st
 
 from rpcproxy.app.proxy import Proxy
 from rpcproxy.config import model
-from tests import front_kit, scripted
 from tests.integration import rpc_kit
 from tests.integration.rpc_kit import CHAIN_ID, ok
-from tests.unit.engine_kit import logged_errors
-from tests.waiting import limited, until
+from tests.kits.engine_kit import logged_errors
+from tests.kits.waiting import limited, until
+from tests.sockets import front_kit, scripted
 
 SEED = int(os.environ.get("RPCPROXY_FUZZ_SEED", "7"))
 LIMITS = model.Limits(header_seconds=0.8, body_seconds=0.8, idle_seconds=1.0, body_bytes=20_000)

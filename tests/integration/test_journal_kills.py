@@ -19,7 +19,7 @@ from tests.integration.sending_world import (
     signed_by_web3,
     signing_by,
 )
-from tests.waiting import wait_until
+from tests.kits.waiting import wait_until
 
 EACH = int(os.environ.get("JOURNAL_EACH", "24"))
 KILLS = int(os.environ.get("JOURNAL_KILLS", "3"))

@@ -12,7 +12,6 @@ import msgspec
 import pytest
 
 from rpcproxy.config.model import Limits
-from tests import front_kit
 from tests.integration.rpc_kit import (
     NUMBER,
     Call,
@@ -28,6 +27,7 @@ from tests.integration.rpc_kit import (
     on_uvloop,
     request,
 )
+from tests.sockets import front_kit
 
 MIB = 1024 * 1024
 HOLD = 8 * MIB  # answers up to this size are whole before they are given on

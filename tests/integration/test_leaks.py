@@ -14,7 +14,6 @@ import pytest
 
 from rpcproxy.app.chain import ChainRuntime
 from rpcproxy.config import model
-from tests import front_kit, scripted
 from tests.integration.test_fuzz import (
     BODIES,
     World,
@@ -27,7 +26,8 @@ from tests.integration.test_fuzz import (
     quietly,
     well,
 )
-from tests.waiting import limited, until
+from tests.kits.waiting import limited, until
+from tests.sockets import front_kit, scripted
 
 REQUESTS = 1000
 WORKERS = 40

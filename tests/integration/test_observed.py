@@ -24,11 +24,11 @@ from urllib.request import urlopen
 import pytest
 import yaml
 
-from rpcproxy.drills import faults
+from rpcproxy.drills.scenarios import faults
 from tests.integration.running_proxy import RunningProxy
 from tests.integration.watching import DEPLOY, Listening, Prometheus
-from tests.providers import ProviderProcess
-from tests.waiting import LIMIT_SECONDS, wait_until
+from tests.kits.waiting import LIMIT_SECONDS, wait_until
+from tests.sockets.providers import ProviderProcess
 
 PLACES = {"a": ("aws", "us-east-1"), "b": ("gcp", "europe-west1"), "c": ("azure", "westeurope")}
 KEY = "0123456789abcdef0123456789abcdef"

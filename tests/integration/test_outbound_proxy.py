@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.integration.running_proxy import ROOT, RunningProxy
-from tests.loop_thread import LoopThread
-from tests.outbound_proxy import OutboundProxy
-from tests.providers import ProviderProcess
-from tests.waiting import LIMIT_SECONDS, wait_until
+from tests.kits.waiting import LIMIT_SECONDS, wait_until
+from tests.sockets.loop_thread import LoopThread
+from tests.sockets.outbound_proxy import OutboundProxy
+from tests.sockets.providers import ProviderProcess
 
 USER, PASSWORD = "me", "hunter22/two"
 ACCOUNT = "me:hunter22%2Ftwo@"

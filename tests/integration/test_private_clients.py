@@ -13,7 +13,7 @@ from tests.integration.odd_upstreams import Ask, Call, Reply
 from tests.integration.running_proxy import RunningProxy
 from tests.integration.uneven_chain import UnevenChain
 from tests.integration.wallets import Wallet, python_client
-from tests.waiting import wait_until
+from tests.kits.waiting import wait_until
 
 BLOCK_SECONDS = 0.5
 JOURNEYS = 2  # the second counts on the first

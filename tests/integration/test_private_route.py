@@ -11,7 +11,7 @@ import msgspec
 from tests.integration import rpc_kit
 from tests.integration.rpc_kit import Call, Upstream, Wallet, a_proxy, each, ok, request, wrong
 from tests.integration.test_jsonrpc import HASH, RAW_PARAMS, SENT
-from tests.waiting import limited, until
+from tests.kits.waiting import limited, until
 
 PENDING = HASH.strip(b'"')
 SENDER = b'"0x19e7e376e7c213b7e7e7e46cc70a5dd086daff2a"'

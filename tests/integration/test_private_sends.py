@@ -31,7 +31,7 @@ from tests.integration.rpc_kit import (
     wrong,
 )
 from tests.integration.test_jsonrpc import HASH, RAW_PARAMS, SENT
-from tests.waiting import limited, until
+from tests.kits.waiting import limited, until
 
 PENDING = HASH.strip(b'"').decode()
 LOOKED_UP = b"[%b]" % HASH

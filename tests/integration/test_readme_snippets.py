@@ -26,8 +26,8 @@ from rpcproxy import cli
 from tests.integration.anvil import DOMAINS, AnvilChain
 from tests.integration.conftest import CLIENTS, missing
 from tests.integration.running_proxy import RunningProxy
-from tests.unit.pages import PAGES, README, fenced, names, rows, section
-from tests.waiting import LIMIT_SECONDS, wait_until
+from tests.kits.pages import PAGES, README, fenced, names, rows, section
+from tests.kits.waiting import LIMIT_SECONDS, wait_until
 
 WALLETS = "http://127.0.0.1:8545"
 ADMIN = "http://127.0.0.1:9545"

@@ -15,7 +15,7 @@ import pytest
 from tests.integration.anvil import Anvil, AnvilChain, proxy_config
 from tests.integration.running_proxy import RunningProxy
 from tests.integration.wallets import CLIENTS, Readers, Wallet, python_client
-from tests.waiting import wait_until
+from tests.kits.waiting import wait_until
 
 BLOCK_SECONDS = 0.3
 # MetaMask counts an answer as degraded from here on.

@@ -26,9 +26,9 @@ from tests.integration.rpc_kit import (
     on_uvloop,
     wrong,
 )
-from tests.jumping import on_a_jumping_loop
-from tests.unit.sends_kit import signed
-from tests.unit.test_real_errors import GETH_CHAIN, REFUSED
+from tests.kits.jumping import on_a_jumping_loop
+from tests.kits.sends_kit import signed
+from tests.unit.chains.evm.errors.test_real_errors import GETH_CHAIN, REFUSED
 
 SCRIPT = Path(__file__).parents[1] / "clients" / "refusals.mjs"
 # What geth 1.17.10 said of each.

@@ -16,14 +16,14 @@ import aiohttp
 import pytest
 
 from rpcproxy import cli
-from rpcproxy.app import sampling
+from rpcproxy.app.people import sampling
 from rpcproxy.app.proxy import Proxy
 from rpcproxy.config.model import Address, Chain, Config, Server, Upstream
-from rpcproxy.drills import faults
-from rpcproxy.drills.provider import Provider, Ticker
-from rpcproxy.drills.simchain import SimChain
+from rpcproxy.drills.evm.simchain import SimChain
+from rpcproxy.drills.providers.provider import Provider, Ticker
+from rpcproxy.drills.scenarios import faults
 from tests.integration.running_proxy import ROOT
-from tests.waiting import LIMIT_SECONDS, limited
+from tests.kits.waiting import LIMIT_SECONDS, limited
 
 KEY = "s3cret-key-of-ours"
 BLOCK_SECONDS = 0.25

@@ -1,4 +1,4 @@
-"""What people reported, played again through the running program: every case of ``drills.reported``.
+"""What people reported, played again through the running program: every case of ``drills.scenarios.reported``.
 
 Cases that need no providers of their own share a proxy; each meets a chain and upstreams without a
 past (renamed by a reload). A fifth provider that is always well, and no upstream, says what is right.
@@ -13,14 +13,14 @@ from typing import Any, Final
 
 import pytest
 
-from rpcproxy.drills.cases import Case, CaseRequest, judge
-from rpcproxy.drills.faults import WELL
-from rpcproxy.drills.reported import CANCEL_HASH, PAYMENT_HASH, REPORTED
-from rpcproxy.drills.simchain import BUSY_ACCOUNTS
+from rpcproxy.drills.evm.simchain import BUSY_ACCOUNTS
+from rpcproxy.drills.scenarios.cases import Case, CaseRequest, judge
+from rpcproxy.drills.scenarios.faults import WELL
+from rpcproxy.drills.scenarios.reported import CANCEL_HASH, PAYMENT_HASH, REPORTED
 from tests.integration.running_proxy import RunningProxy
 from tests.integration.wire import Wire
-from tests.providers import ProviderProcess
-from tests.waiting import wait_until
+from tests.kits.waiting import wait_until
+from tests.sockets.providers import ProviderProcess
 
 PROVIDERS: Final = ("a", "b", "c", "d")
 TOUCHSTONE: Final = "well"

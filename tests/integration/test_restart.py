@@ -11,16 +11,16 @@ from secrets import token_hex
 
 import pytest
 
-from rpcproxy.edges.journal import read_rows
+from rpcproxy.edges.disk.journal import read_rows
 from tests.integration.anvil import free_port
 from tests.integration.running_proxy import RunningProxy
 from tests.integration.wire import Wire
-from tests.load import start_load
-from tests.load_report import Report
-from tests.providers import ProviderProcess
-from tests.unit.engine_kit import CHAIN_ID
-from tests.unit.sends_kit import signed
-from tests.waiting import LIMIT_SECONDS, wait_until
+from tests.kits.engine_kit import CHAIN_ID
+from tests.kits.sends_kit import signed
+from tests.kits.waiting import LIMIT_SECONDS, wait_until
+from tests.loads.load import start_load
+from tests.loads.load_report import Report
+from tests.sockets.providers import ProviderProcess
 
 RATE_PER_SECOND = 100
 SENDS_EACH = 3  # before and after

@@ -20,7 +20,7 @@ import pytest
 from rpcproxy.chains.known import KNOWN
 from rpcproxy.config.load import load_text
 from rpcproxy.config.problems import ConfigError
-from rpcproxy.drills.wire import LINGER_ZERO
+from rpcproxy.drills.providers.wire import LINGER_ZERO
 from tests.integration.echoing import EchoingWorld, spellings
 from tests.integration.evidence import Evidence
 from tests.integration.secrets_world import PASSWORD, SECRETS, Run

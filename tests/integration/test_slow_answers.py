@@ -21,7 +21,6 @@ import pytest
 
 from rpcproxy.config import model
 from rpcproxy.messages import MethodClass
-from tests import front_kit
 from tests.integration.rpc_kit import (
     GOOD,
     IN_MEMORY,
@@ -40,7 +39,8 @@ from tests.integration.rpc_kit import (
     on_jumping_time,
     request,
 )
-from tests.unit.signed_transactions import RAW, SIGNED, as_hex
+from tests.kits.signed_transactions import RAW, SIGNED, as_hex
+from tests.sockets import front_kit
 
 ATTEMPT_SECONDS = 0.3
 SLOW_SECONDS = 0.7  # longer than an attempt, and well within the deadline

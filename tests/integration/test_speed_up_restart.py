@@ -11,7 +11,7 @@ from eth_account import Account
 from rpcproxy.config import model
 from tests.integration import rpc_kit
 from tests.integration.rpc_kit import CHAIN_ID, NUMBER, Call, Upstream, a_proxy, each, ok
-from tests.waiting import until
+from tests.kits.waiting import until
 
 FIELDS: dict[str, Any] = {
     "nonce": 5,

@@ -11,23 +11,23 @@ from typing import Any
 
 import pytest
 
-from rpcproxy.app import offer, takeover
-from rpcproxy.app.handover import ServedHeads, heads_of, plans_of
-from rpcproxy.app.journal import SendSettings, Transactions, journal_path
 from rpcproxy.app.leaving import release_journals
 from rpcproxy.app.proxy import Proxy
+from rpcproxy.app.storage.transaction_journal import SendSettings, Transactions, journal_path
+from rpcproxy.app.takeover import offer, takeover
+from rpcproxy.app.takeover.handover import ServedHeads, heads_of, plans_of
 from rpcproxy.chains import evm
 from rpcproxy.config import model
-from rpcproxy.edges.given_sockets import Channel
-from rpcproxy.edges.journal import DiskJournal
-from rpcproxy.edges.metrics import ChainCounters
-from rpcproxy.engine.ledger import Unwritten
-from tests import front_kit
+from rpcproxy.edges.disk.journal import DiskJournal
+from rpcproxy.edges.metrics.metrics import ChainCounters
+from rpcproxy.edges.process.given_sockets import Channel
+from rpcproxy.engine.sends.ledger import Unwritten
 from tests.integration.anvil import free_port
 from tests.integration.rpc_kit import CHAIN_ID, Upstream, described, each, good, on_uvloop, request
-from tests.unit import engine_kit
-from tests.unit.sends_kit import signed
-from tests.waiting import limited, until
+from tests.kits import engine_kit
+from tests.kits.sends_kit import signed
+from tests.kits.waiting import limited, until
+from tests.sockets import front_kit
 
 NAME = "test"
 

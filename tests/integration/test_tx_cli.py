@@ -18,7 +18,7 @@ from eth_account import Account
 from rpcproxy import cli
 from tests.integration.running_proxy import ROOT, RunningProxy
 from tests.integration.wire import Wire
-from tests.waiting import LIMIT_SECONDS, wait_until
+from tests.kits.waiting import LIMIT_SECONDS, wait_until
 
 CHAIN_ID = 31337
 KEY = "0x" + "11" * 32

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from rpcproxy.config.model import Deadlines
-from tests import scripted
 from tests.integration.rpc_kit import (
     ASK,
     Call,
@@ -28,8 +27,9 @@ from tests.integration.rpc_kit import (
     request,
     wrong,
 )
-from tests.jumping import on_a_jumping_loop
-from tests.unit import sends_kit
+from tests.kits import sends_kit
+from tests.kits.jumping import on_a_jumping_loop
+from tests.sockets import scripted
 
 SOON_SECONDS = 3.0  # of the loop's: an answer that was not waited for
 

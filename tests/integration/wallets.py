@@ -16,7 +16,7 @@ from typing import IO, Any, Final
 
 from tests.integration.anvil import Account
 from tests.integration.wire import Wire
-from tests.waiting import LIMIT_SECONDS, wait_until
+from tests.kits.waiting import LIMIT_SECONDS, wait_until
 
 CLIENTS: Final = Path(__file__).resolve().parents[1] / "clients"
 # Steps that wait for the chain, not for an answer.

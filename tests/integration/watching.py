@@ -18,7 +18,7 @@ from urllib.parse import quote, urlencode
 import yaml
 
 from tests.integration.running_proxy import ROOT
-from tests.waiting import LIMIT_SECONDS
+from tests.kits.waiting import LIMIT_SECONDS
 
 DEPLOY = ROOT / "deploy"
 QUICKER = 60  # alerts fire after a sixtieth of their patience

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.waiting import LIMIT_SECONDS
+from tests.kits.waiting import LIMIT_SECONDS
 
 
 @dataclass(frozen=True, slots=True)

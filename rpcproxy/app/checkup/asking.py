@@ -1,0 +1,144 @@
+"""Questions of ours to one upstream, as the proxy itself would put them on the wire, one at a
+time: the same connections, the same judgement, each counted.
+
+State: the connections, the last id, how many calls were made, in ``Asker``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from rpcproxy.chains import evm
+from rpcproxy.config.model import Upstream
+from rpcproxy.config.secrets import Redactor, secrets_of_upstream
+from rpcproxy.edges.http.target import EdgeSettings, target_of
+from rpcproxy.edges.http.upstream_http import HttpUpstream as Wire
+from rpcproxy.messages import (
+    Blame,
+    Failure,
+    FailureKind,
+    Judgement,
+    Outcome,
+    Reply,
+    Verdict,
+    encode_batch,
+    encode_call,
+)
+from rpcproxy.rules.answers.batched import BatchJudgement, SentCall
+from rpcproxy.rules.answers.classify import Classifier
+
+# So many questions are asked again, once each.
+MOST_REPEATS: Final = 3
+_REPEAT_SECONDS: Final = 1.0
+_LONGEST_REPEAT_SECONDS: Final = 2.0
+
+
+@dataclass(frozen=True)
+class AskSettings:
+    """``question_seconds`` for each question; ``total_seconds`` for one upstream, whatever it
+    does. ``ssl_context``: ``None`` takes the system's authorities.
+    """
+
+    question_seconds: float = 5.0
+    total_seconds: float = 20.0
+    ssl_context: ssl.SSLContext | None = None
+
+
+class Asker:
+    """See the module's docstring. ``close`` it at the end."""
+
+    def __init__(self, upstream: Upstream, settings: AskSettings) -> None:
+        self.calls = 0
+        self.seconds = 0.0  # that the last question took
+        edge = EdgeSettings(warm=0, max_connections=2, ssl_context=settings.ssl_context)
+        self._wire = Wire(target_of(upstream), edge)
+        self.redact = Redactor(secrets_of_upstream(upstream))
+        self._classifier = Classifier(upstream.errors, redact=self.redact)
+        self._limit_seconds = settings.question_seconds
+        rate = upstream.rate_limit_per_second
+        self._gap_seconds = 1.0 / rate if rate else 0.0
+        self._not_before = 0.0
+        self._repeats = 0
+        self._last_id = 0
+
+    async def ask(self, method: str, params: str = "[]", *, is_vital: bool = False) -> Judgement:
+        """One call, judged. One that comes too soon for the upstream's limit is repeated once,
+        after the time that it names, where that is short; so is a vital one whose connection
+        broke: one lost packet condemns nobody.
+        """
+        judgement = await self._ask_once(method, params)
+        if self._repeats >= MOST_REPEATS:
+            return judgement
+        pause = None
+        if judgement.verdict.blame is Blame.LIMIT:
+            named = judgement.cooldown_seconds
+            pause = _REPEAT_SECONDS if named is None else named
+        elif is_vital and judgement.verdict is Verdict.BROKEN:
+            pause = 0.0
+        if pause is None or pause > _LONGEST_REPEAT_SECONDS:
+            return judgement
+        self._repeats += 1
+        await asyncio.sleep(pause)
+        return await self._ask_once(method, params)
+
+    async def ask_batch(self, calls: Sequence[tuple[str, str]]) -> BatchJudgement:
+        """Several calls as one array, judged."""
+        await self._wait_for_room(len(calls))
+        first = self._last_id + 1
+        self._last_id += len(calls)
+        bodies = [
+            encode_call(first + index, method, params.encode())
+            for index, (method, params) in enumerate(calls)
+        ]
+        outcome = await self._exchange(encode_batch(bodies))
+        asked = [
+            SentCall(first + index, evm.describe(method), params.encode())
+            for index, (method, params) in enumerate(calls)
+        ]
+        return self._classifier.judge_batch(outcome, asked, time.time())
+
+    async def close(self) -> None:
+        await self._wire.close()
+
+    async def _ask_once(self, method: str, params: str) -> Judgement:
+        await self._wait_for_room(1)
+        self._last_id += 1
+        outcome = await self._exchange(encode_call(self._last_id, method, params.encode()))
+        described = evm.describe(method)
+        return self._classifier.judge(
+            outcome, self._last_id, described, time.time(), params.encode()
+        )
+
+    async def _wait_for_room(self, calls: int) -> None:
+        """As fast as the configured ``rate_limit`` allows."""
+        pause = self._not_before - time.monotonic()
+        if pause > 0:
+            await asyncio.sleep(pause)
+        self.calls += calls
+        self._not_before = time.monotonic() + calls * self._gap_seconds
+
+    async def _exchange(self, payload: bytes) -> Outcome:
+        answered: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+
+        def on_done(outcome: Outcome) -> None:
+            if not answered.done():
+                answered.set_result(outcome)
+
+        started = time.monotonic()
+        call = self._wire.send(payload, on_done)
+        outcome: Outcome = Failure(FailureKind.TIMEOUT, f"no answer in {self._limit_seconds:g} s")
+        try:
+            await asyncio.wait((answered,), timeout=self._limit_seconds)
+        finally:
+            call.abandon()  # does nothing where it was answered
+            self.seconds = time.monotonic() - started
+            if answered.done():
+                outcome = answered.result()
+            if isinstance(outcome, Reply) and outcome.rest is not None:
+                outcome.rest.close()
+        return outcome

@@ -1,0 +1,186 @@
+"""Tells webhooks of changes, outages and reloads, beside the serving and never in its way.
+
+State: the webhooks of the configuration in force, each with its task and what it was not told of
+yet; which conditions have begun, and which chains are in an outage.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
+
+from rpcproxy.config.model import Notice
+from rpcproxy.edges.logs import event
+from rpcproxy.edges.metrics.metrics import Counters, class_name
+from rpcproxy.edges.webhook import Webhook
+from rpcproxy.engine import tasks
+from rpcproxy.rules.telling.bulletin import body_of, shape_of
+from rpcproxy.rules.telling.notices import Bulletin, Conditions, Gathering, NoticeEvent, Outages
+from rpcproxy.rules.telling.sample import Sample
+from rpcproxy.states import Change, ChangeKind
+
+_log = logging.getLogger("rpcproxy.app")
+
+LAST_WORDS_SECONDS: Final = 2.0  # at the end, for all that is not told yet
+
+
+class Notices:
+    """See the module's docstring. ``redact`` goes over every text that leaves."""
+
+    def __init__(self, counters: Counters, redact: Callable[[str], str]) -> None:
+        self._counters = counters
+        self._redact = redact
+        self._tellers: dict[Notice, _Teller] = {}
+        self._conditions = Conditions()
+        self._outages = Outages()
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def configure(self, notices: Sequence[Notice]) -> None:
+        """Take over the webhooks of a configuration; those that stay go on."""
+        old = self._tellers
+        self._tellers = {
+            notice: old.get(notice) or _Teller(notice, self._counters, self._redact)
+            for notice in notices
+        }
+        for notice in old.keys() - self._tellers.keys():
+            closing = tasks.start(old[notice].close(), "close a webhook")
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+
+    def on_change(self, chain: str, change: Change) -> None:
+        """A standing changed, just now."""
+        if self._tellers:
+            self._tell(
+                NoticeEvent(
+                    kind=change.kind,
+                    chain=chain,
+                    upstream=change.upstream,
+                    reason=change.reason,
+                    method_class=class_name(change.method_class),
+                    unix_seconds=time.time(),
+                )
+            )
+
+    def on_reload(self, words: str, *, is_accepted: bool) -> None:
+        """The configuration was taken over, or refused and why."""
+        self._tell(
+            NoticeEvent(
+                kind=ChangeKind.CONFIG_RELOAD,
+                reason=words,
+                unix_seconds=time.time(),
+                is_over=is_accepted,
+            )
+        )
+
+    def on_sample(self, sample: Sample) -> None:
+        """A sink of samples: outages begin and end."""
+        self._conditions.forget_chains_but([chain.name for chain in sample.chains])
+        for turn in self._outages.compare(sample):
+            self._tell(turn)
+
+    def _tell(self, event: NoticeEvent) -> None:
+        told = self._conditions.told(event)
+        if told is not None:
+            for teller in self._tellers.values():
+                teller.add(told)
+
+    async def close(self) -> None:
+        """Tell what is not told yet, within a moment, and end."""
+        tellers, self._tellers = self._tellers, {}
+        await asyncio.gather(
+            asyncio.gather(*(teller.close() for teller in tellers.values())),
+            asyncio.gather(*self._closing, return_exceptions=True),
+        )
+
+
+class _Teller:
+    """One webhook: gathers events, and sends them when their time has come."""
+
+    def __init__(self, notice: Notice, counters: Counters, redact: Callable[[str], str]) -> None:
+        self._events = frozenset(notice.events)
+        self._shape = shape_of(notice.url)
+        self._webhook = Webhook(notice.url, proxy=notice.proxy or "")
+        self._counters = counters
+        self._redact = redact
+        self._gathering = Gathering(time.monotonic())
+        self._has_news = asyncio.Event()
+        self._under_way: Bulletin | None = None
+        self._sent: asyncio.Future[None]  # of what is under way
+        self._task = tasks.start(self._run(), "webhook")
+
+    def add(self, event: NoticeEvent) -> None:
+        if event.kind not in self._events:
+            return
+        left_out = self._gathering.add(event, time.monotonic())
+        self._counters.on_notices("left_out", left_out)
+        self._has_news.set()
+
+    async def _run(self) -> None:
+        while True:
+            now = time.monotonic()
+            due = self._gathering.due(now)
+            if due is None:
+                self._has_news.clear()
+                await self._has_news.wait()
+            elif due > now:
+                await asyncio.sleep(due - now)
+            else:
+                await self._send(self._gathering.take(now))
+
+    async def _send(self, bulletin: Bulletin | None) -> None:
+        if bulletin is None:
+            return
+        self._under_way = bulletin
+        self._sent = asyncio.get_running_loop().create_future()
+        body = msgspec.json.encode(body_of(bulletin, self._shape, self._redact))
+        words = await self._webhook.post(body)
+        self._under_way = None
+        self._sent.set_result(None)
+        if not words:
+            self._counters.on_notices("sent", bulletin.count)
+            return
+        self._gathering.on_undelivered(bulletin)
+        self._on_undelivered(bulletin, words)
+
+    def _on_undelivered(self, bulletin: Bulletin, words: str) -> None:
+        self._counters.on_notices("undelivered", bulletin.count)
+        event(
+            _log,
+            logging.WARNING,
+            "notice_undelivered",
+            f"the webhook at {self._webhook.host} was not told of {bulletin.count} changes",
+            reason=words,
+        )
+
+    async def close(self) -> None:
+        """What is under way has half a moment to arrive, what is left one try in the rest of it:
+        one after the other, so that no end overtakes its beginning.
+        """
+        deadline = asyncio.get_running_loop().time() + LAST_WORDS_SECONDS
+        words = f"no answer within {LAST_WORDS_SECONDS:g} s, at the end"
+        if self._under_way is not None:
+            await asyncio.wait(
+                {self._task, self._sent},
+                timeout=LAST_WORDS_SECONDS / 2,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        await tasks.stop(self._task)
+        if self._under_way is not None:
+            self._on_undelivered(self._under_way, words)
+        bulletin = self._gathering.take(time.monotonic())
+        if bulletin is not None:
+            body = msgspec.json.encode(body_of(bulletin, self._shape, self._redact))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(deadline):
+                    words = await self._webhook.post(body, tries=1)
+            if words:
+                self._on_undelivered(bulletin, words)
+            else:
+                self._counters.on_notices("sent", bulletin.count)
+        await self._webhook.close()

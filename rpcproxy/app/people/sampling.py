@@ -1,0 +1,117 @@
+"""Takes a sample of all chains every few seconds, and hands it to whoever compares them.
+
+State: the sinks, and the task that takes samples.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from rpcproxy.app.chain import ChainRuntime
+from rpcproxy.app.people.chain_report import chain_figures
+from rpcproxy.engine import tasks
+from rpcproxy.messages import CLASS_NAMES, METHOD_CLASSES, MethodClass
+from rpcproxy.rules.standing.snapshot import describe
+from rpcproxy.rules.standing.standing import Standing
+from rpcproxy.rules.telling.sample import ChainSample, Sample, Times, UpstreamSample
+from rpcproxy.states import RequestOutcome
+
+SAMPLE_SECONDS: Final = 5.0
+_log = logging.getLogger("rpcproxy.app")
+
+Sink = Callable[[Sample], None]
+
+
+class Sampler:
+    """See the module's docstring. A sink is called on the event loop's thread and must be quick;
+    one that fails is logged, and fails nobody else.
+    """
+
+    def __init__(self, runtimes: Callable[[], Iterable[ChainRuntime]]) -> None:
+        self.sinks: list[Sink] = []
+        self._runtimes = runtimes
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = tasks.start(self._run(), "samples")
+
+    async def stop(self) -> None:
+        """The last sample is taken first."""
+        if self._task is not None:
+            await tasks.stop(self._task)
+            self._task = None
+            self.sample_now()
+
+    def sample_now(self) -> Sample:
+        """Take one, and hand it out."""
+        sample = self.take()
+        for sink in self.sinks:
+            try:
+                sink(sample)
+            except Exception:  # noqa: BLE001 - logged; serving goes on, and so do the others
+                _log.exception("a sample could not be used")
+        return sample
+
+    def take(self) -> Sample:
+        """Take one for oneself."""
+        now, unix_seconds = time.monotonic(), time.time()
+        chains = tuple(sample_chain(runtime, now) for runtime in self._runtimes())
+        return Sample(unix_seconds=unix_seconds, seconds=now, chains=chains)
+
+    async def _run(self) -> None:
+        while True:
+            self.sample_now()
+            await asyncio.sleep(SAMPLE_SECONDS)
+
+
+def sample_chain(runtime: ChainRuntime, now: float) -> ChainSample:
+    """One chain at ``now`` (monotonic seconds)."""
+    standings, counters = runtime.standings, runtime.counters
+    figures = chain_figures(runtime, now)
+    since = standings.outage_since(MethodClass.LIGHT)
+    requests: dict[str, int] = {RequestOutcome.LOCAL: counters.local_answers}
+    for tally in counters.requests:
+        for outcome, count in tally.labels.items():
+            requests[outcome] = requests.get(outcome, 0) + count
+    return ChainSample(
+        name=runtime.chain.name,
+        chain_id=runtime.chain.chain_id,
+        usable=len(standings.usable(MethodClass.LIGHT)),
+        served_head=figures.served,
+        head_age_seconds=figures.head_age_seconds,
+        halted_seconds=figures.halted_seconds,
+        outage_seconds=None if since is None else max(0.0, now - since),
+        is_panicking=standings.is_panicking,
+        is_split=figures.is_split,
+        requests=requests,
+        unserved=counters.unserved,
+        upstreams=tuple(_sample_upstream(runtime, standing, now) for standing in standings),
+    )
+
+
+def _sample_upstream(runtime: ChainRuntime, standing: Standing, now: float) -> UpstreamSample:
+    told = describe(standing, runtime.standings.heads.served, now)
+    counters, name = runtime.counters, standing.name
+    tally = counters.attempts.get(name)
+    latency = standing.classes[MethodClass.LIGHT].latency.seconds
+    shared = ("name", "provider", "cloud", "region", "tier", "role", "state")
+    return UpstreamSample(
+        **{key: told[key] for key in (*shared, "since_seconds", "head", "lag", "rate_level")},
+        reason=told["state_reason"] or "",
+        latency_seconds=latency or None,
+        cooldown_seconds=told["cooldown_seconds"],
+        is_suspect=told["suspect"],
+        attempts={} if tally is None else dict(tally.labels),
+        probes=dict(counters.probes.get(name, {})),
+        times={
+            CLASS_NAMES[method_class]: Times(
+                tuple(times.buckets), times.seconds, times.calls, times.units
+            )
+            for method_class, times in zip(METHOD_CLASSES, counters.times_of(name), strict=True)
+            if times.calls
+        },
+    )

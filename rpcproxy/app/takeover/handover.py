@@ -1,0 +1,116 @@
+"""What one process tells the next before it leaves: the heads that it serves, what of it the other
+would not go on with, and what operators have ordered. No state.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from rpcproxy.app.proxy import Proxy
+from rpcproxy.app.storage.transaction_journal import SendSettings
+from rpcproxy.config.model import Config
+from rpcproxy.edges.process.given_sockets import Broken
+from rpcproxy.messages import MethodClass
+from rpcproxy.rules.standing.orders import OperatorOrder
+
+ServedHeads = Mapping[str, int]
+# By chain and upstream.
+Orders = Mapping[str, Mapping[str, list[OperatorOrder]]]
+
+_INSTEAD: Final = "to change that, stop the old process and start this one without --takeover"
+
+
+class HandoverPlan(msgspec.Struct):
+    """A chain as the successor will serve it; ``journal`` is the file, ``None`` without one."""
+
+    id: int
+    journal: str | None
+
+
+Plans = Mapping[str, HandoverPlan]
+
+
+def heads_of(proxy: Proxy) -> dict[str, int]:
+    """The head of each chain that somebody can be asked for, as clients know it."""
+    return {
+        name: runtime.standings.heads.shown
+        for name, runtime in proxy.chains.items()
+        if runtime.standings.usable(MethodClass.LIGHT)
+    }
+
+
+def plans_of(config: Config) -> dict[str, HandoverPlan]:
+    """What a process with this configuration will serve."""
+    plans = {}
+    for chain in config.chains:
+        path = SendSettings.of(chain, config.server).path
+        plans[chain.name] = HandoverPlan(
+            chain.chain_id, None if path is None else str(path.resolve())
+        )
+    return plans
+
+
+def plans_in(words: Mapping[str, Any]) -> Plans:
+    """Those that the successor told. Raises ``Broken``."""
+    try:
+        return msgspec.convert(words.get("chains", {}), dict[str, HandoverPlan])
+    except msgspec.ValidationError as error:
+        raise Broken(f"its chains cannot be read: {error}") from None
+
+
+def lost_by(proxy: Proxy, plans: Plans) -> str:
+    """What nobody would care for any more if ``plans`` were all that is served, and what to
+    do; empty where nothing is lost.
+    """
+    lost = []
+    for name, runtime in proxy.chains.items():
+        plan, chain_id = plans.get(name), runtime.chain.chain_id
+        if plan is None or plan.id != chain_id:
+            lost.append(f"chain {name} (id {chain_id}) is served here, and would not be there")
+            continue
+        path, pending = runtime.transactions.path, runtime.transactions.ledger.pool.count
+        if path is not None and pending and str(path.resolve()) != plan.journal:
+            there = "no journal" if plan.journal is None else f"the journal {plan.journal}"
+            lost.append(
+                f"{pending} pending transactions of {name} are in the journal {path}, and there it "
+                f"has {there}: nobody would send them again"
+            )
+    return "; ".join([*lost, _INSTEAD]) if lost else ""
+
+
+def orders_of(proxy: Proxy) -> dict[str, dict[str, list[OperatorOrder]]]:
+    """What operators have ordered, and not taken back."""
+    orders: dict[str, dict[str, list[OperatorOrder]]] = {}
+    for name, runtime in proxy.chains.items():
+        for standing in runtime.standings:
+            given: list[OperatorOrder] = ["drain"] if standing.is_drained else []
+            given += ["cordon"] if standing.is_cordoned else []
+            if given:
+                orders.setdefault(name, {})[standing.name] = given
+    return orders
+
+
+def follow_orders(proxy: Proxy, orders: Orders) -> None:
+    """Let every upstream be as the other process was told, and no other way."""
+    now = time.monotonic()
+    for name, runtime in proxy.chains.items():
+        for standing in runtime.standings:
+            given = orders.get(name, {}).get(standing.name, [])
+            drain: OperatorOrder = "drain" if "drain" in given else "undrain"
+            cordon: OperatorOrder = "cordon" if "cordon" in given else "uncordon"
+            for order in (drain, cordon):
+                changes = runtime.standings.obey(standing.name, order, now)
+                if changes:
+                    runtime.executor.on_changes(changes)
+
+
+def orders_in(words: Mapping[str, Any]) -> Orders:
+    """Those that the other process told. Raises ``Broken``."""
+    try:
+        return msgspec.convert(words.get("orders", {}), dict[str, dict[str, list[OperatorOrder]]])
+    except msgspec.ValidationError as error:
+        raise Broken(f"its orders cannot be read: {error}") from None

@@ -1,0 +1,112 @@
+"""The EVM as the engine sees it: one door to its tables.
+
+Reads and builds JSON of Ethereum's API: tags, numbers, what an answer claims, what a block holds.
+May import ``chains.method``, ``arrays`` and ``messages``.
+Must not know other kinds of chain.
+"""
+
+from rpcproxy.chains.evm.answers import (
+    BLOCKS,
+    ToldBlock,
+    blocks_of_logs,
+    filled_by,
+    join_lists,
+    log_range,
+    next_by,
+    nonce_of,
+    sender_of,
+    told_by,
+    with_range,
+)
+from rpcproxy.chains.evm.blocks import (
+    EARLIEST,
+    FINALIZED,
+    HASH,
+    LATEST,
+    NONE,
+    PENDING,
+    SAFE,
+    BlockNeed,
+    has_range,
+    head_of_block,
+    parse_quantity,
+    payee_of,
+    required_block,
+)
+from rpcproxy.chains.evm.claims import Claim, as_pending, asked_block, claim_of, is_by_block_hash
+from rpcproxy.chains.evm.contents import Contents, contents_of
+from rpcproxy.chains.evm.methods import TRANSACTION_BY_HASH, describe, has_every_node, is_known
+from rpcproxy.chains.evm.pins import Heights, Pinned, pin
+from rpcproxy.chains.evm.sends.pending_object import pending_object
+from rpcproxy.chains.evm.sends.said_hashes import candidate_hashes, hashes_in, may_be_out
+from rpcproxy.chains.evm.sends.signed import SignedTransaction, decode
+from rpcproxy.chains.evm.sends.transactions import (
+    BadTransaction,
+    Oversized,
+    cancelled_by,
+    check_size,
+    raw_transaction,
+    transaction_hash,
+    transactions_in,
+)
+from rpcproxy.chains.evm.sends.user_operations import user_operation_hash
+from rpcproxy.chains.evm.sends.waiting import asked_hash, said_while_waiting
+from rpcproxy.chains.evm.shapes import shape_of
+
+__all__ = [
+    "BLOCKS",
+    "EARLIEST",
+    "FINALIZED",
+    "HASH",
+    "LATEST",
+    "NONE",
+    "PENDING",
+    "SAFE",
+    "TRANSACTION_BY_HASH",
+    "BadTransaction",
+    "BlockNeed",
+    "Claim",
+    "Contents",
+    "Heights",
+    "Oversized",
+    "Pinned",
+    "SignedTransaction",
+    "ToldBlock",
+    "as_pending",
+    "asked_block",
+    "asked_hash",
+    "blocks_of_logs",
+    "cancelled_by",
+    "candidate_hashes",
+    "check_size",
+    "claim_of",
+    "contents_of",
+    "decode",
+    "describe",
+    "filled_by",
+    "has_every_node",
+    "has_range",
+    "hashes_in",
+    "head_of_block",
+    "is_by_block_hash",
+    "is_known",
+    "join_lists",
+    "log_range",
+    "may_be_out",
+    "next_by",
+    "nonce_of",
+    "parse_quantity",
+    "payee_of",
+    "pending_object",
+    "pin",
+    "raw_transaction",
+    "required_block",
+    "said_while_waiting",
+    "sender_of",
+    "shape_of",
+    "told_by",
+    "transaction_hash",
+    "transactions_in",
+    "user_operation_hash",
+    "with_range",
+]

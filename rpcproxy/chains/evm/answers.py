@@ -1,0 +1,288 @@
+"""What an EVM answer tells of the chain, and how a search for logs is split and joined again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+
+from rpcproxy.arrays import members_of
+from rpcproxy.chains.evm.blocks import (
+    UNREADABLE,
+    need_of,
+    parse_quantity,
+    read_block,
+    read_filter,
+)
+from rpcproxy.chains.evm.pins import filter_between
+from rpcproxy.chains.method import Method
+
+
+class Filled(NamedTuple):
+    """What a node filled in for a wallet; −1 and empty where it does not say."""
+
+    chain_id: int
+    sender: str  # lower-case
+    nonce: int
+
+
+class ToldBlock(NamedTuple):
+    """The block that an answer is in.
+
+    ``number`` is −1 where it is in none yet. ``hash`` is lower-case, and empty where the answer
+    does not give it.
+    """
+
+    number: int
+    hash: str
+
+
+class Next(NamedTuple):
+    """What an answer about the pending block says of it: −1 and empty where it does not."""
+
+    number: int
+    parent_hash: str  # lower-case
+
+
+_PENDING: Final = ToldBlock(-1, "")
+
+# eth_sendRawTransactionSync (EIP-7966) answers with the receipt.
+IN_A_BLOCK: Final = frozenset(
+    (
+        *("eth_getTransactionReceipt", "eth_sendRawTransactionSync", "eth_getTransactionByHash"),
+        *("eth_getTransactionByBlockHashAndIndex", "eth_getTransactionByBlockNumberAndIndex"),
+        "eth_getTransactionBySenderAndNonce",
+    )
+)
+BLOCKS: Final = frozenset(
+    (
+        *("eth_getBlockByHash", "eth_getBlockByNumber", "eth_getHeaderByHash"),
+        *("eth_getHeaderByNumber", "erigon_getHeaderByHash", "erigon_getHeaderByNumber"),
+        *("eth_getFinalizedBlock", "eth_getFinalizedHeader"),
+    )
+)
+# Lists of which every entry is in the same block.
+LISTS: Final = frozenset(
+    (
+        *("eth_getBlockReceipts", "parity_getBlockReceipts"),
+        *("erigon_getBlockReceiptsByBlockHash", "trace_block", "trace_transaction"),
+        *("arbtrace_block", "arbtrace_transaction"),
+    )
+)
+
+# The methods whose answers ``told_by`` reads.
+NAMING_BLOCK: Final = IN_A_BLOCK | BLOCKS | LISTS
+
+# Names in JSON text: a quote inside a string is escaped, so neither can begin in one. A list of
+# receipts may hold megabytes, and its first entry says all that is asked here.
+_LISTED_NUMBER: Final = re.compile(
+    rb'"blockNumber"\s*:\s*(?:"0[xX]([0-9a-fA-F]{1,16})"|([0-9]{1,19}))'
+)
+_LISTED_HASH: Final = re.compile(rb'"blockHash"\s*:\s*(?:"(0[xX][0-9a-fA-F]{64})"|null)')
+
+NO_HASH: Final = "0x" + "0" * 64  # given by some nodes for what is pending
+_NO_HASHES: Final = (None, NO_HASH, "", "0x")
+_MAX_NONCE: Final = 2**64 - 1  # EIP-2681
+
+
+class _Mined(msgspec.Struct, gc=False):
+    number: object = msgspec.field(default=None, name="blockNumber")
+    hash: str | msgspec.UnsetType | None = msgspec.field(default=msgspec.UNSET, name="blockHash")
+
+
+class _Sent(msgspec.Struct, gc=False):
+    sender: str | None = msgspec.field(default=None, name="from")
+    nonce: str | None = None
+
+
+class _FilledIn(msgspec.Struct, gc=False):
+    sender: str | None = msgspec.field(default=None, name="from")
+    nonce: str | None = None
+    chain_id: str | None = msgspec.field(default=None, name="chainId")
+
+
+class _Filled(msgspec.Struct, gc=False):
+    tx: _FilledIn | None = None
+
+
+class _Block(msgspec.Struct, gc=False):
+    number: object = None
+    hash: str | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class _Next(msgspec.Struct, gc=False):
+    number: object = None
+    parent_hash: object = msgspec.field(default=None, name="parentHash")
+    block_number: object = msgspec.field(default=None, name="blockNumber")
+
+
+_next_decoder = msgspec.json.Decoder(_Next)
+_mined_decoder = msgspec.json.Decoder(_Mined)
+_sent_decoder = msgspec.json.Decoder(_Sent)
+_filled_decoder = msgspec.json.Decoder(_Filled)
+_block_decoder = msgspec.json.Decoder(_Block)
+_logs_decoder = msgspec.json.Decoder(list[_Mined])
+
+
+def told_by(
+    method: Method, result: bytes | msgspec.Raw, *, tells_hashes: bool = True
+) -> ToldBlock | None:
+    """The block that this result is in, ``None`` where it names none. Never raises. A block
+    without a hash is a pending one, but where this chain ``tells_hashes`` of none.
+
+    Null names none; neither do logs, which are in many, nor an uncle, which is on no chain. What
+    was asked of the pending block may name a block that will never be: the caller must not ask.
+    """
+    name = method.name
+    if name in IN_A_BLOCK:
+        return _told(_mined_decoder, result)
+    if name in BLOCKS:
+        return _told(_block_decoder, result, tells_hashes=tells_hashes)
+    return _told_by_list(result) if name in LISTS else None
+
+
+def _told(
+    decoder: msgspec.json.Decoder[_Mined] | msgspec.json.Decoder[_Block],
+    result: bytes | msgspec.Raw,
+    *,
+    tells_hashes: bool = True,
+) -> ToldBlock | None:
+    try:
+        found = decoder.decode(result)
+    except UNREADABLE:
+        return None
+    hash = None if found.hash in _NO_HASHES else found.hash
+    # A pending block has the number that it would get, but no hash.
+    if found.number is None or (hash is None and tells_hashes):
+        return _PENDING
+    number = need_of(found.number)
+    if number < 0:
+        return None
+    return ToldBlock(number, hash.lower() if isinstance(hash, str) else "")
+
+
+def next_by(method: Method, result: bytes | msgspec.Raw) -> Next | None:
+    """What this result says of the pending block, of which it was asked; ``None`` where it is no
+    answer to that. Never raises.
+    """
+    if method.name in LISTS:
+        listed = _LISTED_NUMBER.search(result)
+        if listed is None:
+            return Next(-1, "")
+        return Next(int(listed[1], 16) if listed[1] is not None else int(listed[2]), "")
+    try:
+        found = _next_decoder.decode(result)
+    except UNREADABLE:
+        return None
+    told = found.number if method.name in BLOCKS else found.block_number
+    number = -1 if told is None else need_of(told)
+    parent = found.parent_hash.lower() if isinstance(found.parent_hash, str) else ""
+    if number < -1 or (method.name in BLOCKS and number < 0 and not parent):
+        return None
+    return Next(number, parent)
+
+
+def _told_by_list(result: bytes | msgspec.Raw) -> ToldBlock | None:
+    number = _LISTED_NUMBER.search(result)
+    if number is None:
+        return None
+    digits, decimal = number.groups()
+    height = int(digits, 16) if digits is not None else int(decimal)
+    found = _LISTED_HASH.search(result)
+    if found is None:
+        return ToldBlock(height, "")
+    told = (found[1] or b"").decode().lower()
+    return _PENDING if told in {"", NO_HASH} else ToldBlock(height, told)
+
+
+class Logged(NamedTuple):
+    """The blocks that logs are in; ``is_vague`` where a log lacks its block's number or hash."""
+
+    blocks: set[ToldBlock]
+    is_vague: bool = False
+
+
+def blocks_of_logs(result: bytes | msgspec.Raw) -> Logged:
+    """The blocks that logs are in, those that give number and hash. Never raises."""
+    try:
+        logs = _logs_decoder.decode(result)
+    except UNREADABLE:
+        return Logged(set(), is_vague=True)
+    named = {(log.number, log.hash) for log in logs}
+    blocks = {
+        ToldBlock(need_of(number), hash.lower())
+        for number, hash in named
+        if isinstance(hash, str) and hash != NO_HASH and number is not None
+    }
+    return Logged(blocks, len(blocks) < len({(n, str(hash).lower()) for n, hash in named}))
+
+
+def sender_of(result: bytes | msgspec.Raw) -> tuple[str, int] | None:
+    """Whose transaction this is, in lower case, and its nonce; ``None`` where it does not say."""
+    try:
+        sent = _sent_decoder.decode(result)
+    except UNREADABLE:
+        return None
+    nonce = need_of(sent.nonce) if sent.nonce is not None else -1
+    return None if sent.sender is None or nonce < 0 else (sent.sender.lower(), nonce)
+
+
+def filled_by(result: bytes | msgspec.Raw) -> Filled | None:
+    """What an eth_fillTransaction result says (``tx`` as geth and anvil give it). Never raises."""
+    try:
+        tx = _filled_decoder.decode(result).tx
+    except UNREADABLE:
+        return None
+    if tx is None:
+        return None
+    chain_id, nonce = (
+        -1 if told is None else max(need_of(told), -1) for told in (tx.chain_id, tx.nonce)
+    )
+    return Filled(chain_id, (tx.sender or "").lower(), nonce)
+
+
+def nonce_of(result: bytes | msgspec.Raw) -> int | None:
+    """The nonce in an eth_getTransactionCount result, ``None`` where it is none."""
+    nonce = parse_quantity(result)
+    return nonce if nonce is not None and nonce <= _MAX_NONCE else None
+
+
+def log_range(params: bytes | msgspec.Raw) -> tuple[int, int] | None:
+    """The first and the last block of a filter, both included.
+
+    ``None`` where an end is not a number (pin the params first), the filter names one block by
+    its hash, or the range is empty. Never raises.
+    """
+    try:
+        members = members_of(params)
+        fields = read_filter(members[0]) if members else {}
+        if bytes(fields.get("blockHash", b"null")) != b"null":
+            return None
+        low, high = (
+            need_of(read_block(fields.get(name, b"null"))) for name in ("fromBlock", "toBlock")
+        )
+    except UNREADABLE:
+        return None
+    return (low, high) if 0 <= low <= high else None
+
+
+def with_range(params: bytes | msgspec.Raw, low: int, high: int) -> bytes:
+    """The same filter from block ``low`` to ``high``. ``params`` are such as have a log_range."""
+    members = members_of(params)
+    members[0] = filter_between(read_filter(members[0]), low, high)
+    return b"[" + b",".join(members) + b"]"
+
+
+def join_lists(parts: Sequence[bytes | msgspec.Raw]) -> bytes:
+    """One JSON array of the members of several, in order. Raises ``ValueError`` for other JSON."""
+    inner = []
+    for part in parts:
+        text = bytes(part).strip()
+        if not (text.startswith(b"[") and text.endswith(b"]")):
+            raise ValueError("not a list")
+        members = text[1:-1].strip()
+        if members:
+            inner.append(members)
+    return b"[" + b",".join(inner) + b"]"

@@ -1,0 +1,236 @@
+"""Block tags in EVM params replaced by numbers, so that whoever answers, answers of one block.
+
+Sources: execution-apis (``BlockNumberOrTagOrHash``), EIP-1898 (the object form); what is left out
+means what geth takes it for.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import msgspec
+
+from rpcproxy.arrays import members_of
+from rpcproxy.chains.evm.blocks import (
+    EARLIEST,
+    FINALIZED,
+    HASH,
+    LATEST,
+    NONE,
+    PENDING,
+    RANGED,
+    SAFE,
+    UNREADABLE,
+    BlockNeed,
+    need_of,
+    read_block,
+    read_filter,
+    required_block,
+)
+from rpcproxy.chains.method import Method
+
+
+class Heights(msgspec.Struct, gc=False, frozen=True):
+    """The numbers that tags stand for, −1 where unknown. Made by ``Heights.of``."""
+
+    latest: int
+    safe: int = -1
+    finalized: int = -1
+    latest_text: bytes = b""  # JSON text of latest, empty where it is unknown
+    latest_last: bytes = b""  # the same as the end of a list
+    hash_last: bytes = b""  # the end of a list that asks by the hash of latest (EIP-1898)
+
+    @classmethod
+    def of(cls, latest: int, safe: int = -1, finalized: int = -1, hash: str = "") -> Heights:
+        """Heights with the texts that the hot path inserts. ``hash``: of latest, where known."""
+        if latest < 0:
+            return cls(latest, safe, finalized)
+        text = _text(latest)
+        by_hash = b',{"blockHash":"%b"}]' % hash.encode() if hash else b""
+        return cls(latest, safe, finalized, text, b"," + text + b"]", by_hash)
+
+    def by_hash(self, params: bytes | msgspec.Raw) -> bytes | msgspec.Raw:
+        """Pinned params that end with the number of latest, with its hash instead; others as they
+        are.
+        """
+        if not self.hash_last or not bytes(params).endswith(self.latest_last):
+            return params
+        return params[: -len(self.latest_last)] + self.hash_last
+
+
+class Pinned(msgspec.Struct, gc=False, frozen=True):
+    """Params to send, and the block they ask for.
+
+    A ``block`` ≥ 0 is the number that they spell, for a range its higher end. Otherwise the
+    params are as they came and ``block`` is one of the constants in ``blocks``: HASH,
+    PENDING, NONE, or the tag that was not replaced, so that the answer depends on the upstream's
+    own head (``required_block`` says what that must have reached).
+    """
+
+    params: bytes
+    block: BlockNeed
+
+
+# Where a range without a start begins at latest. For the others the nodes differ: at latest, or
+# at the first block.
+_STARTS_AT_LATEST: Final = frozenset(("eth_getLogs", "erigon_getLogs"))
+_MOVING: Final = frozenset((LATEST, SAFE, FINALIZED))
+
+# The hot path. Params are valid JSON by now, so these texts can only be the end of a list whose
+# last member is the block.
+_LATEST_AFTER_OBJECT: Final = frozenset((b',"latest"]', b', "latest"]'))
+_LATEST_AFTER_STRING: Final = frozenset((b'"latest"]', b' "latest"]'))
+_NUMBER: Final = rb'"0x(0|[1-9a-f][0-9a-f]{0,15})"'
+_NUMBER_AFTER_OBJECT: Final = re.compile(b"," + _NUMBER + rb"\]")
+_NUMBER_AFTER_STRING: Final = re.compile(_NUMBER + rb"\]")
+_LATEST_FIRST: Final = {
+    b'["latest"]': b"]",
+    b'["latest",false]': b",false]",
+    b'["latest",true]': b",true]",
+    b'["latest", false]': b",false]",
+    b'["latest", true]': b",true]",
+}
+_NUMBER_FIRST: Final = re.compile(rb"\[" + _NUMBER + rb"(?:,false|,true)?\]")
+_THIRD: Final = re.compile(rb'(\["[^"\\]*","[^"\\]*",)"(?:latest|0x(0|[1-9a-f][0-9a-f]{0,15}))"\]')
+
+_encoder = msgspec.json.Encoder()
+
+
+def _text(number: int) -> bytes:
+    return b'"0x%x"' % number
+
+
+def pin(method: Method, params: bytes | msgspec.Raw, heights: Heights) -> Pinned:
+    """The params with ``latest``, ``safe``, ``finalized`` and ``earliest`` made numbers.
+
+    So is a block that is left out. Numbers get their canonical spelling and blanks between the
+    params go, so that what asks the same is spelled the same; everything else is kept byte for
+    byte. ``params`` is JSON text, or empty. Never raises.
+    """
+    text = params if type(params) is bytes else bytes(params)
+    position = method.block_param
+    pinned = None
+    if position == 1:
+        # The first of two params: a string without a comma, or an object without an inner one.
+        # Written out here because it is most of the traffic.
+        start = text[:2]
+        if start == b"[{":
+            before, _, tail = text.partition(b"}")
+            if tail in _LATEST_AFTER_OBJECT and heights.latest_last:
+                return Pinned(before + b"}" + heights.latest_last, heights.latest)
+            pinned = _pin_number(text, _NUMBER_AFTER_OBJECT.fullmatch(tail))
+        elif start == b'["':
+            before, _, tail = text.partition(b",")
+            if tail in _LATEST_AFTER_STRING and heights.latest_last:
+                return Pinned(before + heights.latest_last, heights.latest)
+            pinned = _pin_number(text, _NUMBER_AFTER_STRING.fullmatch(tail))
+    elif position is None:
+        return Pinned(text, NONE)
+    elif position == 2:
+        pinned = _pin_third(text, heights)
+    elif method.name not in RANGED:
+        pinned = _pin_first(text, heights)
+    return pinned if pinned is not None else _pin_any(method, position, text, heights)
+
+
+def _pin_number(text: bytes, found: re.Match[bytes] | None) -> Pinned | None:
+    return Pinned(text, int(found[1], 16)) if found is not None else None
+
+
+def _pin_first(text: bytes, heights: Heights) -> Pinned | None:
+    rest = _LATEST_FIRST.get(text)
+    if rest is not None and heights.latest_text:
+        return Pinned(b"[" + heights.latest_text + rest, heights.latest)
+    return _pin_number(text, _NUMBER_FIRST.fullmatch(text))
+
+
+def _pin_third(text: bytes, heights: Heights) -> Pinned | None:
+    """The third of three params, where the other two are strings."""
+    found = _THIRD.fullmatch(text)
+    if found is None:
+        return None
+    before, digits = found.groups()
+    if digits is not None:
+        return Pinned(text, int(digits, 16))
+    if not heights.latest_text:
+        return None
+    return Pinned(before + heights.latest_text + b"]", heights.latest)
+
+
+def _pin_any(method: Method, position: int, text: bytes, heights: Heights) -> Pinned:
+    """Whatever the hot path leaves."""
+    try:
+        is_empty = not text or text.strip() == b"null"  # geth takes null for no params
+        members = [] if is_empty else members_of(text)
+        if method.name in RANGED:
+            return _pin_range(method, members, text, heights)
+        if position > len(members):
+            return Pinned(text, NONE)
+        if position == len(members):
+            members.append(msgspec.Raw(b"null"))
+        value = read_block(members[position])
+        need = need_of(value)
+        number = _number(need, heights)
+        if number < 0:
+            return Pinned(text, need)
+        if not isinstance(value, int):  # zks_ and bor_ take plain numbers, and nothing else
+            members[position] = msgspec.Raw(_text(number))
+        return Pinned(_join(members), number)
+    except UNREADABLE:
+        return Pinned(text, required_block(method, text))
+
+
+def _number(need: BlockNeed, heights: Heights) -> int:
+    if need >= 0:
+        return need
+    if need == LATEST:
+        return heights.latest
+    if need == SAFE:
+        return heights.safe
+    if need == FINALIZED:
+        return heights.finalized
+    return 0 if need == EARLIEST else -1
+
+
+def _join(members: list[msgspec.Raw]) -> bytes:
+    return b"[" + b",".join(members) + b"]"
+
+
+def _pin_range(method: Method, members: list[msgspec.Raw], text: bytes, heights: Heights) -> Pinned:
+    """A filter's two ends. Raises what the decoders raise."""
+    if not members:
+        return Pinned(text, LATEST)
+    fields = read_filter(members[0])
+    ends = [read_block(fields.get(name, b"null")) for name in ("fromBlock", "toBlock")]
+    if bytes(fields.get("blockHash", b"null")) != b"null":
+        return Pinned(text, HASH)
+    needs = [need_of(end) for end in ends]
+    if NONE in needs or HASH in needs:  # no filter has a hash for an end
+        return Pinned(text, NONE)
+    if PENDING in needs:
+        return Pinned(text, PENDING)
+    if ends[0] is None and method.name not in _STARTS_AT_LATEST:
+        return Pinned(text, LATEST)
+    low, high = (_number(need, heights) for need in needs)
+    if high < 0 or low < 0:
+        return Pinned(text, needs[1] if high < 0 else needs[0])
+    if low > high and not _MOVING.isdisjoint(needs):
+        # Nodes answer an empty list to tags, but refuse numbers in this order.
+        return Pinned(text, needs[1] if needs[1] in _MOVING else needs[0])
+    members[0] = filter_between(fields, low, high)
+    return Pinned(_join(members), max(low, high))
+
+
+def filter_between(fields: dict[str, msgspec.Raw], low: int, high: int) -> msgspec.Raw:
+    """A filter from block ``low`` to ``high``. The ends come first, the rest as it was.
+
+    So filters that differ in where their ends stand, or in whether they have them, become alike.
+    """
+    parts = [b'"fromBlock":' + _text(low), b'"toBlock":' + _text(high)]
+    parts += (
+        _encoder.encode(name) + b":" + value
+        for name, value in fields.items()
+        if name not in {"fromBlock", "toBlock"}
+    )
+    return msgspec.Raw(b"{" + b",".join(parts) + b"}")

@@ -1,0 +1,80 @@
+"""Hashes in the words of a refusal, and those that bytes may have, to be held against them: who
+says "known transaction" often says which one.
+
+Sources: geth before 1.10 ("known transaction: " and 64 digits), zkSync (chainlink 12338:
+"transaction with hash 0xf016…ad63 is already in the system", the middle left out).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import msgspec
+
+from rpcproxy.chains.evm.sends.transactions import keccak256
+from rpcproxy.chains.evm.sends.zksync import zksync_hashes
+
+_WHOLE: Final = re.compile(rb"(?<![0-9a-zA-Z])(?:0[xX])?([0-9a-fA-F]{64})(?![0-9a-zA-Z])")
+_SHORTENED: Final = re.compile(
+    r"0[xX]([0-9a-fA-F]{3,16})(?:…|\.\.+)([0-9a-fA-F]{3,16})(?![0-9a-zA-Z])"
+)
+
+# Words for one that is out already, or for another in its place: eth-infinitism ("replacement op
+# must increase"), rundler and alto (underpriced, already known), EntryPoint (AA25: its nonce).
+_MAY_BE_OUT: Final = (
+    *(b"known", b"already", b"exist", b"duplicate", b"replace", b"underpriced"),
+    *(b"nonce", b"aa25", b"aa10"),
+)
+
+
+class Named(msgspec.Struct, frozen=True, gc=False):
+    """``whole`` hashes in the order in which they stand, each once; of one that is ``shortened``,
+    how it begins and ends. Lower case, ``whole`` with ``0x``.
+    """
+
+    whole: tuple[str, ...] = ()
+    shortened: tuple[str, str] | None = None
+
+    @property
+    def only(self) -> str:
+        """The one hash that is named, empty where there are none or several."""
+        return self.whole[0] if len(self.whole) == 1 else ""
+
+    def names(self, hash: str) -> bool:
+        """Whether it is named, wholly or in part."""
+        if hash in self.whole:
+            return True
+        if self.shortened is None:
+            return False
+        start, end = self.shortened
+        return hash.startswith("0x" + start) and hash.endswith(end)
+
+
+def may_be_out(error: bytes | msgspec.Raw) -> bool:
+    """Whether the JSON text of a send's error may mean that this very thing is out already."""
+    text = bytes(error).lower()
+    return any(words in text for words in _MAY_BE_OUT)
+
+
+def candidate_hashes(raw: bytes) -> list[str]:
+    """What the hash of a transaction of a chain's own type may be: nearly all chains hash the
+    whole of it (EIP-2718 leaves that to the type).
+    """
+    return [*zksync_hashes(raw), "0x" + keccak256(raw).hex()]
+
+
+def hashes_in(error: bytes | msgspec.Raw) -> Named:
+    """What the JSON text of an error names."""
+    whole = dict.fromkeys("0x" + found.decode().lower() for found in _WHOLE.findall(error))
+    try:
+        text = msgspec.json.decode(error, type=_Message).message
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        text = ""
+    found = _SHORTENED.search(text)
+    shortened = None if found is None else (found[1].lower(), found[2].lower())
+    return Named(tuple(whole), shortened)
+
+
+class _Message(msgspec.Struct, gc=False):
+    message: str = ""

@@ -1,0 +1,270 @@
+"""The ``chains`` section: its keys, what is known filled in, and what does not go together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from rpcproxy.config.model import Chain, Deadlines, KnownChain, Upstream
+from rpcproxy.config.problems import Reported, Unfit, listed, nearest, quoted
+from rpcproxy.config.providers import Keyed
+from rpcproxy.config.reading.read_operation import SINGLE_POINT, genesis
+from rpcproxy.config.reading.read_sends import SENDS
+from rpcproxy.config.reading.read_upstream import ConfiguredUrl, Draft, NameLike, settled, upstreams
+from rpcproxy.config.reading.reading import (
+    Choice,
+    Field,
+    Nested,
+    Reading,
+    Section,
+    Whole,
+    as_switch,
+    described,
+    duration,
+    rate,
+    rate_per_hour,
+    scalar,
+)
+from rpcproxy.config.reading.source import Items, Node, Table
+from rpcproxy.config.reading.units import RATE
+from rpcproxy.config.urls import check, guess_provider
+from rpcproxy.config.warn import chain_warnings
+
+# Less often than every 20 s would not tell a halted upstream from a well one; more than 20 a second
+# is more than any chain has blocks.
+_SLOWEST_PROBES: Final = 0.05
+_FASTEST_PROBES: Final = 20.0
+# Nobody waits this many seconds before a second copy goes out.
+_SURELY_MILLISECONDS: Final = 30
+_WEB: Final = ("https", "http")
+_CHAIN_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+# Paths of the proxy's own.
+_RESERVED: Final = frozenset({"healthz", "readyz", "status", "metrics"})
+
+
+def hedge(node: Node, reading: Reading) -> str | float:
+    value = scalar(node, "auto, off or a duration such as 200ms")
+    switch = as_switch(value)
+    if switch is not None:
+        return "auto" if switch else "off"
+    if value.text == "auto":
+        return "auto"
+    try:
+        return duration(value, reading)
+    except Unfit as unfit:
+        expected = "auto, off or a duration above 0 such as 200ms"
+        meant = unfit.meant or nearest(value.text, ("auto", "off"))
+        if meant == f"{value.text}s" and float(value.text.replace("_", "")) >= _SURELY_MILLISECONDS:
+            meant = f"{value.text}ms"
+        raise Unfit(unfit.wrong, expected, meant) from None
+
+
+def consistency(node: Node, reading: Reading) -> str:
+    switch = as_switch(scalar(node, "pinned, routed or off"))
+    if switch is not None:
+        return "pinned" if switch else "off"
+    return Choice(("pinned", "routed", "off"))(node, reading)
+
+
+def audit(node: Node, reading: Reading) -> float:
+    """Calls an hour; ``off`` and 0 for none."""
+    value = scalar(node, _AUDIT)
+    if as_switch(value) is False or value.text == "0":
+        return 0.0
+    try:
+        return rate_per_hour(value, reading)
+    except Unfit as unfit:
+        meant = unfit.meant and f"{value.text}/h"
+        raise Unfit(unfit.wrong, _AUDIT, meant) from None
+
+
+def probes(node: Node, reading: Reading) -> float:
+    per_second = rate(node, reading)
+    if not _SLOWEST_PROBES <= per_second <= _FASTEST_PROBES:
+        wrong = f"is {quoted(scalar(node, RATE).written)}"
+        raise Unfit(wrong, f"a rate from {_SLOWEST_PROBES:g}/s to {_FASTEST_PROBES:g}/s")
+    return per_second
+
+
+_AUDIT: Final = "a rate such as 60/h, or off"
+
+
+def chain_name(node: Node, reading: Reading) -> str:
+    """A name is a path: the chain is served at ``/NAME``."""
+    name = _NAME_LIKE(node, reading)
+    if name in _RESERVED:
+        raise Unfit(f"is {quoted(name)}, a path of the proxy's own", "another name")
+    return name
+
+
+_NAME_LIKE: Final = NameLike(_CHAIN_NAME, "- _")
+
+DEADLINES: Final = Section(
+    "deadlines",
+    {
+        "light": Field("light_seconds", duration),
+        "heavy": Field("heavy_seconds", duration),
+        "send": Field("send_seconds", duration),
+    },
+)
+
+CHAIN: Final = Section(
+    "a chain",
+    {
+        "name": Field("name", chain_name),
+        "kind": Field("kind", Choice(("evm",))),
+        "chain_id": Field("chain_id", Whole(1, "1")),
+        "block_time": Field("block_time_seconds", duration),
+        "max_lag": Field("max_lag_blocks", Whole(0, "2")),
+        "selection": Field("selection", Choice(("fastest", "ordered", "weighted"))),
+        "deadlines": Field("deadlines", Nested(DEADLINES, Deadlines), may_be_empty=True),
+        "attempt_timeout": Field("attempt_timeout_seconds", duration),
+        "hedge": Field("hedge", hedge),
+        "consistency": Field("consistency", consistency),
+        "audit": Field("audits_per_hour", audit),
+        "probes": Field("probes_per_second", probes),
+        "upstreams": Field("upstreams", upstreams),
+    }
+    | SENDS
+    | SINGLE_POINT
+    | {"genesis": Field("genesis_hash", genesis)},
+    required=("name",),
+    later=("finality",),
+    renamed=(("pinning", "consistency"),),
+)
+
+
+def read_chain(node: Node, reading: Reading) -> Chain:
+    """A chain, what is known of it filled in. Raises ``Unfit`` or ``Reported``."""
+    if not isinstance(node, Table):
+        raise Unfit(f"is {described(node)}", "a mapping with name and upstreams")
+    values = reading.values(node, CHAIN)
+    name = str(values["name"])
+    if "chain_id" in node.entries and "chain_id" not in values:
+        raise Reported
+    lines = {key: entry.line for key, entry in node.entries.items()}
+    known = _known(name, values, lines, reading)
+    if "upstreams" not in lines:
+        wrong = f"chain {quoted(name)} has no upstreams"
+        reading.report.problem(node.line, f"{wrong}; expected a list of at least one URL")
+    if "upstreams" not in values:
+        raise Reported
+    filled: dict[str, object] = {}
+    if known is not None:
+        filled = {
+            "kind": known.kind,
+            "chain_id": known.chain_id,
+            "block_time_seconds": known.block_time_seconds,
+            "max_lag_blocks": known.max_lag_blocks,
+            "consistency": known.consistency,
+            "genesis_hash": known.genesis_hash,
+            "genesis_guessed": "genesis" not in node.entries,
+        }
+    chain = reading.build(Chain, filled | values, node.line)
+    if name.isdecimal() and int(name) != chain.chain_id:
+        wrong = f"name is '{name}', which reads as the id of another chain"
+        reading.report.problem(lines["name"], f"{wrong}; expected a name with letters")
+        raise Reported
+    if all(upstream.role == "sends" for upstream in chain.upstreams):
+        wrong = f"every upstream of chain {quoted(name)} has role: sends, nobody serves reads"
+        reading.report.problem(lines["upstreams"], f"{wrong}; expected one with role full or reads")
+        raise Reported
+    for sentence in chain_warnings(chain):
+        reading.report.warn(lines["upstreams"], sentence)
+    return chain
+
+
+def _known(
+    name: str, values: Mapping[str, object], lines: Mapping[str, int], reading: Reading
+) -> KnownChain | None:
+    """What is known of a chain, by name, else by id. Raises ``Reported``."""
+    by_name = reading.known.get(name.casefold())
+    chain_id = values.get("chain_id")
+    if by_name is not None:
+        if chain_id in (None, by_name.chain_id):
+            return by_name
+        wrong = f"chain_id is {chain_id}, but {quoted(name)} is known as {by_name.chain_id}"
+        reading.report.problem(
+            lines["chain_id"], f"{wrong}; expected {by_name.chain_id}, or another name"
+        )
+        raise Reported
+    if chain_id is None:
+        meant = nearest(name, reading.known)
+        hint = f"; did you mean '{meant}'?" if meant else ""
+        wrong = f"chain {quoted(name)} is not known and has no chain_id"
+        reading.report.problem(lines["name"], f"{wrong}; expected chain_id{hint}")
+        raise Reported
+    return next((chain for chain in reading.known.values() if chain.chain_id == chain_id), None)
+
+
+def chains(node: Node, reading: Reading) -> tuple[Chain, ...]:
+    """All chains, in the order of the file. Raises ``Unfit`` or ``Reported``."""
+    if not isinstance(node, Items) or not node.items:
+        is_empty = isinstance(node, Items)
+        wrong = "is an empty list" if is_empty else f"is {described(node)}"
+        raise Unfit(wrong, "a list of chains, each beginning with '- name: …'")
+    found = _each(node.items, reading)
+    for index, (line, chain) in enumerate(found):
+        for earlier_line, earlier in found[:index]:
+            if earlier.name.casefold() == chain.name.casefold():
+                wrong = f"two chains are named {quoted(chain.name)}"
+                reading.report.problem(
+                    line, f"{wrong}, the first on line {earlier_line}; expected a name of its own"
+                )
+            elif earlier.chain_id == chain.chain_id:
+                names = listed((quoted(earlier.name), quoted(chain.name)), "and")
+                reading.report.warn(
+                    line,
+                    f"chains {names} have the same chain_id: /{chain.chain_id} reaches the first",
+                )
+    return tuple(chain for _, chain in found)
+
+
+def _each(items: Sequence[Node], reading: Reading) -> list[tuple[int, Chain]]:
+    found: list[tuple[int, Chain]] = []
+    for item in items:
+        try:
+            found.append((item.line, read_chain(reading.expanded(item), reading)))
+        except Unfit as unfit:
+            reading.report.problem(item.line, unfit.about("chain"))
+        except Reported:
+            pass
+    return found
+
+
+# --------------------------------------------------------------------------
+# Without a file
+
+
+def chain_without_file(known: KnownChain, keyed: Sequence[Keyed]) -> Chain:
+    """A known chain on its shipped endpoints: behind those with keys, where there are any.
+
+    ``keyed`` are checked already (``providers.keyed``).
+    """
+    companies = {entry.provider for entry in keyed}
+    drafts = [
+        Draft(
+            0,
+            ConfiguredUrl(entry.url, check(entry.url, entry.url, _WEB)),
+            {"provider": entry.provider},
+        )
+        for entry in keyed
+    ]
+    for url in known.public_urls:
+        place = check(url, url, _WEB)
+        values: dict[str, object] = {"tier": "backup"} if keyed else {}
+        if guess_provider(place) in companies:
+            values["name"] = f"{guess_provider(place)}-public"
+        drafts.append(Draft(0, ConfiguredUrl(url, place), values))
+    return Chain(
+        name=known.name,
+        kind=known.kind,
+        chain_id=known.chain_id,
+        block_time_seconds=known.block_time_seconds,
+        max_lag_blocks=known.max_lag_blocks,
+        consistency=known.consistency,
+        genesis_hash=known.genesis_hash,
+        genesis_guessed=True,
+        upstreams=tuple(Upstream.model_validate(values) for values in settled(drafts)),
+    )

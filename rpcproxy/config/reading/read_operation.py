@@ -1,0 +1,131 @@
+"""How the proxy is operated: the history, webhooks, the public status page, traces, the token."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from rpcproxy.config.model import History, Notice
+from rpcproxy.config.problems import Unfit, listed, nearest, quoted
+from rpcproxy.config.reading.reading import (
+    Field,
+    Nested,
+    Reading,
+    Section,
+    as_switch,
+    described,
+    flag,
+    scalar,
+    size,
+    text,
+)
+from rpcproxy.config.reading.source import Items, Node, Scalar, Table
+from rpcproxy.config.urls import check
+from rpcproxy.states import EVENTS, ChangeKind
+
+_PATH: Final = "a path such as /status, or off"
+_PATH_SHAPE: Final = re.compile(r"/[A-Za-z0-9._~-]{1,64}")
+_TAKEN: Final = frozenset({"/healthz", "/readyz"})
+_PLACE: Final = "a directory, off, or a mapping with path and size"
+_WANTED: Final = "text of at least 16 printable characters, from the environment: ${ADMIN_TOKEN}"
+_SHORTEST_TOKEN: Final = 16
+_COLLECTOR: Final = "http://HOST:4318 of an OpenTelemetry collector, or off"
+_GENESIS: Final = "0x and 64 hexadecimal digits, the hash of block 0, or off"
+_GENESIS_SHAPE: Final = re.compile(r"0x[0-9a-fA-F]{64}")
+
+HISTORY: Final = Section(
+    "server.history", {"path": Field("path", text), "size": Field("size_bytes", size)}
+)
+
+
+def history(node: Node, reading: Reading) -> History:
+    """A directory, ``off`` or ``on``, or a section."""
+    if isinstance(node, Scalar):
+        switch = as_switch(node)
+        if switch is not None:
+            return History(is_on=switch)
+        try:
+            return History(path=text(node, reading))
+        except Unfit as unfit:
+            raise Unfit(unfit.wrong, _PLACE, unfit.meant) from None
+    if not isinstance(node, Table):
+        raise Unfit(f"is {described(node)}", _PLACE)
+    return Nested(HISTORY, History)(node, reading)
+
+
+def page_path(node: Node, reading: Reading) -> str | None:  # noqa: ARG001 -- a Converter
+    """A path of the wallet port, ``on`` for ``/status``."""
+    value = scalar(node, _PATH)
+    switch = as_switch(value)
+    if switch is not None:
+        return "/status" if switch else None
+    if not _PATH_SHAPE.fullmatch(value.text) or value.text in _TAKEN:
+        raise Unfit(f"is {described(node)}", _PATH)
+    return value.text
+
+
+def token(node: Node, reading: Reading) -> str:  # noqa: ARG001 -- a Converter
+    value = scalar(node, _WANTED)
+    if len(value.text) < _SHORTEST_TOKEN or not value.text.isascii() or " " in value.text:
+        raise Unfit("is too short, or has a blank or a letter beyond ASCII", _WANTED)
+    return value.text
+
+
+def traces(node: Node, reading: Reading) -> str | None:  # noqa: ARG001 -- a Converter
+    value = scalar(node, _COLLECTOR)
+    if as_switch(value) is False:
+        return None
+    check(value.text, value.written, ("http", "https"))
+    return value.text
+
+
+def genesis(node: Node, reading: Reading) -> str | None:  # noqa: ARG001 -- a Converter
+    value = scalar(node, _GENESIS)
+    if as_switch(value) is False:
+        return None
+    if not _GENESIS_SHAPE.fullmatch(value.text):
+        raise Unfit(f"is {described(node)}", _GENESIS)
+    return value.text.lower()
+
+
+def _url(node: Node, reading: Reading) -> str:  # noqa: ARG001 -- a Converter
+    value = scalar(node, "https:// or http:// and a host")
+    check(value.text, value.written, ("https", "http"))
+    return value.text
+
+
+def events(node: Node, reading: Reading) -> tuple[ChangeKind, ...]:
+    """Names of events, ``all`` among them."""
+    items = node.items if isinstance(node, Items) else [node]
+    found: list[ChangeKind] = []
+    for item in items:
+        value = scalar(reading.expanded(item), listed(("all", *EVENTS)))
+        if value.text not in ("all", *EVENTS):
+            meant = nearest(value.text, EVENTS)
+            raise Unfit(f"has {quoted(value.written)}", listed(("all", *EVENTS)), meant)
+        found += EVENTS if value.text == "all" else [ChangeKind(value.text)]
+    if not found:
+        raise Unfit("is an empty list", listed(("all", *EVENTS)))
+    return tuple(dict.fromkeys(found))
+
+
+NOTICE: Final = Section(
+    "notify", {"url": Field("url", _url), "events": Field("events", events)}, required=("url",)
+)
+
+
+def notices(node: Node, reading: Reading) -> tuple[Notice, ...]:
+    """A list of webhooks."""
+    if not isinstance(node, Items):
+        raise Unfit(f"is {described(node)}", "a list, each beginning with '- url: …'")
+    read = Nested(NOTICE, Notice)
+    return tuple(read(item, reading) for item in node.items)
+
+
+OPERATION: Final = {
+    "admin_token": Field("admin_token", token),
+    "status_page": Field("status_page", page_path),
+    "history": Field("history", history, may_be_empty=True),
+    "traces": Field("traces", traces),
+}
+SINGLE_POINT: Final = {"accept_single_point": Field("accept_single_point", flag)}

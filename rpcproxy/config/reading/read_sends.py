@@ -1,0 +1,80 @@
+"""How transactions are sent and kept: keys that the server has, and that a chain may set anew."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rpcproxy.config.model import Journal
+from rpcproxy.config.problems import Unfit
+from rpcproxy.config.reading import units
+from rpcproxy.config.reading.reading import (
+    Choice,
+    Field,
+    Nested,
+    Reading,
+    Section,
+    as_switch,
+    described,
+    duration,
+    flag,
+    scalar,
+    text,
+)
+from rpcproxy.config.reading.source import Node, Scalar, Table
+
+_PLACE: Final = "a directory, off, or a mapping with path"
+_FALLBACK: Final = "after and a duration, such as after 30s, or off"
+_AFTER: Final = "after "
+
+JOURNAL: Final = Section(
+    "journal",
+    {
+        "path": Field("path", text),
+        "on_failure": Field("on_failure", Choice(("refuse", "pass"))),
+    },
+)
+
+
+def journal(node: Node, reading: Reading) -> Journal:
+    """A directory, ``off`` or ``on``, or a section with both."""
+    if isinstance(node, Scalar):
+        switch = as_switch(node)
+        if switch is not None:
+            return Journal(is_on=switch)
+        try:
+            return Journal(path=text(node, reading))
+        except Unfit as unfit:
+            raise Unfit(unfit.wrong, _PLACE, unfit.meant) from None
+    if not isinstance(node, Table):
+        raise Unfit(f"is {described(node)}", _PLACE)
+    return Nested(JOURNAL, Journal)(node, reading)
+
+
+def private_fallback(node: Node, reading: Reading) -> float:
+    """Seconds; 0 for never."""
+    value = scalar(node, _FALLBACK)
+    if as_switch(value) is False:
+        return 0.0
+    rest = value.text.removeprefix(_AFTER).strip()
+    if rest == value.text:
+        raise Unfit(f"is {described(node)}", _FALLBACK, _meant(value))
+    # What the environment holds is not repeated in a message.
+    written = rest if value.text == value.written else value.written
+    return duration(Scalar(value.line, rest, value.kind, written), reading)
+
+
+def _meant(value: Scalar) -> str:
+    if value.text != value.written:
+        return ""
+    try:
+        units.duration_seconds(value.text)
+    except Unfit as unfit:
+        return unfit.meant and f"{_AFTER}{unfit.meant}"
+    return f"{_AFTER}{value.text}"
+
+
+SENDS: Final = {
+    "journal": Field("journal", journal, may_be_empty=True),
+    "accept_while_down": Field("accept_while_down", flag),
+    "private_fallback": Field("private_fallback_seconds", private_fallback),
+}

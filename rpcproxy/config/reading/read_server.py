@@ -1,0 +1,146 @@
+"""The ``server`` section: its keys and what they fill."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from rpcproxy.config.model import Address, Cache, Limits, Server, Tls
+from rpcproxy.config.problems import Reported, Unfit
+from rpcproxy.config.reading.read_operation import OPERATION, SINGLE_POINT
+from rpcproxy.config.reading.read_sends import SENDS
+from rpcproxy.config.reading.reading import (
+    Choice,
+    Field,
+    Nested,
+    Reading,
+    Section,
+    Whole,
+    as_switch,
+    described,
+    duration,
+    duration_or_zero,
+    flag,
+    scalar,
+    size,
+    size_or_zero,
+    text,
+)
+from rpcproxy.config.reading.source import Node, Scalar, Table
+from rpcproxy.config.urls import is_host, is_loopback
+
+_ADDRESS: Final = "HOST:PORT such as 127.0.0.1:8545"
+_PARTS: Final = re.compile(r"(?:\[([^\]]*)\]|([^:\[\]]*)):([0-9]{1,5})")
+
+
+def address(node: Node, reading: Reading) -> Address:
+    """``host:port``, IPv6 in brackets and quotes; port 0 takes any free one."""
+    value = scalar(node, f"{_ADDRESS}, in quotes where it begins with [")
+    parts = _PARTS.fullmatch(value.text)
+    if parts is None:
+        if value.text.isdecimal():
+            raise Unfit(f"is {described(node)}", _ADDRESS, f"127.0.0.1:{value.written}")
+        raise Unfit(f"is {described(node)}", f"{_ADDRESS} (IPv6 as '[::1]:8545')")
+    host, port = parts[1] or parts[2], int(parts[3])
+    if not host:
+        raise Unfit("has no host", f"{_ADDRESS}, or 0.0.0.0:{port} for every interface")
+    if (":" in host) != (parts[1] is not None) or not is_host(host):
+        raise Unfit(f"is {described(node)}, whose host is malformed", _ADDRESS)
+    if port > 65535:
+        raise Unfit(f"is {described(node)}", f"{_ADDRESS}, the port at most 65535")
+    return reading.build(Address, {"host": host, "port": port}, node.line)
+
+
+def admin(node: Node, reading: Reading) -> Address | None:
+    """An address; ``off`` for none, ``on`` for the default one."""
+    switch = as_switch(scalar(node, f"{_ADDRESS} or off"))
+    if switch is None:
+        return address(node, reading)
+    return Server().admin if switch else None
+
+
+def outage_status(node: Node, reading: Reading) -> int:
+    return int(Choice(("200", "503"))(node, reading))
+
+
+CACHE: Final = Section(
+    "server.cache",
+    {
+        "memory": Field("memory_bytes", size),
+        "disk": Field("disk_bytes", size_or_zero),
+        "path": Field("path", text),
+    },
+)
+
+
+def cache(node: Node, reading: Reading) -> Cache:
+    """A section; ``off`` for a proxy that keeps no answers, ``on`` for the defaults."""
+    switch = as_switch(node) if isinstance(node, Scalar) else None
+    if switch is not None:
+        return Cache() if switch else Cache(memory_bytes=0)
+    if not isinstance(node, Table):
+        raise Unfit(f"is {described(node)}", "a mapping with memory, disk and path, or off")
+    found = Nested(CACHE, Cache)(node, reading)
+    if found.disk_bytes and "path" not in node.entries:
+        raise Unfit("has disk and no path", "path, the directory to keep answers in")
+    if found.path and "disk" not in node.entries:
+        raise Unfit("has path and no disk", "disk, the bytes to use there, such as 1GiB")
+    return found
+
+
+LIMITS: Final = Section(
+    "server.limits",
+    {
+        "header_size": Field("header_bytes", size),
+        "body_size": Field("body_bytes", size),
+        "batch": Field("batch", Whole(1, "1000")),
+        "connections": Field("connections", Whole(1, "20000")),
+        "held": Field("held_bytes", size),
+        "held_per_client": Field("held_bytes_per_client", size),
+        "header_timeout": Field("header_seconds", duration),
+        "body_timeout": Field("body_seconds", duration),
+        "idle_timeout": Field("idle_seconds", duration),
+    },
+)
+
+TLS: Final = Section(
+    "server.tls",
+    {"certificate": Field("certificate", text), "key": Field("key", text)},
+    required=("certificate", "key"),
+)
+
+SERVER: Final = Section(
+    "server",
+    {
+        "listen": Field("listen", address),
+        "admin": Field("admin", admin),
+        "tls": Field("tls", Nested(TLS, Tls), may_be_empty=True),
+        "gzip": Field("gzip", flag),
+        "outage_status": Field("outage_status", outage_status),
+        "log": Field("log", Choice(("text", "json"))),
+        "drain": Field("drain_seconds", duration_or_zero),
+        "limits": Field("limits", Nested(LIMITS, Limits), may_be_empty=True),
+        "cache": Field("cache", cache, may_be_empty=True),
+    }
+    | SENDS
+    | OPERATION
+    | SINGLE_POINT,
+    later=("workers", "exchange", "redis"),
+)
+
+
+def read_server(node: Node, reading: Reading) -> Server:
+    """Raises ``Unfit`` or ``Reported``."""
+    server = reading.build(Server, reading.values(node, SERVER), node.line)
+    if server.admin and server.admin == server.listen and server.listen.port:
+        reading.report.problem(
+            node.line, "server: listen and admin are the same address; expected two, or admin: off"
+        )
+        raise Reported
+    if server.admin and not is_loopback(server.admin.host) and not server.admin_token:
+        reading.report.warn(
+            node.line,
+            f"server.admin is on {server.admin.host} without admin_token: whoever reaches it may "
+            "read the status and the metrics, and nobody may change anything",
+        )
+    return server

@@ -1,0 +1,190 @@
+"""The history: figures of the last weeks on disk, for ``rpcproxy report``.
+
+Only a convenience: whatever goes wrong here costs figures, never a request. The event loop never
+waits for the disk: all of it happens in one thread of the history's own. What could not be written
+is held, within bounds, and written with the next figures.
+
+A file that is damaged is set aside under another name, never deleted, and a new one begun.
+
+State: what is on its way, counted by the loop and by the thread each for itself; the file and what
+waits for it are the thread's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import queue
+import sqlite3
+import threading
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from rpcproxy.edges.disk.awaited import resolve
+from rpcproxy.edges.disk.disk_file import FileTrouble, set_aside, trouble
+from rpcproxy.edges.disk.history_file import (
+    Found,
+    HistoryFile,
+    HistoryRefused,
+    OutageRow,
+    ProcessRun,
+    TallyRow,
+    read_file,
+)
+from rpcproxy.edges.logs import event
+
+__all__ = [
+    "DiskHistory",
+    "Found",
+    "HistoryRefused",
+    "OutageRow",
+    "ProcessRun",
+    "TallyRow",
+    "read_file",
+]
+
+# Below this a file holds next to nothing.
+LEAST_BYTES: Final = 256 * 1024
+# What waits for a disk that is full: more is dropped, the oldest first.
+HELD_ROWS: Final = 20_000
+# Figures on their way to the thread, in pieces; where it hangs, the loop keeps them.
+QUEUED: Final = 4
+CLOSE_SECONDS: Final = 5.0
+# A disk that damages one file after another is not to be filled with what was set aside.
+MOST_SET_ASIDE: Final = 3
+
+_log = logging.getLogger("rpcproxy.history")
+
+
+class _Figures(NamedTuple):
+    tallies: Sequence[TallyRow]
+    outages: Sequence[OutageRow]
+    unix_seconds: float
+
+
+class DiskHistory:
+    """See the module's docstring. Made on the event loop's thread; ``put``, then ``close``."""
+
+    def __init__(self, path: Path, max_bytes: int, run: ProcessRun) -> None:
+        self._path = path
+        self._max_bytes = max(LEAST_BYTES, max_bytes)
+        self._me = run
+        self._items: queue.SimpleQueue[_Figures | None] = queue.SimpleQueue()
+        self._loop = asyncio.get_running_loop()
+        self._ended: asyncio.Future[None] = self._loop.create_future()
+        # The loop's.
+        self._is_closing = False
+        self._queued = 0
+        # The thread's.
+        self._taken = 0
+        self._file: HistoryFile | None = None
+        self._tallies: dict[tuple[object, ...], TallyRow] = {}
+        self._outages: dict[tuple[object, ...], OutageRow] = {}
+        self._times_set_aside = 0
+        self._trouble = ""
+        # A daemon: a disk that hangs must not keep the process from ending.
+        self._thread = threading.Thread(target=self._run, name="rpcproxy-history", daemon=True)
+        self._thread.start()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether ``put`` may be called: the disk is not that far behind."""
+        return not self._is_closing and self._queued - self._taken < QUEUED
+
+    def put(
+        self, tallies: Sequence[TallyRow], outages: Sequence[OutageRow], unix_seconds: float
+    ) -> None:
+        """Write them soon, in place of what they were before."""
+        self._queued += 1
+        self._items.put(_Figures(tallies, outages, unix_seconds))
+
+    async def close(self) -> None:
+        """Write what waits, and close; gives up after ``CLOSE_SECONDS``. Idempotent."""
+        if not self._is_closing:
+            self._is_closing = True
+            self._items.put(None)
+        await asyncio.wait([self._ended], timeout=CLOSE_SECONDS)
+
+    # ----------------------------------------------------------------------
+    # In the thread
+
+    def _run(self) -> None:
+        try:
+            while (figures := self._items.get()) is not None:
+                self._hold(figures)
+                self._write(figures.unix_seconds)
+                self._taken += 1
+        except HistoryRefused as refusal:
+            event(_log, logging.WARNING, "history_refused", str(refusal))
+        except Exception as error:  # noqa: BLE001 - a bug here must not hold up a request
+            event(_log, logging.ERROR, "history_stopped", "it failed", exc_info=error)
+        finally:
+            self._leave_file()
+            # The loop may be gone by now, and nobody waits any more.
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(resolve, self._ended, None)
+
+    def _hold(self, figures: _Figures) -> None:
+        for row in figures.tallies:
+            self._tallies[row.hour, row.part, row.chain, row.upstream] = row
+        for outage in figures.outages:
+            self._outages[outage.chain, outage.upstream, outage.start] = outage
+        for held in (self._tallies, self._outages):
+            for key in tuple(islice(held, max(0, len(held) - HELD_ROWS))):
+                del held[key]
+
+    def _write(self, unix_seconds: float) -> None:
+        try:
+            self._try(unix_seconds)
+        except (sqlite3.Error, OSError) as error:
+            self._leave_file()
+            self._on_trouble(str(error))
+            return
+        self._tallies.clear()
+        self._outages.clear()
+        if self._trouble:
+            self._trouble = ""
+            event(_log, logging.INFO, "history_well", "figures are written again", file=self._place)
+
+    def _try(self, unix_seconds: float) -> None:
+        try:
+            self._write_file(unix_seconds)
+        except sqlite3.Error as error:
+            if trouble(error) is not FileTrouble.DAMAGED or self._times_set_aside >= MOST_SET_ASIDE:
+                raise
+            self._leave_file()
+            self._times_set_aside += 1
+            aside = set_aside(self._path)
+            message = f"it is damaged: set aside as {aside.name}, and begun anew"
+            self._warn("history_set_aside", message, str(error))
+            self._write_file(unix_seconds)
+
+    def _write_file(self, unix_seconds: float) -> None:
+        if self._file is not None and not self._file.is_in_place():
+            self._leave_file()
+        if self._file is None:
+            self._file = HistoryFile(self._path, self._max_bytes)
+        tallies, outages = self._tallies.values(), self._outages.values()
+        self._file.write(self._me, tallies, outages, unix_seconds)
+
+    def _on_trouble(self, reason: str) -> None:
+        if self._trouble != reason:
+            self._trouble = reason
+            message = "figures cannot be written: they are held for a while, and tried again"
+            self._warn("history_broken", message, reason)
+
+    def _leave_file(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            with contextlib.suppress(sqlite3.Error):
+                file.close()
+
+    def _warn(self, name: str, message: str, reason: str) -> None:
+        event(_log, logging.WARNING, name, message, file=self._place, reason=reason)
+
+    @property
+    def _place(self) -> str:
+        return str(self._path)

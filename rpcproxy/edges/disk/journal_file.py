@@ -1,0 +1,397 @@
+"""The journal's file (SQLite), as its one thread sees it.
+
+One process at a time writes a file, held to it by a lock beside it; others may read.
+
+State: one ``JournalFile`` per connection, used by one thread; ``fault``, which only tests set.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import functools
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from rpcproxy.edges.disk import journal_schema
+from rpcproxy.edges.disk.disk_file import connect
+from rpcproxy.edges.disk.journal_row import (
+    COLUMNS,
+    JournalRow,
+    RowChange,
+    Values,
+    damaged,
+    row_of,
+)
+from rpcproxy.edges.disk.journal_schema import (
+    CLOSED,
+    GIVEN_UP,
+    WHAT_TO_DO,
+    JournalInUse,
+    JournalRefused,
+    check,
+    migrate,
+)
+
+# Closed rows are kept so long after the last word about them, and so many of them.
+CLOSED_SECONDS: Final = 7 * 86_400
+CLOSED_ROWS: Final = 500_000
+# Of private ones that were given up, so much is told: hashes, and how their bytes begin.
+MOST_SECRETS: Final = 20_000
+SECRET_BYTES: Final = 128
+# A row from further in the future was written by a clock that has been put right since.
+AHEAD_SECONDS: Final = 86_400
+# Checked page by page at opening up to that size; larger ones show their damage when it is met.
+CHECKED_BYTES: Final = 64 * 1024 * 1024
+WAL_BYTES: Final = 8 * 1024 * 1024
+
+PAGE_BYTES: Final = 4096
+# Rows per statement, the largest that fits first: each statement gives up the interpreter's lock
+# once, which a busy event loop may take some milliseconds to hand back.
+_AT_ONCE: Final = (256, 32, 4, 1)
+_DELETED_AT_ONCE: Final = 256
+_VACUUMED_PAGES: Final = 256
+# Of one row alone: the others of its group need not fail with it.
+_OF_A_ROW: Final = (sqlite3.IntegrityError, sqlite3.DataError)
+# Called in the thread with "before commit" and "after commit", so that tests can crash there.
+fault: Callable[[str], None] | None = None
+
+T = TypeVar("T")
+
+
+class JournalLock:
+    """Held by one process per journal: the kernel releases it with the process, however it ends.
+
+    Raises ``JournalInUse`` where another has it, and ``OSError``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        _make_directory(path.parent)
+        self._path = beside(path, ".lock")
+        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(self._file, 20, 0).decode(errors="replace").strip()
+            os.close(self._file)
+            raise JournalInUse(
+                f"{path} is in use by another rpcproxy (process {holder or 'unknown'}):"
+                f" stop that one, or {WHAT_TO_DO}"
+            ) from None
+        except OSError:
+            os.close(self._file)
+            raise
+        # For people only: a disk that is full does not matter here.
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, b"%d\n" % os.getpid(), 0)
+
+    def is_in_place(self) -> bool:
+        return _is_same_file(self._path, os.fstat(self._file))
+
+    def release(self) -> None:
+        os.close(self._file)
+
+
+class JournalFile:
+    """One connection to the file. Every method may raise ``sqlite3.Error``.
+
+    Opening makes the directory and the file where missing, and raises ``JournalRefused`` and
+    ``OSError``. ``open_rows`` were open then, in the order of their creation; ``secrets`` are the
+    private ones that no block took, the newest first, each with the beginning of its bytes.
+    """
+
+    def __init__(self, path: Path, identity: str) -> None:
+        self._path = path
+        self._identity = identity
+        # After a commit that failed, the log may still hold it, and a later opening would find
+        # rows beyond the last one known to be committed: they are deleted first thing.
+        self._last_seq = 0
+        self._may_have_ghosts = False
+        self._logged_bytes = 0
+        _make_directory(path.parent)
+        _make_file(path)
+        self._db = connect(path)
+        try:
+            self._prepare()
+            self._found = path.stat()
+            self._found_log = beside(path, "-wal").stat()
+            sync_directory(path.parent)
+        except BaseException:
+            self._db.close()
+            raise
+
+    def _prepare(self) -> None:
+        db = self._db
+        version = check(db, self._path, self._identity)
+        if not version:
+            # Before the first table: dropped rows are to give their room back.
+            db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        for pragma in (
+            "synchronous = FULL",
+            # Where the system's own sync leaves data in the disk's cache (macOS).
+            "fullfsync = ON",
+            "cell_size_check = ON",
+            # ``tidy`` does it when nobody waits; this is for a group far too large.
+            f"wal_autocheckpoint = {8 * WAL_BYTES // PAGE_BYTES}",
+            f"journal_size_limit = {WAL_BYTES}",
+        ):
+            db.execute(f"PRAGMA {pragma}").fetchall()
+        if db.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+            raise JournalRefused(
+                f"{self._path} is on a file system without shared memory: {WHAT_TO_DO}"
+            )
+        # Nothing is written to a file that is as it should be: it may turn out to be damaged.
+        if version < len(journal_schema.MIGRATIONS):
+            with self._transaction():
+                migrate(db)
+                about = ("identity", self._identity)
+                db.execute("INSERT INTO about VALUES (?, ?) ON CONFLICT DO NOTHING", about)
+        if self._path.stat().st_size <= CHECKED_BYTES:
+            words = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if words != "ok":
+                raise damaged(words)
+        self._last_seq = db.execute("SELECT ifnull(max(seq), 0) FROM transactions").fetchone()[0]
+        found = db.execute(f"SELECT {COLUMNS} FROM transactions WHERE NOT {CLOSED} ORDER BY seq")  # noqa: S608 - constants
+        self.open_rows = [row_of(values) for values in found]
+        secrets = db.execute(
+            f"SELECT hash, substr(raw, 1, ?) FROM transactions WHERE {GIVEN_UP}"  # noqa: S608 - constants
+            " ORDER BY seq DESC LIMIT ?",
+            (SECRET_BYTES, MOST_SECRETS),
+        )
+        self.secrets = [(str(hash), bytes(raw)) for hash, raw in secrets]
+
+    # ---- writing
+
+    def write(self, rows: Sequence[Values], changes: Sequence[RowChange]) -> dict[int, str]:
+        """Write all in one commit, durable on return. A row whose hash is there changes nothing
+        (but what was refused or has expired begins anew), nor does a change of a hash that is not.
+
+        Returns what was wrong with single rows, by their place; where an error is raised, nothing
+        was written.
+        """
+        wrong: dict[int, str] = {}
+        try:
+            with self._committing() as insert:
+                insert(rows)
+                self._update(changes)
+        except _OF_A_ROW:
+            with self._committing() as insert:
+                for place, values in enumerate(rows):
+                    try:
+                        insert([values])
+                    except _OF_A_ROW as error:
+                        wrong[place] = f"it cannot be journaled ({error})"
+                for change in changes:
+                    with contextlib.suppress(*_OF_A_ROW):
+                        self._update([change])
+        size = sum(len(values[1]) for values in rows)
+        self._logged_bytes += size + 2 * PAGE_BYTES * (1 + len(rows) + len(changes))
+        return wrong
+
+    @contextlib.contextmanager
+    def _committing(self) -> Iterator[Callable[[Sequence[Values]], None]]:
+        last_seq = self._last_seq
+
+        def insert(rows: Sequence[Values]) -> None:
+            nonlocal last_seq
+            for some in _pieces(rows):
+                cursor = self._db.execute(_insert_sql(len(some)), _flat(some))
+                if cursor.rowcount:
+                    # Not lastrowid: of a row that began anew it says nothing.
+                    last_seq = self._db.execute("SELECT max(seq) FROM transactions").fetchone()[0]
+
+        with self._transaction():
+            yield insert
+            if fault is not None:
+                fault("before commit")
+        self._last_seq = last_seq
+        if fault is not None:
+            fault("after commit")
+
+    def _update(self, changes: Sequence[RowChange]) -> None:
+        for some in _pieces(changes):
+            self._db.execute(_update_sql(len(some)), _flat(some))
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        is_committing = False
+        try:
+            if self._may_have_ghosts:
+                self._db.execute("DELETE FROM transactions WHERE seq > ?", (self._last_seq,))
+            yield
+            is_committing = True
+            self._db.execute("COMMIT")
+        except BaseException:
+            self._may_have_ghosts = self._may_have_ghosts or is_committing
+            with contextlib.suppress(sqlite3.Error):
+                self._db.execute("ROLLBACK")
+            raise
+        self._may_have_ghosts = False
+
+    # ---- reading
+
+    def find(self, hash: str) -> JournalRow | None:
+        found = self._db.execute(
+            f"SELECT {COLUMNS} FROM transactions WHERE hash = ?",  # noqa: S608 - constants
+            (hash,),
+        ).fetchone()
+        return None if found is None else row_of(found)
+
+    def find_raw(self, raw: bytes) -> JournalRow | None:
+        """Of those whose sender is not known."""
+        found = self._db.execute(
+            f"SELECT {COLUMNS} FROM transactions WHERE sender = '' AND raw = ?",  # noqa: S608 - constants
+            (raw,),
+        ).fetchone()
+        return None if found is None else row_of(found)
+
+    def all_values(self) -> Iterator[Values]:
+        """Of all rows committed, in the order of their creation."""
+        return self._db.execute(
+            f"SELECT {COLUMNS} FROM transactions WHERE seq <= ? ORDER BY seq",  # noqa: S608 - constants
+            (self._last_seq,),
+        )
+
+    # ---- upkeep
+
+    def tidy(self) -> None:
+        """Move the log into the file once it is long."""
+        if self._logged_bytes >= WAL_BYTES:
+            self._logged_bytes = 0
+            self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+    def sweep(self, now: float) -> bool:
+        """Drop some of the closed rows that are due, and give room back; whether there is more.
+        ``now`` in Unix seconds.
+        """
+        with self._transaction():
+            self._db.execute(
+                f"UPDATE transactions SET updated = ? WHERE {CLOSED} AND updated > ?",  # noqa: S608 - constants
+                (now, now + AHEAD_SECONDS),
+            )
+            due = self._db.execute(
+                f"SELECT seq FROM transactions WHERE {CLOSED} AND updated < ?"  # noqa: S608 - constants
+                " ORDER BY updated LIMIT ?",
+                (now - CLOSED_SECONDS, _DELETED_AT_ONCE),
+            ).fetchall()
+            if not due:
+                due = self._db.execute(
+                    f"SELECT seq FROM transactions WHERE {CLOSED}"  # noqa: S608 - constants
+                    " ORDER BY updated DESC LIMIT ? OFFSET ?",
+                    (_DELETED_AT_ONCE, CLOSED_ROWS),
+                ).fetchall()
+            self._db.executemany("DELETE FROM transactions WHERE seq = ?", due)
+        free_pages = self._pragma("freelist_count")
+        if free_pages >= _VACUUMED_PAGES or not due:
+            # Not execute(): of a pragma that gives no columns it makes one step, a page.
+            self._db.executescript(f"PRAGMA incremental_vacuum({_VACUUMED_PAGES})")
+        self._logged_bytes += 2 * PAGE_BYTES * (len(due) + min(free_pages, _VACUUMED_PAGES))
+        return bool(due) or free_pages > _VACUUMED_PAGES
+
+    def _pragma(self, name: str) -> int:
+        return int(self._db.execute(f"PRAGMA {name}").fetchone()[0])
+
+    def size_bytes(self) -> int:
+        """Of the file and its log. Raises ``OSError``."""
+        return self._path.stat().st_size + beside(self._path, "-wal").stat().st_size
+
+    def is_in_place(self) -> bool:
+        """Neither the file nor its log was removed or replaced: both could still be written, and
+        all of it would be gone with the process.
+        """
+        log = beside(self._path, "-wal")
+        return _is_same_file(self._path, self._found) and _is_same_file(log, self._found_log)
+
+    def close(self) -> None:
+        try:
+            if self._may_have_ghosts:
+                self.write([], [])
+        finally:
+            self._db.close()
+
+
+# --------------------------------------------------------------------------
+# Files
+
+
+def beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
+
+
+def sync_directory(path: Path) -> None:
+    """Names in it are on the disk on return. Raises ``OSError``."""
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _make_directory(path: Path) -> None:
+    if not path.is_dir():
+        _make_directory(path.parent)
+        try:
+            path.mkdir(mode=0o700)
+        except FileExistsError:
+            # Another chain's thread may have made it meanwhile.
+            if not path.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, "it is no directory", str(path)) from None
+        sync_directory(path.parent)
+
+
+def _make_file(path: Path) -> None:
+    """For nobody else's eyes; SQLite gives its log the same mode."""
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+
+
+def _is_same_file(path: Path, known: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(path.stat(), known)
+    except OSError:
+        return False
+
+
+# --------------------------------------------------------------------------
+# Statements
+
+
+@functools.cache
+def _insert_sql(count: int) -> str:
+    row = "({})".format(", ".join("?" * (COLUMNS.count(",") + 1)))
+    rows = ", ".join([row] * count)
+    excluded = ", ".join(f"excluded.{name}" for name in COLUMNS.split(", "))
+    # Not OR IGNORE, which would pass over a row that breaks another rule.
+    return (
+        f"INSERT INTO transactions ({COLUMNS}) VALUES {rows} ON CONFLICT (hash) DO UPDATE"  # noqa: S608 - constants
+        # It is as new as the others of its group: rows are in the order in which wallets sent.
+        f" SET seq = (SELECT max(seq) + 1 FROM transactions), ({COLUMNS}) = ({excluded})"
+        " WHERE transactions.state IN ('refused', 'expired')"
+    )
+
+
+@functools.cache
+def _update_sql(count: int) -> str:
+    rows = ", ".join(["(?, ?, ?, ?, ?)"] * count)
+    return (
+        "UPDATE transactions SET state = new.column2, block = new.column3, said = new.column4,"  # noqa: S608 - constants
+        f" updated = new.column5 FROM (VALUES {rows}) AS new WHERE hash = new.column1"
+    )
+
+
+def _pieces(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    start = 0
+    for size in _AT_ONCE:
+        while len(items) - start >= size:
+            yield items[start : start + size]
+            start += size
+
+
+def _flat(rows: Sequence[Values]) -> list[Any]:
+    return [value for row in rows for value in row]

@@ -1,0 +1,100 @@
+"""How a journal's file is laid out, whose it is, and what its errors mean in words."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Final
+
+from rpcproxy.edges.disk.disk_file import FileTrouble, trouble
+from rpcproxy.edges.disk.journal_row import CLOSED_STATES
+
+# Marks a file as ours: "RPCJ" in ASCII.
+APPLICATION_ID: Final = 0x5250434A
+CLOSED: Final = "state IN ({})".format(", ".join(f"'{state}'" for state in CLOSED_STATES))
+# Private ones that no block took: copies of them may still be in private pools.
+GIVEN_UP: Final = "is_private = 1 AND state IN ('replaced', 'refused', 'expired')"
+# Each brings a file to the next version. Numbers of the chain are text: a uint64 is more than an
+# integer of SQLite's holds.
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        "CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+        """CREATE TABLE transactions (
+            seq INTEGER PRIMARY KEY, hash TEXT NOT NULL UNIQUE, raw BLOB NOT NULL,
+            sender TEXT NOT NULL, nonce TEXT NOT NULL, created REAL NOT NULL,
+            is_private INTEGER NOT NULL, checksum INTEGER NOT NULL, state TEXT NOT NULL,
+            block TEXT NOT NULL, said TEXT NOT NULL, updated REAL NOT NULL)""",
+        f"CREATE INDEX by_close ON transactions (updated) WHERE {CLOSED}",
+        f"PRAGMA application_id = {APPLICATION_ID}",
+    ),
+    # Version 2: rows may be ``resting``, which older versions take for damaged. A transaction that
+    # no sender is known of (a chain's own type) is found by its bytes, and those that are private
+    # for good by that.
+    (
+        "CREATE INDEX by_raw ON transactions (raw) WHERE sender = ''",
+        f"CREATE INDEX by_secret ON transactions (seq) WHERE {GIVEN_UP}",
+    ),
+)
+WHAT_TO_DO: Final = "give this chain another path with `journal:`, or set `journal: off`"
+
+
+class JournalRefused(Exception):
+    """The file is not one we may use. Its text says what to do."""
+
+
+class JournalInUse(JournalRefused):
+    """Another process has it, and may be about to leave."""
+
+
+def check(db: sqlite3.Connection, path: Path, identity: str | None) -> int:
+    """The version of a journal's schema, 0 where there is none yet; of any chain's where
+    ``identity`` is ``None``. Raises ``JournalRefused`` where it is not for us.
+    """
+    db.execute("BEGIN")  # one look at all of it
+    application = _number(db, "PRAGMA application_id")
+    version = _number(db, "PRAGMA user_version")
+    has_tables = _number(db, "SELECT count(*) FROM sqlite_master") > 0
+    written: str | None = None
+    if application == APPLICATION_ID and 0 < version <= len(MIGRATIONS):
+        found = db.execute("SELECT value FROM about WHERE name = 'identity'").fetchone()
+        written = found[0] if found else None
+    db.execute("COMMIT")
+    if application not in (0, APPLICATION_ID) or (application == 0 and has_tables):
+        raise JournalRefused(f"{path} is a database of another program: {WHAT_TO_DO}")
+    if version > len(MIGRATIONS):
+        raise JournalRefused(
+            f"{path} was written by a newer version of rpcproxy (its schema is {version}, this"
+            f" version knows {len(MIGRATIONS)}): update, or {WHAT_TO_DO}"
+        )
+    if None not in (identity, written) and identity != written:
+        raise JournalRefused(f"{path} is the journal of {written}, not of {identity}: {WHAT_TO_DO}")
+    return version
+
+
+def migrate(db: sqlite3.Connection) -> None:
+    """To this version's schema, from any older; inside the caller's transaction."""
+    for statements in MIGRATIONS[_number(db, "PRAGMA user_version") :]:
+        for statement in statements:
+            db.execute(statement)
+    db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+
+
+def words_of(error: sqlite3.Error | OSError | JournalRefused) -> str:
+    """What is wrong, for people."""
+    if isinstance(error, JournalRefused):
+        return str(error)
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
+        return "the disk is full"
+    what = {
+        FileTrouble.BUSY: "another program holds the file locked",
+        FileTrouble.DAMAGED: "the file is damaged",
+        FileTrouble.UNWRITABLE: "the file cannot be written",
+        FileTrouble.LOST: "the disk fails",
+    }
+    return f"{what[trouble(error)]} ({error})"
+
+
+def _number(db: sqlite3.Connection, query: str) -> int:
+    return int(db.execute(query).fetchone()[0])

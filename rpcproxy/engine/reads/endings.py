@@ -1,0 +1,124 @@
+"""The one end of a read, whichever way it went: the client's answer, those who follow, the count.
+
+A read by a plan, one from the express lane, a member of a batch, and followers that ask again: all
+end here. Whatever fails on the way, the client gets an answer, its followers know, and it is
+counted once.
+
+No state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from rpcproxy.edges.metrics.metrics import ChainCounters
+from rpcproxy.engine.answers.carried import FAILURE
+from rpcproxy.engine.answers.sharing import Flight, Sharing
+from rpcproxy.engine.attempts.calls import SingleCall
+from rpcproxy.engine.attempts.executor import Settled
+from rpcproxy.engine.reads.encoder import Encoder
+from rpcproxy.engine.reads.patience import Patience, is_worth_another
+from rpcproxy.engine.reads.profiles import Profile
+from rpcproxy.messages import INTERNAL_ERROR, Answer, Request, Verdict, encode_error
+from rpcproxy.states import RequestOutcome
+
+_log = logging.getLogger("rpcproxy.requests")
+
+
+class OpenRead(msgspec.Struct, frozen=True, eq=False):
+    """A read that upstreams are asked for. ``started``: when the client asked, in monotonic
+    seconds. Those who ask the same meanwhile are in ``flight``.
+    """
+
+    request: Request
+    profile: Profile
+    call: SingleCall
+    flight: Flight
+    started: float
+    trace_id: str
+
+
+class Endings:
+    """See the module's docstring. One per chain."""
+
+    def __init__(
+        self, encoder: Encoder, patience: Patience, sharing: Sharing, counters: ChainCounters
+    ) -> None:
+        self._encoder = encoder
+        self._patience = patience
+        self._sharing = sharing
+        self._counters = counters
+
+    async def end(self, read: OpenRead, ask: Callable[[], Awaitable[Settled]]) -> Answer:
+        """Ask, another way where one is worth it, and settle. Never raises but for cancellation,
+        of which its followers know.
+        """
+        try:
+            settled = await self.reach(read, ask)
+        except asyncio.CancelledError:
+            self.land(read, None)
+            raise
+        except Exception:  # noqa: BLE001 - logged; the client gets its answer whatever it was
+            return self.fail(read)
+        return self.settle(read, settled)
+
+    async def reach(self, read: OpenRead, ask: Callable[[], Awaitable[Settled]]) -> Settled:
+        """What upstreams say in the end, by another way where nobody could answer as it was."""
+        settled = await ask()
+        if is_worth_another(settled):
+            settled = await self._patience.again(read.request, read.profile, settled, read.started)
+        return settled
+
+    def settle(self, read: OpenRead, settled: Settled) -> Answer:
+        """The answer for the client; those who follow get theirs. Counts it."""
+        try:
+            answer, outcome = self._encoder.encode(read.request, settled, read.trace_id)
+        except Exception:  # noqa: BLE001 - as above
+            settled.close()
+            return self.fail(read)
+        self.land(read, None if outcome is RequestOutcome.OWN_ERROR else settled)
+        self._count(read, outcome)
+        return answer
+
+    def fail(self, read: OpenRead) -> Answer:
+        """The proxy's own error, for the exception that is being handled. Counts it."""
+        _log.exception("request failed", extra={"trace_id": read.trace_id})
+        self._encoder.on_failed(read.request.method, FAILURE, read.trace_id)
+        self.land(read, None)
+        self._count(read, RequestOutcome.OWN_ERROR)
+        return Answer(encode_error(read.request.id, INTERNAL_ERROR, FAILURE))
+
+    def land(self, read: OpenRead, settled: Settled | None) -> None:
+        """It is over, for those who follow it as well: without an answer for them where there is
+        none, or one to another question.
+        """
+        key, flight = read.call.key, read.flight
+        if not key or flight.is_landed:
+            return
+        judgement = None if settled is None else settled.judgement
+        if settled is not None and settled.key not in (None, key):
+            judgement = None
+        result = judgement.result if judgement is not None else None
+        if settled is not None and result is not None and _is_plain(settled):
+            self._sharing.keep(read.call, bytes(result), time.monotonic())
+        error = judgement.error if judgement is not None and result is None else None
+        self._sharing.land(key, flight, result, error)
+
+    def _count(self, read: OpenRead, outcome: RequestOutcome) -> None:
+        seconds = time.monotonic() - read.started
+        self._counters.on_request(read.call.need.method_class, seconds, outcome)
+
+
+def _is_plain(settled: Settled) -> bool:
+    """Whether it was answered with a result that may be kept."""
+    judgement = settled.judgement
+    return (
+        judgement is not None
+        and judgement.verdict is Verdict.OK
+        and (settled.reply is None or settled.reply.rest is None)
+    )

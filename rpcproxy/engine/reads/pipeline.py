@@ -1,0 +1,233 @@
+"""A chain's door: decode a body, answer what the proxy knows itself, hand on the rest.
+
+Answers from memory are returned at once, without a task. Reads go to ``reads``, batches to
+``batches``, sends to ``broadcast``.
+
+State: how often the chain had reorganised when it last looked.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from rpcproxy.chains.method import MethodKind
+from rpcproxy.config.model import Chain, Server
+from rpcproxy.engine.answers.sharing import Sharing, answer_of
+from rpcproxy.engine.attempts.calls import SingleCall
+from rpcproxy.engine.attempts.executor import Executor
+from rpcproxy.engine.reads.batches import Batches
+from rpcproxy.engine.reads.encoder import Encoder
+from rpcproxy.engine.reads.profiles import Profile, Profiles
+from rpcproxy.engine.reads.reads import Reads
+from rpcproxy.engine.sends.broadcast import Broadcast
+from rpcproxy.engine.sends.whereabouts import Whereabouts
+from rpcproxy.engine.truth.truth import Truth
+from rpcproxy.engine.watch.audits import Audits
+from rpcproxy.engine.watch.local import LocalAnswers
+from rpcproxy.engine.watch.told import ToldHead
+from rpcproxy.messages import (
+    METHOD_REFUSED,
+    PARSE_ERROR,
+    Answer,
+    Caller,
+    Handled,
+    Malformed,
+    Request,
+    TooLarge,
+    decode_body,
+    encode_error,
+    encode_result,
+)
+from rpcproxy.rules.answers.holding import Holdings, Purse
+from rpcproxy.rules.answers.local_answers import (
+    REFUSED_KEYS,
+    REFUSED_STATEFUL,
+    refusal_of,
+)
+from rpcproxy.states import RequestOutcome
+
+FIRST_HEAD_SECONDS: Final = 2.5
+
+
+class Pipeline:
+    """See the module's docstring."""
+
+    def __init__(  # noqa: PLR0913 - the roots of a chain's graph
+        self,
+        chain: Chain,
+        executor: Executor,
+        broadcast: Broadcast,
+        told: ToldHead,
+        server: Server,
+        audits: Audits | None = None,
+        *,
+        purse: Purse | None = None,
+    ) -> None:
+        """``purse`` holds what belongs to clients whose connection is not known."""
+        self.chain = chain
+        self.executor = executor
+        self.told = told
+        self.counters = executor.counters
+        self.audits = audits if audits is not None and audits.is_on else None
+        self._heads = executor.standings.heads
+        self._turns = self._heads.turns
+        ledger = self.ledger = broadcast.ledger
+        ledger.privacy.is_guarding = any(upstream.private for upstream in chain.upstreams)
+        self.truth = Truth(executor, ledger)
+        self.profiles = Profiles(chain, self._heads, ledger, self.truth)
+        executor.hearings.on_shape = self.profiles.watch_shapes
+        self.sharing = Sharing(server.cache.memory_bytes, self._heads, executor.counters)
+        self.encoder = Encoder(chain, executor, self.profiles, told, ledger, server.outage_status)
+        self.purse = purse or Holdings().purse("")
+        self.reads = Reads(
+            chain,
+            executor,
+            profiles=self.profiles,
+            ledger=ledger,
+            truth=self.truth,
+            encoder=self.encoder,
+            sharing=self.sharing,
+            purse=self.purse,
+            audits=self.audits,
+        )
+        self._read = self.reads.read
+        self._broadcast = broadcast
+        broadcast.on_accepted = self.truth.on_sent
+        self.whereabouts = Whereabouts(executor, self.profiles.policies, self.truth)
+        broadcast.copies.is_mined_quietly = self._is_mined_quietly
+        told.on_block = self.truth.contents.learn
+        self._max_batch = server.limits.batch
+        self.local = LocalAnswers(chain.chain_id, told, executor.standings)
+        self._constant = self.local.constant
+        self._batches = Batches(self.reads, self.local, self.answer, chain.deadlines.light_seconds)
+        executor.standings.on_served.append(self._on_served)
+        executor.standings.on_distrust.append(self.sharing.on_distrust)
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether a send is under way."""
+        return self._broadcast.is_sending
+
+    # ---- the front's door
+
+    def handle(
+        self, body: bytes, trace_id: str, *, is_fresh: bool = False, purse: Purse | None = None
+    ) -> Handled:
+        """See docs/architecture.md, "front → engine". ``is_fresh``: the client wants no answer
+        that was kept. ``purse``: what its connection holds, for a batch.
+        """
+        try:
+            decoded = decode_body(body, self._max_batch)
+        except Malformed as malformed:
+            status = 400 if malformed.code == PARSE_ERROR else 200
+            if isinstance(malformed, TooLarge):
+                status = 413
+            return Answer(encode_error(malformed.id, malformed.code, malformed.reason), status)
+        if not isinstance(decoded, Request):
+            caller = Caller(trace_id, is_fresh)
+            return self._batches.handle(decoded, caller, purse or self.purse)
+        profile = self.profiles.known.get(decoded.method)
+        if profile is not None and profile.is_kept and decoded.id and not is_fresh:
+            # Most questions were asked in these very words since the served head moved.
+            result = self.sharing.lately.get(profile.key + decoded.params)
+            if result is not None:
+                self.counters.on_kept(profile.kept_by, profile.method_class)
+                return Answer(encode_result(decoded.id, result))
+            return self._read(decoded, profile, Caller(trace_id))
+        local = self._constant.get(decoded.method) or self.local.result(decoded.method)
+        if local is not None:
+            self.counters.local_answers += 1
+            return Answer(encode_result(decoded.id, local) if decoded.id else b"")
+        if profile is None:
+            profile = self.profiles.of(decoded.method)
+        caller = Caller(trace_id, is_fresh)
+        if not (decoded.id and profile.is_read):
+            return self._single(decoded, caller)
+        return self._read(decoded, profile, caller)
+
+    # ---- one request
+
+    async def _single(self, request: Request, caller: Caller) -> Answer:
+        answer = await self.answer(request, caller)
+        return answer if request.id else Answer(b"")
+
+    async def answer(
+        self,
+        request: Request,
+        caller: Caller,
+        *,
+        call: SingleCall | None = None,
+    ) -> Answer:
+        """Answer a request that has no local answer; counts it. ``call`` as of ``read``."""
+        profile = self.profiles.of(request.method)
+        if profile.is_read:
+            if not request.id:
+                return Answer(b"")  # nobody would see what a read brings
+            return await answer_of(self._read(request, profile, caller, call))
+        started = time.monotonic()
+        answer, outcome = await self._answer_other(request, profile, caller)
+        self.counters.on_request(profile.method_class, time.monotonic() - started, outcome)
+        return answer
+
+    async def _answer_other(
+        self, request: Request, profile: Profile, caller: Caller
+    ) -> tuple[Answer, RequestOutcome]:
+        method = profile.method
+        if method.kind is MethodKind.SEND:
+            answer, outcome = await self._broadcast.send(request, method)
+            if outcome is None:
+                reason = "a transaction could not be sent"
+                self.encoder.log_unserved(method.name, reason, caller.trace_id, answer.body)
+                answer.status = self.encoder.outage_status
+                outcome = RequestOutcome.OWN_ERROR
+            return answer, outcome
+        if method.kind in (MethodKind.STATEFUL, MethodKind.REFUSED):
+            why = REFUSED_STATEFUL if method.kind is MethodKind.STATEFUL else REFUSED_KEYS
+            reason = refusal_of(method.name, why)
+            answer = Answer(encode_error(request.id, METHOD_REFUSED, reason))
+            return answer, RequestOutcome.OWN_ERROR
+        settled = await self.told.ask(self.executor, profile.policy)
+        if self.told.text() is None and not settled.exhausted:
+            # At start-up one voice is not believed at once: others are about to be heard.
+            await self.reads.patience.wait_for_head(0, FIRST_HEAD_SECONDS)
+        number = self.told.text()
+        if number is not None:
+            return Answer(encode_result(request.id, number)), RequestOutcome.OK
+        return self.encoder.encode(request, settled, caller.trace_id)
+
+    async def _is_mined_quietly(self, hash: str) -> bool:
+        """Whether a private transaction is in a block; nobody hears its hash."""
+        entry = self.ledger.pool.get(hash)
+        seen = None if entry is None else await self.whereabouts.find(entry)
+        if entry is None or seen is None or not seen.is_it:
+            return False
+        for mined in self.ledger.on_block(seen.block, seen.block_hash, [hash]):
+            self.truth.on_mined(mined)
+        return True
+
+    # ---- the chain moves, the configuration changes
+
+    def _on_served(self) -> None:
+        """The served head moved."""
+        self.sharing.on_served()
+        self.reads.patience.on_served()
+        if self._heads.turns != self._turns:
+            self._turns = self._heads.turns
+            ancestor = self._heads.ancestor
+            self.sharing.on_turn(ancestor)
+            self.truth.on_turn(ancestor)
+
+    def adopt(self, old: Pipeline) -> None:
+        """A reload: what was told stays true, and what is kept is kept."""
+        self.truth.adopt(old.truth)
+        self.sharing.adopt(old.sharing)
+        self._broadcast.adopt(old._broadcast)
+
+    def close(self) -> None:
+        """Stop the clocks, and the tasks that outlive their requests."""
+        self.reads.express.close()
+        self._broadcast.close()
+        if self.audits is not None:
+            self.audits.close()
+        self.told.close()

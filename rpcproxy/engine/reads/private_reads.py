@@ -1,0 +1,114 @@
+"""Reads that name a private transaction: the ledger answers, and nobody else hears of it.
+
+While it waits for its block, the ledger knows all that there is to know: nodes show it as pending,
+have no receipt, and trace nothing. Builders and relays answer no reads (MetaMask 30419 and 30410:
+HTTP 400 and 403 for a receipt). Once its block was seen here, anybody may be asked. What names it
+and is no look-up (a call, a simulation) goes to private upstreams that take reads, or to nobody.
+
+An answer waits, for a moment, until the block that was told last was looked through: a library
+that asks for a receipt at each new block would learn a whole block later of it.
+
+No state.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from rpcproxy.chains import evm
+from rpcproxy.edges.metrics.metrics import ChainCounters
+from rpcproxy.engine.answers.sharing import answer_of
+from rpcproxy.engine.attempts.calls import SingleCall
+from rpcproxy.engine.reads.profiles import Profile
+from rpcproxy.engine.sends.ledger import Ledger
+from rpcproxy.messages import (
+    INTERNAL_ERROR,
+    Answer,
+    Caller,
+    Handled,
+    Request,
+    encode_error,
+    encode_raw_error,
+    encode_result,
+)
+from rpcproxy.rules.heads.heads import Heads
+from rpcproxy.states import RequestOutcome
+
+# For a block to be looked through: one round trip, or a second one.
+LOOK_SECONDS: Final = 1.5
+# Of the time that a read has, so much is spent on a journal that is being opened.
+OPENING_SHARE: Final = 0.75
+UNSURE: Final = (
+    "whether it names a private transaction is not known yet, as the journal of transactions is"
+    " still being opened: it was sent to nobody"
+)
+NOBODY: Final = (
+    "it names a private transaction that waits for its block, and no private upstream takes reads:"
+    " it was sent to nobody"
+)
+
+
+class PrivateReads:
+    """See the module's docstring. One per chain."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        heads: Heads,
+        counters: ChainCounters,
+        read: Callable[[Request, Profile, Caller], Handled],
+        *,
+        has_readers: bool,
+    ) -> None:
+        """``read`` reads as if it named nothing private. ``has_readers``: whether a private
+        upstream takes reads.
+        """
+        self._ledger = ledger
+        self._heads = heads
+        self._counters = counters
+        self._read = read
+        self._has_readers = has_readers
+
+    def read(
+        self, request: Request, profile: Profile, call: SingleCall, caller: Caller
+    ) -> Handled | None:
+        """``None`` where private upstreams are to be asked."""
+        if self._ledger.privacy.is_unsure:
+            return self._after_opening(request, profile, caller)
+        name = profile.method.name
+        if not evm.asked_hash(name, request.params):
+            if self._has_readers:
+                return None
+            self._counters.on_request(call.need.method_class, 0.0, RequestOutcome.OWN_ERROR)
+            reason = f"{name}: {NOBODY}"
+            return Answer(encode_error(request.id, INTERNAL_ERROR, reason))
+        if self._ledger.has_looked_to(self._heads.served):
+            return self._answer(request, profile)
+        return self._after_the_look(request, profile, caller)
+
+    async def _after_opening(self, request: Request, profile: Profile, caller: Caller) -> Answer:
+        """What a process before this one left is about to be known."""
+        started = time.monotonic()
+        await self._ledger.wait_for_journal(OPENING_SHARE * profile.policy.deadline_seconds)
+        if not self._ledger.privacy.is_unsure:
+            return await answer_of(self._read(request, profile, caller))
+        seconds = time.monotonic() - started
+        self._counters.on_request(profile.method_class, seconds, RequestOutcome.OWN_ERROR)
+        return Answer(encode_error(request.id, INTERNAL_ERROR, f"{profile.method.name}: {UNSURE}"))
+
+    async def _after_the_look(self, request: Request, profile: Profile, caller: Caller) -> Answer:
+        await self._ledger.look_to(self._heads.served, LOOK_SECONDS)
+        if self._ledger.names_private(request.params):
+            return self._answer(request, profile)
+        return await answer_of(self._read(request, profile, caller))
+
+    def _answer(self, request: Request, profile: Profile) -> Answer:
+        self._counters.on_local()
+        name = profile.method.name
+        tx = self._ledger.waiting(evm.asked_hash(name, request.params))
+        said = evm.said_while_waiting(name, tx)
+        if said.error:
+            return Answer(encode_raw_error(request.id, said.error))
+        return Answer(encode_result(request.id, said.result))

@@ -1,0 +1,147 @@
+"""One read, whichever way it goes: ``ways`` decides, here it is gone.
+
+No state.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+
+from rpcproxy.config.model import Chain
+from rpcproxy.engine.answers.carried import Carried
+from rpcproxy.engine.answers.shared_text import result_answer
+from rpcproxy.engine.answers.sharing import Sharing, SlowFlight, answer_of, pending_answer
+from rpcproxy.engine.attempts.calls import SingleCall
+from rpcproxy.engine.attempts.executor import Executor, Settled
+from rpcproxy.engine.reads.encoder import Encoder
+from rpcproxy.engine.reads.endings import Endings, OpenRead
+from rpcproxy.engine.reads.express import Express
+from rpcproxy.engine.reads.followers import Followers
+from rpcproxy.engine.reads.patience import Patience
+from rpcproxy.engine.reads.private_reads import PrivateReads
+from rpcproxy.engine.reads.profiles import Profile, Profiles
+from rpcproxy.engine.reads.terms import Terms
+from rpcproxy.engine.reads.ways import ReadWay, Ways
+from rpcproxy.engine.sends.ledger import Ledger
+from rpcproxy.engine.truth.truth import Truth
+from rpcproxy.engine.watch.audits import Audits
+from rpcproxy.messages import Answer, Caller, Handled, Pending, Request, encode_result
+from rpcproxy.rules.answers.holding import Purse
+
+
+class Reads:
+    """See the module's docstring. One per chain."""
+
+    def __init__(  # noqa: PLR0913 - what a read may need; nothing of it is made here
+        self,
+        chain: Chain,
+        executor: Executor,
+        *,
+        profiles: Profiles,
+        ledger: Ledger,
+        truth: Truth,
+        encoder: Encoder,
+        sharing: Sharing,
+        purse: Purse,
+        audits: Audits | None,
+    ) -> None:
+        self.executor = executor
+        self.truth = truth
+        self.profiles = profiles
+        self.sharing = sharing
+        self.counters = executor.counters
+        self.terms = Terms(executor, profiles)
+        self.patience = Patience(
+            executor, profiles, self.terms, purse, chain.deadlines.light_seconds
+        )
+        self.ways = Ways(sharing, self.patience)
+        self.endings = Endings(encoder, self.patience, sharing, executor.counters)
+        followers = Followers(executor, profiles, self.terms, sharing, self.endings)
+        sharing.relaunch = followers.relaunch
+        self.express = Express(executor, sharing, self.terms, self.endings, audits)
+        has_readers = any(
+            upstream.private and upstream.role != "sends" for upstream in chain.upstreams
+        )
+        self._private = PrivateReads(
+            ledger, executor.standings.heads, executor.counters, self.read, has_readers=has_readers
+        )
+
+    def read(
+        self, request: Request, profile: Profile, caller: Caller, call: SingleCall | None = None
+    ) -> Handled:
+        """Answer it, or begin to. ``call``: what is sent for it, where that is settled already,
+        with the others of its batch.
+        """
+        if call is None:
+            call = self.profiles.prepare(request, profile)
+        if call.need.private_only:
+            private = self._private.read(request, profile, call, caller)
+            if private is not None:
+                return private
+        now = time.monotonic()
+        if caller.is_fresh:
+            call.key = b""
+        way, what = self.ways.of(call, now)
+        if way is ReadWay.ASKED:
+            return self._ask(request, profile, call, caller, now)
+        if isinstance(what, bytes):
+            self.counters.on_kept(profile.kept_by, profile.method_class)
+            self.sharing.remember(profile.key + request.params, call, what)
+            return result_answer(request.id, what)
+        if what is not None:
+            return self.sharing.follow(what, request, caller.trace_id, now)
+        if way is ReadWay.ON_DISK:
+            return self._from_disk(request, profile, call, caller)
+        return self._above_head(request, profile, call, caller)
+
+    def _ask(
+        self, request: Request, profile: Profile, call: SingleCall, caller: Caller, now: float
+    ) -> Pending:
+        """On the express lane, where somebody can be asked at this moment."""
+        first_try = self.express.start(request, profile, call, caller.trace_id, now)
+        return first_try or self._by_plan(request, profile, call, caller)
+
+    def _by_plan(
+        self, request: Request, profile: Profile, call: SingleCall, caller: Caller
+    ) -> Pending:
+        """Nobody can be asked at this moment, or the usual way is not open to it."""
+        flight = SlowFlight()
+        if call.key:
+            self.sharing.flights[call.key] = flight
+        read = OpenRead(request, profile, call, flight, time.monotonic(), caller.trace_id)
+        work = self.endings.end(read, functools.partial(self._run, call, profile))
+        undo = functools.partial(self.endings.land, read, None)
+        return Carried(work, undo, caller.trace_id, request.id)
+
+    async def _run(self, call: SingleCall, profile: Profile) -> Settled:
+        return await self.executor.run(call, self.terms.policy_for(call, profile))
+
+    async def _from_disk(
+        self, request: Request, profile: Profile, call: SingleCall, caller: Caller
+    ) -> Answer:
+        """From disk; upstreams are asked where that takes too long, or does not bring it."""
+        result = await self.sharing.read(call)
+        if result is not None and self.truth.allows(call, result):
+            self.sharing.keep(call, result, time.monotonic())
+            self.counters.on_kept("disk", profile.method_class)
+            return result_answer(request.id, result)
+        now = time.monotonic()
+        follower = self.sharing.join(call.key, request, caller.trace_id, now)
+        if follower is not None:
+            return await pending_answer(follower)
+        if self.patience.is_above_head(call):
+            return await self._above_head(request, profile, call, caller)
+        return await pending_answer(self._ask(request, profile, call, caller, now))
+
+    async def _above_head(
+        self, request: Request, profile: Profile, call: SingleCall, caller: Caller
+    ) -> Answer:
+        """Where the block does not come there is none: never what somebody may have invented."""
+        if await self.patience.wait_for_block(call.need.block):
+            return await answer_of(self.read(request, profile, caller))
+        if profile.method.is_null_for_none:
+            self.counters.on_local()
+            return Answer(encode_result(request.id, b"null"))
+        # What it means for this method, an upstream says best; a result is refused.
+        return await pending_answer(self._by_plan(request, profile, call, caller))

@@ -1,0 +1,135 @@
+"""A search over a range that every upstream refuses as too wide: asked in parts, and joined.
+
+What may be split, and how it is joined, says ``chains.evm.joins``.
+
+State: none beyond the call; ``rules.requests.split.Split`` holds that of one request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+
+import msgspec
+
+from rpcproxy.chains.evm import answers, joins
+from rpcproxy.engine.attempts.executor import Settled
+from rpcproxy.engine.tasks import start, stop
+from rpcproxy.messages import Judgement, Verdict
+from rpcproxy.rules.answers import replies
+from rpcproxy.rules.answers.holding import Hold
+from rpcproxy.rules.answers.range_refusals import RangeRefusal, read_refusal
+from rpcproxy.rules.requests.split import Part, Split, first_width
+
+Ask = Callable[[bytes], Awaitable[Settled]]
+
+_TOO_LARGE = Verdict.RANGE_TOO_LARGE
+
+
+async def split_and_join(
+    method: str,
+    params: bytes,
+    first: Settled | None,
+    ask: Ask,
+    deadline: float,
+    *,
+    hold: Hold | None = None,
+) -> Judgement | None:
+    """The results of a range in parts, joined in the order of the blocks.
+
+    ``first`` is how the whole range settled; ``None`` where it was not asked, since everybody is
+    known to refuse it. ``hold`` counts the parts that are kept. ``ask`` carries out the same method
+    with other params. ``deadline`` is in monotonic seconds.
+
+    ``None``: what ``first`` says stands, because it is no refusal of a range, the search must not
+    be split, the range has no two blocks in numbers, a part cannot be had, or time, parts or size
+    are out. Cancellation and ``None`` leave nothing behind. Raises what ``ask`` raises.
+    """
+    asked = answers.log_range(params)
+    join = joins.join_of(method, params)
+    if asked is None or asked[0] >= asked[1] or join is None:
+        return None
+    low, high = asked
+    blocks = high - low + 1
+    refusals: Sequence[RangeRefusal] = ()
+    if first is not None:
+        if first.judgement is None or first.judgement.verdict is not _TOO_LARGE:
+            return None
+        refusals = _refusals_of(first, blocks)
+    split = Split(low, high, first_width(blocks, refusals))
+    parts = await _ask_parts(split, join.params, ask, deadline, hold)
+    if parts is None:
+        return None
+    return Judgement(Verdict.OK, msgspec.Raw(join.whole(parts)))
+
+
+def is_splittable(method: str, params: bytes) -> bool:
+    """Whether the search has two blocks or more, in numbers, and parts of it may be joined."""
+    asked = answers.log_range(params)
+    return asked is not None and asked[0] < asked[1] and joins.join_of(method, params) is not None
+
+
+async def _ask_parts(
+    split: Split, params: bytes, ask: Ask, deadline: float, hold: Hold | None
+) -> Sequence[bytes] | None:
+    """Ask until the split is over; the results in order, ``None`` where one is missing."""
+
+    async def ask_part(part: Part) -> Settled:
+        return await ask(answers.with_range(params, part.low, part.high))
+
+    running: dict[asyncio.Task[Settled], Part] = {}
+    try:
+        async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+            while not split.is_over:
+                while (part := split.next_part()) is not None:
+                    running[start(ask_part(part), f"blocks {part.low}-{part.high}")] = part
+                done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    _take(split, running.pop(task), task.result(), hold)
+    except TimeoutError:
+        return None
+    finally:
+        await stop(*running)
+        for task in running:
+            if not task.cancelled() and task.exception() is None:
+                task.result().close()
+    return split.answers()
+
+
+def _take(split: Split, part: Part, settled: Settled, hold: Hold | None) -> None:
+    """How one part ended. One that there is no room for is none."""
+    judgement = settled.judgement
+    if judgement is None or settled.exhausted:
+        split.on_failure()
+    elif judgement.verdict is _TOO_LARGE:
+        split.on_refused(part, _read(judgement, part.blocks))
+    elif judgement.verdict is not Verdict.OK:
+        split.on_failure()
+    elif judgement.result is not None:
+        result = bytes(judgement.result)
+        if hold is not None and not hold.add(len(result)):
+            split.on_failure()
+        else:
+            split.on_answer(part, result)
+    else:  # too large to hold
+        settled.close()
+        split.on_refused(part, RangeRefusal(of_width=False))
+
+
+def _refusals_of(settled: Settled, blocks: int) -> Sequence[RangeRefusal]:
+    """What each upstream that was asked said of the range."""
+    refusals = [
+        _read(judgement, blocks)
+        for _, judgement in settled.failures
+        if judgement.verdict is _TOO_LARGE
+    ]
+    if not refusals and settled.judgement is not None:
+        refusals = [_read(settled.judgement, blocks)]
+    return refusals
+
+
+def _read(judgement: Judgement, blocks: int) -> RangeRefusal:
+    if judgement.error is None:
+        return read_refusal(judgement.detail.lower(), blocks)
+    return read_refusal(replies.read_error(judgement.error).text, blocks)

@@ -1,0 +1,6 @@
+"""Sends: transactions in several copies, written down first, looked after until final.
+
+What wallets were told is sent is never lost: the ledger has it, in memory and on disk.
+May import ``engine.attempts``, ``engine.tasks``, ``rules`` and ``edges``.
+Must not know how reads go, nor truth: that asks the ledger.
+"""

@@ -1,0 +1,74 @@
+"""Whether an upstream's block 0 is our chain's: two chains may have one id, never one genesis.
+
+Asked once per admission. Only another block 0 speaks against an upstream: many do not keep the
+first blocks, and none is blamed for it. A hash that nobody configured is ours, from a list, and a
+development chain may have a known chain's id: it counts once an upstream has that very block.
+
+State: whose block 0 was asked for, since they were last quarantined; who has another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from rpcproxy.chains import evm
+from rpcproxy.config.model import Chain
+from rpcproxy.edges.metrics.metrics import ChainCounters
+from rpcproxy.engine.attempts.executor import ChainMember
+from rpcproxy.engine.watch.probes import ProbeQuestion, Probes
+from rpcproxy.messages import Blame, MethodClass, Verdict
+
+BLOCK_0: Final[ProbeQuestion] = ("eth_getBlockByNumber", b'["0x0",false]', MethodClass.LIGHT)
+_SHOWN: Final = 12  # characters of a hash
+
+
+class Genesis:
+    """One per chain. ``on_proved`` hears the names of those that have another block 0 than an
+    upstream that has ours.
+    """
+
+    def __init__(
+        self,
+        chain: Chain,
+        probes: Probes,
+        counters: ChainCounters,
+        on_proved: Callable[[Iterable[str]], None],
+    ) -> None:
+        self._hash = chain.genesis_hash
+        self._is_believed = not chain.genesis_guessed
+        self._on_proved = on_proved
+        self._others: set[str] = set()
+        self._probes = probes
+        self._counters = counters
+        self._asked: set[str] = set()
+
+    async def objection(self, member: ChainMember) -> str:
+        """What speaks against an upstream, in words; empty where nothing does."""
+        name = member.standing.name
+        if self._hash is None or name in self._asked:
+            return ""
+        judgement = (await self._probes.ask(member, BLOCK_0)).judgement
+        self._counters.on_probe(name, judgement.verdict)
+        if judgement.verdict is Verdict.OK:
+            head = evm.head_of_block(judgement.result or b"")
+            if head is not None and head.number == 0 and head.hash:
+                if head.hash != self._hash:
+                    self._others.add(name)
+                    if self._is_believed:
+                        return (
+                            f"its block 0 is {head.hash[:_SHOWN]}…, expected {self._hash[:_SHOWN]}…"
+                        )
+                elif not self._is_believed:
+                    self._is_believed = True
+                    others, self._others = self._others, set()
+                    self._asked -= others
+                    self._on_proved(others)
+        # A limit or a fault says nothing: then it is asked again when its chain id is.
+        if judgement.verdict.blame in (Blame.NOBODY, Blame.CLIENT):
+            self._asked.add(name)
+        return ""
+
+    def forget(self, name: str) -> None:
+        """It was quarantined: to be admitted again it is asked again."""
+        self._asked.discard(name)

@@ -1,0 +1,106 @@
+"""Fetches the headers that would link what upstreams told to our chain.
+
+``rules.heads.heads`` says what is wanted, one header of each branch at a time; what comes back goes
+up as an ``Observation``, and then the next one may be wanted. The upstream that told the branch is
+asked first, and then one that is well: a header is what its hash says, whoever tells it.
+
+State: the task at work, and until when headers that could not be had are not asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from rpcproxy.chains import evm
+from rpcproxy.engine import tasks
+from rpcproxy.engine.attempts.executor import ChainMember, Executor
+from rpcproxy.engine.watch.probes import Probes
+from rpcproxy.messages import Head, MethodClass, Observation, Verdict
+from rpcproxy.rules.heads.lineage import DEEPEST
+from rpcproxy.rules.heads.wanted import WantedHeader
+
+BY_HASH: Final = "eth_getBlockByHash"
+# What nobody had is asked for again after the first, doubling up to the second.
+AGAIN_SECONDS: Final = 1.0
+LONGEST_AGAIN_SECONDS: Final = 300.0
+MOST_AT_ONCE: Final = 4
+MOST_MISSED: Final = 256
+_NEVER: Final = (0.0, 0)
+
+
+class Linker:
+    """See the module's docstring. One per chain."""
+
+    def __init__(
+        self,
+        members: Mapping[str, ChainMember],
+        executor: Executor,
+        probes: Probes,
+    ) -> None:
+        self._members = members
+        self._executor = executor
+        self._probes = probes
+        self._counters = executor.counters
+        self._task: asyncio.Task[None] | None = None
+        self._missed: dict[str, tuple[float, int]] = {}  # until when, and how often
+        self.on_block: Callable[[bytes], object] = lambda _block: None  # told of each text
+
+    def look(self) -> None:
+        """Heads may have changed: fetch what is wanted, unless that is under way."""
+        if self._wanted() and (self._task is None or self._task.done()):
+            self._task = tasks.start(self._fetch_all(), "link headers")
+
+    async def stop(self) -> None:
+        """Give up what is under way."""
+        await tasks.stop(self._task)
+
+    def _wanted(self) -> list[WantedHeader]:
+        now = time.monotonic()
+        wanted = self._executor.standings.heads.wanted
+        if len(self._missed) > MOST_MISSED:
+            hashes = {want.hash for want in wanted}
+            self._missed = {hash: miss for hash, miss in self._missed.items() if hash in hashes}
+        due = [want for want in wanted if now >= self._missed.get(want.hash, _NEVER)[0]]
+        return due[:MOST_AT_ONCE]
+
+    async def _fetch_all(self) -> None:
+        while wanted := self._wanted():
+            await asyncio.gather(*(self._fetch(want) for want in wanted))
+
+    async def _fetch(self, want: WantedHeader) -> None:
+        # Until it is there it counts as missed, so that no answer leads to the same question.
+        count = self._missed.get(want.hash, _NEVER)[1]
+        pause = min(LONGEST_AGAIN_SECONDS, AGAIN_SECONDS * 2.0 ** min(count, 10))
+        self._missed[want.hash] = time.monotonic() + pause, count + 1
+        for name in self._askable(want.upstream):
+            header = await self._ask(self._members[name], want)
+            if header is not None:
+                observation = Observation(
+                    name, MethodClass.LIGHT, Verdict.OK, method=BY_HASH, header=header
+                )
+                self._executor.observe(observation, time.monotonic())
+                return
+
+    def _askable(self, first: str) -> list[str]:
+        usable = self._executor.standings.usable(MethodClass.LIGHT)
+        others = [standing.name for standing in usable if standing.name != first]
+        return [name for name in (first, *others[:1]) if name in self._members]
+
+    async def _ask(self, member: ChainMember, want: WantedHeader) -> Head | None:
+        params = b'["%b",false]' % want.hash.encode()
+        probed = await self._probes.ask(member, (BY_HASH, params, MethodClass.LIGHT))
+        judgement = probed.judgement
+        self._counters.on_probe(member.standing.name, judgement.verdict)
+        if judgement.verdict is not Verdict.OK or judgement.result is None:
+            return None
+        header = evm.head_of_block(judgement.result)
+        if header is None or header.hash != want.hash:
+            return None
+        # Lower where the chain skips heights.
+        if not want.number - DEEPEST <= header.number <= want.number:
+            return None
+        self.on_block(bytes(judgement.result))
+        return header

@@ -1,0 +1,151 @@
+"""What operators change on the admin port, and what they ask of it beyond the status.
+
+``/upstreams/CHAIN/NAME/drain`` and its kin, ``/reload``, ``/log-level``, ``/explain`` and
+``/failures``. Who may is ``access``'s business.
+
+State: ``RecentFailures``, one per process, written by whoever is told of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol, TypedDict
+
+import msgspec
+from aiohttp import web
+
+from rpcproxy.chains.evm import is_known
+from rpcproxy.edges.logs import utc
+from rpcproxy.front.operators.access import Denied
+from rpcproxy.front.operators.admin_transactions import JsonPage
+from rpcproxy.front.operators.recent import RecentEntries
+
+FAILURES_KEPT: Final = 100
+SHOWN_METHOD_LENGTH: Final = 80
+SHOWN_REASON_LENGTH: Final = 500
+LEVELS: Final = ("debug", "info", "warning", "error")
+ORDERS: Final = ("drain", "undrain", "cordon", "uncordon")
+
+
+class FailureEntry(TypedDict):
+    """A request that a wallet saw fail, without its params. ``time`` is UTC, ISO 8601."""
+
+    time: str
+    chain: str
+    method: str
+    reason: str
+    trace_id: str
+
+
+class Ordered(TypedDict):
+    """What an order did: the upstream's state after it, and in words."""
+
+    chain: str
+    upstream: str
+    state: str
+    result: str
+
+
+class RecentFailures:
+    """The last requests that wallets saw fail: of each chain and each method. What clients make
+    up is one kind, whatever they call it.
+    """
+
+    def __init__(self, kept: int = FAILURES_KEPT) -> None:
+        self._entries: RecentEntries[FailureEntry] = RecentEntries(kept)
+
+    def add(self, chain: str, method: str, reason: str, trace_id: str, unix_seconds: float) -> None:
+        """Remember one of ``unix_seconds`` of wall-clock time."""
+        shown = method[:SHOWN_METHOD_LENGTH]
+        entry: FailureEntry = {
+            "time": utc(unix_seconds),
+            "chain": chain,
+            "method": shown,
+            "reason": reason[:SHOWN_REASON_LENGTH],
+            "trace_id": trace_id,
+        }
+        self._entries.add(entry, (chain, method if is_known(method) else ""))
+
+    def latest_first(self) -> list[FailureEntry]:
+        return self._entries.latest_first()
+
+
+class ControlView(Protocol):
+    """What the admin port may do. ``Denied`` says why not, with a status."""
+
+    def obey(self, chain: str, upstream: str, order: str, *, is_forced: bool) -> Ordered: ...
+
+    async def reload(self) -> str:
+        """Read the configuration file again; what came of it, in words."""
+        ...
+
+    def explain(self, body: bytes, chain: str | None) -> object: ...
+
+    def failures(self) -> Sequence[FailureEntry]: ...
+
+    @property
+    def log_level(self) -> str: ...
+
+    def set_log_level(self, level: str) -> None:
+        """One of ``LEVELS``."""
+        ...
+
+
+def control_routes(view: ControlView, page: JsonPage) -> list[web.RouteDef]:
+    """``page`` is how the other pages of the port are made."""
+
+    async def obey(request: web.Request) -> web.Response:
+        asked = request.match_info
+        is_forced = request.query.get("force", "") not in ("", "0")
+        return _told(
+            page,
+            lambda: view.obey(asked["chain"], asked["name"], asked["order"], is_forced=is_forced),
+        )
+
+    async def reload(_request: web.Request) -> web.Response:
+        try:
+            return page({"result": await view.reload()})
+        except Denied as denied:
+            return page({"error": str(denied)}, status=denied.status)
+
+    async def level(_request: web.Request) -> web.Response:
+        return page({"level": view.log_level})
+
+    async def set_level(request: web.Request) -> web.Response:
+        wanted = _level_in(await request.read())
+        if wanted is None:
+            words = f'expected {{"level": "…"}} with one of {", ".join(LEVELS)}'
+            return page({"error": words}, status=400)
+        view.set_log_level(wanted)
+        return page({"level": view.log_level})
+
+    async def explain(request: web.Request) -> web.Response:
+        body = await request.read()
+        return _told(page, lambda: view.explain(body, request.query.get("chain")))
+
+    async def failures(_request: web.Request) -> web.Response:
+        return page({"failures": view.failures()})
+
+    return [
+        web.post(f"/upstreams/{{chain}}/{{name}}/{{order:{'|'.join(ORDERS)}}}", obey),
+        web.post("/reload", reload),
+        web.get("/log-level", level),
+        web.put("/log-level", set_level),
+        web.post("/explain", explain),
+        web.get("/failures", failures),
+    ]
+
+
+def _told(page: JsonPage, tell: Callable[[], object]) -> web.Response:
+    try:
+        return page(tell())
+    except Denied as denied:
+        return page({"error": str(denied)}, status=denied.status)
+
+
+def _level_in(body: bytes) -> str | None:
+    try:
+        level = msgspec.json.decode(body, type=dict[str, str]).get("level", "").lower()
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return level if level in LEVELS else None

@@ -1,0 +1,114 @@
+"""Words and figures of the status, for the page and the terminal alike. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from rpcproxy.rules.telling.plight import span
+from rpcproxy.states import INCIDENTS, LEVELS, UPSTREAM_STATES, IncidentMeaning
+
+# Pages may be those of another version: what they say is looked up as text.
+MARKS: Final[Mapping[str, str]] = {level: row.mark for level, row in LEVELS.items()}
+LEVEL_WORDS: Final[Mapping[str, str]] = {level: row.word for level, row in LEVELS.items()}
+_STATE_WORDS: Final[Mapping[str, str]] = {state: row.word for state, row in UPSTREAM_STATES.items()}
+_INCIDENTS: Final[Mapping[str, IncidentMeaning]] = dict(INCIDENTS.items())
+WHOSE: Final = {
+    "provider": "It is on the providers’ side. The chain and this proxy are well.",
+    "chain": "It is the chain. The providers and this proxy are well.",
+    "here": "They are different companies, so it is probably the network of this machine.",
+}
+
+
+def state_word(state: str) -> str:
+    """An upstream's state, for people."""
+    return _STATE_WORDS.get(state, state)
+
+
+def what_happened(incident: Mapping[str, Any]) -> str:
+    """An incident in a few words."""
+    kind = str(incident["kind"])
+    meaning = _INCIDENTS.get(kind, IncidentMeaning(kind, kind))
+    words = meaning.present if incident["ended"] is None else meaning.past
+    return f"{incident['upstream']} {words}" if incident["upstream"] else words
+
+
+def what_wallets_noticed(incident: Mapping[str, Any]) -> str:
+    count = int(incident["unserved"])
+    if not count:
+        return "nothing"
+    return f"{count:,} error{'' if count == 1 else 's'}"
+
+
+def how_long(incident: Mapping[str, Any]) -> str:
+    times = f", {incident['times']} times" if incident["times"] > 1 else ""
+    return f"{span(incident['seconds'])}{times}"
+
+
+def number(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.0f}"
+
+
+def milliseconds(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.1f} ms" if value < 10 else f"{value:,.0f} ms"
+
+
+def percent(share: float | None, digits: int = 2) -> str:
+    """Never rounded up to all."""
+    if share is None:
+        return "–"
+    scale = 10**digits
+    cut = share if share >= 1 else int(share * 100 * scale) / (100 * scale)
+    return f"{cut * 100:.{digits}f} %" if 0 < cut < 1 else f"{cut * 100:.0f} %"
+
+
+def well_words(strip: Mapping[str, Any]) -> str:
+    """How much of the time it was well, and of which time where that is less than the strip."""
+    if strip["well_share"] is None:
+        return "–"
+    known = strip["known_seconds"]
+    return percent(strip["well_share"]) + ("" if known >= 80_000 else f" of {span(known)}")
+
+
+def rate(count: float, seconds: float) -> str:
+    """Events per second."""
+    return f"{count / seconds:,.1f}/s" if seconds >= 1 else "–"
+
+
+def ago(seconds: float | None) -> str:
+    return "–" if seconds is None else f"{span(seconds)} ago"
+
+
+def asked_and_failed(traffic: Mapping[str, Any]) -> tuple[int, int]:
+    """How often an upstream was asked in the last minute, by wallets' requests and by probes, and
+    how often it failed.
+    """
+    asked = traffic.get("attempts", 0) + traffic.get("probes", 0)
+    return asked, traffic.get("failures", 0) + traffic.get("failed_probes", 0)
+
+
+def place_of(upstream: Mapping[str, Any]) -> str:
+    """Its company, cloud and region, and what sets it apart."""
+    known = [upstream.get(key) for key in ("cloud", "region")]
+    place = "/".join(str(part) for part in known if part not in (None, "", "unknown"))
+    parts = [str(upstream.get("provider") or ""), place]
+    parts += ["backup"] if upstream.get("tier") == "backup" else []
+    role = upstream.get("role")
+    parts += [str(role)] if role not in (None, "full") else []
+    return " · ".join(dict.fromkeys(part for part in parts if part and part != upstream["name"]))
+
+
+def state_notes(upstream: Mapping[str, Any]) -> str:
+    """Why it is in its state, and what else is the matter."""
+    notes = [str(upstream.get("state_reason") or "")]
+    cooldown = upstream.get("cooldown_seconds") or 0.0
+    if cooldown > 0:
+        notes.append(f"asked again in {span(cooldown)}")
+    if upstream.get("suspect"):
+        notes.append("its fault domain is distrusted")
+    quota = upstream.get("rate_level")
+    if quota is not None and cooldown <= 0:
+        notes.append(f"{percent(quota, digits=0)} of its rate left")
+    return "; ".join(filter(None, notes))

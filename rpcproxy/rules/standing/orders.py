@@ -1,0 +1,63 @@
+"""What an operator may order of an upstream: to be spared, or to come after all others.
+
+A *drained* upstream gets no new requests; those in flight finish, and probes go on. A *cordoned*
+one comes after all others, backups included. Orders live until they are taken back, or the process
+ends; a reload keeps them, and a takeover.
+
+State: two flags of the standing, written here through ``Standings.obey``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, Literal
+
+from rpcproxy.messages import CLASS_NAMES, METHOD_CLASSES, MethodClass
+from rpcproxy.rules.standing.standing import CORDONED, DRAINED, Standing
+from rpcproxy.states import Change, ChangeKind
+
+OperatorOrder = Literal["drain", "undrain", "cordon", "uncordon"]
+ORDERS: Final[tuple[OperatorOrder, ...]] = ("drain", "undrain", "cordon", "uncordon")
+
+
+def obey(standing: Standing, order: OperatorOrder) -> list[Change]:
+    """Carry out an order; nothing turns where it was so already."""
+    is_on = order in ("drain", "cordon")
+    name = standing.name
+    if order in ("drain", "undrain"):
+        if standing.is_drained == is_on:
+            return []
+        standing.is_drained = is_on
+        if is_on:
+            return [Change(name, ChangeKind.DRAINED, f"{DRAINED}: no new requests go there")]
+        return [Change(name, ChangeKind.UNDRAINED, "an operator lets it take requests again")]
+    if standing.is_cordoned == is_on:
+        return []
+    standing.is_cordoned = is_on
+    if is_on:
+        return [
+            Change(name, ChangeKind.CORDONED, f"{CORDONED}: asked only where nobody else can be")
+        ]
+    return [Change(name, ChangeKind.UNCORDONED, "an operator lets it take its share again")]
+
+
+def why_needed(
+    standing: Standing,
+    every: Iterable[Standing],
+    usable: Callable[[MethodClass], Sequence[Standing]],
+) -> str:
+    """For what nobody would be left if it were drained, in words; empty where somebody is."""
+    others = [other for other in every if other is not standing and not other.is_drained]
+    needed: list[str] = []
+    for method_class in METHOD_CLASSES:
+        if not standing.has_role(method_class) or standing.is_drained:
+            continue
+        now = usable(method_class)
+        is_last = standing in now and len(now) == 1
+        if is_last or not any(other.has_role(method_class) for other in others):
+            needed.append(CLASS_NAMES[method_class])
+    if not needed:
+        return ""
+    return (
+        f"{standing.name} is the last upstream that can be asked for {', '.join(needed)} requests"
+    )

@@ -1,0 +1,108 @@
+"""What ``make exam`` makes of scenarios: names, a table, a verdict, and what it grants a time."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks import exam
+from benchmarks.exam import Line
+from tests.exam import judging
+
+
+@pytest.mark.parametrize(
+    ("nodeid", "name"),
+    [
+        (
+            "tests/exam/exam_outages.py::test_nobody_notices[rolling]",
+            "outages: nobody notices [rolling]",
+        ),
+        ("tests/exam/exam_cpu.py::test_it_is_cheap", "cpu: it is cheap"),
+        (
+            "tests/integration/test_real_clients.py::TestAll::test_well[a-[b]]",
+            "real clients: well [a-[b]]",
+        ),
+    ],
+)
+def test_scenarios_have_names_in_words(nodeid: str, name: str) -> None:
+    assert exam.short_name(nodeid) == name
+
+
+def test_names_and_expressions_select() -> None:
+    assert exam.expression(["rolling", "two blackholed"]) == "rolling or two_blackholed"
+    assert exam.expression(["rolling and not flapping", "liars"]) == (
+        "(rolling and not flapping) or liars"
+    )
+
+
+def test_a_row_holds_what_was_measured_and_nothing_else() -> None:
+    lines = [
+        Line("a", "passed", 1.0, {"requests": 1200, "errors": 0, "p99": 0.0754, "calls": 0.66666}),
+        Line("b", "failed", 1.0, {"words": "60 blocks"}),
+    ]
+    head, rule, first, second = exam.table(lines).splitlines()
+    assert head.split(" | ")[2:5] == ["requests", "errors", "backward"]
+    assert rule.count("|") == head.count("|")
+    assert first == "| a | passed | 1200 | 0 |  |  | 75 |  |  | 0.667 |  |"
+    assert second == "| b | failed |  |  |  |  |  |  |  |  | 60 blocks |"
+
+
+def test_the_verdict_adds_up() -> None:
+    lines = [
+        Line("a", "passed", 1.0, {"requests": 1200, "errors": 1}),
+        Line("b", "failed", 1.0, {"requests": 2, "backward": 3}),
+        Line("c", "skipped", 1.0),
+    ]
+    assert exam.verdict(lines) == (
+        "1 passed, 1 failed, 1 skipped; 1202 requests, 1 errors, 3 backward answers."
+    )
+    assert exam.verdict([]).startswith("nothing selected")
+
+
+def test_a_failure_in_any_phase_is_the_outcome() -> None:
+    gatherer = exam.Gatherer()
+    for when, outcome in (("setup", "passed"), ("call", "passed"), ("teardown", "failed")):
+        gatherer.pytest_runtest_logreport(
+            pytest.TestReport(
+                "tests/exam/exam_a.py::test_b",
+                ("", 0, ""),
+                {},
+                outcome,  # type: ignore[arg-type]
+                None,
+                when,  # type: ignore[arg-type]
+                duration=0.5,
+                user_properties=[("errors", 0)],
+            )
+        )
+    (line,) = gatherer.lines.values()
+    assert (line.outcome, line.seconds, line.figures) == ("failed", 1.5, {"errors": 0})
+
+
+def test_times_are_granted_what_the_machine_took_from_the_control() -> None:
+    assert judging.granted(0.075, 0.024, 0.025) == 0.075
+    assert judging.granted(0.075, 0.125, 0.025) == pytest.approx(0.175)
+
+
+def test_a_short_exam_judges_no_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judging, "IS_SHORT", False)
+    with pytest.raises(AssertionError, match=r"0\.200 s, at most 0\.100 s: the slowest"):
+        judging.assert_within(0.2, 0.1, "the slowest")
+    with pytest.raises(AssertionError, match="calls"):
+        judging.assert_at_most(1.2, 1.1, "calls")
+    monkeypatch.setattr(judging, "IS_SHORT", True)
+    judging.assert_within(0.2, 0.1, "the slowest")
+    judging.assert_at_most(1.2, 1.1, "calls")
+
+
+def test_every_scenario_of_a_short_exam_names_something() -> None:
+    """A word that no file or case has would leave it out without a word."""
+    text = "".join(
+        path.name + path.read_text() for path in (exam.HERE.parent / "tests/exam").glob("exam_*.py")
+    )
+    words = {
+        word
+        for expression in exam.SHORT
+        for word in expression.replace("(", " ").replace(")", " ").split()
+        if word not in ("and", "or", "not")
+    }
+    lies = (exam.HERE.parent / "rpcproxy/drills/scenarios/lies.py").read_text()
+    assert not {word for word in words if word not in text and word not in lies}

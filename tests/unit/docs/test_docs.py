@@ -1,0 +1,342 @@
+"""What README and docs say is so: names exist, and none is left out."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shlex
+import typing
+from collections.abc import Iterator
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+import rpcproxy
+from rpcproxy import cli
+from rpcproxy.chains.method import MethodKind
+from rpcproxy.config.model import Deadlines, Upstream
+from rpcproxy.edges.disk import journal_file
+from rpcproxy.edges.http.target import EdgeSettings
+from rpcproxy.edges.metrics.exposition import Exposition, ProxyCollector, Sources
+from rpcproxy.edges.metrics.figures import MEMORY, AuditFigures, ChainFigures, StoreFigures
+from rpcproxy.edges.metrics.metrics import BUCKET_SECONDS, Counters
+from rpcproxy.edges.metrics.send_exposition import SendFigures
+from rpcproxy.engine.attempts import executor
+from rpcproxy.engine.reads import encoder
+from rpcproxy.engine.sends import broadcast
+from rpcproxy.engine.watch import watcher
+from rpcproxy.front.operators.admin import (
+    CHANGES_KEPT,
+    ChainPage,
+    ChangeEntry,
+    ReloadStatus,
+    Status,
+)
+from rpcproxy.front.operators.admin_transactions import (
+    OPEN_SHOWN,
+    ChainTransactions,
+    TransactionEntry,
+)
+from rpcproxy.front.pages.outlook import IncidentEntry, StripEntry, StripsEntry, TrafficEntry
+from rpcproxy.front.wire.live import MOST_LISTENERS
+from rpcproxy.messages import MethodClass, Verdict
+from rpcproxy.rules.heads import cadence
+from rpcproxy.rules.requests import failover, steps
+from rpcproxy.rules.sends import ballot, pool, rebroadcasts
+from rpcproxy.rules.sends.journaled import TransactionState
+from rpcproxy.rules.standing import domains, exclusions
+from rpcproxy.rules.standing import standings as standing_rules
+from rpcproxy.rules.standing.standings import Settings, Standings
+from rpcproxy.rules.telling import incidents
+from rpcproxy.states import BETTER, Change, ChangeKind, UpstreamState
+from tests.kits.pages import (
+    CONFIGURATION,
+    DOCS,
+    METRICS,
+    PACKAGE,
+    PAGES,
+    README,
+    ROOT,
+    fenced,
+    first_names,
+    names,
+    rows,
+    section,
+)
+
+# ---- metrics, status, log
+
+
+def standings() -> Standings:
+    upstream = Upstream(name="a", url="http://a.test", provider="a", rate_limit_per_second=5)
+    return Standings([upstream], Settings(), 0.0)
+
+
+def counters_of_everything() -> Counters:
+    counters = Counters()
+    chain = counters.chain("c")
+    chain.on_request(MethodClass.LIGHT, 0.1, "ok")
+    chain.on_attempt("a", Verdict.OK, 0.1)
+    chain.on_probe("a", Verdict.OK)
+    chain.on_failover("timeout")
+    chain.on_hedge("a")
+    chain.on_hedge_won("a")
+    chain.on_change(Change("a", "ejected", "why"))
+    chain.on_kept("head", MethodClass.LIGHT)
+    chain.sends.on_rejected("unserved")
+    return counters
+
+
+FIGURES = ChainFigures(
+    served=3,
+    safe=2,
+    finalized=1,
+    head_age_seconds=1.0,
+    last_reorg_depth=1,
+    stores={MEMORY: StoreFigures(size_bytes=1, evicted=1)},
+    audits=AuditFigures(odd={"a": 1}),
+    feeds={"a": True},
+    sends=SendFigures(journal_bytes=1),
+)
+
+
+def exposed() -> dict[str, tuple[str, set[str]]]:
+    """Name as it is scraped → type and labels."""
+    known = standings()
+    sources = Sources(
+        standings=lambda: {"c": [{**known.snapshot(1.0)[0], "head": 1, "lag": 0}]},
+        chains=lambda: {"c": FIGURES},
+        connections=lambda: {"c": {"a": (1, 1)}},
+    )
+    # A latency, so that no sample is left out.
+    known["a"].light.latency.add(0.1, 0.5)
+    collector = ProxyCollector(counters_of_everything(), sources)
+    text = asyncio.run(Exposition(collector).scrape())[0].decode()
+    found: dict[str, tuple[str, set[str]]] = {}
+    for family in text_string_to_metric_families(text):
+        if not family.name.startswith("rpcproxy_"):
+            continue
+        assert family.samples, family.name
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        labels = {label for sample in family.samples for label in sample.labels} - {"le"}
+        found[name] = (family.type, labels)
+    return found
+
+
+def test_every_metric_is_told_as_it_is() -> None:
+    told = {
+        names(name)[0]: (kind, set(filter(None, labels.split(", "))))
+        for name, kind, labels, _ in rows(section(METRICS, "`/metrics`"))
+    }
+    assert told == exposed()
+
+
+def test_no_page_names_a_metric_that_is_none() -> None:
+    known = exposed()
+    for page, text in PAGES.items():
+        for name in re.findall(r"\brpcproxy_[a-z_]+", text):
+            assert name in known, f"{page}: {name}"
+
+
+def test_verdicts_and_states_are_told() -> None:
+    assert sorted(first_names(section(METRICS, "Verdicts"))) == sorted(v.label for v in Verdict)
+    assert sorted(first_names(section(METRICS, "States"))) == sorted(UpstreamState)
+    for row in rows(section(METRICS, "Verdicts")):
+        verdict = next(v for v in Verdict if v.label == names(row[0])[0])
+        blames = {"": ("nobody", "client"), "yes": ("upstream",)}
+        blames |= {"cooldown": ("limit",), "quarantine": ("access",)}
+        assert verdict.blame.value in blames[row[2]], verdict
+
+
+def test_the_status_is_told_key_by_key() -> None:
+    snapshot = standings().snapshot(1.0)[0]
+    expected = [
+        *typing.get_type_hints(Status),
+        *typing.get_type_hints(ChainPage),
+        *snapshot,
+        *snapshot["classes"]["light"],
+    ]
+    told = section(METRICS, "`/status`")
+    assert sorted(first_names(told)) == sorted(expected)
+    entries = (ChangeEntry, ReloadStatus, IncidentEntry, TrafficEntry, StripsEntry, StripEntry)
+    for key in (key for entry in entries for key in typing.get_type_hints(entry)):
+        assert f"`{key}`" in told
+
+
+def test_the_transactions_are_told_key_by_key() -> None:
+    told = section(METRICS, "`/transactions`")
+    keys, states = told.split("| state | meaning |")
+    assert sorted(first_names(keys)) == sorted(typing.get_type_hints(TransactionEntry))
+    assert re.findall(r"^\| `(\w+)` \|", states, re.MULTILINE) == [
+        state.value for state in TransactionState
+    ]
+    for key in typing.get_type_hints(ChainTransactions):
+        assert f"`{key}`" in told
+
+
+def logged_events() -> set[str]:
+    """Names of events and kinds of changes, as the code spells them."""
+    of_samples = {ChangeKind.OUTAGE, ChangeKind.OUTAGE_OVER}  # told to webhooks alone
+    found = {"log_lines_lost", *(set(ChangeKind) - of_samples)}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if "drills" in path.parts:
+            continue  # the demo's own are not logged by the proxy
+        text = path.read_text()
+        found |= set(re.findall(r'\bevent\(\s*_log,\s*[\w.]+,\s*"(\w+)"', text))
+        found |= set(re.findall(r'\b_warn\(\s*"(\w+)"', text))
+        if path.stem == "feeds":
+            for pair in re.findall(r'\bkind = "(\w+)"(?: if .+ else "(\w+)")?', text):
+                found |= set(filter(None, pair))
+    return found
+
+
+def test_every_event_is_told() -> None:
+    events = logged_events()
+    assert events > {"ejected", "suspect", "unsuspect", "lagging", "panic_over", "drain"}
+    assert events > {"forked", "joined", "reorg", "feed_live", "feed_lost", "audit_differed"}
+    table = list(rows(section(METRICS, "The log")))
+    assert sorted(names(row[0])[0] for row in table) == sorted(events)
+    ours = {
+        "serving",
+        "admin",
+        "drain",
+        "config_reload",
+        "feed_live",
+        "journal_well",
+        "history_well",
+        "traces_well",
+    }
+    for event, level, _ in table:
+        is_better = names(event)[0] in BETTER | ours
+        assert ("INFO" in level) == is_better, event
+
+
+# ---- numbers
+
+
+def test_numbers_are_those_of_the_code() -> None:
+    hedge = f"{standing_rules.HEDGE_FACTOR} times"
+    bounds = f"({standing_rules.SHORTEST_HEDGE_SECONDS * 1000:g} ms to "
+    bounds += f"{standing_rules.LONGEST_HEDGE_SECONDS:g} s"
+    unknown = f"{standing_rules.DEFAULT_HEDGE_SECONDS * 1000:g} ms while little is known"
+    young = f"for less than {steps.YOUNG_OUTAGE_SECONDS:g} s"
+    assert failover.OLD_OUTAGE_WAIT_SECONDS < 1.0, "README: within about a second"
+    deadlines = Deadlines()
+    waits = (
+        f"{deadlines.light_seconds:g} s for light reads, {deadlines.heavy_seconds:g} s for heavy "
+        f"ones, {deadlines.send_seconds:g} s for sends"
+    )
+    minutes = [exclusions.METHOD_SECONDS / 60, exclusions.SIZE_SECONDS / 60]
+    remembered = "{:g} to {:g} minutes".format(*minutes)
+    flat = " ".join(README.split())
+    for words in (hedge, bounds, unknown, young, waits, remembered, "three providers at once"):
+        assert words in flat, words
+    flat = " ".join(DOCS["transactions.md"].split())
+    assert "three providers at once" in flat
+    assert broadcast.COPIES == 3
+    assert (ballot.REJECTION_SHARE, ballot.REJECTION_SECONDS) == (0.7, 2.0)
+    near = ("zero", "one", "two", "three")[rebroadcasts.NEAR_BLOCKS]
+    expiry = f"{pool.EXPIRY_SECONDS / 3600:g} h have passed"
+    for words in ("70 % of those", "or 2 s after", f"the next {near} blocks", expiry):
+        assert words in flat, words
+    assert journal_file.CLOSED_SECONDS == 7 * 86_400, "a week"
+    assert journal_file.CLOSED_ROWS == 500_000, "half a million"
+    assert f"at most {OPEN_SHOWN}" in METRICS
+    assert METRICS.count(f"took it for {pool.EXPIRY_SECONDS / 3600:g} h") == 2
+    assert (exclusions.BATCH_SECONDS, exclusions.SIZE_SECONDS) == (600.0, 600.0)
+    flat = " ".join(CONFIGURATION.split())
+    head = f"{cadence.SHORTEST_PAUSE_SECONDS:g} to {cadence.LONGEST_PAUSE_SECONDS:g} s"
+    identity = f"every {watcher.IDENTITY_SECONDS / 60:g} minutes"
+    window = f"fail within {domains.WINDOW_SECONDS:g} s"
+    for words in (hedge, bounds[:-1], head, identity, window):
+        assert words in flat, words
+    assert f"{EdgeSettings().hold_bytes >> 20} MiB" in PAGES["CHANGELOG.md"]
+    assert f"{EdgeSettings().hold_bytes >> 20} MiB" in DOCS["architecture.md"]
+    assert f"At most {encoder.LOG_LINES_PER_SECOND:g} a second" in METRICS
+    assert f"the last {CHANGES_KEPT} changes" in METRICS
+    assert f"at most {MOST_LISTENERS} at once" in METRICS
+    assert f"the last {incidents.KEPT} that are over" in METRICS
+    assert round(1 / executor.TICK_SECONDS) == 20, "architecture.md: twenty times a second"
+
+
+def test_buckets_are_told() -> None:
+    told = " ".join(section(METRICS, "`/metrics`").split())
+    small = re.search(r"buckets at ([\d., and]+) ms and at ([\d., and]+) s", told)
+    assert small is not None
+    numbers = [[float(n) for n in re.findall(r"\d[\d.]*", part)] for part in small.groups()]
+    assert [n / 1000 for n in numbers[0]] + numbers[1] == list(BUCKET_SECONDS)
+
+
+# ---- commands, links, names of modules
+
+
+def commands() -> Iterator[list[str]]:
+    for text in PAGES.values():
+        for block in fenced(text, "sh"):
+            for line in block.splitlines():
+                words = shlex.split(line, comments=True)
+                if words:
+                    yield words
+
+
+def test_commands_are_understood() -> None:
+    served = [words[1:] for words in commands() if words[0].endswith("/rpcproxy")]
+    assert len(served) >= 2
+    for arguments in served:
+        assert callable(cli._parser().parse_args(arguments).run)
+    (commands_of,) = cli._parser()._subparsers._group_actions  # type: ignore[union-attr]
+    every = set(commands_of.choices or ())
+    for page, text in PAGES.items():
+        for arguments_text in re.findall(r"`rpcproxy ([a-z]+)[ `]", text):
+            assert arguments_text in every, page
+
+
+def test_make_has_its_targets() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    targets = {
+        target
+        for text in PAGES.values()
+        for target in re.findall(r"(?:`|^)make ([a-z]+)", text, re.MULTILINE)
+    }
+    assert targets >= {"run", "test", "check", "bench"}
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+    for arguments in re.findall(r'make run ARGS="([^"]+)"', README):
+        cli._parser().parse_args(["demo", *arguments.split()])
+
+
+def anchors(text: str) -> set[str]:
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    home = ROOT if page in ("README.md", "CHANGELOG.md") else ROOT / "docs"
+    for target in re.findall(r"\]\(([^)]+)\)", PAGES[page]):
+        path, _, anchor = target.partition("#")
+        file = home / path if path else home / page
+        assert file.exists(), target
+        if anchor:
+            assert anchor in anchors(file.read_text()), target
+
+
+def test_the_changelog_tells_this_version() -> None:
+    assert f"## {rpcproxy.__version__}\n" in PAGES["CHANGELOG.md"]
+
+
+def test_there_is_one_place_for_the_benchmark() -> None:
+    assert README.count("<!-- bench:begin -->") == README.count("<!-- bench:end -->") == 1
+    assert README.index("<!-- bench:begin -->") < README.index("<!-- bench:end -->")
+
+
+def test_refused_methods_are_refused() -> None:
+    from rpcproxy.chains.evm.methods import describe
+
+    refused = [row for row in rows(section(README, "What it refuses")) if "−32601" in row[1]]
+    kinds = [
+        {describe(name.replace("…", "_x" if name == "eth_sign…" else "x")).kind for name in found}
+        for row in refused
+        if (found := names(row[0]))
+    ]
+    assert kinds == [{MethodKind.STATEFUL}, {MethodKind.REFUSED}, {MethodKind.REFUSED}]

@@ -1,0 +1,67 @@
+"""How the house is laid out: rooms that say what they are for, small folders, names that are new."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.kits.pages import DOCS, PACKAGE, names, rows, section
+
+MOST_MODULES = 15
+MOST_LINES = 6
+ROOMS = {path.parent: path for path in sorted(PACKAGE.rglob("__init__.py"))}
+
+
+def dotted(room: Path) -> str:
+    return ".".join(room.relative_to(PACKAGE).parts)
+
+
+def modules(room: Path) -> list[str]:
+    return [path.stem for path in sorted(room.glob("*.py")) if not path.stem.startswith("__")]
+
+
+@pytest.mark.parametrize("room", [room for room in ROOMS if room != PACKAGE], ids=dotted)
+def test_a_room_says_what_it_is_for_and_what_it_may_import(room: Path) -> None:
+    told = ast.get_docstring(ast.parse(ROOMS[room].read_text())) or ""
+    assert len(told.splitlines()) <= MOST_LINES
+    assert "May import" in told
+    assert "Must not" in told
+
+
+def test_no_code_is_outside_of_rooms() -> None:
+    assert {path.parent for path in PACKAGE.rglob("*.py")} == set(ROOMS)
+
+
+def test_the_architecture_names_every_room() -> None:
+    told = [names(row[0])[0] for row in rows(section(DOCS["architecture.md"], "Rooms"))]
+    assert sorted(told) == sorted(dotted(room) for room in ROOMS if room != PACKAGE)
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=dotted)
+def test_a_folder_can_be_taken_in_at_a_glance(room: Path) -> None:
+    assert len(modules(room)) <= MOST_MODULES
+
+
+def test_the_name_of_a_module_is_new_in_the_whole_tree() -> None:
+    counts = Counter(name for room in ROOMS for name in modules(room))
+    assert [name for name, count in counts.items() if count > 1] == []
+
+
+def test_dotted_names_in_the_architecture_exist() -> None:
+    floors = "|".join(room.name for room in ROOMS if room.parent == PACKAGE)
+    found = re.findall(rf"`((?:{floors})\.[\w.]+?)(?:\(\))?`", DOCS["architecture.md"])
+    assert found
+    for name in set(found):
+        parts = name.split(".")
+        depth = 1
+        while (PACKAGE / Path(*parts[:depth])).is_dir() and depth < len(parts):
+            depth += 1
+        module = importlib.import_module(f"rpcproxy.{'.'.join(parts[:depth])}")
+        thing: object = module
+        for attribute in parts[depth:]:
+            thing = getattr(thing, attribute)

@@ -1,0 +1,220 @@
+"""Which transactions are private, through restarts and takeovers, and what is said of them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from rpcproxy.chains import evm
+from rpcproxy.edges.disk.journal import JournalRow
+from rpcproxy.engine.sends.ledger import Denial
+from rpcproxy.engine.sends.privacy import GIVEN_UP_SECONDS, MOST_PRIVATE, Privacy
+from rpcproxy.messages import Judgement, Verdict
+from rpcproxy.rules.sends.pool import Pool
+from tests.kits.engine_kit import CHAIN_ID, Engine, answering, refusing, virtual
+from tests.kits.fleet import upstream
+from tests.kits.sends_kit import signed
+from tests.sockets.scripted import on_both_loops
+from tests.unit.engine.sends.test_ledger import decoded, journaled
+from tests.unit.rules.sends.test_pool import UNIX, Tx
+
+TX = signed()
+LOOKED_UP = b'["%b"]' % TX.hash.encode()
+
+
+def guarded() -> Engine:
+    return Engine([upstream("a"), upstream("b", private=True, role="sends"), upstream("c")])
+
+
+# ---- where nobody is asked
+
+
+@pytest.mark.parametrize("raw", [TX.raw, "0x71c0"])
+def test_what_is_said_while_it_waits(raw: str) -> None:
+    tx = evm.decode(raw, CHAIN_ID)
+    said = {
+        name: evm.said_while_waiting(name, tx)
+        for name in ("eth_getTransactionByHash", "eth_getRawTransactionByHash", "trace_transaction")
+    }
+    assert said["eth_getRawTransactionByHash"].result == b'"%b"' % raw.encode()
+    assert said["trace_transaction"].result == b"null"
+    shown = said["eth_getTransactionByHash"].result
+    assert shown == (evm.pending_object(tx) or b"null")
+    for name in said:
+        assert evm.said_while_waiting(name, None).result == b"null"
+    assert b"not found" in evm.said_while_waiting("debug_traceTransaction", None).error
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "expected"),
+    [
+        ("eth_getTransactionReceipt", LOOKED_UP, TX.hash),
+        ("eth_getTransactionReceipt", b' [ "0X%b" ]' % TX.hash[2:].upper().encode(), TX.hash),
+        ("debug_traceTransaction", LOOKED_UP[:-1] + b",{}]", TX.hash),
+        ("eth_call", LOOKED_UP, ""),
+        ("eth_getTransactionReceipt", b"[]", ""),
+        ("eth_getTransactionReceipt", b"[1]", ""),
+        ("eth_getTransactionReceipt", b'["0x1"]', ""),
+        ("eth_getTransactionReceipt", b'{"hash":1}', ""),
+    ],
+)
+def test_which_transaction_is_looked_up(method: str, params: bytes, expected: str) -> None:
+    assert evm.asked_hash(method, params) == expected
+
+
+# ---- what was given up
+
+
+def test_what_was_given_up_is_looked_for_an_hour() -> None:
+    pool = Pool()
+    privacy = Privacy(pool)
+    entry, _ = pool.add(Tx("0x1"), UNIX, 0.0, is_private=True)
+    privacy.remember("0x1", b"\x02raw")
+    assert not privacy.is_looking(0.0)
+    pool.refuse("0x1")
+    privacy.on_closed(entry, 10.0)
+    assert privacy.is_looking(10.0)
+    assert privacy.is_private("0x1", 10.0)
+    privacy.on_block(["0x2"])
+    assert privacy.is_looking(10.0 + GIVEN_UP_SECONDS - 1)
+    assert not privacy.is_looking(10.0 + GIVEN_UP_SECONDS)
+    assert privacy.is_private("0x1", 1e9)
+    privacy.on_closed(entry, 10.0)
+    privacy.on_block(["0x2", "0x1"])
+    assert not privacy.has_any
+
+
+def test_one_that_rests_goes_to_nobody_though_others_would_go_to_all() -> None:
+    pool = Pool()
+    privacy = Privacy(pool)
+    privacy.fallback_seconds = 30.0
+    for n in (1, 2):
+        pool.add(Tx(f"0x{n}"), UNIX, 0.0, is_private=True)
+        privacy.remember(f"0x{n}", b"\x02raw%d" % n)
+        pool.on_said(f"0x{n}", "a", "yes", 0.0, is_yes=True)
+    assert [privacy.is_private(f"0x{n}", 31.0) for n in (1, 2)] == [True, False]
+
+
+def test_a_bounded_number_is_remembered() -> None:
+    privacy = Privacy(Pool())
+    for n in range(MOST_PRIVATE + 5):
+        privacy.remember(f"0x{n}", b"%d" % n)
+    assert len(privacy._starts) == len(privacy._hashes) == MOST_PRIVATE
+    assert not privacy.is_private("0x4", 0.0)
+
+
+def test_no_number_of_others_makes_public_what_waits_for_its_block() -> None:
+    pool = Pool()
+    privacy = Privacy(pool)
+    pool.add(Tx("0xpay"), UNIX, 0.0, is_private=True)
+    privacy.remember("0xpay", b"\x02pay")
+    for n in range(MOST_PRIVATE + 5):
+        privacy.watch(f"0x{n}", b"%d" % n, 0.0)
+    assert len(privacy._starts) == MOST_PRIVATE
+    assert privacy.is_private("0xpay", 0.0)
+
+
+@on_both_loops
+async def test_a_restart_does_not_make_public_what_was_given_up(tmp_path: Path) -> None:
+    path = tmp_path / "test.sqlite"
+    refused, replaced, final, open_ = (signed(nonce) for nonce in range(4))
+    async with journaled(path) as ledger:
+        for tx in (refused, replaced, final, open_):
+            entry = await ledger.begin(decoded(tx), is_private=True)
+            if tx is refused:
+                assert await ledger.refuse(entry) is Denial.FIRM
+            else:
+                ledger.on_said(tx.hash, "a", Judgement(Verdict.OK))
+        await ledger.on_replaced(replaced.hash)
+        ledger.on_block(5, "0xb", [final.hash])
+        await ledger.on_final(final.hash)
+    async with journaled(path) as again:
+        assert not again.is_private(final.hash)
+        for tx in (refused, replaced, open_):
+            assert again.is_private(tx.hash)
+            assert again.names_private(tx.params)
+        again.on_block(5, "0xb", [open_.hash])
+        assert not again.is_private(open_.hash)
+        again.on_turn(4)
+        assert again.is_private(open_.hash)
+        # A private pool may still have had what was given up: it is looked for once more.
+        assert again.privacy.is_looking(time.monotonic())
+        again.on_block(6, "0xc", [refused.hash])
+        assert not again.is_private(refused.hash)
+        assert again.is_private(replaced.hash)
+
+
+# ---- while the journal is being opened
+
+
+@virtual
+async def test_before_the_journal_is_read_nobody_hears_of_any_transaction() -> None:
+    """A takeover: what the process before this one sent is not known for some seconds."""
+    engine = guarded()
+    engine.ledger.await_journal()
+    handles = [engine.ask("eth_getTransactionReceipt", LOOKED_UP)]
+    batch = b'[{"id":1,"method":"eth_getTransactionByHash","params":%b}]' % LOOKED_UP
+    handles.append(engine.handle(batch))
+    other = engine.ask("eth_gasPrice")
+    assert (await other.reply())["result"] == "0x1"
+    await asyncio.sleep(1)
+    assert not any(handle.is_done for handle in handles)
+    row = JournalRow(TX.hash, decoded(TX).raw, TX.sender, TX.nonce, UNIX, "sent", is_private=True)
+    engine.ledger.pool.restore([row], UNIX, 0.0)
+    engine.ledger.privacy.remember(TX.hash, decoded(TX).raw)
+    engine.ledger.on_no_journal("")
+    assert (await handles[0].reply())["result"] is None
+    assert TX.hash.encode() in (await handles[1].answer()).body
+    assert not any(TX.hash[2:].encode() in sent.payload for sent in engine.sent)
+
+
+@virtual
+async def test_asked_once_more_by_its_tag_it_stays_with_private_ones() -> None:
+    engine = Engine([upstream("a"), upstream("b", private=True), upstream("c")])
+    engine.all_behave(refusing(4444, "pruned history unavailable"))
+    engine.ledger.on_no_journal("")
+    await engine.ledger.begin(decoded(TX), is_private=True)
+    params = b'[{"data":"%b"},"earliest"]' % TX.hash.encode()
+    assert "error" in await engine.ask("eth_call", params).reply()
+    heard = [sent for sent in engine.sent if TX.hash[2:].encode() in sent.payload]
+    assert {sent.params[1] for sent in heard} == {"0x0", "earliest"}
+    assert {sent.wire.name for sent in heard} == {"b"}
+    await engine.assert_soon_idle()
+
+
+@virtual
+async def test_a_journal_that_does_not_open_is_said_in_words() -> None:
+    engine = guarded()
+    engine.all_behave(answering(b"null"))
+    engine.ledger.await_journal()
+    handle = engine.ask("eth_getTransactionReceipt", LOOKED_UP)
+    error = (await handle.reply())["error"]
+    assert "still being opened" in error["message"]
+    engine.ledger.on_no_journal("it is a directory")
+    assert "result" in await engine.ask("eth_getTransactionReceipt", LOOKED_UP).reply()
+
+
+@virtual
+async def test_where_nobody_is_private_it_is_not_waited_for() -> None:
+    engine = Engine()
+    engine.all_behave(answering(b"null"))
+    engine.ledger.await_journal()
+    assert "result" in await engine.ask("eth_getTransactionReceipt", LOOKED_UP).reply()
+
+
+@virtual
+async def test_a_block_that_nobody_looks_through_is_waited_for_shortly() -> None:
+    engine = guarded()
+    engine.ledger.on_no_journal("")
+    await engine.ledger.begin(decoded(TX), is_private=True)
+    engine.ledger.on_looked(99)
+    started = asyncio.get_running_loop().time()
+    assert (await engine.ask("eth_getTransactionReceipt", LOOKED_UP).reply())["result"] is None
+    waited = asyncio.get_running_loop().time() - started
+    assert 1 < waited < 3
+    engine.ledger.on_looked(100)
+    handle = engine.ask("eth_getTransactionReceipt", LOOKED_UP)
+    assert handle.is_done

@@ -1,0 +1,104 @@
+"""What the proxy answers itself, and why it refuses what it refuses."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+import pytest
+
+import rpcproxy
+from rpcproxy.messages import Judgement, Retry, Verdict
+from rpcproxy.rules.answers.local_answers import (
+    LISTENING,
+    REFUSED_KEYS,
+    REFUSED_STATEFUL,
+    constant_answers,
+    refusal_of,
+)
+from rpcproxy.rules.answers.outage import explain
+
+
+@pytest.mark.parametrize(
+    ("chain_id", "hex_id", "decimal"),
+    [(1, "0x1", "1"), (8453, "0x2105", "8453"), (2**53 + 1, "0x20000000000001", str(2**53 + 1))],
+)
+def test_the_chain_id_comes_from_the_configuration(
+    chain_id: int, hex_id: str, decimal: str
+) -> None:
+    answers = constant_answers(chain_id)
+    assert msgspec.json.decode(answers["eth_chainId"]) == hex_id
+    assert msgspec.json.decode(answers["net_version"]) == decimal
+
+
+def test_the_rest_is_what_is_true_of_a_proxy() -> None:
+    answers = constant_answers(1)
+    assert msgspec.json.decode(answers["web3_clientVersion"]) == f"rpcproxy/{rpcproxy.__version__}"
+    assert msgspec.json.decode(answers["eth_syncing"]) is False
+    assert msgspec.json.decode(answers["eth_accounts"]) == []
+
+
+def test_every_answer_is_compact_json() -> None:
+    for text in constant_answers(42161).values():
+        assert msgspec.json.encode(msgspec.json.decode(text)) == text
+
+
+def test_what_changes_is_no_constant() -> None:
+    assert LISTENING == "net_listening"
+    assert LISTENING not in constant_answers(1)
+    assert "eth_blockNumber" not in constant_answers(1)
+
+
+def test_refusals_tell_the_wallets_developer_what_to_do_or_why() -> None:
+    assert "use eth_getLogs" in REFUSED_STATEFUL
+    assert "node's own keys" in REFUSED_KEYS
+
+
+# What libraries look for in messages, and what they take it for.
+READ_BY_CLIENTS = (
+    # ethers 6.17 and 5.8, getRpcError and checkError
+    r"execution reverted|revert",
+    r"insufficient funds|base fee exceeds gas limit",
+    r"nonce.*too low|too low.*nonce",
+    r"replacement transaction.*underpriced|underpriced",
+    r"only replay-protected",
+    r"user denied|ethers-user-denied|user rejected",
+    r"gas required exceeds allowance|always failing transaction",
+    # viem 2.57, errors/node.ts and utils/errors
+    r"fee cap (?:higher|less) than|max fee per gas|transaction is outdated",
+    r"nonce too high|nonce has max value",
+    r"transaction already imported|already known|known transaction",
+    r"exceeds transaction sender account balance",
+    r"intrinsic gas too (?:high|low)|gas limit reached",
+    r"transaction type not valid|tip higher than fee cap",
+    r"request body|timed out",
+    # MetaMask's transaction controller, ethers-rs, Nethereum, hardhat's and Truffle's adapters
+    r"gas price too low to replace|invalid nonce|oldnonce",
+    r"header not found|unknown block|missing trie node|block not found",
+    r"filter not found|query returned more than|block range",
+    r"rate limited|too many requests|429",
+)
+
+
+def test_a_method_that_is_refused_is_told_as_geth_tells_of_one_that_it_lacks() -> None:
+    """ethers 4784, 4162; viem 76; polygon-etl 79, iexec-core 350 wait for these words."""
+    for name in ("eth_newFilter", "eth_subscribe", "eth_sendTransaction", "personal_sign"):
+        message = refusal_of(name, REFUSED_STATEFUL)
+        assert message.startswith(f"the method {name} does not exist/is not available")
+        assert re.search(r"the method .* does not exist", message, re.IGNORECASE)
+        assert message.endswith(REFUSED_STATEFUL)
+
+
+def test_no_words_of_ours_are_taken_for_a_nodes_verdict() -> None:
+    told = [verdict for verdict in Verdict if verdict.retry is not Retry.NO]
+    failures = [(f"u{i}", Judgement(verdict)) for i, verdict in enumerate(told)]
+    ours = [
+        refusal_of("eth_newFilter", REFUSED_STATEFUL),
+        refusal_of("eth_sign", REFUSED_KEYS),
+        *(explain("ethereum", [failure], 3.0, 4) for failure in failures),
+        explain("ethereum", failures, None, 4),
+        explain("ethereum", [], 90.0, 2, ["a", "b"]),
+    ]
+    for text in ours:
+        for words in READ_BY_CLIENTS:
+            assert not re.search(words, text, re.IGNORECASE), f"{words!r} in {text!r}"
