@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, cast
 
 from rpcproxy.app.chain import ChainRuntime
-from rpcproxy.app.serving import Serving
+from rpcproxy.app.serving import InForce
 from rpcproxy.config.problems import nearest, quoted
 from rpcproxy.edges.logs import ROOT, event
 from rpcproxy.engine.reads.explain import Explanation, explain
@@ -34,7 +34,7 @@ class Control:
     set by whoever can read the configuration again.
     """
 
-    def __init__(self, proxy: Serving) -> None:
+    def __init__(self, proxy: InForce) -> None:
         self._proxy = proxy
         self._failures = RecentFailures()
         self._waiting: list[asyncio.Future[tuple[bool, str]]] = []

@@ -21,7 +21,7 @@ from rpcproxy.front.wire.listener import Listener
 from rpcproxy.rules.answers.holding import Holdings
 
 
-class Serving(Protocol):
+class InForce(Protocol):
     """A proxy at work."""
 
     @property

@@ -16,7 +16,7 @@ from rpcproxy.app.people.chain_report import (
     chain_transactions,
     find_transaction,
 )
-from rpcproxy.app.serving import Serving
+from rpcproxy.app.serving import InForce
 from rpcproxy.edges.metrics.exposition import Exposition, ProxyCollector, Sources
 from rpcproxy.edges.metrics.figures import ChainFigures
 from rpcproxy.front.operators.admin import (
@@ -34,7 +34,7 @@ from rpcproxy.front.pages.outlook import ChainOutlook
 class ProxyView:
     """``front.operators.admin.AdminView`` of a proxy."""
 
-    def __init__(self, proxy: Serving) -> None:
+    def __init__(self, proxy: InForce) -> None:
         self._proxy = proxy
         self._started = time.monotonic()
         self._exposition = Exposition(
