@@ -196,14 +196,24 @@ class Scripted:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _on_connection(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
+    def _on_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Known from its first moment: one that comes while the server stops is ended as well,
+        though its task may never have begun.
+        """
         peer = Peer(reader, writer, len(self.peers))
         self.peers.append(peer)
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(self._serve(peer, writer))
+        self._tasks.add(task)
+
+        def on_done(_: asyncio.Task[None]) -> None:
+            writer.close()
+            if not task.cancelled() and (error := task.exception()) is not None:
+                loop.call_exception_handler({"message": "a script failed", "exception": error})
+
+        task.add_done_callback(on_done)
+
+    async def _serve(self, peer: Peer, writer: asyncio.StreamWriter) -> None:
         try:
             await self._script(peer)
         except (asyncio.IncompleteReadError, asyncio.CancelledError, OSError):
