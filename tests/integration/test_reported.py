@@ -90,7 +90,7 @@ class World:
                 u["state"] == "up" and u["name"].endswith(f"-{self._generation}") for u in upstreams
             ) and any(u["head"] is not None for u in upstreams)
 
-        wait_until(are_well, "all upstreams are up")
+        wait_until(are_well, "all upstreams are up", pause_seconds=0.05)
         wait_until(lambda: "result" in self.wire.ask("eth_blockNumber")[1], "the head is known")
 
     def begin(self, case: Case) -> dict[str, str]:
