@@ -203,7 +203,7 @@ class Scripted:
         peer = Peer(reader, writer, len(self.peers))
         self.peers.append(peer)
         loop = asyncio.get_running_loop()
-        task = loop.create_task(self._serve(peer, writer))
+        task = loop.create_task(self._play(peer, writer))
         self._tasks.add(task)
 
         def on_done(_: asyncio.Task[None]) -> None:
@@ -213,7 +213,7 @@ class Scripted:
 
         task.add_done_callback(on_done)
 
-    async def _serve(self, peer: Peer, writer: asyncio.StreamWriter) -> None:
+    async def _play(self, peer: Peer, writer: asyncio.StreamWriter) -> None:
         try:
             await self._script(peer)
         except (asyncio.IncompleteReadError, asyncio.CancelledError, OSError):
