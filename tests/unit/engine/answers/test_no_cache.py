@@ -6,7 +6,16 @@ import asyncio
 
 import msgspec
 
-from tests.kits.engine_kit import Engine, Handle, after, answering, request, virtual
+from rpcproxy.messages import Head
+from tests.kits.engine_kit import (
+    Engine,
+    Handle,
+    after,
+    answering,
+    request,
+    to_head,
+    virtual,
+)
 
 BALANCE = b'["0x' + b"11" * 20 + b'","latest"]'
 LOGS = b'[{"fromBlock":"0x5a","toBlock":"0x5b"}]'
@@ -48,6 +57,21 @@ async def test_what_is_in_flight_is_not_followed() -> None:
         assert (await asked.reply())["result"] == "0x1"
     assert len(engine.sent) == 2
     assert engine.counters.joined == 1
+    engine.close()
+
+
+@virtual
+async def test_it_is_wished_after_a_wait_for_the_block_as_well() -> None:
+    engine = Engine()
+    engine.all_behave(after(0.01, lambda sent: sent.reply(b'{"number":"0x65"}')))
+    body = request("eth_getBlockByNumber", b'["0x65",false]')
+    asked = [handle(engine, body, is_fresh=is_fresh) for is_fresh in (False, True, False)]
+    await asyncio.sleep(0.1)
+    assert not engine.sent
+    to_head(engine, Head(101), "bcd")
+    for each in asked:
+        assert (await each.reply())["result"] == {"number": "0x65"}
+    assert len(engine.sent) == 2, "the two that share, and the one that does not"
     engine.close()
 
 
