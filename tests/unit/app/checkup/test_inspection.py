@@ -20,9 +20,11 @@ from rpcproxy.drills.evm.simchain import SimChain
 from rpcproxy.drills.providers.provider import Provider
 from rpcproxy.drills.scenarios import faults
 from rpcproxy.drills.scenarios.faults import Fault
+from tests.kits.waiting import LIMIT_SECONDS
 from tests.sockets.scripted import OK, Peer, Script, Scripted, reply
 
-SETTINGS = AskSettings(question_seconds=0.3, total_seconds=3.0)
+# One that hangs is left soon; one that answers has plenty of time on a slow machine.
+SETTINGS = AskSettings(question_seconds=1.5, total_seconds=LIMIT_SECONDS)
 YES = CheckFinding("yes", "answered")
 CHAIN = Chain(
     name="sim",
@@ -118,7 +120,7 @@ async def test_a_well_one() -> None:
         assert found.head_hash.startswith("0x")
         assert found.head_seconds > 0
         assert found.latency_seconds is not None
-        assert 0 < found.latency_seconds < 0.3
+        assert found.latency_seconds > 0
         assert found.client_version == "SimGeth/v1.0.0-stable/rpcproxy-drills"
         assert found.websocket == CheckFinding("yes", "newHeads subscribed")
         assert (found.multicall, found.logs) == (YES, YES)
@@ -157,8 +159,8 @@ async def test_one_for_sends_alone_is_asked_no_reads() -> None:
 
 REFUSED: dict[str, tuple[Fault, str, str]] = {
     "not listening": (faults.REFUSE, "unusable", "connection refused"),
-    "blackhole": (faults.BLACKHOLE, "unusable", "no answer in 0.3 s"),
-    "frozen": (faults.FREEZE, "unusable", "no answer in 0.3 s"),
+    "blackhole": (faults.BLACKHOLE, "unusable", "no answer in 1.5 s"),
+    "frozen": (faults.FREEZE, "unusable", "no answer in 1.5 s"),
     "reset": (faults.RESET, "unusable", "connection broke"),
     "cut": (faults.TRUNCATED_CLOSE, "unusable", "connection broke"),
     "hang up": (faults.HANG_UP, "unusable", "connection broke"),

@@ -57,7 +57,7 @@ async def test_all_is_well() -> None:
         assert recent.p50_seconds is not None
         assert recent.p99_seconds is not None
         assert recent.slowest_seconds == seen.total.slowest_seconds
-        assert recent.p50_seconds <= recent.p99_seconds <= recent.slowest_seconds < 2
+        assert recent.p50_seconds <= recent.p99_seconds <= recent.slowest_seconds
         # Far fewer connections than requests: they are kept alive.
         assert provider.counts.connections < seen.total.requests / 3
     assert set(provider.counts.calls) == {question.method for question in wallet.QUESTIONS}
