@@ -18,11 +18,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Protocol, cast
 
-import httptools
 import msgspec
 
 from rpcproxy.drills.evm.simchain import ACCOUNTS, TOKEN, block_of_balance
 from rpcproxy.drills.evm.simrpc import BALANCE_OF
+from rpcproxy.edges.http.http_reply import ReplyReader
+from rpcproxy.edges.http.reply_head import BadReply, ReplyHeadMemory
 from rpcproxy.engine import tasks
 
 HANG_SECONDS: Final = 2.0
@@ -151,8 +152,7 @@ class WalletConnection(asyncio.Protocol):
 
     def __init__(self, owner: Owner, address: tuple[str, int]) -> None:
         self._owner = owner
-        self._parser: Any = httptools.HttpResponseParser(self)
-        self._body: list[bytes] = []
+        self._reader = ReplyReader(ReplyHeadMemory())
         self._transport: asyncio.Transport | None = None
         self._head = (
             f"POST / HTTP/1.1\r\nHost: {address[0]}:{address[1]}\r\n"
@@ -183,22 +183,18 @@ class WalletConnection(asyncio.Protocol):
         self._owner.on_lost(self, "connection reset" if error else "connection closed")
 
     def data_received(self, data: bytes) -> None:
+        reader = self._reader
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserError:
+            is_whole = reader.feed(data)
+        except BadReply:
             self._owner.on_lost(self, "an answer that is not HTTP")
             self.close()
-
-    # --- what the parser calls
-
-    def on_body(self, part: bytes) -> None:
-        self._body.append(part)
-
-    def on_message_complete(self) -> None:
-        body = b"".join(self._body)
-        self._body.clear()
-        self.is_reusable = self._parser.should_keep_alive()
-        self._owner.on_answer(self, self._parser.get_status_code(), body)
+            return
+        if is_whole:
+            status, body = reader.head.status, b"".join(reader.pieces)
+            self.is_reusable = not (reader.head.is_last or reader.has_excess)
+            reader.reset()
+            self._owner.on_answer(self, status, body)
 
 
 class Wallet:
