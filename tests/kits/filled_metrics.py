@@ -6,9 +6,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from rpcproxy.edges.metrics.exposition import Sources
-from rpcproxy.edges.metrics.figures import DISK, MEMORY, AuditFigures, ChainFigures, StoreFigures
+from rpcproxy.edges.metrics.figures import (
+    DISK,
+    MEMORY,
+    AuditFigures,
+    ChainFigures,
+    SendFigures,
+    StoreFigures,
+)
 from rpcproxy.edges.metrics.metrics import Counters
-from rpcproxy.edges.metrics.send_exposition import SendFigures
 from rpcproxy.messages import MethodClass, Verdict
 from rpcproxy.states import ChangeKind
 

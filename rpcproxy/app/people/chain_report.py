@@ -17,8 +17,14 @@ from rpcproxy.app.chain import ChainRuntime
 from rpcproxy.app.people.tx import entry_of_pool, entry_of_row
 from rpcproxy.edges.disk.journal import JournalBroken
 from rpcproxy.edges.logs import utc
-from rpcproxy.edges.metrics.figures import DISK, MEMORY, AuditFigures, ChainFigures, StoreFigures
-from rpcproxy.edges.metrics.send_exposition import SendFigures
+from rpcproxy.edges.metrics.figures import (
+    DISK,
+    MEMORY,
+    AuditFigures,
+    ChainFigures,
+    SendFigures,
+    StoreFigures,
+)
 from rpcproxy.front.operators.admin import (
     BlockStatus,
     ChainStatus,

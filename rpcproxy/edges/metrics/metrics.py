@@ -26,7 +26,7 @@ BUCKET_SECONDS: Final = (
     *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5),
     *(1.0, 2.5, 5.0, 10.0, 30.0),
 )
-_BUCKET_NAMES: Final = (*map(repr, BUCKET_SECONDS), "+Inf")  # as OpenMetrics spells them
+_BUCKETS: Final = len(BUCKET_SECONDS) + 1  # one more holds what took longer
 # What becomes of a change that a webhook is to be told of.
 NOTICE_RESULTS: Final = ("sent", "undelivered", "left_out")
 _VERDICT_LABELS: Final = tuple(verdict.label for verdict in Verdict)
@@ -39,21 +39,13 @@ class LabelTally:
 
     def __init__(self, labels: Iterable[str]) -> None:
         self.labels = dict.fromkeys(labels, 0)
-        self.buckets = [0] * len(_BUCKET_NAMES)  # not cumulative
+        self.buckets = [0] * _BUCKETS  # not cumulative
         self.seconds = 0.0
 
     def add(self, label: str, seconds: float) -> None:
         self.labels[label] += 1
         self.buckets[bisect_left(BUCKET_SECONDS, seconds)] += 1
         self.seconds += seconds
-
-    def cumulative(self) -> list[tuple[str, float]]:
-        """The buckets as Prometheus wants them: each holds those below it."""
-        total, pairs = 0, []
-        for name, count in zip(_BUCKET_NAMES, self.buckets, strict=True):
-            total += count
-            pairs.append((name, float(total)))
-        return pairs
 
 
 class _Plain:
@@ -65,7 +57,7 @@ class _Plain:
         self.clear()
 
     def clear(self) -> None:
-        self.buckets = [0] * len(_BUCKET_NAMES)
+        self.buckets = [0] * _BUCKETS
         self.seconds = 0.0
         self.units = 0
 

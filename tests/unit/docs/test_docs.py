@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import shlex
 import typing
 from collections.abc import Iterator
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 import rpcproxy
 from rpcproxy import cli
@@ -17,10 +15,8 @@ from rpcproxy.chains.method import MethodKind
 from rpcproxy.config.model import Deadlines, Upstream
 from rpcproxy.edges.disk import journal_file
 from rpcproxy.edges.http.target import EdgeSettings
-from rpcproxy.edges.metrics.exposition import Exposition, ProxyCollector, Sources
-from rpcproxy.edges.metrics.figures import MEMORY, AuditFigures, ChainFigures, StoreFigures
-from rpcproxy.edges.metrics.metrics import BUCKET_SECONDS, Counters
-from rpcproxy.edges.metrics.send_exposition import SendFigures
+from rpcproxy.edges.metrics.metric_row import MetricKind
+from rpcproxy.edges.metrics.metric_table import METRIC_TABLE
 from rpcproxy.engine.attempts import executor
 from rpcproxy.engine.reads import encoder
 from rpcproxy.engine.sends import broadcast
@@ -39,7 +35,7 @@ from rpcproxy.front.operators.admin_transactions import (
 )
 from rpcproxy.front.pages.outlook import IncidentEntry, StripEntry, StripsEntry, TrafficEntry
 from rpcproxy.front.wire.live import MOST_LISTENERS
-from rpcproxy.messages import MethodClass, Verdict
+from rpcproxy.messages import Verdict
 from rpcproxy.rules.heads import cadence
 from rpcproxy.rules.requests import failover, steps
 from rpcproxy.rules.sends import ballot, pool, rebroadcasts
@@ -48,7 +44,7 @@ from rpcproxy.rules.standing import domains, exclusions
 from rpcproxy.rules.standing import standings as standing_rules
 from rpcproxy.rules.standing.standings import Settings, Standings
 from rpcproxy.rules.telling import incidents
-from rpcproxy.states import BETTER, Change, ChangeKind, UpstreamState
+from rpcproxy.states import BETTER, ChangeKind, UpstreamState
 from tests.kits.pages import (
     CONFIGURATION,
     DOCS,
@@ -72,70 +68,27 @@ def standings() -> Standings:
     return Standings([upstream], Settings(), 0.0)
 
 
-def counters_of_everything() -> Counters:
-    counters = Counters()
-    chain = counters.chain("c")
-    chain.on_request(MethodClass.LIGHT, 0.1, "ok")
-    chain.on_attempt("a", Verdict.OK, 0.1)
-    chain.on_probe("a", Verdict.OK)
-    chain.on_failover("timeout")
-    chain.on_hedge("a")
-    chain.on_hedge_won("a")
-    chain.on_change(Change("a", "ejected", "why"))
-    chain.on_kept("head", MethodClass.LIGHT)
-    chain.sends.on_rejected("unserved")
-    return counters
-
-
-FIGURES = ChainFigures(
-    served=3,
-    safe=2,
-    finalized=1,
-    head_age_seconds=1.0,
-    last_reorg_depth=1,
-    stores={MEMORY: StoreFigures(size_bytes=1, evicted=1)},
-    audits=AuditFigures(odd={"a": 1}),
-    feeds={"a": True},
-    sends=SendFigures(journal_bytes=1),
-)
-
-
-def exposed() -> dict[str, tuple[str, set[str]]]:
-    """Name as it is scraped → type and labels."""
-    known = standings()
-    sources = Sources(
-        standings=lambda: {"c": [{**known.snapshot(1.0)[0], "head": 1, "lag": 0}]},
-        chains=lambda: {"c": FIGURES},
-        connections=lambda: {"c": {"a": (1, 1)}},
-    )
-    # A latency, so that no sample is left out.
-    known["a"].light.latency.add(0.1, 0.5)
-    collector = ProxyCollector(counters_of_everything(), sources)
-    text = asyncio.run(Exposition(collector).scrape())[0].decode()
-    found: dict[str, tuple[str, set[str]]] = {}
-    for family in text_string_to_metric_families(text):
-        if not family.name.startswith("rpcproxy_"):
-            continue
-        assert family.samples, family.name
-        name = f"{family.name}_total" if family.type == "counter" else family.name
-        labels = {label for sample in family.samples for label in sample.labels} - {"le"}
-        found[name] = (family.type, labels)
-    return found
+KNOWN_METRICS = {row.name: row for row in METRIC_TABLE}
 
 
 def test_every_metric_is_told_as_it_is() -> None:
+    table = list(rows(section(METRICS, "`/metrics`")))
     told = {
-        names(name)[0]: (kind, set(filter(None, labels.split(", "))))
-        for name, kind, labels, _ in rows(section(METRICS, "`/metrics`"))
+        names(name)[0]: (kind, tuple(filter(None, labels.split(", "))))
+        for name, kind, labels, _ in table
     }
-    assert told == exposed()
+    assert len(told) == len(table)
+    assert told == {
+        # Prometheus is told that what is there for its labels alone is a gauge.
+        name: ("gauge" if row.kind is MetricKind.INFO else row.kind, row.labels)
+        for name, row in KNOWN_METRICS.items()
+    }
 
 
 def test_no_page_names_a_metric_that_is_none() -> None:
-    known = exposed()
     for page, text in PAGES.items():
         for name in re.findall(r"\brpcproxy_[a-z_]+", text):
-            assert name in known, f"{page}: {name}"
+            assert name in KNOWN_METRICS, f"{page}: {name}"
 
 
 def test_verdicts_and_states_are_told() -> None:
@@ -260,11 +213,20 @@ def test_numbers_are_those_of_the_code() -> None:
 
 
 def test_buckets_are_told() -> None:
+    """As lists of numbers, each with its unit: 1, 2 and 5 min."""
+    in_seconds = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
     told = " ".join(section(METRICS, "`/metrics`").split())
-    small = re.search(r"buckets at ([\d., and]+) ms and at ([\d., and]+) s", told)
-    assert small is not None
-    numbers = [[float(n) for n in re.findall(r"\d[\d.]*", part)] for part in small.groups()]
-    assert [n / 1000 for n in numbers[0]] + numbers[1] == list(BUCKET_SECONDS)
+    (usual,) = re.findall(r"Histograms have buckets at (.+? s)\.", told)
+    of_others = dict(re.findall(r"`(\w+)` has buckets at (.+? h)\.", told))
+    for row in METRIC_TABLE:
+        if row.kind is MetricKind.HISTOGRAM:
+            words = of_others.pop(row.name, usual)
+            assert row.buckets == tuple(
+                pytest.approx(float(number) * in_seconds[unit])
+                for numbers, unit in re.findall(r"(\d[\d., and]*) (ms|s|min|h)\b", words)
+                for number in re.findall(r"\d+(?:\.\d+)?", numbers)
+            ), row.name
+    assert not of_others
 
 
 # ---- commands, links, names of modules

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from rpcproxy.edges.metrics.exposition import Exposition, ProxyCollector
+from rpcproxy.config.model import Upstream
+from rpcproxy.edges.metrics.exposition import Exposition, ProxyCollector, Sources
+from rpcproxy.edges.metrics.metric_row import MetricKind, MetricUnit
+from rpcproxy.edges.metrics.metric_table import METRIC_TABLE
+from rpcproxy.edges.metrics.metrics import Counters
+from rpcproxy.rules.standing.standings import Settings, Standings
 from tests.kits.filled_metrics import busy_sources, filled_counters
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
@@ -30,3 +36,59 @@ async def test_the_text_is_the_same_to_the_byte(accept: str, file: str) -> None:
     if os.environ.get("WRITE_SCRAPED"):
         (FOLDER / file).write_text(text)
     assert text == (FOLDER / file).read_text()
+
+
+SUFFIXES = {MetricKind.COUNTER: "_total", MetricKind.INFO: "_info"}
+BASE_UNITS = (MetricUnit.SECONDS, MetricUnit.BYTES, MetricUnit.RATIO)
+
+
+def test_a_metric_has_one_row() -> None:
+    counts = Counter(row.name for row in METRIC_TABLE)
+    assert [name for name, count in counts.items() if count > 1] == []
+
+
+def test_a_name_says_the_kind_and_the_unit() -> None:
+    for row in METRIC_TABLE:
+        assert re.fullmatch(r"rpcproxy_[a-z_]+", row.name), row.name
+        for kind, suffix in SUFFIXES.items():
+            assert row.name.endswith(suffix) == (row.kind is kind), row.name
+        for unit in BASE_UNITS:
+            assert row.name.endswith(f"_{unit}") == (row.unit is unit), row.name
+
+
+def test_help_is_a_sentence() -> None:
+    for row in METRIC_TABLE:
+        assert re.fullmatch(r"[A-Z1].*\.", row.help), row.name
+
+
+def test_histograms_alone_have_buckets_and_in_order() -> None:
+    for row in METRIC_TABLE:
+        assert bool(row.buckets) == (row.kind is MetricKind.HISTOGRAM), row.name
+        assert list(row.buckets) == sorted(set(row.buckets)), row.name
+
+
+def test_each_row_gives_samples_of_its_kind_with_its_labels() -> None:
+    families = ProxyCollector(filled_counters(), busy_sources()).collect()
+    for row, family in zip(METRIC_TABLE, families, strict=True):
+        assert (family.type, family.documentation) == (row.kind, row.help)
+        assert family.samples, row.name
+        for sample in family.samples:
+            assert sample.name.startswith(row.name)
+            assert set(sample.labels) - {"le"} == set(row.labels), row.name
+            assert row.unit is not MetricUnit.FLAG or sample.value in (0, 1), row.name
+
+
+def test_standings_as_they_are_leave_nothing_out() -> None:
+    standings = Standings([Upstream(name="a", url="http://a.test", provider="a")], Settings(), 0.0)
+    standings["a"].light.latency.add(0.1, 0.5)
+    snapshot = {**standings.snapshot(1.0)[0], "head": 1, "lag": 0}
+    sources = Sources(standings=lambda: {"c": [snapshot]})
+    found = {
+        family.name for family in ProxyCollector(Counters(), sources).collect() if family.samples
+    }
+    expected = {row.name.removesuffix("_info") for row in METRIC_TABLE if "_upstream_" in row.name}
+    assert expected - found == {  # those of other sources
+        "rpcproxy_upstream_feed_live",
+        "rpcproxy_upstream_connections",
+        "rpcproxy_upstream_connections_idle",
+    }

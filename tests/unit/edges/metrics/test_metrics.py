@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -27,7 +26,6 @@ from rpcproxy.edges.metrics.metrics import (
 from rpcproxy.edges.metrics.send_counters import MINED_BUCKET_SECONDS, SendCounters
 from rpcproxy.messages import MethodClass, Verdict
 from tests.kits.filled_metrics import BUSY, INFURA, Changed, busy_counters, busy_sources
-from tests.kits.pages import METRICS, section
 from tests.kits.waiting import limited
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
@@ -277,17 +275,6 @@ def test_a_bucket_of_the_mined_holds_its_own_bound() -> None:
     assert sends.mined_buckets == [1] * len(MINED_BUCKET_SECONDS) + [0]
 
 
-def test_buckets_of_the_mined_are_told() -> None:
-    told = " ".join(section(METRICS, "Transactions").split())
-    found = re.search(r"has buckets at ([\d., and]+) s, ([\d, and]+) min and ([\d, and]+) h", told)
-    assert found is not None
-    seconds, minutes, hours = (
-        [float(n) for n in re.findall(r"[\d.]+", part)] for part in found.groups()
-    )
-    bounds = [*seconds, *(n * 60 for n in minutes), *(n * 3600 for n in hours)]
-    assert bounds == list(MINED_BUCKET_SECONDS)
-
-
 async def test_nothing_known_is_still_a_valid_scrape() -> None:
     got = Scraped(await scrape(Counters()))
     assert got("client_connections") == 0
@@ -404,7 +391,6 @@ def test_a_bucket_holds_its_own_bound() -> None:
     for bound in BUCKET_SECONDS:
         tally.add("ok", bound)
     assert tally.buckets == [1] * len(BUCKET_SECONDS) + [0]
-    assert tally.cumulative()[-1] == ("+Inf", len(BUCKET_SECONDS))
     assert BUCKET_SECONDS[0] == 0.001
     assert BUCKET_SECONDS[-1] == 30.0
 
