@@ -1,7 +1,8 @@
 """The table of metrics: a row for each, in the order of /metrics.
 
-A new metric is a counter in ``metrics`` or a figure in ``figures``, a row here, and a row in
-docs/metrics.md.
+A new metric is a counter in ``metrics`` or a figure in ``figures``, a row in the module of its
+kind, and a row in docs/metrics.md; then ``WRITE_SCRAPED=1 pytest tests/unit/edges/metrics`` writes
+the text that Prometheus is to read.
 """
 
 from __future__ import annotations

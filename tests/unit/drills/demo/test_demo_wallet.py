@@ -115,6 +115,39 @@ async def test_connections_that_are_closed_after_an_answer() -> None:
         assert seen.total.hung == 0
 
 
+class HeardAnswers:
+    """What a connection told its wallet."""
+
+    def __init__(self) -> None:
+        self.answers: list[tuple[int, bytes]] = []
+
+    def on_answer(self, _: wallet.WalletConnection, status: int, body: bytes) -> None:
+        self.answers.append((status, body))
+
+    def on_lost(self, _: wallet.WalletConnection, why: str) -> None:
+        raise AssertionError(why)
+
+
+@pytest.mark.parametrize(
+    ("reply", "is_reusable"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]", True),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n[]\r\n0\r\n\r\n", True),
+        (b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n[]", False),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]and more", False),
+    ],
+)
+def test_a_connection_is_used_again_where_its_answer_lets_it(
+    reply: bytes, is_reusable: bool
+) -> None:
+    heard = HeardAnswers()
+    connection = wallet.WalletConnection(heard, ("127.0.0.1", 1))
+    for piece in (reply[:30], reply[30:-9], reply[-9:]):
+        connection.data_received(piece)
+    assert heard.answers == [(200, b"[]")]
+    assert connection.is_reusable is is_reusable
+
+
 async def test_answers_of_another_block_and_heads_that_go_back() -> None:
     async with a_provider() as provider, at_work(provider) as seen:
         await until(lambda: seen.wallet.head > 0)
