@@ -9,22 +9,36 @@ from typing import Final
 from rpcproxy.config.model import Chain, Deadlines, KnownChain, Upstream
 from rpcproxy.config.problems import Reported, Unfit, listed, nearest, quoted
 from rpcproxy.config.providers import Keyed
+from rpcproxy.config.reading import schema_shapes as shapes
+from rpcproxy.config.reading.converters import Choice, Whole, duration, rate, rate_per_hour
 from rpcproxy.config.reading.read_operation import SINGLE_POINT, genesis
 from rpcproxy.config.reading.read_sends import SENDS
-from rpcproxy.config.reading.read_upstream import ConfiguredUrl, Draft, NameLike, settled, upstreams
+from rpcproxy.config.reading.read_upstream import (
+    UPSTREAM,
+    ConfiguredUrl,
+    Draft,
+    NameLike,
+    settled,
+    upstreams,
+)
 from rpcproxy.config.reading.reading import (
-    Choice,
     Field,
     Nested,
     Reading,
     Section,
-    Whole,
     as_switch,
     described,
-    duration,
-    rate,
-    rate_per_hour,
     scalar,
+    takes,
+    takes_section,
+)
+from rpcproxy.config.reading.schema_shapes import (
+    DURATION,
+    OFF,
+    SWITCH,
+    either,
+    listing,
+    words,
 )
 from rpcproxy.config.reading.source import Items, Node, Table
 from rpcproxy.config.reading.units import RATE
@@ -38,11 +52,14 @@ _FASTEST_PROBES: Final = 20.0
 # Nobody waits this many seconds before a second copy goes out.
 _SURELY_MILLISECONDS: Final = 30
 _WEB: Final = ("https", "http")
+_AUDIT: Final = "a rate such as 60/h, or off"
 _CHAIN_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_NAME_LIKE: Final = NameLike(_CHAIN_NAME, "- _")
 # Paths of the proxy's own.
 _RESERVED: Final = frozenset({"healthz", "readyz", "status", "metrics"})
 
 
+@takes(either({"enum": ["auto"]}, SWITCH, DURATION))
 def hedge(node: Node, reading: Reading) -> str | float:
     value = scalar(node, "auto, off or a duration such as 200ms")
     switch = as_switch(value)
@@ -60,6 +77,7 @@ def hedge(node: Node, reading: Reading) -> str | float:
         raise Unfit(unfit.wrong, expected, meant) from None
 
 
+@takes(either({"enum": ["pinned", "routed", "off", True, False]}, words("on")))
 def consistency(node: Node, reading: Reading) -> str:
     switch = as_switch(scalar(node, "pinned, routed or off"))
     if switch is not None:
@@ -67,6 +85,7 @@ def consistency(node: Node, reading: Reading) -> str:
     return Choice(("pinned", "routed", "off"))(node, reading)
 
 
+@takes(either(OFF, {"const": 0}, shapes.RATE))
 def audit(node: Node, reading: Reading) -> float:
     """Calls an hour; ``off`` and 0 for none."""
     value = scalar(node, _AUDIT)
@@ -79,6 +98,7 @@ def audit(node: Node, reading: Reading) -> float:
         raise Unfit(unfit.wrong, _AUDIT, meant) from None
 
 
+@takes(shapes.RATE)
 def probes(node: Node, reading: Reading) -> float:
     per_second = rate(node, reading)
     if not _SLOWEST_PROBES <= per_second <= _FASTEST_PROBES:
@@ -87,9 +107,7 @@ def probes(node: Node, reading: Reading) -> float:
     return per_second
 
 
-_AUDIT: Final = "a rate such as 60/h, or off"
-
-
+@takes(_NAME_LIKE.shape)
 def chain_name(node: Node, reading: Reading) -> str:
     """A name is a path: the chain is served at ``/NAME``."""
     name = _NAME_LIKE(node, reading)
@@ -98,9 +116,8 @@ def chain_name(node: Node, reading: Reading) -> str:
     return name
 
 
-_NAME_LIKE: Final = NameLike(_CHAIN_NAME, "- _")
-
 DEADLINES: Final = Section(
+    "deadlines",
     "deadlines",
     {
         "light": Field("light_seconds", duration),
@@ -111,6 +128,7 @@ DEADLINES: Final = Section(
 
 CHAIN: Final = Section(
     "a chain",
+    "chains[]",
     {
         "name": Field("name", chain_name),
         "kind": Field("kind", Choice(("evm",))),
@@ -124,7 +142,7 @@ CHAIN: Final = Section(
         "consistency": Field("consistency", consistency),
         "audit": Field("audits_per_hour", audit),
         "probes": Field("probes_per_second", probes),
-        "upstreams": Field("upstreams", upstreams),
+        "upstreams": Field("upstreams", upstreams(UPSTREAM)),
     }
     | SENDS
     | SINGLE_POINT
@@ -135,11 +153,11 @@ CHAIN: Final = Section(
 )
 
 
-def read_chain(node: Node, reading: Reading) -> Chain:
+def read_chain(node: Node, reading: Reading, section: Section) -> Chain:
     """A chain, what is known of it filled in. Raises ``Unfit`` or ``Reported``."""
     if not isinstance(node, Table):
         raise Unfit(f"is {described(node)}", "a mapping with name and upstreams")
-    values = reading.values(node, CHAIN)
+    values = reading.values(node, section)
     name = str(values["name"])
     if "chain_id" in node.entries and "chain_id" not in values:
         raise Reported
@@ -198,13 +216,14 @@ def _known(
     return next((chain for chain in reading.known.values() if chain.chain_id == chain_id), None)
 
 
-def chains(node: Node, reading: Reading) -> tuple[Chain, ...]:
+@takes_section(listing)
+def chains(node: Node, reading: Reading, section: Section) -> tuple[Chain, ...]:
     """All chains, in the order of the file. Raises ``Unfit`` or ``Reported``."""
     if not isinstance(node, Items) or not node.items:
         is_empty = isinstance(node, Items)
         wrong = "is an empty list" if is_empty else f"is {described(node)}"
         raise Unfit(wrong, "a list of chains, each beginning with '- name: …'")
-    found = _each(node.items, reading)
+    found = _each(node.items, reading, section)
     for index, (line, chain) in enumerate(found):
         for earlier_line, earlier in found[:index]:
             if earlier.name.casefold() == chain.name.casefold():
@@ -221,11 +240,11 @@ def chains(node: Node, reading: Reading) -> tuple[Chain, ...]:
     return tuple(chain for _, chain in found)
 
 
-def _each(items: Sequence[Node], reading: Reading) -> list[tuple[int, Chain]]:
+def _each(items: Sequence[Node], reading: Reading, section: Section) -> list[tuple[int, Chain]]:
     found: list[tuple[int, Chain]] = []
     for item in items:
         try:
-            found.append((item.line, read_chain(reading.expanded(item), reading)))
+            found.append((item.line, read_chain(reading.expanded(item), reading, section)))
         except Unfit as unfit:
             reading.report.problem(item.line, unfit.about("chain"))
         except Reported:

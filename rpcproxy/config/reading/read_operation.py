@@ -7,6 +7,7 @@ from typing import Final
 
 from rpcproxy.config.model import History, Notice
 from rpcproxy.config.problems import Unfit, listed, nearest, quoted
+from rpcproxy.config.reading.converters import flag, size, text
 from rpcproxy.config.reading.reading import (
     Field,
     Nested,
@@ -14,10 +15,19 @@ from rpcproxy.config.reading.reading import (
     Section,
     as_switch,
     described,
-    flag,
     scalar,
-    size,
-    text,
+    takes,
+    takes_section,
+)
+from rpcproxy.config.reading.schema_shapes import (
+    FROM_ENVIRONMENT,
+    OFF,
+    SWITCH,
+    WEB,
+    Schema,
+    either,
+    listing,
+    words,
 )
 from rpcproxy.config.reading.source import Items, Node, Scalar, Table
 from rpcproxy.config.urls import check
@@ -32,13 +42,17 @@ _SHORTEST_TOKEN: Final = 16
 _COLLECTOR: Final = "http://HOST:4318 of an OpenTelemetry collector, or off"
 _GENESIS: Final = "0x and 64 hexadecimal digits, the hash of block 0, or off"
 _GENESIS_SHAPE: Final = re.compile(r"0x[0-9a-fA-F]{64}")
+_EVENT: Final[Schema] = {"enum": ["all", *EVENTS]}
 
 HISTORY: Final = Section(
-    "server.history", {"path": Field("path", text), "size": Field("size_bytes", size)}
+    "server.history",
+    "server.history",
+    {"path": Field("path", text), "size": Field("size_bytes", size)},
 )
 
 
-def history(node: Node, reading: Reading) -> History:
+@takes_section(lambda reference: either(SWITCH, words(), reference))
+def history(node: Node, reading: Reading, section: Section) -> History:
     """A directory, ``off`` or ``on``, or a section."""
     if isinstance(node, Scalar):
         switch = as_switch(node)
@@ -50,9 +64,10 @@ def history(node: Node, reading: Reading) -> History:
             raise Unfit(unfit.wrong, _PLACE, unfit.meant) from None
     if not isinstance(node, Table):
         raise Unfit(f"is {described(node)}", _PLACE)
-    return Nested(HISTORY, History)(node, reading)
+    return Nested(section, History)(node, reading)
 
 
+@takes(either(SWITCH, words(r"/[A-Za-z0-9._~-]{1,64}")))
 def page_path(node: Node, reading: Reading) -> str | None:  # noqa: ARG001 -- a Converter
     """A path of the wallet port, ``on`` for ``/status``."""
     value = scalar(node, _PATH)
@@ -64,6 +79,8 @@ def page_path(node: Node, reading: Reading) -> str | None:  # noqa: ARG001 -- a 
     return value.text
 
 
+# Digits alone are a number to YAML.
+@takes(either({"type": "string", "minLength": 1}, {"type": "number"}))
 def token(node: Node, reading: Reading) -> str:  # noqa: ARG001 -- a Converter
     value = scalar(node, _WANTED)
     if len(value.text) < _SHORTEST_TOKEN or not value.text.isascii() or " " in value.text:
@@ -71,6 +88,7 @@ def token(node: Node, reading: Reading) -> str:  # noqa: ARG001 -- a Converter
     return value.text
 
 
+@takes(either(OFF, WEB))
 def traces(node: Node, reading: Reading) -> str | None:  # noqa: ARG001 -- a Converter
     value = scalar(node, _COLLECTOR)
     if as_switch(value) is False:
@@ -79,6 +97,8 @@ def traces(node: Node, reading: Reading) -> str | None:  # noqa: ARG001 -- a Con
     return value.text
 
 
+# Without quotes YAML reads the hash as a number.
+@takes(either(OFF, words("0x[0-9a-fA-F]{64}"), {"type": "integer", "minimum": 0}))
 def genesis(node: Node, reading: Reading) -> str | None:  # noqa: ARG001 -- a Converter
     value = scalar(node, _GENESIS)
     if as_switch(value) is False:
@@ -88,12 +108,14 @@ def genesis(node: Node, reading: Reading) -> str | None:  # noqa: ARG001 -- a Co
     return value.text.lower()
 
 
+@takes(WEB)
 def _url(node: Node, reading: Reading) -> str:  # noqa: ARG001 -- a Converter
     value = scalar(node, "https:// or http:// and a host")
     check(value.text, value.written, ("https", "http"))
     return value.text
 
 
+@takes(either(_EVENT, FROM_ENVIRONMENT, listing(_EVENT, FROM_ENVIRONMENT)))
 def events(node: Node, reading: Reading) -> tuple[ChangeKind, ...]:
     """Names of events, ``all`` among them."""
     items = node.items if isinstance(node, Items) else [node]
@@ -110,22 +132,26 @@ def events(node: Node, reading: Reading) -> tuple[ChangeKind, ...]:
 
 
 NOTICE: Final = Section(
-    "notify", {"url": Field("url", _url), "events": Field("events", events)}, required=("url",)
+    "notify",
+    "notify[]",
+    {"url": Field("url", _url), "events": Field("events", events)},
+    required=("url",),
 )
 
 
-def notices(node: Node, reading: Reading) -> tuple[Notice, ...]:
+@takes_section(lambda reference: {"type": "array", "items": reference})
+def notices(node: Node, reading: Reading, section: Section) -> tuple[Notice, ...]:
     """A list of webhooks."""
     if not isinstance(node, Items):
         raise Unfit(f"is {described(node)}", "a list, each beginning with '- url: …'")
-    read = Nested(NOTICE, Notice)
+    read = Nested(section, Notice)
     return tuple(read(item, reading) for item in node.items)
 
 
 OPERATION: Final = {
     "admin_token": Field("admin_token", token),
     "status_page": Field("status_page", page_path),
-    "history": Field("history", history, may_be_empty=True),
+    "history": Field("history", history(HISTORY), may_be_empty=True),
     "traces": Field("traces", traces),
 }
 SINGLE_POINT: Final = {"accept_single_point": Field("accept_single_point", flag)}

@@ -7,19 +7,19 @@ from typing import Final
 from rpcproxy.config.model import Journal
 from rpcproxy.config.problems import Unfit
 from rpcproxy.config.reading import units
+from rpcproxy.config.reading.converters import Choice, duration, flag, text
 from rpcproxy.config.reading.reading import (
-    Choice,
     Field,
     Nested,
     Reading,
     Section,
     as_switch,
     described,
-    duration,
-    flag,
     scalar,
-    text,
+    takes,
+    takes_section,
 )
+from rpcproxy.config.reading.schema_shapes import AFTER_DURATION, OFF, SWITCH, either, words
 from rpcproxy.config.reading.source import Node, Scalar, Table
 
 _PLACE: Final = "a directory, off, or a mapping with path"
@@ -28,6 +28,7 @@ _AFTER: Final = "after "
 
 JOURNAL: Final = Section(
     "journal",
+    "journal",
     {
         "path": Field("path", text),
         "on_failure": Field("on_failure", Choice(("refuse", "pass"))),
@@ -35,7 +36,8 @@ JOURNAL: Final = Section(
 )
 
 
-def journal(node: Node, reading: Reading) -> Journal:
+@takes_section(lambda reference: either(SWITCH, words(), reference))
+def journal(node: Node, reading: Reading, section: Section) -> Journal:
     """A directory, ``off`` or ``on``, or a section with both."""
     if isinstance(node, Scalar):
         switch = as_switch(node)
@@ -47,9 +49,10 @@ def journal(node: Node, reading: Reading) -> Journal:
             raise Unfit(unfit.wrong, _PLACE, unfit.meant) from None
     if not isinstance(node, Table):
         raise Unfit(f"is {described(node)}", _PLACE)
-    return Nested(JOURNAL, Journal)(node, reading)
+    return Nested(section, Journal)(node, reading)
 
 
+@takes(either(OFF, AFTER_DURATION))
 def private_fallback(node: Node, reading: Reading) -> float:
     """Seconds; 0 for never."""
     value = scalar(node, _FALLBACK)
@@ -74,7 +77,7 @@ def _meant(value: Scalar) -> str:
 
 
 SENDS: Final = {
-    "journal": Field("journal", journal, may_be_empty=True),
+    "journal": Field("journal", journal(JOURNAL), may_be_empty=True),
     "accept_while_down": Field("accept_while_down", flag),
     "private_fallback": Field("private_fallback_seconds", private_fallback),
 }

@@ -7,25 +7,30 @@ from typing import Final
 
 from rpcproxy.config.model import Address, Cache, Limits, Server, Tls
 from rpcproxy.config.problems import Reported, Unfit
-from rpcproxy.config.reading.read_operation import OPERATION, SINGLE_POINT
-from rpcproxy.config.reading.read_sends import SENDS
-from rpcproxy.config.reading.reading import (
+from rpcproxy.config.reading.converters import (
     Choice,
-    Field,
-    Nested,
-    Reading,
-    Section,
     Whole,
-    as_switch,
-    described,
     duration,
     duration_or_zero,
     flag,
-    scalar,
     size,
     size_or_zero,
     text,
 )
+from rpcproxy.config.reading.read_operation import OPERATION, SINGLE_POINT
+from rpcproxy.config.reading.read_sends import SENDS
+from rpcproxy.config.reading.reading import (
+    Field,
+    Nested,
+    Reading,
+    Section,
+    as_switch,
+    described,
+    scalar,
+    takes,
+    takes_section,
+)
+from rpcproxy.config.reading.schema_shapes import ADDRESS, FROM_ENVIRONMENT, SWITCH, either
 from rpcproxy.config.reading.source import Node, Scalar, Table
 from rpcproxy.config.urls import is_host, is_loopback
 
@@ -33,6 +38,7 @@ _ADDRESS: Final = "HOST:PORT such as 127.0.0.1:8545"
 _PARTS: Final = re.compile(r"(?:\[([^\]]*)\]|([^:\[\]]*)):([0-9]{1,5})")
 
 
+@takes(ADDRESS)
 def address(node: Node, reading: Reading) -> Address:
     """``host:port``, IPv6 in brackets and quotes; port 0 takes any free one."""
     value = scalar(node, f"{_ADDRESS}, in quotes where it begins with [")
@@ -51,6 +57,7 @@ def address(node: Node, reading: Reading) -> Address:
     return reading.build(Address, {"host": host, "port": port}, node.line)
 
 
+@takes(either(ADDRESS, SWITCH))
 def admin(node: Node, reading: Reading) -> Address | None:
     """An address; ``off`` for none, ``on`` for the default one."""
     switch = as_switch(scalar(node, f"{_ADDRESS} or off"))
@@ -59,11 +66,13 @@ def admin(node: Node, reading: Reading) -> Address | None:
     return Server().admin if switch else None
 
 
+@takes(either({"enum": [200, 503, "200", "503"]}, FROM_ENVIRONMENT))
 def outage_status(node: Node, reading: Reading) -> int:
     return int(Choice(("200", "503"))(node, reading))
 
 
 CACHE: Final = Section(
+    "server.cache",
     "server.cache",
     {
         "memory": Field("memory_bytes", size),
@@ -73,14 +82,15 @@ CACHE: Final = Section(
 )
 
 
-def cache(node: Node, reading: Reading) -> Cache:
+@takes_section(lambda reference: either(SWITCH, FROM_ENVIRONMENT, reference))
+def cache(node: Node, reading: Reading, section: Section) -> Cache:
     """A section; ``off`` for a proxy that keeps no answers, ``on`` for the defaults."""
     switch = as_switch(node) if isinstance(node, Scalar) else None
     if switch is not None:
         return Cache() if switch else Cache(memory_bytes=0)
     if not isinstance(node, Table):
         raise Unfit(f"is {described(node)}", "a mapping with memory, disk and path, or off")
-    found = Nested(CACHE, Cache)(node, reading)
+    found = Nested(section, Cache)(node, reading)
     if found.disk_bytes and "path" not in node.entries:
         raise Unfit("has disk and no path", "path, the directory to keep answers in")
     if found.path and "disk" not in node.entries:
@@ -89,6 +99,7 @@ def cache(node: Node, reading: Reading) -> Cache:
 
 
 LIMITS: Final = Section(
+    "server.limits",
     "server.limits",
     {
         "header_size": Field("header_bytes", size),
@@ -105,11 +116,13 @@ LIMITS: Final = Section(
 
 TLS: Final = Section(
     "server.tls",
+    "server.tls",
     {"certificate": Field("certificate", text), "key": Field("key", text)},
     required=("certificate", "key"),
 )
 
 SERVER: Final = Section(
+    "server",
     "server",
     {
         "listen": Field("listen", address),
@@ -120,7 +133,7 @@ SERVER: Final = Section(
         "log": Field("log", Choice(("text", "json"))),
         "drain": Field("drain_seconds", duration_or_zero),
         "limits": Field("limits", Nested(LIMITS, Limits), may_be_empty=True),
-        "cache": Field("cache", cache, may_be_empty=True),
+        "cache": Field("cache", cache(CACHE), may_be_empty=True),
     }
     | SENDS
     | OPERATION
@@ -129,18 +142,19 @@ SERVER: Final = Section(
 )
 
 
-def read_server(node: Node, reading: Reading) -> Server:
+@takes_section(lambda reference: reference)
+def server(node: Node, reading: Reading, section: Section) -> Server:
     """Raises ``Unfit`` or ``Reported``."""
-    server = reading.build(Server, reading.values(node, SERVER), node.line)
-    if server.admin and server.admin == server.listen and server.listen.port:
+    found = reading.build(Server, reading.values(node, section), node.line)
+    if found.admin and found.admin == found.listen and found.listen.port:
         reading.report.problem(
             node.line, "server: listen and admin are the same address; expected two, or admin: off"
         )
         raise Reported
-    if server.admin and not is_loopback(server.admin.host) and not server.admin_token:
+    if found.admin and not is_loopback(found.admin.host) and not found.admin_token:
         reading.report.warn(
             node.line,
-            f"server.admin is on {server.admin.host} without admin_token: whoever reaches it may "
+            f"server.admin is on {found.admin.host} without admin_token: whoever reaches it may "
             "read the status and the metrics, and nobody may change anything",
         )
-    return server
+    return found

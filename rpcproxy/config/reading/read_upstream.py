@@ -5,24 +5,33 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, TypeVar
 
 from rpcproxy.config.model import ErrorPhrase, Upstream
 from rpcproxy.config.outbound import DIRECT, SCHEMES
 from rpcproxy.config.problems import Reported, Unfit, quoted
+from rpcproxy.config.reading.converters import Choice, above_zero, flag, rate, text
 from rpcproxy.config.reading.reading import (
-    Choice,
     Field,
     Nested,
     Reading,
     Section,
-    above_zero,
     as_switch,
     described,
-    flag,
-    rate,
     scalar,
-    text,
+    takes,
+    takes_section,
+)
+from rpcproxy.config.reading.schema_shapes import (
+    OFF,
+    PROXY,
+    WEB,
+    WEB_SOCKET,
+    Schema,
+    either,
+    listing,
+    words,
 )
 from rpcproxy.config.reading.source import Items, Node, Scalar, Table, TableEntry
 from rpcproxy.config.urls import UrlTarget, check, guess_provider
@@ -41,6 +50,11 @@ _OWN_HEADERS: Final = frozenset(
         *("host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"),
     }
 )
+
+_HEADERS: Final[Schema] = {
+    "type": "object",
+    "additionalProperties": {"type": ["string", "number", "boolean"]},
+}
 
 # What an upstream's words can mean; the other verdicts are about the wire.
 _ERROR_CLASSES: Final = tuple(
@@ -77,12 +91,14 @@ class Draft:
 # Converters
 
 
+@takes(WEB)
 def link(node: Node, reading: Reading) -> ConfiguredUrl:  # noqa: ARG001 -- a Converter
     if not isinstance(node, Scalar):
         raise Unfit(f"is {described(node)}", "a URL such as https://HOST/PATH")
     return ConfiguredUrl(node.text, check(node.text, node.written, ("https", "http")))
 
 
+@takes(WEB_SOCKET)
 def ws_url(node: Node, reading: Reading) -> str:  # noqa: ARG001 -- a Converter
     if not isinstance(node, Scalar):
         raise Unfit(f"is {described(node)}", "a URL such as wss://HOST/PATH")
@@ -90,6 +106,7 @@ def ws_url(node: Node, reading: Reading) -> str:  # noqa: ARG001 -- a Converter
     return node.text
 
 
+@takes(either({"enum": ["direct"]}, OFF, PROXY))
 def outbound_proxy(node: Node, reading: Reading) -> str:  # noqa: ARG001 -- a Converter
     """The way to it: a proxy's URL, or ``direct`` whatever the environment says."""
     if isinstance(node, Scalar) and (node.text == DIRECT or as_switch(node) is False):
@@ -107,6 +124,10 @@ class NameLike:
     pattern: re.Pattern[str]
     allowed: str
 
+    @property
+    def shape(self) -> Schema:
+        return words(self.pattern.pattern)
+
     def __call__(self, node: Node, reading: Reading) -> str:
         name = text(node, reading)
         if not self.pattern.fullmatch(name):
@@ -115,6 +136,7 @@ class NameLike:
         return name
 
 
+@takes(_HEADERS)
 def headers(node: Node, reading: Reading) -> dict[str, str]:
     """Names checked. Kept out of every message: values, and what is no name or has no value,
     since that may be a value in the wrong place.
@@ -149,8 +171,9 @@ def _header(name: str, entry: TableEntry, reading: Reading, before: Mapping[str,
     return value.text
 
 
-def phrases(node: Node, reading: Reading) -> tuple[ErrorPhrase, ...]:
-    return each(node, reading, "errors entry", Nested(PHRASE, ErrorPhrase))
+@takes_section(lambda reference: {"type": "array", "items": reference})
+def phrases(node: Node, reading: Reading, section: Section) -> tuple[ErrorPhrase, ...]:
+    return each(node, reading, "errors entry", Nested(section, ErrorPhrase))
 
 
 def each(
@@ -177,12 +200,14 @@ def each(
 
 PHRASE: Final = Section(
     "an errors entry",
+    "errors[]",
     {"contains": Field("contains", text), "class": Field("verdict", Choice(_ERROR_CLASSES))},
     required=("contains", "class"),
 )
 
 UPSTREAM: Final = Section(
     "an upstream",
+    "upstreams[]",
     {
         "name": Field("name", NameLike(_UPSTREAM_NAME, ". _ : -")),
         "url": Field("link", link),
@@ -197,19 +222,19 @@ UPSTREAM: Final = Section(
         "weight": Field("weight", above_zero),
         "headers": Field("headers", headers, may_be_empty=True),
         "proxy": Field("proxy", outbound_proxy),
-        "errors": Field("errors", phrases, may_be_empty=True),
+        "errors": Field("errors", phrases(PHRASE), may_be_empty=True),
     },
     required=("url",),
 )
 
 
-def draft(node: Node, reading: Reading) -> Draft:
+def draft(node: Node, reading: Reading, section: Section) -> Draft:
     """A bare URL or a mapping."""
     if isinstance(node, Scalar):
         return Draft(node.line, link(scalar(node, "a URL or a mapping"), reading), {})
     if not isinstance(node, Table):
         raise Unfit(f"is {described(node)}", "a URL, or a mapping with url")
-    values = reading.values(node, UPSTREAM)
+    values = reading.values(node, section)
     found = values.pop("link")
     assert isinstance(found, ConfiguredUrl)  # noqa: S101 -- the table above says so
     if values.get("private") and values.get("role") == "reads":
@@ -220,9 +245,10 @@ def draft(node: Node, reading: Reading) -> Draft:
     return Draft(node.line, found, values)
 
 
-def upstreams(node: Node, reading: Reading) -> tuple[Upstream, ...]:
+@takes_section(lambda reference: listing(WEB, reference))
+def upstreams(node: Node, reading: Reading, section: Section) -> tuple[Upstream, ...]:
     """Every upstream with a name of its own."""
-    drafts = each(node, reading, "upstream", draft)
+    drafts = each(node, reading, "upstream", partial(draft, section=section))
     if not drafts:
         raise Unfit("is an empty list", "at least one URL")
     lines: dict[str, int] = {}

@@ -1,30 +1,38 @@
 """Reads sections by tables: a key, the attribute it fills, and the converter of its value.
 
 A converter takes a node, a scalar's environment already filled in, and returns the value or
-raises ``Unfit`` (the caller names key and line) or ``Reported`` (it has been told already).
+raises ``Unfit`` (the caller names key and line) or ``Reported`` (it has been told already). Its
+``shape`` says what it takes, for the JSON Schema.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 from pydantic import ValidationError
 
 from rpcproxy.config.model import Frozen, KnownChain
 from rpcproxy.config.problems import Report, Reported, Unfit, listed, nearest, quoted
-from rpcproxy.config.reading import units
 from rpcproxy.config.reading.environment import expand
+from rpcproxy.config.reading.schema_shapes import Schema
 from rpcproxy.config.reading.source import Items, Node, Scalar, Table, TableEntry
 
-_NUMBER: Final = re.compile(r"[0-9][0-9_]{0,17}(?:\.[0-9]{1,9})?")
-_WHOLE: Final = re.compile(r"0|[1-9][0-9_]{0,17}|0[xX][0-9a-fA-F]{1,15}")
 _TRUE: Final = frozenset({"true", "yes", "on"})
 _FALSE: Final = frozenset({"false", "no", "off"})
 
 Model = TypeVar("Model", bound=Frozen)
+Value = TypeVar("Value")
+
+
+class Converter(Protocol):
+    """A node's value. Raises ``Unfit`` or ``Reported``."""
+
+    @property
+    def shape(self) -> Schema: ...
+
+    def __call__(self, node: Node, reading: Reading, /) -> object: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +47,13 @@ class Field:
 @dataclass(frozen=True, slots=True)
 class Section:
     """The keys of one kind of section. ``later``: accepted, no effect yet. ``title`` is for
-    messages, as in "unknown key 'x' in an upstream". ``renamed``: keys of earlier versions, and
-    what they are called now.
+    messages, as in "unknown key 'x' in an upstream"; ``heading`` is what the section is called in
+    docs/configuration.md and in the JSON Schema. ``renamed``: keys of earlier versions, and what
+    they are called now.
     """
 
     title: str
+    heading: str
     fields: Mapping[str, Field]
     required: tuple[str, ...] = ()
     later: Collection[str] = ()
@@ -52,6 +62,11 @@ class Section:
     @property
     def keys(self) -> list[str]:
         return [*self.fields, *self.later]
+
+    @property
+    def reference(self) -> Schema:
+        """What stands for this section inside of another one's shape."""
+        return {"$ref": f"#/definitions/{self.heading}"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +151,58 @@ class Reading:
         self.report.problem(line, f"{wrong}{expected}{hint}")
 
 
-Converter = Callable[[Node, Reading], object]
-
-
 # --------------------------------------------------------------------------
 # Converters
+
+
+@dataclass(frozen=True, slots=True)
+class Taking(Generic[Value]):
+    """A function as a converter, with the shape of what it takes."""
+
+    read: Callable[[Node, Reading], Value]
+    shape: Schema
+
+    def __call__(self, node: Node, reading: Reading) -> Value:
+        return self.read(node, reading)
+
+
+def takes(shape: Schema) -> Callable[[Callable[[Node, Reading], Value]], Taking[Value]]:
+    """Make a converter of the function below it."""
+    return lambda read: Taking(read, shape)
+
+
+Inside = Callable[[Node, Reading, Section], Value]
+
+
+def takes_section(
+    shape: Callable[[Schema], Schema],
+) -> Callable[[Inside[Value]], Callable[[Section], Taking[Value]]]:
+    """Make a converter of the function below it for each section that it is called with.
+
+    ``shape`` is told what stands for that section. The function gets the section as well.
+    """
+
+    def of(read: Inside[Value]) -> Callable[[Section], Taking[Value]]:
+        return lambda section: Taking(
+            lambda node, reading: read(node, reading, section), shape(section.reference)
+        )
+
+    return of
+
+
+@dataclass(frozen=True, slots=True)
+class Nested(Generic[Model]):
+    """A section of its own, built into ``model``."""
+
+    section: Section
+    model: type[Model]
+
+    @property
+    def shape(self) -> Schema:
+        return self.section.reference
+
+    def __call__(self, node: Node, reading: Reading) -> Model:
+        return reading.build(self.model, reading.values(node, self.section), node.line)
 
 
 def described(node: Node) -> str:
@@ -160,119 +222,7 @@ def scalar(node: Node, expected: str) -> Scalar:
     raise Unfit(f"is {described(node)}", expected)
 
 
-def text(node: Node, reading: Reading) -> str:  # noqa: ARG001 -- a Converter
-    value = scalar(node, "text")
-    if value.kind != "text":
-        raise Unfit(f"is {described(node)}", "text", meant=f'"{value.written}"')
-    if not value.text:
-        raise Unfit("is empty", "text")
-    return value.text
-
-
-def flag(node: Node, reading: Reading) -> bool:  # noqa: ARG001 -- a Converter
-    value = scalar(node, "true or false")
-    switch = as_switch(value)
-    if switch is None:
-        raise Unfit(f"is {described(node)}", "true or false")
-    return switch
-
-
 def as_switch(value: Scalar) -> bool | None:
     """On or off, ``None`` for anything else: YAML itself reads a bare ``off`` as false."""
     word = value.text.lower()
     return True if word in _TRUE else False if word in _FALSE else None
-
-
-@dataclass(frozen=True, slots=True)
-class Whole:
-    """A whole number of at least ``least``, decimal or ``0x``."""
-
-    least: int
-    example: str
-
-    def __call__(self, node: Node, reading: Reading) -> int:  # noqa: ARG002 -- a Converter
-        expected = f"a whole number of at least {self.least} such as {self.example}"
-        value = scalar(node, expected)
-        if not _WHOLE.fullmatch(value.text):
-            raise Unfit(f"is {described(node)}", expected)
-        number = int(value.text.replace("_", ""), 0)
-        if number < self.least:
-            raise Unfit(f"is {described(node)}", expected)
-        return number
-
-
-def above_zero(node: Node, reading: Reading) -> float:  # noqa: ARG001 -- a Converter
-    value = scalar(node, "a number above 0 such as 2 or 0.5")
-    if not _NUMBER.fullmatch(value.text) or float(value.text.replace("_", "")) == 0:
-        raise Unfit(f"is {described(node)}", "a number above 0 such as 2 or 0.5")
-    return float(value.text.replace("_", ""))
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """One of some words."""
-
-    names: tuple[str, ...]
-
-    def __call__(self, node: Node, reading: Reading) -> str:  # noqa: ARG002 -- a Converter
-        value = scalar(node, listed(self.names))
-        if value.text not in self.names:
-            meant = "" if value.kind == "number" else nearest(value.text, self.names)
-            raise Unfit(f"is {described(node)}", listed(self.names), meant)
-        return value.text
-
-
-def duration(node: Node, reading: Reading) -> float:
-    """Seconds, above 0."""
-    seconds = duration_or_zero(node, reading)
-    if seconds == 0:
-        raise Unfit("is 0", f"{units.DURATION}, above 0")
-    return seconds
-
-
-def duration_or_zero(node: Node, reading: Reading) -> float:  # noqa: ARG001 -- a Converter
-    return _in_units(node, units.duration_seconds, units.DURATION)
-
-
-def rate(node: Node, reading: Reading) -> float:  # noqa: ARG001 -- a Converter
-    return _in_units(node, units.rate_per_second, units.RATE)
-
-
-def rate_per_hour(node: Node, reading: Reading) -> float:  # noqa: ARG001 -- a Converter
-    return _in_units(node, units.rate_per_hour, units.RATE)
-
-
-def size(node: Node, reading: Reading) -> int:
-    found = size_or_zero(node, reading)
-    if found == 0:
-        raise Unfit("is 0", f"{units.SIZE}, above 0")
-    return found
-
-
-def size_or_zero(node: Node, reading: Reading) -> int:  # noqa: ARG001 -- a Converter
-    return _in_units(node, units.size_bytes, units.SIZE)
-
-
-Unit = TypeVar("Unit", int, float)
-
-
-def _in_units(node: Node, read: Callable[[str], Unit], expected: str) -> Unit:
-    value = scalar(node, expected)
-    if value.text != value.written:
-        # What the environment holds is not repeated in a message.
-        try:
-            return read(value.text)
-        except Unfit as unfit:
-            raise Unfit(f"is {quoted(value.written)}, filled in", unfit.expected) from None
-    return read(value.text)
-
-
-@dataclass(frozen=True, slots=True)
-class Nested(Generic[Model]):
-    """A section of its own, built into ``model``."""
-
-    section: Section
-    model: type[Model]
-
-    def __call__(self, node: Node, reading: Reading) -> Model:
-        return reading.build(self.model, reading.values(node, self.section), node.line)

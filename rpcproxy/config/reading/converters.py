@@ -1,0 +1,137 @@
+"""Converters that many keys share: text, switches, numbers, words, durations, rates and sizes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from rpcproxy.config.problems import Unfit, listed, nearest, quoted
+from rpcproxy.config.reading import schema_shapes as shapes
+from rpcproxy.config.reading import units
+from rpcproxy.config.reading.reading import Reading, as_switch, described, scalar, takes
+from rpcproxy.config.reading.schema_shapes import FROM_ENVIRONMENT, Schema, either, words
+from rpcproxy.config.reading.source import Node
+
+_NUMBER: Final = re.compile(r"[0-9][0-9_]{0,17}(?:\.[0-9]{1,9})?")
+_WHOLE: Final = re.compile(r"0|[1-9][0-9_]{0,17}|0[xX][0-9a-fA-F]{1,15}")
+
+
+@takes(words())
+def text(node: Node, reading: Reading) -> str:  # noqa: ARG001 -- a Converter
+    value = scalar(node, "text")
+    if value.kind != "text":
+        raise Unfit(f"is {described(node)}", "text", meant=f'"{value.written}"')
+    if not value.text:
+        raise Unfit("is empty", "text")
+    return value.text
+
+
+@takes(either(shapes.SWITCH, FROM_ENVIRONMENT))
+def flag(node: Node, reading: Reading) -> bool:  # noqa: ARG001 -- a Converter
+    value = scalar(node, "true or false")
+    switch = as_switch(value)
+    if switch is None:
+        raise Unfit(f"is {described(node)}", "true or false")
+    return switch
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A whole number of at least ``least``, decimal or ``0x``."""
+
+    least: int
+    example: str
+
+    @property
+    def shape(self) -> Schema:
+        number = {"type": "integer", "minimum": self.least}
+        return either(number, words("0[xX][0-9a-fA-F]+|[0-9][0-9_]*"))
+
+    def __call__(self, node: Node, reading: Reading) -> int:  # noqa: ARG002 -- a Converter
+        expected = f"a whole number of at least {self.least} such as {self.example}"
+        value = scalar(node, expected)
+        if not _WHOLE.fullmatch(value.text):
+            raise Unfit(f"is {described(node)}", expected)
+        number = int(value.text.replace("_", ""), 0)
+        if number < self.least:
+            raise Unfit(f"is {described(node)}", expected)
+        return number
+
+
+@takes(shapes.NUMBER)
+def above_zero(node: Node, reading: Reading) -> float:  # noqa: ARG001 -- a Converter
+    value = scalar(node, "a number above 0 such as 2 or 0.5")
+    if not _NUMBER.fullmatch(value.text) or float(value.text.replace("_", "")) == 0:
+        raise Unfit(f"is {described(node)}", "a number above 0 such as 2 or 0.5")
+    return float(value.text.replace("_", ""))
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of some words."""
+
+    names: tuple[str, ...]
+
+    @property
+    def shape(self) -> Schema:
+        return either({"enum": list(self.names)}, FROM_ENVIRONMENT)
+
+    def __call__(self, node: Node, reading: Reading) -> str:  # noqa: ARG002 -- a Converter
+        value = scalar(node, listed(self.names))
+        if value.text not in self.names:
+            meant = "" if value.kind == "number" else nearest(value.text, self.names)
+            raise Unfit(f"is {described(node)}", listed(self.names), meant)
+        return value.text
+
+
+@takes(shapes.DURATION)
+def duration(node: Node, reading: Reading) -> float:
+    """Seconds, above 0."""
+    seconds = duration_or_zero(node, reading)
+    if seconds == 0:
+        raise Unfit("is 0", f"{units.DURATION}, above 0")
+    return seconds
+
+
+@takes(shapes.DURATION_OR_0)
+def duration_or_zero(node: Node, reading: Reading) -> float:  # noqa: ARG001 -- a Converter
+    return _in_units(node, units.duration_seconds, units.DURATION)
+
+
+@takes(shapes.RATE)
+def rate(node: Node, reading: Reading) -> float:  # noqa: ARG001 -- a Converter
+    return _in_units(node, units.rate_per_second, units.RATE)
+
+
+@takes(shapes.RATE)
+def rate_per_hour(node: Node, reading: Reading) -> float:  # noqa: ARG001 -- a Converter
+    return _in_units(node, units.rate_per_hour, units.RATE)
+
+
+@takes(shapes.SIZE)
+def size(node: Node, reading: Reading) -> int:
+    found = size_or_zero(node, reading)
+    if found == 0:
+        raise Unfit("is 0", f"{units.SIZE}, above 0")
+    return found
+
+
+@takes(shapes.SIZE)
+def size_or_zero(node: Node, reading: Reading) -> int:  # noqa: ARG001 -- a Converter
+    return _in_units(node, units.size_bytes, units.SIZE)
+
+
+Unit = TypeVar("Unit", int, float)
+
+
+def _in_units(node: Node, read: Callable[[str], Unit], expected: str) -> Unit:
+    value = scalar(node, expected)
+    if value.text != value.written:
+        # What the environment holds is not repeated in a message.
+        try:
+            return read(value.text)
+        except Unfit as unfit:
+            raise Unfit(f"is {quoted(value.written)}, filled in", unfit.expected) from None
+    return read(value.text)
