@@ -57,11 +57,11 @@ def schema() -> Schema:
 def _object(section: Section, meanings: tuple[Meaning, ...]) -> Schema:
     told = {meaning.key: meaning for meaning in meanings}
     properties: Schema = {}
-    for key, field in section.fields.items():
-        found = field.convert.shape
-        if field.may_be_empty:
+    for row in section.rows:
+        found = row.convert.shape
+        if row.may_be_empty:
             found = either(found, {"type": "null"})
-        properties[key] = _described(found, told[key]) if key in told else found
+        properties[row.name] = _described(found, told[row.name]) if row.name in told else found
     for key in section.later:
         properties[key] = {"description": "Accepted, no effect yet."}
     found = {"type": "object", "properties": properties, "additionalProperties": False}

@@ -21,7 +21,7 @@ from rpcproxy.config.reading.read_operation import HISTORY, NOTICE, notices
 from rpcproxy.config.reading.read_sends import JOURNAL
 from rpcproxy.config.reading.read_server import CACHE, LIMITS, SERVER, TLS, server
 from rpcproxy.config.reading.read_upstream import PHRASE, UPSTREAM
-from rpcproxy.config.reading.reading import Field, Reading, Section, described
+from rpcproxy.config.reading.reading import Key, Reading, Section, described
 from rpcproxy.config.reading.source import LARGEST_TEXT, Items, Node, Scalar, Table, parse
 
 __all__ = ["ConfigError", "from_names", "load_file", "load_text"]
@@ -29,11 +29,11 @@ __all__ = ["ConfigError", "from_names", "load_file", "load_text"]
 TOP: Final = Section(
     "the file",
     "",
-    {
-        "server": Field("server", server(SERVER), may_be_empty=True),
-        "chains": Field("chains", read_chains(CHAIN)),
-        "notify": Field("notify", notices(NOTICE), may_be_empty=True),
-    },
+    (
+        Key("server", "server", server(SERVER), may_be_empty=True),
+        Key("chains", "chains", read_chains(CHAIN)),
+        Key("notify", "notify", notices(NOTICE), may_be_empty=True),
+    ),
     required=("chains",),
 )
 

@@ -22,7 +22,7 @@ from rpcproxy.config.reading.read_upstream import (
     upstreams,
 )
 from rpcproxy.config.reading.reading import (
-    Field,
+    Key,
     Nested,
     Reading,
     Section,
@@ -119,34 +119,34 @@ def chain_name(node: Node, reading: Reading) -> str:
 DEADLINES: Final = Section(
     "deadlines",
     "deadlines",
-    {
-        "light": Field("light_seconds", duration),
-        "heavy": Field("heavy_seconds", duration),
-        "send": Field("send_seconds", duration),
-    },
+    (
+        Key("light", "light_seconds", duration),
+        Key("heavy", "heavy_seconds", duration),
+        Key("send", "send_seconds", duration),
+    ),
 )
 
 CHAIN: Final = Section(
     "a chain",
     "chains[]",
-    {
-        "name": Field("name", chain_name),
-        "kind": Field("kind", Choice(("evm",))),
-        "chain_id": Field("chain_id", Whole(1, "1")),
-        "block_time": Field("block_time_seconds", duration),
-        "max_lag": Field("max_lag_blocks", Whole(0, "2")),
-        "selection": Field("selection", Choice(("fastest", "ordered", "weighted"))),
-        "deadlines": Field("deadlines", Nested(DEADLINES, Deadlines), may_be_empty=True),
-        "attempt_timeout": Field("attempt_timeout_seconds", duration),
-        "hedge": Field("hedge", hedge),
-        "consistency": Field("consistency", consistency),
-        "audit": Field("audits_per_hour", audit),
-        "probes": Field("probes_per_second", probes),
-        "upstreams": Field("upstreams", upstreams(UPSTREAM)),
-    }
-    | SENDS
-    | SINGLE_POINT
-    | {"genesis": Field("genesis_hash", genesis)},
+    (
+        Key("name", "name", chain_name),
+        Key("kind", "kind", Choice(("evm",))),
+        Key("chain_id", "chain_id", Whole(1, "1")),
+        Key("block_time", "block_time_seconds", duration),
+        Key("max_lag", "max_lag_blocks", Whole(0, "2")),
+        Key("selection", "selection", Choice(("fastest", "ordered", "weighted"))),
+        Key("deadlines", "deadlines", Nested(DEADLINES, Deadlines), may_be_empty=True),
+        Key("attempt_timeout", "attempt_timeout_seconds", duration),
+        Key("hedge", "hedge", hedge),
+        Key("consistency", "consistency", consistency),
+        Key("audit", "audits_per_hour", audit),
+        Key("probes", "probes_per_second", probes),
+        Key("upstreams", "upstreams", upstreams(UPSTREAM)),
+        *SENDS,
+        *SINGLE_POINT,
+        Key("genesis", "genesis_hash", genesis),
+    ),
     required=("name",),
     later=("finality",),
     renamed=(("pinning", "consistency"),),

@@ -9,7 +9,7 @@ from rpcproxy.config.model import History, Notice
 from rpcproxy.config.problems import Unfit, listed, nearest, quoted
 from rpcproxy.config.reading.converters import flag, size, text
 from rpcproxy.config.reading.reading import (
-    Field,
+    Key,
     Nested,
     Reading,
     Section,
@@ -47,7 +47,7 @@ _EVENT: Final[Schema] = {"enum": ["all", *EVENTS]}
 HISTORY: Final = Section(
     "server.history",
     "server.history",
-    {"path": Field("path", text), "size": Field("size_bytes", size)},
+    (Key("path", "path", text), Key("size", "size_bytes", size)),
 )
 
 
@@ -134,7 +134,7 @@ def events(node: Node, reading: Reading) -> tuple[ChangeKind, ...]:
 NOTICE: Final = Section(
     "notify",
     "notify[]",
-    {"url": Field("url", _url), "events": Field("events", events)},
+    (Key("url", "url", _url), Key("events", "events", events)),
     required=("url",),
 )
 
@@ -148,10 +148,10 @@ def notices(node: Node, reading: Reading, section: Section) -> tuple[Notice, ...
     return tuple(read(item, reading) for item in node.items)
 
 
-OPERATION: Final = {
-    "admin_token": Field("admin_token", token),
-    "status_page": Field("status_page", page_path),
-    "history": Field("history", history(HISTORY), may_be_empty=True),
-    "traces": Field("traces", traces),
-}
-SINGLE_POINT: Final = {"accept_single_point": Field("accept_single_point", flag)}
+OPERATION: Final = (
+    Key("admin_token", "admin_token", token),
+    Key("status_page", "status_page", page_path),
+    Key("history", "history", history(HISTORY), may_be_empty=True),
+    Key("traces", "traces", traces),
+)
+SINGLE_POINT: Final = (Key("accept_single_point", "accept_single_point", flag),)

@@ -9,7 +9,7 @@ from rpcproxy.config.problems import Unfit
 from rpcproxy.config.reading import units
 from rpcproxy.config.reading.converters import Choice, duration, flag, text
 from rpcproxy.config.reading.reading import (
-    Field,
+    Key,
     Nested,
     Reading,
     Section,
@@ -29,10 +29,10 @@ _AFTER: Final = "after "
 JOURNAL: Final = Section(
     "journal",
     "journal",
-    {
-        "path": Field("path", text),
-        "on_failure": Field("on_failure", Choice(("refuse", "pass"))),
-    },
+    (
+        Key("path", "path", text),
+        Key("on_failure", "on_failure", Choice(("refuse", "pass"))),
+    ),
 )
 
 
@@ -76,8 +76,8 @@ def _meant(value: Scalar) -> str:
     return f"{_AFTER}{value.text}"
 
 
-SENDS: Final = {
-    "journal": Field("journal", journal(JOURNAL), may_be_empty=True),
-    "accept_while_down": Field("accept_while_down", flag),
-    "private_fallback": Field("private_fallback_seconds", private_fallback),
-}
+SENDS: Final = (
+    Key("journal", "journal", journal(JOURNAL), may_be_empty=True),
+    Key("accept_while_down", "accept_while_down", flag),
+    Key("private_fallback", "private_fallback_seconds", private_fallback),
+)

@@ -20,7 +20,7 @@ from rpcproxy.config.reading.converters import (
 from rpcproxy.config.reading.read_operation import OPERATION, SINGLE_POINT
 from rpcproxy.config.reading.read_sends import SENDS
 from rpcproxy.config.reading.reading import (
-    Field,
+    Key,
     Nested,
     Reading,
     Section,
@@ -74,11 +74,11 @@ def outage_status(node: Node, reading: Reading) -> int:
 CACHE: Final = Section(
     "server.cache",
     "server.cache",
-    {
-        "memory": Field("memory_bytes", size),
-        "disk": Field("disk_bytes", size_or_zero),
-        "path": Field("path", text),
-    },
+    (
+        Key("memory", "memory_bytes", size),
+        Key("disk", "disk_bytes", size_or_zero),
+        Key("path", "path", text),
+    ),
 )
 
 
@@ -101,43 +101,43 @@ def cache(node: Node, reading: Reading, section: Section) -> Cache:
 LIMITS: Final = Section(
     "server.limits",
     "server.limits",
-    {
-        "header_size": Field("header_bytes", size),
-        "body_size": Field("body_bytes", size),
-        "batch": Field("batch", Whole(1, "1000")),
-        "connections": Field("connections", Whole(1, "20000")),
-        "held": Field("held_bytes", size),
-        "held_per_client": Field("held_bytes_per_client", size),
-        "header_timeout": Field("header_seconds", duration),
-        "body_timeout": Field("body_seconds", duration),
-        "idle_timeout": Field("idle_seconds", duration),
-    },
+    (
+        Key("header_size", "header_bytes", size),
+        Key("body_size", "body_bytes", size),
+        Key("batch", "batch", Whole(1, "1000")),
+        Key("connections", "connections", Whole(1, "20000")),
+        Key("held", "held_bytes", size),
+        Key("held_per_client", "held_bytes_per_client", size),
+        Key("header_timeout", "header_seconds", duration),
+        Key("body_timeout", "body_seconds", duration),
+        Key("idle_timeout", "idle_seconds", duration),
+    ),
 )
 
 TLS: Final = Section(
     "server.tls",
     "server.tls",
-    {"certificate": Field("certificate", text), "key": Field("key", text)},
+    (Key("certificate", "certificate", text), Key("key", "key", text)),
     required=("certificate", "key"),
 )
 
 SERVER: Final = Section(
     "server",
     "server",
-    {
-        "listen": Field("listen", address),
-        "admin": Field("admin", admin),
-        "tls": Field("tls", Nested(TLS, Tls), may_be_empty=True),
-        "gzip": Field("gzip", flag),
-        "outage_status": Field("outage_status", outage_status),
-        "log": Field("log", Choice(("text", "json"))),
-        "drain": Field("drain_seconds", duration_or_zero),
-        "limits": Field("limits", Nested(LIMITS, Limits), may_be_empty=True),
-        "cache": Field("cache", cache(CACHE), may_be_empty=True),
-    }
-    | SENDS
-    | OPERATION
-    | SINGLE_POINT,
+    (
+        Key("listen", "listen", address),
+        Key("admin", "admin", admin),
+        Key("tls", "tls", Nested(TLS, Tls), may_be_empty=True),
+        Key("gzip", "gzip", flag),
+        Key("outage_status", "outage_status", outage_status),
+        Key("log", "log", Choice(("text", "json"))),
+        Key("drain", "drain_seconds", duration_or_zero),
+        Key("limits", "limits", Nested(LIMITS, Limits), may_be_empty=True),
+        Key("cache", "cache", cache(CACHE), may_be_empty=True),
+        *SENDS,
+        *OPERATION,
+        *SINGLE_POINT,
+    ),
     later=("workers", "exchange", "redis"),
 )
 

@@ -13,7 +13,7 @@ from rpcproxy.config.outbound import DIRECT, SCHEMES
 from rpcproxy.config.problems import Reported, Unfit, quoted
 from rpcproxy.config.reading.converters import Choice, above_zero, flag, rate, text
 from rpcproxy.config.reading.reading import (
-    Field,
+    Key,
     Nested,
     Reading,
     Section,
@@ -201,29 +201,29 @@ def each(
 PHRASE: Final = Section(
     "an errors entry",
     "errors[]",
-    {"contains": Field("contains", text), "class": Field("verdict", Choice(_ERROR_CLASSES))},
+    (Key("contains", "contains", text), Key("class", "verdict", Choice(_ERROR_CLASSES))),
     required=("contains", "class"),
 )
 
 UPSTREAM: Final = Section(
     "an upstream",
     "upstreams[]",
-    {
-        "name": Field("name", NameLike(_UPSTREAM_NAME, ". _ : -")),
-        "url": Field("link", link),
-        "ws_url": Field("ws_url", ws_url),
-        "provider": Field("provider", text),
-        "cloud": Field("cloud", text),
-        "region": Field("region", text),
-        "tier": Field("tier", Choice(("primary", "backup"))),
-        "role": Field("role", Choice(("full", "reads", "sends"))),
-        "private": Field("private", flag),
-        "rate_limit": Field("rate_limit_per_second", rate),
-        "weight": Field("weight", above_zero),
-        "headers": Field("headers", headers, may_be_empty=True),
-        "proxy": Field("proxy", outbound_proxy),
-        "errors": Field("errors", phrases(PHRASE), may_be_empty=True),
-    },
+    (
+        Key("name", "name", NameLike(_UPSTREAM_NAME, ". _ : -")),
+        Key("url", "link", link),
+        Key("ws_url", "ws_url", ws_url),
+        Key("provider", "provider", text),
+        Key("cloud", "cloud", text),
+        Key("region", "region", text),
+        Key("tier", "tier", Choice(("primary", "backup"))),
+        Key("role", "role", Choice(("full", "reads", "sends"))),
+        Key("private", "private", flag),
+        Key("rate_limit", "rate_limit_per_second", rate),
+        Key("weight", "weight", above_zero),
+        Key("headers", "headers", headers, may_be_empty=True),
+        Key("proxy", "proxy", outbound_proxy),
+        Key("errors", "errors", phrases(PHRASE), may_be_empty=True),
+    ),
     required=("url",),
 )
 

@@ -36,32 +36,45 @@ class Converter(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
-    """What one key fills. ``may_be_empty``: a key with nothing after it counts as left out."""
+class Key:
+    """One key of a section: how it is read, and what people are told of it.
 
+    ``attribute`` of the model is what it fills. ``kind``, ``default`` and ``meaning`` are Markdown,
+    as docs/configuration.md has them; ``default`` is in backticks where it is a value that can be
+    written. ``may_be_empty``: the key with nothing after it counts as left out.
+    """
+
+    name: str
     attribute: str
     convert: Converter
+    kind: str = ""
+    default: str = ""
+    meaning: str = ""
     may_be_empty: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """The keys of one kind of section. ``later``: accepted, no effect yet. ``title`` is for
-    messages, as in "unknown key 'x' in an upstream"; ``heading`` is what the section is called in
-    docs/configuration.md and in the JSON Schema. ``renamed``: keys of earlier versions, and what
-    they are called now.
+    """The keys of one kind of section. ``title`` is for messages, as in "unknown key 'x' in an
+    upstream"; ``heading`` is what it is called in docs/configuration.md and in the JSON Schema.
+    ``later``: keys that are accepted and have no effect yet. ``renamed``: keys of earlier versions,
+    and what they are called now.
     """
 
     title: str
     heading: str
-    fields: Mapping[str, Field]
+    rows: tuple[Key, ...]
     required: tuple[str, ...] = ()
     later: Collection[str] = ()
     renamed: tuple[tuple[str, str], ...] = ()
 
     @property
+    def by_name(self) -> dict[str, Key]:
+        return {row.name: row for row in self.rows}
+
+    @property
     def keys(self) -> list[str]:
-        return [*self.fields, *self.later]
+        return [*self.by_name, *self.later]
 
     @property
     def reference(self) -> Schema:
@@ -99,10 +112,10 @@ class Reading:
             wanted = listed(section.required or section.keys, "and")
             raise Unfit(f"is {described(node)}", f"a mapping with {wanted}")
         found: dict[str, object] = {}
+        rows = section.by_name
         for key, entry in node.entries.items():
-            field = section.fields.get(key)
-            if field is not None:
-                self._fill(found, key, field, entry)
+            if key in rows:
+                self._fill(found, rows[key], entry)
             elif key in section.later:
                 self.report.later(entry.line, key)
             else:
@@ -112,7 +125,7 @@ class Reading:
             wrong = f"{section.title} has no {listed(missing)}"
             wanted = listed(section.required, "and")
             self.report.problem(node.line, f"{wrong}; expected {wanted}")
-        if any(section.fields[key].attribute not in found for key in section.required):
+        if any(rows[key].attribute not in found for key in section.required):
             raise Reported
         return found
 
@@ -126,16 +139,16 @@ class Reading:
                 self.report.problem(line, f"{where}: {detail['msg']}")
             raise Reported from None
 
-    def _fill(self, found: dict[str, object], key: str, field: Field, entry: TableEntry) -> None:
+    def _fill(self, found: dict[str, object], row: Key, entry: TableEntry) -> None:
         try:
             node = self.expanded(entry.node)
             if isinstance(node, Scalar) and node.kind == "empty":
-                if field.may_be_empty:
+                if row.may_be_empty:
                     return
                 raise Unfit("has no value", "one, or the key left out")  # noqa: TRY301 -- told below
-            found[field.attribute] = field.convert(node, self)
+            found[row.attribute] = row.convert(node, self)
         except Unfit as unfit:
-            self.report.problem(entry.line, unfit.about(key))
+            self.report.problem(entry.line, unfit.about(row.name))
         except Reported:
             pass
 

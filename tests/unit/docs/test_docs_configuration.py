@@ -63,12 +63,12 @@ def test_there_are_configurations_to_load() -> None:
 @pytest.mark.parametrize("title", SECTIONS)
 def test_every_key_of_a_section_is_told_once(title: str) -> None:
     table = section(CONFIGURATION, title).partition("| class |")[0]
-    assert sorted(first_names(table)) == sorted(SECTIONS[title].fields)
+    assert sorted(first_names(table)) == sorted(SECTIONS[title].by_name)
 
 
 def test_every_section_is_told() -> None:
     inside = {"server": "`server`", "chains": "`chains[]`", "notify": "`notify[]`"}
-    assert set(TOP.fields) == set(inside)
+    assert set(TOP.by_name) == set(inside)
     told = re.findall(r"^## (`.+`)$", CONFIGURATION, re.MULTILINE)
     assert told == list(SECTIONS)
 
