@@ -10,26 +10,26 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
+from rpcproxy.config.keys import server_keys
 from rpcproxy.config.load import TOP
 from rpcproxy.config.meanings import MEANINGS, Meaning
 from rpcproxy.config.reading import (
     read_chain,
     read_operation,
     read_sends,
-    read_server,
     read_upstream,
 )
-from rpcproxy.config.reading.reading import Section
+from rpcproxy.config.reading.reading import Key, Section
 from rpcproxy.config.reading.schema_shapes import Schema, either
 
 # By the headings of docs/configuration.md, in the order of that page.
 SECTIONS: Final[Mapping[str, Section]] = {
     section.heading: section
     for section in (
-        read_server.SERVER,
-        read_server.TLS,
-        read_server.LIMITS,
-        read_server.CACHE,
+        server_keys.SERVER,
+        server_keys.TLS,
+        server_keys.LIMITS,
+        server_keys.CACHE,
         read_operation.HISTORY,
         read_sends.JOURNAL,
         read_chain.CHAIN,
@@ -49,7 +49,7 @@ def schema() -> Schema:
         **_object(TOP, ()),
         "patternProperties": {"^x-": True},
         "definitions": {
-            title: _object(section, MEANINGS[title]) for title, section in SECTIONS.items()
+            title: _object(section, MEANINGS.get(title, ())) for title, section in SECTIONS.items()
         },
     }
 
@@ -61,7 +61,8 @@ def _object(section: Section, meanings: tuple[Meaning, ...]) -> Schema:
         found = row.convert.shape
         if row.may_be_empty:
             found = either(found, {"type": "null"})
-        properties[row.name] = _described(found, told[row.name]) if row.name in told else found
+        meaning = told.get(row.name) or row
+        properties[row.name] = _described(found, meaning) if meaning.meaning else found
     for key in section.later:
         properties[key] = {"description": "Accepted, no effect yet."}
     found = {"type": "object", "properties": properties, "additionalProperties": False}
@@ -72,7 +73,7 @@ def _object(section: Section, meanings: tuple[Meaning, ...]) -> Schema:
     return found
 
 
-def _described(found: Schema, meaning: Meaning) -> Schema:
+def _described(found: Schema, meaning: Meaning | Key) -> Schema:
     kind = _plain(meaning.kind)
     # Beside a $ref nothing else counts in draft 7.
     told: Schema = {"allOf": [found]} if "$ref" in found else dict(found)
@@ -117,5 +118,8 @@ def tables(page: str, heading: Callable[[str], str] = "## `{}`\n".format) -> str
 def _rows(title: str) -> Iterator[str]:
     yield "| key | kind | default | meaning |"
     yield "|---|---|---|---|"
-    for row in MEANINGS[title]:
-        yield f"| `{row.key}` | {row.kind} | {row.default} | {row.meaning} |"
+    for told in MEANINGS.get(title, ()):
+        yield f"| `{told.key}` | {told.kind} | {told.default} | {told.meaning} |"
+    for row in SECTIONS[title].rows:
+        if row.meaning:
+            yield f"| `{row.name}` | {row.kind} | {row.default} | {row.meaning} |"

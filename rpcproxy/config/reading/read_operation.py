@@ -148,10 +148,4 @@ def notices(node: Node, reading: Reading, section: Section) -> tuple[Notice, ...
     return tuple(read(item, reading) for item in node.items)
 
 
-OPERATION: Final = (
-    Key("admin_token", "admin_token", token),
-    Key("status_page", "status_page", page_path),
-    Key("history", "history", history(HISTORY), may_be_empty=True),
-    Key("traces", "traces", traces),
-)
 SINGLE_POINT: Final = (Key("accept_single_point", "accept_single_point", flag),)

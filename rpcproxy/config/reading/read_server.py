@@ -1,26 +1,16 @@
-"""The ``server`` section: its keys and what they fill."""
+"""What the keys of ``server`` take, and what does not go together there."""
 
 from __future__ import annotations
 
 import re
 from typing import Final
 
-from rpcproxy.config.model import Address, Cache, Limits, Server, Tls
+from rpcproxy.config.model import Address, Cache, Server
 from rpcproxy.config.problems import Reported, Unfit
 from rpcproxy.config.reading.converters import (
     Choice,
-    Whole,
-    duration,
-    duration_or_zero,
-    flag,
-    size,
-    size_or_zero,
-    text,
 )
-from rpcproxy.config.reading.read_operation import OPERATION, SINGLE_POINT
-from rpcproxy.config.reading.read_sends import SENDS
 from rpcproxy.config.reading.reading import (
-    Key,
     Nested,
     Reading,
     Section,
@@ -71,17 +61,6 @@ def outage_status(node: Node, reading: Reading) -> int:
     return int(Choice(("200", "503"))(node, reading))
 
 
-CACHE: Final = Section(
-    "server.cache",
-    "server.cache",
-    (
-        Key("memory", "memory_bytes", size),
-        Key("disk", "disk_bytes", size_or_zero),
-        Key("path", "path", text),
-    ),
-)
-
-
 @takes_section(lambda reference: either(SWITCH, FROM_ENVIRONMENT, reference))
 def cache(node: Node, reading: Reading, section: Section) -> Cache:
     """A section; ``off`` for a proxy that keeps no answers, ``on`` for the defaults."""
@@ -96,50 +75,6 @@ def cache(node: Node, reading: Reading, section: Section) -> Cache:
     if found.path and "disk" not in node.entries:
         raise Unfit("has path and no disk", "disk, the bytes to use there, such as 1GiB")
     return found
-
-
-LIMITS: Final = Section(
-    "server.limits",
-    "server.limits",
-    (
-        Key("header_size", "header_bytes", size),
-        Key("body_size", "body_bytes", size),
-        Key("batch", "batch", Whole(1, "1000")),
-        Key("connections", "connections", Whole(1, "20000")),
-        Key("held", "held_bytes", size),
-        Key("held_per_client", "held_bytes_per_client", size),
-        Key("header_timeout", "header_seconds", duration),
-        Key("body_timeout", "body_seconds", duration),
-        Key("idle_timeout", "idle_seconds", duration),
-    ),
-)
-
-TLS: Final = Section(
-    "server.tls",
-    "server.tls",
-    (Key("certificate", "certificate", text), Key("key", "key", text)),
-    required=("certificate", "key"),
-)
-
-SERVER: Final = Section(
-    "server",
-    "server",
-    (
-        Key("listen", "listen", address),
-        Key("admin", "admin", admin),
-        Key("tls", "tls", Nested(TLS, Tls), may_be_empty=True),
-        Key("gzip", "gzip", flag),
-        Key("outage_status", "outage_status", outage_status),
-        Key("log", "log", Choice(("text", "json"))),
-        Key("drain", "drain_seconds", duration_or_zero),
-        Key("limits", "limits", Nested(LIMITS, Limits), may_be_empty=True),
-        Key("cache", "cache", cache(CACHE), may_be_empty=True),
-        *SENDS,
-        *OPERATION,
-        *SINGLE_POINT,
-    ),
-    later=("workers", "exchange", "redis"),
-)
 
 
 @takes_section(lambda reference: reference)
