@@ -10,11 +10,10 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
-from rpcproxy.config.keys import server_keys
+from rpcproxy.config.keys import chain_keys, server_keys
 from rpcproxy.config.load import TOP
 from rpcproxy.config.meanings import MEANINGS, Meaning
 from rpcproxy.config.reading import (
-    read_chain,
     read_operation,
     read_sends,
     read_upstream,
@@ -32,8 +31,8 @@ SECTIONS: Final[Mapping[str, Section]] = {
         server_keys.CACHE,
         read_operation.HISTORY,
         read_sends.JOURNAL,
-        read_chain.CHAIN,
-        read_chain.DEADLINES,
+        chain_keys.CHAIN,
+        chain_keys.DEADLINES,
         read_upstream.UPSTREAM,
         read_upstream.PHRASE,
         read_operation.NOTICE,
@@ -67,7 +66,7 @@ def _object(section: Section, meanings: tuple[Meaning, ...]) -> Schema:
         properties[key] = {"description": "Accepted, no effect yet."}
     found = {"type": "object", "properties": properties, "additionalProperties": False}
     # A chain may be known, and have no chain_id; upstreams are always needed.
-    required = [*section.required, *(["upstreams"] if section is read_chain.CHAIN else [])]
+    required = [*section.required, *(["upstreams"] if section is chain_keys.CHAIN else [])]
     if required:
         found["required"] = required
     return found

@@ -10,13 +10,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
+from rpcproxy.config.keys.chain_keys import CHAIN, DEADLINES
 from rpcproxy.config.keys.server_keys import CACHE, LIMITS, SERVER, TLS
 from rpcproxy.config.model import Config, KnownChain
 from rpcproxy.config.outbound import through
 from rpcproxy.config.problems import ConfigError, Report, Reported, Unfit, nearest, quoted
 from rpcproxy.config.providers import Keyed, keyed
 from rpcproxy.config.reading.environment import forgotten_braces
-from rpcproxy.config.reading.read_chain import CHAIN, DEADLINES, chain_without_file
+from rpcproxy.config.reading.read_chain import chain_without_file
 from rpcproxy.config.reading.read_chain import chains as read_chains
 from rpcproxy.config.reading.read_operation import HISTORY, NOTICE, notices
 from rpcproxy.config.reading.read_sends import JOURNAL

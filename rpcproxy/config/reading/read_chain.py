@@ -1,4 +1,4 @@
-"""The ``chains`` section: its keys, what is known filled in, and what does not go together."""
+"""What the keys of a chain take, what is known filled in, and what does not go together."""
 
 from __future__ import annotations
 
@@ -6,24 +6,18 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from rpcproxy.config.model import Chain, Deadlines, KnownChain, Upstream
+from rpcproxy.config.model import Chain, KnownChain, Upstream
 from rpcproxy.config.problems import Reported, Unfit, listed, nearest, quoted
 from rpcproxy.config.providers import Keyed
 from rpcproxy.config.reading import schema_shapes as shapes
-from rpcproxy.config.reading.converters import Choice, Whole, duration, rate, rate_per_hour
-from rpcproxy.config.reading.read_operation import SINGLE_POINT, genesis
-from rpcproxy.config.reading.read_sends import SENDS
+from rpcproxy.config.reading.converters import Choice, duration, rate, rate_per_hour
 from rpcproxy.config.reading.read_upstream import (
-    UPSTREAM,
     ConfiguredUrl,
     Draft,
     NameLike,
     settled,
-    upstreams,
 )
 from rpcproxy.config.reading.reading import (
-    Key,
-    Nested,
     Reading,
     Section,
     as_switch,
@@ -114,43 +108,6 @@ def chain_name(node: Node, reading: Reading) -> str:
     if name in _RESERVED:
         raise Unfit(f"is {quoted(name)}, a path of the proxy's own", "another name")
     return name
-
-
-DEADLINES: Final = Section(
-    "deadlines",
-    "deadlines",
-    (
-        Key("light", "light_seconds", duration),
-        Key("heavy", "heavy_seconds", duration),
-        Key("send", "send_seconds", duration),
-    ),
-)
-
-CHAIN: Final = Section(
-    "a chain",
-    "chains[]",
-    (
-        Key("name", "name", chain_name),
-        Key("kind", "kind", Choice(("evm",))),
-        Key("chain_id", "chain_id", Whole(1, "1")),
-        Key("block_time", "block_time_seconds", duration),
-        Key("max_lag", "max_lag_blocks", Whole(0, "2")),
-        Key("selection", "selection", Choice(("fastest", "ordered", "weighted"))),
-        Key("deadlines", "deadlines", Nested(DEADLINES, Deadlines), may_be_empty=True),
-        Key("attempt_timeout", "attempt_timeout_seconds", duration),
-        Key("hedge", "hedge", hedge),
-        Key("consistency", "consistency", consistency),
-        Key("audit", "audits_per_hour", audit),
-        Key("probes", "probes_per_second", probes),
-        Key("upstreams", "upstreams", upstreams(UPSTREAM)),
-        *SENDS,
-        *SINGLE_POINT,
-        Key("genesis", "genesis_hash", genesis),
-    ),
-    required=("name",),
-    later=("finality",),
-    renamed=(("pinning", "consistency"),),
-)
 
 
 def read_chain(node: Node, reading: Reading, section: Section) -> Chain:

@@ -7,7 +7,7 @@ from typing import Final
 
 from rpcproxy.config.model import History, Notice
 from rpcproxy.config.problems import Unfit, listed, nearest, quoted
-from rpcproxy.config.reading.converters import flag, size, text
+from rpcproxy.config.reading.converters import size, text
 from rpcproxy.config.reading.reading import (
     Key,
     Nested,
@@ -146,6 +146,3 @@ def notices(node: Node, reading: Reading, section: Section) -> tuple[Notice, ...
         raise Unfit(f"is {described(node)}", "a list, each beginning with '- url: …'")
     read = Nested(section, Notice)
     return tuple(read(item, reading) for item in node.items)
-
-
-SINGLE_POINT: Final = (Key("accept_single_point", "accept_single_point", flag),)

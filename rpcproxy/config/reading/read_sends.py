@@ -7,7 +7,7 @@ from typing import Final
 from rpcproxy.config.model import Journal
 from rpcproxy.config.problems import Unfit
 from rpcproxy.config.reading import units
-from rpcproxy.config.reading.converters import Choice, duration, flag, text
+from rpcproxy.config.reading.converters import Choice, duration, text
 from rpcproxy.config.reading.reading import (
     Key,
     Nested,
@@ -74,10 +74,3 @@ def _meant(value: Scalar) -> str:
     except Unfit as unfit:
         return unfit.meant and f"{_AFTER}{unfit.meant}"
     return f"{_AFTER}{value.text}"
-
-
-SENDS: Final = (
-    Key("journal", "journal", journal(JOURNAL), may_be_empty=True),
-    Key("accept_while_down", "accept_while_down", flag),
-    Key("private_fallback", "private_fallback_seconds", private_fallback),
-)

@@ -9,11 +9,11 @@ import pytest
 
 from rpcproxy.chains.known import KNOWN
 from rpcproxy.config import json_schema
+from rpcproxy.config.keys.chain_keys import CHAIN
 from rpcproxy.config.keys.server_keys import SERVER
 from rpcproxy.config.load import TOP, load_file, load_text
 from rpcproxy.config.model import Config
 from rpcproxy.config.providers import PROVIDERS
-from rpcproxy.config.reading.read_chain import CHAIN
 from rpcproxy.config.reading.read_upstream import _ERROR_CLASSES, UPSTREAM
 from rpcproxy.config.reading.reading import Section
 from rpcproxy.states import EVENTS, URGENT
