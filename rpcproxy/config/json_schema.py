@@ -10,13 +10,12 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
-from rpcproxy.config.keys import chain_keys, server_keys
+from rpcproxy.config.keys import chain_keys, server_keys, upstream_keys
 from rpcproxy.config.load import TOP
 from rpcproxy.config.meanings import MEANINGS, Meaning
 from rpcproxy.config.reading import (
     read_operation,
     read_sends,
-    read_upstream,
 )
 from rpcproxy.config.reading.reading import Key, Section
 from rpcproxy.config.reading.schema_shapes import Schema, either
@@ -33,8 +32,8 @@ SECTIONS: Final[Mapping[str, Section]] = {
         read_sends.JOURNAL,
         chain_keys.CHAIN,
         chain_keys.DEADLINES,
-        read_upstream.UPSTREAM,
-        read_upstream.PHRASE,
+        upstream_keys.UPSTREAM,
+        upstream_keys.PHRASE,
         read_operation.NOTICE,
     )
 }

@@ -1,4 +1,4 @@
-"""The ``upstreams`` of a chain: their keys, what they fill, and the names they go by."""
+"""What the keys of an upstream take, and the names that upstreams go by."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from typing import Final, TypeVar
 from rpcproxy.config.model import ErrorPhrase, Upstream
 from rpcproxy.config.outbound import DIRECT, SCHEMES
 from rpcproxy.config.problems import Reported, Unfit, quoted
-from rpcproxy.config.reading.converters import Choice, above_zero, flag, rate, text
+from rpcproxy.config.reading.converters import text
 from rpcproxy.config.reading.reading import (
-    Key,
     Nested,
     Reading,
     Section,
@@ -57,7 +56,7 @@ _HEADERS: Final[Schema] = {
 }
 
 # What an upstream's words can mean; the other verdicts are about the wire.
-_ERROR_CLASSES: Final = tuple(
+ERROR_CLASSES: Final = tuple(
     verdict.label
     for verdict in (
         *(Verdict.RATE_LIMITED, Verdict.QUOTA, Verdict.KEY_REFUSED, Verdict.WRONG_CHAIN),
@@ -136,6 +135,9 @@ class NameLike:
         return name
 
 
+upstream_name: Final = NameLike(_UPSTREAM_NAME, ". _ : -")
+
+
 @takes(_HEADERS)
 def headers(node: Node, reading: Reading) -> dict[str, str]:
     """Names checked. Kept out of every message: values, and what is no name or has no value,
@@ -197,35 +199,6 @@ def each(
 
 # --------------------------------------------------------------------------
 # Upstreams
-
-PHRASE: Final = Section(
-    "an errors entry",
-    "errors[]",
-    (Key("contains", "contains", text), Key("class", "verdict", Choice(_ERROR_CLASSES))),
-    required=("contains", "class"),
-)
-
-UPSTREAM: Final = Section(
-    "an upstream",
-    "upstreams[]",
-    (
-        Key("name", "name", NameLike(_UPSTREAM_NAME, ". _ : -")),
-        Key("url", "link", link),
-        Key("ws_url", "ws_url", ws_url),
-        Key("provider", "provider", text),
-        Key("cloud", "cloud", text),
-        Key("region", "region", text),
-        Key("tier", "tier", Choice(("primary", "backup"))),
-        Key("role", "role", Choice(("full", "reads", "sends"))),
-        Key("private", "private", flag),
-        Key("rate_limit", "rate_limit_per_second", rate),
-        Key("weight", "weight", above_zero),
-        Key("headers", "headers", headers, may_be_empty=True),
-        Key("proxy", "proxy", outbound_proxy),
-        Key("errors", "errors", phrases(PHRASE), may_be_empty=True),
-    ),
-    required=("url",),
-)
 
 
 def draft(node: Node, reading: Reading, section: Section) -> Draft:

@@ -11,10 +11,11 @@ from rpcproxy.chains.known import KNOWN
 from rpcproxy.config import json_schema
 from rpcproxy.config.keys.chain_keys import CHAIN
 from rpcproxy.config.keys.server_keys import SERVER
+from rpcproxy.config.keys.upstream_keys import UPSTREAM
 from rpcproxy.config.load import TOP, load_file, load_text
 from rpcproxy.config.model import Config
 from rpcproxy.config.providers import PROVIDERS
-from rpcproxy.config.reading.read_upstream import _ERROR_CLASSES, UPSTREAM
+from rpcproxy.config.reading.read_upstream import ERROR_CLASSES
 from rpcproxy.config.reading.reading import Section
 from rpcproxy.states import EVENTS, URGENT
 from tests.kits.pages import (
@@ -174,7 +175,7 @@ def test_keys_without_effect_are_told() -> None:
 def test_error_classes_are_told() -> None:
     table = section(CONFIGURATION, "`errors[]`").partition("| class |")[2]
     told = [names(line)[0] for line in table.splitlines() if line.startswith("| `")]
-    assert told == list(_ERROR_CLASSES)
+    assert told == list(ERROR_CLASSES)
 
 
 def test_known_chains_are_told() -> None:
