@@ -10,12 +10,11 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
-from rpcproxy.config.keys import chain_keys, server_keys, upstream_keys
+from rpcproxy.config.keys import chain_keys, sends_keys, server_keys, upstream_keys
 from rpcproxy.config.load import TOP
 from rpcproxy.config.meanings import MEANINGS, Meaning
 from rpcproxy.config.reading import (
     read_operation,
-    read_sends,
 )
 from rpcproxy.config.reading.reading import Key, Section
 from rpcproxy.config.reading.schema_shapes import Schema, either
@@ -29,7 +28,7 @@ SECTIONS: Final[Mapping[str, Section]] = {
         server_keys.LIMITS,
         server_keys.CACHE,
         read_operation.HISTORY,
-        read_sends.JOURNAL,
+        sends_keys.JOURNAL,
         chain_keys.CHAIN,
         chain_keys.DEADLINES,
         upstream_keys.UPSTREAM,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from rpcproxy.config.keys.chain_keys import CHAIN, DEADLINES
+from rpcproxy.config.keys.sends_keys import JOURNAL
 from rpcproxy.config.keys.server_keys import CACHE, LIMITS, SERVER, TLS
 from rpcproxy.config.keys.upstream_keys import PHRASE, UPSTREAM
 from rpcproxy.config.model import Config, KnownChain
@@ -21,7 +22,6 @@ from rpcproxy.config.reading.environment import forgotten_braces
 from rpcproxy.config.reading.read_chain import chain_without_file
 from rpcproxy.config.reading.read_chain import chains as read_chains
 from rpcproxy.config.reading.read_operation import HISTORY, NOTICE, notices
-from rpcproxy.config.reading.read_sends import JOURNAL
 from rpcproxy.config.reading.read_server import server
 from rpcproxy.config.reading.reading import Key, Reading, Section, described
 from rpcproxy.config.reading.source import LARGEST_TEXT, Items, Node, Scalar, Table, parse

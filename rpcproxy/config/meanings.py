@@ -35,18 +35,6 @@ MEANINGS: Final[Mapping[str, tuple[Meaning, ...]]] = MappingProxyType(
                 "Most bytes it may take; the oldest go first.",
             ),
         ),
-        "journal": (
-            Meaning(
-                *("path", "path", "see below"),
-                "Directory for it. It is made where it is missing.",
-            ),
-            Meaning(
-                *("on_failure", "`refuse` or `pass`", "`refuse`"),
-                "What becomes of a transaction that cannot be written down: an error that says "
-                "why and that it is not sent, or it is sent all the same and forgotten if the "
-                "proxy ends.",
-            ),
-        ),
         "notify[]": (
             Meaning(
                 *("url", "URL", "required"),

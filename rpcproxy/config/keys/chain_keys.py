@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
+from rpcproxy.config.keys.sends_keys import JOURNAL
 from rpcproxy.config.keys.upstream_keys import UPSTREAM
 from rpcproxy.config.model import Deadlines
 from rpcproxy.config.reading.converters import Choice, Whole, duration, flag
 from rpcproxy.config.reading.read_chain import audit, chain_name, consistency, hedge, probes
 from rpcproxy.config.reading.read_operation import genesis
-from rpcproxy.config.reading.read_sends import JOURNAL, journal, private_fallback
+from rpcproxy.config.reading.read_sends import journal, private_fallback
 from rpcproxy.config.reading.read_upstream import upstreams
 from rpcproxy.config.reading.reading import Key, Nested, Section
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from rpcproxy.config.keys.sends_keys import JOURNAL
 from rpcproxy.config.model import Limits, Tls
 from rpcproxy.config.reading.converters import (
     Choice,
@@ -16,7 +17,7 @@ from rpcproxy.config.reading.converters import (
     text,
 )
 from rpcproxy.config.reading.read_operation import HISTORY, history, page_path, token, traces
-from rpcproxy.config.reading.read_sends import JOURNAL, journal, private_fallback
+from rpcproxy.config.reading.read_sends import journal, private_fallback
 from rpcproxy.config.reading.read_server import address, admin, cache, outage_status
 from rpcproxy.config.reading.reading import Key, Nested, Section
 

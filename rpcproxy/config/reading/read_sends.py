@@ -1,4 +1,4 @@
-"""How transactions are sent and kept: keys that the server has, and that a chain may set anew."""
+"""What the keys of sends take: the server has them, and a chain may set them anew."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import Final
 from rpcproxy.config.model import Journal
 from rpcproxy.config.problems import Unfit
 from rpcproxy.config.reading import units
-from rpcproxy.config.reading.converters import Choice, duration, text
+from rpcproxy.config.reading.converters import duration, text
 from rpcproxy.config.reading.reading import (
-    Key,
     Nested,
     Reading,
     Section,
@@ -25,15 +24,6 @@ from rpcproxy.config.reading.source import Node, Scalar, Table
 _PLACE: Final = "a directory, off, or a mapping with path"
 _FALLBACK: Final = "after and a duration, such as after 30s, or off"
 _AFTER: Final = "after "
-
-JOURNAL: Final = Section(
-    "journal",
-    "journal",
-    (
-        Key("path", "path", text),
-        Key("on_failure", "on_failure", Choice(("refuse", "pass"))),
-    ),
-)
 
 
 @takes_section(lambda reference: either(SWITCH, words(), reference))
