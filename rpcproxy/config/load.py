@@ -10,47 +10,19 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-from rpcproxy.config.keys.chain_keys import CHAIN, DEADLINES
-from rpcproxy.config.keys.sends_keys import JOURNAL
-from rpcproxy.config.keys.server_keys import CACHE, LIMITS, SERVER, TLS
-from rpcproxy.config.keys.upstream_keys import PHRASE, UPSTREAM
+from rpcproxy.config.keys.sections import TOP, homes
 from rpcproxy.config.model import Config, KnownChain
 from rpcproxy.config.outbound import through
 from rpcproxy.config.problems import ConfigError, Report, Reported, Unfit, nearest, quoted
 from rpcproxy.config.providers import Keyed, keyed
 from rpcproxy.config.reading.environment import forgotten_braces
 from rpcproxy.config.reading.read_chain import chain_without_file
-from rpcproxy.config.reading.read_chain import chains as read_chains
-from rpcproxy.config.reading.read_operation import HISTORY, NOTICE, notices
-from rpcproxy.config.reading.read_server import server
-from rpcproxy.config.reading.reading import Key, Reading, Section, described
+from rpcproxy.config.reading.reading import Reading, described
 from rpcproxy.config.reading.source import LARGEST_TEXT, Items, Node, Scalar, Table, parse
 
 __all__ = ["ConfigError", "from_names", "load_file", "load_text"]
 
-TOP: Final = Section(
-    "the file",
-    "",
-    (
-        Key("server", "server", server(SERVER), may_be_empty=True),
-        Key("chains", "chains", read_chains(CHAIN)),
-        Key("notify", "notify", notices(NOTICE), may_be_empty=True),
-    ),
-    required=("chains",),
-)
-
-
-def _homes() -> dict[str, tuple[str, ...]]:
-    """Where each key belongs, for who put it elsewhere."""
-    homes: dict[str, tuple[str, ...]] = {}
-    sections = (SERVER, LIMITS, CACHE, JOURNAL, HISTORY, TLS, CHAIN, DEADLINES, UPSTREAM, PHRASE)
-    for section in (*sections, NOTICE):
-        for key in section.keys:
-            homes[key] = (*homes.get(key, ()), section.title)
-    return homes
-
-
-_HOMES: Final = _homes()
+_HOMES: Final = homes()
 
 
 def load_file(

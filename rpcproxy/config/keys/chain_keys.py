@@ -12,7 +12,7 @@ from rpcproxy.config.reading.read_chain import audit, chain_name, consistency, h
 from rpcproxy.config.reading.read_operation import genesis
 from rpcproxy.config.reading.read_sends import journal, private_fallback
 from rpcproxy.config.reading.read_upstream import upstreams
-from rpcproxy.config.reading.reading import Key, Nested, Section
+from rpcproxy.config.reading.reading import REQUIRED, Key, Nested, Section
 
 DEADLINES: Final = Section(
     title="deadlines",
@@ -39,7 +39,7 @@ CHAIN: Final = Section(
     heading="chains[]",
     rows=(
         Key(
-            *("name", "name", chain_name, "text", "required"),
+            *("name", "name", chain_name, "text", REQUIRED),
             "At most 64 letters, digits, `-` and `_`. Not `healthz`, `readyz`, `status` or "
             "`metrics`.",
         ),
@@ -104,7 +104,7 @@ CHAIN: Final = Section(
             "How often each upstream is asked for its head, at most: [cost](#upstreams).",
         ),
         Key(
-            *("upstreams", "upstreams", upstreams(UPSTREAM), "list", "required"),
+            *("upstreams", "upstreams", upstreams(UPSTREAM), "list", REQUIRED),
             "At least one: [`upstreams`](#upstreams).",
         ),
         Key(
@@ -134,7 +134,7 @@ CHAIN: Final = Section(
             "known chains go by their ids. `off` asks nobody.",
         ),
     ),
-    required=("name",),
     later=("finality",),
     renamed=(("pinning", "consistency"),),
+    told_by_converter=("upstreams",),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from rpcproxy.config.keys.operation_keys import HISTORY
 from rpcproxy.config.keys.sends_keys import JOURNAL
 from rpcproxy.config.model import Limits, Tls
 from rpcproxy.config.reading.converters import (
@@ -16,25 +17,24 @@ from rpcproxy.config.reading.converters import (
     size_or_zero,
     text,
 )
-from rpcproxy.config.reading.read_operation import HISTORY, history, page_path, token, traces
+from rpcproxy.config.reading.read_operation import history, page_path, token, traces
 from rpcproxy.config.reading.read_sends import journal, private_fallback
 from rpcproxy.config.reading.read_server import address, admin, cache, outage_status
-from rpcproxy.config.reading.reading import Key, Nested, Section
+from rpcproxy.config.reading.reading import REQUIRED, Key, Nested, Section
 
 TLS: Final = Section(
     title="server.tls",
     heading="server.tls",
     rows=(
         Key(
-            *("certificate", "certificate", text, "path", "required"),
+            *("certificate", "certificate", text, "path", REQUIRED),
             "PEM file with the certificate chain.",
         ),
         Key(
-            *("key", "key", text, "path", "required"),
+            *("key", "key", text, "path", REQUIRED),
             "PEM file with its key.",
         ),
     ),
-    required=("certificate", "key"),
 )
 
 LIMITS: Final = Section(

@@ -14,22 +14,21 @@ from rpcproxy.config.reading.read_upstream import (
     upstream_name,
     ws_url,
 )
-from rpcproxy.config.reading.reading import Key, Section
+from rpcproxy.config.reading.reading import REQUIRED, Key, Section
 
 PHRASE: Final = Section(
     title="an errors entry",
     heading="errors[]",
     rows=(
         Key(
-            *("contains", "contains", text, "text", "required"),
+            *("contains", "contains", text, "text", REQUIRED),
             "Looked for in the error's text, upper and lower case being the same.",
         ),
         Key(
-            *("class", "verdict", Choice(ERROR_CLASSES), "see below", "required"),
+            *("class", "verdict", Choice(ERROR_CLASSES), "see below", REQUIRED),
             "What such an error means.",
         ),
     ),
-    required=("contains", "class"),
 )
 
 UPSTREAM: Final = Section(
@@ -42,7 +41,7 @@ UPSTREAM: Final = Section(
             "letters, digits, `.` `_` `:` `-`.",
         ),
         Key(
-            *("url", "link", link, "URL", "required"),
+            *("url", "link", link, "URL", REQUIRED),
             "`https://` or `http://`. User and password in it become basic authentication.",
         ),
         Key(
@@ -107,5 +106,4 @@ UPSTREAM: Final = Section(
             may_be_empty=True,
         ),
     ),
-    required=("url",),
 )

@@ -1,4 +1,4 @@
-"""How the proxy is operated: the history, webhooks, the public status page, traces, the token."""
+"""What the keys of operation take: history, webhooks, public status page, traces, token."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import Final
 
 from rpcproxy.config.model import History, Notice
 from rpcproxy.config.problems import Unfit, listed, nearest, quoted
-from rpcproxy.config.reading.converters import size, text
+from rpcproxy.config.reading.converters import text
 from rpcproxy.config.reading.reading import (
-    Key,
     Nested,
     Reading,
     Section,
@@ -43,12 +42,6 @@ _COLLECTOR: Final = "http://HOST:4318 of an OpenTelemetry collector, or off"
 _GENESIS: Final = "0x and 64 hexadecimal digits, the hash of block 0, or off"
 _GENESIS_SHAPE: Final = re.compile(r"0x[0-9a-fA-F]{64}")
 _EVENT: Final[Schema] = {"enum": ["all", *EVENTS]}
-
-HISTORY: Final = Section(
-    "server.history",
-    "server.history",
-    (Key("path", "path", text), Key("size", "size_bytes", size)),
-)
 
 
 @takes_section(lambda reference: either(SWITCH, words(), reference))
@@ -109,7 +102,7 @@ def genesis(node: Node, reading: Reading) -> str | None:  # noqa: ARG001 -- a Co
 
 
 @takes(WEB)
-def _url(node: Node, reading: Reading) -> str:  # noqa: ARG001 -- a Converter
+def webhook_url(node: Node, reading: Reading) -> str:  # noqa: ARG001 -- a Converter
     value = scalar(node, "https:// or http:// and a host")
     check(value.text, value.written, ("https", "http"))
     return value.text
@@ -129,14 +122,6 @@ def events(node: Node, reading: Reading) -> tuple[ChangeKind, ...]:
     if not found:
         raise Unfit("is an empty list", listed(("all", *EVENTS)))
     return tuple(dict.fromkeys(found))
-
-
-NOTICE: Final = Section(
-    "notify",
-    "notify[]",
-    (Key("url", "url", _url), Key("events", "events", events)),
-    required=("url",),
-)
 
 
 @takes_section(lambda reference: {"type": "array", "items": reference})

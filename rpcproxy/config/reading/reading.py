@@ -1,4 +1,4 @@
-"""Reads sections by tables: a key, the attribute it fills, and the converter of its value.
+"""Read sections by rows: a key, the attribute it fills, and the converter of its value.
 
 A converter takes a node, a scalar's environment already filled in, and returns the value or
 raises ``Unfit`` (the caller names key and line) or ``Reported`` (it has been told already). Its
@@ -19,6 +19,9 @@ from rpcproxy.config.reading.environment import expand
 from rpcproxy.config.reading.schema_shapes import Schema
 from rpcproxy.config.reading.source import Items, Node, Scalar, Table, TableEntry
 
+# The default of a key that has none.
+REQUIRED: Final = "required"
+
 _TRUE: Final = frozenset({"true", "yes", "on"})
 _FALSE: Final = frozenset({"false", "no", "off"})
 
@@ -27,7 +30,9 @@ Value = TypeVar("Value")
 
 
 class Converter(Protocol):
-    """A node's value. Raises ``Unfit`` or ``Reported``."""
+    """From a node to the value of its key; ``shape`` is what it takes. Raises ``Unfit`` or
+    ``Reported``.
+    """
 
     @property
     def shape(self) -> Schema: ...
@@ -40,16 +45,16 @@ class Key:
     """One key of a section: how it is read, and what people are told of it.
 
     ``attribute`` of the model is what it fills. ``kind``, ``default`` and ``meaning`` are Markdown,
-    as docs/configuration.md has them; ``default`` is in backticks where it is a value that can be
-    written. ``may_be_empty``: the key with nothing after it counts as left out.
+    as docs/configuration.md has them; ``default`` is ``REQUIRED``, or in backticks where it is a
+    value that can be written. ``may_be_empty``: the key with nothing after it counts as left out.
     """
 
     name: str
     attribute: str
     convert: Converter
-    kind: str = ""
-    default: str = ""
-    meaning: str = ""
+    kind: str
+    default: str
+    meaning: str
     may_be_empty: bool = False
 
 
@@ -58,15 +63,16 @@ class Section:
     """The keys of one kind of section. ``title`` is for messages, as in "unknown key 'x' in an
     upstream"; ``heading`` is what it is called in docs/configuration.md and in the JSON Schema.
     ``later``: keys that are accepted and have no effect yet. ``renamed``: keys of earlier versions,
-    and what they are called now.
+    and what they are called now. ``told_by_converter``: required keys whose lack the section's
+    converter tells itself, in better words.
     """
 
     title: str
     heading: str
     rows: tuple[Key, ...]
-    required: tuple[str, ...] = ()
     later: Collection[str] = ()
     renamed: tuple[tuple[str, str], ...] = ()
+    told_by_converter: tuple[str, ...] = ()
 
     @property
     def by_name(self) -> dict[str, Key]:
@@ -75,6 +81,10 @@ class Section:
     @property
     def keys(self) -> list[str]:
         return [*self.by_name, *self.later]
+
+    @property
+    def required(self) -> list[str]:
+        return [row.name for row in self.rows if row.default == REQUIRED]
 
     @property
     def reference(self) -> Schema:
@@ -108,8 +118,9 @@ class Reading:
         """The values by attribute. Raises ``Unfit`` for no mapping, ``Reported`` where a
         required key is missing or unreadable; all other problems are reported and left out.
         """
+        required = [key for key in section.required if key not in section.told_by_converter]
         if not isinstance(node, Table):
-            wanted = listed(section.required or section.keys, "and")
+            wanted = listed(required or section.keys, "and")
             raise Unfit(f"is {described(node)}", f"a mapping with {wanted}")
         found: dict[str, object] = {}
         rows = section.by_name
@@ -120,12 +131,12 @@ class Reading:
                 self.report.later(entry.line, key)
             else:
                 self._unknown(key, entry.line, section)
-        missing = [key for key in section.required if key not in node.entries]
+        missing = [key for key in required if key not in node.entries]
         if missing:
             wrong = f"{section.title} has no {listed(missing)}"
-            wanted = listed(section.required, "and")
+            wanted = listed(required, "and")
             self.report.problem(node.line, f"{wrong}; expected {wanted}")
-        if any(rows[key].attribute not in found for key in section.required):
+        if any(rows[key].attribute not in found for key in required):
             raise Reported
         return found
 

@@ -12,7 +12,8 @@ from jsonschema import Draft7Validator
 
 from rpcproxy.chains.known import KNOWN
 from rpcproxy.commands.schema import text
-from rpcproxy.config.json_schema import SECTIONS, schema
+from rpcproxy.config.json_schema import schema
+from rpcproxy.config.keys.sections import SECTIONS
 from rpcproxy.config.load import ConfigError, load_file, load_text
 from rpcproxy.config.model import Config
 from tests.kits.pages import CONFIGURATION, PAGES, ROOT, fenced
