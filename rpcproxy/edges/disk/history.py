@@ -1,29 +1,26 @@
 """The history: figures of the last weeks on disk, for ``rpcproxy report``.
 
 Only a convenience: whatever goes wrong here costs figures, never a request. The event loop never
-waits for the disk: all of it happens in one thread of the history's own. What could not be written
-is held, within bounds, and written with the next figures.
+waits for the disk: all of it happens in a worker's thread. What could not be written is held,
+within bounds, and written with the next figures.
 
 A file that is damaged is set aside under another name, never deleted, and a new one begun.
 
-State: what is on its way, counted by the loop and by the thread each for itself; the file and what
-waits for it are the thread's.
+State: figures on their way, put by the loop and taken by the thread, counted by each for itself;
+the file and what is held for it are the thread's.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
-import queue
 import sqlite3
-import threading
+from collections import deque
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from rpcproxy.edges.disk.awaited import resolve
 from rpcproxy.edges.disk.disk_file import FileTrouble, set_aside, trouble
 from rpcproxy.edges.disk.history_file import (
     Found,
@@ -34,6 +31,7 @@ from rpcproxy.edges.disk.history_file import (
     TallyRow,
     read_file,
 )
+from rpcproxy.edges.disk.worker import DISK_ERRORS, Duties, Worker
 from rpcproxy.edges.logs import event
 
 __all__ = [
@@ -72,9 +70,7 @@ class DiskHistory:
         self._path = path
         self._max_bytes = max(LEAST_BYTES, max_bytes)
         self._me = run
-        self._items: queue.SimpleQueue[_Figures | None] = queue.SimpleQueue()
-        self._loop = asyncio.get_running_loop()
-        self._ended: asyncio.Future[None] = self._loop.create_future()
+        self._coming: deque[_Figures] = deque()
         # The loop's.
         self._is_closing = False
         self._queued = 0
@@ -85,9 +81,9 @@ class DiskHistory:
         self._outages: dict[tuple[object, ...], OutageRow] = {}
         self._times_set_aside = 0
         self._trouble = ""
-        # A daemon: a disk that hangs must not keep the process from ending.
-        self._thread = threading.Thread(target=self._run, name="rpcproxy-history", daemon=True)
-        self._thread.start()
+        duties = Duties(finish=self._write_coming, leave=self._leave_file, on_crash=self._on_crash)
+        self._worker = Worker("rpcproxy-history", duties, CLOSE_SECONDS)
+        self._worker.start()
 
     @property
     def has_room(self) -> bool:
@@ -99,33 +95,29 @@ class DiskHistory:
     ) -> None:
         """Write them soon, in place of what they were before."""
         self._queued += 1
-        self._items.put(_Figures(tallies, outages, unix_seconds))
+        self._coming.append(_Figures(tallies, outages, unix_seconds))
+        self._worker.schedule(self._write_coming)
 
     async def close(self) -> None:
         """Write what waits, and close; gives up after ``CLOSE_SECONDS``. Idempotent."""
-        if not self._is_closing:
-            self._is_closing = True
-            self._items.put(None)
-        await asyncio.wait([self._ended], timeout=CLOSE_SECONDS)
+        self._is_closing = True
+        await self._worker.close()
 
     # ----------------------------------------------------------------------
     # In the thread
 
-    def _run(self) -> None:
-        try:
-            while (figures := self._items.get()) is not None:
-                self._hold(figures)
-                self._write(figures.unix_seconds)
-                self._taken += 1
-        except HistoryRefused as refusal:
-            event(_log, logging.WARNING, "history_refused", str(refusal))
-        except Exception as error:  # noqa: BLE001 - a bug here must not hold up a request
+    def _write_coming(self) -> None:
+        while self._coming:
+            figures = self._coming.popleft()
+            self._hold(figures)
+            self._write(figures.unix_seconds)
+            self._taken += 1
+
+    def _on_crash(self, error: Exception) -> None:
+        if isinstance(error, HistoryRefused):
+            event(_log, logging.WARNING, "history_refused", str(error))
+        else:  # a bug here must not hold up a request
             event(_log, logging.ERROR, "history_stopped", "it failed", exc_info=error)
-        finally:
-            self._leave_file()
-            # The loop may be gone by now, and nobody waits any more.
-            with contextlib.suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(resolve, self._ended, None)
 
     def _hold(self, figures: _Figures) -> None:
         for row in figures.tallies:
@@ -139,7 +131,7 @@ class DiskHistory:
     def _write(self, unix_seconds: float) -> None:
         try:
             self._try(unix_seconds)
-        except (sqlite3.Error, OSError) as error:
+        except DISK_ERRORS as error:
             self._leave_file()
             self._on_trouble(str(error))
             return

@@ -288,9 +288,9 @@ async def test_a_disk_that_hangs_holds_up_nobody(
         put += 1
     assert put == edge.QUEUED
     await history.close()
-    assert history._thread.is_alive()
+    assert history._worker.is_alive
     go_on.set()
-    await until(lambda: not history._thread.is_alive())
+    await until(lambda: not history._worker.is_alive)
     assert len(read_file(path, 0).tallies) == put
 
 
