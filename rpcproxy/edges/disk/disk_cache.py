@@ -1,15 +1,16 @@
 """Answers that cannot change, kept on disk through a restart.
 
 Only a convenience: whatever goes wrong here costs an answer from disk, never a request. The event
-loop never waits for the disk: all of it happens in one thread of the cache's own, reads before
-writes; a read that takes too long is answered with nothing; writes are gathered, and dropped when
-too many wait. Several processes, and several chains, can share one file.
+loop never waits for the disk: all of it happens in a worker's thread, reads before writes; a read
+that takes too long is answered with nothing; writes are gathered, and dropped when too many wait.
+Several processes, and several chains, can share one file.
 
 A file that is damaged is set aside under another name, never deleted, and a new one begun. One
 that cannot be written any more is said once, and left alone until the next start.
 
 State: counters and flags are written either by the event loop or by the thread, as said beside
-them; ``_digests`` by the thread, one operation of a set at a time, and read by both.
+them; ``_digests`` by the thread, one operation of a set at a time, and read by both; ``_rows`` is
+filled by the loop and emptied by the thread.
 """
 
 from __future__ import annotations
@@ -18,15 +19,14 @@ import asyncio
 import contextlib
 import hashlib
 import logging
-import queue
 import sqlite3
-import threading
 import time
+from collections import deque
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Concatenate, Final, NamedTuple, ParamSpec, TypeVar
+from typing import Concatenate, Final, ParamSpec, TypeVar
 
-from rpcproxy.edges.disk.awaited import fail, resolve
 from rpcproxy.edges.disk.disk_file import (
     AnswerFile,
     AnswerRow,
@@ -36,6 +36,7 @@ from rpcproxy.edges.disk.disk_file import (
     set_aside,
     trouble,
 )
+from rpcproxy.edges.disk.worker import DISK_ERRORS, Duties, Worker, WorkerStopped, settle
 from rpcproxy.edges.logs import event
 
 __all__ = ["DiskCache", "DiskCacheRefused"]
@@ -59,12 +60,6 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 
-class _Read(NamedTuple):
-    digest: bytes
-    key: bytes
-    done: asyncio.Future[bytes | None]
-
-
 class DiskCache:
     """Answers (the JSON text of ``result``) by key, on disk.
 
@@ -84,10 +79,8 @@ class DiskCache:
         namespace = hashlib.blake2b(identity.encode(), digest_size=32).digest()
         self._hasher = hashlib.blake2b(digest_size=8, key=namespace)
         self._digests: set[bytes] = set()
-        self._items: queue.SimpleQueue[_Read | AnswerRow | None] = queue.SimpleQueue()
+        self._rows: deque[AnswerRow] = deque()
         self._loop = asyncio.get_running_loop()
-        self._opened: asyncio.Future[None] = self._loop.create_future()
-        self._ended: asyncio.Future[None] = self._loop.create_future()
         # The loop's.
         self._is_closing = False
         self._queued_rows = 0
@@ -106,8 +99,13 @@ class DiskCache:
         self._set_aside = 0
         self.written = 0
         self.damaged = 0
-        # A daemon: a disk that hangs must not keep the process from ending.
-        self._thread = threading.Thread(target=self._run, name="rpcproxy-disk", daemon=True)
+        duties = Duties(
+            open=self._open,
+            finish=self._write_all,
+            leave=self._leave,
+            on_crash=self._on_crash,
+        )
+        self._worker = Worker("rpcproxy-disk", duties, CLOSE_SECONDS)
 
     @classmethod
     async def open(
@@ -126,12 +124,7 @@ class DiskCache:
         cannot be opened for other reasons that is logged, and nothing is kept.
         """
         cache = cls(Path(path), max_bytes, identity, clock)
-        cache._thread.start()
-        try:
-            await cache._opened
-        except asyncio.CancelledError:
-            cache._begin_close()
-            raise
+        await cache._worker.open()
         return cache
 
     @property
@@ -152,11 +145,12 @@ class DiskCache:
         if self._is_closing or digest not in self._digests:
             self.misses += 1
             return None
-        done: asyncio.Future[bytes | None] = self._loop.create_future()
+        done = self._worker.ask(partial(self._read, digest, key))
         timer = self._loop.call_later(READ_SECONDS, self._give_up, done)
-        self._items.put(_Read(digest, key, done))
         try:
             result = await done
+        except WorkerStopped:
+            result = None
         finally:
             timer.cancel()
         if result is None:
@@ -182,21 +176,18 @@ class DiskCache:
             return
         self._queued_rows += 1
         self._queued_bytes += size
-        self._items.put(AnswerRow(digest, key, result))
+        self._rows.append(AnswerRow(digest, key, result))
+        is_full = len(self._rows) >= BATCH_ROWS
+        self._worker.schedule(self._write_some, 0.0 if is_full else GATHER_SECONDS)
 
     async def close(self) -> None:
         """Write what waits, and close; gives up after ``CLOSE_SECONDS``. Idempotent."""
-        self._begin_close()
-        await asyncio.wait([self._ended], timeout=CLOSE_SECONDS)
-
-    def _begin_close(self) -> None:
-        if not self._is_closing:
-            self._is_closing = True
-            self._items.put(None)
+        self._is_closing = True
+        await self._worker.close()
 
     def _give_up(self, done: asyncio.Future[bytes | None]) -> None:
         self.late += not done.done()
-        resolve(done, None)
+        settle([(done, None)])
 
     def _digest(self, key: bytes) -> bytes:
         hasher = self._hasher.copy()
@@ -206,86 +197,42 @@ class DiskCache:
     # ----------------------------------------------------------------------
     # In the thread
 
-    def _run(self) -> None:
-        try:
-            if self._open_first():
-                self._serve()
-        except Exception as error:  # noqa: BLE001 - a bug here must not hold up a request
-            event(_log, logging.ERROR, "disk_cache_stopped", "it failed", exc_info=error)
-        finally:
-            self._can_write = False
-            self._leave_file()
-            self._tell(self._settle, [(read, None) for read in self._take(0.0)[0]])
-            self._tell(resolve, self._ended, None)
-
-    def _open_first(self) -> bool:
+    def _open(self) -> None:
         try:
             self._open_file()
-        except DiskCacheRefused as refusal:
-            self._tell(fail, self._opened, refusal)
-            return False
-        except (sqlite3.Error, OSError) as error:
+        except DISK_ERRORS as error:
             self._on_error(error)
-        self._tell(resolve, self._opened, None)
-        return True
 
     def _open_file(self) -> None:
         self._file = open_file(self._path, self._max_bytes, self._identity, self._clock)
         self._is_loading = True
+        self._worker.schedule(self._load)
 
-    def _serve(self) -> None:
-        rows: list[AnswerRow] = []
-        due = 0.0
-        is_last = False
-        while rows or not is_last:
-            wait_seconds = max(0.0, due - time.monotonic()) if rows else None
-            if is_last or self._is_loading:
-                wait_seconds = 0.0
-            reads, new_rows, is_end = self._take(wait_seconds)
-            is_last = is_last or is_end
-            if new_rows and not rows:
-                due = time.monotonic() + GATHER_SECONDS
-            rows += new_rows
-            if reads:
-                self._answer(reads)
-            if rows and (is_last or len(rows) >= BATCH_ROWS or time.monotonic() >= due):
-                self._write(self._batch(rows))
-            if self._is_loading:
-                piece = self._try(AnswerFile.next_digests)
-                if piece is not None:
-                    self._is_loading = bool(piece)
-                    self._digests.update(piece)
+    def _load(self) -> None:
+        """Some more of what is known to be on disk, and the rest after what waits."""
+        if not self._is_loading:
+            return
+        piece = self._try(AnswerFile.next_digests)
+        if piece is not None:
+            self._is_loading = bool(piece)
+            self._digests.update(piece)
+        if self._is_loading:
+            self._worker.schedule(self._load)
 
-    def _take(self, wait_seconds: float | None) -> tuple[list[_Read], list[AnswerRow], bool]:
-        """What came: reads, rows, and whether that was all. Waits for the first of it."""
-        reads: list[_Read] = []
-        rows: list[AnswerRow] = []
-        with contextlib.suppress(queue.Empty):
-            item = self._items.get(wait_seconds != 0.0, wait_seconds)
-            while item is not None:
-                if isinstance(item, _Read):
-                    reads.append(item)
-                else:
-                    rows.append(item)
-                item = self._items.get_nowait()
-            return reads, rows, True
-        return reads, rows, False
+    def _read(self, digest: bytes, key: bytes) -> bytes | None:
+        found = self._try(AnswerFile.read, digest, key)
+        result, is_damaged = found or (None, False)
+        if is_damaged:
+            self._on_damaged_row(digest)
+        if result is None:
+            self._digests.discard(digest)
+        if self._has_uses:
+            self._worker.schedule(self._write_some)
+        return result
 
-    def _answer(self, reads: list[_Read]) -> None:
-        answers: list[tuple[_Read, bytes | None]] = []
-        for read in reads:
-            if read.done.done():
-                continue
-            found = self._try(AnswerFile.read, read.digest, read.key)
-            result, is_damaged = found or (None, False)
-            if is_damaged:
-                self._on_damaged_row(read.digest)
-            if result is None:
-                self._digests.discard(read.digest)
-            answers.append((read, result))
-        self._tell(self._settle, answers)
-        if self._can_write and self._file is not None and self._file.needs_write:
-            self._try(AnswerFile.write, [])
+    @property
+    def _has_uses(self) -> bool:
+        return self._can_write and self._file is not None and self._file.needs_write
 
     def _on_damaged_row(self, digest: bytes) -> None:
         self.damaged += 1
@@ -295,16 +242,31 @@ class DiskCache:
         if self._can_write:
             self._try(AnswerFile.delete, digest)
 
-    def _batch(self, rows: list[AnswerRow]) -> list[AnswerRow]:
-        """Take one transaction's worth off the front of ``rows``."""
-        size = count = 0
-        for row in rows[:BATCH_ROWS]:
-            size += len(row.key) + len(row.result)
-            if count and size > self._largest:
+    def _write_some(self) -> None:
+        """One transaction, and the rest after the reads that came meanwhile."""
+        if not self._rows:
+            if self._has_uses:
+                self._try(AnswerFile.write, [])
+            return
+        batch = self._batch()
+        if self._rows:
+            has_time = len(batch) == BATCH_ROWS > len(self._rows)
+            self._worker.schedule(self._write_some, GATHER_SECONDS if has_time else 0.0)
+        self._write(batch)
+
+    def _write_all(self) -> None:
+        while self._rows:
+            self._write(self._batch())
+
+    def _batch(self) -> list[AnswerRow]:
+        """Take one transaction's worth of what waits, the oldest first."""
+        batch: list[AnswerRow] = []
+        size = 0
+        while self._rows and len(batch) < BATCH_ROWS:
+            size += len(self._rows[0].key) + len(self._rows[0].result)
+            if batch and size > self._largest:
                 break
-            count += 1
-        batch = rows[:count]
-        del rows[:count]
+            batch.append(self._rows.popleft())
         return batch
 
     def _write(self, rows: list[AnswerRow]) -> None:
@@ -328,7 +290,7 @@ class DiskCache:
             return None
         try:
             return action(self._file, *args, **kwargs)
-        except (sqlite3.Error, OSError) as error:
+        except DISK_ERRORS as error:
             self._on_error(error)
             return None
 
@@ -359,7 +321,7 @@ class DiskCache:
                 reason = f"it is damaged: set aside as {aside.name}, and begun anew"
                 self._warn("disk_cache_set_aside", reason, error)
             self._open_file()
-        except (sqlite3.Error, OSError, DiskCacheRefused) as next_error:
+        except (*DISK_ERRORS, DiskCacheRefused) as next_error:
             self._stop(next_error)
 
     def _stop(self, error: Exception) -> None:
@@ -367,25 +329,21 @@ class DiskCache:
         self._can_write = False
         self._warn("disk_cache_stopped", "it cannot be used: nothing is kept on disk", error)
 
+    def _on_crash(self, error: Exception) -> None:
+        # A bug here must not hold up a request.
+        event(_log, logging.ERROR, "disk_cache_stopped", "it failed", exc_info=error)
+
+    def _leave(self) -> None:
+        self._can_write = False
+        self._leave_file()
+
     def _leave_file(self) -> None:
         file, self._file, self._is_loading = self._file, None, False
         self._digests.clear()
         if file is not None:
-            with contextlib.suppress(sqlite3.Error, OSError):
+            with contextlib.suppress(*DISK_ERRORS):
                 file.close()
 
     def _warn(self, name: str, message: str, error: Exception | None = None) -> None:
         reason = None if error is None else str(error)
         event(_log, logging.WARNING, name, message, file=str(self._path), reason=reason)
-
-    # ----------------------------------------------------------------------
-    # From the thread to the loop
-
-    def _tell(self, callback: Callable[..., None], *args: object) -> None:
-        # The loop may be gone by now, and nobody waits any more.
-        with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(callback, *args)
-
-    def _settle(self, answers: list[tuple[_Read, bytes | None]]) -> None:
-        for read, result in answers:
-            resolve(read.done, result)

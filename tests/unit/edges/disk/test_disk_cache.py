@@ -61,7 +61,7 @@ async def opened(
 
 
 async def joined(cache: DiskCache) -> bool:
-    await until(lambda: not cache._thread.is_alive())
+    await until(lambda: not cache._worker.is_alive)
     return True
 
 
@@ -197,9 +197,9 @@ def held_up(cache: DiskCache) -> Iterator[None]:
     """The thread stands still, as on a disk that hangs."""
     go_on = threading.Event()
     is_held = threading.Event()
-    write, read = cache._write, cache._answer
+    write, read = cache._write, cache._read
 
-    def hold(*args: object) -> None:
+    def hold() -> None:
         is_held.set()
         go_on.wait(10)
 
@@ -207,16 +207,16 @@ def held_up(cache: DiskCache) -> Iterator[None]:
         hold()
         write(rows)
 
-    def held_read(reads: list[disk_cache._Read]) -> None:
+    def held_read(digest: bytes, key: bytes) -> bytes | None:
         hold()
-        read(reads)
+        return read(digest, key)
 
-    cache._write, cache._answer = held_write, held_read  # type: ignore[method-assign]
+    cache._write, cache._read = held_write, held_read  # type: ignore[method-assign]
     try:
         yield
     finally:
         go_on.set()
-        cache._write, cache._answer = write, read  # type: ignore[method-assign]
+        cache._write, cache._read = write, read  # type: ignore[method-assign]
 
 
 @on_both_loops
@@ -243,7 +243,7 @@ async def test_close_gives_up_on_a_disk_that_hangs(
     with held_up(cache):
         cache.put(b"a", b"1")
         await cache.close()
-        assert cache._thread.is_alive()
+        assert cache._worker.is_alive
     assert await joined(cache)
 
 
@@ -274,9 +274,9 @@ def test_a_loop_that_is_gone_is_no_trouble(path: Path) -> None:
         return cache
 
     cache = asyncio.run(leave())
-    cache._begin_close()
-    cache._thread.join(10)
-    assert not cache._thread.is_alive()
+    cache._worker.begin_close()
+    cache._worker._thread.join(10)
+    assert not cache._worker.is_alive
     assert cache.written == 1
 
 
@@ -292,8 +292,8 @@ async def test_an_opening_given_up_ends_its_thread(
         return open_file(*args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(disk_cache, "open_file", slow)
-    run = DiskCache._run
-    monkeypatch.setattr(DiskCache, "_run", lambda self: (caches.append(self), run(self)))
+    begin = DiskCache._open
+    monkeypatch.setattr(DiskCache, "_open", lambda self: (caches.append(self), begin(self)))
     opening = asyncio.ensure_future(DiskCache.open(path, MIB, CHAIN))
     await until(lambda: bool(caches))
     opening.cancel()
@@ -307,7 +307,7 @@ async def test_a_bug_in_the_thread_ends_the_cache_alone(
 ) -> None:
     async with opened(path) as cache:
         await put(cache, (b"a", b"1"))
-        monkeypatch.setattr(cache, "_batch", lambda rows: 1 / 0)
+        monkeypatch.setattr(cache, "_batch", lambda: 1 / 0)
         cache.put(b"b", b"1")
         assert await joined(cache)
         assert await cache.get(b"a") is None
