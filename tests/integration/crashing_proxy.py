@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 
 from rpcproxy.cli import main
-from rpcproxy.edges.disk import journal_file
+from rpcproxy.edges.disk.journal import DiskJournal
 from rpcproxy.engine.sends import ledger
 
 CRASH_CODE = 77
@@ -22,10 +23,10 @@ def crash(point: str) -> None:
 
 def arm() -> None:
     ledger.fault = crash
-    journal_file.fault = crash
+    # The proxy opens its journals without a fault.
+    setattr(DiskJournal, "open", partial(DiskJournal.open, fault=crash))  # noqa: B010 - a method
 
 
 if __name__ == "__main__":
-    # The first commit makes the file; that is no transaction.
     arm()
     sys.exit(main())

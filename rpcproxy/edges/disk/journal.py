@@ -105,7 +105,7 @@ class DiskJournal:
     ``secrets``: hashes of private ones that no block took, with the first bytes of each.
     """
 
-    def __init__(self, path: Path, identity: str, clock: Callable[[], float]) -> None:
+    def __init__(self, place: JournalPlace, path: Path, clock: Callable[[], float]) -> None:
         self._path = path
         self._clock = clock
         self._condition = threading.Condition()
@@ -117,7 +117,7 @@ class DiskJournal:
         self._is_closing = False
         # The thread's.
         self._taken = _Waiting()
-        self._place = JournalPlace(path, identity)
+        self._place = place
         self._notes_due: float | None = None
         self._sweep_due = 0.0
         self.open_rows: list[JournalRow] = []
@@ -130,15 +130,22 @@ class DiskJournal:
 
     @classmethod
     async def open(
-        cls, path: str | Path, identity: str, *, clock: Callable[[], float] = time.time
+        cls,
+        path: str | Path,
+        identity: str,
+        *,
+        clock: Callable[[], float] = time.time,
+        fault: Callable[[str], None] | None = None,
     ) -> DiskJournal:
         """Open or begin the file, which is of one ``identity`` (the chain's kind and id) for ever.
-        ``clock`` gives Unix seconds.
+        ``clock`` gives Unix seconds; ``fault`` is called in the thread with "before commit" and
+        "after commit", so that tests can crash there.
 
         Raises ``JournalRefused`` where it is in use, or not for us, and ``OSError`` where the disk
         does not let us.
         """
-        journal = cls(Path(path), identity, clock)
+        path = Path(path)
+        journal = cls(JournalPlace(path, identity, fault), path, clock)
         journal._thread.start()
         try:
             await journal._opened

@@ -2,7 +2,7 @@
 
 One process at a time writes a file, held to it by a lock beside it; others may read.
 
-State: one ``JournalFile`` per connection, used by one thread; ``fault``, which only tests set.
+State: one ``JournalFile`` per connection, used by one thread.
 """
 
 from __future__ import annotations
@@ -57,8 +57,6 @@ _DELETED_AT_ONCE: Final = 256
 _VACUUMED_PAGES: Final = 256
 # Of one row alone: the others of its group need not fail with it.
 _OF_A_ROW: Final = (sqlite3.IntegrityError, sqlite3.DataError)
-# Called in the thread with "before commit" and "after commit", so that tests can crash there.
-fault: Callable[[str], None] | None = None
 
 T = TypeVar("T")
 
@@ -103,11 +101,15 @@ class JournalFile:
     Opening makes the directory and the file where missing, and raises ``JournalRefused`` and
     ``OSError``. ``open_rows`` were open then, in the order of their creation; ``secrets`` are the
     private ones that no block took, the newest first, each with the beginning of its bytes.
+    ``fault`` is called with "before commit" and "after commit", so that tests can crash there.
     """
 
-    def __init__(self, path: Path, identity: str) -> None:
+    def __init__(
+        self, path: Path, identity: str, fault: Callable[[str], None] | None = None
+    ) -> None:
         self._path = path
         self._identity = identity
+        self._fault = fault
         # After a commit that failed, the log may still hold it, and a later opening would find
         # rows beyond the last one known to be committed: they are deleted first thing.
         self._last_seq = 0
@@ -207,11 +209,11 @@ class JournalFile:
 
         with self._transaction():
             yield insert
-            if fault is not None:
-                fault("before commit")
+            if self._fault is not None:
+                self._fault("before commit")
         self._last_seq = last_seq
-        if fault is not None:
-            fault("after commit")
+        if self._fault is not None:
+            self._fault("after commit")
 
     def _update(self, changes: Sequence[RowChange]) -> None:
         for some in _pieces(changes):

@@ -31,12 +31,15 @@ T = TypeVar("T")
 
 class JournalPlace:
     """See the module's docstring. ``set_aside`` is where the last damaged file went;
-    ``secrets`` as the file told at ``open``.
+    ``secrets`` as the file told at ``open``. ``fault`` is for the file.
     """
 
-    def __init__(self, path: Path, identity: str) -> None:
+    def __init__(
+        self, path: Path, identity: str, fault: Callable[[str], None] | None = None
+    ) -> None:
         self._path = path
         self._identity = identity
+        self._fault = fault
         self._lock: JournalLock | None = None
         self._file: JournalFile | None = None
         self._carried: list[Values] = []
@@ -93,7 +96,7 @@ class JournalPlace:
     def _open_file(self) -> JournalFile:
         if self._lock is None:
             self._lock = JournalLock(self._path)
-        self._file, aside = open_journal(self._path, self._identity)
+        self._file, aside = open_journal(self._path, self._identity, self._fault)
         self._on_set_aside(aside, "it was found damaged when it was opened")
         return self._file
 

@@ -12,7 +12,7 @@ import errno
 import shutil
 import sqlite3
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -30,19 +30,21 @@ _SUFFIXES: Final = ("", "-wal", "-shm")
 _SPAN: Final = f"SELECT seq, {COLUMNS} FROM transactions WHERE seq BETWEEN ? AND ? ORDER BY seq"  # noqa: S608 - constants
 
 
-def open_journal(path: Path, identity: str) -> tuple[JournalFile, Path | None]:
-    """The file, and under which name a damaged one was set aside.
+def open_journal(
+    path: Path, identity: str, fault: Callable[[str], None] | None = None
+) -> tuple[JournalFile, Path | None]:
+    """The file, and under which name a damaged one was set aside. ``fault`` is for the file.
 
     Raises ``JournalRefused``, ``sqlite3.Error`` and ``OSError``.
     """
     aside = _finish(path)
     try:
-        return JournalFile(path, identity), aside
+        return JournalFile(path, identity, fault), aside
     except sqlite3.Error as error:
         if trouble(error) is not FileTrouble.DAMAGED:
             raise
     aside = renew(path, identity)
-    return JournalFile(path, identity), aside
+    return JournalFile(path, identity, fault), aside
 
 
 def renew(path: Path, identity: str) -> Path | None:

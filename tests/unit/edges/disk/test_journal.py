@@ -40,6 +40,20 @@ class Clock:
         return self.now
 
 
+class Faults:
+    """What happens at the fault points of the journals of a test, in their threads."""
+
+    def __init__(self) -> None:
+        self.act: Callable[[str], None] | None = None
+
+    def __call__(self, where: str) -> None:
+        if self.act is not None:
+            self.act(where)
+
+
+faults = Faults()
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "state" / "ethereum.sqlite"
@@ -50,12 +64,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(journal, "NOTE_SECONDS", 0.01)
     monkeypatch.setattr(disk_file, "BUSY_SECONDS", 0.02)
     yield
-    journal_file.fault = None
+    faults.act = None
 
 
 @asynccontextmanager
 async def opened(path: Path, clock: Clock | None = None) -> AsyncIterator[DiskJournal]:
-    opened = await DiskJournal.open(path, CHAIN, clock=clock or Clock())
+    opened = await DiskJournal.open(path, CHAIN, clock=clock or Clock(), fault=faults)
     try:
         yield opened
     finally:
@@ -115,11 +129,11 @@ def hanging(at: str = "before commit") -> Iterator[threading.Event]:
             is_held.set()
             go_on.wait(10)
 
-    journal_file.fault = hold
+    faults.act = hold
     try:
         yield is_held
     finally:
-        journal_file.fault = None
+        faults.act = None
         go_on.set()
 
 
@@ -319,7 +333,7 @@ async def test_close_gives_up_on_a_disk_that_hangs(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(journal, "CLOSE_SECONDS", 0.02)
-    one = await DiskJournal.open(path, CHAIN)
+    one = await DiskJournal.open(path, CHAIN, fault=faults)
     with hanging() as is_held:
         adding = asyncio.ensure_future(one.add(row(1)))
         await until(is_held.is_set)
@@ -391,7 +405,7 @@ async def test_a_bug_in_the_thread_leaves_nobody_waiting(
         def fail(_: str) -> None:
             raise ZeroDivisionError
 
-        journal_file.fault = fail
+        faults.act = fail
         adding = [asyncio.ensure_future(one.add(row(n))) for n in (2, 3)]
         for each in adding:
             with pytest.raises(JournalBroken, match="stopped by a fault of its own"):
@@ -408,7 +422,6 @@ async def test_a_bug_in_the_thread_leaves_nobody_waiting(
 
 _WRITER = """
 import asyncio, os, random, sys
-from rpcproxy.edges.disk import journal_file
 from rpcproxy.edges.disk.journal import DiskJournal, JournalRow
 
 path, start, where, at = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
@@ -421,8 +434,7 @@ def crash(place):
         os._exit(9)
 
 async def main():
-    journal = await DiskJournal.open(path, "evm:1")
-    journal_file.fault = crash
+    journal = await DiskJournal.open(path, "evm:1", fault=crash)
 
     async def client(first):
         for n in range(first, first + 1000):
