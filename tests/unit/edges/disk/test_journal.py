@@ -25,6 +25,7 @@ from rpcproxy.edges.disk.journal import (
     JournalRow,
     read_rows,
 )
+from rpcproxy.edges.disk.worker import Worker
 from tests.kits.waiting import LIMIT_SECONDS, until
 from tests.sockets.scripted import on_both_loops
 
@@ -74,7 +75,7 @@ async def opened(path: Path, clock: Clock | None = None) -> AsyncIterator[DiskJo
         yield opened
     finally:
         await opened.close()
-        assert not opened._thread.is_alive()
+        assert not opened._worker.is_alive
 
 
 def hash_of(n: int) -> str:
@@ -196,17 +197,18 @@ async def test_what_waits_while_the_disk_hangs_goes_into_one_commit(path: Path) 
 async def test_the_loop_is_told_once_per_commit(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[str] = []
-    tell = DiskJournal._tell
+    told: list[int] = []
+    tell = Worker.tell
 
-    def counted(self: DiskJournal, callback: Callable[..., None], *args: object) -> None:
-        told.append(callback.__name__)
-        tell(self, callback, *args)
+    def counted(self: Worker, answers: list[tuple[asyncio.Future[None], object]]) -> None:
+        told.append(len(answers))
+        tell(self, answers)
 
     async with opened(path) as one:
-        monkeypatch.setattr(DiskJournal, "_tell", counted)
+        monkeypatch.setattr(Worker, "tell", counted)
         await asyncio.gather(*(one.add(row(n)) for n in range(300)))
-        assert told == ["_settle"] * one.commits
+        assert len(told) == one.commits
+        assert sum(told) == 300
 
 
 async def test_a_hash_that_is_there_is_no_new_row(path: Path) -> None:
@@ -343,8 +345,8 @@ async def test_close_gives_up_on_a_disk_that_hangs(
         for each in (adding, finding):
             with pytest.raises(JournalBroken, match="did not answer before the end"):
                 await each
-        assert one._thread.is_alive()
-    await until(lambda: not one._thread.is_alive())
+        assert one._worker.is_alive
+    await until(lambda: not one._worker.is_alive)
 
 
 async def test_a_client_that_goes_away_leaves_its_row(path: Path) -> None:
@@ -366,9 +368,9 @@ def test_a_loop_that_is_gone_is_no_trouble(path: Path) -> None:
         return one
 
     one = asyncio.run(leave())
-    one._begin_close()
-    one._thread.join(10)
-    assert not one._thread.is_alive()
+    one._worker.begin_close()
+    one._worker._thread.join(10)
+    assert not one._worker.is_alive
     assert read_rows(path)[0].state == "sent"
 
 
@@ -377,20 +379,20 @@ async def test_an_opening_given_up_ends_its_thread(
 ) -> None:
     go_on = threading.Event()
     found: list[DiskJournal] = []
-    run = DiskJournal._run
+    begin = DiskJournal._open
 
     def slow(self: DiskJournal) -> None:
         found.append(self)
         go_on.wait(10)
-        run(self)
+        begin(self)
 
-    monkeypatch.setattr(DiskJournal, "_run", slow)
+    monkeypatch.setattr(DiskJournal, "_open", slow)
     opening = asyncio.ensure_future(DiskJournal.open(path, CHAIN))
     await until(lambda: bool(found))
     opening.cancel()
     await asyncio.wait([opening])
     go_on.set()
-    await until(lambda: not found[0]._thread.is_alive())
+    await until(lambda: not found[0]._worker.is_alive)
     monkeypatch.undo()
     async with opened(path) as one:
         assert one.open_rows == []
