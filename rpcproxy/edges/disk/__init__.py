@@ -1,6 +1,6 @@
 """Files that outlive the process: answers, the journal of transactions, the history.
 
-All of SQLite happens in one thread for each file; the event loop sees futures.
+All of SQLite happens in one thread for each file (``worker``); the event loop sees futures.
 May import ``edges.logs``.
 Must not lose a row that was promised, and must not hold up the loop.
 """

@@ -25,8 +25,9 @@ from rpcproxy.edges.disk.journal import (
     JournalRow,
     read_rows,
 )
+from rpcproxy.edges.disk.journal_place import JournalPlace
 from rpcproxy.edges.disk.worker import Worker
-from tests.kits.waiting import LIMIT_SECONDS, until
+from tests.kits.waiting import LIMIT_SECONDS, limited, until
 from tests.sockets.scripted import on_both_loops
 
 CHAIN = "evm:1"
@@ -396,6 +397,18 @@ async def test_an_opening_given_up_ends_its_thread(
     monkeypatch.undo()
     async with opened(path) as one:
         assert one.open_rows == []
+
+
+async def test_a_bug_at_the_opening_is_told_to_who_opens(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(JournalPlace, "open", lambda _: 1 / 0)
+    async with limited():
+        with pytest.raises(ZeroDivisionError):
+            await DiskJournal.open(path, CHAIN)
+    monkeypatch.undo()
+    async with opened(path) as one:
+        assert one.trouble == ""
 
 
 async def test_a_bug_in_the_thread_leaves_nobody_waiting(
