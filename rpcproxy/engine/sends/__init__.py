@@ -1,4 +1,4 @@
-"""Sends: transactions in several copies, written down first, looked after until final.
+"""Sends: transactions written down, sent in several copies, looked after until final.
 
 What wallets were told is sent is never lost: the ledger has it, in memory and on disk.
 May import ``engine.attempts``, ``engine.tasks``, ``rules`` and ``edges``.

@@ -1,7 +1,11 @@
 """Sends: a transaction is read, written down, and sent in several copies; the first yes answers.
 
-The hash is computed here, so that "already known" is a yes and five resubmits give one hash. A
-send goes on when the client hangs up: its transaction may be out already.
+The hash is computed here, so that "already known" is a yes and five resubmits give one hash. Two
+kinds of sends differ: a type that only its chain can hash goes out first, and is written down once
+an upstream told its hash; every other send (conditional, private, bundles) goes to one upstream at
+a time, another one after a failure or where no answer came in time, and is never written down.
+
+A send goes on when the client hangs up: its transaction may be out already.
 
 State: sends in flight by transaction hash (a second client with the same one joins), and the one
 thread that reads large transactions, so that nobody waits for that.
@@ -46,8 +50,7 @@ READ_AT_ONCE: Final = 8 * 1024
 COPIES: Final = 3  # asked at once, on distinct fault domains
 RAW_METHOD: Final = "eth_sendRawTransaction"
 SYNC_METHOD: Final = "eth_sendRawTransactionSync"
-# Every other send (conditional, private, bundles) goes to one upstream at a time, under the rules
-# of that upstream alone, and is not written down.
+# The sends that are ours to copy, to write down and to send again.
 _OURS: Final = (RAW_METHOD, SYNC_METHOD)
 RECEIPT_SECONDS: Final = 0.25
 SYNC_DEFAULT_SECONDS: Final = 20.0  # Nitro's default; its cap is 60 s

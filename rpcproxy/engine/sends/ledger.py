@@ -1,7 +1,11 @@
 """The transactions that wallets were told are sent: what is known of each, and its journal.
 
-The one door for whatever changes them: a transaction is written down before its copies go out,
-and each word of an upstream, each block and each end goes through here, to memory and to disk.
+The one door for whatever changes them: each word of an upstream, each block and each end goes
+through here, to memory and to disk.
+
+A transaction whose hash the proxy computes is written down before its first copy goes out. One of a
+type that only its chain can hash is written once an upstream told its hash. Bundles, conditional
+and other special sends are never written.
 
 State: the pool in memory, the journal once it is open, which transactions are private, and the
 hashes of those that are known by their bytes alone.
@@ -130,7 +134,9 @@ class Ledger:
     # ---- a send
 
     async def begin(self, tx: evm.SignedTransaction, *, is_private: bool) -> PoolEntry:
-        """Take up a transaction; a new one is written down, durably. Raises ``Unwritten``."""
+        """Take up a transaction; a new one is written down, durably, where there is a journal.
+        Raises ``Unwritten`` where there must be one, and it cannot be.
+        """
         unix = time.time()
         entry, is_new = self.pool.add(tx, unix, time.monotonic(), is_private=is_private)
         if not is_new:

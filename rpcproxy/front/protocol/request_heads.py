@@ -2,7 +2,7 @@
 
 A *request head* is everything from the request line up to and including the blank line.
 Clients on keep-alive repeat theirs byte for byte, so that what the parser said about one
-is remembered under its bytes (FACTS: this is worth about a fifth of a forwarded request).
+is remembered under its bytes (measured: worth about a fifth of a forwarded request).
 
 The parser refuses whatever two readers of HTTP/1.1 could understand differently
 (RFC 9112, sections 2.2, 3, 5, 6; the smuggling tables of PortSwigger and llhttp): being

@@ -7,12 +7,22 @@ is higher is served when
   most 2 s, so that slow ones do not hold it back,
 and its parent hashes link it to the served head. A majority is believed without links as well,
 after a moment in which the headers in between are asked for (``wanted``): after a sleep or an
-outage they are too many. A head that nobody can link moves nothing, however large its number.
+outage they are too many. Any other head that nobody can link moves nothing, however large its
+number, with one exception: where only one upstream votes, its head is believed after
+``LONE_JUMP_SECONDS``, since nobody else is there to tell what came during a sleep.
 
 *Forked* is who has another block at a height of our chain. While those are no more than half they
 are left alone; once they are more and agree on a block, the chain reorganised: the served head
-goes back to the common ancestor and forward along theirs. It decreases in no other way, and never
-below what is finalized.
+goes back to the common ancestor and forward along theirs.
+
+The served head decreases in three ways, and in no other:
+- in such a reorg, never below what is finalized;
+- where no upstream on our chain has the served head any more, for ``FALLEN_SECONDS`` or
+  ``FALLEN_BLOCKS`` block times, and a majority agrees on a lower block (``_fall_back``): the chain
+  was rolled back, or the head was a claim that nobody was there to contradict. Never below what is
+  finalized either;
+- while no served head was ever had by two providers, and a majority of several agrees on a lower
+  block (``_correct``): the first voice after a start was alone, and wrong.
 
 On fast chains (block time under 2 s) the served head moves about once a second, so that wallets
 pin the same blocks.

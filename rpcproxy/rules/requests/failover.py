@@ -5,7 +5,7 @@ A state machine without IO. The executor tells it what happened (``on_sent``,
 do next: ``Send`` to an upstream, ``Wait`` until a time, or ``Finish``. It never sleeps, and never
 sends.
 
-Choices, with their sources in the project's design notes:
+Choices (why: pages 11 to 13 of docs/decisions):
 
 - the first attempt goes to whom selection picks; every further one to another fault domain first;
 - a *hedge* is a second copy after the class's usual time (The Tail at Scale);

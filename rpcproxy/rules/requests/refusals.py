@@ -7,15 +7,22 @@ request, and is held back until the request is over:
   can be (that method, that shape of params, that depth; the upstream itself only where it speaks
   of an error of its own);
 - all say the same: then it is the answer, and nobody is blamed;
-- a word without contrary evidence counts for nothing, unless its upstream goes on refusing
-  different requests and answers none.
+- a word that nobody contradicts counts for nothing, with two exceptions. One is a *streak*: the
+  upstream says an error of its own, a limit, a refused key or an empty account of ``STREAK``
+  requests of different shapes, one verdict throughout, and answers nothing in between. Refusals of
+  a key or an account need to last ``KEY_STREAK_SECONDS`` as well. Words that a second company says
+  too, and words about old blocks, belong to no streak. The other is a send whose method the
+  upstream does not have.
+
+Where somebody else took the request, a streak widens what is learned: the word then counts against
+the upstream as a whole, and not only for that shape of params.
 
 A number that stands for a limit, and 401, 402 and 403, are words as well: providers say so of old
 blocks, traces, plans, and payloads that a firewall dislikes. A limit in words, or HTTP 429, is
 none.
 
-State: ``Unanimous`` (256 texts at most, each below 500 bytes) and ``Streaks`` (per upstream three
-texts), one per chain, written by the executor.
+State: ``Unanimous`` (256 texts at most, each below 500 bytes) and ``Streaks`` (three shapes at most
+per upstream and verdict), one per chain, written by ``engine.attempts.hearings``.
 """
 
 from __future__ import annotations
@@ -256,7 +263,7 @@ class Unanimous:
 
 
 class Streaks:
-    """Different requests that each upstream refused in a row, and answered none in between."""
+    """Shapes of requests refused in a row, by upstream and verdict, with no answer in between."""
 
     __slots__ = ("_rows",)
 

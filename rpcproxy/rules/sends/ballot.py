@@ -1,6 +1,6 @@
 """When a transaction counts as taken, and when as refused.
 
-A pure count of what the asked upstreams said (FACTS: Chainlink MultiNode waits for 70 % of its
+A pure count of what the asked upstreams said (Chainlink's MultiNode, too, waits for 70 % of its
 nodes): one acceptance beats any rejection; a rejection is given only after 70 % of the asked
 upstreams spoke, or 2 s after the first answer. A node's own policy is no rejection while others
 can be asked.

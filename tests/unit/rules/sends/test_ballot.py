@@ -1,4 +1,4 @@
-"""When a transaction counts as taken, and when as refused: FACTS 2.6 as tables."""
+"""When a transaction counts as taken, and when as refused, as tables."""
 
 from __future__ import annotations
 
