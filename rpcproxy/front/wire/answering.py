@@ -29,7 +29,7 @@ _JOIN_BYTES: Final = 64 * 1024
 
 
 class AnsweringConnection(ClientConnection):
-    """See the module's docstring."""
+    """A client's connection that writes answers: at once, compressed, or as a stream."""
 
     __slots__ = ()
 

@@ -20,7 +20,9 @@ _HEADER: Final = re.compile(
 
 
 class TracedConnection(HttpConnection):
-    """See the module's docstring."""
+    """An HTTP connection that keeps a request's ``traceparent`` in a context variable while the
+    request is handed to its door.
+    """
 
     __slots__ = ()
 

@@ -54,7 +54,7 @@ def is_numbered(name: str) -> bool:
 
 
 class Lineage:
-    """See the module's docstring."""
+    """Headers told lately, and the hashes by number that lead to the served head."""
 
     __slots__ = (
         "_awaited",

@@ -72,7 +72,7 @@ class _Shelf:
 
 
 class RecentBlocks:
-    """See the module's docstring."""
+    """Contents of the last blocks, by hash, and the disputes about them, in monotonic seconds."""
 
     __slots__ = ("_alarms", "_disputes", "_others", "_ours", "_quiet_until")
 

@@ -27,7 +27,9 @@ from rpcproxy.rules.sends.journaled import (
 
 
 class Lanes:
-    """See the module's docstring. ``len`` is 0 when nothing is left of any."""
+    """Entries by account and nonce, with the last word for each place. ``len`` is 0 when nothing is
+    left of any.
+    """
 
     __slots__ = ("_lanes", "_last", "_spoken")
 

@@ -53,7 +53,9 @@ _MAY_RETURN: Final = (TransactionState.REFUSED, TransactionState.EXPIRED)
 
 
 class Pool:
-    """See the module's docstring. ``len`` counts all entries; ``count`` those that are pending."""
+    """Every transaction that is not closed, by hash, with the times at which each is due.
+    ``len`` counts all entries; ``count`` those that are pending.
+    """
 
     __slots__ = (
         "_doubted",

@@ -34,7 +34,9 @@ _MOST_DOUBLINGS: Final = 20  # by then 10 minutes are the shorter
 
 
 class Rebroadcasts:
-    """See the module's docstring. ``blocks`` is how far the served head has risen so far."""
+    """Queues of pending entries, by the block and by the time at which each is due.
+    ``blocks`` is how far the served head has risen so far.
+    """
 
     __slots__ = ("_by_block", "_by_time", "_ready", "_ready_of", "_served", "blocks")
 

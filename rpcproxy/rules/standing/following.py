@@ -23,7 +23,9 @@ DISTRUSTED_BLOCKS: Final = 16
 
 
 class Following:
-    """See the module's docstring. One per chain."""
+    """Reports of blocks, carried to the heads, and their decisions carried to the standings.
+    One per chain.
+    """
 
     __slots__ = ("_all", "_max_lag_blocks", "_ranking", "heads", "on_distrust", "on_served")
 

@@ -69,8 +69,9 @@ class _Depths:
 
 
 class Reach:
-    """See the module's docstring. ``block`` is the lowest one that was asked for, ``head`` the
-    number of the upstream's head, −1 where unknown; nothing can be said of a depth then.
+    """The depths at which one upstream answered, and missed, for each kind of data.
+    ``block`` is the lowest one that was asked for, ``head`` the number of the upstream's head, −1
+    where unknown; nothing can be said of a depth then.
     """
 
     __slots__ = ("_kinds",)

@@ -324,7 +324,7 @@ class Ranking:
         *,
         knows_heads: bool,
     ) -> Demerits:
-        """What speaks against an upstream, the gravest first. See the module's docstring."""
+        """What speaks against an upstream, the gravest first, in the order listed above."""
         record = standing.classes[need.method_class]
         breaker = record.breaker
         is_cooling = standing.cooldown.until > now

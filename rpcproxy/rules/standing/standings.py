@@ -67,7 +67,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Standings:
-    """See the module's docstring. ``now`` is monotonic seconds; going backward does no harm."""
+    """All standings of one chain, with its heads: the one door for knowledge, and who is asked.
+    ``now`` is monotonic seconds; going backward does no harm.
+    """
 
     __slots__ = (
         "_all",

@@ -67,7 +67,7 @@ class Packed(msgspec.Struct):
 
 
 class Chronicle:
-    """See the module's docstring."""
+    """Strips, incidents and the last minute of all chains, fed by samples and changes."""
 
     def __init__(self) -> None:
         self._chains: dict[str, Strip] = {}

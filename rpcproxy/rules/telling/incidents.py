@@ -104,7 +104,7 @@ def is_new(upstream: UpstreamSample) -> bool:
 
 
 class Incidents:
-    """See the module's docstring."""
+    """Incidents under way, and the last ``KEPT`` that are over."""
 
     __slots__ = ("_open", "_over")
 

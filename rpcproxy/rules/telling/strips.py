@@ -35,7 +35,9 @@ def level_of(state: str) -> Level:
 
 
 class Strip:
-    """See the module's docstring. Times are wall-clock; a clock set back adds to the last cell."""
+    """Seconds at each level, in the cells of the last day. Times are Unix seconds; a clock set back
+    adds to the last cell.
+    """
 
     __slots__ = ("_last", "_seconds")
 

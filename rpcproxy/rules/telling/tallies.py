@@ -103,8 +103,8 @@ _Key = tuple[int, int, str, str]  # hour, part, chain, upstream
 
 
 class Tallies:
-    """See the module's docstring. ``has_turned``: an outage began or ended since the last
-    ``take``.
+    """Samples added up to rows of hours and to outages, until ``take`` hands them out.
+    ``has_turned``: an outage began or ended since the last ``take``.
     """
 
     def __init__(self) -> None:
