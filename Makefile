@@ -1,6 +1,6 @@
 # make run    install into .venv and start the demo    (ARGS="--no-outages" passes on)
 # make test   install what the tests need and run all  (ARGS="-k failover" passes on)
-# make check  format, lint, types, import floors
+# make check  format, lint, types, import floors, words of a kind of chain
 # make exam   outages under load, and a table of it    (ARGS="rolling liars", ARGS=--short)
 # make bench  CPU beside HAProxy, latency, memory      (ARGS="--quick" passes on)
 # make test-busy: the tests ten times, beside four busy loops / make format / make clean
@@ -61,6 +61,7 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tools.kind_words
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
