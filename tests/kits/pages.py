@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -40,3 +41,16 @@ def names(cell: str) -> list[str]:
 
 def first_names(text: str) -> list[str]:
     return [name for row in rows(text) for name in names(row[0])]
+
+
+def assert_told(told: Iterable[str], known: Iterable[str], where: str) -> None:
+    """Each known name stands there once, and no other; a failure says which, and where to write."""
+    counts = Counter(map(str, told))
+    names_known = set(map(str, known))
+    wrong = {
+        "is missing": names_known - set(counts),
+        "is no such name": set(counts) - names_known,
+        "stands there twice": {name for name, count in counts.items() if count > 1},
+    }
+    words = [f"{name} {what}" for what, found in wrong.items() for name in sorted(found)]
+    assert not words, f"{where}: {', '.join(words)}"

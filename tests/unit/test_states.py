@@ -33,6 +33,8 @@ from rpcproxy.states import (
     ],
 )
 def test_each_table_holds_all_members_in_their_order(table: object, members: object) -> None:
+    missing = set(members) - set(table)
+    assert not missing, f"no row in rpcproxy/states.py: {missing}"
     assert list(table) == list(members)
 
 

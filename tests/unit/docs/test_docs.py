@@ -53,6 +53,7 @@ from tests.kits.pages import (
     PAGES,
     README,
     ROOT,
+    assert_told,
     fenced,
     first_names,
     names,
@@ -78,11 +79,13 @@ def test_every_metric_is_told_as_it_is() -> None:
         for name, kind, labels, _ in table
     }
     assert len(told) == len(table)
-    assert told == {
+    known = {
         # Prometheus is told that what is there for its labels alone is a gauge.
         name: ("gauge" if row.kind is MetricKind.INFO else row.kind, row.labels)
         for name, row in KNOWN_METRICS.items()
     }
+    assert_told(told, known, "docs/metrics.md, /metrics")
+    assert told == known
 
 
 def test_no_page_names_a_metric_that_is_none() -> None:
@@ -92,8 +95,9 @@ def test_no_page_names_a_metric_that_is_none() -> None:
 
 
 def test_verdicts_and_states_are_told() -> None:
-    assert sorted(first_names(section(METRICS, "Verdicts"))) == sorted(v.label for v in Verdict)
-    assert sorted(first_names(section(METRICS, "States"))) == sorted(UpstreamState)
+    labels = [verdict.label for verdict in Verdict]
+    assert_told(first_names(section(METRICS, "Verdicts")), labels, "docs/metrics.md, Verdicts")
+    assert_told(first_names(section(METRICS, "States")), UpstreamState, "docs/metrics.md, States")
     for row in rows(section(METRICS, "Verdicts")):
         verdict = next(v for v in Verdict if v.label == names(row[0])[0])
         blames = {"": ("nobody", "client"), "yes": ("upstream",)}
@@ -148,7 +152,7 @@ def test_every_event_is_told() -> None:
     assert events > {"ejected", "suspect", "unsuspect", "lagging", "panic_over", "drain"}
     assert events > {"forked", "joined", "reorg", "feed_live", "feed_lost", "audit_differed"}
     table = list(rows(section(METRICS, "The log")))
-    assert sorted(names(row[0])[0] for row in table) == sorted(events)
+    assert_told([names(row[0])[0] for row in table], events, "docs/metrics.md, The log")
     ours = {
         "serving",
         "admin",
@@ -161,7 +165,7 @@ def test_every_event_is_told() -> None:
     }
     for event, level, _ in table:
         is_better = names(event)[0] in BETTER | ours
-        assert ("INFO" in level) == is_better, event
+        assert ("INFO" in level) == is_better, f"docs/metrics.md, The log: the level of {event}"
 
 
 # ---- numbers

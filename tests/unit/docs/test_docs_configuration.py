@@ -24,6 +24,7 @@ from tests.kits.pages import (
     PAGES,
     README,
     ROOT,
+    assert_told,
     fenced,
     first_names,
     names,
@@ -65,7 +66,8 @@ def test_there_are_configurations_to_load() -> None:
 @pytest.mark.parametrize("title", SECTIONS)
 def test_every_key_of_a_section_is_told_once(title: str) -> None:
     table = section(CONFIGURATION, title).partition("| class |")[0]
-    assert sorted(first_names(table)) == sorted(SECTIONS[title].by_name)
+    where = f"{title}: rows in rpcproxy/config/keys, then python -m tools.configuration_page"
+    assert_told(first_names(table), SECTIONS[title].by_name, where)
 
 
 def test_every_section_is_told() -> None:
@@ -83,7 +85,7 @@ def test_the_tables_are_made_from_the_rows() -> None:
 def test_events_are_told() -> None:
     urgent, others = section(CONFIGURATION, "`notify[]`").split("\n- ")[1:]
     assert tuple(names(urgent)) == URGENT
-    assert sorted(names(others)) == sorted(set(EVENTS) - set(URGENT))
+    assert_told(names(others), set(EVENTS) - set(URGENT), "docs/configuration.md, notify[]")
 
 
 def test_variables_of_providers_are_told() -> None:

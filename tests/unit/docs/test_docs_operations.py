@@ -9,7 +9,7 @@ import yaml
 from rpcproxy.drills.scenarios.faults import CATALOGUE
 from rpcproxy.drills.scenarios.lies import LIARS
 from tests.exam import exam_capacity, exam_faults, exam_outages, fault_bench
-from tests.kits.pages import DOCS, METRICS, ROOT, first_names, names, rows, section
+from tests.kits.pages import DOCS, METRICS, ROOT, assert_told, first_names, names, rows, section
 
 OPERATIONS, OUTAGES = DOCS["operations.md"], DOCS["outages.md"]
 
@@ -30,7 +30,7 @@ def test_every_alert_has_a_line() -> None:
 def test_every_event_has_a_line() -> None:
     told = first_names(section(OPERATIONS, "Log lines"))
     known = [names(row[0])[0] for row in rows(section(METRICS, "The log"))]
-    assert sorted(told) == sorted(known)
+    assert_told(told, known, "docs/operations.md, Log lines")
 
 
 def test_outages_are_told_with_the_bounds_of_their_tests() -> None:
