@@ -1,4 +1,4 @@
-"""README, docs and changelog as the tests read them."""
+"""README, docs, changelog and CONTRIBUTING.md as the tests read them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "rpcproxy"
 README = (ROOT / "README.md").read_text()
 DOCS = {path.name: path.read_text() for path in sorted((ROOT / "docs").glob("*.md"))}
-PAGES = {"README.md": README, "CHANGELOG.md": (ROOT / "CHANGELOG.md").read_text(), **DOCS}
+OF_ROOT = {page: (ROOT / page).read_text() for page in ("CHANGELOG.md", "CONTRIBUTING.md")}
+PAGES = {"README.md": README, **OF_ROOT, **DOCS}
 CONFIGURATION, METRICS = DOCS["configuration.md"], DOCS["metrics.md"]
 
 

@@ -27,7 +27,7 @@ The served head decreases in three ways, and in no other:
 On fast chains (block time under 2 s) the served head moves about once a second, so that wallets
 pin the same blocks.
 
-State: ``Heads``, one per chain; written by ``Standings.observe`` and ``tick`` alone.
+State: ``Heads``, one per chain; written by ``Standings`` alone.
 """
 
 from __future__ import annotations
