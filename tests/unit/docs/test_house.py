@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kits.pages import DOCS, PACKAGE, names, rows, section
+from tests.kits.pages import DOCS, PACKAGE, assert_told, names, rows, section
 
 MOST_MODULES = 15
 MOST_LINES = 6
@@ -39,7 +39,8 @@ def test_no_code_is_outside_of_rooms() -> None:
 
 def test_the_architecture_names_every_room() -> None:
     told = [names(row[0])[0] for row in rows(section(DOCS["architecture.md"], "Rooms"))]
-    assert sorted(told) == sorted(dotted(room) for room in ROOMS if room != PACKAGE)
+    known = [dotted(room) for room in ROOMS if room != PACKAGE]
+    assert_told(told, known, "docs/architecture.md, Rooms")
 
 
 @pytest.mark.parametrize("room", ROOMS, ids=dotted)
