@@ -1,0 +1,79 @@
+"""What a kind of chain is to the engine: the whole contract, as values. Pure.
+
+A *question* is one call, together with how its answer is read. An *inquiry* asks as many questions
+as it takes, one after the other, and returns one value. Who asks, of whom and when is the engine's
+business. A part that a kind lacks is ``None``, and the engine goes without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Hashable, Mapping
+from typing import Any, Generic, TypeAlias, TypeVar
+
+import msgspec
+
+from rpcproxy.chains.method import Method
+from rpcproxy.messages import Head, MethodClass
+
+T = TypeVar("T")
+JsonText: TypeAlias = bytes | msgspec.Raw
+
+
+class Question(msgspec.Struct, Generic[T], frozen=True, gc=False):
+    """One call. ``params`` is JSON text; ``read`` takes the JSON text of a result and returns what
+    it says, ``None`` where it is no answer to this question. ``read`` never raises.
+    """
+
+    method: Method
+    params: bytes
+    read: Callable[[JsonText], T | None]
+
+    @property
+    def method_class(self) -> MethodClass:
+        return self.method.method_class
+
+
+# Yields questions and is sent what ``read`` made of each answer, never ``None``: where a question
+# has no answer the inquiry is not resumed. Returns the value, ``None`` where it cannot be made out.
+Inquiry: TypeAlias = Generator[Question[Any], Any, T | None]
+
+
+def single(question: Question[T]) -> Inquiry[T]:
+    """An inquiry of one question."""
+    answer: T = yield question
+    return answer
+
+
+class Questions(msgspec.Struct, frozen=True, kw_only=True):
+    """What the engine asks upstreams by itself. Each call begins a new inquiry.
+
+    - ``identity``: the number that the configuration calls the chain's id
+    - ``head``: the newest block
+    - ``header``: of the block with this hash, and of no other
+    - ``genesis``: the hash of the first block
+    - ``anchors``: by the names of ``Observation``'s members (``safe``, ``finalized``), empty where
+      the kind tells none
+    - ``heavy``: the cheapest heavy read; only whether it is answered counts
+    - ``state``: from the text of a recent block and the number that is compared, a piece of state
+      that changes with each block; ``None`` where the block names none
+    - ``hash_proof``: from the text and the hash of a block, two reads of its state: at its hash,
+      and at a hash that no block has; ``None`` where the block does not say what to read
+    """
+
+    identity: Callable[[], Inquiry[int]]
+    head: Callable[[], Inquiry[Head]]
+    header: Callable[[str], Inquiry[Head]]
+    genesis: Callable[[], Inquiry[str]] | None = None
+    anchors: Mapping[str, Callable[[], Inquiry[Head]]] = msgspec.field(default_factory=dict)
+    heavy: Question[object] | None = None
+    state: Callable[[bytes, int], Question[Hashable] | None] | None = None
+    hash_proof: Callable[[bytes, str], tuple[Question[object], Question[object]] | None] | None = (
+        None
+    )
+
+
+class Kind(msgspec.Struct, frozen=True, kw_only=True):
+    """One kind of chain. ``name`` is for people and for logs."""
+
+    name: str
+    questions: Questions

@@ -1,0 +1,17 @@
+"""Which kind each chain is of. The one place that knows all kinds. Pure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rpcproxy.chains.evm.questions import QUESTIONS
+from rpcproxy.chains.kind import Kind
+from rpcproxy.config.model import Chain
+
+EVM: Final = Kind(name="evm", questions=QUESTIONS)
+
+
+def kind_of(chain: Chain) -> Kind:
+    """Return the kind of a configured chain; today all are of one."""
+    del chain
+    return EVM
