@@ -12,6 +12,7 @@ from typing import Final
 
 from rpcproxy.app.storage.disk import Disk, DiskPlace
 from rpcproxy.app.storage.transaction_journal import SendSettings, Transactions
+from rpcproxy.chains.registry import kind_of
 from rpcproxy.config.model import Chain, Server, Upstream
 from rpcproxy.config.secrets import Redactor, secrets_of_upstream
 from rpcproxy.edges.disk.disk_cache import DiskCache
@@ -57,6 +58,7 @@ class ChainRuntime:
         ``retired``: of chains on their last requests, whose journals are still open.
         """
         now = time.monotonic()
+        kind = kind_of(chain)
         self.chain = chain
         self.counters = counters
         holdings = holdings or Holdings()
@@ -110,7 +112,7 @@ class ChainRuntime:
             self.executor, ledger, copies, self.pipeline.truth, policies(chain)
         )
         self.feeds = Feeds(chain, members, self.executor, ssl_context)
-        self.watcher = Watcher(chain, members, self.executor, self.told, self.feeds)
+        self.watcher = Watcher(chain, members, self.executor, self.told, self.feeds, kind.questions)
         self.disk = self._disk(chain, server, old)
         if old is not None:
             self.audits.adopt(old.audits)

@@ -49,13 +49,8 @@ from rpcproxy.engine.truth import block_contents, nonces, preconfirmed, tagged, 
 from rpcproxy.engine.watch import (
     audits,
     feeds,
-    hash_proofs,
-    linker,
     local,
-    probes,
-    state_checks,
     told,
-    watcher,
 )
 from rpcproxy.messages import (
     Answer,
@@ -78,17 +73,14 @@ from tests.kits.fleet import four
 
 LIGHT, HEAVY, SEND = MethodClass.LIGHT, MethodClass.HEAVY, MethodClass.SEND
 MODULES = (
-    *(audits, batches, broadcast, copies, executor, express, feeds, ledger, linker, pipeline),
+    *(audits, batches, broadcast, copies, executor, express, feeds, ledger, pipeline),
     *(
         encoder,
-        hash_proofs,
         patience,
         private_reads,
-        probes,
         profiles,
         searches,
         rebroadcast,
-        state_checks,
         streaming,
         tagged,
         told,
@@ -98,7 +90,6 @@ MODULES = (
         nonces,
         preconfirmed,
         truth,
-        watcher,
         endings,
         followers,
         local,

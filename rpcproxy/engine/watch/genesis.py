@@ -12,14 +12,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from rpcproxy.chains import evm
+from rpcproxy.chains.kind import Questions
 from rpcproxy.config.model import Chain
 from rpcproxy.edges.metrics.metrics import ChainCounters
 from rpcproxy.engine.attempts.executor import ChainMember
-from rpcproxy.engine.watch.probes import ProbeQuestion, Probes
-from rpcproxy.messages import Blame, MethodClass, Verdict
+from rpcproxy.engine.watch.probes import Probes
+from rpcproxy.messages import Blame
 
-BLOCK_0: Final[ProbeQuestion] = ("eth_getBlockByNumber", b'["0x0",false]', MethodClass.LIGHT)
 _SHOWN: Final = 12  # characters of a hash
 
 
@@ -33,6 +32,7 @@ class Genesis:
         chain: Chain,
         probes: Probes,
         counters: ChainCounters,
+        questions: Questions,
         on_proved: Callable[[Iterable[str]], None],
     ) -> None:
         self._hash = chain.genesis_hash
@@ -41,31 +41,28 @@ class Genesis:
         self._others: set[str] = set()
         self._probes = probes
         self._counters = counters
+        self._begin = questions.genesis
         self._asked: set[str] = set()
 
     async def objection(self, member: ChainMember) -> str:
         """What speaks against an upstream, in words; empty where nothing does."""
         name = member.standing.name
-        if self._hash is None or name in self._asked:
+        if self._hash is None or self._begin is None or name in self._asked:
             return ""
-        judgement = (await self._probes.ask(member, BLOCK_0)).judgement
-        self._counters.on_probe(name, judgement.verdict)
-        if judgement.verdict is Verdict.OK:
-            head = evm.head_of_block(judgement.result or b"")
-            if head is not None and head.number == 0 and head.hash:
-                if head.hash != self._hash:
-                    self._others.add(name)
-                    if self._is_believed:
-                        return (
-                            f"its block 0 is {head.hash[:_SHOWN]}…, expected {self._hash[:_SHOWN]}…"
-                        )
-                elif not self._is_believed:
-                    self._is_believed = True
-                    others, self._others = self._others, set()
-                    self._asked -= others
-                    self._on_proved(others)
+        found = await self._probes.inquire(member, self._begin())
+        self._counters.on_probe(name, found.judgement.verdict)
+        told = found.value
+        if told is not None and told != self._hash:
+            self._others.add(name)
+            if self._is_believed:
+                return f"its block 0 is {told[:_SHOWN]}…, expected {self._hash[:_SHOWN]}…"
+        elif told is not None and not self._is_believed:
+            self._is_believed = True
+            others, self._others = self._others, set()
+            self._asked -= others
+            self._on_proved(others)
         # A limit or a fault says nothing: then it is asked again when its chain id is.
-        if judgement.verdict.blame in (Blame.NOBODY, Blame.CLIENT):
+        if found.judgement.verdict.blame in (Blame.NOBODY, Blame.CLIENT):
             self._asked.add(name)
         return ""
 

@@ -13,28 +13,37 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
-from rpcproxy.chains import evm
+from rpcproxy.chains.kind import Question, Questions
 from rpcproxy.engine.attempts.executor import ChainMember, Executor
-from rpcproxy.engine.watch.probes import ProbeQuestion, Probes
+from rpcproxy.engine.watch.probes import Probes
 from rpcproxy.engine.watch.told import ToldHead
-from rpcproxy.messages import Blame, MethodClass, Verdict
+from rpcproxy.messages import Blame, Verdict
 
 EVERY_SECONDS: Final = 600.0
 AGAIN_SECONDS: Final = 15.0  # after a refusal, or no answer
-BALANCE: Final = "eth_getBalance"
 
 
 class HashProofs:
     """See the module's docstring. One per chain."""
 
-    def __init__(self, executor: Executor, probes: Probes, told: ToldHead) -> None:
+    def __init__(
+        self,
+        executor: Executor,
+        probes: Probes,
+        told: ToldHead,
+        questions: Questions,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._standings = executor.standings
         self._heads = executor.standings.heads
         self._counters = executor.counters
         self._probes = probes
         self._told = told
+        self._proof = questions.hash_proof
+        self._now = now
         self._due: dict[str, float] = {}
         self._proved: set[str] = set()
 
@@ -42,7 +51,7 @@ class HashProofs:
         """Ask one upstream, where that is due."""
         standing = member.standing
         name, head = standing.name, self._heads.served_head
-        now = time.monotonic()
+        now = self._now()
         if name in self._proved and not standing.takes_hashes:  # it refused one since
             self._proved.discard(name)
             self._due[name] = now + AGAIN_SECONDS
@@ -50,15 +59,12 @@ class HashProofs:
         if not is_due or head is None or not head.hash or standing.low_water < head.number:
             return
         text = self._told.block(head.number)
-        payee = evm.payee_of(text) if text is not None else None
-        if not payee:
+        pair = self._proof(text, head.hash) if text is not None and self._proof else None
+        if pair is None:
             return
         self._due[name] = now + AGAIN_SECONDS
-        # The digits turned around are the hash of no block.
-        real, nobodys = head.hash, "0x" + head.hash[:1:-1]
-        good, bad = await asyncio.gather(
-            self._ask(member, payee, real), self._ask(member, payee, nobodys)
-        )
+        at_head, at_none = pair
+        good, bad = await asyncio.gather(self._ask(member, at_head), self._ask(member, at_none))
         if good is Verdict.OK and bad in _REFUSED:
             self._proved.add(name)
             self._standings.learn_hashes(name, takes=True)
@@ -68,9 +74,7 @@ class HashProofs:
         if is_said(good) and is_said(bad):
             self._due[name] = now + EVERY_SECONDS
 
-    async def _ask(self, member: ChainMember, payee: str, hash: str) -> Verdict:
-        params = b'["%b",{"blockHash":"%b"}]' % (payee.encode(), hash.encode())
-        question: ProbeQuestion = BALANCE, params, MethodClass.LIGHT
+    async def _ask(self, member: ChainMember, question: Question[Any]) -> Verdict:
         probed = await self._probes.ask(member, question)
         self._counters.on_probe(member.standing.name, probed.judgement.verdict)
         return probed.judgement.verdict

@@ -14,15 +14,14 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from rpcproxy.chains import evm
+from rpcproxy.chains.kind import Questions
 from rpcproxy.engine import tasks
 from rpcproxy.engine.attempts.executor import ChainMember, Executor
-from rpcproxy.engine.watch.probes import Probes
+from rpcproxy.engine.watch.probes import Inquired, Probes
 from rpcproxy.messages import Head, MethodClass, Observation, Verdict
 from rpcproxy.rules.heads.lineage import DEEPEST
 from rpcproxy.rules.heads.wanted import WantedHeader
 
-BY_HASH: Final = "eth_getBlockByHash"
 # What nobody had is asked for again after the first, doubling up to the second.
 AGAIN_SECONDS: Final = 1.0
 LONGEST_AGAIN_SECONDS: Final = 300.0
@@ -39,10 +38,14 @@ class Linker:
         members: Mapping[str, ChainMember],
         executor: Executor,
         probes: Probes,
+        questions: Questions,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._members = members
         self._executor = executor
         self._probes = probes
+        self._header = questions.header
+        self._now = now
         self._counters = executor.counters
         self._task: asyncio.Task[None] | None = None
         self._missed: dict[str, tuple[float, int]] = {}  # until when, and how often
@@ -58,7 +61,7 @@ class Linker:
         await tasks.stop(self._task)
 
     def _wanted(self) -> list[WantedHeader]:
-        now = time.monotonic()
+        now = self._now()
         wanted = self._executor.standings.heads.wanted
         if len(self._missed) > MOST_MISSED:
             hashes = {want.hash for want in wanted}
@@ -74,14 +77,18 @@ class Linker:
         # Until it is there it counts as missed, so that no answer leads to the same question.
         count = self._missed.get(want.hash, _NEVER)[1]
         pause = min(LONGEST_AGAIN_SECONDS, AGAIN_SECONDS * 2.0 ** min(count, 10))
-        self._missed[want.hash] = time.monotonic() + pause, count + 1
+        self._missed[want.hash] = self._now() + pause, count + 1
         for name in self._askable(want.upstream):
-            header = await self._ask(self._members[name], want)
-            if header is not None:
+            found = await self._ask(self._members[name], want)
+            if found is not None:
                 observation = Observation(
-                    name, MethodClass.LIGHT, Verdict.OK, method=BY_HASH, header=header
+                    name,
+                    MethodClass.LIGHT,
+                    Verdict.OK,
+                    method=found.question.method.name,
+                    header=found.value,
                 )
-                self._executor.observe(observation, time.monotonic())
+                self._executor.observe(observation, self._now())
                 return
 
     def _askable(self, first: str) -> list[str]:
@@ -89,18 +96,13 @@ class Linker:
         others = [standing.name for standing in usable if standing.name != first]
         return [name for name in (first, *others[:1]) if name in self._members]
 
-    async def _ask(self, member: ChainMember, want: WantedHeader) -> Head | None:
-        params = b'["%b",false]' % want.hash.encode()
-        probed = await self._probes.ask(member, (BY_HASH, params, MethodClass.LIGHT))
-        judgement = probed.judgement
-        self._counters.on_probe(member.standing.name, judgement.verdict)
-        if judgement.verdict is not Verdict.OK or judgement.result is None:
-            return None
-        header = evm.head_of_block(judgement.result)
-        if header is None or header.hash != want.hash:
-            return None
+    async def _ask(self, member: ChainMember, want: WantedHeader) -> Inquired[Head] | None:
+        """``None`` where it has no such header."""
+        found = await self._probes.inquire(member, self._header(want.hash))
+        self._counters.on_probe(member.standing.name, found.judgement.verdict)
         # Lower where the chain skips heights.
-        if not want.number - DEEPEST <= header.number <= want.number:
+        header = found.value
+        if header is None or not want.number - DEEPEST <= header.number <= want.number:
             return None
-        self.on_block(bytes(judgement.result))
-        return header
+        self.on_block(found.text)
+        return found

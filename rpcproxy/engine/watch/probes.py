@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final, Generic
 
 import msgspec
 
-from rpcproxy.chains import evm
+from rpcproxy.chains.kind import Inquiry, Question, T
 from rpcproxy.engine.attempts.executor import (
     LATE_TIMER_SECONDS,
     REREAD_SECONDS,
@@ -30,6 +31,7 @@ from rpcproxy.messages import (
     MethodClass,
     Outcome,
     Reply,
+    Verdict,
     encode_call,
 )
 from rpcproxy.rules.heads.cadence import DARK_PAUSE_SECONDS
@@ -39,7 +41,6 @@ PROBE_SECONDS: Final = 1.5
 HEAVY_PROBE_SECONDS: Final = 5.0
 LONGEST_PROBE_SECONDS: Final = 10.0
 
-ProbeQuestion = tuple[str, bytes, MethodClass]
 Answered = asyncio.Future[tuple[Outcome, int, float]]
 
 
@@ -50,45 +51,88 @@ class Probed(msgspec.Struct):
     seconds: float
 
 
+class Inquired(msgspec.Struct, Generic[T]):
+    """What an inquiry came to. ``value`` is ``None`` where an answer is missing (the judgement says
+    why) or says nothing (the verdict is OK). ``judgement`` and ``seconds`` are of ``question``, the
+    last one that was asked.
+    """
+
+    value: T | None
+    question: Question[Any]
+    judgement: Judgement
+    seconds: float
+
+    @property
+    def text(self) -> bytes:
+        """The JSON text of the last result, empty where there is none."""
+        return bytes(self.judgement.result or b"")
+
+
 class Probes:
     """Puts probes on the wire; one per chain."""
 
-    def __init__(self, executor: Executor) -> None:
+    def __init__(
+        self,
+        executor: Executor,
+        now: Callable[[], float] = time.monotonic,
+        unix_now: Callable[[], float] = time.time,
+    ) -> None:
+        """``now``: seconds of a monotonic clock; ``unix_now``: of the wall's."""
         self._executor = executor
+        self._now = now
+        self._unix_now = unix_now
         self._last_id = 0
         self._took: dict[tuple[str, MethodClass], float] = {}
         self._late: dict[str, WireCall] = {}
 
     def is_dark(self) -> bool:
         """Whether no upstream is usable."""
-        return not self._executor.standings.has_usable(MethodClass.LIGHT, time.monotonic())
+        return not self._executor.standings.has_usable(MethodClass.LIGHT, self._now())
+
+    async def inquire(self, member: ChainMember, inquiry: Inquiry[T]) -> Inquired[T]:
+        """Ask one upstream what an inquiry takes, question by question, to the first that has no
+        answer.
+        """
+        question = next(inquiry)
+        while True:
+            probed = await self.ask(member, question)
+            judgement = probed.judgement
+            value = None
+            if judgement.verdict is Verdict.OK:
+                value = question.read(judgement.result or b"")
+            if value is None:
+                return Inquired(None, question, judgement, probed.seconds)
+            try:
+                question = inquiry.send(value)
+            except StopIteration as end:
+                return Inquired(end.value, question, judgement, probed.seconds)
 
     async def ask(
-        self, member: ChainMember, question: ProbeQuestion, limit_seconds: float = PROBE_SECONDS
+        self, member: ChainMember, question: Question[Any], limit_seconds: float = PROBE_SECONDS
     ) -> Probed:
         """One probe on the wire, judged; a probe without an answer in time is a timeout.
 
         While nobody is usable copies follow it: what an upstream took before it came back may
         never be answered, and requests wait for it to be found well. The first answer counts.
         """
-        longer_seconds = self._limit(member, question[2], limit_seconds) - limit_seconds
+        longer_seconds = self._limit(member, question.method_class, limit_seconds) - limit_seconds
         answered: Answered = asyncio.get_running_loop().create_future()
         calls: list[WireCall] = []
         looks = max(1, round(limit_seconds / DARK_PAUSE_SECONDS))
         outcome: Outcome = Failure(
             FailureKind.TIMEOUT, f"no answer to a probe in {limit_seconds:g} s"
         )
-        id, started = self._last_id + 1, time.monotonic()
+        id, started = self._last_id + 1, self._now()
         is_late = False
         try:
             for look in range(looks):
                 if look == 0 or self._is_awaited(member, question):
                     calls.append(self._put_on_wire(member, question, answered))
-                await _wait_for(answered, limit_seconds / looks)
+                await self._wait_for(answered, limit_seconds / looks)
                 if answered.done():
                     break
             if longer_seconds > 0 and not answered.done():
-                await _wait_for(answered, longer_seconds)
+                await self._wait_for(answered, longer_seconds)
             is_late = not answered.done()
         finally:
             for call in calls[is_late:]:
@@ -99,9 +143,8 @@ class Probes:
                 outcome, id, started = answered.result()
             if isinstance(outcome, Reply) and outcome.rest is not None:
                 outcome.rest.close()
-        method = evm.describe(question[0])
-        judgement = member.classifier.judge(outcome, id, method, time.time())
-        return Probed(judgement, time.monotonic() - started)
+        judgement = member.classifier.judge(outcome, id, question.method, self._unix_now())
+        return Probed(judgement, self._now() - started)
 
     def close(self) -> None:
         """Nobody listens for late answers any more."""
@@ -123,22 +166,22 @@ class Probes:
         self._late[name] = call
         asyncio.get_running_loop().call_later(LONGEST_PROBE_SECONDS, call.abandon)
 
-    def _is_awaited(self, member: ChainMember, question: ProbeQuestion) -> bool:
+    def _is_awaited(self, member: ChainMember, question: Question[Any]) -> bool:
         """Whether requests wait until it is found well: nobody is usable, and it once was."""
-        is_light = question[2] is MethodClass.LIGHT
+        is_light = question.method_class is MethodClass.LIGHT
         return is_light and member.standing.is_admitted and self.is_dark()
 
     def _put_on_wire(
-        self, member: ChainMember, question: ProbeQuestion, answered: Answered
+        self, member: ChainMember, question: Question[Any], answered: Answered
     ) -> WireCall:
         """Send a probe; ``answered`` gets its outcome, its id, and when it went out."""
         self._last_id += 1
-        id, started = self._last_id, time.monotonic()
+        id, started = self._last_id, self._now()
         name, doubts = member.standing.name, self._executor.doubts
 
         def on_done(outcome: Outcome) -> None:
             if isinstance(outcome, Reply):
-                self._took[name, question[2]] = time.monotonic() - started
+                self._took[name, question.method_class] = self._now() - started
                 doubts.on_life(name, started)
             if not answered.done():
                 answered.set_result((outcome, id, started))
@@ -146,14 +189,13 @@ class Probes:
                 outcome.rest.close()
 
         doubts.on_probe_sent(name, started)
-        return member.wire.send(encode_call(id, question[0], question[1]), on_done)
+        return member.wire.send(encode_call(id, question.method.name, question.params), on_done)
 
-
-async def _wait_for(answered: Answered, seconds: float) -> None:
-    """Until it is there, or for so long; time in which our own loop did nothing is not counted
-    against the upstream.
-    """
-    due = time.monotonic() + seconds
-    await asyncio.wait((answered,), timeout=seconds)
-    if not answered.done() and time.monotonic() - due > LATE_TIMER_SECONDS:
-        await asyncio.wait((answered,), timeout=REREAD_SECONDS)
+    async def _wait_for(self, answered: Answered, seconds: float) -> None:
+        """Until it is there, or for so long; time in which our own loop did nothing is not counted
+        against the upstream.
+        """
+        due = self._now() + seconds
+        await asyncio.wait((answered,), timeout=seconds)
+        if not answered.done() and self._now() - due > LATE_TIMER_SECONDS:
+            await asyncio.wait((answered,), timeout=REREAD_SECONDS)

@@ -1,8 +1,8 @@
 """Asks upstreams for the same piece of state at the same block, and compares.
 
-A head may move while the state behind it does not, and no header tells. The balance of whom a
-block pays changes with each block: of those that have a block, who gives another balance there
-than two companies and more than half do is set apart until it agrees again.
+A head may move while the state behind it does not, and no header tells. What is asked changes with
+each block: of those that have a block, who gives another answer there than two companies and more
+than half do is set apart until it agrees again.
 
 An upstream is asked at most twice a second, and once for so many requests of clients, so that what
 it costs stays a small part of what is served. State: the answers at the block that is compared, and
@@ -14,20 +14,19 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Final
 
-from rpcproxy.chains import evm
+from rpcproxy.chains.kind import Question, Questions
 from rpcproxy.engine import tasks
 from rpcproxy.engine.attempts.executor import ChainMember, Executor
-from rpcproxy.engine.watch.probes import ProbeQuestion, Probes
+from rpcproxy.engine.watch.probes import Probes
 from rpcproxy.engine.watch.told import ToldHead
-from rpcproxy.messages import MethodClass, Verdict
+from rpcproxy.messages import Verdict
 from rpcproxy.rules.heads.agreement import odd_ones
 
 EVERY_SECONDS: Final = 0.5
 EVERY_REQUESTS: Final = 50
-BALANCE: Final = "eth_getBalance"
 
 
 class StateChecks:
@@ -39,6 +38,8 @@ class StateChecks:
         executor: Executor,
         probes: Probes,
         told: ToldHead,
+        questions: Questions,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._members = members
         self._task: asyncio.Task[None] | None = None
@@ -46,9 +47,11 @@ class StateChecks:
         self._standings = executor.standings
         self._probes = probes
         self._told = told
+        self._state = questions.state
+        self._now = now
         self._block = -1
-        self._question: ProbeQuestion | None = None
-        self._answers: dict[str, int] = {}
+        self._question: Question[Hashable] | None = None
+        self._answers: dict[str, Hashable] = {}
         self._asking: set[str] = set()
         self._served: dict[str, int] = {}
 
@@ -89,9 +92,9 @@ class StateChecks:
         self._executor.counters.on_probe(name, judgement.verdict)
         if judgement.verdict is not Verdict.OK or judgement.result is None:
             return
-        balance = evm.parse_quantity(judgement.result)
-        if balance is not None and block == self._block:
-            self._answers[name] = balance
+        value = question.read(judgement.result)
+        if value is not None and block == self._block:
+            self._answers[name] = value
             self._compare()
 
     def _renew(self) -> None:
@@ -102,12 +105,10 @@ class StateChecks:
         if block == self._block or heads.served < 0:
             return
         text = self._told.block(block) or self._told.block(heads.served)
-        payee = evm.payee_of(text) if text is not None else None
         self._block, self._answers = block, {}
         self._question = None
-        if payee:
-            params = b'["%b","0x%x"]' % (payee.encode(), block)
-            self._question = BALANCE, params, MethodClass.LIGHT
+        if text is not None and self._state is not None:
+            self._question = self._state(text, block)
 
     def _compare(self) -> None:
         answers = [
@@ -119,7 +120,7 @@ class StateChecks:
         found = odd_ones(answers, voters)
         if found is None:
             return
-        now = time.monotonic()
+        now = self._now()
         for name, _, _ in answers:
             is_odd = name in found
             reason = f"its state at block {self._block} is not the others'" if is_odd else ""

@@ -13,10 +13,10 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
 
-from rpcproxy.chains import evm
+from rpcproxy.chains.kind import Question, Questions
 from rpcproxy.config.model import Chain
 from rpcproxy.engine import tasks
 from rpcproxy.engine.attempts.doubts import cannot_ask
@@ -25,7 +25,7 @@ from rpcproxy.engine.watch.feeds import Feeds
 from rpcproxy.engine.watch.genesis import Genesis
 from rpcproxy.engine.watch.hash_proofs import HashProofs
 from rpcproxy.engine.watch.linker import Linker
-from rpcproxy.engine.watch.probes import HEAVY_PROBE_SECONDS, Probed, ProbeQuestion, Probes
+from rpcproxy.engine.watch.probes import HEAVY_PROBE_SECONDS, Inquired, Probed, Probes
 from rpcproxy.engine.watch.state_checks import StateChecks
 from rpcproxy.engine.watch.told import ToldHead
 from rpcproxy.messages import (
@@ -51,35 +51,30 @@ SHORTEST_ANCHOR_SECONDS: Final = 6.0
 LONGEST_ANCHOR_SECONDS: Final = 60.0
 NO_ANCHOR_SECONDS: Final = 600.0
 
-CHAIN_ID: Final = ("eth_chainId", b"[]", MethodClass.LIGHT)
-HEAD: Final = ("eth_getBlockByNumber", b'["latest",false]', MethodClass.LIGHT)
-SAFE: Final = ("eth_getBlockByNumber", b'["safe",false]', MethodClass.LIGHT)
-FINALIZED: Final = ("eth_getBlockByNumber", b'["finalized",false]', MethodClass.LIGHT)
-# Logs of one block from an address that has none: the class that failed, at its cheapest.
-HEAVY: Final = (
-    "eth_getLogs",
-    b'[{"fromBlock":"latest","toBlock":"latest","address":"0x%040d"}]' % 0,
-    MethodClass.HEAVY,
-)
-
 
 class Watcher:
     """See the module's docstring."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the root of this room
         self,
         chain: Chain,
         members: Mapping[str, ChainMember],
         executor: Executor,
         told: ToldHead,
         feeds: Feeds,
+        questions: Questions,
+        *,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
+        """``now``: seconds of a monotonic clock."""
         self._chain = chain
         self._members = members
         self._executor = executor
         self._told = told
         self._counters = executor.counters
         self._feeds = feeds
+        self._questions = questions
+        self._now = now
         feeds.on_head = self._on_announced
         feeds.on_lost = self._on_lost
         feeds.on_block = told.learn
@@ -89,18 +84,18 @@ class Watcher:
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._rng = random.Random()
         self.cadence = Cadence(chain.block_time_seconds, 1.0 / chain.probes_per_second)
-        self._probes = Probes(executor)
-        self._genesis = Genesis(chain, self._probes, executor.counters, self._verify_again)
-        self._state_checks = StateChecks(members, executor, self._probes, told)
+        probes = self._probes = Probes(executor, now)
+        self._genesis = Genesis(chain, probes, executor.counters, questions, self._verify_again)
+        self._state_checks = StateChecks(members, executor, probes, told, questions, now)
         self._hash_proofs = (
-            HashProofs(executor, self._probes, told) if chain.consistency == "pinned" else None
+            HashProofs(executor, probes, told, questions, now)
+            if chain.consistency == "pinned"
+            else None
         )
-        self._linker = Linker(members, executor, self._probes)
+        self._linker = Linker(members, executor, probes, questions, now)
         self._linker.on_block = told.learn
         self._verified_at: dict[str, float] = {}
-        self._budgets = {
-            name: TokenBucket(chain.probes_per_second, time.monotonic()) for name in members
-        }
+        self._budgets = {name: TokenBucket(chain.probes_per_second, now()) for name in members}
         self._anchors_due: dict[str, float] = {}
         self._wake: dict[str, asyncio.Event] = {name: asyncio.Event() for name in members}
         self._tasks: list[asyncio.Task[None]] = []
@@ -161,18 +156,18 @@ class Watcher:
         """One round of probes; returns the pause until the next."""
         standing = member.standing
         name = standing.name
-        now = time.monotonic()
+        now = self._now()
         if now - self._verified_at.get(name, float("-inf")) > IDENTITY_SECONDS:
             if not await self._verify(member):
                 return self._pause_when_sick()
             if standing.is_trusted:  # in quarantine one clean check is not enough
-                self._verified_at[name] = time.monotonic()
+                self._verified_at[name] = self._now()
         number = await self._ask_head(member)
         if number is None:
             is_reader = standing.role != "sends" or not is_well(standing)
             return self._pause_when_sick() if is_reader else FED_PAUSE_SECONDS
         if standing.classes[MethodClass.HEAVY].breaker.is_open:
-            await self._probe(member, HEAVY, HEAVY_PROBE_SECONDS)
+            await self._ask_heavy(member)
         if (standing.quarantine_until or 0.0) > now:
             return self._pause_when_sick()  # its time is not over, whatever it answers
         await self._state_checks.look(member)
@@ -183,9 +178,9 @@ class Watcher:
         if not is_well(standing):
             return DARK_PAUSE_SECONDS  # it answers again: soon it has proven itself
         await self._ask_anchors(member)
-        if self._feeds.is_reliable(name, time.monotonic()):
+        if self._feeds.is_reliable(name, self._now()):
             return FED_PAUSE_SECONDS
-        pause = self.cadence.pause(number, time.monotonic())
+        pause = self.cadence.pause(number, self._now())
         return max(pause, self._over_budget_seconds(name))
 
     def _pause_when_sick(self) -> float:
@@ -200,14 +195,14 @@ class Watcher:
     def _over_budget_seconds(self, name: str) -> float:
         """How long until the budget allows another question for the head."""
         budget = self._budgets[name]
-        return max(0.0, 1.0 - budget.tokens(time.monotonic())) / budget.rate
+        return max(0.0, 1.0 - budget.tokens(self._now())) / budget.rate
 
     async def _verify(self, member: ChainMember) -> bool:
         """Whether the upstream serves the configured chain."""
-        probed = await self._probes.ask(member, CHAIN_ID)
-        judgement = probed.judgement
+        found = await self._probes.inquire(member, self._questions.identity())
+        judgement = found.judgement
         if judgement.verdict is Verdict.OK:
-            number = evm.parse_quantity(judgement.result or b"")
+            number = found.value
             if number is None:
                 judgement.verdict = Verdict.BAD_RESULT
             elif number != self._chain.chain_id:
@@ -216,34 +211,31 @@ class Watcher:
             elif objection := await self._genesis.objection(member):
                 judgement.verdict = Verdict.WRONG_CHAIN
                 judgement.detail = objection
-        self._observe(member.standing, CHAIN_ID, probed)
+        self._observe(member.standing, found.question, found)
         return judgement.verdict is Verdict.OK
 
     async def _ask_head(self, member: ChainMember) -> int | None:
         """``None`` where it told none. Builders and relays answer 401 and 403 to whatever reads
         (MetaMask 30410): of their keys, the chain id tells.
         """
-        self._budgets[member.standing.name].take(time.monotonic())
-        probed = await self._probes.ask(member, HEAD)
-        judgement = probed.judgement
-        head = None
-        if judgement.verdict is Verdict.OK:
-            head = evm.head_of_block(judgement.result or b"")
-            if head is None:
-                judgement.verdict = Verdict.BAD_RESULT
+        self._budgets[member.standing.name].take(self._now())
+        found = await self._probes.inquire(member, self._questions.head())
+        judgement, head = found.judgement, found.value
+        if judgement.verdict is Verdict.OK and head is None:
+            judgement.verdict = Verdict.BAD_RESULT
         standing = member.standing
         if judgement.verdict is Verdict.KEY_REFUSED and standing.role == "sends":
             await self._verify(member)
             return None
-        self._observe(standing, HEAD, probed, head)
+        self._observe(standing, found.question, found, head)
         if head is None:
             return None
-        self._on_head(standing, head, bytes(judgement.result or b""))
+        self._on_head(standing, head, found.text)
         return head.number
 
     def _on_head(self, standing: Standing, head: Head, text: bytes) -> None:
         """An upstream told its head: what follows for the others."""
-        now = time.monotonic()
+        now = self._now()
         # A lone liar, or whoever is heard first: neither is the chain.
         is_plausible = self._executor.standings.heads.served >= 0 and not standing.is_far_above
         if is_plausible and is_well(standing):
@@ -276,28 +268,26 @@ class Watcher:
         """The block is out: who was not seen there yet is likely to be soon."""
         for name, member in self._members.items():
             standing = member.standing
-            is_fed = self._feeds.is_reliable(name, time.monotonic())
+            is_fed = self._feeds.is_reliable(name, self._now())
             if standing.track.number < number and is_well(standing) and not is_fed:
                 self._wake[name].set()
 
     async def _ask_anchors(self, member: ChainMember) -> None:
         """What it holds for safe and final. An upstream that does not tell is no worse for it."""
         name = member.standing.name
-        now = time.monotonic()
-        if now < self._anchors_due.get(name, 0.0):
+        now = self._now()
+        if not self._questions.anchors or now < self._anchors_due.get(name, 0.0):
             return
         every = ANCHOR_BLOCKS * self.cadence.interval_seconds
         self._anchors_due[name] = now + min(
             LONGEST_ANCHOR_SECONDS, max(SHORTEST_ANCHOR_SECONDS, every)
         )
-        anchors: list[Head | None] = []
-        for question in (SAFE, FINALIZED):
-            probed = await self._probes.ask(member, question)
-            judgement = probed.judgement
-            self._counters.on_probe(name, judgement.verdict)
-            is_told = judgement.verdict is Verdict.OK
-            anchors.append(evm.head_of_block(judgement.result or b"") if is_told else None)
-        if anchors == [None, None]:
+        told: dict[str, Head | None] = {}
+        for anchor, begin in self._questions.anchors.items():
+            found = await self._probes.inquire(member, begin())
+            self._counters.on_probe(name, found.judgement.verdict)
+            told[anchor] = found.value
+        if not any(told.values()):
             self._anchors_due[name] = now + NO_ANCHOR_SECONDS
             return
         self._executor.observe(
@@ -305,43 +295,42 @@ class Watcher:
                 name,
                 MethodClass.LIGHT,
                 Verdict.OK,
-                method=FINALIZED[0],
-                safe=anchors[0],
-                finalized=anchors[1],
+                method=found.question.method.name,
+                safe=told.get("safe"),
+                finalized=told.get("finalized"),
             ),
-            time.monotonic(),
+            self._now(),
         )
 
-    async def _probe(
-        self, member: ChainMember, question: ProbeQuestion, limit_seconds: float
-    ) -> None:
-        self._observe(
-            member.standing, question, await self._probes.ask(member, question, limit_seconds)
-        )
+    async def _ask_heavy(self, member: ChainMember) -> None:
+        """Whether its heavy reads work again."""
+        question = self._questions.heavy
+        if question is not None:
+            probed = await self._probes.ask(member, question, HEAVY_PROBE_SECONDS)
+            self._observe(member.standing, question, probed)
 
     def _observe(
         self,
         standing: Standing,
-        question: ProbeQuestion,
-        answered: Probed,
+        question: Question[Any],
+        answered: Probed | Inquired[Any],
         head: Head | None = None,
     ) -> None:
-        method, _, method_class = question
         judgement = answered.judgement
         self._counters.on_probe(standing.name, judgement.verdict)
         self._executor.observe(
             Observation(
                 standing.name,
-                method_class,
+                question.method_class,
                 judgement.verdict,
                 answered.seconds,
-                method,
+                question.method.name,
                 head,
                 judgement.cooldown_seconds,
                 is_probe=True,
                 detail=judgement.detail,
             ),
-            time.monotonic(),
+            self._now(),
         )
 
 

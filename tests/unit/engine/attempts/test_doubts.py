@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from rpcproxy.chains.evm.questions import QUESTIONS
 from rpcproxy.engine.answers.streaming import TailStream
 from rpcproxy.engine.reads.batches import GROUP_BYTES
 from rpcproxy.engine.watch.feeds import Feeds
@@ -63,7 +64,9 @@ async def watched(behaviour: Behaviour, **chain: Any) -> AsyncIterator[Engine]:
     engine = Engine(**chain)
     engine.all_behave(behaviour)
     feeds = Feeds(engine.chain, engine.executor, {})
-    watcher = Watcher(engine.chain, engine.members, engine.executor, engine.told, feeds)
+    watcher = Watcher(
+        engine.chain, engine.members, engine.executor, engine.told, feeds, QUESTIONS, now=now
+    )
     watcher.start()
     try:
         yield engine

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from rpcproxy.chains.evm import Heights
+from rpcproxy.chains.evm.questions import QUESTIONS
 from rpcproxy.engine.watch.hash_proofs import AGAIN_SECONDS, EVERY_SECONDS, HashProofs
 from rpcproxy.engine.watch.probes import Probes
 from rpcproxy.messages import FailureKind
@@ -56,7 +57,11 @@ class Proving:
     def __init__(self, **chain: Any) -> None:
         self.engine = on_chain(**chain)
         self.proofs = HashProofs(
-            self.engine.executor, Probes(self.engine.executor), self.engine.told
+            self.engine.executor,
+            Probes(self.engine.executor, now),
+            self.engine.told,
+            QUESTIONS,
+            now,
         )
         self.engine.all_behave(at_hash(lambda: self.hash))
         self._seen: set[int] = set()
@@ -131,7 +136,7 @@ async def test_who_does_not_prove_it_is_asked_at_numbers(behaviour: Behaviour) -
 @virtual
 async def test_nobody_is_asked_before_it_has_the_served_head() -> None:
     engine = on_chain()
-    proofs = HashProofs(engine.executor, Probes(engine.executor), engine.told)
+    proofs = HashProofs(engine.executor, Probes(engine.executor, now), engine.told, QUESTIONS, now)
     await proofs.look(engine.members["a"])  # nobody is known to be paid there
     proving = Proving()
     proving.engine.standings["a"].low_water = 99

@@ -7,7 +7,8 @@ import asyncio
 import msgspec
 import pytest
 
-from rpcproxy.engine.watch.linker import AGAIN_SECONDS, BY_HASH, MOST_AT_ONCE, Linker
+from rpcproxy.chains.evm.questions import QUESTIONS
+from rpcproxy.engine.watch.linker import AGAIN_SECONDS, MOST_AT_ONCE, Linker
 from rpcproxy.engine.watch.probes import Probes
 from rpcproxy.messages import FailureKind, Head
 from rpcproxy.rules.heads.heads import WantedHeader
@@ -27,6 +28,8 @@ from tests.kits.engine_kit import (
     to_head,
     virtual,
 )
+
+BY_HASH = "eth_getBlockByHash"
 
 
 def header(number: int, branch: int = 0, since: int = 0) -> bytes:
@@ -51,7 +54,7 @@ def node(branch: int = 0, since: int = 0) -> Behaviour:
 
 
 def linking(engine: Engine) -> Linker:
-    return Linker(engine.members, engine.executor, Probes(engine.executor))
+    return Linker(engine.members, engine.executor, Probes(engine.executor, now), QUESTIONS, now)
 
 
 def asked_for(engine: Engine) -> list[int]:

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from rpcproxy.chains.evm.questions import QUESTIONS
 from rpcproxy.engine.watch.probes import Probes
-from rpcproxy.engine.watch.state_checks import BALANCE, EVERY_REQUESTS, EVERY_SECONDS, StateChecks
+from rpcproxy.engine.watch.state_checks import EVERY_REQUESTS, EVERY_SECONDS, StateChecks
 from rpcproxy.messages import FailureKind
 from tests.kits.engine_kit import (
     Behaviour,
@@ -26,11 +27,13 @@ from tests.kits.engine_kit import (
     virtual,
 )
 
+BALANCE = "eth_getBalance"
 PAYEE = f"0x{0xFEE:040x}"
 
 
 def checking(engine: Engine) -> StateChecks:
-    return StateChecks(engine.members, engine.executor, Probes(engine.executor), engine.told)
+    probes = Probes(engine.executor, now)
+    return StateChecks(engine.members, engine.executor, probes, engine.told, QUESTIONS, now)
 
 
 class Checked:

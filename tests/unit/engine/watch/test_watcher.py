@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from rpcproxy.chains.evm.questions import QUESTIONS
 from rpcproxy.engine.watch.feeds import Feeds
 from rpcproxy.engine.watch.watcher import IDENTITY_SECONDS, Watcher
 from rpcproxy.messages import FailureKind, Head, Reply, Verdict
@@ -63,7 +64,9 @@ class Node:
 @contextlib.asynccontextmanager
 async def watching(engine: Engine) -> AsyncIterator[Watcher]:
     feeds = Feeds(engine.chain, engine.members, engine.executor)
-    watcher = Watcher(engine.chain, engine.members, engine.executor, engine.told, feeds)
+    watcher = Watcher(
+        engine.chain, engine.members, engine.executor, engine.told, feeds, QUESTIONS, now=now
+    )
     engine.executor.listeners.append(watcher.on_changes)
     watcher.start()
     try:
@@ -403,7 +406,9 @@ class Announcing(Feeds):
 async def test_who_announces_its_blocks_is_asked_seldom_and_those_below_soon() -> None:
     engine = cold(block_time_seconds=12.0)
     feeds = Announcing(engine)
-    watcher = Watcher(engine.chain, engine.members, engine.executor, engine.told, feeds)
+    watcher = Watcher(
+        engine.chain, engine.members, engine.executor, engine.told, feeds, QUESTIONS, now=now
+    )
     watcher._rng.seed(7)  # the test looks in between the rounds
     watcher.start()
     feeds.live = {"a"}

@@ -25,6 +25,7 @@ from dataclasses import dataclass, replace
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
+from rpcproxy.chains.evm.questions import QUESTIONS
 from rpcproxy.engine.watch.feeds import Feeds
 from rpcproxy.engine.watch.watcher import Watcher
 from rpcproxy.messages import Head
@@ -120,7 +121,9 @@ async def live(
             random.Random(f"{story.seed} {name}"), values,
         )  # fmt: skip
     feeds = Feeds(engine.chain, engine.members, engine.executor)
-    watcher = Watcher(engine.chain, engine.members, engine.executor, engine.told, feeds)
+    watcher = Watcher(
+        engine.chain, engine.members, engine.executor, engine.told, feeds, QUESTIONS, now=now
+    )
     watcher._rng = random.Random(story.seed)
     engine.executor.listeners.append(watcher.on_changes)
     witness = witnessing(engine, chain, story.spells, start, values, rng)
