@@ -111,7 +111,7 @@ class ChainRuntime:
         self.rebroadcast = Rebroadcast(
             self.executor, ledger, copies, self.pipeline.truth, policies(chain)
         )
-        self.feeds = Feeds(chain, members, self.executor, ssl_context)
+        self.feeds = Feeds(chain, members, self.executor, kind.announcements, ssl_context)
         self.watcher = Watcher(chain, members, self.executor, self.told, self.feeds, kind.questions)
         self.disk = self._disk(chain, server, old)
         if old is not None:

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import msgspec
 
 from rpcproxy.chains.method import Method
-from rpcproxy.messages import Head, MethodClass
+from rpcproxy.messages import Head, MethodClass, Verdict
 
 T = TypeVar("T")
 JsonText: TypeAlias = bytes | msgspec.Raw
@@ -72,8 +72,28 @@ class Questions(msgspec.Struct, frozen=True, kw_only=True):
     )
 
 
+class Announcements(msgspec.Struct, frozen=True, kw_only=True):
+    """How upstreams announce blocks unasked: by a subscription over a WebSocket. ``title`` is what
+    it is called among people.
+
+    ``method`` and ``params`` (JSON text) subscribe, ``notice`` is the method of what comes then,
+    ``life`` is a call (method, params) that every node answers. ``read`` takes the JSON text of
+    what a notice tells, ``None`` where that is no block; ``refusal`` says what an error means, by
+    its code and its words in lower case. Neither raises.
+    """
+
+    title: str
+    method: str
+    params: bytes
+    notice: str
+    life: tuple[str, bytes]
+    read: Callable[[JsonText], Head | None]
+    refusal: Callable[[int | None, str], Verdict]
+
+
 class Kind(msgspec.Struct, frozen=True, kw_only=True):
     """One kind of chain. ``name`` is for people and for logs."""
 
     name: str
     questions: Questions
+    announcements: Announcements | None = None

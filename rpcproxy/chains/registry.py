@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
+from rpcproxy.chains.evm.feed import NEW_HEADS
 from rpcproxy.chains.evm.questions import QUESTIONS
 from rpcproxy.chains.kind import Kind
 from rpcproxy.config.model import Chain
 
-EVM: Final = Kind(name="evm", questions=QUESTIONS)
+EVM: Final = Kind(name="evm", questions=QUESTIONS, announcements=NEW_HEADS)
 
 
 def kind_of(chain: Chain) -> Kind:

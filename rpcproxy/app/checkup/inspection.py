@@ -17,7 +17,9 @@ import msgspec
 
 from rpcproxy.app.checkup.asking import MOST_REPEATS, Asker, AskSettings
 from rpcproxy.chains import evm
+from rpcproxy.chains.kind import Announcements
 from rpcproxy.chains.known import KNOWN
+from rpcproxy.chains.registry import kind_of
 from rpcproxy.config.model import Chain, Upstream
 from rpcproxy.config.outbound import shown, ws_proxy_of
 from rpcproxy.edges.http.names import look_up
@@ -180,10 +182,12 @@ class _Work:
             "unknown", f"not asked: {self._settings.total_seconds:g} s were over"
         )
         found.multicall = found.batch = found.logs = found.history = not_asked
-        if self._upstream.ws_url is not None:
+        announcements = kind_of(self._chain).announcements
+        if self._upstream.ws_url is not None and announcements is not None:
             found.websocket = not_asked
             self._subscribing = tasks.start(
-                self._subscribe(self._upstream.ws_url), f"subscription at {found.name}"
+                self._subscribe(self._upstream.ws_url, announcements),
+                f"subscription at {found.name}",
             )
         on_step("latency")
         await self._measure("eth_blockNumber")
@@ -321,7 +325,7 @@ class _Work:
             words += f": {in_words(last)}"
         return CheckFinding("yes" if served or deepest <= 0 else "no", words)
 
-    async def _subscribe(self, url: str) -> None:
+    async def _subscribe(self, url: str, announcements: Announcements) -> None:
         """Whether a subscription to new heads is answered."""
         settings = self._settings
         answered: asyncio.Future[tuple[bool, str]] = asyncio.get_running_loop().create_future()
@@ -336,6 +340,7 @@ class _Work:
             self._upstream.headers,
             FeedSettings(
                 self._chain.block_time_seconds,
+                announcements,
                 ssl_context=settings.ssl_context,
                 upgrade_seconds=settings.question_seconds,
                 answer_seconds=settings.question_seconds,
@@ -351,7 +356,9 @@ class _Work:
         finally:
             await feed.close()
         # What the feed says of its next try is nothing for a check.
-        words = "newHeads subscribed" if is_live else reason.partition("; tried again")[0]
+        words = (
+            f"{announcements.title} subscribed" if is_live else reason.partition("; tried again")[0]
+        )
         self._found.websocket = CheckFinding("yes" if is_live else "no", words)
 
 

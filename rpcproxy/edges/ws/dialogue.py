@@ -1,4 +1,4 @@
-"""What is said over a subscription to ``newHeads``, without IO.
+"""What is said over a subscription to new blocks, without IO.
 
 ``Dialogue`` reads the messages of one connection, ``Pulse`` decides whether it still lives.
 Whatever ends a connection is an ``Ending``; its words are ours, never the upstream's, which may
@@ -15,8 +15,7 @@ from typing import Final
 
 import msgspec
 
-from rpcproxy.chains import evm
-from rpcproxy.chains.evm.errors import EVM_ERRORS, READS
+from rpcproxy.chains.kind import Announcements
 from rpcproxy.messages import Head, Verdict, encode_call
 
 # A notification may overtake the reply that names its subscription.
@@ -25,13 +24,11 @@ _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 _SUBSCRIBE_ID: Final = 1
 _KEEPALIVE_ID: Final = 2
-SUBSCRIBE: Final = encode_call(_SUBSCRIBE_ID, "eth_subscribe", b'["newHeads"]').decode()
-KEEPALIVE: Final = encode_call(_KEEPALIVE_ID, "net_version", b"[]").decode()
 
 
 @dataclass(frozen=True)
 class FeedSettings:
-    """How a feed waits.
+    """What a feed subscribes to, and how it waits.
 
     A feed that says nothing for three block times, at least ``least_silence_seconds``, is asked
     whether it lives and has ``answer_seconds`` for it; one without a block for twice that long
@@ -47,6 +44,7 @@ class FeedSettings:
     """
 
     block_time_seconds: float
+    announcements: Announcements
     ssl_context: ssl.SSLContext | None = None
     least_silence_seconds: float = 10.0
     answer_seconds: float = 10.0
@@ -117,9 +115,20 @@ class Dialogue:
 
     def __init__(self, settings: FeedSettings) -> None:
         self._settings = settings
+        self._words = settings.announcements
         self._subscription: str | int | None = None
         self._early: deque[tuple[str | int, bytes]] = deque(maxlen=_EARLY_HELD)
         self.ending: Ending | None = None
+
+    @property
+    def subscribing(self) -> str:
+        """The message that subscribes: the first one to be sent."""
+        return encode_call(_SUBSCRIBE_ID, self._words.method, self._words.params).decode()
+
+    @property
+    def keepalive(self) -> str:
+        """A message that whoever lives answers."""
+        return encode_call(_KEEPALIVE_ID, *self._words.life).decode()
 
     @property
     def is_subscribed(self) -> bool:
@@ -129,7 +138,7 @@ class Dialogue:
         """The blocks that a message tells, usually one, with the JSON texts of their headers."""
         try:
             message = _message_decoder.decode(text)
-            if message.method == "eth_subscription":
+            if message.method == self._words.notice:
                 return self._on_notice(_notice_decoder.decode(message.params))
         except _UNREADABLE:
             return []
@@ -142,7 +151,7 @@ class Dialogue:
         if self._subscription is None:
             self._early.append((notice.subscription, header))
             return []
-        return _heads([header]) if notice.subscription == self._subscription else []
+        return self._heads([header]) if notice.subscription == self._subscription else []
 
     def _on_reply(self, message: _Message) -> list[tuple[Head, bytes]]:
         if self._subscription is not None:
@@ -153,11 +162,11 @@ class Dialogue:
         try:
             self._subscription = _id_decoder.decode(message.result)
         except _UNREADABLE:
-            self.ending = Ending("answered eth_subscribe with no subscription")
+            self.ending = Ending(f"answered {self._words.method} with no subscription")
             return []
         early = [header for name, header in self._early if name == self._subscription]
         self._early.clear()
-        return _heads(early)
+        return self._heads(early)
 
     def _refusal(self, raw: msgspec.Raw) -> Ending:
         """The upstream's words decide, and are not passed on: they may repeat its key."""
@@ -167,20 +176,20 @@ class Dialogue:
             error = _Error()
         code = error.code if type(error.code) is int else None
         words = error.message.lower() if isinstance(error.message, str) else ""
-        verdict = EVM_ERRORS.verdict(code, words, READS)
+        verdict = self._words.refusal(code, words)
+        method = self._words.method
         shown = "an error" if code is None else f"error {code}"
         if verdict is Verdict.RATE_LIMITED:
             pause = self._settings.limited_seconds
-            return Ending(f"rate limited: eth_subscribe got {shown}; {again(pause)}", pause)
+            return Ending(f"rate limited: {method} got {shown}; {again(pause)}", pause)
         if verdict in (Verdict.SERVER_ERROR, Verdict.UNKNOWN):
-            return Ending(f"eth_subscribe got {shown}")
+            return Ending(f"{method} got {shown}")
         pause = self._settings.off_seconds
-        return Ending(f"no newHeads subscription here ({shown}); {again(pause)}", pause)
+        return Ending(f"no {self._words.title} subscription here ({shown}); {again(pause)}", pause)
 
-
-def _heads(headers: list[bytes]) -> list[tuple[Head, bytes]]:
-    found = ((evm.head_of_block(header), header) for header in headers)
-    return [(head, header) for head, header in found if head is not None]
+    def _heads(self, headers: list[bytes]) -> list[tuple[Head, bytes]]:
+        found = ((self._words.read(header), header) for header in headers)
+        return [(head, header) for head, header in found if head is not None]
 
 
 def again(pause_seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""New blocks as an upstream tells them: one WebSocket per upstream, subscribed to ``newHeads``.
+"""New blocks as an upstream tells them: one WebSocket per upstream, with a subscription.
 
 ``HeadFeed`` moves the bytes and connects again for ever; what they mean is in ``dialogue``, and
 how many of them are looked at in ``pace``: an upstream's pace is not to become ours. No text that
@@ -28,8 +28,6 @@ from rpcproxy.edges.http.target import Target, read_origin, request_head
 from rpcproxy.edges.http.tls import default_context, prepare
 from rpcproxy.edges.http.tunnel import connector, read_way
 from rpcproxy.edges.ws.dialogue import (
-    KEEPALIVE,
-    SUBSCRIBE,
     Dialogue,
     Ending,
     FeedSettings,
@@ -90,6 +88,7 @@ class HeadFeed:
         self.last_head_at = float("-inf")  # monotonic
         self._url, self._headers = _upgrade_request(name, url, headers)
         self._settings = settings
+        self._words = settings.announcements
         self._way = read_way(settings.proxy)
         self._on_head = on_head
         self._on_state = on_state
@@ -211,19 +210,20 @@ class HeadFeed:
         paced = Paced(socket, self._block_time_seconds)
         answer_due = time.monotonic() + self._settings.answer_seconds
         others = 0
-        await socket.send_str(SUBSCRIBE)
+        await socket.send_str(dialogue.subscribing)
         while True:
             now = time.monotonic()
             if self._pulse is None:
                 step: LivenessCheck | Ending | float = answer_due - now
                 if now >= answer_due:
-                    return Ending(f"no answer to eth_subscribe in {self._answer_words}")
+                    return Ending(f"no answer to {self._words.method} in {self._answer_words}")
             else:
                 step = self._pulse.step(now, self._silence_seconds)
             if isinstance(step, Ending):
                 return step
             if isinstance(step, LivenessCheck):
-                await (socket.ping() if step is LivenessCheck.PING else socket.send_str(KEEPALIVE))
+                is_ping = step is LivenessCheck.PING
+                await (socket.ping() if is_ping else socket.send_str(dialogue.keepalive))
                 continue
             message = await paced.receive(step)
             if paced.is_beyond_reason:
@@ -271,7 +271,7 @@ class HeadFeed:
             return dialogue.ending
         if dialogue.is_subscribed and not was_subscribed:
             self._pulse = Pulse(self._settings, now)
-            self._tell("live", "subscribed to newHeads")
+            self._tell("live", f"subscribed to {self._words.title}")
         for head, header in heads:
             if self._pulse is not None:
                 self._pulse.on_head(now)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
+from rpcproxy.chains.kind import Announcements
 from rpcproxy.config.model import Chain
 from rpcproxy.config.outbound import ws_proxy_of
 from rpcproxy.edges.logs import event
@@ -25,7 +26,6 @@ from rpcproxy.states import Change, ChangeKind
 
 _log = logging.getLogger("rpcproxy.feeds")
 
-ANNOUNCED: Final = "eth_subscribe"
 # A feed is relied on while its last block is no older than this many block times and a bit: it
 # stays open through a halt, and through a fault on the other side.
 RELIABLE_BLOCKS: Final = 1.5
@@ -44,22 +44,32 @@ class Feeds:
         chain: Chain,
         members: Mapping[str, ChainMember],
         executor: Executor,
+        announcements: Announcements | None,
         ssl_context: ssl.SSLContext | None = None,
+        *,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
+        """``announcements`` ``None``: nothing is announced on this kind of chain, and there are no
+        feeds. ``now``: seconds of a monotonic clock.
+        """
         self._chain = chain
         self._members = members
         self._executor = executor
         self.on_head: OnHead = lambda _name, _head: None
         self.on_block: Callable[[bytes], object] = lambda _block: None
         self.on_lost: Callable[[str], None] = lambda _name: None
-        settings = FeedSettings(chain.block_time_seconds, ssl_context=ssl_context)
+        self._now = now
+        self._feeds: dict[str, HeadFeed] = {}
+        if announcements is None:
+            return
+        settings = FeedSettings(chain.block_time_seconds, announcements, ssl_context)
         self._feeds = {
             upstream.name: HeadFeed(
                 upstream.name,
                 upstream.ws_url,
                 upstream.headers,
                 replace(settings, proxy=ws_proxy_of(upstream)),
-                self._hear(upstream.name),
+                self._hear(upstream.name, announcements.method),
                 self._note(upstream.name),
             )
             for upstream in chain.upstreams
@@ -94,14 +104,12 @@ class Feeds:
         for feed in self._feeds.values():
             feed.set_block_time(seconds)
 
-    def _hear(self, name: str) -> Callable[[Head, bytes], None]:
+    def _hear(self, name: str, method: str) -> Callable[[Head, bytes], None]:
         def on_head(head: Head, text: bytes) -> None:
             if not self._members[name].standing.is_admitted:
                 return  # its chain id is not verified yet
-            observation = Observation(
-                name, MethodClass.LIGHT, Verdict.OK, method=ANNOUNCED, head=head
-            )
-            self._executor.observe(observation, time.monotonic())
+            observation = Observation(name, MethodClass.LIGHT, Verdict.OK, method=method, head=head)
+            self._executor.observe(observation, self._now())
             self.on_block(text)
             self.on_head(name, head)
 

@@ -12,6 +12,7 @@ from typing import Any, cast
 import aiohttp
 import pytest
 
+from rpcproxy.chains.evm.feed import NEW_HEADS
 from rpcproxy.drills.evm.simchain import SimChain
 from rpcproxy.drills.evm.simview import SimView
 from rpcproxy.drills.providers.simws import Subscriber
@@ -102,7 +103,11 @@ async def a_feed(
         house.url,
         {},
         FeedSettings(
-            block_time_seconds, first_pause_seconds=0.001, longest_pause_seconds=0.01, **settings
+            block_time_seconds,
+            NEW_HEADS,
+            first_pause_seconds=0.001,
+            longest_pause_seconds=0.01,
+            **settings,
         ),
         lambda head, _: heard.heads.append(head),
         lambda is_live, _: heard.states.append(is_live),

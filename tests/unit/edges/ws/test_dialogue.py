@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rpcproxy.chains.evm.feed import NEW_HEADS
 from rpcproxy.edges.ws.dialogue import Dialogue, Ending, FeedSettings, LivenessCheck, Pulse
 
-SETTINGS = FeedSettings(12.0)
+SETTINGS = FeedSettings(12.0, NEW_HEADS)
 SILENCE = 36.0
 
 
@@ -38,6 +39,19 @@ def subscribed(result: object = "0xa", id: object = 1) -> Dialogue:
 
 def numbers(dialogue: Dialogue, text: bytes) -> list[int]:
     return [head.number for head, _ in dialogue.read(text)]
+
+
+def test_what_is_sent_is_spelled_as_the_chain_says() -> None:
+    dialogue = Dialogue(SETTINGS)
+    assert json.loads(dialogue.subscribing) == {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "eth_subscribe",
+        "params": ["newHeads"],
+    }
+    kept = json.loads(dialogue.keepalive)
+    assert (kept["method"], kept["params"]) == ("net_version", [])
+    assert kept["id"] != 1
 
 
 def test_a_block_comes_with_the_text_of_its_header() -> None:

@@ -19,6 +19,7 @@ import pytest
 import trustme
 from aiohttp import web
 
+from rpcproxy.chains.evm.feed import NEW_HEADS
 from rpcproxy.edges.ws import newheads, pace
 from rpcproxy.edges.ws.dialogue import FeedSettings
 from rpcproxy.edges.ws.newheads import HeadFeed
@@ -115,7 +116,7 @@ class Heard:
             "it",
             url,
             headers or {},
-            FeedSettings(block_time, **{**QUICK, **settings}),
+            FeedSettings(block_time, NEW_HEADS, **{**QUICK, **settings}),
             self.on_head,
             self.on_state,
         )
@@ -237,7 +238,7 @@ async def test_what_the_callbacks_raise_ends_nothing(caplog: pytest.LogCaptureFi
         raise RuntimeError("no room")
 
     async with serving(sending(REPLY, notice(1), notice(2))) as there:
-        feed = HeadFeed("it", there.url, {}, FeedSettings(1.0), fail, fail)
+        feed = HeadFeed("it", there.url, {}, FeedSettings(1.0, NEW_HEADS), fail, fail)
         feed.start()
         await until(lambda: len(caplog.records) == 3)
         assert feed.is_live

@@ -63,7 +63,7 @@ def node(seconds: float, probe_seconds: float = 0.01) -> Behaviour:
 async def watched(behaviour: Behaviour, **chain: Any) -> AsyncIterator[Engine]:
     engine = Engine(**chain)
     engine.all_behave(behaviour)
-    feeds = Feeds(engine.chain, engine.executor, {})
+    feeds = Feeds(engine.chain, engine.members, engine.executor, None)
     watcher = Watcher(
         engine.chain, engine.members, engine.executor, engine.told, feeds, QUESTIONS, now=now
     )

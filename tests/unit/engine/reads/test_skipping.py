@@ -11,6 +11,7 @@ import random
 
 import pytest
 
+from rpcproxy.chains.evm.feed import NEW_HEADS
 from rpcproxy.chains.evm.questions import QUESTIONS
 from rpcproxy.engine.reads import profiles
 from rpcproxy.engine.sends.rebroadcast import Rebroadcast
@@ -54,7 +55,7 @@ def test_the_head_follows_however_many_heights_are_skipped(count: int, block_tim
         values: dict[str, Block] = {}
         for name, wire in engine.wires.items():
             wire.behaviour = Node(name, chain, start, 0.1, 0.02, [], random.Random(name), values)
-        feeds = Feeds(engine.chain, engine.members, engine.executor)
+        feeds = Feeds(engine.chain, engine.members, engine.executor, NEW_HEADS, now=now)
         watcher = Watcher(
             engine.chain, engine.members, engine.executor, engine.told, feeds, QUESTIONS, now=now
         )

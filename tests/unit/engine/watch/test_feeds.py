@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from rpcproxy.chains.evm.feed import NEW_HEADS
 from rpcproxy.edges.ws.newheads import FeedSettings
 from rpcproxy.engine.watch import feeds as module
 from rpcproxy.engine.watch.feeds import Feeds
@@ -66,7 +67,7 @@ class Heard:
     """Feeds of two upstreams, and what was heard of them; ``c`` has none."""
 
     def __init__(self, engine: Engine) -> None:
-        self.feeds = Feeds(engine.chain, engine.members, engine.executor)
+        self.feeds = Feeds(engine.chain, engine.members, engine.executor, NEW_HEADS, now=now)
         self.a, self.b = FakeFeed.made
         self.heads: list[tuple[str, Head]] = []
         self.lost: list[str] = []
@@ -100,6 +101,17 @@ async def test_those_with_a_websocket_have_a_feed() -> None:
     await heard.feeds.stop()
     assert heard.a.is_closed
     assert heard.b.is_closed
+
+
+@virtual
+async def test_on_a_chain_that_announces_nothing_there_are_no_feeds() -> None:
+    engine = on_chain(upstreams=fleet())
+    feeds = Feeds(engine.chain, engine.members, engine.executor, None, now=now)
+    feeds.start()
+    assert FakeFeed.made == []
+    assert feeds.are_live() == {}
+    assert not feeds.is_reliable("a", now())
+    await feeds.stop()
 
 
 @virtual

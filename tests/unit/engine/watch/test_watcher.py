@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from rpcproxy.chains.evm.feed import NEW_HEADS
 from rpcproxy.chains.evm.questions import QUESTIONS
 from rpcproxy.engine.watch.feeds import Feeds
 from rpcproxy.engine.watch.watcher import IDENTITY_SECONDS, Watcher
@@ -63,7 +64,7 @@ class Node:
 
 @contextlib.asynccontextmanager
 async def watching(engine: Engine) -> AsyncIterator[Watcher]:
-    feeds = Feeds(engine.chain, engine.members, engine.executor)
+    feeds = Feeds(engine.chain, engine.members, engine.executor, NEW_HEADS, now=now)
     watcher = Watcher(
         engine.chain, engine.members, engine.executor, engine.told, feeds, QUESTIONS, now=now
     )
@@ -395,7 +396,7 @@ class Announcing(Feeds):
     """Feeds that are live where a test says so."""
 
     def __init__(self, engine: Engine) -> None:
-        super().__init__(engine.chain, engine.members, engine.executor)
+        super().__init__(engine.chain, engine.members, engine.executor, NEW_HEADS, now=now)
         self.live: set[str] = set()
 
     def is_reliable(self, name: str, now: float) -> bool:

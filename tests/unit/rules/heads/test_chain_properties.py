@@ -25,6 +25,7 @@ from dataclasses import dataclass, replace
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
+from rpcproxy.chains.evm.feed import NEW_HEADS
 from rpcproxy.chains.evm.questions import QUESTIONS
 from rpcproxy.engine.watch.feeds import Feeds
 from rpcproxy.engine.watch.watcher import Watcher
@@ -120,7 +121,7 @@ async def live(
             name, chain, start, story.delay, rng.choice((0.005, 0.02, 0.08)), own,
             random.Random(f"{story.seed} {name}"), values,
         )  # fmt: skip
-    feeds = Feeds(engine.chain, engine.members, engine.executor)
+    feeds = Feeds(engine.chain, engine.members, engine.executor, NEW_HEADS, now=now)
     watcher = Watcher(
         engine.chain, engine.members, engine.executor, engine.told, feeds, QUESTIONS, now=now
     )
