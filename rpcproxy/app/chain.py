@@ -28,6 +28,7 @@ from rpcproxy.engine.sends.copies import Copies
 from rpcproxy.engine.sends.rebroadcast import Rebroadcast
 from rpcproxy.engine.watch.audits import Audits
 from rpcproxy.engine.watch.feeds import Feeds
+from rpcproxy.engine.watch.local import LocalAnswers
 from rpcproxy.engine.watch.told import ToldHead
 from rpcproxy.engine.watch.watcher import Watcher
 from rpcproxy.rules.answers.classify import Classifier
@@ -67,7 +68,7 @@ class ChainRuntime:
         members = {upstream.name: self._member(upstream) for upstream in chain.upstreams}
         budgets = Budgets(RetryBudget(now), HedgeAllowance())
         self.executor = self._executor(members, budgets)
-        self.told = ToldHead(self.standings, chain.block_time_seconds)
+        self.told = ToldHead(self.standings, chain.block_time_seconds, kind)
         if old is not None:
             self.standings.adopt(old.standings, now)
             self.told.adopt(old.told)
@@ -104,8 +105,9 @@ class ChainRuntime:
             self.executor,
             broadcast,
             self.told,
+            LocalAnswers(chain.chain_id, self.told, self.standings, kind.own_words),
             server,
-            self.audits,
+            audits=self.audits,
             purse=holdings.purse(""),
         )
         self.rebroadcast = Rebroadcast(

@@ -91,9 +91,22 @@ class Announcements(msgspec.Struct, frozen=True, kw_only=True):
     refusal: Callable[[int | None, str], Verdict]
 
 
+class OwnWords(msgspec.Struct, frozen=True, kw_only=True):
+    """What the proxy tells by itself. ``constants`` takes the chain's id and returns JSON texts of
+    results by method; ``head`` and ``listening`` are the methods that ask for the head, and whether
+    anybody serves; ``head_text`` is the JSON text of a head's number.
+    """
+
+    constants: Callable[[int], Mapping[str, bytes]]
+    head: str
+    head_text: Callable[[int], bytes]
+    listening: str = ""
+
+
 class Kind(msgspec.Struct, frozen=True, kw_only=True):
     """One kind of chain. ``name`` is for people and for logs."""
 
     name: str
     questions: Questions
+    own_words: OwnWords
     announcements: Announcements | None = None

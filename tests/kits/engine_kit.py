@@ -25,6 +25,7 @@ from typing import Any
 import msgspec
 
 from rpcproxy.chains import evm
+from rpcproxy.chains.registry import EVM
 from rpcproxy.config import model
 from rpcproxy.edges.metrics.metrics import ChainCounters
 from rpcproxy.engine.answers import sharing, streaming
@@ -82,7 +83,6 @@ MODULES = (
         rebroadcast,
         streaming,
         tagged,
-        told,
     ),
     *(
         block_contents,
@@ -91,7 +91,6 @@ MODULES = (
         truth,
         endings,
         followers,
-        local,
         reads,
         sharing,
         terms,
@@ -441,7 +440,7 @@ class Engine:
             chain_name="test",
             rng=random.Random(7),
         )
-        self.told = told.ToldHead(self.standings, self.chain.block_time_seconds)
+        self.told = told.ToldHead(self.standings, self.chain.block_time_seconds, EVM, now)
         self.ledger = ledger.Ledger("test", CHAIN_ID, self.counters)
         self.copies = copies.Copies(
             self.executor,
@@ -452,8 +451,9 @@ class Engine:
         self.broadcast = broadcast.Broadcast(
             self.chain, self.ledger, self.copies, self.counters.sends
         )
+        answers = local.LocalAnswers(CHAIN_ID, self.told, self.standings, EVM.own_words, now)
         self.pipeline = pipeline.Pipeline(
-            self.chain, self.executor, self.broadcast, self.told, model.Server()
+            self.chain, self.executor, self.broadcast, self.told, answers, model.Server()
         )
         self._asked_new = 0
         self.changes: list[str] = []

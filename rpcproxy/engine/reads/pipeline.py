@@ -59,9 +59,10 @@ class Pipeline:
         executor: Executor,
         broadcast: Broadcast,
         told: ToldHead,
+        local: LocalAnswers,
         server: Server,
-        audits: Audits | None = None,
         *,
+        audits: Audits | None = None,
         purse: Purse | None = None,
     ) -> None:
         """``purse`` holds what belongs to clients whose connection is not known."""
@@ -98,7 +99,7 @@ class Pipeline:
         broadcast.copies.is_mined_quietly = self._is_mined_quietly
         told.on_block = self.truth.contents.learn
         self._max_batch = server.limits.batch
-        self.local = LocalAnswers(chain.chain_id, told, executor.standings)
+        self.local = local
         self._constant = self.local.constant
         self._batches = Batches(self.reads, self.local, self.answer, chain.deadlines.light_seconds)
         executor.standings.on_served.append(self._on_served)

@@ -6,21 +6,30 @@ No state; the head is ``told``'s.
 from __future__ import annotations
 
 import time
-from typing import Final
+from collections.abc import Callable
 
+from rpcproxy.chains.kind import OwnWords
 from rpcproxy.engine.watch.told import ToldHead
 from rpcproxy.messages import MethodClass
-from rpcproxy.rules.answers.local_answers import LISTENING, constant_answers
 from rpcproxy.rules.standing.standings import Standings
-
-NUMBER: Final = "eth_blockNumber"
 
 
 class LocalAnswers:
     """See the module's docstring. One per chain. ``constant``: JSON texts of results by method."""
 
-    def __init__(self, chain_id: int, told: ToldHead, standings: Standings) -> None:
-        self.constant = constant_answers(chain_id)
+    def __init__(
+        self,
+        chain_id: int,
+        told: ToldHead,
+        standings: Standings,
+        words: OwnWords,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``now``: seconds of a monotonic clock."""
+        self.constant = words.constants(chain_id)
+        self._head = words.head
+        self._listening = words.listening
+        self._now = now
         self._told = told
         self._standings = standings
 
@@ -28,9 +37,9 @@ class LocalAnswers:
         """The JSON text of a result that needs nobody else, ``None`` where it does."""
         if method in self.constant:
             return self.constant[method]
-        if method == NUMBER:
-            return self._told.fresh_number(time.monotonic())
-        if method == LISTENING:
-            is_usable = self._standings.has_usable(MethodClass.LIGHT, time.monotonic())
+        if method == self._head:
+            return self._told.fresh_number(self._now())
+        if method == self._listening:
+            is_usable = self._standings.has_usable(MethodClass.LIGHT, self._now())
             return b"true" if is_usable else b"false"
         return None

@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
-from rpcproxy.chains import evm
+from rpcproxy.chains.kind import Kind, Question
 from rpcproxy.engine import tasks
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.attempts.executor import Executor, Settled
@@ -29,8 +29,18 @@ BLOCKS_KEPT: Final = 8
 class ToldHead:
     """See the module's docstring."""
 
-    def __init__(self, standings: Standings, block_time_seconds: float) -> None:
+    def __init__(
+        self,
+        standings: Standings,
+        block_time_seconds: float,
+        kind: Kind,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``now``: seconds of a monotonic clock."""
         self._standings = standings
+        self._head = kind.questions.head
+        self._head_text = kind.own_words.head_text
+        self._now = now
         self._fresh_seconds = min(LONGEST_FRESH_SECONDS, block_time_seconds / 2)
         self._number = -1
         self._text = b""
@@ -72,7 +82,7 @@ class ToldHead:
         shown = self._standings.heads.shown
         if shown != self._number and shown >= 0:
             self._number = shown
-            self._text = b'"0x%x"' % shown
+            self._text = self._head_text(shown)
         return self._text or None
 
     def block(self, number: int) -> bytes | None:
@@ -96,26 +106,45 @@ class ToldHead:
             return Settled(None, exhausted=True)  # by ``close``, not by the client
 
     async def _ask(self, executor: Executor, policy: Policy) -> Settled:
-        method = evm.describe("eth_getBlockByNumber")
-        need = Need(MethodClass.LIGHT, method.name, wants_head=True, last_resort=False)
-        settled = await executor.run(SingleCall(method, need, b'["latest",false]'), policy)
-        settled.close()
-        judgement, standing = settled.judgement, settled.standing
-        if judgement is None or judgement.result is None or standing is None:
-            return settled
-        head = evm.head_of_block(judgement.result)
-        if head is None:
-            failed = standing.name, Judgement(Verdict.BAD_RESULT)
-            return Settled(None, exhausted=True, failures=(failed,))
-        now = time.monotonic()
+        inquiry = self._head()
+        question = next(inquiry)
+        settled = await executor.run(_call(question), policy)
+        while True:
+            settled.close()
+            judgement, standing = settled.judgement, settled.standing
+            if judgement is None or judgement.result is None or standing is None:
+                return settled
+            value = question.read(judgement.result)
+            if value is None:
+                return _nonsense(standing.name)
+            try:
+                question = inquiry.send(value)
+            except StopIteration as end:
+                if end.value is None:
+                    return _nonsense(standing.name)
+                self._learn(executor, standing.name, question, end.value, judgement.result)
+                return Settled(
+                    Judgement(Verdict.OK, msgspec.Raw(self._head_text(end.value.number)))
+                )
+            # Its first answer means nothing to another upstream.
+            settled = await executor.ask(_call(question), policy, standing)
+
+    def _learn(
+        self,
+        executor: Executor,
+        upstream: str,
+        question: Question[Any],
+        head: Head,
+        text: msgspec.Raw,
+    ) -> None:
+        now = self._now()
         executor.observe(
             Observation(
-                standing.name, MethodClass.LIGHT, Verdict.OK, method=method.name, head=head
+                upstream, MethodClass.LIGHT, Verdict.OK, method=question.method.name, head=head
             ),
             now,
         )
-        self.on_report(head, now, bytes(judgement.result))
-        return Settled(Judgement(Verdict.OK, msgspec.Raw(b'"0x%x"' % head.number)))
+        self.on_report(head, now, bytes(text))
 
     def close(self) -> None:
         """Give up the question in flight."""
@@ -126,3 +155,13 @@ class ToldHead:
         """A reload must not make the head fall."""
         self._number, self._text = old._number, old._text
         self._blocks = dict(old._blocks)
+
+
+def _call(question: Question[Any]) -> SingleCall:
+    method = question.method
+    need = Need(method.method_class, method.name, wants_head=True, last_resort=False)
+    return SingleCall(method, need, question.params)
+
+
+def _nonsense(upstream: str) -> Settled:
+    return Settled(None, exhausted=True, failures=((upstream, Judgement(Verdict.BAD_RESULT)),))

@@ -5,15 +5,21 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from msgspec import structs
 
+from rpcproxy.chains.evm.questions import CHAIN_ID, NEWEST
+from rpcproxy.chains.kind import Inquiry
+from rpcproxy.chains.registry import EVM
 from rpcproxy.config.model import Deadlines
 from rpcproxy.engine.watch.told import BLOCKS_KEPT, ToldHead
 from rpcproxy.messages import Head, Verdict
 from tests.kits.engine_kit import (
     POLICY,
+    Behaviour,
     Engine,
     answering,
     failing,
+    in_turn,
     now,
     refusing,
     result,
@@ -81,7 +87,7 @@ async def test_it_falls_with_the_served_head_alone() -> None:
     heads.served = heads.shown = 104  # as in a reorg
     assert engine.told.text() == b'"0x68"'
     assert engine.told.number == 104
-    twin = ToldHead(engine.standings, 12.0)  # a reload
+    twin = ToldHead(engine.standings, 12.0, EVM, now)  # a reload
     twin.adopt(engine.told)
     assert twin.text() == b'"0x68"'
     assert twin.number == 104
@@ -96,7 +102,7 @@ async def test_the_last_blocks_are_kept() -> None:
     assert engine.told.block(119) == b'{"n":119}'
     assert engine.told.block(119 - BLOCKS_KEPT) is None
     assert engine.told.block(5) is None
-    twin = ToldHead(engine.standings, 12.0)
+    twin = ToldHead(engine.standings, 12.0, EVM, now)
     twin.adopt(engine.told)
     assert twin.block(119) == b'{"n":119}'
 
@@ -258,3 +264,40 @@ async def test_close_answers_those_who_wait() -> None:
     for handle in handles:
         assert (await handle.reply())["error"]["code"] == -32603
     engine.assert_idle()
+
+
+# ---- a chain that tells its head in two steps
+
+
+def in_two_steps(engine: Engine) -> ToldHead:
+    def newest() -> Inquiry[Head]:
+        yield CHAIN_ID
+        return (yield NEWEST)
+
+    questions = structs.replace(EVM.questions, head=newest)
+    return ToldHead(engine.standings, 12.0, structs.replace(EVM, questions=questions), now)
+
+
+@virtual
+async def test_the_second_step_is_asked_of_whom_the_first_was() -> None:
+    engine = Engine()
+    engine.behave(b=in_turn(answering(b'"0x7"'), answering(BLOCK)))
+    engine.behave(a=failing())
+    told = in_two_steps(engine)
+    settled = await told.ask(engine.executor, POLICY)
+    assert bytes(settled.judgement.result) == b'"0x64"'  # type: ignore[union-attr, arg-type]
+    assert [each.method for each in engine.wires["b"].sent] == ["eth_chainId", HEAD[0]]
+    assert told.block(100) == BLOCK
+    await engine.assert_soon_idle()
+
+
+@pytest.mark.parametrize("second", [answering(b"{}"), failing()])
+@virtual
+async def test_a_step_that_fails_moves_nothing(second: Behaviour) -> None:
+    engine = Engine()
+    engine.all_behave(in_turn(answering(b'"0x7"'), second))
+    told = in_two_steps(engine)
+    settled = await told.ask(engine.executor, POLICY)
+    assert result(settled) is None
+    assert told.fresh_number(now()) is None
+    await engine.assert_soon_idle()

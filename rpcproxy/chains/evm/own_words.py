@@ -1,0 +1,38 @@
+"""What the proxy tells of an EVM chain by itself, spelled as nodes do.
+
+``eth_chainId`` and ``net_version`` come from the configuration: a wallet checks them, and 40 % of
+what ethers sends is eth_chainId. The rest says what is true of a proxy: it holds no accounts and
+does not sync; it listens while an upstream is usable (viem's ranking asks).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from rpcproxy import __version__
+from rpcproxy.chains.kind import OwnWords
+
+
+def constant_answers(chain_id: int) -> Mapping[str, bytes]:
+    """Method → JSON text of the result, for what never changes while the chain is configured."""
+    return {
+        "eth_chainId": b'"0x%x"' % chain_id,
+        "net_version": b'"%d"' % chain_id,
+        "web3_clientVersion": f'"rpcproxy/{__version__}"'.encode(),
+        "eth_syncing": b"false",
+        "eth_accounts": b"[]",
+    }
+
+
+def quantity(number: int) -> bytes:
+    """The JSON text of a number."""
+    return b'"0x%x"' % number
+
+
+OWN_WORDS: Final = OwnWords(
+    constants=constant_answers,
+    head="eth_blockNumber",
+    head_text=quantity,
+    listening="net_listening",
+)
