@@ -48,7 +48,6 @@ from rpcproxy.engine.reads import (
 from rpcproxy.engine.sends import broadcast, copies, ledger, rebroadcast
 from rpcproxy.engine.truth import block_contents, nonces, preconfirmed, tagged, truth
 from rpcproxy.engine.watch import (
-    audits,
     local,
     told,
 )
@@ -73,7 +72,7 @@ from tests.kits.fleet import four
 
 LIGHT, HEAVY, SEND = MethodClass.LIGHT, MethodClass.HEAVY, MethodClass.SEND
 MODULES = (
-    *(audits, batches, broadcast, copies, executor, express, ledger, pipeline),
+    *(batches, broadcast, copies, executor, express, ledger, pipeline),
     *(
         encoder,
         patience,

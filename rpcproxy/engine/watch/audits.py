@@ -13,7 +13,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -74,13 +74,19 @@ class Audits:
         chain_name: str,
         policies: Mapping[MethodClass, Policy],
         calls_per_hour: float,
+        now: Callable[[], float] = time.monotonic,
+        unix_now: Callable[[], float] = time.time,
     ) -> None:
-        """``calls_per_hour`` 0: off."""
+        """``calls_per_hour`` 0: off. ``now``: seconds of a monotonic clock; ``unix_now``: of the
+        wall's.
+        """
+        self._now = now
+        self._unix_now = unix_now
         self._executor = executor
         self._standings = executor.standings
         self._chain_name = chain_name
         self._policies = policies
-        self._auditor = Auditor(calls_per_hour, time.monotonic()) if calls_per_hour > 0 else None
+        self._auditor = Auditor(calls_per_hour, now()) if calls_per_hour > 0 else None
         self._running: set[asyncio.Task[None]] = set()
         self._differences: deque[Difference] = deque(maxlen=DIFFERENCES_KEPT)
         self.asked = self.agreed = self.differed = self.unanswered = self.voided = 0
@@ -107,7 +113,7 @@ class Audits:
             auditor is None
             or len(self._running) >= AT_ONCE
             or len(result) > LARGEST_RESULT_BYTES
-            or not auditor.wants(method.name, time.monotonic(), self._executor.rng)
+            or not auditor.wants(method.name, self._now(), self._executor.rng)
         ):
             return
         question = _Question(method, bytes(params), block, self._standings.heads.turns)
@@ -167,7 +173,7 @@ class Audits:
             if standing is None:
                 return False
             tried.add(standing.name)
-            auditor.pay(time.monotonic())
+            auditor.pay(self._now())
             self.asked += 1
             settled = await self._executor.ask(call, self._policies[need.method_class], standing)
             settled.close()
@@ -188,7 +194,7 @@ class Audits:
         are paid for emergencies come last, and those that were odd lately: their word settles
         little. Of equals any, so that all are compared with all.
         """
-        now = time.monotonic()
+        now = self._now()
         companies = {given.company for given in answers}
         candidates = [
             standing
@@ -222,7 +228,7 @@ class Audits:
         words = ", ".join(f"{who} {what}" for who, what in fingerprints.items())
         self._differences.appendleft(
             {
-                "time": utc(time.time()),
+                "time": utc(self._unix_now()),
                 "method": name,
                 "block": question.block,
                 "where": result.where,
@@ -247,7 +253,7 @@ class Audits:
     def _count_against(
         self, auditor: Auditor, question: _Question, answers: Sequence[Given], result: AuditResult
     ) -> None:
-        now = time.monotonic()
+        now = self._now()
         auditor.on_odd(result.odd, now)
         self.odd[result.odd] = self.odd.get(result.odd, 0) + 1
         others = " and ".join(given.upstream for given in answers if given.upstream != result.odd)
@@ -282,7 +288,7 @@ class Audits:
         self.odd = dict(old.odd)
         self._differences.extend(old._differences)
         if self._auditor is not None and old._auditor is not None:
-            self._auditor.adopt(old._auditor, time.monotonic())
+            self._auditor.adopt(old._auditor, self._now())
 
     def close(self) -> None:
         """Give up the audits under way, and begin no others; idempotent."""
