@@ -94,13 +94,14 @@ class Announcements(msgspec.Struct, frozen=True, kw_only=True):
 class OwnWords(msgspec.Struct, frozen=True, kw_only=True):
     """What the proxy tells by itself. ``constants`` takes the chain's id and returns JSON texts of
     results by method; ``head`` and ``listening`` are the methods that ask for the head, and whether
-    anybody serves; ``head_text`` is the JSON text of a head's number.
+    anybody serves; ``head_text`` and ``flag_text`` make the JSON texts of their results.
     """
 
     constants: Callable[[int], Mapping[str, bytes]]
     head: str
     head_text: Callable[[int], bytes]
-    listening: str = ""
+    listening: str
+    flag_text: Callable[[bool], bytes]
 
 
 class Kind(msgspec.Struct, frozen=True, kw_only=True):

@@ -30,9 +30,15 @@ def quantity(number: int) -> bytes:
     return b'"0x%x"' % number
 
 
+def flag(value: bool) -> bytes:  # noqa: FBT001 - it is what is told
+    """The JSON text of a yes or a no."""
+    return b"true" if value else b"false"
+
+
 OWN_WORDS: Final = OwnWords(
     constants=constant_answers,
     head="eth_blockNumber",
     head_text=quantity,
     listening="net_listening",
+    flag_text=flag,
 )

@@ -1,4 +1,4 @@
-"""Finds out which upstreams take a block's hash in place of its number (EIP-1898).
+"""Finds out which upstreams take a block's hash in place of its number.
 
 State asked at a number is an upstream's word: one whose node has just left our chain, or stands
 for another chain by now, answers from there, and nothing in a balance shows it. Asked at a hash it

@@ -29,6 +29,7 @@ class LocalAnswers:
         self.constant = words.constants(chain_id)
         self._head = words.head
         self._listening = words.listening
+        self._flag_text = words.flag_text
         self._now = now
         self._told = told
         self._standings = standings
@@ -40,6 +41,5 @@ class LocalAnswers:
         if method == self._head:
             return self._told.fresh_number(self._now())
         if method == self._listening:
-            is_usable = self._standings.has_usable(MethodClass.LIGHT, self._now())
-            return b"true" if is_usable else b"false"
+            return self._flag_text(self._standings.has_usable(MethodClass.LIGHT, self._now()))
         return None

@@ -1,7 +1,7 @@
 """Knows how every upstream does, whether or not wallets ask: chain ids, heads, recoveries.
 
-One task per upstream. Every probe becomes an Observation. An upstream whose ``newHeads`` arrive is
-asked seldom; where one is seen at a new block, those that are not there yet are asked soon.
+One task per upstream. Every probe becomes an Observation. An upstream whose blocks arrive unasked
+is asked seldom; where one is seen at a new block, those that are not there yet are asked soon.
 
 State: the chain's cadence, when each upstream's chain id was last verified, when each was asked
 last and for what is final, and a wake-up per upstream.

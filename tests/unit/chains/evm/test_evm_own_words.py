@@ -39,6 +39,10 @@ def test_what_changes_is_no_constant() -> None:
     assert OWN_WORDS.head not in constant_answers(1)
 
 
+def test_a_flag_is_a_boolean() -> None:
+    assert [OWN_WORDS.flag_text(value) for value in (True, False)] == [b"true", b"false"]
+
+
 def test_a_head_is_told_as_a_quantity() -> None:
     assert OWN_WORDS.head == "eth_blockNumber"
     assert [OWN_WORDS.head_text(number) for number in (0, 255)] == [b'"0x0"', b'"0xff"']
