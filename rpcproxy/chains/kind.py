@@ -50,7 +50,7 @@ class Questions(msgspec.Struct, frozen=True, kw_only=True):
     - ``identity``: the number that the configuration calls the chain's id
     - ``head``: the newest block
     - ``header``: of the block with this hash, and of no other
-    - ``genesis``: the hash of the first block
+    - ``genesis``: the first block, with its hash; its number is ``first_number``
     - ``anchors``: by the names of ``Observation``'s members (``safe``, ``finalized``), empty where
       the kind tells none
     - ``heavy``: the cheapest heavy read; only whether it is answered counts
@@ -63,7 +63,8 @@ class Questions(msgspec.Struct, frozen=True, kw_only=True):
     identity: Callable[[], Inquiry[int]]
     head: Callable[[], Inquiry[Head]]
     header: Callable[[str], Inquiry[Head]]
-    genesis: Callable[[], Inquiry[str]] | None = None
+    genesis: Callable[[], Inquiry[Head]] | None = None
+    first_number: int = 0
     anchors: Mapping[str, Callable[[], Inquiry[Head]]] = msgspec.field(default_factory=dict)
     heavy: Question[object] | None = None
     state: Callable[[bytes, int], Question[Hashable] | None] | None = None

@@ -11,13 +11,17 @@ import ssl
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, Generic
+
+import msgspec
 
 from rpcproxy.chains import evm
+from rpcproxy.chains.kind import Inquiry, Question, T
 from rpcproxy.config.model import Upstream
 from rpcproxy.config.secrets import Redactor, secrets_of_upstream
 from rpcproxy.edges.http.target import EdgeSettings, target_of
 from rpcproxy.edges.http.upstream_http import HttpUpstream as Wire
+from rpcproxy.engine.watch.inquiring import play
 from rpcproxy.messages import (
     Blame,
     Failure,
@@ -47,6 +51,16 @@ class AskSettings:
     question_seconds: float = 5.0
     total_seconds: float = 20.0
     ssl_context: ssl.SSLContext | None = None
+
+
+class Asked(msgspec.Struct, Generic[T]):
+    """What an inquiry came to: ``value`` is ``None`` where an answer is missing or says nothing;
+    ``method`` and ``judgement`` are of the last call.
+    """
+
+    value: T | None
+    method: str
+    judgement: Judgement
 
 
 class Asker:
@@ -85,6 +99,19 @@ class Asker:
         self._repeats += 1
         await asyncio.sleep(pause)
         return await self._ask_once(method, params)
+
+    async def inquire(self, inquiry: Inquiry[T], *, is_vital: bool = False) -> Asked[T]:
+        """What an inquiry takes, each call as by ``ask``."""
+        judgement: Judgement
+
+        async def ask(question: Question[Any]) -> Judgement:
+            nonlocal judgement
+            name, params = question.method.name, question.params.decode()
+            judgement = await self.ask(name, params, is_vital=is_vital)
+            return judgement
+
+        found = await play(inquiry, ask)
+        return Asked(found.value, found.question.method.name, judgement)
 
     async def ask_batch(self, calls: Sequence[tuple[str, str]]) -> BatchJudgement:
         """Several calls as one array, judged."""

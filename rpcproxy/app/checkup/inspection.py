@@ -133,6 +133,7 @@ class _Work:
         found: Inspection,
     ) -> None:
         self._chain = chain
+        self._kind = kind_of(chain)
         self._upstream = upstream
         self._settings = settings
         self._asker = asker
@@ -182,7 +183,7 @@ class _Work:
             "unknown", f"not asked: {self._settings.total_seconds:g} s were over"
         )
         found.multicall = found.batch = found.logs = found.history = not_asked
-        announcements = kind_of(self._chain).announcements
+        announcements = self._kind.announcements
         if self._upstream.ws_url is not None and announcements is not None:
             found.websocket = not_asked
             self._subscribing = tasks.start(
@@ -204,15 +205,15 @@ class _Work:
     # ---- who it is
 
     async def _is_right_chain(self) -> bool:
-        judgement = await self._asker.ask("eth_chainId", is_vital=True)
+        asked = await self._asker.inquire(self._kind.questions.identity(), is_vital=True)
+        judgement, number = asked.judgement, asked.value
         if judgement.verdict is not Verdict.OK:
             self._found.trouble = in_words(judgement)
             if judgement.verdict is Verdict.WRONG_CHAIN:
                 self._found.state = "wrong_chain"
             return False
-        number = evm.parse_quantity(judgement.result or b"")
         if number is None:
-            self._found.trouble = "answers eth_chainId with something that is no number"
+            self._found.trouble = f"answers {asked.method} with something that is no number"
             return False
         self._found.chain_id = number
         if number != self._chain.chain_id:
@@ -224,16 +225,18 @@ class _Work:
         return True
 
     async def _is_right_genesis(self, wanted: str) -> bool:
-        judgement = await self._asker.ask("eth_getBlockByNumber", '["0x0",false]')
-        block = evm.head_of_block(judgement.result or b"")
-        if judgement.verdict is not Verdict.OK or block is None or not block.hash:
-            words = f"block 0 is not told: {in_words(judgement)}"
+        if self._kind.questions.genesis is None:
+            return True
+        asked = await self._asker.inquire(self._kind.questions.genesis())
+        if asked.value is None:
+            words = f"block 0 is not told: {in_words(asked.judgement)}"
             self._found.genesis = CheckFinding("unknown", words)
             return True
-        if block.hash.lower() == wanted.lower():
+        told = asked.value.hash
+        if told.lower() == wanted.lower():
             self._found.genesis = CheckFinding("yes", "as configured")
             return True
-        words = f"another one: {block.hash}, expected {wanted}"
+        words = f"another one: {told}, expected {wanted}"
         self._found.genesis = CheckFinding("no", words)
         if self._chain.genesis_guessed:
             return True  # the others' decide whether the list that it is from errs
@@ -241,8 +244,8 @@ class _Work:
         return False
 
     async def _ask_head(self) -> Head | None:
-        judgement = await self._asker.ask("eth_getBlockByNumber", '["latest",false]', is_vital=True)
-        head = evm.head_of_block(judgement.result or b"")
+        asked = await self._asker.inquire(self._kind.questions.head(), is_vital=True)
+        judgement, head = asked.judgement, asked.value
         if judgement.verdict is not Verdict.OK:
             self._found.trouble = f"cannot tell its newest block: {in_words(judgement)}"
         elif head is None:

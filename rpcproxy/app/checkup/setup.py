@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from rpcproxy.app.checkup.asking import Asker, AskSettings
-from rpcproxy.chains import evm
+from rpcproxy.chains.registry import kind_of
 from rpcproxy.config.load import load_text
 from rpcproxy.config.model import Chain, Config, KnownChain, Upstream
 from rpcproxy.config.providers import Keyed
@@ -86,20 +86,22 @@ async def _untried(plan: SetupPlan, upstream: Upstream) -> Trial:
 
 
 async def _try(chain: Chain, upstream: Upstream, settings: AskSettings) -> Trial:
+    identity = kind_of(chain).questions.identity
     asker = Asker(upstream, settings)
     try:
         async with asyncio.timeout(settings.total_seconds):
-            judgement = await asker.ask("eth_chainId")
-            if judgement.verdict is not Verdict.OK:
-                return Trial("silent", in_words(judgement))
-            number = evm.parse_quantity(judgement.result or b"")
+            found = await asker.inquire(identity())
+            if found.judgement.verdict is not Verdict.OK:
+                return Trial("silent", in_words(found.judgement))
+            number = found.value
             if number is None:
-                return Trial("silent", "answers eth_chainId with something that is no number")
+                words = f"answers {found.method} with something that is no number"
+                return Trial("silent", words)
             if number != chain.chain_id:
                 return Trial("wrong_chain", f"is on chain {number}, not {chain.chain_id}")
             first = asker.seconds
-            again = await asker.ask("eth_chainId")  # the first one opened the connection
-            seconds = asker.seconds if again.verdict is Verdict.OK else first
+            again = await asker.inquire(identity())  # the first one opened the connection
+            seconds = asker.seconds if again.judgement.verdict is Verdict.OK else first
             return Trial("well", f"answers in {seconds * 1000:.0f} ms")
     except TimeoutError:
         return Trial("silent", f"no answer in {settings.total_seconds:g} s")

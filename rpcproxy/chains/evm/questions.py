@@ -24,16 +24,16 @@ def _anything(result: JsonText) -> object:
     return result
 
 
-def _genesis_hash(result: JsonText) -> str | None:
+def _with_hash(result: JsonText) -> Head | None:
     block = head_of_block(result)
-    return block.hash or None if block is not None and block.number == 0 else None
+    return block if block is not None and block.hash else None
 
 
 CHAIN_ID: Final = Question(describe("eth_chainId"), b"[]", parse_quantity)
 NEWEST: Final = Question(_BLOCK, b'["latest",false]', head_of_block)
 SAFE: Final = Question(_BLOCK, b'["safe",false]', head_of_block)
 FINALIZED: Final = Question(_BLOCK, b'["finalized",false]', head_of_block)
-BLOCK_0: Final = Question(_BLOCK, b'["0x0",false]', _genesis_hash)
+BLOCK_0: Final = Question(_BLOCK, b'["0x0",false]', _with_hash)
 # Logs of one block from an address that has none.
 LOGS: Final[Question[object]] = Question(
     describe("eth_getLogs"),

@@ -42,6 +42,7 @@ class Genesis:
         self._probes = probes
         self._counters = counters
         self._begin = questions.genesis
+        self._number = questions.first_number
         self._asked: set[str] = set()
 
     async def objection(self, member: ChainMember) -> str:
@@ -51,7 +52,8 @@ class Genesis:
             return ""
         found = await self._probes.inquire(member, self._begin())
         self._counters.on_probe(name, found.judgement.verdict)
-        told = found.value
+        block = found.value
+        told = block.hash if block is not None and block.number == self._number else None
         if told is not None and told != self._hash:
             self._others.add(name)
             if self._is_believed:

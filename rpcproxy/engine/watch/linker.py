@@ -17,7 +17,7 @@ from typing import Final
 from rpcproxy.chains.kind import Questions
 from rpcproxy.engine import tasks
 from rpcproxy.engine.attempts.executor import ChainMember, Executor
-from rpcproxy.engine.watch.probes import Inquired, Probes
+from rpcproxy.engine.watch.probes import ProbedInquiry, Probes
 from rpcproxy.messages import Head, MethodClass, Observation, Verdict
 from rpcproxy.rules.heads.lineage import DEEPEST
 from rpcproxy.rules.heads.wanted import WantedHeader
@@ -96,7 +96,7 @@ class Linker:
         others = [standing.name for standing in usable if standing.name != first]
         return [name for name in (first, *others[:1]) if name in self._members]
 
-    async def _ask(self, member: ChainMember, want: WantedHeader) -> Inquired[Head] | None:
+    async def _ask(self, member: ChainMember, want: WantedHeader) -> ProbedInquiry[Head] | None:
         """``None`` where it has no such header."""
         found = await self._probes.inquire(member, self._header(want.hash))
         self._counters.on_probe(member.standing.name, found.judgement.verdict)

@@ -24,6 +24,7 @@ from rpcproxy.engine.attempts.executor import (
     Executor,
     WireCall,
 )
+from rpcproxy.engine.watch.inquiring import play
 from rpcproxy.messages import (
     Failure,
     FailureKind,
@@ -31,7 +32,6 @@ from rpcproxy.messages import (
     MethodClass,
     Outcome,
     Reply,
-    Verdict,
     encode_call,
 )
 from rpcproxy.rules.heads.cadence import DARK_PAUSE_SECONDS
@@ -51,16 +51,13 @@ class Probed(msgspec.Struct):
     seconds: float
 
 
-class Inquired(msgspec.Struct, Generic[T]):
-    """What an inquiry came to. ``value`` is ``None`` where an answer is missing (the judgement says
-    why) or says nothing (the verdict is OK). ``judgement`` and ``seconds`` are of ``question``, the
-    last one that was asked.
+class ProbedInquiry(Probed, Generic[T]):
+    """What an inquiry came to at one upstream; ``value`` as in ``Inquired``. ``judgement`` and
+    ``seconds`` are of ``question``, the last one that was asked.
     """
 
     value: T | None
     question: Question[Any]
-    judgement: Judgement
-    seconds: float
 
     @property
     def text(self) -> bytes:
@@ -89,23 +86,17 @@ class Probes:
         """Whether no upstream is usable."""
         return not self._executor.standings.has_usable(MethodClass.LIGHT, self._now())
 
-    async def inquire(self, member: ChainMember, inquiry: Inquiry[T]) -> Inquired[T]:
-        """Ask one upstream what an inquiry takes, question by question, to the first that has no
-        answer.
-        """
-        question = next(inquiry)
-        while True:
+    async def inquire(self, member: ChainMember, inquiry: Inquiry[T]) -> ProbedInquiry[T]:
+        """Ask one upstream what an inquiry takes."""
+        probed: Probed
+
+        async def ask(question: Question[Any]) -> Judgement:
+            nonlocal probed
             probed = await self.ask(member, question)
-            judgement = probed.judgement
-            value = None
-            if judgement.verdict is Verdict.OK:
-                value = question.read(judgement.result or b"")
-            if value is None:
-                return Inquired(None, question, judgement, probed.seconds)
-            try:
-                question = inquiry.send(value)
-            except StopIteration as end:
-                return Inquired(end.value, question, judgement, probed.seconds)
+            return probed.judgement
+
+        found = await play(inquiry, ask)
+        return ProbedInquiry(probed.judgement, probed.seconds, found.value, found.question)
 
     async def ask(
         self, member: ChainMember, question: Question[Any], limit_seconds: float = PROBE_SECONDS

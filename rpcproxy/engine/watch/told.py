@@ -17,6 +17,7 @@ from rpcproxy.chains.kind import Kind, Question
 from rpcproxy.engine import tasks
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.attempts.executor import Executor, Settled
+from rpcproxy.engine.watch.inquiring import play
 from rpcproxy.messages import Head, Judgement, MethodClass, Observation, Verdict
 from rpcproxy.rules.requests.steps import Policy
 from rpcproxy.rules.standing.selection import Need
@@ -106,45 +107,39 @@ class ToldHead:
             return Settled(None, exhausted=True)  # by ``close``, not by the client
 
     async def _ask(self, executor: Executor, policy: Policy) -> Settled:
-        inquiry = self._head()
-        question = next(inquiry)
-        settled = await executor.run(_call(question), policy)
-        while True:
-            settled.close()
-            judgement, standing = settled.judgement, settled.standing
-            if judgement is None or judgement.result is None or standing is None:
-                return settled
-            value = question.read(judgement.result)
-            if value is None:
-                return _nonsense(standing.name)
-            try:
-                question = inquiry.send(value)
-            except StopIteration as end:
-                if end.value is None:
-                    return _nonsense(standing.name)
-                self._learn(executor, standing.name, question, end.value, judgement.result)
-                return Settled(
-                    Judgement(Verdict.OK, msgspec.Raw(self._head_text(end.value.number)))
-                )
-            # Its first answer means nothing to another upstream.
-            settled = await executor.ask(_call(question), policy, standing)
+        settled: Settled | None = None
 
-    def _learn(
-        self,
-        executor: Executor,
-        upstream: str,
-        question: Question[Any],
-        head: Head,
-        text: msgspec.Raw,
-    ) -> None:
+        async def ask(question: Question[Any]) -> Judgement | None:
+            nonlocal settled
+            call = _call(question)
+            if settled is None or settled.standing is None:
+                settled = await executor.run(call, policy)
+            else:  # what was answered first means nothing to another upstream
+                settled = await executor.ask(call, policy, settled.standing)
+            settled.close()
+            return settled.judgement
+
+        found = await play(self._head(), ask)
+        assert settled is not None  # noqa: S101 - an inquiry asks at least once
+        judgement, standing, head = settled.judgement, settled.standing, found.value
+        if judgement is None or judgement.result is None or standing is None:
+            return settled
+        if head is None:
+            failed = standing.name, Judgement(Verdict.BAD_RESULT)
+            return Settled(None, exhausted=True, failures=(failed,))
         now = self._now()
         executor.observe(
             Observation(
-                upstream, MethodClass.LIGHT, Verdict.OK, method=question.method.name, head=head
+                standing.name,
+                MethodClass.LIGHT,
+                Verdict.OK,
+                method=found.question.method.name,
+                head=head,
             ),
             now,
         )
-        self.on_report(head, now, bytes(text))
+        self.on_report(head, now, bytes(judgement.result))
+        return Settled(Judgement(Verdict.OK, msgspec.Raw(self._head_text(head.number))))
 
     def close(self) -> None:
         """Give up the question in flight."""
@@ -161,7 +156,3 @@ def _call(question: Question[Any]) -> SingleCall:
     method = question.method
     need = Need(method.method_class, method.name, wants_head=True, last_resort=False)
     return SingleCall(method, need, question.params)
-
-
-def _nonsense(upstream: str) -> Settled:
-    return Settled(None, exhausted=True, failures=((upstream, Judgement(Verdict.BAD_RESULT)),))

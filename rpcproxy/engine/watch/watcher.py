@@ -25,7 +25,7 @@ from rpcproxy.engine.watch.feeds import Feeds
 from rpcproxy.engine.watch.genesis import Genesis
 from rpcproxy.engine.watch.hash_proofs import HashProofs
 from rpcproxy.engine.watch.linker import Linker
-from rpcproxy.engine.watch.probes import HEAVY_PROBE_SECONDS, Inquired, Probed, Probes
+from rpcproxy.engine.watch.probes import HEAVY_PROBE_SECONDS, Probed, Probes
 from rpcproxy.engine.watch.state_checks import StateChecks
 from rpcproxy.engine.watch.told import ToldHead
 from rpcproxy.messages import (
@@ -313,7 +313,7 @@ class Watcher:
         self,
         standing: Standing,
         question: Question[Any],
-        answered: Probed | Inquired[Any],
+        answered: Probed,
         head: Head | None = None,
     ) -> None:
         judgement = answered.judgement
