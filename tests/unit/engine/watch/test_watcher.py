@@ -12,6 +12,7 @@ import pytest
 
 from rpcproxy.chains.evm.feed import NEW_HEADS
 from rpcproxy.chains.evm.questions import QUESTIONS
+from rpcproxy.chains.kind import Questions
 from rpcproxy.engine.watch.feeds import Feeds
 from rpcproxy.engine.watch.watcher import IDENTITY_SECONDS, Watcher
 from rpcproxy.messages import FailureKind, Head, Reply, Verdict
@@ -63,10 +64,10 @@ class Node:
 
 
 @contextlib.asynccontextmanager
-async def watching(engine: Engine) -> AsyncIterator[Watcher]:
+async def watching(engine: Engine, questions: Questions = QUESTIONS) -> AsyncIterator[Watcher]:
     feeds = Feeds(engine.chain, engine.members, engine.executor, NEW_HEADS, now=now)
     watcher = Watcher(
-        engine.chain, engine.members, engine.executor, engine.told, feeds, QUESTIONS, now=now
+        engine.chain, engine.members, engine.executor, engine.told, feeds, questions, now=now
     )
     engine.executor.listeners.append(watcher.on_changes)
     watcher.start()
@@ -525,3 +526,20 @@ async def test_changes_of_strangers_are_no_concern() -> None:
         await asyncio.sleep(0.1)
         sent = engine.wires["a"].sent[0]
         assert msgspec.json.decode(sent.payload)["method"] == "eth_chainId"
+
+
+@virtual
+async def test_what_a_kind_of_chain_lacks_is_not_asked() -> None:
+    engine = cold(block_time_seconds=1.0, genesis_hash="0xaa", consistency="pinned")
+    bare = Questions(identity=QUESTIONS.identity, head=QUESTIONS.head, header=QUESTIONS.header)
+    async with watching(engine, bare):
+        await asyncio.sleep(5)
+        for _ in range(5):
+            engine.observe("a", Verdict.TIMEOUT, method_class=HEAVY)
+        assert engine.standings["a"].classes[HEAVY].breaker.is_open
+        await asyncio.sleep(5)
+        assert engine.standings.heads.served == 100
+    asked = {(each.method, str(each.params)) for each in engine.sent}
+    assert asked - {("eth_chainId", "[]"), ("eth_getBlockByNumber", "['latest', False]")} == {
+        each for each in asked if each[0] == "eth_getBlockByHash"
+    }
