@@ -6,7 +6,6 @@ State: none of its own; it holds the objects that do.
 from __future__ import annotations
 
 import ssl
-import time
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -21,6 +20,7 @@ from rpcproxy.edges.http.upstream_http import HttpUpstream as Wire
 from rpcproxy.edges.metrics.metrics import ChainCounters
 from rpcproxy.engine.attempts.attempts import ChainMember
 from rpcproxy.engine.attempts.executor import Executor
+from rpcproxy.engine.clock import SYSTEM_CLOCK, Clock
 from rpcproxy.engine.reads.pipeline import Pipeline
 from rpcproxy.engine.reads.profiles import policies
 from rpcproxy.engine.sends.broadcast import SYNC_LONGEST_SECONDS, Broadcast
@@ -54,11 +54,12 @@ class ChainRuntime:
         old: ChainRuntime | None = None,
         retired: Sequence[Transactions] = (),
         holdings: Holdings | None = None,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         """``holdings`` count what is held, of the whole process. ``old``: what it takes over from.
         ``retired``: of chains on their last requests, whose journals are still open.
         """
-        now = time.monotonic()
+        now = clock.monotonic()
         kind = kind_of(chain)
         self.chain = chain
         self.counters = counters
@@ -67,7 +68,7 @@ class ChainRuntime:
         self.wires = self._wires(chain, ssl_context, old, holdings)
         members = {upstream.name: self._member(upstream) for upstream in chain.upstreams}
         budgets = Budgets(RetryBudget(now), HedgeAllowance())
-        self.executor = self._executor(members, budgets)
+        self.executor = self._executor(members, budgets, clock)
         self.told = ToldHead(self.standings, chain.block_time_seconds, kind)
         if old is not None:
             self.standings.adopt(old.standings, now)
@@ -126,8 +127,17 @@ class ChainRuntime:
         classifier = Classifier(upstream.errors, redact=Redactor(secrets_of_upstream(upstream)))
         return ChainMember(self.standings[name], self.wires[name], classifier)
 
-    def _executor(self, members: Mapping[str, ChainMember], budgets: Budgets) -> Executor:
-        return Executor(members, self.standings, budgets, self.counters, chain_name=self.chain.name)
+    def _executor(
+        self, members: Mapping[str, ChainMember], budgets: Budgets, clock: Clock
+    ) -> Executor:
+        return Executor(
+            members,
+            self.standings,
+            budgets,
+            self.counters,
+            chain_name=self.chain.name,
+            clock=clock,
+        )
 
     @staticmethod
     def _wires(

@@ -31,6 +31,7 @@ from rpcproxy.edges.metrics.metrics import Counters, LoopLag
 from rpcproxy.edges.process.given_sockets import ADMIN, NO_SOCKETS, WALLET, Sockets
 from rpcproxy.edges.process.own_limits import room
 from rpcproxy.engine import tasks
+from rpcproxy.engine.clock import SYSTEM_CLOCK, Clock
 from rpcproxy.engine.reads.pipeline import Pipeline
 from rpcproxy.front.operators.admin import (
     RecentChanges,
@@ -63,7 +64,9 @@ class Proxy:
         config_path: str | None = None,
         ssl_context: ssl.SSLContext | None = None,
         redactor: Redactor | None = None,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
+        """``clock`` is what the chains read the time from."""
         self.config = config
         self.counters = Counters()
         self.chains: dict[str, ChainRuntime] = {}
@@ -71,6 +74,7 @@ class Proxy:
         self.changes = RecentChanges()
         self.redactor = redactor or Redactor()
         self._ssl_context = ssl_context
+        self._clock = clock
         self.config_path = config_path
         self.last_reload: dict[str, Any] = {"last_result": "", "last_time": None}
         self._retiring: set[asyncio.Task[None]] = set()
@@ -230,6 +234,7 @@ class Proxy:
                 old=before,
                 retired=[gone.transactions for gone in (*self._retired, *old.values())],
                 holdings=self.holdings,
+                clock=self._clock,
             )
             runtime.executor.listeners.append(self._listener_for(runtime))
             self.control.attend(runtime)

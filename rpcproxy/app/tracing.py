@@ -14,6 +14,7 @@ from rpcproxy.config.model import Server, Upstream
 from rpcproxy.config.problems import ConfigError
 from rpcproxy.engine.attempts.attempts import ChainMember
 from rpcproxy.engine.attempts.executor import Executor
+from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.reads.pipeline import Pipeline
 from rpcproxy.engine.spans import TracedDoors, TracedExecutor, TracedWire
 from rpcproxy.front.wire.http import HttpConnection
@@ -84,9 +85,16 @@ class TracedChain(ChainRuntime):
         usual = super()._member(upstream)
         return ChainMember(usual.standing, TracedWire(usual.wire, self._traced), usual.classifier)
 
-    def _executor(self, members: Mapping[str, ChainMember], budgets: Budgets) -> Executor:
+    def _executor(
+        self, members: Mapping[str, ChainMember], budgets: Budgets, clock: Clock
+    ) -> Executor:
         executor = TracedExecutor(
-            members, self.standings, budgets, self.counters, chain_name=self.chain.name
+            members,
+            self.standings,
+            budgets,
+            self.counters,
+            chain_name=self.chain.name,
+            clock=clock,
         )
         executor.trace(self._traces)
         return executor

@@ -22,6 +22,7 @@ import uvloop
 
 from rpcproxy.app.proxy import Proxy
 from rpcproxy.config import model
+from rpcproxy.engine.clock import SYSTEM_CLOCK, Clock
 from rpcproxy.messages import METHOD_CLASSES
 from tests.kits.waiting import LIMIT_SECONDS, until
 from tests.sockets import front_kit, scripted
@@ -303,7 +304,8 @@ async def a_proxy(
             ),
         ),
     )
-    proxy = Proxy(config)
+    loop = asyncio.get_running_loop()
+    proxy = Proxy(config, clock=getattr(loop, "clock", SYSTEM_CLOCK))
     await proxy.start()
     wallet = None
     try:
@@ -352,6 +354,7 @@ class JumpingLoop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         self.now = time.monotonic()
+        self.clock = Clock(self.time, time.time)
         selector = _Jumps()
         selector.loop = self
         super().__init__(selector)

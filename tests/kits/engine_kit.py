@@ -31,6 +31,7 @@ from rpcproxy.edges.metrics.metrics import ChainCounters
 from rpcproxy.engine.answers import sharing, streaming
 from rpcproxy.engine.attempts import executor
 from rpcproxy.engine.attempts.calls import SingleCall
+from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.reads import (
     batches,
     encoder,
@@ -72,7 +73,7 @@ from tests.kits.fleet import four
 
 LIGHT, HEAVY, SEND = MethodClass.LIGHT, MethodClass.HEAVY, MethodClass.SEND
 MODULES = (
-    *(batches, broadcast, copies, executor, express, ledger, pipeline),
+    *(batches, broadcast, copies, express, ledger, pipeline),
     *(
         encoder,
         patience,
@@ -102,6 +103,7 @@ ONE = b'"0x1"'
 # ---- the clock
 
 TURN_SECONDS = 1e-7
+EPOCH = 1_800_000_000.0  # in unix seconds, when the virtual time is 0
 MOST_TURNS = 5_000  # of the loop within a millisecond
 
 
@@ -127,10 +129,13 @@ class _Jumps(selectors.SelectSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """``now`` is both the loop's time and ``time.monotonic`` of the engine."""
+    """``now`` is both the loop's time and the monotonic time of the engine, in seconds; ``clock``
+    is what the engine is given.
+    """
 
     def __init__(self) -> None:
         self.now = 1000.0
+        self.clock = Clock(self.time, lambda: EPOCH + self.now)
         selector = _Jumps()
         selector.loop = self
         super().__init__(selector)
@@ -153,7 +158,7 @@ class _Clock:
         return self._loop.now
 
     def time(self) -> float:
-        return 1_800_000_000.0 + self._loop.now
+        return self._loop.clock.unix()
 
 
 @contextlib.contextmanager
@@ -429,6 +434,7 @@ class Engine:
             u.name: executor.ChainMember(self.standings[u.name], self.wires[u.name], Classifier())
             for u in self.chain.upstreams
         }
+        clock = self.clock = current_loop().clock
         self.counters = ChainCounters()
         self.budgets = Budgets(RetryBudget(now()), HedgeAllowance())
         self.executor = _Executor(
@@ -437,6 +443,7 @@ class Engine:
             self.budgets,
             self.counters,
             chain_name="test",
+            clock=clock,
             rng=random.Random(7),
         )
         self.told = told.ToldHead(self.standings, self.chain.block_time_seconds, EVM, now)

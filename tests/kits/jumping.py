@@ -12,9 +12,12 @@ import asyncio
 import functools
 import inspect
 import selectors
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 from unittest import mock
+
+from rpcproxy.engine.clock import Clock
 
 # What is under way within the kernel may take so long until it is seen.
 SETTLING_SECONDS: Final = 0.001
@@ -37,10 +40,11 @@ class _Jumps(selectors.DefaultSelector):  # type: ignore[misc, valid-type]
 
 
 class JumpingLoop(asyncio.SelectorEventLoop):
-    """``now`` is its time, in seconds."""
+    """``now`` is its time, in seconds; ``clock`` is what a proxy is given."""
 
     def __init__(self) -> None:
         self.now = 1000.0
+        self.clock = Clock(self.time, time.time)
         selector = _Jumps()
         selector.loop = self
         super().__init__(selector)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
@@ -22,6 +21,7 @@ from rpcproxy.engine.attempts.doubts import Doubts
 from rpcproxy.engine.attempts.hearings import Hearings
 from rpcproxy.engine.attempts.lessons import is_poisonous, lessons
 from rpcproxy.engine.attempts.lingering import Lingering
+from rpcproxy.engine.clock import Clock
 from rpcproxy.messages import (
     Blame,
     Failure,
@@ -57,7 +57,7 @@ _UPSTREAMS_OWN: Final = (Blame.UPSTREAM, Blame.LIMIT, Blame.ACCESS)
 class Executor:
     """See the module's docstring."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- what carrying out needs; nothing of it is made here
         self,
         members: Mapping[str, ChainMember],
         standings: Standings,
@@ -65,6 +65,7 @@ class Executor:
         counters: ChainCounters,
         *,
         chain_name: str,
+        clock: Clock,
         rng: random.Random | None = None,
     ) -> None:
         self.members = members
@@ -72,6 +73,7 @@ class Executor:
         self._budgets = budgets
         self.counters = counters
         self._chain_name = chain_name
+        self._now, self._unix = clock.monotonic, clock.unix
         self.rng = rng or random.Random()
         self._loop = asyncio.get_running_loop()
         self.next_id = 1
@@ -109,7 +111,7 @@ class Executor:
         ``earlier``: who was asked already, within a batch, and what came back. ``asked``: how
         many calls each upstream had for it before, that one apart.
         """
-        now = time.monotonic()
+        now = self._now()
         self.uncounted += 1
         self._count_requests(now)
         plan = Plan(call.need, policy, self.standings, self._budgets, now, self.rng, asked)
@@ -138,7 +140,7 @@ class Executor:
 
     async def finish(self, run: PlanRun) -> Settled:
         """Drive a run that was taken over."""
-        return await self._drive(run, time.monotonic())
+        return await self._drive(run, self._now())
 
     def _count_requests(self, now: float) -> None:
         """Budgets grow with the requests; the express lane counts its own in bulk."""
@@ -148,7 +150,7 @@ class Executor:
 
     async def ask(self, call: Call, policy: Policy, standing: Standing) -> Settled:
         """One attempt, at this very upstream. Ends by the policy's deadline."""
-        now = time.monotonic()
+        now = self._now()
         plan = SingleAttempt(standing, now + policy.attempt_seconds, now + policy.deadline_seconds)
         return await self._drive(PlanRun(call, plan, policy, now), now)
 
@@ -164,7 +166,7 @@ class Executor:
                     return self._settle(run, step)
                 else:
                     await self._sleep(run, step, now)
-                    now = time.monotonic()
+                    now = self._now()
         finally:
             if run.words:
                 self._end_hearing(run)
@@ -199,7 +201,7 @@ class Executor:
                 self._waiting.discard(run)
 
     def _on_time(self, run: PlanRun) -> None:
-        now = time.monotonic()
+        now = self._now()
         if now - run.due > LATE_TIMER_SECONDS and run.attempts and not run.has_reread:
             run.has_reread = True
             run.excuse(now - run.due)
@@ -257,7 +259,7 @@ class Executor:
         if run.plan.is_over_budget:
             self.counters.on_budget_exhausted()
         if run.plan.failures and is_poisonous(run, finish):
-            self.poison.remember(run.call.poison_key, time.monotonic())
+            self.poison.remember(run.call.poison_key, self._now())
         if run.won_seconds is not None:
             self._learn_pace(run.call, run.won_seconds)
         return Settled(
@@ -267,13 +269,13 @@ class Executor:
             finish.standing,
             finish.exhausted,
             run.plan.failures,
-            time.monotonic() - run.started,
+            self._now() - run.started,
             asked=run.plan.calls.counts,
         )
 
     def leave(self, run: PlanRun) -> None:
         """The request is over; what is in flight lingers."""
-        now = time.monotonic()
+        now = self._now()
         if run.words:
             self._end_hearing(run)
         winner, run.winner = run.winner, None
@@ -287,9 +289,9 @@ class Executor:
 
     def on_outcome(self, attempt: Attempt, outcome: Outcome) -> None:
         """The edge says how an attempt ended."""
-        now = time.monotonic()
+        now = self._now()
         call = attempt.call
-        judgement = call.judge(attempt.member.classifier, outcome, attempt.first_id, time.time())
+        judgement = call.judge(attempt.member.classifier, outcome, attempt.first_id, self._unix())
         judgement = call.held(judgement, attempt.member.standing, attempt.started)
         if attempt.is_lingering:
             self._lingering.discard(attempt)
@@ -338,7 +340,7 @@ class Executor:
     def _learn_pace(self, call: Call, seconds: float) -> None:
         need = call.need
         usual = self.standings.hedge_delay(need.method_class)
-        self.paces.add(call.method.name, seconds, usual, time.monotonic())
+        self.paces.add(call.method.name, seconds, usual, self._now())
 
     def _end(self, attempt: Attempt, judgement: Judgement, now: float) -> None:
         """An attempt is over: the counts come down, and what it taught goes up."""
@@ -369,7 +371,7 @@ class Executor:
 
     def _end_hearing(self, run: PlanRun) -> None:
         """How the run ended says what the words meant that came in it."""
-        now = time.monotonic()
+        now = self._now()
         for observation in self.hearings.end(run, now):
             self.observe(observation, now)
 
@@ -432,11 +434,11 @@ class Executor:
                 waiter.set_result(None)
 
     def _set_ticker(self, seconds: float) -> None:
-        self._tick_due = time.monotonic() + seconds
+        self._tick_due = self._now() + seconds
         self._ticker = self._loop.call_later(seconds, self._tick)
 
     def _tick(self) -> None:
-        now = time.monotonic()
+        now = self._now()
         late_seconds = now - self._tick_due
         is_late = late_seconds > LATE_TIMER_SECONDS
         self._set_ticker(TICK_SECONDS)
@@ -461,7 +463,7 @@ class Executor:
         return bool(is_waited_for) or any(self._in_flight.values())
 
     def _sweep(self) -> None:
-        self._lingering.sweep(time.monotonic())
+        self._lingering.sweep(self._now())
 
     def retire(self) -> None:
         """Another executor has taken over the chain and tells people what changes; this one goes
