@@ -109,6 +109,7 @@ class ChainRuntime:
             LocalAnswers(chain.chain_id, self.told, self.standings, kind.own_words),
             server,
             audits=self.audits,
+            clock=clock,
             purse=holdings.purse(""),
         )
         self.rebroadcast = Rebroadcast(

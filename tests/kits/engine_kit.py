@@ -28,13 +28,11 @@ from rpcproxy.chains import evm
 from rpcproxy.chains.registry import EVM
 from rpcproxy.config import model
 from rpcproxy.edges.metrics.metrics import ChainCounters
-from rpcproxy.engine.answers import sharing, streaming
 from rpcproxy.engine.attempts import executor
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.reads import (
     batches,
-    encoder,
     endings,
     express,
     followers,
@@ -47,7 +45,6 @@ from rpcproxy.engine.reads import (
     terms,
 )
 from rpcproxy.engine.sends import broadcast, copies, ledger, rebroadcast
-from rpcproxy.engine.truth import block_contents, nonces, preconfirmed, tagged, truth
 from rpcproxy.engine.watch import (
     local,
     told,
@@ -73,28 +70,8 @@ from tests.kits.fleet import four
 
 LIGHT, HEAVY, SEND = MethodClass.LIGHT, MethodClass.HEAVY, MethodClass.SEND
 MODULES = (
-    *(batches, broadcast, copies, express, ledger, pipeline),
-    *(
-        encoder,
-        patience,
-        private_reads,
-        profiles,
-        searches,
-        rebroadcast,
-        streaming,
-        tagged,
-    ),
-    *(
-        block_contents,
-        nonces,
-        preconfirmed,
-        truth,
-        endings,
-        followers,
-        reads,
-        sharing,
-        terms,
-    ),
+    *(batches, broadcast, copies, encoder, endings, express, followers, ledger, patience, pipeline),
+    *(private_reads, profiles, reads, rebroadcast, searches, terms),
 )
 CHAIN_ID = 7
 POLICY = Policy(4.5, 1.5)
@@ -459,7 +436,13 @@ class Engine:
         )
         answers = local.LocalAnswers(CHAIN_ID, self.told, self.standings, EVM.own_words, now)
         self.pipeline = pipeline.Pipeline(
-            self.chain, self.executor, self.broadcast, self.told, answers, model.Server()
+            self.chain,
+            self.executor,
+            self.broadcast,
+            self.told,
+            answers,
+            model.Server(),
+            clock=clock,
         )
         self._asked_new = 0
         self.changes: list[str] = []

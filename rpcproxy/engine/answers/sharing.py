@@ -12,7 +12,6 @@ State: the answers kept in memory, and the flights; written here alone.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -24,6 +23,7 @@ from rpcproxy.edges.disk.disk_cache import DiskCache
 from rpcproxy.edges.metrics.metrics import ChainCounters
 from rpcproxy.engine.answers.shared_text import result_answer
 from rpcproxy.engine.attempts.calls import SingleCall
+from rpcproxy.engine.clock import Clock
 from rpcproxy.messages import Answer, Handled, Pending, Request, encode_raw_error
 from rpcproxy.rules.answers.caching import AnswerCache
 from rpcproxy.rules.heads.heads import Heads
@@ -81,7 +81,9 @@ class SlowFlight:
 class Sharing:
     """See the module's docstring. One per chain."""
 
-    def __init__(self, max_bytes: int, heads: Heads, counters: ChainCounters) -> None:
+    def __init__(
+        self, max_bytes: int, heads: Heads, counters: ChainCounters, *, clock: Clock
+    ) -> None:
         self._max_bytes = max_bytes
         self.cache = AnswerCache(max_bytes)
         self.disk: DiskCache | None = None  # once it is open
@@ -92,6 +94,7 @@ class Sharing:
         self.relaunch: Callable[[list[Follower]], None] = _nobody
         self._heads = heads
         self._counters = counters
+        self._now = clock.monotonic
 
     def remember(self, spelling: bytes, call: SingleCall, result: bytes) -> None:
         """A kept answer was given: while the head stands it is given again without a second look.
@@ -186,7 +189,7 @@ class Sharing:
             return
         if result is not None:
             result = bytes(result)  # once for all of them
-        now = time.monotonic()
+        now = self._now()
         for follower in followers:
             if not follower.is_over:
                 self._count(follower, now, is_result=result is not None)

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 from typing import Final
 
+from rpcproxy.engine.clock import Clock
 from rpcproxy.messages import INTERNAL_ERROR, Answer, BodyStream, StreamBroken, encode_error
 
 TAIL_BYTES: Final = 512  # what follows the result stands within these
@@ -34,7 +34,7 @@ _END: Final = re.compile(
 )
 
 
-def restore_id(body: bytes, rest: BodyStream, sent_id: int, id: bytes) -> Answer:
+def restore_id(body: bytes, rest: BodyStream, sent_id: int, id: bytes, *, clock: Clock) -> Answer:
     """An answer that streams ``body`` and ``rest`` with ``sent_id`` replaced by ``id``.
 
     ``body`` begins as a success, as ``rules.answers.replies.begins_as_success`` says.
@@ -48,7 +48,7 @@ def restore_id(body: bytes, rest: BodyStream, sent_id: int, id: bytes) -> Answer
     held = memoryview(body)[start.end() : split]
     head = b"".join((b'{"jsonrpc":"2.0","id":%b,"result":' % id, held))
     is_told = start["id"] is not None
-    return Answer(head, rest=TailStream(body[split:], rest, sent_id, is_told=is_told))
+    return Answer(head, rest=TailStream(body[split:], rest, sent_id, is_told=is_told, clock=clock))
 
 
 class TailStream:
@@ -57,11 +57,14 @@ class TailStream:
     ``is_told``: the id stood before the result.
     """
 
-    def __init__(self, held: bytes, rest: BodyStream, sent_id: int, *, is_told: bool) -> None:
+    def __init__(
+        self, held: bytes, rest: BodyStream, sent_id: int, *, is_told: bool, clock: Clock
+    ) -> None:
         self._held = held
         self._rest = rest
         self._sent_id = b"%d" % sent_id
         self._is_told = is_told
+        self._now = clock.monotonic
         self._is_done = False
         self._came = 0
         self._waited_seconds = 0.0
@@ -81,14 +84,14 @@ class TailStream:
         return b""
 
     async def _next_piece(self) -> bytes:
-        began = time.monotonic()
+        began = self._now()
         try:
             async with asyncio.timeout(FLOOR_SECONDS - self._waited_seconds):
                 piece = await self._rest.read()
         except TimeoutError:
             raise StreamBroken("the upstream stopped in the middle of it") from None
         self._came += len(piece)
-        self._waited_seconds += time.monotonic() - began
+        self._waited_seconds += self._now() - began
         if self._came >= FLOOR_BYTES:
             self._came, self._waited_seconds = 0, 0.0
         return piece

@@ -6,7 +6,6 @@ State: a budget of log lines about requests that nobody could serve.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from typing import Final
 
@@ -17,6 +16,7 @@ from rpcproxy.config.model import Chain
 from rpcproxy.edges.logs import event
 from rpcproxy.engine.answers.streaming import restore_id
 from rpcproxy.engine.attempts.executor import Executor, Settled
+from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.reads.profiles import Profiles
 from rpcproxy.engine.sends.ledger import Ledger
 from rpcproxy.engine.watch.told import ToldHead
@@ -48,7 +48,7 @@ _UNGIVEN: Final = frozenset({Verdict.OFF_CHAIN, Verdict.FORGOTTEN, Verdict.DROPP
 class Encoder:
     """See the module's docstring. One per chain."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- what an answer may need; nothing of it is made here
         self,
         chain: Chain,
         executor: Executor,
@@ -56,6 +56,8 @@ class Encoder:
         told: ToldHead,
         ledger: Ledger,
         outage_status: int,
+        *,
+        clock: Clock,
     ) -> None:
         self._chain = chain
         self._ledger = ledger
@@ -63,7 +65,8 @@ class Encoder:
         self._profiles = profiles
         self._told = told
         self.outage_status = outage_status
-        self._log_bucket = TokenBucket(LOG_LINES_PER_SECOND, time.monotonic())
+        self._clock = clock
+        self._log_bucket = TokenBucket(LOG_LINES_PER_SECOND, clock.monotonic())
         # Told of each request that a wallet saw fail: method, reason, trace id.
         self.on_failed: Callable[[str, str, str], None] = lambda _method, _reason, _trace: None
 
@@ -76,7 +79,9 @@ class Encoder:
             reply = settled.reply
             if reply is not None and reply.rest is not None:
                 id = request.id
-                return restore_id(reply.body, reply.rest, settled.first_id, id), RequestOutcome.OK
+                return restore_id(
+                    reply.body, reply.rest, settled.first_id, id, clock=self._clock
+                ), RequestOutcome.OK
             if judgement.result is not None:
                 result: bytes | msgspec.Raw = judgement.result
                 if judgement.result == NULL:
@@ -100,7 +105,7 @@ class Encoder:
         """
         self._executor.counters.on_unserved()
         self.on_failed(method, _message_in(answer) or reason, trace_id)
-        now = time.monotonic()
+        now = self._clock.monotonic()
         if self._log_bucket.tokens(now) < 1.0:
             return
         self._log_bucket.take(now)
@@ -126,7 +131,7 @@ class Encoder:
         if known:
             return Answer(encode_result(request.id, known))
         since = self._executor.standings.outage_since(MethodClass.LIGHT)
-        seconds = None if since is None else max(0.0, time.monotonic() - since)
+        seconds = None if since is None else max(0.0, self._clock.monotonic() - since)
         # What this request met outweighs what is known from before.
         failures = (*self._executor.failures_of_unusable(), *settled.failures)
         drained = [each.name for each in self._executor.standings if each.is_drained]

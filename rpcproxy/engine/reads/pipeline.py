@@ -16,6 +16,7 @@ from rpcproxy.config.model import Chain, Server
 from rpcproxy.engine.answers.sharing import Sharing, answer_of
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.attempts.executor import Executor
+from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.reads.batches import Batches
 from rpcproxy.engine.reads.encoder import Encoder
 from rpcproxy.engine.reads.profiles import Profile, Profiles
@@ -62,6 +63,7 @@ class Pipeline:
         local: LocalAnswers,
         server: Server,
         *,
+        clock: Clock,
         audits: Audits | None = None,
         purse: Purse | None = None,
     ) -> None:
@@ -75,11 +77,21 @@ class Pipeline:
         self._turns = self._heads.turns
         ledger = self.ledger = broadcast.ledger
         ledger.privacy.is_guarding = any(upstream.private for upstream in chain.upstreams)
-        self.truth = Truth(executor, ledger)
+        self.truth = Truth(executor, ledger, clock=clock)
         self.profiles = Profiles(chain, self._heads, ledger, self.truth)
         executor.hearings.on_shape = self.profiles.watch_shapes
-        self.sharing = Sharing(server.cache.memory_bytes, self._heads, executor.counters)
-        self.encoder = Encoder(chain, executor, self.profiles, told, ledger, server.outage_status)
+        self.sharing = Sharing(
+            server.cache.memory_bytes, self._heads, executor.counters, clock=clock
+        )
+        self.encoder = Encoder(
+            chain,
+            executor,
+            self.profiles,
+            told,
+            ledger,
+            server.outage_status,
+            clock=clock,
+        )
         self.purse = purse or Holdings().purse("")
         self.reads = Reads(
             chain,

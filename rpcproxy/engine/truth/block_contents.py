@@ -14,7 +14,6 @@ State: ``rules.heads.recent_blocks.RecentBlocks``, one per chain.
 
 from __future__ import annotations
 
-import time
 from typing import Final, NamedTuple
 
 import msgspec
@@ -22,9 +21,10 @@ import msgspec
 from rpcproxy.chains import evm
 from rpcproxy.chains.evm import contents
 from rpcproxy.engine.attempts.calls import SingleCall
+from rpcproxy.engine.clock import Clock
 from rpcproxy.messages import Blame, Judgement, Verdict
 from rpcproxy.rules.answers.replies import NULL
-from rpcproxy.rules.heads.recent_blocks import MOST_BLOCKS, RecentBlocks
+from rpcproxy.rules.heads.recent_blocks import MOST_BLOCKS, MOST_BYTES, RecentBlocks
 from rpcproxy.rules.standing.standings import Standing, Standings
 
 
@@ -42,10 +42,12 @@ class Search(NamedTuple):
 class BlockContents:
     """See the module's docstring. One per chain."""
 
-    def __init__(self, standings: Standings) -> None:
+    def __init__(self, standings: Standings, *, clock: Clock, most_bytes: int = MOST_BYTES) -> None:
+        """``most_bytes``: of what blocks say that they hold, as ``RecentBlocks`` counts it."""
         self._standings = standings
+        self._now = clock.monotonic
         self._heads = standings.heads
-        self._blocks = RecentBlocks()
+        self._blocks = RecentBlocks(most_bytes)
 
     # ---- what is learned
 
@@ -138,7 +140,7 @@ class BlockContents:
         started: float,
         block: evm.Contents,
     ) -> Judgement:
-        now = time.monotonic()
+        now = self._now()
         name = call.method.name
         if self._blocks.is_quiet(name, now) or self.is_outvoted(
             call, block.hash, standing, started
@@ -151,7 +153,7 @@ class BlockContents:
         """``standing``, asked at that time, contradicts what a block says of itself or of the
         transaction with that hash: whether all do that can be asked, and it does again.
         """
-        now = time.monotonic()
+        now = self._now()
         name = call.method.name
         usable = [
             each.name

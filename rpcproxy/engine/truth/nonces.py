@@ -10,7 +10,6 @@ by ``MOST_NONCES``, written here alone.
 from __future__ import annotations
 
 import re
-import time
 from collections import OrderedDict
 from typing import Final
 
@@ -18,6 +17,7 @@ import msgspec
 
 from rpcproxy.chains import evm
 from rpcproxy.engine.attempts.calls import SingleCall
+from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.sends.ledger import Ledger
 from rpcproxy.messages import Judgement, Verdict
 from rpcproxy.rules.standing.standings import Standing
@@ -39,10 +39,12 @@ class _Nonce(msgspec.Struct, gc=False):
 
 
 class Nonces:
-    """See the module's docstring. One per chain."""
+    """See the module's docstring. One per chain. ``most``: how many of each are remembered."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, *, clock: Clock, most: int = MOST_NONCES) -> None:
         self._ledger = ledger
+        self._now = clock.monotonic
+        self._most = most
         self._mined: OrderedDict[bytes, _Nonce] = OrderedDict()
         # Of transactions shown as pending: sender and nonce, by hash.
         self._senders: OrderedDict[bytes, tuple[str, int]] = OrderedDict()
@@ -61,7 +63,7 @@ class Nonces:
             sent = entry.sender, entry.nonce
         if number < 0:
             self._senders[key] = sent
-            if len(self._senders) > MOST_NONCES:
+            if len(self._senders) > self._most:
                 self._senders.popitem(last=False)
             return
         self._senders.pop(key, None)
@@ -76,7 +78,7 @@ class Nonces:
 
     def _tell(self, address: bytes, nonce: int, number: int) -> None:
         self._mined[address] = _Nonce(nonce, number)
-        if len(self._mined) > MOST_NONCES:
+        if len(self._mined) > self._most:
             self._mined.popitem(last=False)
 
     def check(self, call: SingleCall, judgement: Judgement, standing: Standing) -> Judgement:
@@ -129,12 +131,12 @@ class Nonces:
         ours = self._ledger.pool.pending_nonce("0x" + address.decode(), nonce)
         if ours > nonce:
             nonce, judgement = ours, Judgement(Verdict.OK, msgspec.Raw(b'"0x%x"' % ours))
-        now = time.monotonic()
+        now = self._now()
         before, until = self._pending.get(address, (-1, 0.0))
         if nonce < before and now < until:
             return Judgement(Verdict.OK, msgspec.Raw(b'"0x%x"' % before))
         self._pending[address] = nonce, now + PENDING_NONCE_SECONDS
-        if len(self._pending) > MOST_NONCES:
+        if len(self._pending) > self._most:
             self._pending.popitem(last=False)
         return judgement
 

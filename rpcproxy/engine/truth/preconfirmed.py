@@ -10,10 +10,10 @@ State: the numbers above the served head that somebody gave something of, and si
 
 from __future__ import annotations
 
-import time
 from typing import Final
 
 from rpcproxy.engine.attempts.executor import Executor
+from rpcproxy.engine.clock import Clock
 from rpcproxy.rules.standing.standings import Standing
 
 MOST_CLAIMED: Final = 64
@@ -22,8 +22,9 @@ MOST_CLAIMED: Final = 64
 class Preconfirmed:
     """See the module's docstring. One per chain."""
 
-    def __init__(self, executor: Executor) -> None:
+    def __init__(self, executor: Executor, clock: Clock) -> None:
         self._executor = executor
+        self._now = clock.monotonic
         self._claimed: dict[int, float] = {}
 
     def is_so(self, number: int, standing: Standing) -> bool:
@@ -31,7 +32,7 @@ class Preconfirmed:
         no such block, as it said itself since somebody first gave something of it. Who did not say
         yet is asked for its head.
         """
-        now = time.monotonic()
+        now = self._now()
         since = self._claimed.setdefault(number, now)
         if len(self._claimed) > MOST_CLAIMED:
             del self._claimed[next(iter(self._claimed))]  # whatever height somebody invents

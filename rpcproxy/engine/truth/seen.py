@@ -28,7 +28,10 @@ Listed = bytes | msgspec.Raw | tuple[str, ...]
 class SeenHashes:
     """See the module's docstring. One per chain."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MOST_SEEN, most_bytes: int = MOST_BYTES) -> None:
+        """``most`` hashes of each kind are remembered, and unread lists of ``most_bytes``."""
+        self._most = most
+        self._most_bytes = most_bytes
         # By hash: the block it was seen in, −1 while it was pending.
         self._transactions: OrderedDict[bytes, int] = OrderedDict()
         self._blocks: OrderedDict[bytes, int] = OrderedDict()
@@ -43,19 +46,19 @@ class SeenHashes:
         """A transaction was shown, in that block; −1 as pending. It does not go back to that."""
         known = self._transactions.get(key)
         if known is None or number > known:
-            _remember(self._transactions, key, number)
+            self._remember(self._transactions, key, number)
 
     def set_mined(self, key: bytes, number: int) -> None:
         """A transaction is in that block, whatever was seen before."""
-        _remember(self._transactions, key, number)
+        self._remember(self._transactions, key, number)
 
     def see_block(self, hash: str, number: int) -> None:
         """A block was named to a client."""
-        _remember(self._blocks, hash.removeprefix("0x").encode(), number)
+        self._remember(self._blocks, hash.removeprefix("0x").encode(), number)
 
     def see_receipt(self, key: bytes, number: int) -> None:
         """The receipt of a transaction was shown, in that block."""
-        _remember(self._receipts, key, number)
+        self._remember(self._receipts, key, number)
 
     def has_receipt(self, key: bytes) -> bool:
         """Whether a client was given the receipt of that transaction."""
@@ -66,11 +69,11 @@ class SeenHashes:
         them. One too large to be read at once is left out.
         """
         size = _size(listed)
-        if number < 0 or size > MOST_BYTES:
+        if number < 0 or size > self._most_bytes:
             return
         self._lists.append((number, listed if isinstance(listed, tuple) else bytes(listed)))
         self._bytes += size
-        while len(self._lists) > MOST_LISTS or self._bytes > MOST_BYTES:
+        while len(self._lists) > MOST_LISTS or self._bytes > self._most_bytes:
             self._bytes -= _size(self._lists.popleft()[1])
 
     def block_of(self, key: bytes) -> int | None:
@@ -106,11 +109,10 @@ class SeenHashes:
         self._lists = deque(each for each in self._lists if each[0] <= ancestor)
         self._bytes = sum(_size(listed) for _, listed in self._lists)
 
-
-def _remember(seen: OrderedDict[bytes, int], key: bytes, number: int) -> None:
-    seen[key] = number
-    if len(seen) > MOST_SEEN:
-        seen.popitem(last=False)
+    def _remember(self, seen: OrderedDict[bytes, int], key: bytes, number: int) -> None:
+        seen[key] = number
+        if len(seen) > self._most:
+            seen.popitem(last=False)
 
 
 def _size(listed: Listed) -> int:

@@ -4,13 +4,12 @@ left to it, or just above the served head. No state of its own.
 
 from __future__ import annotations
 
-import time
-
 import msgspec
 
 from rpcproxy.chains import evm
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.attempts.executor import Executor
+from rpcproxy.engine.clock import Clock
 from rpcproxy.messages import Head, Judgement, MethodClass, Observation, Verdict
 from rpcproxy.rules.answers.replies import NULL
 from rpcproxy.rules.heads.lineage import DEEPEST
@@ -21,8 +20,9 @@ from rpcproxy.rules.standing.standings import Standing
 class Tagged:
     """See the module's docstring. One per chain."""
 
-    def __init__(self, executor: Executor) -> None:
+    def __init__(self, executor: Executor, clock: Clock) -> None:
         self._executor = executor
+        self._now = clock.monotonic
         self._standings = executor.standings
         self._heads = executor.standings.heads
 
@@ -75,7 +75,7 @@ class Tagged:
         """Whether an answer from a block above the served head can be given. ``block``: its text,
         where the answer is the upstream's latest block.
         """
-        heads, now = self._heads, time.monotonic()
+        heads, now = self._heads, self._now()
         head = evm.head_of_block(block) if block is not None else None
         if heads.ahead.is_allowed and head and head.number > standing.track.number:
             self._learn_head(standing, head, now)
@@ -99,7 +99,7 @@ class Tagged:
         return told.number <= self._heads.served
 
     def _ceiling(self) -> int:
-        return self._standings.ceiling(time.monotonic())
+        return self._standings.ceiling(self._now())
 
 
 def without_pending(judgement: Judgement) -> Judgement:

@@ -17,7 +17,6 @@ State: what was told, in ``seen``, ``nonces`` and ``block_contents``, written th
 from __future__ import annotations
 
 import re
-import time
 from typing import Final
 
 import msgspec
@@ -25,11 +24,12 @@ import msgspec
 from rpcproxy.chains import evm
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.attempts.executor import Executor
+from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.sends.ledger import Ledger
 from rpcproxy.engine.truth.block_contents import BlockContents, Search
-from rpcproxy.engine.truth.nonces import FILL, NONCE, Nonces
+from rpcproxy.engine.truth.nonces import FILL, MOST_NONCES, NONCE, Nonces
 from rpcproxy.engine.truth.preconfirmed import Preconfirmed
-from rpcproxy.engine.truth.seen import SeenHashes
+from rpcproxy.engine.truth.seen import MOST_SEEN, SeenHashes
 from rpcproxy.engine.truth.tagged import Tagged, without_pending
 from rpcproxy.messages import Blame, Judgement, Verdict
 from rpcproxy.rules.answers.replies import NULL
@@ -59,16 +59,26 @@ _OWN_HASH: Final = re.compile(rb'"(?:transactionHash|hash)"\s*:\s*"0[xX]([0-9a-f
 class Truth:
     """See the module's docstring. One per chain."""
 
-    def __init__(self, executor: Executor, ledger: Ledger) -> None:
+    def __init__(
+        self,
+        executor: Executor,
+        ledger: Ledger,
+        *,
+        clock: Clock,
+        most_seen: int = MOST_SEEN,
+        most_nonces: int = MOST_NONCES,
+    ) -> None:
+        """``most_seen`` hashes of each kind are remembered, and ``most_nonces`` of addresses."""
         self._executor = executor
+        self._now = clock.monotonic
         self._ledger = ledger
         self._standings = executor.standings
         self._heads = executor.standings.heads
-        self._tagged = Tagged(executor)
-        self.seen = SeenHashes()
-        self._preconfirmed = Preconfirmed(executor)
-        self.contents = BlockContents(executor.standings)
-        self.nonces = Nonces(ledger)
+        self._tagged = Tagged(executor, clock)
+        self.seen = SeenHashes(most_seen)
+        self._preconfirmed = Preconfirmed(executor, clock)
+        self.contents = BlockContents(executor.standings, clock=clock)
+        self.nonces = Nonces(ledger, clock=clock, most=most_nonces)
 
     def passed(
         self, call: SingleCall, result: msgspec.Raw, standing: Standing, started: float
@@ -305,7 +315,7 @@ class Truth:
 
     def _off_chain(self, standing: Standing, detail: str) -> Judgement:
         """It says itself that it is on another chain."""
-        changes = self._standings.doubt_answer(standing.name, detail, time.monotonic())
+        changes = self._standings.doubt_answer(standing.name, detail, self._now())
         if changes:
             self._executor.on_changes(changes)
         return refused(detail)

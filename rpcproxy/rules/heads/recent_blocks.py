@@ -43,10 +43,11 @@ class _Dispute(msgspec.Struct, gc=False):
 class _Shelf:
     """Contents by hash, the oldest first."""
 
-    __slots__ = ("_blocks", "_most", "size")
+    __slots__ = ("_blocks", "_most", "_most_bytes", "size")
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, most_bytes: int) -> None:
         self._most = most
+        self._most_bytes = most_bytes
         self._blocks: OrderedDict[str, Contents] = OrderedDict()
         self.size = 0  # bytes
 
@@ -57,7 +58,7 @@ class _Shelf:
         self.take(block.hash)
         self._blocks[block.hash] = block
         self.size += block.size
-        while len(self._blocks) > self._most or self.size > MOST_BYTES:
+        while len(self._blocks) > self._most or self.size > self._most_bytes:
             _, oldest = self._blocks.popitem(last=False)
             self.size -= oldest.size
 
@@ -74,11 +75,12 @@ class _Shelf:
 class RecentBlocks:
     """Contents of the last blocks, by hash, and the disputes about them, in monotonic seconds."""
 
-    __slots__ = ("_alarms", "_disputes", "_others", "_ours", "_quiet_until")
+    __slots__ = ("_alarms", "_disputes", "_most_disputes", "_others", "_ours", "_quiet_until")
 
-    def __init__(self) -> None:
-        self._ours = _Shelf(MOST_BLOCKS)
-        self._others = _Shelf(MOST_OTHERS)
+    def __init__(self, most_bytes: int = MOST_BYTES, most_disputes: int = MOST_DISPUTES) -> None:
+        self._most_disputes = most_disputes
+        self._ours = _Shelf(MOST_BLOCKS, most_bytes)
+        self._others = _Shelf(MOST_OTHERS, most_bytes)
         self._disputes: OrderedDict[tuple[str, str], _Dispute] = OrderedDict()
         self._alarms: dict[str, int] = {}  # by method: disputes on end that all agreed in
         self._quiet_until: dict[str, float] = {}
@@ -129,7 +131,7 @@ class RecentBlocks:
             said = dispute.said
             if said.get(upstream, asked_at) >= asked_at or not said.keys() >= set(usable):
                 said.setdefault(upstream, asked_at)
-                if len(self._disputes) > MOST_DISPUTES:
+                if len(self._disputes) > self._most_disputes:
                     self._disputes.popitem(last=False)
                 return False
             dispute.is_over = True

@@ -23,6 +23,7 @@ from rpcproxy.engine.answers.sharing import (
 )
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.attempts.executor import Settled
+from rpcproxy.engine.clock import SYSTEM_CLOCK
 from rpcproxy.messages import Answer, FailureKind, Judgement, Reply, Request, Verdict
 from rpcproxy.rules.heads.heads import Heads
 from rpcproxy.rules.standing.selection import Need
@@ -63,7 +64,7 @@ def balances(engine: Engine, count: int, params: bytes = BALANCE) -> list[Handle
 
 
 def test_what_was_given_lately_is_bounded_in_bytes_too() -> None:
-    sharing = Sharing(1 << 20, Heads(0.0), ChainCounters())
+    sharing = Sharing(1 << 20, Heads(0.0), ChainCounters(), clock=SYSTEM_CLOCK)
     method = evm.describe("eth_getTransactionByHash")
     call = SingleCall(method, Need(LIGHT, method.name), b"[]")
     sharing.remember(b"short", call, b"1")
@@ -484,7 +485,7 @@ class Kept:
     def __init__(self, max_bytes: int = 1_000_000) -> None:
         self.heads = Heads(12.0)
         self.heads.served = 100
-        self.sharing = Sharing(max_bytes, self.heads, ChainCounters())
+        self.sharing = Sharing(max_bytes, self.heads, ChainCounters(), clock=SYSTEM_CLOCK)
 
     def keep(self, name: str, result: bytes, block: int = 100) -> bool:
         method = evm.describe(name)

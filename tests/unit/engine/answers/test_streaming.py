@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rpcproxy.engine.answers.streaming import TAIL_BYTES, TailStream, restore_id
+from rpcproxy.engine.clock import SYSTEM_CLOCK
 from rpcproxy.messages import Answer, StreamBroken, Verdict
 from rpcproxy.rules.answers.replies import begins_as_success
 
@@ -37,6 +38,10 @@ class Pieces:
         self.is_closed = True
 
 
+def restored(body: bytes, rest: Pieces, sent_id: int, id: bytes) -> Answer:
+    return restore_id(body, rest, sent_id, id, clock=SYSTEM_CLOCK)
+
+
 async def drain(answer: Answer) -> bytes:
     assert answer.rest is not None
     pieces = [answer.body]
@@ -50,7 +55,7 @@ async def passed_on(text: bytes, *cuts: int) -> bytes:
     """What the client gets of ``text``, held up to the first cut and in pieces from there."""
     places = [0, *cuts, len(text)]
     held, *pieces = (text[a:b] for a, b in pairwise(places))
-    return await drain(restore_id(held, Pieces(pieces), OURS, THEIRS))
+    return await drain(restored(held, Pieces(pieces), OURS, THEIRS))
 
 
 LONG = b"[" + b",".join(b'{"id":4711,"n":%d}' % n for n in range(100)) + b"]"
@@ -113,7 +118,7 @@ async def test_what_looks_like_our_id_inside_the_result_is_left_alone() -> None:
 
 
 async def test_the_body_is_never_empty_as_that_would_mean_no_answer() -> None:
-    answer = restore_id(b'{"result":', Pieces([b'1,"id":4711}']), OURS, b"7")
+    answer = restored(b'{"result":', Pieces([b'1,"id":4711}']), OURS, b"7")
     assert answer.body == b'{"jsonrpc":"2.0","id":7,"result":'
     assert await drain(answer) == b'{"jsonrpc":"2.0","id":7,"result":1}'
 
@@ -134,7 +139,7 @@ async def test_the_body_is_never_empty_as_that_would_mean_no_answer() -> None:
     ],
 )
 async def test_a_reply_that_does_not_end_as_ours_is_broken_off(end: bytes, why: str) -> None:
-    answer = restore_id(b'{"result":[', Pieces([LONG, end]), OURS, THEIRS)
+    answer = restored(b'{"result":[', Pieces([LONG, end]), OURS, THEIRS)
     with pytest.raises(StreamBroken, match=why):
         await drain(answer)
     assert answer.rest is not None
@@ -158,14 +163,14 @@ async def test_an_error_beside_the_result_is_not_hidden(error: bytes) -> None:
 
 async def test_a_stream_that_breaks_breaks_the_answer() -> None:
     for start in (b'{"id":4711,"result":[', b'{"result":['):
-        answer = restore_id(start, Pieces([LONG], breaks=True), OURS, THEIRS)
+        answer = restored(start, Pieces([LONG], breaks=True), OURS, THEIRS)
         with pytest.raises(StreamBroken, match="connection lost"):
             await drain(answer)
 
 
 async def test_giving_up_closes_the_upstreams_stream() -> None:
     pieces = Pieces([b"1]}"])
-    answer = restore_id(b'{"id":4711,"result":[', pieces, OURS, THEIRS)
+    answer = restored(b'{"id":4711,"result":[', pieces, OURS, THEIRS)
     assert answer.rest is not None
     answer.rest.close()
     answer.rest.close()
@@ -174,7 +179,7 @@ async def test_giving_up_closes_the_upstreams_stream() -> None:
 
 async def test_what_does_not_begin_as_a_success_is_an_error() -> None:
     pieces = Pieces([b"..."])
-    answer = restore_id(b'{"id":4711,"error":{"code":1}', pieces, OURS, b"7")
+    answer = restored(b'{"id":4711,"error":{"code":1}', pieces, OURS, b"7")
     assert answer.rest is None
     assert pieces.is_closed
     assert json.loads(answer.body)["error"]["code"] == -32603
@@ -184,7 +189,7 @@ async def test_what_does_not_begin_as_a_success_is_an_error() -> None:
 async def test_memory_is_bounded_by_the_tail_and_one_piece() -> None:
     held = b'{"result":"' + b"x" * 100_000
     pieces = [b"y" * size for size in (1, 100, TAIL_BYTES, TAIL_BYTES + 1, 65536)]
-    answer = restore_id(held, Pieces([*pieces, b'","id":4711}']), OURS, THEIRS)
+    answer = restored(held, Pieces([*pieces, b'","id":4711}']), OURS, THEIRS)
     stream = answer.rest
     assert isinstance(stream, TailStream)
     assert len(answer.body) >= len(held) - TAIL_BYTES

@@ -449,7 +449,7 @@ class Steady:
 
 
 async def size_of(rest: Steady) -> int:
-    stream = TailStream(b"", rest, 1, is_told=True)
+    stream = TailStream(b"", rest, 1, is_told=True, clock=current_loop().clock)
     size = 0
     while piece := await stream.read():
         size += len(piece)

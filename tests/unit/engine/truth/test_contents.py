@@ -14,9 +14,8 @@ import msgspec
 import pytest
 
 from rpcproxy.chains.evm import contents as evm_contents
-from rpcproxy.engine.truth import seen as module
 from rpcproxy.engine.truth.block_contents import BlockContents
-from rpcproxy.engine.truth.seen import SeenHashes
+from rpcproxy.engine.truth.seen import MOST_LISTS, SeenHashes
 from rpcproxy.messages import Request, Verdict
 from rpcproxy.rules.heads import recent_blocks
 from tests.kits.engine_kit import (
@@ -444,28 +443,27 @@ def test_a_reorg_may_take_what_was_shown() -> None:
 
 
 @virtual
-async def test_the_contents_of_blocks_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_contents_of_blocks_are_bounded() -> None:
     engine = on_chain(1000)
     held = engine.pipeline.truth.contents
     for number in range(500, 1001):
         held.learn(block(number))
     assert held.learn(block(100)) is None  # old ones are not worth it
     assert len(held._blocks) <= recent_blocks.MOST_BLOCKS + recent_blocks.MOST_OTHERS
-    monkeypatch.setattr(recent_blocks, "MOST_BYTES", 10_000)
-    held.learn(block(1000, transactions=20))
-    held.learn(block(999, transactions=20))
-    assert held._blocks._ours.size <= 10_000
+    few = BlockContents(engine.standings, clock=engine.clock, most_bytes=10_000)
+    for number in range(900, 1001):
+        few.learn(block(number, transactions=20))
+    assert 0 < few._blocks._ours.size <= 10_000
 
 
-def test_lists_that_were_shown_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_BYTES", 10_000)
-    seen = SeenHashes()
+def test_lists_that_were_shown_are_bounded() -> None:
+    seen = SeenHashes(most_bytes=10_000)
     for number in range(500):
         seen.see_list(number, receipts(number))
     assert seen._bytes <= 10_000
     held = len(seen._lists)
     seen.see_list(1000, receipts(1000, 100))  # too large to be read at once
-    assert len(seen._lists) == held <= module.MOST_LISTS
+    assert len(seen._lists) == held <= MOST_LISTS
     assert seen.block_of(tx_hash(499, 0)[2:].encode()) == 499
     assert seen.block_of(tx_hash(1000, 0)[2:].encode()) is None
     assert (len(seen._lists), seen._bytes) == (0, 0)
@@ -474,7 +472,7 @@ def test_lists_that_were_shown_are_bounded(monkeypatch: pytest.MonkeyPatch) -> N
 @virtual
 async def test_a_reload_forgets_nothing() -> None:
     engine = knowing()
-    twin = BlockContents(engine.standings)
+    twin = BlockContents(engine.standings, clock=engine.clock)
     twin.adopt(engine.pipeline.truth.contents)
     assert len(twin._blocks) == 1
 

@@ -10,7 +10,6 @@ import pytest
 
 from rpcproxy.chains import evm
 from rpcproxy.engine.attempts.calls import SingleCall
-from rpcproxy.engine.truth import nonces, seen
 from rpcproxy.engine.truth.nonces import FILL, PENDING_NONCE_SECONDS
 from rpcproxy.engine.truth.truth import Truth
 from rpcproxy.messages import Judgement, Request, Verdict
@@ -64,6 +63,10 @@ class Held:
         self.engine = engine or on_chain()
         self.truth = self.engine.pipeline.truth
         self.started = now()
+
+    def another(self, **bounds: int) -> Truth:
+        engine = self.engine
+        return Truth(engine.executor, engine.ledger, clock=engine.clock, **bounds)
 
     def call(self, method: str, params: bytes) -> SingleCall:
         profiles = self.engine.pipeline.profiles
@@ -337,10 +340,9 @@ async def test_a_reorg_may_take_what_was_seen_above_its_ancestor() -> None:
 
 
 @virtual
-async def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seen, "MOST_SEEN", 10)
-    monkeypatch.setattr(nonces, "MOST_NONCES", 10)
+async def test_memory_is_bounded() -> None:
     held = Held()
+    held.truth = held.another(most_seen=10, most_nonces=10)
     for number in range(20):
         held(RECEIPT, tx(number), mined(100))
         for tag in (b"latest", b"pending"):
@@ -357,7 +359,7 @@ async def test_a_reload_forgets_nothing() -> None:
     held = Held()
     held(RECEIPT, tx(), mined(100))
     held.nonce(5)
-    twin = Truth(held.engine.executor, held.engine.ledger)
+    twin = held.another()
     twin.adopt(held.truth)
     held.truth = twin
     assert held(RECEIPT, tx(), b"null") == "forgotten"

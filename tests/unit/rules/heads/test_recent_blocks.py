@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
 from rpcproxy.chains.evm.contents import Contents
-from rpcproxy.rules.heads import recent_blocks
 from rpcproxy.rules.heads.recent_blocks import (
     FALSE_ALARMS,
     MOST_BLOCKS,
@@ -34,17 +31,18 @@ def test_of_two_texts_of_one_block_the_one_that_says_more_is_kept() -> None:
         assert (len(blocks), blocks.size) == (1, told.size)
 
 
-def test_the_oldest_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_oldest_go_first() -> None:
     blocks = RecentBlocks()
     for number in range(MOST_BLOCKS + 10):
         blocks.learn(block(number), is_ours=True)
     assert len(blocks) == MOST_BLOCKS
     assert blocks.get("hash9") is None
     assert blocks.get("hash10") is not None
-    monkeypatch.setattr(recent_blocks, "MOST_BYTES", 5 * block(1).size)
-    blocks.learn(block(1000), is_ours=True)
-    assert len(blocks) == 5
-    assert blocks.size == 5 * block(1).size
+    few = RecentBlocks(most_bytes=5 * block(1).size)
+    for number in range(10):
+        few.learn(block(number), is_ours=True)
+    assert len(few) == 5
+    assert few.size == 5 * block(1).size
 
 
 def test_who_invents_blocks_pushes_out_none_of_ours() -> None:
@@ -97,9 +95,8 @@ def test_where_all_say_so_block_after_block_it_is_left_alone_for_a_while() -> No
     assert not blocks.is_quiet("trace_block", 3.0)
 
 
-def test_disputes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recent_blocks, "MOST_DISPUTES", 10)
-    blocks = RecentBlocks()
+def test_disputes_are_bounded() -> None:
+    blocks = RecentBlocks(most_disputes=10)
     for number in range(50):
         blocks.is_outvoted(METHOD, str(number), "a", 1.0, "ab")
     assert len(blocks._disputes) == 10
