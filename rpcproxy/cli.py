@@ -44,6 +44,7 @@ from rpcproxy.config.problems import ConfigError
 from rpcproxy.edges.logs import Redactor, catch_crashes, configure, event, secrets_of
 from rpcproxy.edges.process.notify_socket import NotifySocket
 from rpcproxy.engine import tasks
+from rpcproxy.engine.sends.ledger import OnStep, unheard
 from rpcproxy.front.operators.admin_transactions import NO_HASH, hash_of
 
 _log = logging.getLogger("rpcproxy.cli")
@@ -64,14 +65,15 @@ HIGHEST_PORT: Final = 65535
 MOST_DIGITS: Final = 18
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code."""
+def main(arguments: Sequence[str] | None = None, *, on_step: OnStep = unheard) -> int:
+    """Run a command; returns the exit code. ``on_step`` is told of the steps of sends."""
     open_standard_streams()
     print_anything()
     code: int = 0
     try:
         try:
             options = _parser().parse_args(arguments)
+            options.on_step = on_step
             if options.run not in (_serve, _demo):  # which log, for as long as they run
                 replace_closed_output()
             code = options.run(options)
@@ -228,7 +230,7 @@ async def _serve_until_signal(
         loop.add_signal_handler(signum, stopping.set)
     if options.config:
         loop.add_signal_handler(signal.SIGHUP, reloading.set)
-    proxy = Proxy(config, config_path=options.config, redactor=redactor)
+    proxy = Proxy(config, config_path=options.config, redactor=redactor, on_step=options.on_step)
     service = Service(proxy, NotifySocket.of(os.environ, os.getpid()))
     try:
         has_taken = await takeover.start(proxy, os.environ, takes_over=options.takeover)

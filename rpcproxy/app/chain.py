@@ -25,6 +25,7 @@ from rpcproxy.engine.reads.pipeline import Pipeline
 from rpcproxy.engine.reads.profiles import policies
 from rpcproxy.engine.sends.broadcast import SYNC_LONGEST_SECONDS, Broadcast
 from rpcproxy.engine.sends.copies import Copies
+from rpcproxy.engine.sends.ledger import OnStep, unheard
 from rpcproxy.engine.sends.rebroadcast import Rebroadcast
 from rpcproxy.engine.watch.audits import Audits
 from rpcproxy.engine.watch.feeds import Feeds
@@ -55,9 +56,11 @@ class ChainRuntime:
         retired: Sequence[Transactions] = (),
         holdings: Holdings | None = None,
         clock: Clock = SYSTEM_CLOCK,
+        on_step: OnStep = unheard,
     ) -> None:
         """``holdings`` count what is held, of the whole process. ``old``: what it takes over from.
-        ``retired``: of chains on their last requests, whose journals are still open.
+        ``retired``: of chains on their last requests, whose journals are still open. ``on_step`` is
+        told of the steps of sends.
         """
         now = clock.monotonic()
         kind = kind_of(chain)
@@ -79,7 +82,9 @@ class ChainRuntime:
         known = next((gone for gone in retired if gone.is_at(settings.path, chain)), None)
         if old is not None:
             known = old.transactions
-        self.transactions: Transactions = known or Transactions(chain, settings, counters)
+        self.transactions: Transactions = known or Transactions(
+            chain, settings, counters, clock=clock, on_step=on_step
+        )
         self.transactions.take(settings)
         ledger = self.transactions.ledger
         copies = Copies(
@@ -87,12 +92,14 @@ class ChainRuntime:
             chain_name=chain.name,
             policies=policies(chain),
             on_said=ledger.on_said,
+            clock=clock,
         )
         broadcast = Broadcast(
             chain,
             ledger,
             copies,
             counters.sends,
+            clock=clock,
             accepts_while_down=settings.accepts_while_down,
         )
         self.audits = Audits(
@@ -113,7 +120,7 @@ class ChainRuntime:
             purse=holdings.purse(""),
         )
         self.rebroadcast = Rebroadcast(
-            self.executor, ledger, copies, self.pipeline.truth, policies(chain)
+            self.executor, ledger, copies, self.pipeline.truth, policies(chain), clock=clock
         )
         self.feeds = Feeds(chain, members, self.executor, kind.announcements, ssl_context)
         self.watcher = Watcher(chain, members, self.executor, self.told, self.feeds, kind.questions)

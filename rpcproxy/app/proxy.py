@@ -33,6 +33,7 @@ from rpcproxy.edges.process.own_limits import room
 from rpcproxy.engine import tasks
 from rpcproxy.engine.clock import SYSTEM_CLOCK, Clock
 from rpcproxy.engine.reads.pipeline import Pipeline
+from rpcproxy.engine.sends.ledger import OnStep, unheard
 from rpcproxy.front.operators.admin import (
     RecentChanges,
     make_admin_app,
@@ -65,8 +66,11 @@ class Proxy:
         ssl_context: ssl.SSLContext | None = None,
         redactor: Redactor | None = None,
         clock: Clock = SYSTEM_CLOCK,
+        on_step: OnStep = unheard,
     ) -> None:
-        """``clock`` is what the chains read the time from."""
+        """``clock`` is what the chains read the time from; ``on_step`` is told of the steps of
+        sends.
+        """
         self.config = config
         self.counters = Counters()
         self.chains: dict[str, ChainRuntime] = {}
@@ -74,7 +78,7 @@ class Proxy:
         self.changes = RecentChanges()
         self.redactor = redactor or Redactor()
         self._ssl_context = ssl_context
-        self._clock = clock
+        self._clock, self._on_step = clock, on_step
         self.config_path = config_path
         self.last_reload: dict[str, Any] = {"last_result": "", "last_time": None}
         self._retiring: set[asyncio.Task[None]] = set()
@@ -235,6 +239,7 @@ class Proxy:
                 retired=[gone.transactions for gone in (*self._retired, *old.values())],
                 holdings=self.holdings,
                 clock=self._clock,
+                on_step=self._on_step,
             )
             runtime.executor.listeners.append(self._listener_for(runtime))
             self.control.attend(runtime)

@@ -11,7 +11,6 @@ from functools import partial
 
 from rpcproxy.cli import main
 from rpcproxy.edges.disk.journal import DiskJournal
-from rpcproxy.engine.sends import ledger
 
 CRASH_CODE = 77
 
@@ -22,11 +21,10 @@ def crash(point: str) -> None:
 
 
 def arm() -> None:
-    ledger.fault = crash
     # The proxy opens its journals without a fault.
     setattr(DiskJournal, "open", partial(DiskJournal.open, fault=crash))  # noqa: B010 - a method
 
 
 if __name__ == "__main__":
     arm()
-    sys.exit(main())
+    sys.exit(main(on_step=crash))

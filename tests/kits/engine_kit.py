@@ -44,7 +44,7 @@ from rpcproxy.engine.reads import (
     searches,
     terms,
 )
-from rpcproxy.engine.sends import broadcast, copies, ledger, rebroadcast
+from rpcproxy.engine.sends import broadcast, copies, ledger
 from rpcproxy.engine.watch import (
     local,
     told,
@@ -70,8 +70,8 @@ from tests.kits.fleet import four
 
 LIGHT, HEAVY, SEND = MethodClass.LIGHT, MethodClass.HEAVY, MethodClass.SEND
 MODULES = (
-    *(batches, broadcast, copies, encoder, endings, express, followers, ledger, patience, pipeline),
-    *(private_reads, profiles, reads, rebroadcast, searches, terms),
+    *(batches, endings, express, followers, patience, pipeline, private_reads, profiles, reads),
+    *(searches, terms),
 )
 CHAIN_ID = 7
 POLICY = Policy(4.5, 1.5)
@@ -424,15 +424,16 @@ class Engine:
             rng=random.Random(7),
         )
         self.told = told.ToldHead(self.standings, self.chain.block_time_seconds, EVM, now)
-        self.ledger = ledger.Ledger("test", CHAIN_ID, self.counters)
+        self.ledger = ledger.Ledger("test", CHAIN_ID, self.counters, clock=clock)
         self.copies = copies.Copies(
             self.executor,
             chain_name="test",
             policies=profiles.policies(self.chain),
             on_said=self.ledger.on_said,
+            clock=clock,
         )
         self.broadcast = broadcast.Broadcast(
-            self.chain, self.ledger, self.copies, self.counters.sends
+            self.chain, self.ledger, self.copies, self.counters.sends, clock=clock
         )
         answers = local.LocalAnswers(CHAIN_ID, self.told, self.standings, EVM.own_words, now)
         self.pipeline = pipeline.Pipeline(

@@ -11,7 +11,6 @@ import contextlib
 import logging
 import math
 import os
-import time
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -20,7 +19,8 @@ from rpcproxy.edges.disk.journal import DiskJournal, JournalInUse, JournalRefuse
 from rpcproxy.edges.logs import event
 from rpcproxy.edges.metrics.metrics import ChainCounters
 from rpcproxy.engine import tasks
-from rpcproxy.engine.sends.ledger import Ledger
+from rpcproxy.engine.clock import SYSTEM_CLOCK, Clock
+from rpcproxy.engine.sends.ledger import Ledger, OnStep, unheard
 
 _log = logging.getLogger("rpcproxy.journal")
 
@@ -74,8 +74,17 @@ def state_directory() -> Path:
 class Transactions:
     """See the module's docstring."""
 
-    def __init__(self, chain: model.Chain, settings: SendSettings, counters: ChainCounters) -> None:
+    def __init__(
+        self,
+        chain: model.Chain,
+        settings: SendSettings,
+        counters: ChainCounters,
+        *,
+        clock: Clock = SYSTEM_CLOCK,
+        on_step: OnStep = unheard,
+    ) -> None:
         self.path = settings.path
+        self._now = clock.monotonic
         self._chain_name = chain.name
         self._identity = _identity(chain)
         self._opening: asyncio.Task[None] | None = None
@@ -83,7 +92,7 @@ class Transactions:
         self._patient_until = -math.inf  # a journal in use is waited for
         self._was_tried = asyncio.Event()
         self._send_seconds = chain.deadlines.send_seconds
-        self.ledger = Ledger(chain.name, chain.chain_id, counters)
+        self.ledger = Ledger(chain.name, chain.chain_id, counters, clock=clock, on_step=on_step)
 
     def is_at(self, path: Path | None, chain: model.Chain) -> bool:
         """Whether it is open for this chain, in this place."""
@@ -105,7 +114,7 @@ class Transactions:
         """For so long a journal that another process has is no trouble: that one is about to leave,
         and sends wait.
         """
-        self._patient_until = time.monotonic() + seconds
+        self._patient_until = self._now() + seconds
         self.ledger.opening_seconds = PATIENT_SHARE * self._send_seconds
 
     def start(self) -> None:
@@ -132,7 +141,7 @@ class Transactions:
             try:
                 journal = await DiskJournal.open(path, self._identity)
             except (JournalRefused, OSError) as error:
-                if isinstance(error, JournalInUse) and time.monotonic() < self._patient_until:
+                if isinstance(error, JournalInUse) and self._now() < self._patient_until:
                     self._was_tried.set()
                     await asyncio.sleep(SOON_SECONDS)
                     continue

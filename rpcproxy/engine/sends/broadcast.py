@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
@@ -28,7 +27,7 @@ from rpcproxy.chains.method import Method
 from rpcproxy.config.model import Chain
 from rpcproxy.edges.metrics.send_counters import SendCounters
 from rpcproxy.engine import tasks
-from rpcproxy.engine.sends import ledger as fault_points
+from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.sends.copies import Copies, SendOrder, SendOutcome
 from rpcproxy.engine.sends.ledger import Denial, Ledger, Unwritten
 from rpcproxy.engine.sends.other_hashes import OtherHashes
@@ -71,8 +70,10 @@ class Broadcast:
         copies: Copies,
         counters: SendCounters,
         *,
+        clock: Clock,
         accepts_while_down: bool = False,
     ) -> None:
+        self._now = clock.monotonic
         self._counters = counters
         self.ledger = ledger
         self.copies = copies
@@ -197,12 +198,10 @@ class Broadcast:
             return SendOutcome(reason=f"not sent, and not sent later: {unwritten}")
         if entry.state in (TransactionState.SENT, TransactionState.MINED, TransactionState.FINAL):
             return yes
-        if fault_points.fault is not None:
-            fault_points.fault("before broadcast")
+        ledger.on_step("before broadcast")
         order.is_overtaken = functools.partial(ledger.pool.is_overtaken, entry)
         outcome = await self.copies.send(order)
-        if fault_points.fault is not None:
-            fault_points.fault("before answer")
+        ledger.on_step("before answer")
         if outcome.result or entry.state.is_closed:
             return outcome
         if not outcome.error and self._accepts_while_down:
@@ -239,15 +238,15 @@ class Broadcast:
         asked for by nobody before its block was seen here.
         """
         seconds = sync_timeout_seconds(patience)
-        deadline = time.monotonic() + seconds
+        deadline = self._now() + seconds
         while True:
             if not self.ledger.is_private(hash):
-                left = max(RECEIPT_SECONDS, deadline - time.monotonic())
+                left = max(RECEIPT_SECONDS, deadline - self._now())
                 settled = await self.copies.look_up("eth_getTransactionReceipt", hash, left)
                 judgement = settled.judgement
                 if judgement is not None and judgement.verdict is Verdict.OK and judgement.result:
                     return SendOutcome(result=bytes(judgement.result))
-            if time.monotonic() >= deadline:
+            if self._now() >= deadline:
                 break
             await asyncio.sleep(RECEIPT_SECONDS)
         # Code 4: sent, and not mined in time; the hash is in `data` (EIP-7966).

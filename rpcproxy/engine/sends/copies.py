@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
@@ -21,6 +20,7 @@ from rpcproxy.engine import tasks
 from rpcproxy.engine.attempts.attempts import Settled
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.attempts.executor import Executor
+from rpcproxy.engine.clock import Clock
 from rpcproxy.messages import Blame, Judgement, MethodClass, Verdict
 from rpcproxy.rules.answers.outage import explain
 from rpcproxy.rules.requests.calls_made import CallsMade
@@ -98,8 +98,10 @@ class Copies:
         chain_name: str,
         policies: Mapping[MethodClass, Policy],
         on_said: OnSaid,
+        clock: Clock,
     ) -> None:
         self._executor = executor
+        self._now = clock.monotonic
         self._chain_name = chain_name
         self._policy = policies[MethodClass.SEND]
         self._read_policy = policies[MethodClass.LIGHT]
@@ -121,7 +123,7 @@ class Copies:
         tally = SendTally()
         need = need_of(order)
         call = SingleCall(order.method, need, order.params)
-        deadline = time.monotonic() + self._policy.deadline_seconds
+        deadline = self._now() + self._policy.deadline_seconds
         next_copy_at = math.inf
         again_at = deadline
         recheck_seconds = RECHECK_SECONDS
@@ -129,7 +131,7 @@ class Copies:
         looked = 0  # so many failures were held against what their upstreams show
         asked: list[Standing] = []  # of this round
         running: set[_Copy] = set()
-        while (now := time.monotonic()) < deadline:
+        while (now := self._now()) < deadline:
             if order.is_overtaken():
                 break
             is_last = not running and tally.lasting is not None
@@ -172,7 +174,7 @@ class Copies:
                 return_when=asyncio.FIRST_COMPLETED,
             )
             for copy in done:
-                _count(tally, made, order, *copy.result())
+                _count(tally, made, order, *copy.result(), now=self._now())
         silent = [self._under_way.get(copy) for copy in running]
         tally.failures += [(each.name, _STILL_OUT) for each in silent if each is not None]
         outcome = self._conclude(tally, order.hash, still_out=len(running))
@@ -202,7 +204,7 @@ class Copies:
 
     def _kept(self, made: CallsMade, deadline: float, recheck_seconds: float) -> list[Standing]:
         """Those whose last call is left for the case that something recovers, or for the end."""
-        if deadline - time.monotonic() < 2 * RECHECK_SECONDS + recheck_seconds:
+        if deadline - self._now() < 2 * RECHECK_SECONDS + recheck_seconds:
             return []
         return [*made.nearly_spent(self._executor.standings)]
 
@@ -352,7 +354,7 @@ class Copies:
         unsure = still_out or any(f.verdict in MAY_HAVE_TAKEN for _, f in tally.failures)
         fate = "it may or may not have been sent" if unsure else "not sent, and not sent later"
         since = self._executor.standings.outage_since(MethodClass.SEND)
-        seconds = None if since is None else time.monotonic() - since
+        seconds = None if since is None else self._now() - since
         standings = self._executor.standings
         drained = [each.name for each in standings if each.is_drained]
         why = explain(self._chain_name, tally.failures, seconds, len(standings), drained)
@@ -371,13 +373,19 @@ def need_of(order: SendOrder) -> Need:
 
 
 def _count(
-    tally: SendTally, made: CallsMade, order: SendOrder, standing: Standing, judgement: Judgement
+    tally: SendTally,
+    made: CallsMade,
+    order: SendOrder,
+    standing: Standing,
+    judgement: Judgement,
+    *,
+    now: float,
 ) -> None:
     made.on_failure(standing, judgement.verdict)
     tally.on_judgement(
         standing.name,
         judgement,
-        time.monotonic(),
+        now,
         is_at_head=not standing.is_stale,
         is_believed=standing.role != "sends" and not _lacks_hash(order, judgement),
     )

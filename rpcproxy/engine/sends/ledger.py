@@ -18,7 +18,6 @@ import contextlib
 import enum
 import logging
 import re
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from hashlib import sha256
@@ -28,6 +27,7 @@ from rpcproxy.chains import evm
 from rpcproxy.edges.disk.journal import DiskJournal, JournalBroken, JournalRow
 from rpcproxy.edges.logs import event
 from rpcproxy.edges.metrics.metrics import ChainCounters
+from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.sends.privacy import Privacy
 from rpcproxy.messages import Judgement, Verdict
 from rpcproxy.rules.sends.ballot import ACCEPTED
@@ -36,8 +36,9 @@ from rpcproxy.rules.sends.pool import Pool
 
 _log = logging.getLogger("rpcproxy.transactions")
 
-# Called at "before broadcast", "before answer" and "in rebroadcast": tests crash there.
-fault: Callable[[str], None] | None = None
+# Told of each step by its name: "before broadcast", "before answer", "in rebroadcast". Who ends the
+# process in it learns what a crash there leaves behind.
+OnStep = Callable[[str], None]
 
 # How long a send waits for a journal that is being opened: another process may be leaving.
 OPENING_SECONDS: Final = 5.0
@@ -61,17 +62,31 @@ class Unwritten(Exception):
     """A transaction could not be written down. Its text says why, for the wallet."""
 
 
+def unheard(_step: str) -> None:
+    """Nobody wants to know of steps."""
+
+
 class Ledger:
     """See the module's docstring. One per chain; it outlives reloads.
 
     ``needs_journal``: what cannot be written down is not sent. ``opening_seconds``: how long a
-    send waits for a journal that is being opened.
+    send waits for a journal that is being opened. ``on_step`` is told of the steps of sends.
     """
 
-    def __init__(self, chain_name: str, chain_id: int, counters: ChainCounters) -> None:
+    def __init__(
+        self,
+        chain_name: str,
+        chain_id: int,
+        counters: ChainCounters,
+        *,
+        clock: Clock,
+        on_step: OnStep = unheard,
+    ) -> None:
         self._chain_name = chain_name
         self.chain_id = chain_id
         self._counters = counters
+        self._now, self._unix = clock.monotonic, clock.unix
+        self.on_step = on_step
         self.pool = Pool()
         self.journal: DiskJournal | None = None
         self.needs_journal = False
@@ -98,9 +113,9 @@ class Ledger:
         """It is open: what a process before this one left is taken up."""
         self.journal = journal
         self._refusal = ""
-        self.pool.restore(journal.open_rows, time.time(), time.monotonic())
+        self.pool.restore(journal.open_rows, self._unix(), self._now())
         for hash, start in reversed(journal.secrets):
-            self.privacy.restore(hash, start, time.monotonic())
+            self.privacy.restore(hash, start, self._now())
         for row in journal.open_rows:
             if row.is_private:
                 self.privacy.remember(row.hash, row.raw)
@@ -137,8 +152,8 @@ class Ledger:
         """Take up a transaction; a new one is written down, durably, where there is a journal.
         Raises ``Unwritten`` where there must be one, and it cannot be.
         """
-        unix = time.time()
-        entry, is_new = self.pool.add(tx, unix, time.monotonic(), is_private=is_private)
+        unix = self._unix()
+        entry, is_new = self.pool.add(tx, unix, self._now(), is_private=is_private)
         if not is_new:
             being_written = self._being_written.get(tx.hash)
             if being_written is not None:
@@ -209,7 +224,7 @@ class Ledger:
             return
         had_yes = entry.state is not TransactionState.JOURNALED
         had_refusal = any(word in _HARD_LABELS for word in entry.said.values())
-        self.pool.on_said(hash, upstream, verdict.label, time.monotonic(), is_yes=is_yes)
+        self.pool.on_said(hash, upstream, verdict.label, self._now(), is_yes=is_yes)
         self._note_moved()
         if (is_yes and had_refusal) or (verdict in _HARD and had_yes):
             self._contradict(hash, upstream, verdict)
@@ -268,7 +283,7 @@ class Ledger:
         hashes = tuple(hashes)
         self.privacy.on_block(hashes)
         mined = self.pool.on_block(number, block_hash, hashes)
-        unix = time.time()
+        unix = self._unix()
         for entry in mined:
             self._counters.sends.on_mined(max(0.0, unix - entry.created_unix))
             self._note(entry)
@@ -276,13 +291,13 @@ class Ledger:
 
     def on_turn(self, ancestor: int) -> None:
         """A reorg took the blocks above ``ancestor``: what was in them is sent again."""
-        for entry in self.pool.on_turn(ancestor, time.monotonic()):
+        for entry in self.pool.on_turn(ancestor, self._now()):
             self._note(entry)
         self._note_moved()
 
     def on_missing(self, entry: PoolEntry) -> None:
         """It is in no block after all."""
-        if self.pool.on_missing(entry.hash, time.monotonic()):
+        if self.pool.on_missing(entry.hash, self._now()):
             self._note(entry)
             self._note_moved()
 
@@ -369,19 +384,19 @@ class Ledger:
     def watch_private(self, params: bytes) -> None:
         """Whatever transactions are in it go to private upstreams, and are not written down."""
         for hash, raw in evm.transactions_in(params):
-            self.privacy.watch(hash, raw, time.monotonic())
+            self.privacy.watch(hash, raw, self._now())
 
     def is_private(self, hash: str) -> bool:
         """Whether nobody but private upstreams may hear of it now."""
-        return self.privacy.is_private(hash, time.monotonic())
+        return self.privacy.is_private(hash, self._now())
 
     def names_private(self, params: bytes) -> bool:
         """Whether something in the params is for private upstreams alone."""
-        return self.privacy.has_any and self.privacy.is_named(params, time.monotonic())
+        return self.privacy.has_any and self.privacy.is_named(params, self._now())
 
     def is_entry_private(self, entry: PoolEntry) -> bool:
         """``is_private`` of one that is open."""
-        return self.privacy.is_entry_private(entry, time.monotonic())
+        return self.privacy.is_entry_private(entry, self._now())
 
     def object_of(self, entry: PoolEntry) -> bytes:
         """The JSON text of a transaction as it is while it waits, empty where it is of a chain's
@@ -400,7 +415,7 @@ class Ledger:
     @property
     def is_looking(self) -> bool:
         """Whether blocks are to be looked through."""
-        return bool(len(self.pool)) or self.privacy.is_looking(time.monotonic())
+        return bool(len(self.pool)) or self.privacy.is_looking(self._now())
 
     # ---- to disk
 
@@ -423,7 +438,7 @@ class Ledger:
 
     async def _close(self, entry: PoolEntry) -> bool:
         """Whether that is on the disk."""
-        self.privacy.on_closed(entry, time.monotonic())
+        self.privacy.on_closed(entry, self._now())
         if self.journal is None:
             return True
         try:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Protocol
@@ -25,7 +24,7 @@ from rpcproxy.edges.metrics.metrics import ChainCounters
 from rpcproxy.engine import tasks
 from rpcproxy.engine.attempts.calls import SingleCall, Touchstone
 from rpcproxy.engine.attempts.executor import Executor
-from rpcproxy.engine.sends import ledger as fault_points
+from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.sends.broadcast import RAW_METHOD
 from rpcproxy.engine.sends.copies import Copies, SendOrder, need_of
 from rpcproxy.engine.sends.ledger import Ledger
@@ -79,8 +78,11 @@ class Rebroadcast:
         copies: Copies,
         truth: Remembering,
         policies: Mapping[MethodClass, Policy],
+        *,
+        clock: Clock,
     ) -> None:
         self._executor = executor
+        self._now = clock.monotonic
         self._counters: ChainCounters = executor.counters
         self._standings = executor.standings
         self._heads = executor.standings.heads
@@ -127,7 +129,7 @@ class Rebroadcast:
         if not self._ledger.is_looking or served < 0:
             self._read_to = served
             self._ledger.on_looked(served)
-            self._ledger.due(served, time.monotonic(), 0)  # nobody: it only follows the head
+            self._ledger.due(served, self._now(), 0)  # nobody: it only follows the head
             return
         await self._read_blocks(served)
         await self._look_up_unsure()
@@ -136,7 +138,7 @@ class Rebroadcast:
         if self._sending is None or self._sending.done():
             # Beside all else: an upstream that hangs must not keep us from seeing blocks.
             self._sending = tasks.start(self._send_due(served), "send what is due")
-        await self._ledger.expire(time.monotonic())
+        await self._ledger.expire(self._now())
 
     # ---- blocks
 
@@ -233,7 +235,7 @@ class Rebroadcast:
     async def _send_due(self, served: int) -> None:
         if not self._standings.usable(MethodClass.SEND):
             return  # nobody to send to: it stays due
-        now = time.monotonic()
+        now = self._now()
         by_sender: dict[str, list[PoolEntry]] = {}
         due = self._ledger.due(served, now, MOST_DUE)
         for entry in due:
@@ -268,9 +270,8 @@ class Rebroadcast:
         said = await asyncio.gather(
             *(self._copies.ask(call, by_name[name], entry.hash, is_first=False) for name in names)
         )
-        if fault_points.fault is not None:
-            fault_points.fault("in rebroadcast")
-        self._ledger.pool.on_rebroadcast(entry.hash, time.monotonic())
+        self._ledger.on_step("in rebroadcast")
+        self._ledger.pool.on_rebroadcast(entry.hash, self._now())
         if any(judgement.verdict is Verdict.NONCE_TOO_LOW for _, judgement in said):
             for one in self._ledger.pool.beside(entry):
                 if one.state.is_pending:

@@ -10,6 +10,7 @@ import pytest
 from rpcproxy.config import model
 from rpcproxy.edges.metrics.metrics import ChainCounters
 from rpcproxy.engine.attempts.calls import SingleCall
+from rpcproxy.engine.clock import SYSTEM_CLOCK
 from rpcproxy.engine.reads.profiles import (
     HEAVY_ATTEMPTS,
     LARGE_REQUEST_BYTES,
@@ -34,7 +35,7 @@ def chain(**fields: Any) -> model.Chain:
 def made(served: int = SERVED, **fields: Any) -> Profiles:
     heads = Heads(12.0)
     heads.served = heads.shown = served
-    return Profiles(chain(**fields), heads, Ledger("x", 1, ChainCounters()))
+    return Profiles(chain(**fields), heads, Ledger("x", 1, ChainCounters(), clock=SYSTEM_CLOCK))
 
 
 def prepare(profiles: Profiles, method: str, params: bytes = b"[]") -> SingleCall:

@@ -184,6 +184,7 @@ async def test_blocks_are_read_past_heights_without_one() -> None:
         engine.copies,
         engine.pipeline.truth,
         profiles.policies(engine.chain),
+        clock=engine.clock,
     )
     rebroadcast._read_to = 99
     await rebroadcast._read_blocks(103)

@@ -12,6 +12,7 @@ import pytest
 from rpcproxy.chains import evm
 from rpcproxy.edges.disk.journal import DiskJournal, JournalBroken, JournalRow, read_rows
 from rpcproxy.edges.metrics.metrics import ChainCounters
+from rpcproxy.engine.clock import SYSTEM_CLOCK
 from rpcproxy.engine.sends.ledger import Denial, Ledger, Unwritten
 from rpcproxy.messages import Judgement, Verdict
 from rpcproxy.rules.sends.journaled import TransactionState
@@ -25,7 +26,7 @@ def decoded(tx: Signed) -> evm.SignedTransaction:
 
 
 def made() -> Ledger:
-    ledger = Ledger("test", CHAIN_ID, ChainCounters())
+    ledger = Ledger("test", CHAIN_ID, ChainCounters(), clock=SYSTEM_CLOCK)
     ledger.needs_journal = True
     return ledger
 

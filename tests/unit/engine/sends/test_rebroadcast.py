@@ -50,6 +50,7 @@ class World:
             self.engine.copies,
             self.engine.pipeline.truth,
             profiles.policies(self.engine.chain),
+            clock=self.engine.clock,
         )
 
     def _upstream(self, name: str) -> Behaviour:

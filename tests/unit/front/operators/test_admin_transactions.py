@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from rpcproxy.config.model import Address, Chain, Config, Journal, Server, Upstr
 from rpcproxy.edges.disk.journal import JournalBroken, JournalRow
 from rpcproxy.edges.logs import Redactor
 from rpcproxy.edges.metrics.metrics import ChainCounters
+from rpcproxy.engine.clock import SYSTEM_CLOCK, Clock
 from rpcproxy.front.operators.admin import make_admin_app
 from rpcproxy.front.operators.admin_transactions import (
     OPEN_SHOWN,
@@ -147,9 +149,11 @@ def a_chain(journal: Path | None, name: str = "ethereum", on_failure: str = "ref
 
 
 @asynccontextmanager
-async def at_work(chain: Chain, *, is_waiting: bool = True) -> AsyncIterator[ChainRuntime]:
+async def at_work(
+    chain: Chain, *, is_waiting: bool = True, clock: Clock = SYSTEM_CLOCK
+) -> AsyncIterator[ChainRuntime]:
     """A chain whose journal is open, or cannot be; no upstream is asked."""
-    runtime = ChainRuntime(chain, Server(), ChainCounters())
+    runtime = ChainRuntime(chain, Server(), ChainCounters(), clock=clock)
     runtime.transactions.start()
     try:
         if is_waiting:
@@ -204,9 +208,9 @@ async def test_the_newest_hundred_are_told(tmp_path: Path) -> None:
         assert [entry["nonce"] for entry in told["open"]] == expected
 
 
-async def test_the_age_of_the_oldest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rpcproxy.engine.sends.ledger.time.time", lambda: NOW)
-    async with at_work(a_chain(tmp_path)) as runtime:
+async def test_the_age_of_the_oldest(tmp_path: Path) -> None:
+    clock = Clock(time.monotonic, lambda: NOW)
+    async with at_work(a_chain(tmp_path), clock=clock) as runtime:
         none = {"pending": 0, "oldest_seconds": None, "journal": "open"}
         assert chain_report.transactions_status(runtime, NOW) == none
         await begin(runtime, 1)
