@@ -72,7 +72,7 @@ class ChainRuntime:
         members = {upstream.name: self._member(upstream) for upstream in chain.upstreams}
         budgets = Budgets(RetryBudget(now), HedgeAllowance())
         self.executor = self._executor(members, budgets, clock)
-        self.told = ToldHead(self.standings, chain.block_time_seconds, kind)
+        self.told = ToldHead(self.standings, chain.block_time_seconds, kind, clock.monotonic)
         if old is not None:
             self.standings.adopt(old.standings, now)
             self.told.adopt(old.told)
@@ -107,13 +107,17 @@ class ChainRuntime:
             chain_name=chain.name,
             policies=policies(chain),
             calls_per_hour=chain.audits_per_hour,
+            now=clock.monotonic,
+            unix_now=clock.unix,
         )
         self.pipeline = Pipeline(
             chain,
             self.executor,
             broadcast,
             self.told,
-            LocalAnswers(chain.chain_id, self.told, self.standings, kind.own_words),
+            LocalAnswers(
+                chain.chain_id, self.told, self.standings, kind.own_words, clock.monotonic
+            ),
             server,
             audits=self.audits,
             clock=clock,
@@ -122,8 +126,23 @@ class ChainRuntime:
         self.rebroadcast = Rebroadcast(
             self.executor, ledger, copies, self.pipeline.truth, policies(chain), clock=clock
         )
-        self.feeds = Feeds(chain, members, self.executor, kind.announcements, ssl_context)
-        self.watcher = Watcher(chain, members, self.executor, self.told, self.feeds, kind.questions)
+        self.feeds = Feeds(
+            chain,
+            members,
+            self.executor,
+            kind.announcements,
+            ssl_context,
+            now=clock.monotonic,
+        )
+        self.watcher = Watcher(
+            chain,
+            members,
+            self.executor,
+            self.told,
+            self.feeds,
+            kind.questions,
+            now=clock.monotonic,
+        )
         self.disk = self._disk(chain, server, old)
         if old is not None:
             self.audits.adopt(old.audits)

@@ -31,19 +31,7 @@ from rpcproxy.edges.metrics.metrics import ChainCounters
 from rpcproxy.engine.attempts import executor
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.clock import Clock
-from rpcproxy.engine.reads import (
-    batches,
-    endings,
-    express,
-    followers,
-    patience,
-    pipeline,
-    private_reads,
-    profiles,
-    reads,
-    searches,
-    terms,
-)
+from rpcproxy.engine.reads import pipeline, profiles
 from rpcproxy.engine.sends import broadcast, copies, ledger
 from rpcproxy.engine.watch import (
     local,
@@ -69,10 +57,6 @@ from rpcproxy.rules.standing.standings import Settings, Standings
 from tests.kits.fleet import four
 
 LIGHT, HEAVY, SEND = MethodClass.LIGHT, MethodClass.HEAVY, MethodClass.SEND
-MODULES = (
-    *(batches, endings, express, followers, patience, pipeline, private_reads, profiles, reads),
-    *(searches, terms),
-)
 CHAIN_ID = 7
 POLICY = Policy(4.5, 1.5)
 ONE = b'"0x1"'
@@ -125,35 +109,6 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self.now += seconds
 
 
-class _Clock:
-    """In place of the module ``time``."""
-
-    def __init__(self, loop: VirtualLoop) -> None:
-        self._loop = loop
-
-    def monotonic(self) -> float:
-        return self._loop.now
-
-    def time(self) -> float:
-        return self._loop.clock.unix()
-
-
-@contextlib.contextmanager
-def _clocked(loop: VirtualLoop) -> Iterator[None]:
-    """Every module of the engine reads the loop's clock. By hand: this is around each test, and
-    ``mock.patch`` of all modules would take longer than most of them.
-    """
-    clock = _Clock(loop)
-    before = [vars(module)["time"] for module in MODULES]
-    for module in MODULES:
-        vars(module)["time"] = clock
-    try:
-        yield
-    finally:
-        for module, time in zip(MODULES, before, strict=True):
-            vars(module)["time"] = time
-
-
 class Errors(logging.Handler):
     """What was logged as an error."""
 
@@ -183,8 +138,7 @@ def run_virtual(main: Callable[[], Coroutine[Any, Any, None]]) -> list[logging.L
     async def watched() -> None:
         loop = current_loop()
         loop.set_exception_handler(lambda _, context: unhandled.append(context))
-        with _clocked(loop):
-            await main()
+        await main()
 
     with logged_errors() as records, asyncio.Runner(loop_factory=VirtualLoop) as runner:
         runner.run(watched())

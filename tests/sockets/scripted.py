@@ -190,8 +190,10 @@ class Scripted:
         await self.stop()
 
     async def stop(self) -> None:
-        """Close the listener and every connection."""
+        """Close the listener and every connection, those that come at this moment as well."""
         self._server.close()
+        while arriving := [task for task in asyncio.all_tasks() if _is_arrival(task)]:
+            await asyncio.wait(arriving)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -232,6 +234,13 @@ class Scripted:
         upstream = HttpUpstream(target, EdgeSettings(**settings))
         self._upstreams.append(upstream)
         return upstream
+
+
+def _is_arrival(task: asyncio.Task[Any]) -> bool:
+    """Whether asyncio is about to hand over a connection that it has accepted; where that is
+    cancelled, as at the loop's end, the connection's socket stays open.
+    """
+    return getattr(task.get_coro(), "__name__", "") == "_accept_connection2"
 
 
 def answering(*replies: bytes) -> Script:

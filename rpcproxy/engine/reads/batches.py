@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import time
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, Final, Protocol
 
@@ -31,6 +30,7 @@ from rpcproxy.engine.attempts.calls import (
     is_answered,
 )
 from rpcproxy.engine.attempts.executor import Settled
+from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.reads.batch_sizes import GROUP_BYTES, Sizes
 from rpcproxy.engine.reads.endings import OpenRead
 from rpcproxy.engine.reads.reads import Reads
@@ -110,9 +110,12 @@ class Batches:
         local: LocalAnswers,
         answer: Answering,
         light_seconds: float,
+        *,
+        clock: Clock,
     ) -> None:
         """``answer`` answers any single request. ``light_seconds``: what a light read may take."""
         self._reads = reads
+        self._now = clock.monotonic
         self._local = local
         self._answer = answer
         self._light_seconds = light_seconds
@@ -225,7 +228,7 @@ class Batches:
         if method.method_class is not MethodClass.LIGHT or call.need.private_only:
             singles.append(Single(index, request, call))
             return
-        now = time.monotonic()
+        now = self._now()
         if replies.caller.is_fresh:
             call.key = b""
         way, what = self._reads.ways.of(call, now)
@@ -276,12 +279,12 @@ class Batches:
         members: Sequence[BatchMember],
     ) -> None:
         """Have all that is forwarded answered, as far as there is room for it."""
-        heads, began = self._heads, time.monotonic()
+        heads, began = self._heads, self._now()
         try:
             await all_of(work, SLICE)
         finally:
             self._land(members)
-        in_time = time.monotonic() - began < self._light_seconds / 2
+        in_time = self._now() - began < self._light_seconds / 2
         if heads.turns != replies.turns and in_time:
             # A reorg came in between: parts of two branches are no answer.
             again = [*replies.kept, *((single.index, single.request) for single in singles)]
@@ -337,7 +340,7 @@ class Batches:
             need_of(members),
             [member.read.call for member in members],
         )
-        started = time.monotonic()
+        started = self._now()
         usual = members[0].read.profile.policy
         left_seconds = members[0].due - started
         policy = msgspec.structs.replace(
@@ -353,7 +356,7 @@ class Batches:
         )
         settled = await self._executor.run(call, policy, tried, asked=members[0].asked)
         if isinstance(settled.judgement, BatchVerdict) and settled.judgement.is_too_large:
-            await self._answer_in_parts(replies, members, tried, time.monotonic() - started)
+            await self._answer_in_parts(replies, members, tried, self._now() - started)
             return
         if settled.reply is not None:
             self._sizes.learn(members, len(settled.reply.body))
@@ -402,7 +405,7 @@ class Batches:
 
     def _has_taker(self, tried: Sequence[Standing]) -> bool:
         """Whether anybody usable is left who has not lately refused batches."""
-        now = time.monotonic()
+        now = self._now()
         usable = self._executor.standings.usable(MethodClass.LIGHT)
         others = (standing for standing in usable if standing not in tried)
         return not usable or any(standing.exclusions.batch_until <= now for standing in others)
@@ -440,7 +443,7 @@ class Batches:
         read = member.read
 
         async def ask() -> Settled:
-            left = member.due - time.monotonic()
+            left = member.due - self._now()
             policy = self._terms.within(left, read.call, read.profile)
             return await self._executor.run(read.call, policy, tried, member.earlier, member.asked)
 

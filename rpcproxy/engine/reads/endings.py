@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -21,6 +20,7 @@ from rpcproxy.engine.answers.carried import FAILURE
 from rpcproxy.engine.answers.sharing import Flight, Sharing
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.attempts.executor import Settled
+from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.reads.encoder import Encoder
 from rpcproxy.engine.reads.patience import Patience, is_worth_another
 from rpcproxy.engine.reads.profiles import Profile
@@ -47,12 +47,19 @@ class Endings:
     """See the module's docstring. One per chain."""
 
     def __init__(
-        self, encoder: Encoder, patience: Patience, sharing: Sharing, counters: ChainCounters
+        self,
+        encoder: Encoder,
+        patience: Patience,
+        sharing: Sharing,
+        counters: ChainCounters,
+        *,
+        clock: Clock,
     ) -> None:
         self._encoder = encoder
         self._patience = patience
         self._sharing = sharing
         self._counters = counters
+        self._now = clock.monotonic
 
     async def end(self, read: OpenRead, ask: Callable[[], Awaitable[Settled]]) -> Answer:
         """Ask, another way where one is worth it, and settle. Never raises but for cancellation,
@@ -105,12 +112,12 @@ class Endings:
             judgement = None
         result = judgement.result if judgement is not None else None
         if settled is not None and result is not None and _is_plain(settled):
-            self._sharing.keep(read.call, bytes(result), time.monotonic())
+            self._sharing.keep(read.call, bytes(result), self._now())
         error = judgement.error if judgement is not None and result is None else None
         self._sharing.land(key, flight, result, error)
 
     def _count(self, read: OpenRead, outcome: RequestOutcome) -> None:
-        seconds = time.monotonic() - read.started
+        seconds = self._now() - read.started
         self._counters.on_request(read.call.need.method_class, seconds, outcome)
 
 

@@ -5,7 +5,6 @@ No state, and none is changed but the memory of method names.
 
 from __future__ import annotations
 
-import time
 from typing import Any, Final
 
 import msgspec
@@ -82,7 +81,7 @@ class _Explainer:
         self._request = request
         self._profile: Profile = pipeline.profiles.of(request.method)
         self._standings = pipeline.executor.standings
-        self._now = time.monotonic()
+        self._now = pipeline.now()
 
     def explain(self) -> Explanation:
         method = self._profile.method

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import time
 from collections import deque
 from collections.abc import Sequence
 from typing import Final
@@ -30,6 +29,7 @@ from rpcproxy.engine.attempts.executor import (
     PlanRun,
     WireCall,
 )
+from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.reads.endings import Endings, OpenRead
 from rpcproxy.engine.reads.profiles import Profile
 from rpcproxy.engine.reads.terms import Terms
@@ -128,7 +128,7 @@ class FirstTry(Pending):
             return
         self.is_over = True
         # The usual end: what it taught goes up, what it cost is counted.
-        now = time.monotonic()
+        now = lane.now()
         seconds = now - self.started
         if not lane.standings.on_answered(standing, need, seconds, now):
             lane.tell(standing, need, method.name, seconds, now)
@@ -178,8 +178,11 @@ class Express:
         terms: Terms,
         endings: Endings,
         audits: Audits | None,
+        *,
+        clock: Clock,
     ) -> None:
         self.executor = executor
+        self.now = clock.monotonic
         self.sharing = sharing
         self.audits = audits
         self._terms = terms
@@ -300,7 +303,7 @@ class Express:
 
     def _look(self, method_class: MethodClass, due: float, *, is_reread: bool = False) -> None:
         """Promote the attempts that have passed their hedge time."""
-        now = time.monotonic()
+        now = self.now()
         self._timers[method_class] = None
         if now - due > LATE_LOOK_SECONDS and not is_reread:
             self._timers[method_class] = self._loop.call_later(

@@ -6,7 +6,6 @@ No state.
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Sequence
 
 import msgspec
@@ -15,6 +14,7 @@ from rpcproxy.engine import tasks
 from rpcproxy.engine.answers.sharing import Follower, Sharing, SlowFlight
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.attempts.executor import Executor, Settled
+from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.reads.endings import Endings, OpenRead
 from rpcproxy.engine.reads.patience import LEAST_AGAIN_SECONDS
 from rpcproxy.engine.reads.profiles import Profiles
@@ -31,12 +31,15 @@ class Followers:
         terms: Terms,
         sharing: Sharing,
         endings: Endings,
+        *,
+        clock: Clock,
     ) -> None:
         self._executor = executor
         self._profiles = profiles
         self._terms = terms
         self._sharing = sharing
         self._endings = endings
+        self._now = clock.monotonic
 
     def relaunch(self, followers: Sequence[Follower]) -> None:
         """The one that they followed failed. They ask again together, where time is left; those
@@ -84,7 +87,7 @@ class Followers:
 
     async def _ask(self, read: OpenRead) -> Settled:
         """In the time that is left to the last of them."""
-        left = read.profile.policy.deadline_seconds - (time.monotonic() - read.started)
+        left = read.profile.policy.deadline_seconds - (self._now() - read.started)
         policy = self._terms.within(max(left, LEAST_AGAIN_SECONDS), read.call, read.profile)
         return await self._executor.run(read.call, policy)
 

@@ -9,7 +9,6 @@ State: who waits for the served head to move.
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Final
 
 import msgspec
@@ -18,6 +17,7 @@ from rpcproxy.chains import evm
 from rpcproxy.chains.method import MethodKind
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.attempts.executor import Executor, Settled
+from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.reads.profiles import Profile, Profiles
 from rpcproxy.engine.reads.searches import is_splittable, split_and_join
 from rpcproxy.engine.reads.terms import Terms
@@ -49,9 +49,12 @@ class Patience:
         terms: Terms,
         purse: Purse,
         light_seconds: float,
+        *,
+        clock: Clock,
     ) -> None:
         """``purse`` holds the parts of a split range. ``light_seconds``: what a read may take."""
         self._executor = executor
+        self._now = clock.monotonic
         self._profiles = profiles
         self._terms = terms
         self._purse = purse
@@ -68,7 +71,7 @@ class Patience:
             return False
         if not self._heads.ahead.is_allowed:
             return True
-        return block > self._executor.standings.ceiling(time.monotonic())
+        return block > self._executor.standings.ceiling(self._now())
 
     async def wait_for_block(self, block: int) -> bool:
         """A block just above the served head is waited for; says whether it is there."""
@@ -81,8 +84,8 @@ class Patience:
 
     async def wait_for_head(self, block: int, seconds: float) -> None:
         """Until the served head is at ``block``, at most ``seconds``."""
-        until = time.monotonic() + seconds
-        while self._heads.served < block and (left := until - time.monotonic()) > 0:
+        until = self._now() + seconds
+        while self._heads.served < block and (left := until - self._now()) > 0:
             await self._wait_for_move(left)
 
     def on_served(self) -> None:
@@ -118,11 +121,11 @@ class Patience:
             if spelled is not None:
                 return await self._as_spelled(spelled, profile, settled, started)
         due = started + profile.policy.deadline_seconds
-        patience = (due + time.monotonic()) / 2
+        patience = (due + self._now()) / 2
         asked = started
         pause = SOON_SECONDS
         while judgement is not None and judgement.verdict in ANOTHER_WAY:
-            now = time.monotonic()
+            now = self._now()
             call = self._profiles.prepare(request, profile)
             if self._heads.moved_at < asked:
                 # Nobody has what should be there: those with it are not heard yet, or it is gone
@@ -133,7 +136,7 @@ class Patience:
                 await self._wait_for_move(min(pause, patience - now))
                 pause *= 2.0
                 call = self._profiles.prepare(request, profile)
-            asked = time.monotonic()
+            asked = self._now()
             left = max(due - asked, LEAST_AGAIN_SECONDS)
             policy = self._terms.within(left, call, profile)
             again = await self._executor.run(call, policy, asked=settled.asked)
@@ -148,7 +151,7 @@ class Patience:
         self, call: SingleCall, profile: Profile, settled: Settled, started: float
     ) -> Settled:
         """Asked with its tag, in the time that is left; as it was, where that brings no more."""
-        left = started + profile.policy.deadline_seconds - time.monotonic()
+        left = started + profile.policy.deadline_seconds - self._now()
         policy = self._terms.within(max(left, LEAST_AGAIN_SECONDS), call, profile)
         earliest = await self._executor.run(call, policy)
         judgement = earliest.judgement
@@ -196,21 +199,22 @@ class Patience:
 
         async def ask(params: bytes) -> Settled:
             call = msgspec.structs.replace(whole, params=params, key=b"")
-            left = deadline - time.monotonic()
+            left = deadline - self._now()
             return await self._executor.run(call, self._terms.within(left, call, profile))
 
         seconds = profile.policy.deadline_seconds - settled.seconds
-        deadline = time.monotonic() + seconds
+        deadline = self._now() + seconds
         while True:
             turns = self._heads.turns
             # Held until it is joined: for all chains' splits together, as by one client.
             hold = self._purse.hold()
             name, params = whole.method.name, bytes(whole.params)
-            joined = await split_and_join(name, params, settled, ask, deadline, hold=hold)
+            left = deadline - self._now()
+            joined = await split_and_join(name, params, settled, ask, left, hold=hold)
             hold.end()
             if joined is None and self._heads.turns == turns:
                 await self._wait_for_move(LAST_PAUSE_SECONDS)  # an upstream may be first to turn
-            if self._heads.turns == turns or time.monotonic() >= deadline:
+            if self._heads.turns == turns or self._now() >= deadline:
                 break
             # Parts from before and after a reorg do not belong together.
             whole = self._profiles.prepare(request, profile)

@@ -8,7 +8,6 @@ State: how often the chain had reorganised when it last looked.
 
 from __future__ import annotations
 
-import time
 from typing import Final
 
 from rpcproxy.chains.method import MethodKind
@@ -69,6 +68,7 @@ class Pipeline:
     ) -> None:
         """``purse`` holds what belongs to clients whose connection is not known."""
         self.chain = chain
+        self.now = clock.monotonic
         self.executor = executor
         self.told = told
         self.counters = executor.counters
@@ -78,7 +78,7 @@ class Pipeline:
         ledger = self.ledger = broadcast.ledger
         ledger.privacy.is_guarding = any(upstream.private for upstream in chain.upstreams)
         self.truth = Truth(executor, ledger, clock=clock)
-        self.profiles = Profiles(chain, self._heads, ledger, self.truth)
+        self.profiles = Profiles(chain, self._heads, ledger, self.truth, clock=clock)
         executor.hearings.on_shape = self.profiles.watch_shapes
         self.sharing = Sharing(
             server.cache.memory_bytes, self._heads, executor.counters, clock=clock
@@ -103,6 +103,7 @@ class Pipeline:
             sharing=self.sharing,
             purse=self.purse,
             audits=self.audits,
+            clock=clock,
         )
         self._read = self.reads.read
         self._broadcast = broadcast
@@ -113,7 +114,9 @@ class Pipeline:
         self._max_batch = server.limits.batch
         self.local = local
         self._constant = self.local.constant
-        self._batches = Batches(self.reads, self.local, self.answer, chain.deadlines.light_seconds)
+        self._batches = Batches(
+            self.reads, self.local, self.answer, chain.deadlines.light_seconds, clock=clock
+        )
         executor.standings.on_served.append(self._on_served)
         executor.standings.on_distrust.append(self.sharing.on_distrust)
 
@@ -178,9 +181,9 @@ class Pipeline:
             if not request.id:
                 return Answer(b"")  # nobody would see what a read brings
             return await answer_of(self._read(request, profile, caller, call))
-        started = time.monotonic()
+        started = self.now()
         answer, outcome = await self._answer_other(request, profile, caller)
-        self.counters.on_request(profile.method_class, time.monotonic() - started, outcome)
+        self.counters.on_request(profile.method_class, self.now() - started, outcome)
         return answer
 
     async def _answer_other(

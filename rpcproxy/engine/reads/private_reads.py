@@ -13,7 +13,6 @@ No state.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Final
 
@@ -21,6 +20,7 @@ from rpcproxy.chains import evm
 from rpcproxy.edges.metrics.metrics import ChainCounters
 from rpcproxy.engine.answers.sharing import answer_of
 from rpcproxy.engine.attempts.calls import SingleCall
+from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.reads.profiles import Profile
 from rpcproxy.engine.sends.ledger import Ledger
 from rpcproxy.messages import (
@@ -61,11 +61,13 @@ class PrivateReads:
         read: Callable[[Request, Profile, Caller], Handled],
         *,
         has_readers: bool,
+        clock: Clock,
     ) -> None:
         """``read`` reads as if it named nothing private. ``has_readers``: whether a private
         upstream takes reads.
         """
         self._ledger = ledger
+        self._now = clock.monotonic
         self._heads = heads
         self._counters = counters
         self._read = read
@@ -90,11 +92,11 @@ class PrivateReads:
 
     async def _after_opening(self, request: Request, profile: Profile, caller: Caller) -> Answer:
         """What a process before this one left is about to be known."""
-        started = time.monotonic()
+        started = self._now()
         await self._ledger.wait_for_journal(OPENING_SHARE * profile.policy.deadline_seconds)
         if not self._ledger.privacy.is_unsure:
             return await answer_of(self._read(request, profile, caller))
-        seconds = time.monotonic() - started
+        seconds = self._now() - started
         self._counters.on_request(profile.method_class, seconds, RequestOutcome.OWN_ERROR)
         return Answer(encode_error(request.id, INTERNAL_ERROR, f"{profile.method.name}: {UNSURE}"))
 

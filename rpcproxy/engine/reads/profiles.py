@@ -5,7 +5,6 @@ State: the profiles by method name, and the heights that tags stand for at this 
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from typing import Final
 
@@ -15,6 +14,7 @@ from rpcproxy.chains import evm
 from rpcproxy.chains.method import Keep, Method, MethodKind
 from rpcproxy.config.model import Chain
 from rpcproxy.engine.attempts.calls import SingleCall, Touchstone
+from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.sends.ledger import Ledger
 from rpcproxy.engine.truth.nonces import NONCE
 from rpcproxy.messages import MethodClass, Request
@@ -67,10 +67,17 @@ class Profiles:
     """See the module's docstring. One per chain."""
 
     def __init__(
-        self, chain: Chain, heads: Heads, ledger: Ledger, truth: Touchstone | None = None
+        self,
+        chain: Chain,
+        heads: Heads,
+        ledger: Ledger,
+        truth: Touchstone | None = None,
+        *,
+        clock: Clock,
     ) -> None:
         """``truth``: what answers are held against."""
         self._ledger = ledger
+        self._now = clock.monotonic
         self._privacy = ledger.privacy
         self.policies = policies(chain)
         self.heights = evm.Heights.of(-1)
@@ -183,7 +190,7 @@ class Profiles:
                 key = profile.key + params + self.heights.latest_text
         size = len(params)
         if size > profile.close_look_bytes:
-            need = _looked_at(need, profile, params)
+            need = self._looked_at(need, profile, params)
         if size > LARGE_REQUEST_BYTES or not profile.is_kept:
             key = b""
         if self._privacy.has_any and self._is_private(method, params):
@@ -199,7 +206,7 @@ class Profiles:
         profile = self.known.get(name)
         if profile is not None:
             profile.close_look_bytes = -1
-            profile.shaped_until = time.monotonic() + SHAPED_SECONDS
+            profile.shaped_until = self._now() + SHAPED_SECONDS
 
     def _is_private(self, method: Method, params: bytes) -> bool:
         """Whether nobody but private upstreams may hear of it, or that is not known yet."""
@@ -262,21 +269,20 @@ class Profiles:
             return need
         return msgspec.structs.replace(need, wants_head=False)
 
-
-def _looked_at(need: Need, profile: Profile, params: bytes) -> Need:
-    """The need with the size of its params where they are large, and their shape where some
-    upstream lately refused one of this method.
-    """
-    size = len(params)
-    if size > LARGE_REQUEST_BYTES:
-        need = msgspec.structs.replace(need, request_bytes=size)
-    if profile.close_look_bytes < 0:
-        if time.monotonic() > profile.shaped_until:
-            profile.close_look_bytes = LARGE_REQUEST_BYTES
-        else:
-            shape = evm.shape_of(profile.method.name, params)
-            need = msgspec.structs.replace(need, shape=shape)
-    return need
+    def _looked_at(self, need: Need, profile: Profile, params: bytes) -> Need:
+        """The need with the size of its params where they are large, and their shape where some
+        upstream lately refused one of this method.
+        """
+        size = len(params)
+        if size > LARGE_REQUEST_BYTES:
+            need = msgspec.structs.replace(need, request_bytes=size)
+        if profile.close_look_bytes < 0:
+            if self._now() > profile.shaped_until:
+                profile.close_look_bytes = LARGE_REQUEST_BYTES
+            else:
+                shape = evm.shape_of(profile.method.name, params)
+                need = msgspec.structs.replace(need, shape=shape)
+        return need
 
 
 def tag_of(block: evm.BlockNeed) -> int:

@@ -6,7 +6,6 @@ No state.
 from __future__ import annotations
 
 import functools
-import time
 
 from rpcproxy.config.model import Chain
 from rpcproxy.engine.answers.carried import Carried
@@ -14,6 +13,7 @@ from rpcproxy.engine.answers.shared_text import result_answer
 from rpcproxy.engine.answers.sharing import Sharing, SlowFlight, answer_of, pending_answer
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.attempts.executor import Executor, Settled
+from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.reads.encoder import Encoder
 from rpcproxy.engine.reads.endings import Endings, OpenRead
 from rpcproxy.engine.reads.express import Express
@@ -45,26 +45,33 @@ class Reads:
         sharing: Sharing,
         purse: Purse,
         audits: Audits | None,
+        clock: Clock,
     ) -> None:
         self.executor = executor
+        self._now = clock.monotonic
         self.truth = truth
         self.profiles = profiles
         self.sharing = sharing
         self.counters = executor.counters
-        self.terms = Terms(executor, profiles)
+        self.terms = Terms(executor, profiles, clock)
         self.patience = Patience(
-            executor, profiles, self.terms, purse, chain.deadlines.light_seconds
+            executor, profiles, self.terms, purse, chain.deadlines.light_seconds, clock=clock
         )
         self.ways = Ways(sharing, self.patience)
-        self.endings = Endings(encoder, self.patience, sharing, executor.counters)
-        followers = Followers(executor, profiles, self.terms, sharing, self.endings)
+        self.endings = Endings(encoder, self.patience, sharing, executor.counters, clock=clock)
+        followers = Followers(executor, profiles, self.terms, sharing, self.endings, clock=clock)
         sharing.relaunch = followers.relaunch
-        self.express = Express(executor, sharing, self.terms, self.endings, audits)
+        self.express = Express(executor, sharing, self.terms, self.endings, audits, clock=clock)
         has_readers = any(
             upstream.private and upstream.role != "sends" for upstream in chain.upstreams
         )
         self._private = PrivateReads(
-            ledger, executor.standings.heads, executor.counters, self.read, has_readers=has_readers
+            ledger,
+            executor.standings.heads,
+            executor.counters,
+            self.read,
+            has_readers=has_readers,
+            clock=clock,
         )
 
     def read(
@@ -79,7 +86,7 @@ class Reads:
             private = self._private.read(request, profile, call, caller)
             if private is not None:
                 return private
-        now = time.monotonic()
+        now = self._now()
         if caller.is_fresh:
             call.key = b""
         way, what = self.ways.of(call, now)
@@ -109,7 +116,7 @@ class Reads:
         flight = SlowFlight()
         if call.key:
             self.sharing.flights[call.key] = flight
-        read = OpenRead(request, profile, call, flight, time.monotonic(), caller.trace_id)
+        read = OpenRead(request, profile, call, flight, self._now(), caller.trace_id)
         work = self.endings.end(read, functools.partial(self._run, call, profile))
         undo = functools.partial(self.endings.land, read, None)
         return Carried(work, undo, caller.trace_id, request.id)
@@ -123,10 +130,10 @@ class Reads:
         """From disk; upstreams are asked where that takes too long, or does not bring it."""
         result = await self.sharing.read(call)
         if result is not None and self.truth.allows(call, result):
-            self.sharing.keep(call, result, time.monotonic())
+            self.sharing.keep(call, result, self._now())
             self.counters.on_kept("disk", profile.method_class)
             return result_answer(request.id, result)
-        now = time.monotonic()
+        now = self._now()
         follower = self.sharing.join(call.key, request, caller.trace_id, now)
         if follower is not None:
             return await pending_answer(follower)

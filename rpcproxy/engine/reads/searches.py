@@ -8,7 +8,6 @@ State: none beyond the call; ``rules.requests.split.Split`` holds that of one re
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
@@ -32,7 +31,7 @@ async def split_and_join(
     params: bytes,
     first: Settled | None,
     ask: Ask,
-    deadline: float,
+    seconds: float,
     *,
     hold: Hold | None = None,
 ) -> Judgement | None:
@@ -40,7 +39,7 @@ async def split_and_join(
 
     ``first`` is how the whole range settled; ``None`` where it was not asked, since everybody is
     known to refuse it. ``hold`` counts the parts that are kept. ``ask`` carries out the same method
-    with other params. ``deadline`` is in monotonic seconds.
+    with other params. All of it may take ``seconds``.
 
     ``None``: what ``first`` says stands, because it is no refusal of a range, the search must not
     be split, the range has no two blocks in numbers, a part cannot be had, or time, parts or size
@@ -58,7 +57,7 @@ async def split_and_join(
             return None
         refusals = _refusals_of(first, blocks)
     split = Split(low, high, first_width(blocks, refusals))
-    parts = await _ask_parts(split, join.params, ask, deadline, hold)
+    parts = await _ask_parts(split, join.params, ask, seconds, hold)
     if parts is None:
         return None
     return Judgement(Verdict.OK, msgspec.Raw(join.whole(parts)))
@@ -71,7 +70,7 @@ def is_splittable(method: str, params: bytes) -> bool:
 
 
 async def _ask_parts(
-    split: Split, params: bytes, ask: Ask, deadline: float, hold: Hold | None
+    split: Split, params: bytes, ask: Ask, seconds: float, hold: Hold | None
 ) -> Sequence[bytes] | None:
     """Ask until the split is over; the results in order, ``None`` where one is missing."""
 
@@ -80,7 +79,7 @@ async def _ask_parts(
 
     running: dict[asyncio.Task[Settled], Part] = {}
     try:
-        async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+        async with asyncio.timeout(max(0.0, seconds)):
             while not split.is_over:
                 while (part := split.next_part()) is not None:
                     running[start(ask_part(part), f"blocks {part.low}-{part.high}")] = part

@@ -5,13 +5,12 @@ No state; what it goes by (paces, poison, profiles) belongs to others.
 
 from __future__ import annotations
 
-import time
-
 import msgspec
 
 from rpcproxy.chains import evm
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.attempts.executor import Executor
+from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.reads.profiles import Profile, Profiles, costly
 from rpcproxy.messages import MethodClass
 from rpcproxy.rules.requests.lateness import is_costly
@@ -21,7 +20,8 @@ from rpcproxy.rules.requests.steps import Policy
 class Terms:
     """See the module's docstring. One per chain."""
 
-    def __init__(self, executor: Executor, profiles: Profiles) -> None:
+    def __init__(self, executor: Executor, profiles: Profiles, clock: Clock) -> None:
+        self._now = clock.monotonic
         self._executor = executor
         self._policies = profiles.policies
 
@@ -42,7 +42,7 @@ class Terms:
             profile.is_watched = True
             policy = self._at_its_pace(policy, name, call.method.method_class)
         poison = executor.poison
-        if poison and poison.is_poison(call.poison_key, time.monotonic()):
+        if poison and poison.is_poison(call.poison_key, self._now()):
             return msgspec.structs.replace(policy, single_attempt=True)
         if call.tag == evm.PENDING and not policy.confirm_nulls:
             # Not every node has a pending block: where another has none either, that is the answer.

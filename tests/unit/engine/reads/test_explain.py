@@ -5,12 +5,11 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from rpcproxy.engine.reads import explain as explain_module
 from rpcproxy.engine.reads.explain import Explanation, explain
 from rpcproxy.messages import Malformed, Request, Verdict
 from rpcproxy.rules.requests.explained import order_of
 from rpcproxy.rules.standing.need import Need
-from tests.kits.engine_kit import Engine, _Clock, answering, current_loop, now, on_chain, virtual
+from tests.kits.engine_kit import Engine, answering, now, on_chain, virtual
 from tests.kits.fleet import LIGHT, SEND, Fleet, four, upstream
 from tests.kits.sends_kit import signed
 
@@ -18,9 +17,7 @@ ADDRESS = b'"0x%040d"' % 1
 
 
 def told(engine: Engine, method: str, params: bytes = b"[]") -> Explanation:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(explain_module, "time", _Clock(current_loop()))
-        return explain(engine.pipeline, Request(method, b"1", params))
+    return explain(engine.pipeline, Request(method, b"1", params))
 
 
 def names(places: object) -> list[str]:

@@ -35,7 +35,12 @@ def chain(**fields: Any) -> model.Chain:
 def made(served: int = SERVED, **fields: Any) -> Profiles:
     heads = Heads(12.0)
     heads.served = heads.shown = served
-    return Profiles(chain(**fields), heads, Ledger("x", 1, ChainCounters(), clock=SYSTEM_CLOCK))
+    return Profiles(
+        chain(**fields),
+        heads,
+        Ledger("x", 1, ChainCounters(), clock=SYSTEM_CLOCK),
+        clock=SYSTEM_CLOCK,
+    )
 
 
 def prepare(profiles: Profiles, method: str, params: bytes = b"[]") -> SingleCall:

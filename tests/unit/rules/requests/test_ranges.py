@@ -1,5 +1,4 @@
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -312,14 +311,13 @@ def limited(limit: int, message: str = "block range is too wide") -> Upstreams:
     return Upstreams(lambda low, high: logs(low, high) if high - low < limit else refused(message))
 
 
-def soon(seconds: float = 30.0) -> float:
-    return time.monotonic() + seconds
+LONG_SECONDS = 30.0
 
 
 async def joined(
     low: int, high: int, first: Settled | None, ask: Upstreams, **given: int
 ) -> Sequence[int] | None:
-    settled = await split_and_join(GET_LOGS, params(low, high), first, ask, soon(), **given)
+    settled = await split_and_join(GET_LOGS, params(low, high), first, ask, LONG_SECONDS, **given)
     assert ask.in_flight == 0
     if settled is None:
         return None
@@ -386,7 +384,7 @@ async def test_parts_too_large_to_hold_are_halved_and_their_streams_closed() -> 
 )
 async def test_what_is_no_range_in_numbers_is_not_split(text: bytes) -> None:
     ask = limited(10)
-    assert await split_and_join(GET_LOGS, text, refused("range limit"), ask, soon()) is None
+    assert await split_and_join(GET_LOGS, text, refused("range limit"), ask, LONG_SECONDS) is None
     assert ask.asked == []
 
 
@@ -441,9 +439,9 @@ def living() -> set[asyncio.Task[object]]:
 async def test_it_ends_by_the_deadline() -> None:
     first = refused("max block range 50")
     async with waiting.limited():
-        assert await split_and_join(GET_LOGS, params(0, 999), first, hang, soon(0.05)) is None
+        assert await split_and_join(GET_LOGS, params(0, 999), first, hang, 0.05) is None
     assert not living()
-    assert await split_and_join(GET_LOGS, params(0, 999), first, hang, soon(-1.0)) is None
+    assert await split_and_join(GET_LOGS, params(0, 999), first, hang, -1.0) is None
     assert not living()
 
 
@@ -458,7 +456,9 @@ async def test_a_cancelled_one_leaves_nothing_behind() -> None:
         finally:
             ended.append(text)
 
-    coroutine = split_and_join(GET_LOGS, params(0, 999), refused("max block range 50"), ask, soon())
+    coroutine = split_and_join(
+        GET_LOGS, params(0, 999), refused("max block range 50"), ask, LONG_SECONDS
+    )
     task = asyncio.ensure_future(coroutine)
     await begun.wait()
     await asyncio.sleep(0)
@@ -491,7 +491,8 @@ async def test_answers_that_come_when_it_is_over_are_closed() -> None:
         return Settled(Judgement(Verdict.SERVER_ERROR))
 
     assert (
-        await split_and_join(GET_LOGS, params(0, 99), refused("range limit"), ask, soon()) is None
+        await split_and_join(GET_LOGS, params(0, 99), refused("range limit"), ask, LONG_SECONDS)
+        is None
     )
     assert len(closed) == 1
     assert not living()
@@ -502,6 +503,6 @@ async def test_a_bug_in_asking_is_raised(caplog: pytest.LogCaptureFixture) -> No
         raise ZeroDivisionError(text)
 
     with pytest.raises(ZeroDivisionError):
-        await split_and_join(GET_LOGS, params(0, 99), refused("range limit"), ask, soon())
+        await split_and_join(GET_LOGS, params(0, 99), refused("range limit"), ask, LONG_SECONDS)
     assert not living()
     assert "failed" in caplog.text
