@@ -397,7 +397,8 @@ class AnvilChain:
         if mined["hash"] != block.hash:
             for transaction in mined["transactions"]:
                 self._learn(node, transaction["hash"])
-        self._submit(node, others)
+        # What this node refuses by now (it came in another block meanwhile), others have: gossip.
+        self._submit(node, others, may_refuse=True)
         return bool(mined["hash"] == block.hash)
 
     # ---- nodes fail and come back
