@@ -61,14 +61,16 @@ class Followers:
         last = max(followers, key=lambda follower: follower.started)
         read = self._read_of(last, call, flight)
         ask = functools.partial(self._ask, read)
+        everybody: list[Follower] = []
         try:
             settled = await self._endings.reach(read, ask)
-            waiting = self._still_asking(call, settled, _taken_off(flight))
+            everybody = _taken_off(flight)
+            waiting = self._still_asking(call, settled, everybody)
         except Exception:  # noqa: BLE001 - logged; each gets its answer whatever it was
-            waiting = _taken_off(flight)
-            if not waiting:
+            everybody = everybody or _taken_off(flight)
+            if not everybody:
                 self._endings.land(read, None)
-            for follower in waiting:
+            for follower in everybody:
                 follower.is_over = True
                 follower.deliver(self._endings.fail(self._read_of(follower, call, flight)))
             return

@@ -292,7 +292,7 @@ async def test_everybody_is_counted_once_as_it_ended() -> None:
     await engine.assert_soon_idle()
 
 
-@pytest.mark.parametrize("where", ["run", "again", "encode"])
+@pytest.mark.parametrize("where", ["run", "again", "encode", "prepare"])
 def test_a_bug_while_followers_ask_again_is_logged_and_each_is_answered(where: str) -> None:
     async def main() -> None:
         engine = Engine()
@@ -308,7 +308,16 @@ def test_a_bug_while_followers_ask_again_is_logged_and_each_is_answered(where: s
         engine.all_behave(refusing(-32000, "query returned more than 10000 results"))
         reads = engine.pipeline.reads
         owner = {"run": reads.executor, "again": reads.patience, "encode": engine.pipeline.encoder}
-        setattr(owner[where], where, broken)
+
+        async def changed(*_: object, **__: object) -> Settled:
+            """The question has changed on the way, and what it is now cannot be told."""
+            reads.profiles.prepare = broken  # type: ignore[assignment]
+            return Settled(Judgement(Verdict.OK, result=msgspec.Raw(b"1")), key=b"another")
+
+        if where == "prepare":
+            engine.executor.run = changed  # type: ignore[method-assign,assignment]
+        else:
+            setattr(owner[where], where, broken)
         if where == "again":
             engine.executor.run = off_chain  # type: ignore[method-assign,assignment]
         leader.hang_up()
