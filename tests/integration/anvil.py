@@ -88,6 +88,8 @@ class Anvil:
         self._binary = binary
         self._process: subprocess.Popen[str] | None = None
         self._connection: http.client.HTTPConnection | None = None
+        # The miner's thread and the test's ask, too.
+        self._asking = threading.RLock()
 
     def __repr__(self) -> str:
         return f"<anvil {self.name}>"
@@ -158,14 +160,17 @@ class Anvil:
         """One call, direct. Raises ``AnvilError``."""
         body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
         headers = {"Content-Type": "application/json"}
-        try:
-            if self._connection is None:
-                self._connection = http.client.HTTPConnection("127.0.0.1", self.port, LIMIT_SECONDS)
-            self._connection.request("POST", "/", body, headers)
-            answer = json.loads(self._connection.getresponse().read())
-        except (OSError, http.client.HTTPException) as error:
-            self._hang_up()
-            raise AnvilError(f"{self} {method}: {error!r}") from error
+        with self._asking:
+            try:
+                if self._connection is None:
+                    self._connection = http.client.HTTPConnection(
+                        "127.0.0.1", self.port, LIMIT_SECONDS
+                    )
+                self._connection.request("POST", "/", body, headers)
+                answer = json.loads(self._connection.getresponse().read())
+            except (OSError, http.client.HTTPException) as error:
+                self._hang_up()
+                raise AnvilError(f"{self} {method}: {error!r}") from error
         if "error" in answer:
             raise AnvilError(f"{self} {method}: {answer['error']}")
         return answer["result"]

@@ -39,6 +39,7 @@ from tests.kits.waiting import LIMIT_SECONDS, wait_until
 CHAINS: Final = 8
 NAMES: Final = [f"sim{index}" for index in range(CHAINS)]
 QUESTIONS: Final = 2  # of each wallet, with a fault at two of three upstreams, and again at all
+AT_A_TIME: Final = 24  # of one wallet
 PAUSE_SECONDS: Final = 0.1  # between two requests of one wallet
 PATIENCE_SECONDS: Final = 1.5
 
@@ -153,10 +154,14 @@ class Wallets:
             await asyncio.gather(*(self._ask(session, path) for path in self._asked))
 
     async def _ask(self, session: aiohttp.ClientSession, path: str) -> None:
-        """One wallet does not wait for one answer before it asks for the next."""
+        """One wallet does not wait for one answer before it asks for the next; but so many at a
+        time are enough, or those that a slow machine does not get to fill the queue of the port.
+        """
         asked: set[asyncio.Task[None]] = set()
         while not self._has_ended.is_set():
             for body in self._questions():
+                while len(asked) >= AT_A_TIME:
+                    await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
                 task = asyncio.ensure_future(self.post(session, path, body))
                 asked.add(task)
                 self._asked[path] += 1

@@ -141,7 +141,7 @@ class World:
 
     def asks_and_hedged(self) -> bool:
         self.load(1)
-        return self.has_counted(r"rpcproxy_hedges_total\{[^}]*\}")
+        return self.has_counted(r"rpcproxy_hedges_won_total\{[^}]*\}")
 
     def live(self) -> None:
         """Well, then hanging and limited, then nobody, then well again."""
