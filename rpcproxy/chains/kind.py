@@ -44,6 +44,14 @@ def single(question: Question[T]) -> Inquiry[T]:
     return answer
 
 
+class Methods(msgspec.Struct, frozen=True):
+    """The methods of a kind. ``describe`` says what is known, or presumed, of the one with that
+    name; it never raises, whatever the name.
+    """
+
+    describe: Callable[[str], Method]
+
+
 class Questions(msgspec.Struct, frozen=True, kw_only=True):
     """What the engine asks upstreams by itself. Each call begins a new inquiry.
 
@@ -109,6 +117,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     """One kind of chain. ``name`` is for people and for logs."""
 
     name: str
+    methods: Methods
     questions: Questions
     own_words: OwnWords
     announcements: Announcements | None = None

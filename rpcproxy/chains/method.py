@@ -33,6 +33,20 @@ class Keep(enum.Enum):
     FOREVER = "forever"  # a fact of the chain, or asked by a block's hash
 
 
+class Subject(enum.Enum):
+    """What an answer is, as far as it can be held against what is known of the chain."""
+
+    OTHER = "other"
+    HEAD = "head"  # the number of the newest block
+    BLOCK = "block"  # one block, or its header
+    PART = "part"  # of one block: an entry of it, or a list of them
+    RECEIPT = "receipt"  # that a transaction is in a block, by the transaction's hash
+    TRANSACTION = "transaction"  # by its hash, in a block or not
+    SEARCH = "search"  # what a filter finds in a range of blocks
+    COUNTER = "counter"  # how many transactions an account has sent
+    FILLED = "filled"  # a transaction in which a node has filled in what its sender left out
+
+
 # How the JSON text of a result begins. One match on the hot path answers both "is it null"
 # and "can it be what was asked for"; null is the only JSON text that begins with n.
 NOT_NULL: Final = re.compile(rb"[^n]")
@@ -68,3 +82,13 @@ class Method:
     is_state: bool = False  # the answer follows from a block, and nothing in it proves which
     is_null_for_none: bool = False  # nodes answer null where there is no such thing
     is_bare: bool = False  # nothing in the answer can be held against what is known of the chain
+    subject: Subject = Subject.OTHER
+    is_by_block_hash: bool = False  # it looks something up by a block's hash alone
+    takes_hash: bool = False  # its block parameter may be a block's hash
+    is_known: bool = False  # it is in the table of its kind, not only presumed from its name
+    is_everywhere: bool = False  # no node lacks it
+
+    @property
+    def is_ranged(self) -> bool:
+        """Whether it reads a range of blocks, by a filter."""
+        return self.subject is Subject.SEARCH

@@ -5,12 +5,19 @@ from __future__ import annotations
 from typing import Final
 
 from rpcproxy.chains.evm.feed import NEW_HEADS
+from rpcproxy.chains.evm.methods import EVM_METHODS
 from rpcproxy.chains.evm.own_words import OWN_WORDS
 from rpcproxy.chains.evm.questions import QUESTIONS
 from rpcproxy.chains.kind import Kind
 from rpcproxy.config.model import Chain
 
-EVM: Final = Kind(name="evm", questions=QUESTIONS, own_words=OWN_WORDS, announcements=NEW_HEADS)
+EVM: Final = Kind(
+    name="evm",
+    methods=EVM_METHODS,
+    questions=QUESTIONS,
+    own_words=OWN_WORDS,
+    announcements=NEW_HEADS,
+)
 
 
 def kind_of(chain: Chain) -> Kind:

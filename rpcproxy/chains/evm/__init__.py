@@ -19,23 +19,14 @@ from rpcproxy.chains.evm.answers import (
     with_range,
 )
 from rpcproxy.chains.evm.blocks import (
-    EARLIEST,
-    FINALIZED,
-    HASH,
-    LATEST,
-    NONE,
-    PENDING,
-    SAFE,
-    BlockNeed,
-    has_range,
     head_of_block,
     parse_quantity,
     payee_of,
     required_block,
 )
-from rpcproxy.chains.evm.claims import Claim, as_pending, asked_block, claim_of, is_by_block_hash
+from rpcproxy.chains.evm.claims import Claim, as_pending, asked_block, claim_of
 from rpcproxy.chains.evm.contents import Contents, contents_of
-from rpcproxy.chains.evm.methods import TRANSACTION_BY_HASH, describe, has_every_node, is_known
+from rpcproxy.chains.evm.methods import TRANSACTION_BY_HASH, describe
 from rpcproxy.chains.evm.pins import Heights, Pinned, pin
 from rpcproxy.chains.evm.sends.pending_object import pending_object
 from rpcproxy.chains.evm.sends.said_hashes import candidate_hashes, hashes_in, may_be_out
@@ -55,16 +46,8 @@ from rpcproxy.chains.evm.shapes import shape_of
 
 __all__ = [
     "BLOCKS",
-    "EARLIEST",
-    "FINALIZED",
-    "HASH",
-    "LATEST",
-    "NONE",
-    "PENDING",
-    "SAFE",
     "TRANSACTION_BY_HASH",
     "BadTransaction",
-    "BlockNeed",
     "Claim",
     "Contents",
     "Heights",
@@ -84,12 +67,8 @@ __all__ = [
     "decode",
     "describe",
     "filled_by",
-    "has_every_node",
-    "has_range",
     "hashes_in",
     "head_of_block",
-    "is_by_block_hash",
-    "is_known",
     "join_lists",
     "log_range",
     "may_be_out",

@@ -1,7 +1,6 @@
 """Which block a request needs, and what an answer tells of the head, for EVM chains.
 
-Sources: execution-apis (``BlockNumberOrTagOrHash``), EIP-1898 (the object form). A need is an
-``int``: a number N ≥ 0 stands for itself, the negative constants for the rest.
+Sources: execution-apis (``BlockNumberOrTagOrHash``), EIP-1898 (the object form).
 """
 
 from __future__ import annotations
@@ -12,18 +11,18 @@ from typing import Final
 import msgspec
 
 from rpcproxy.arrays import members_of
+from rpcproxy.chains.asked_at import (
+    EARLIEST,
+    FINALIZED,
+    HASH,
+    LATEST,
+    NONE,
+    PENDING,
+    SAFE,
+    BlockNeed,
+)
 from rpcproxy.chains.method import Method
 from rpcproxy.messages import Head
-
-BlockNeed = int
-
-LATEST: Final = -1
-PENDING: Final = -2
-SAFE: Final = -3
-FINALIZED: Final = -4
-EARLIEST: Final = -5
-HASH: Final = -6
-NONE: Final = -7  # no block parameter, or none that can be read: the upstream will say
 
 _TAGS: Final = {
     "latest": LATEST,
@@ -76,11 +75,6 @@ class _Block(msgspec.Struct, gc=False):
 
 
 _block_decoder = msgspec.json.Decoder(_Block)
-
-
-def has_range(method: Method) -> bool:
-    """Whether it reads a range of blocks, by a filter."""
-    return method.name in RANGED
 
 
 def required_block(method: Method, params: bytes | msgspec.Raw) -> BlockNeed:

@@ -15,8 +15,9 @@ from typing import Final
 
 import msgspec
 
+from rpcproxy.chains.asked_at import HASH
 from rpcproxy.chains.evm.answers import BLOCKS, IN_A_BLOCK, LISTS, NO_HASH, ToldBlock
-from rpcproxy.chains.evm.blocks import HASH, RANGED, UNREADABLE, required_block
+from rpcproxy.chains.evm.blocks import RANGED, UNREADABLE, required_block
 from rpcproxy.chains.method import Method
 
 RECEIPTS: Final = frozenset(("eth_getTransactionReceipt",))
@@ -52,7 +53,7 @@ def asked_block(method: Method, params: bytes | msgspec.Raw) -> ToldBlock:
             return ToldBlock(need, "")
         if need != HASH:
             return _NOWHERE
-    elif not method.name.endswith(_BY_BLOCK_HASH) and method.name not in _BY_HASH:
+    elif not method.is_by_block_hash:
         return _NOWHERE
     found = _ANY_HASH.search(params)
     return _NOWHERE if found is None else ToldBlock(-1, "0x" + found[1].decode().lower())
@@ -72,22 +73,6 @@ def _filtered_hash(params: bytes | msgspec.Raw) -> str:
     except UNREADABLE:
         return ""
     return (filters[0].hash or "").lower() if filters else ""
-
-
-# Methods whose first parameter is a block's hash.
-_BY_BLOCK_HASH: Final = ("ByBlockHash", "ByBlockHashAndIndex", "BlockTransactionCountByHash")
-_BY_HASH: Final = frozenset(
-    (
-        *("eth_getBlockByHash", "eth_getHeaderByHash", "erigon_getHeaderByHash"),
-        *("eth_getUncleCountByBlockHash", "debug_traceBlockByHash"),
-    )
-)
-
-
-def is_by_block_hash(method: Method) -> bool:
-    """Whether it looks something up by a block's hash alone."""
-    name = method.name
-    return method.block_param is None and (name.endswith(_BY_BLOCK_HASH) or name in _BY_HASH)
 
 
 def claim_of(

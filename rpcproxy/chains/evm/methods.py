@@ -13,10 +13,20 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
-from rpcproxy.chains.evm.answers import NAMING_BLOCK
+from rpcproxy.chains.evm.answers import BLOCKS, LISTS, NAMING_BLOCK
 from rpcproxy.chains.evm.blocks import RANGED
 from rpcproxy.chains.evm.contents import INDEXED, INDEXED_UNCLES, OF_CONTENTS
-from rpcproxy.chains.method import DATA, LIST, OBJECT, QUANTITY, Keep, Method, MethodKind
+from rpcproxy.chains.kind import Methods
+from rpcproxy.chains.method import (
+    DATA,
+    LIST,
+    OBJECT,
+    QUANTITY,
+    Keep,
+    Method,
+    MethodKind,
+    Subject,
+)
 from rpcproxy.messages import MethodClass
 
 LIGHT: Final = MethodClass.LIGHT
@@ -230,6 +240,42 @@ _NULL_FOR_NONE: Final = frozenset(
 _HEAVY_PREFIXES: Final = ("debug_", "trace_", "arbtrace_", "ots_trace", "txpool_")
 
 
+# Methods whose first parameter is a block's hash.
+_BY_BLOCK_HASH: Final = ("ByBlockHash", "ByBlockHashAndIndex", "BlockTransactionCountByHash")
+_BY_HASH_OF_BLOCK: Final = frozenset(
+    (
+        *("eth_getBlockByHash", "eth_getHeaderByHash", "erigon_getHeaderByHash"),
+        *("eth_getUncleCountByBlockHash", "debug_traceBlockByHash"),
+    )
+)
+# What EIP-1898 lets be asked by a block's hash.
+_TAKING_HASH: Final = frozenset(
+    ("eth_getBalance", "eth_getStorageAt", "eth_getTransactionCount", "eth_getCode", "eth_call",
+     "eth_getProof")
+)  # fmt: skip
+# What no node lacks: "no such method", said of one of these, speaks of something asked of it.
+_EVERYWHERE: Final = frozenset(
+    f"eth_{name}"
+    for name in (
+        *("call", "estimateGas", "getBalance", "getCode", "getStorageAt", "getTransactionCount"),
+        *("getBlockByHash", "getBlockByNumber", "getTransactionByHash", "getTransactionReceipt"),
+    )
+)
+_SUBJECTS: Final[Mapping[str, Subject]] = MappingProxyType(
+    {
+        **dict.fromkeys(LISTS, Subject.PART),
+        **dict.fromkeys((*INDEXED, *INDEXED_UNCLES), Subject.PART),
+        **dict.fromkeys(BLOCKS, Subject.BLOCK),
+        **dict.fromkeys(RANGED, Subject.SEARCH),
+        "eth_blockNumber": Subject.HEAD,
+        "eth_getTransactionReceipt": Subject.RECEIPT,
+        TRANSACTION_BY_HASH: Subject.TRANSACTION,
+        "eth_getTransactionCount": Subject.COUNTER,
+        "eth_fillTransaction": Subject.FILLED,
+    }
+)
+
+
 def _rows() -> Iterator[tuple[str, Method]]:
     for like, names in _GROUPS:
         for name in names.split():
@@ -246,6 +292,12 @@ def _rows() -> Iterator[tuple[str, Method]]:
                     is_indexed=name in INDEXED or name in INDEXED_UNCLES,
                     is_bare=not names_block
                     and name not in (*RANGED, *_TELLING_NONCE, *OF_CONTENTS),
+                    subject=_SUBJECTS.get(name, Subject.OTHER),
+                    is_by_block_hash=like.block_param is None
+                    and (name.endswith(_BY_BLOCK_HASH) or name in _BY_HASH_OF_BLOCK),
+                    takes_hash=name in _TAKING_HASH,
+                    is_known=True,
+                    is_everywhere=name in _EVERYWHERE,
                 ),
             )
 
@@ -263,28 +315,9 @@ def _presumed(name: str) -> Method:
     if "send" in name.lower() or "submit" in name.lower():
         return replace(_SEND, name=name)
     if name.startswith(_HEAVY_PREFIXES):
-        return replace(_HEAD_HEAVY, name=name, weight=20)
-    return replace(_HEAD, name=name)
-
-
-# What no node lacks: "no such method", said of one of these, speaks of something asked of it.
-_EVERY_NODES: Final = frozenset(
-    f"eth_{name}"
-    for name in (
-        *("call", "estimateGas", "getBalance", "getCode", "getStorageAt", "getTransactionCount"),
-        *("getBlockByHash", "getBlockByNumber", "getTransactionByHash", "getTransactionReceipt"),
-    )
-)
-
-
-def has_every_node(name: str) -> bool:
-    """Whether no node lacks it."""
-    return name in _EVERY_NODES
-
-
-def is_known(name: str) -> bool:
-    """Whether the table has the name."""
-    return name in METHODS
+        is_by_hash = name.endswith(_BY_BLOCK_HASH)
+        return replace(_HEAD_HEAVY, name=name, weight=20, is_by_block_hash=is_by_hash)
+    return replace(_HEAD, name=name, is_by_block_hash=name.endswith(_BY_BLOCK_HASH))
 
 
 def describe(name: str) -> Method:
@@ -299,3 +332,6 @@ def describe(name: str) -> Method:
     if len(name) > LONGEST_NAME:
         return replace(_REFUSED, name=TOO_LONG)
     return _presumed(name)
+
+
+EVM_METHODS: Final = Methods(describe)

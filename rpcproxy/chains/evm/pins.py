@@ -12,17 +12,19 @@ from typing import Final
 import msgspec
 
 from rpcproxy.arrays import members_of
-from rpcproxy.chains.evm.blocks import (
+from rpcproxy.chains.asked_at import (
     EARLIEST,
     FINALIZED,
     HASH,
     LATEST,
     NONE,
     PENDING,
-    RANGED,
     SAFE,
-    UNREADABLE,
     BlockNeed,
+)
+from rpcproxy.chains.evm.blocks import (
+    RANGED,
+    UNREADABLE,
     need_of,
     read_block,
     read_filter,

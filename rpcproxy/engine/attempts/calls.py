@@ -83,7 +83,7 @@ class SingleCall(msgspec.Struct, gc=False):
     """One request. ``key`` is what its answer is kept and shared under, empty where it is not;
     ``truth`` is what it is held against; ``heights`` are there where it asks at the served head
     for what may be asked by its hash, ``misread_by`` names who may not have understood that.
-    ``tag`` is the tag that its params keep (``evm.PENDING`` and its kin), 0 where they name a block
+    ``tag`` is the tag that its params keep (``PENDING`` and its kin), 0 where they name a block
     or none: only the upstream knows which block that is.
     """
 

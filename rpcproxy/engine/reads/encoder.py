@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from rpcproxy.chains import evm
+from rpcproxy.chains.asked_at import LATEST
 from rpcproxy.config.model import Chain
 from rpcproxy.edges.logs import event
 from rpcproxy.engine.answers.streaming import restore_id
@@ -153,7 +154,7 @@ class Encoder:
         number = evm.required_block(method, request.params)
         if request.params.replace(b" ", b"").endswith(b",true]"):
             return None  # full transactions are not kept
-        return self._told.block(self._told.number if number == evm.LATEST else number)
+        return self._told.block(self._told.number if number == LATEST else number)
 
 
 class _Error(msgspec.Struct):

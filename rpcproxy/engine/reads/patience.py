@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 
 from rpcproxy.chains import evm
+from rpcproxy.chains.asked_at import PENDING
 from rpcproxy.chains.method import MethodKind
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.attempts.executor import Executor, Settled
@@ -166,11 +167,11 @@ class Patience:
         block, served = call.need.block, self._heads.served
         if call.truth is None or block < max(0, served - RECENT_BLOCKS):
             return False
-        if call.tag == evm.PENDING and judgement.verdict is Verdict.MISSING_DATA:
+        if call.tag == PENDING and judgement.verdict is Verdict.MISSING_DATA:
             return False  # they have none, and time makes none
         if judgement.verdict is not Verdict.MISSING_DATA:
             return True
-        if evm.has_range(call.method):
+        if call.method.is_ranged:
             span = evm.log_range(call.params)
             return span is not None and span[1] <= served
         if call.method.kind is not MethodKind.BLOCK_READ:
@@ -191,7 +192,7 @@ class Patience:
         return usable <= said.keys() and all(standings[name].low_water > block for name in said)
 
     async def _in_parts(self, request: Request, profile: Profile, settled: Settled) -> Settled:
-        if not evm.has_range(profile.method):
+        if not profile.method.is_ranged:
             return settled
         whole = self._profiles.prepare(request, profile)
         if not is_splittable(whole.method.name, bytes(whole.params)):

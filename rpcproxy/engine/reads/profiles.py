@@ -11,7 +11,8 @@ from typing import Final
 import msgspec
 
 from rpcproxy.chains import evm
-from rpcproxy.chains.method import Keep, Method, MethodKind
+from rpcproxy.chains.asked_at import HASH, LATEST, PENDING, BlockNeed
+from rpcproxy.chains.method import Keep, Method, MethodKind, Subject
 from rpcproxy.config.model import Chain
 from rpcproxy.engine.attempts.calls import SingleCall, Touchstone
 from rpcproxy.engine.clock import Clock
@@ -30,11 +31,6 @@ LARGE_REQUEST_BYTES: Final = 64 * 1024  # from here on, sizes that an upstream t
 # Upstreams are thought to refuse a shape for no longer.
 SHAPED_SECONDS: Final = METHOD_SECONDS + SUSPECT_SECONDS
 MAX_PROFILES: Final = 1000  # clients may invent method names
-# What EIP-1898 lets be asked by a block's hash.
-BY_HASH: Final = frozenset(
-    ("eth_getBalance", "eth_getStorageAt", "eth_getTransactionCount", "eth_getCode", "eth_call",
-     "eth_getProof")
-)  # fmt: skip
 _KEPT_ANYWAY: Final = (Keep.MINED, Keep.FOREVER)
 
 
@@ -111,7 +107,7 @@ class Profiles:
         )
         is_read = (
             method.kind not in (MethodKind.SEND, MethodKind.STATEFUL, MethodKind.REFUSED)
-            and name != "eth_blockNumber"
+            and method.subject is not Subject.HEAD
         )
         profile = Profile(
             method,
@@ -126,7 +122,7 @@ class Profiles:
             is_read=is_read,
             is_large=method.method_class is MethodClass.HEAVY,
             is_pinned=self._is_pinning and method.kind is MethodKind.BLOCK_READ,
-            is_state=name in BY_HASH,
+            is_state=method.takes_hash,
             is_watched=True,
             is_kept=is_read and self._is_routing and method.keep is not Keep.NEVER,
             kept_by=method.keep.value,
@@ -134,7 +130,7 @@ class Profiles:
             key=name.encode() + b" ",
         )
         if method.name == name:  # one of absurd length is not kept
-            if not evm.is_known(name):  # those that we know keep their place
+            if not method.is_known:  # those that we know keep their place
                 self._invented.append(name)
                 if len(self._invented) > MAX_PROFILES:
                     del self.known[self._invented.popleft()]
@@ -171,7 +167,7 @@ class Profiles:
                     by_hash = self.heights
                 if method.keep is Keep.BLOCK:
                     key = profile.key + params
-            elif block > served >= 0 and evm.has_range(method):
+            elif block > served >= 0 and method.is_ranged:
                 need = self._at_head(profile, served)  # up to where the chain goes, say nodes
             elif block >= 0:
                 need = self._at_block(profile, params, block, served)
@@ -252,20 +248,20 @@ class Profiles:
         need = msgspec.structs.replace(profile.need, block=block, wants_head=is_near)
         if is_near and profile.method.method_class is MethodClass.LIGHT:
             return need
-        span = evm.log_range(params) if evm.has_range(profile.method) else None
+        span = evm.log_range(params) if profile.method.is_ranged else None
         low, high = span or (block, block)
         return of_old(need, low, high, served)
 
     def _unpinned(self, profile: Profile, block: int) -> Need:
         """Tags stay: it depends on the upstream's own head, or on a hash."""
         need, served = profile.need, self._heads.served
-        if block > served >= 0 and self._is_routing and evm.has_range(profile.method):
+        if block > served >= 0 and self._is_routing and profile.method.is_ranged:
             return self._at_head(profile, served)  # up to where the chain goes
         if block >= 0:
             return msgspec.structs.replace(need, block=block, wants_head=False)
-        if block in (evm.LATEST, evm.PENDING):
+        if block in (LATEST, PENDING):
             return self._at_head(profile, self._heads.shown) if self._is_routing else need
-        if block == evm.HASH:
+        if block == HASH:
             return need
         return msgspec.structs.replace(need, wants_head=False)
 
@@ -285,9 +281,9 @@ class Profiles:
         return need
 
 
-def tag_of(block: evm.BlockNeed) -> int:
+def tag_of(block: BlockNeed) -> int:
     """The tag itself, 0 for whatever is none."""
-    return block if evm.HASH < block < 0 else 0
+    return block if HASH < block < 0 else 0
 
 
 def costly(policy: Policy) -> Policy:

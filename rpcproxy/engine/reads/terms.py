@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from rpcproxy.chains import evm
+from rpcproxy.chains.asked_at import PENDING
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.attempts.executor import Executor
 from rpcproxy.engine.clock import Clock
@@ -44,7 +44,7 @@ class Terms:
         poison = executor.poison
         if poison and poison.is_poison(call.poison_key, self._now()):
             return msgspec.structs.replace(policy, single_attempt=True)
-        if call.tag == evm.PENDING and not policy.confirm_nulls:
+        if call.tag == PENDING and not policy.confirm_nulls:
             # Not every node has a pending block: where another has none either, that is the answer.
             return msgspec.structs.replace(policy, confirm_nulls=True)
         return policy

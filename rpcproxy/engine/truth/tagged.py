@@ -7,6 +7,7 @@ from __future__ import annotations
 import msgspec
 
 from rpcproxy.chains import evm
+from rpcproxy.chains.asked_at import PENDING
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.attempts.executor import Executor
 from rpcproxy.engine.clock import Clock
@@ -41,7 +42,7 @@ class Tagged:
 
     def is_to_come(self, call: SingleCall, number: int) -> bool:
         """Whether a log is in the block to come, which was asked for."""
-        return call.tag == evm.PENDING and number <= self._ceiling() + 1
+        return call.tag == PENDING and number <= self._ceiling() + 1
 
     # ---- heights without a block
 

@@ -22,6 +22,7 @@ from typing import Final
 import msgspec
 
 from rpcproxy.chains import evm
+from rpcproxy.chains.asked_at import LATEST, PENDING
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.attempts.executor import Executor
 from rpcproxy.engine.clock import Clock
@@ -104,11 +105,11 @@ class Truth:
             # Asked by number it is well: so it was the hash that was not understood.
             self._standings.learn_hashes(call.misread_by, takes=False)
             call.misread_by = ""
-        if call.tag == evm.PENDING and verdict is not Verdict.OK:
+        if call.tag == PENDING and verdict is not Verdict.OK:
             return without_pending(judgement)
         if verdict is Verdict.MISSING_DATA and self._tagged.is_no_block(call, judgement):
             return Judgement(Verdict.NULL, judgement.result)
-        if call.method.is_of_contents and call.tag != evm.PENDING:
+        if call.method.is_of_contents and call.tag != PENDING:
             held = self.contents.check(call, judgement, standing, started)
             if held is not judgement:
                 return held
@@ -131,7 +132,7 @@ class Truth:
         method = call.method
         if method.names_block:
             return self._check_block(call, judgement, standing, started)
-        if evm.has_range(method) and (self._is_recent(need.block) or need.block < 0):
+        if method.is_ranged and (self._is_recent(need.block) or need.block < 0):
             return self._check_logs(call, judgement, standing, started)
         if method.name == NONCE:
             return self.nonces.check(call, judgement, standing)
@@ -196,7 +197,7 @@ class Truth:
         result, method = judgement.result, call.method
         if result is None:
             return judgement
-        if call.tag == evm.PENDING:
+        if call.tag == PENDING:
             objection = self._tagged.objection(call, result)
             return refused(objection) if objection else judgement
         tells_hashes = self._tells_hashes
@@ -211,9 +212,9 @@ class Truth:
             return self._doubted(claim, judgement)
         number, hash = told
         heads = self._heads
-        if call.tag == evm.LATEST and number < call.need.block:
+        if call.tag == LATEST and number < call.need.block:
             return refused(f"its latest block is {number}, and clients know {call.need.block}")
-        block = result if call.tag == evm.LATEST else None
+        block = result if call.tag == LATEST else None
         if number > heads.served >= 0 and not self._tagged.may_show(told, standing, block):
             if method.name in _CANONICAL and self._preconfirmed.is_so(number, standing):
                 claim = evm.Claim.UNMINED
@@ -286,7 +287,7 @@ class Truth:
             block = self.contents.learn_given(result, told)
             if block is not None and block.hashes:
                 self.seen.see_list(number, block.hashes)
-        elif method.block_param is not None or evm.is_by_block_hash(method):
+        elif method.block_param is not None or method.is_by_block_hash:
             self._see_list(number, result)
         else:
             self._see(call, number)
@@ -343,7 +344,7 @@ class Truth:
             if not hash and self._heads.denies(block.number, block.hash):
                 detail = f"its log of block {block.number} is not on our chain"
                 return self._off_chain(standing, detail)
-        if call.tag == evm.PENDING:  # nobody knows what that block will hold
+        if call.tag == PENDING:  # nobody knows what that block will hold
             return judgement
         if is_vague:
             return self._doubted(evm.Claim.VAGUE, judgement)
@@ -376,7 +377,7 @@ class Truth:
         key = found[1].lower()
         if key == _NOTHING:
             return Judgement(Verdict.OK, NULL)
-        if method.block_param is not None or evm.is_by_block_hash(method):
+        if method.block_param is not None or method.is_by_block_hash:
             return self._check_null_of_block(call, key, judgement)
         if not method.names_block:
             return judgement

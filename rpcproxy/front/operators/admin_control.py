@@ -14,7 +14,7 @@ from typing import Final, Protocol, TypedDict
 import msgspec
 from aiohttp import web
 
-from rpcproxy.chains.evm import is_known
+from rpcproxy.chains import evm
 from rpcproxy.edges.logs import utc
 from rpcproxy.front.operators.access import Denied
 from rpcproxy.front.operators.admin_transactions import JsonPage
@@ -64,7 +64,7 @@ class RecentFailures:
             "reason": reason[:SHOWN_REASON_LENGTH],
             "trace_id": trace_id,
         }
-        self._entries.add(entry, (chain, method if is_known(method) else ""))
+        self._entries.add(entry, (chain, method if evm.describe(method).is_known else ""))
 
     def latest_first(self) -> list[FailureEntry]:
         return self._entries.latest_first()

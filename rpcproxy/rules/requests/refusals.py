@@ -162,7 +162,9 @@ def _is_of_this_alone(word: Word) -> bool:
     need = word.need
     match word.judgement.verdict:
         case Verdict.UNSUPPORTED:
-            return evm.has_every_node(need.method) or not is_of_method(word.judgement, need.method)
+            return evm.describe(need.method).is_everywhere or not is_of_method(
+                word.judgement, need.method
+            )
         case Verdict.MISSING_DATA:
             return need.lowest < 0 or word.standing.track.number - need.lowest < NEAR_BLOCKS
         case Verdict.RANGE_TOO_LARGE:

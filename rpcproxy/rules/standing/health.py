@@ -218,7 +218,7 @@ class Health:
         standing.classes[o.method_class].breaker.on_answer()
         exclusions = standing.exclusions
         if o.verdict is Verdict.UNSUPPORTED:
-            is_known = evm.is_known(o.method)
+            is_known = evm.describe(o.method).is_known
             if exclusions.on_unsupported(o.method, now, is_known=is_known):
                 reason = f"it does not support {o.method[:SHOWN_METHOD_LENGTH]}"
                 if not is_known:

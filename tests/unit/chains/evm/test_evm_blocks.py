@@ -5,18 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rpcproxy.chains.evm.blocks import (
-    EARLIEST,
-    FINALIZED,
-    HASH,
-    LATEST,
-    NONE,
-    PENDING,
-    SAFE,
-    head_of_block,
-    parse_quantity,
-    required_block,
-)
+from rpcproxy.chains.asked_at import EARLIEST, FINALIZED, HASH, LATEST, NONE, PENDING, SAFE
+from rpcproxy.chains.evm.blocks import head_of_block, parse_quantity, required_block
 from rpcproxy.chains.evm.methods import METHODS, describe
 from rpcproxy.messages import Head
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rpcproxy.chains.evm.answers import NAMING_BLOCK, told_by
-from rpcproxy.chains.evm.claims import Claim, as_pending, asked_block, claim_of, is_by_block_hash
+from rpcproxy.chains.evm.claims import Claim, as_pending, asked_block, claim_of
 from rpcproxy.chains.evm.methods import METHODS, describe
 
 HASH = "0x" + "cd" * 32
@@ -143,7 +143,7 @@ def test_the_block_that_is_asked_for(name: str, params: list[Any], asked: tuple[
 
 
 def test_what_is_looked_up_by_a_blocks_hash() -> None:
-    found = {name for name, method in METHODS.items() if is_by_block_hash(method)}
+    found = {name for name, method in METHODS.items() if method.is_by_block_hash}
     assert found == {
         *("eth_getBlockByHash", "eth_getHeaderByHash", "erigon_getHeaderByHash"),
         *("eth_getBlockTransactionCountByHash", "eth_getUncleCountByBlockHash"),

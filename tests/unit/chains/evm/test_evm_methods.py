@@ -1,6 +1,5 @@
 import pytest
 
-from rpcproxy.chains.evm.blocks import has_range
 from rpcproxy.chains.evm.methods import LONGEST_NAME, METHODS, TOO_LONG, describe
 from rpcproxy.chains.method import Keep, MethodKind
 from rpcproxy.messages import MethodClass
@@ -117,7 +116,7 @@ def test_bare_answers_say_nothing_of_the_chain():
     said = {
         name
         for name, method in METHODS.items()
-        if method.names_block or has_range(method) or method.is_of_contents
+        if method.names_block or method.is_ranged or method.is_of_contents
     }
     assert bare == set(METHODS) - said - {"eth_getTransactionCount", "eth_fillTransaction"}
     assert not describe("eth_unheardOf").is_bare

@@ -5,16 +5,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rpcproxy.chains.evm.blocks import (
-    EARLIEST,
-    FINALIZED,
-    HASH,
-    LATEST,
-    NONE,
-    PENDING,
-    RANGED,
-    SAFE,
-)
+from rpcproxy.chains.asked_at import EARLIEST, FINALIZED, HASH, LATEST, NONE, PENDING, SAFE
+from rpcproxy.chains.evm.blocks import RANGED
 from rpcproxy.chains.evm.methods import METHODS, describe
 from rpcproxy.chains.evm.pins import Heights, pin
 
