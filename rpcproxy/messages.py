@@ -226,21 +226,24 @@ class Judgement(msgspec.Struct, gc=False):
 
 
 class Head(msgspec.Struct, gc=False, frozen=True):
-    """A block as an upstream told it. Hashes are ``0x`` hex, empty where not told;
-    ``timestamp`` is the chain's, in Unix seconds, 0 where not told.
+    """A block as an upstream told it. Hashes are texts in the chain's spelling, empty where not
+    told; ``timestamp`` is the chain's, in Unix seconds, 0 where not told. ``parent_number`` is told
+    on chains whose numbers skip, −1 elsewhere.
     """
 
     number: int
     hash: str = ""
     parent_hash: str = ""
     timestamp: int = 0
+    parent_number: int = -1
 
 
 class Observation(msgspec.Struct, gc=False, frozen=True):
     """What one attempt, probe or notification taught about one upstream.
 
     ``seconds`` is the time the attempt took, ``None`` where there is none to learn. ``header``
-    is one that was asked for.
+    is one that was asked for. ``anchors`` are the blocks that it calls settled, in the order of
+    the kind's ``Traits.anchors``; empty where it was not asked.
     ``lowest`` and ``span`` are those of the need: the lowest block that was read, where that was
     an old one or a range of ``span`` blocks. ``shape``: what it refused is of this shape
     (``chains.evm.shapes``), and another upstream took it.
@@ -257,8 +260,7 @@ class Observation(msgspec.Struct, gc=False, frozen=True):
     request_bytes: int = 0
     is_probe: bool = False
     detail: str = ""
-    safe: Head | None = None
-    finalized: Head | None = None
+    anchors: tuple[Head | None, ...] = ()
     header: Head | None = None
     lowest: int = -1
     span: int = 0

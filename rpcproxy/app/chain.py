@@ -67,7 +67,7 @@ class ChainRuntime:
         self.chain = chain
         self.counters = counters
         holdings = holdings or Holdings()
-        self.standings = Standings(chain.upstreams, Settings.of(chain), now)
+        self.standings = Standings(chain.upstreams, Settings.of(chain, kind.traits), now)
         self.wires = self._wires(chain, ssl_context, old, holdings)
         members = {upstream.name: self._member(upstream) for upstream in chain.upstreams}
         budgets = Budgets(RetryBudget(now), HedgeAllowance())

@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import msgspec
 
 from rpcproxy.chains.method import Method
+from rpcproxy.chains.traits import Traits
 from rpcproxy.messages import Head, MethodClass, Verdict
 
 T = TypeVar("T")
@@ -59,8 +60,7 @@ class Questions(msgspec.Struct, frozen=True, kw_only=True):
     - ``head``: the newest block
     - ``header``: of the block with this hash, and of no other
     - ``genesis``: the first block, with its hash; its number is ``first_number``
-    - ``anchors``: by the names of ``Observation``'s members (``safe``, ``finalized``), empty where
-      the kind tells none
+    - ``anchors``: by the names in ``Traits.anchors``, those that nodes tell
     - ``heavy``: the cheapest heavy read; only whether it is answered counts
     - ``state``: from the text of a recent block and the number that is compared, a piece of state
       that changes with each block; ``None`` where the block names none
@@ -120,4 +120,5 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     methods: Methods
     questions: Questions
     own_words: OwnWords
+    traits: Traits = Traits()
     announcements: Announcements | None = None

@@ -9,6 +9,7 @@ from rpcproxy.chains.evm.methods import EVM_METHODS
 from rpcproxy.chains.evm.own_words import OWN_WORDS
 from rpcproxy.chains.evm.questions import QUESTIONS
 from rpcproxy.chains.kind import Kind
+from rpcproxy.chains.traits import Traits
 from rpcproxy.config.model import Chain
 
 EVM: Final = Kind(
@@ -16,11 +17,13 @@ EVM: Final = Kind(
     methods=EVM_METHODS,
     questions=QUESTIONS,
     own_words=OWN_WORDS,
+    traits=Traits(anchors=("finalized", "safe")),
     announcements=NEW_HEADS,
 )
 
+KINDS: Final = {kind.name: kind for kind in (EVM,)}
+
 
 def kind_of(chain: Chain) -> Kind:
-    """Return the kind of a configured chain; today all are of one."""
-    del chain
-    return EVM
+    """Return the kind of a configured chain."""
+    return KINDS[chain.kind]

@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 import sys
 
+from msgspec.structs import replace
+
+from rpcproxy.chains import registry
 from rpcproxy.cli import main
 from rpcproxy.engine.sends import copies
-from rpcproxy.rules.heads import heads
 from rpcproxy.rules.requests import failover
 
-PLACES = {"YOUNG_OUTAGE_SECONDS": (copies, failover), "HALT_SECONDS": (heads,)}
+PLACES = {"YOUNG_OUTAGE_SECONDS": (copies, failover)}
 
 
 def set_patience() -> None:
@@ -21,6 +23,9 @@ def set_patience() -> None:
         for module in modules:
             assert hasattr(module, name)
             vars(module)[name] = float(os.environ.get(name, vars(module)[name]))
+    if told := os.environ.get("HALT_SECONDS"):
+        traits = replace(registry.EVM.traits, halt_seconds=float(told))
+        registry.KINDS["evm"] = replace(registry.EVM, traits=traits)
 
 
 if __name__ == "__main__":

@@ -359,7 +359,7 @@ class Engine:
         upstreams = four() if upstreams is None else upstreams
         given = {"name": "test", "chain_id": CHAIN_ID, "selection": "ordered", **chain}
         self.chain = model.Chain(upstreams=tuple(upstreams), **given)
-        self.standings = Standings(self.chain.upstreams, Settings.of(self.chain), now())
+        self.standings = Standings(self.chain.upstreams, Settings.of(self.chain, EVM.traits), now())
         self.wires = {u.name: FakeWire(u.name, answering()) for u in self.chain.upstreams}
         self.members = {
             u.name: executor.ChainMember(self.standings[u.name], self.wires[u.name], Classifier())

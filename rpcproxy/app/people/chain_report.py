@@ -49,7 +49,7 @@ _OPEN, _OFF, _OPENING = "open", "off", "being opened"
 def chain_figures(runtime: ChainRuntime, now: float) -> ChainFigures:
     """One chain at ``now`` (monotonic seconds)."""
     heads, audits = runtime.standings.heads, runtime.audits
-    final, safe = heads.finality.finalized, heads.finality.safe
+    final, safe = heads.finality.named("finalized"), heads.finality.named("safe")
     reorg = heads.last_reorg
     since = runtime.standings.outage_since(MethodClass.LIGHT)
     return ChainFigures(
@@ -96,8 +96,8 @@ def chain_status(runtime: ChainRuntime, now: float, unix_seconds: float) -> Chai
         "served_head": figures.served,
         "served_hash": None if heads.served_head is None else heads.served_head.hash,
         "head_age_seconds": None if head_age is None else round(head_age, 1),
-        "safe": _block(heads.finality.safe),
-        "finalized": _block(heads.finality.finalized),
+        "safe": _block(heads.finality.named("safe")),
+        "finalized": _block(heads.finality.named("finalized")),
         "reorgs": figures.reorgs,
         "last_reorg": _last_reorg(heads, now),
         "head_jumps": figures.head_jumps,

@@ -148,7 +148,7 @@ class Profiles:
         if (
             heads.served_head is not self._head
             or served != self.heights.latest
-            or heads.finality.finalized is not self._final
+            or heads.finality.anchors is not self._final
         ):
             self._renew(heads)
         method = profile.method
@@ -226,10 +226,11 @@ class Profiles:
     def _renew(self, heads: Heads) -> None:
         finality = heads.finality
         head = self._head = heads.served_head
-        self._final = finality.finalized
+        self._final = finality.anchors
+        safe = finality.named("safe")
         self.heights = evm.Heights.of(
             heads.served,
-            -1 if finality.safe is None else finality.safe.number,
+            -1 if safe is None else safe.number,
             finality.floor,
             head.hash if head is not None and head.number == heads.served else "",
         )

@@ -296,8 +296,7 @@ class Watcher:
                 MethodClass.LIGHT,
                 Verdict.OK,
                 method=found.question.method.name,
-                safe=told.get("safe"),
-                finalized=told.get("finalized"),
+                anchors=tuple(map(told.get, self._executor.standings.heads.finality.names)),
             ),
             self._now(),
         )

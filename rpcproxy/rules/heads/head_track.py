@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Final
 
 from rpcproxy.messages import Head
@@ -20,26 +22,24 @@ class HeadTrack:
     ``head`` is the highest of them, ``last`` the latest. ``low_water`` is how far up it can be
     relied on: behind one URL may stand several machines, and where reports fell back by d blocks
     within the last ten, a request may meet a machine d blocks behind. A row of growing numbers
-    falls back by nothing. ``safe`` and ``finalized`` are its last words on those.
+    falls back by nothing. ``anchors`` are its last words on what is settled, the lowest first.
     """
 
     __slots__ = (
         "_reports",
-        "finalized",
+        "anchors",
         "head",
         "last",
         "low_water",
         "moved_at",
         "number",
         "reported_at",
-        "safe",
     )
 
     def __init__(self) -> None:
         self.head: Head | None = None
         self.last: Head | None = None
-        self.safe: Head | None = None
-        self.finalized: Head | None = None
+        self.anchors: tuple[Head | None, ...] = ()
         self.number = -1
         self.low_water = -1
         self.moved_at = -math.inf
@@ -69,12 +69,13 @@ class HeadTrack:
         self.low_water = max(0, top - fallen)
         return before != (self.number, self.low_water) or told is None or told.hash != head.hash
 
-    def report_anchors(self, safe: Head | None, finalized: Head | None) -> bool:
-        """Take in what it said of the safe and finalized blocks; whether anything changed."""
-        before = (self.safe, self.finalized)
-        self.safe = safe or self.safe
-        self.finalized = finalized or self.finalized
-        return before != (self.safe, self.finalized)
+    def report_anchors(self, told: Sequence[Head | None]) -> bool:
+        """Take in what it said of settled blocks, the lowest first; whether anything changed. Of
+        what it did not tell now, its earlier word stands.
+        """
+        before = self.anchors
+        self.anchors = tuple(new or old for new, old in zip_longest(told, before))
+        return before != self.anchors
 
     def still_seconds(self) -> float:
         """For how long its reports have said the same, by the last of them."""

@@ -36,6 +36,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
+from rpcproxy.chains.traits import Traits
 from rpcproxy.messages import Head
 from rpcproxy.rules.heads.ahead import Ahead, reach, second_height
 from rpcproxy.rules.heads.finality import Finality
@@ -62,8 +63,6 @@ FALLEN_BLOCKS: Final = 2
 UNLINKED_SECONDS: Final = 3.0
 SLACK_BLOCKS: Final = 10
 SLACK_SECONDS: Final = 60  # block timestamps are whole seconds of clocks that differ
-HALT_SECONDS: Final = 20.0
-HALT_BLOCKS: Final = 5
 STALL_SECONDS: Final = 5.0
 STALL_BLOCKS: Final = 3
 FAST_BLOCK_SECONDS: Final = 2.0
@@ -95,6 +94,8 @@ class Heads:
     __slots__ = (
         "_anchor",
         "_first_claim_at",
+        "_halt_blocks",
+        "_halt_seconds",
         "_held_since",
         "_turning",
         "_unlinked_since",
@@ -121,15 +122,21 @@ class Heads:
     )
 
     def __init__(
-        self, block_time_seconds: float, depth: int = DEEPEST, *, shows_ahead: bool = False
+        self,
+        block_time_seconds: float,
+        depth: int = DEEPEST,
+        *,
+        traits: Traits = Traits(),  # noqa: B008 -- frozen
+        shows_ahead: bool = False,
     ) -> None:
+        self._halt_seconds, self._halt_blocks = traits.halt_seconds, traits.halt_blocks
         self.block_time_seconds = block_time_seconds
         self.ahead = Ahead(is_allowed=shows_ahead)
         self.depth = depth  # so many blocks of our chain are to be known by their hashes
         self.served = self.shown = -1
         self.served_head: Head | None = None
-        self.finality = Finality()
-        self.lineage = Lineage()
+        self.finality = Finality(traits.anchors, traits.final_depth)
+        self.lineage = Lineage(skips=traits.skips_numbers)
         self.moved_at = -math.inf
         self.is_halted = False
         self.halted_since = math.inf
@@ -163,7 +170,7 @@ class Heads:
     @property
     def halt_seconds(self) -> float:
         """All heads standing still for longer: the chain stands."""
-        return max(HALT_SECONDS, HALT_BLOCKS * self.block_time_seconds)
+        return max(self._halt_seconds, self._halt_blocks * self.block_time_seconds)
 
     # ---- questions
 
@@ -230,7 +237,7 @@ class Heads:
             self.shown, voters, self.block_time_seconds, now
         ):
             self.shown = self.served
-        self.finality.settle(votes, count, self.served, self.hash_at)
+        self.finality.settle(votes, count, self.served, self.hash_at, is_backed=self.is_backed)
         self.wanted = wanted_of(
             self.lineage, votes, self.served_head, self.finality.floor, self.depth
         )
@@ -512,7 +519,7 @@ class Heads:
     def adopt(self, old: Heads) -> None:
         """A reload: go on from what was served."""
         for name in self.__slots__:
-            if name not in {"block_time_seconds", "ahead"}:
+            if name not in {"block_time_seconds", "ahead", "_halt_blocks", "_halt_seconds"}:
                 setattr(self, name, getattr(old, name))
         if self.ahead.is_allowed:
             self.ahead.adopt(old.ahead)

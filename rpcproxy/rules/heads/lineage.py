@@ -5,8 +5,9 @@ number that lead to the served head. Where an upstream tells no hashes, a block 
 number (``#100``), and numbers are taken as linked.
 
 A block follows the one that its parent hash names, whatever its number: some chains have heights
-without a block (Filecoin's null rounds). Where that was seen (``skips``) the number of a block
-whose header nobody told yet is not known; elsewhere it is the next lower one.
+without a block (Filecoin's null rounds, Solana's skipped slots). Where that is so (``skips``) the
+number of a block whose header nobody told yet is known only if its child told it; elsewhere it is
+the next lower one.
 
 Two upstreams may tell different numbers, parents or times for one hash, and one of them lies: what
 more upstreams told counts.
@@ -41,6 +42,7 @@ class _Version(NamedTuple):
 
     number: int
     parent: str
+    parent_number: int  # −1 where it was not told
 
 
 def name_of(head: Head) -> str:
@@ -69,10 +71,11 @@ class Lineage:
         "top",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, *, skips: bool = False) -> None:
+        """``skips``: heights without a block are normal; else they are believed where seen."""
         self.chain: dict[int, str] = {}
         self.top = self.bottom = -1  # the highest and the lowest number in it
-        self.skips = False  # it has heights without a block
+        self.skips = skips
         self._places: dict[str, int] = {}  # our chain, the other way round
         # By hash: who told which number and parent; and who told which time.
         self._headers: dict[str, dict[_Version, set[str]]] = {}
@@ -90,7 +93,8 @@ class Lineage:
         if versions is None:
             versions = self._headers[head.hash] = {}
             self._forget(self.top)
-        version = _Version(head.number, head.parent_hash)
+        before = head.parent_number if head.parent_number < head.number else -1
+        version = _Version(head.number, head.parent_hash, before)
         versions.setdefault(version, set()).add(upstream)
         self._look_for_gap(head, upstream)
         if head.timestamp:
@@ -121,6 +125,8 @@ class Lineage:
         self._tellers.add(upstream)
         self._awaited.setdefault(head.parent_hash, (head.number, upstream))
         below = self.number_of(head.parent_hash)
+        if below < 0:
+            below = head.parent_number
         above, teller = self._awaited.get(head.hash, (-1, ""))
         if 0 <= below < head.number - 1:
             self._gap_tellers.add(upstream)
@@ -163,9 +169,13 @@ class Lineage:
         """The name of the block before it, ``""`` where it is not known."""
         if is_numbered(name):
             return f"#{number - 1}"
-        versions = self._headers.get(name)
-        told = None if versions is None else _most_told(versions, number, number)
+        told = self._version(name, number)
         return "" if told is None else told.parent
+
+    def _version(self, name: str, number: int) -> _Version | None:
+        """What was told of the block of that hash at that height."""
+        versions = self._headers.get(name)
+        return None if versions is None else _most_told(versions, number, number)
 
     def _before(self, name: str, number: int) -> tuple[int, str]:
         """Number and name of the block before it; the name is empty where either is not known.
@@ -176,9 +186,17 @@ class Lineage:
             return number - 1, parent
         versions = self._headers.get(parent)
         told = None if versions is None else _most_told(versions, 0, number - 1)
-        height = self._places.get(parent, -1) if told is None else told.number
+        height = self._number_before(name, number, parent) if told is None else told.number
         is_near = number - DEEPEST <= height < number
         return height, parent if height >= 0 and is_near else ""
+
+    def _number_before(self, name: str, number: int, parent: str) -> int:
+        """The number of a parent whose header nobody told: by our chain, or as its child says."""
+        known = self._places.get(parent, -1)
+        if known >= 0:
+            return known
+        told = self._version(name, number)
+        return -1 if told is None else told.parent_number
 
     def back(self, head: Head) -> Iterator[tuple[int, str]]:
         """``head`` and its ancestors as far as they are known, at most ``DEEPEST`` steps back:
@@ -268,7 +286,10 @@ class Lineage:
         number of that is not known.
         """
         parent = self.parent_of(name, number)
-        return (number - 1, parent) if parent and self.skips else (number, name)
+        if not parent or not self.skips:
+            return number, name
+        before = self._number_before(name, number, parent)
+        return (before if before >= 0 else number - 1), parent
 
     def missing_below(self, head: Head) -> Parent | None:
         """The header that would tell what comes before our chain as far as it is known."""

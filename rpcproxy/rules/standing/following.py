@@ -56,7 +56,7 @@ class Following:
         self, standing: Standing, o: Observation, now: float, changes: list[Change]
     ) -> None:
         """What an answer told of blocks."""
-        has_moved = standing.track.report_anchors(o.safe, o.finalized)
+        has_moved = standing.track.report_anchors(o.anchors)
         for header in (o.head, o.header):
             if header is not None:
                 self.heads.learn(header, standing.name)

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
+from rpcproxy.chains.traits import Traits
 from rpcproxy.config.model import Chain, Upstream
 from rpcproxy.messages import METHOD_CLASSES, Blame, Head, MethodClass, Observation, Verdict
 from rpcproxy.rules.heads.heads import Heads
@@ -54,15 +55,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     policy: SelectionPolicy = "fastest"
     chain_id: int = 1
     shows_ahead: bool = False  # clients may see blocks above the served head
+    traits: Traits = Traits()
 
     @classmethod
-    def of(cls, chain: Chain) -> Settings:
+    def of(cls, chain: Chain, traits: Traits) -> Settings:
         return cls(
             block_time_seconds=chain.block_time_seconds,
             max_lag_blocks=chain.max_lag_blocks,
             policy=chain.selection,
             chain_id=chain.chain_id,
             shows_ahead=chain.consistency == "routed",
+            traits=traits,
         )
 
 
@@ -102,7 +105,11 @@ class Standings:
         self._domains = Domains(self._all)
         self._windows = tuple(Window() for _ in METHOD_CLASSES)
         self._now = self._ticked_at = now
-        self.heads = Heads(settings.block_time_seconds, shows_ahead=settings.shows_ahead)
+        self.heads = Heads(
+            settings.block_time_seconds,
+            traits=settings.traits,
+            shows_ahead=settings.shows_ahead,
+        )
         following = Following(self._all, self.heads, self._ranking, settings.max_lag_blocks)
         self._following = following
         self.on_served, self.on_distrust = following.on_served, following.on_distrust
@@ -418,5 +425,5 @@ class Standings:
 
 def is_word_alone(o: Observation) -> bool:
     """Whether it tells of blocks alone, and nothing of how the upstream does."""
-    told = o.head or o.header or o.safe or o.finalized
-    return told is not None and o.seconds is None and not o.is_probe
+    told = o.head or o.header or any(o.anchors)
+    return bool(told) and o.seconds is None and not o.is_probe

@@ -65,7 +65,7 @@ async def test_heads_with_their_hashes_and_who_left_them() -> None:
     runtime = a_chain()
     now = runtime.standings._now
     for each in "ab":
-        tell(runtime, each, now, head=block(99), safe=block(90), finalized=block(80))
+        tell(runtime, each, now, head=block(99), anchors=(block(80), block(90)))
         tell(runtime, each, now, head=block(100))
     tell(runtime, "c", now, head=Head(100, name(100, "b"), name(99), 1_700_000_100))
     heads = runtime.standings.heads

@@ -62,7 +62,7 @@ class World:
     async def start(self) -> None:
         await self.proxy.start()
         finality = self.runtime.standings.heads.finality
-        await until(lambda: finality.finalized is not None and self.disk is not None)
+        await until(lambda: finality.final is not None and self.disk is not None)
 
     async def start_anew(self) -> None:
         await self.proxy.stop(drain_seconds=0)

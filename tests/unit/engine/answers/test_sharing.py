@@ -475,7 +475,7 @@ async def test_followers_that_ask_another_thing_by_now_ask_apart() -> None:
 async def test_a_reorg_takes_what_was_kept_above_its_ancestor() -> None:
     engine = on_chain()
     for name in "abcd":
-        engine.observe(name, Verdict.OK, seconds=None, finalized=head_of(50))
+        engine.observe(name, Verdict.OK, seconds=None, anchors=(head_of(50),))
     to_head(engine, head_of(101))
     for params in (b'["0x1","0x10"]', b'["0x1","0x65"]'):
         await engine.ask("eth_getBalance", params).answer()
@@ -576,7 +576,7 @@ class Disk:
 def with_disk(engine: Engine) -> Disk:
     disk = Disk()
     engine.pipeline.sharing.disk = disk  # type: ignore[assignment]
-    engine.standings.heads.finality.finalized = head_of(90)
+    engine.standings.heads.finality.anchors = (head_of(90), None)
     return disk
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from rpcproxy.chains.registry import EVM
 from rpcproxy.config import model
 from rpcproxy.edges.metrics.metrics import ChainCounters
 from rpcproxy.engine.attempts.calls import SingleCall
@@ -33,7 +34,7 @@ def chain(**fields: Any) -> model.Chain:
 
 
 def made(served: int = SERVED, **fields: Any) -> Profiles:
-    heads = Heads(12.0)
+    heads = Heads(12.0, traits=EVM.traits)
     heads.served = heads.shown = served
     return Profiles(
         chain(**fields),
@@ -122,7 +123,7 @@ def test_tags_become_heights() -> None:
         assert call.params == b'["0x1","0x2710"]'
         assert (call.need.block, call.need.wants_head) == (SERVED, True)
         assert call.key == b'eth_getBalance ["0x1","0x2710"]'
-    heads.finality.safe, heads.finality.finalized = Head(9_990), Head(9_980)
+    heads.finality.anchors = Head(9_980), Head(9_990)
     assert prepare(profiles, "eth_getBalance", b'["0x1","safe"]').need.block == 9_990
     call = prepare(profiles, "eth_getBalance", b'["0x1","finalized"]')
     assert (call.need.block, call.params) == (9_980, b'["0x1","0x26fc"]')

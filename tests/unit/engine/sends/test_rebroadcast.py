@@ -133,7 +133,7 @@ class World:
                 Verdict.OK,
                 method="eth_getBlockByNumber",
                 head=head(self.head),
-                finalized=finalized,
+                anchors=(finalized,),
                 is_probe=True,
             )
 

@@ -523,7 +523,7 @@ async def test_the_head_that_the_watcher_is_told_is_enough() -> None:
 async def test_where_blocks_are_final_at_once_their_logs_are_held_against_them_too() -> None:
     engine = knowing(bloom=bloom_of(ADDRESS))
     for name in "abcd":
-        engine.observe(name, Verdict.OK, head=head_of(100), finalized=head_of(100), is_probe=True)
+        engine.observe(name, Verdict.OK, head=head_of(100), anchors=(head_of(100),), is_probe=True)
     assert engine.standings.heads.finality.floor == 100
     engine.all_behave(answering(logs(100)))
     engine.behave(a=answering(b"[]"))

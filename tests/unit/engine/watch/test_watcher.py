@@ -103,7 +103,7 @@ async def test_everyone_is_verified_and_then_asked_for_its_head() -> None:
             assert engine.standings[name].state == "up"
         heads = engine.standings.heads
         assert (heads.served, heads.hash_at(100)) == (100, f"0x{100:064x}")
-        assert heads.finality.safe == Head(96, f"0x{96:064x}", f"0x{95:064x}")
+        assert heads.finality.named("safe") == Head(96, f"0x{96:064x}", f"0x{95:064x}")
         assert heads.finality.floor == 92
         assert engine.counters.probes["a"]["ok"] >= 4
         assert len({sent.id for sent in engine.sent}) == len(engine.sent)

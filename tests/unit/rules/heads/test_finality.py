@@ -36,7 +36,8 @@ class World:
         for number in range(60, 101):
             self.lineage.learn(block(number), "p0")
             self.lineage.extend(block(number))
-        self.finality = Finality()
+        self.finality = Finality(("finalized", "safe"))
+        self.is_backed = True
         for claimant in self.claimants:
             self.report(claimant, block(100))
 
@@ -51,12 +52,14 @@ class World:
         """Safe and finalized numbers as each tells them; returns what is settled."""
         for claimant, anchors in zip(self.claimants, told, strict=False):
             if anchors is not None:
-                claimant.track.report_anchors(block(anchors[0]), block(anchors[1]))
+                claimant.track.report_anchors((block(anchors[1]), block(anchors[0])))
         return self.settle()
 
     def settle(self, served: int = 100) -> tuple[int, int]:
-        self.finality.settle(self.votes(), len(self.claimants), served, self.hash_at)
-        safe = self.finality.safe
+        self.finality.settle(
+            self.votes(), len(self.claimants), served, self.hash_at, is_backed=self.is_backed
+        )
+        safe = self.finality.named("safe")
         return (-1 if safe is None else safe.number, self.finality.floor)
 
     def hash_at(self, number: int) -> str:
@@ -98,7 +101,7 @@ def test_it_never_falls() -> None:
 def test_safe_is_never_below_finalized() -> None:
     world = World()
     for claimant in world.claimants:
-        claimant.track.report_anchors(None, block(90))
+        claimant.track.report_anchors((block(90),))
     assert world.settle() == (90, 90)
     assert world.tell(*[(85, 92)] * 4) == (92, 92)
 
@@ -111,17 +114,17 @@ def test_above_the_served_head_nothing_is_final() -> None:
 def test_what_is_not_on_our_chain_is_not_final() -> None:
     world = World()
     for claimant in world.claimants:
-        claimant.track.report_anchors(block(96, "f", 80), block(90, "f", 80))
+        claimant.track.report_anchors((block(90, "f", 80), block(96, "f", 80)))
     assert world.settle() == (-1, -1)
     for claimant in world.claimants:
-        claimant.track.report_anchors(Head(96), block(10, "f"))  # not known so far back
+        claimant.track.report_anchors((block(10, "f"), Head(96)))  # not known so far back
     assert world.settle() == (96, 10)
 
 
 def test_those_on_another_chain_have_no_say() -> None:
     world = World()
     for claimant in world.claimants[:3]:
-        claimant.track.report_anchors(block(96), block(90))
+        claimant.track.report_anchors((block(90), block(96)))
         world.report(claimant, block(100, "f", 99), 1.0)
     assert world.tell(None, None, None, (80, 70)) == (-1, -1)  # one voice
 
@@ -133,15 +136,15 @@ def test_another_block_at_a_final_height_is_a_contradiction() -> None:
     world = World()
     world.tell(*[(96, 90)] * 4)
     track = world.claimants[0].track
-    track.report_anchors(None, block(90, "f", 80))
+    track.report_anchors((block(90, "f", 80),))
     assert world.contradiction() == "its block 90 is not the finalized one"
-    track.report_anchors(None, block(85, "f", 80))
+    track.report_anchors((block(85, "f", 80),))
     assert world.contradiction() == "its block 85 is not the finalized one"
-    track.report_anchors(None, block(89))
+    track.report_anchors((block(89),))
     assert world.contradiction() == ""
-    track.report_anchors(None, Head(88))
+    track.report_anchors((Head(88),))
     assert world.contradiction() == ""
-    track.report_anchors(None, block(95, "f", 80))  # not final with us
+    track.report_anchors((block(95, "f", 80),))  # not final with us
     assert world.contradiction() == ""
     assert world.contradiction(1) == ""
 
@@ -232,3 +235,49 @@ def test_numbers_stand_for_all_below_them() -> None:
     assert blocks[1].head(lineage) == Head(103)
     claimants[2].track = HeadTrack()
     assert blocks[0].head(lineage) == Head(105)
+
+
+# ---- kinds whose blocks are final without a word
+
+
+def test_final_at_once_where_two_providers_had_it() -> None:
+    world = World()
+    world.finality = Finality(final_depth=0)
+    assert world.settle()[1] == 100
+    assert world.finality.final == Head(100, "0x64")
+    world.settle(served=99)
+    assert world.finality.floor == 100, "it never falls"
+
+
+def test_final_by_depth() -> None:
+    world = World()
+    world.finality = Finality(final_depth=6)
+    assert world.settle()[1] == 94
+    assert world.settle(served=5)[1] == 94
+
+
+def test_a_lone_claim_makes_nothing_final_by_its_depth() -> None:
+    world = World(1)
+    world.is_backed = False
+    world.finality = Finality(final_depth=0)
+    assert world.settle()[1] == -1
+
+
+def test_before_there_are_so_many_blocks_nothing_is_final() -> None:
+    world = World()
+    world.finality = Finality(final_depth=6)
+    assert world.settle(served=5)[1] == -1
+
+
+def test_a_kind_may_have_three_settled_blocks() -> None:
+    world = World()
+    world.finality = Finality(("final", "agreed", "seen"))
+    for claimant in world.claimants:
+        claimant.track.report_anchors((block(80), None, block(70)))
+    world.settle()
+    assert world.finality.anchors == (block(80), block(80), block(80))
+    kept = world.finality.anchors
+    world.settle()
+    assert world.finality.anchors is kept
+    assert world.finality.named("seen") == block(80)
+    assert world.finality.named("safe") is None

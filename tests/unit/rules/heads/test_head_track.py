@@ -55,8 +55,8 @@ def test_the_last_report_is_kept_apart_from_the_highest() -> None:
 
 def test_safe_and_finalized_stay_until_others_are_told() -> None:
     track = HeadTrack()
-    assert track.report_anchors(Head(5), Head(3))
-    assert not track.report_anchors(None, None)
-    assert (track.safe, track.finalized) == (Head(5), Head(3))
-    assert track.report_anchors(None, Head(4))
-    assert (track.safe, track.finalized) == (Head(5), Head(4))
+    assert track.report_anchors((Head(3), Head(5)))
+    assert not track.report_anchors(())
+    assert track.anchors == (Head(3), Head(5))
+    assert track.report_anchors((Head(4), None))
+    assert track.anchors == (Head(4), Head(5))

@@ -479,7 +479,7 @@ def test_no_patience_gives_up_what_is_final() -> None:
 
 def finalize(chain: Chain, *heads: Head | None) -> None:
     for claimant, head in zip(chain.claimants, heads, strict=False):
-        claimant.track.report_anchors(None, head)
+        claimant.track.report_anchors((head,))
 
 
 def test_what_a_majority_finalized_is_final_and_never_falls() -> None:
@@ -488,8 +488,8 @@ def test_what_a_majority_finalized_is_final_and_never_falls() -> None:
         chain.tell(float(number), number, number, number, number)
     finalize(chain, block(99), block(95), block(94), None)
     chain.tell(101.0)
-    assert chain.heads.finality.finalized == block(95)
-    assert chain.heads.finality.safe == block(95)
+    assert chain.heads.finality.final == block(95)
+    assert chain.heads.finality.named("final") == block(95)
     finalize(chain, block(91), block(91), block(91), block(91))
     chain.tell(102.0)
     assert chain.heads.finality.floor == 95
@@ -500,10 +500,10 @@ def test_a_lone_word_about_final_blocks_is_none() -> None:
     chain.tell(0.0, 100, 100, 100, 100)
     finalize(chain, block(100))
     chain.tell(1.0)
-    assert chain.heads.finality.finalized is None
+    assert chain.heads.finality.final is None
     finalize(chain, block(2000), block(2000), block(2000))
     chain.tell(2.0)
-    assert chain.heads.finality.finalized is None  # above the head
+    assert chain.heads.finality.final is None  # above the head
 
 
 def test_who_contradicts_a_final_block_is_isolated_even_as_a_majority() -> None:

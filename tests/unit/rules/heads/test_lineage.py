@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -393,3 +394,69 @@ def test_what_was_taken_for_the_next_lower_height_finds_its_own() -> None:
     assert lineage.chain == {100: "0xa", 97: "0xb"}
     assert lineage.bottom == 97
     assert lineage.missing_below(head) == Parent("0xc", 96)
+
+
+# ---- numbers of parents that are told
+
+
+def with_parents(*heights: int, branch: str = "") -> list[Head]:
+    """The same, each telling its parent's number."""
+    return [
+        msgspec.structs.replace(head, parent_number=below)
+        for head, below in zip(skipping(*heights, branch=branch), heights, strict=False)
+    ]
+
+
+def test_a_parent_number_links_across_skipped_heights_without_a_header() -> None:
+    lineage = Lineage(skips=True)
+    [head] = with_parents(90, 97)
+    lineage.learn(head, "a")
+    assert list(lineage.back(head)) == [(97, "0x61"), (90, "0x5a")]
+    lineage.extend(head)
+    assert (lineage.top, lineage.bottom) == (97, 90)
+    assert lineage.is_hole(93)
+    assert not lineage.is_hole(90)
+    [above] = with_parents(97, 99)
+    lineage.learn(above, "a")
+    assert lineage.missing(above) is None
+
+
+def test_without_it_the_header_of_the_parent_is_wanted() -> None:
+    lineage = Lineage(skips=True)
+    [head] = skipping(90, 97)
+    lineage.learn(head, "a")
+    assert list(lineage.back(head)) == [(97, "0x61")]
+    assert lineage.missing(head) == Parent("0x5a", 96)
+    [told] = with_parents(90, 97)
+    lineage.learn(told, "b")
+    lineage.learn(told, "c")
+    assert lineage.missing(head) == Parent("0x5a", 90)
+
+
+def test_a_parent_number_shows_that_heights_are_skipped() -> None:
+    lineage = Lineage()
+    for upstream in "ab":
+        lineage.learn(with_parents(95, 97)[0], upstream)
+    assert lineage.skips
+
+
+def test_a_parent_that_would_come_later_is_no_claim() -> None:
+    lineage = Lineage(skips=True)
+    lie = Head(97, "0x61", "0x5a", parent_number=97)
+    lineage.learn(lie, "a")
+    assert list(lineage.back(lie)) == [(97, "0x61")]
+
+
+def test_forks_over_skipped_heights_meet_where_they_part() -> None:
+    lineage = Lineage(skips=True)
+    for head in with_parents(90, 92, 95, 97):
+        lineage.learn(head, "a")
+        lineage.extend(head)
+    other = with_parents(92, 94, 98, branch="f")
+    other[0] = msgspec.structs.replace(other[0], parent_hash="0x5c")
+    for head in other:
+        lineage.learn(head, "b")
+    assert lineage.common_ancestor(other[-1]) == 92
+    meeting = lineage.meets(other[-1])
+    assert meeting is not None
+    assert not meeting[1]

@@ -1,5 +1,6 @@
 import pytest
 
+from rpcproxy.chains.traits import Traits
 from rpcproxy.config.model import Chain
 from rpcproxy.messages import Head, Observation, Verdict
 from rpcproxy.rules.standing.standings import Settings
@@ -676,8 +677,12 @@ def test_settings_of_a_chain() -> None:
         selection="ordered",
         upstreams=(),
     )
-    assert Settings.of(chain) == Settings(
-        block_time_seconds=2.0, max_lag_blocks=9, policy="ordered", chain_id=7
+    assert Settings.of(chain, Traits(final_depth=1)) == Settings(
+        block_time_seconds=2.0,
+        max_lag_blocks=9,
+        policy="ordered",
+        chain_id=7,
+        traits=Traits(final_depth=1),
     )
 
 
