@@ -247,7 +247,7 @@ class Observation(msgspec.Struct, gc=False, frozen=True):
     ``lowest`` and ``span`` are those of the need: the lowest block that was read, where that was
     an old one or a range of ``span`` blocks. ``shape``: what it refused is of this shape
     (``chains.evm.shapes``), and another upstream took it.
-    A plain value: another process or replica can send its own.
+    A plain value: another process or replica can send its own, under the name ``replica``.
     """
 
     upstream: str
@@ -265,6 +265,7 @@ class Observation(msgspec.Struct, gc=False, frozen=True):
     lowest: int = -1
     span: int = 0
     shape: str = ""
+    replica: str = ""
 
 
 # --------------------------------------------------------------------------

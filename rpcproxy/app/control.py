@@ -20,7 +20,8 @@ from rpcproxy.engine.reads.explain import Explanation, explain
 from rpcproxy.front.operators.access import Access, Denied
 from rpcproxy.front.operators.admin_control import FailureEntry, Ordered, RecentFailures
 from rpcproxy.messages import Malformed, Request, decode_body
-from rpcproxy.rules.standing.orders import OperatorOrder, why_needed
+from rpcproxy.rules.standing.orders import why_needed
+from rpcproxy.words import OperatorOrder, OrderName
 
 _log = logging.getLogger("rpcproxy.admin")
 
@@ -64,13 +65,13 @@ class Control:
             hint = nearest(upstream, names)
             meant = f"; did you mean {quoted(hint)}?" if hint else ""
             raise Denied(404, f"chain {chain} has no upstream {quoted(upstream)}{meant}")
-        standing, wanted = standings[upstream], cast("OperatorOrder", order)
+        standing, wanted = standings[upstream], cast("OrderName", order)
         if wanted == "drain" and not is_forced:
             needed = why_needed(standing, standings, standings.usable)
             if needed:
                 raise Denied(409, f"{needed}: not drained (with ?force=1 it would be)")
-        changes = standings.obey(upstream, wanted, time.monotonic())
-        runtime.executor.on_changes(changes)
+        order_given = OperatorOrder(upstream, wanted)
+        changes = runtime.executor.observe(order_given, time.monotonic())
         words = changes[0].reason if changes else "it was so already"
         if wanted == "drain" and standing.in_flight:
             words += f"; {standing.in_flight} in flight finish"

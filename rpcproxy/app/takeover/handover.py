@@ -15,11 +15,11 @@ from rpcproxy.app.storage.transaction_journal import SendSettings
 from rpcproxy.config.model import Config
 from rpcproxy.edges.process.given_sockets import Broken
 from rpcproxy.messages import MethodClass
-from rpcproxy.rules.standing.orders import OperatorOrder
+from rpcproxy.words import OperatorOrder, OrderName
 
 ServedHeads = Mapping[str, int]
 # By chain and upstream.
-Orders = Mapping[str, Mapping[str, list[OperatorOrder]]]
+Orders = Mapping[str, Mapping[str, list[OrderName]]]
 
 _INSTEAD: Final = "to change that, stop the old process and start this one without --takeover"
 
@@ -82,12 +82,12 @@ def lost_by(proxy: Proxy, plans: Plans) -> str:
     return "; ".join([*lost, _INSTEAD]) if lost else ""
 
 
-def orders_of(proxy: Proxy) -> dict[str, dict[str, list[OperatorOrder]]]:
+def orders_of(proxy: Proxy) -> dict[str, dict[str, list[OrderName]]]:
     """What operators have ordered, and not taken back."""
-    orders: dict[str, dict[str, list[OperatorOrder]]] = {}
+    orders: dict[str, dict[str, list[OrderName]]] = {}
     for name, runtime in proxy.chains.items():
         for standing in runtime.standings:
-            given: list[OperatorOrder] = ["drain"] if standing.is_drained else []
+            given: list[OrderName] = ["drain"] if standing.is_drained else []
             given += ["cordon"] if standing.is_cordoned else []
             if given:
                 orders.setdefault(name, {})[standing.name] = given
@@ -100,17 +100,15 @@ def follow_orders(proxy: Proxy, orders: Orders) -> None:
     for name, runtime in proxy.chains.items():
         for standing in runtime.standings:
             given = orders.get(name, {}).get(standing.name, [])
-            drain: OperatorOrder = "drain" if "drain" in given else "undrain"
-            cordon: OperatorOrder = "cordon" if "cordon" in given else "uncordon"
+            drain: OrderName = "drain" if "drain" in given else "undrain"
+            cordon: OrderName = "cordon" if "cordon" in given else "uncordon"
             for order in (drain, cordon):
-                changes = runtime.standings.obey(standing.name, order, now)
-                if changes:
-                    runtime.executor.on_changes(changes)
+                runtime.executor.observe(OperatorOrder(standing.name, order), now)
 
 
 def orders_in(words: Mapping[str, Any]) -> Orders:
     """Those that the other process told. Raises ``Broken``."""
     try:
-        return msgspec.convert(words.get("orders", {}), dict[str, dict[str, list[OperatorOrder]]])
+        return msgspec.convert(words.get("orders", {}), dict[str, dict[str, list[OrderName]]])
     except msgspec.ValidationError as error:
         raise Broken(f"its orders cannot be read: {error}") from None

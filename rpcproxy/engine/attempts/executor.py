@@ -41,6 +41,7 @@ from rpcproxy.rules.requests.single_attempt import SingleAttempt
 from rpcproxy.rules.requests.steps import MAX_ATTEMPTS, Budgets, Finish, Policy, Send, Wait
 from rpcproxy.rules.standing.standings import Standing, Standings
 from rpcproxy.states import LEAVING, RETURNING, Change
+from rpcproxy.words import Word
 
 __all__ = ["Attempt", "ChainMember", "Executor", "PlanRun", "Settled", "WireCall"]
 
@@ -377,14 +378,14 @@ class Executor:
 
     # ---- knowledge
 
-    def observe(self, observation: Observation, now: float) -> None:
-        """Hand an observation to the standings, and act on what changed."""
-        verdict = observation.verdict
-        if verdict.blame in _UPSTREAMS_OWN:
-            self._last_failures[observation.upstream] = Judgement(verdict)
-        changes = self.standings.observe(observation, now)
+    def observe(self, word: Word, now: float) -> Sequence[Change]:
+        """Hand a word to the standings, and act on what changed, which is returned."""
+        if isinstance(word, Observation) and word.verdict.blame in _UPSTREAMS_OWN:
+            self._last_failures[word.upstream] = Judgement(word.verdict)
+        changes = self.standings.observe(word, now)
         if changes:
             self.on_changes(changes)
+        return changes
 
     def failures_of_unusable(self) -> Sequence[tuple[str, Judgement]]:
         """How each upstream that cannot be asked now has failed last, probes included."""

@@ -230,7 +230,7 @@ class Express:
 
     def tell(self, standing: Standing, need: Need, method: str, seconds: float, now: float) -> None:
         """An answer that teaches more than its time."""
-        changes = self.standings.observe(
+        self.executor.observe(
             Observation(
                 standing.name,
                 need.method_class,
@@ -246,8 +246,6 @@ class Express:
             ),
             now,
         )
-        if changes:
-            self.executor.on_changes(changes)
 
     def on_watched(self, profile: Profile, seconds: float, now: float) -> None:
         """A good answer of a method that is new, or known to be slow at times."""

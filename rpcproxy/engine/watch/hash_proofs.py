@@ -21,6 +21,7 @@ from rpcproxy.engine.attempts.executor import ChainMember, Executor
 from rpcproxy.engine.watch.probes import Probes
 from rpcproxy.engine.watch.told import ToldHead
 from rpcproxy.messages import Blame, Verdict
+from rpcproxy.words import Proof
 
 EVERY_SECONDS: Final = 600.0
 AGAIN_SECONDS: Final = 15.0  # after a refusal, or no answer
@@ -37,7 +38,7 @@ class HashProofs:
         questions: Questions,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._standings = executor.standings
+        self._executor = executor
         self._heads = executor.standings.heads
         self._counters = executor.counters
         self._probes = probes
@@ -67,10 +68,10 @@ class HashProofs:
         good, bad = await asyncio.gather(self._ask(member, at_head), self._ask(member, at_none))
         if good is Verdict.OK and bad in _REFUSED:
             self._proved.add(name)
-            self._standings.learn_hashes(name, takes=True)
+            self._executor.observe(Proof(name, takes_hashes=True), self._now())
         else:
             self._proved.discard(name)
-            self._standings.learn_hashes(name, takes=False)
+            self._executor.observe(Proof(name, takes_hashes=False), self._now())
         if is_said(good) and is_said(bad):
             self._due[name] = now + EVERY_SECONDS
 

@@ -24,6 +24,7 @@ from rpcproxy.engine.watch.probes import Probes
 from rpcproxy.engine.watch.told import ToldHead
 from rpcproxy.messages import Verdict
 from rpcproxy.rules.heads.agreement import odd_ones
+from rpcproxy.words import Doubt, DoubtKind
 
 EVERY_SECONDS: Final = 0.5
 EVERY_REQUESTS: Final = 50
@@ -124,6 +125,4 @@ class StateChecks:
         for name, _, _ in answers:
             is_odd = name in found
             reason = f"its state at block {self._block} is not the others'" if is_odd else ""
-            changes = self._standings.doubt_state(name, reason, now)
-            if changes:
-                self._executor.on_changes(changes)
+            self._executor.observe(Doubt(name, DoubtKind.STATE, reason), now)

@@ -17,6 +17,7 @@ from rpcproxy.rules.heads.heads import Heads
 from rpcproxy.rules.standing.selection import Ranking
 from rpcproxy.rules.standing.standing import Standing
 from rpcproxy.states import Change, ChangeKind
+from rpcproxy.words import BlockNamed
 
 # Of an upstream that left our chain, answers at so many of the last blocks are not believed.
 DISTRUSTED_BLOCKS: Final = 16
@@ -39,6 +40,16 @@ class Following:
         self.on_served: list[Callable[[], None]] = []  # told when the served head moved
         # Told above which block answers may be wrong: an upstream turned out to have been.
         self.on_distrust: list[Callable[[int], None]] = []
+
+    def on_named(self, named: BlockNamed, now: float, changes: list[Change]) -> None:
+        """An answer to a client names a block above the served head: serve it where enough have it,
+        else show it where who answers may be believed.
+        """
+        if named.number > self.heads.served:
+            self.raise_to(named.number, named.hash, now, changes)
+        if named.number > self.heads.served:
+            voters = [standing for standing in self._all if standing.has_vote]
+            self.heads.show(named.number, named.head, named.upstream, voters, now)
 
     def raise_to(self, number: int, hash: str, now: float, changes: list[Change]) -> bool:
         """Serve a block that a client's answer names already, where enough upstreams have it."""

@@ -4,23 +4,20 @@ A *drained* upstream gets no new requests; those in flight finish, and probes go
 one comes after all others, backups included. Orders live until they are taken back, or the process
 ends; a reload keeps them, and a takeover.
 
-State: two flags of the standing, written here through ``Standings.obey``.
+State: two flags of the standing, written here through ``Standings.observe``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, Literal
 
 from rpcproxy.messages import CLASS_NAMES, METHOD_CLASSES, MethodClass
 from rpcproxy.rules.standing.standing import CORDONED, DRAINED, Standing
 from rpcproxy.states import Change, ChangeKind
-
-OperatorOrder = Literal["drain", "undrain", "cordon", "uncordon"]
-ORDERS: Final[tuple[OperatorOrder, ...]] = ("drain", "undrain", "cordon", "uncordon")
+from rpcproxy.words import OrderName
 
 
-def obey(standing: Standing, order: OperatorOrder) -> list[Change]:
+def obey(standing: Standing, order: OrderName) -> list[Change]:
     """Carry out an order; nothing turns where it was so already."""
     is_on = order in ("drain", "cordon")
     name = standing.name

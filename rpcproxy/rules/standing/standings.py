@@ -29,6 +29,7 @@ from rpcproxy.rules.standing.selection import Need, Ranking, SelectionPolicy
 from rpcproxy.rules.standing.snapshot import describe
 from rpcproxy.rules.standing.standing import ClassStanding, Standing
 from rpcproxy.states import UPSTREAM_STATES, Change, ChangeKind
+from rpcproxy.words import BlockNamed, Doubt, DoubtKind, OperatorOrder, Proof, Word
 
 __all__ = ["ClassStanding", "Need", "Settings", "Standing", "Standings"]
 
@@ -130,10 +131,12 @@ class Standings:
 
     # ---- knowledge
 
-    def observe(self, o: Observation, now: float) -> Sequence[Change]:
+    def observe(self, o: Word, now: float) -> Sequence[Change]:
         """Learn. Returns what turned by it, usually nothing. Unknown upstreams are ignored: a
         reload may have removed them.
         """
+        if not isinstance(o, Observation):
+            return self._heed(o, now)
         standing = self._by_name.get(o.upstream)
         if standing is None:
             return ()
@@ -157,6 +160,40 @@ class Standings:
             self._ranking.mark()
         self._renew(changes)
         return changes
+
+    def _heed(self, word: Doubt | Proof | BlockNamed | OperatorOrder, now: float) -> list[Change]:
+        """Learn what is no outcome."""
+        changes: list[Change] = []
+        standing = self._by_name.get(word.upstream)
+        if standing is None:
+            return changes
+        self._now = max(now, self._now)
+        match word:
+            case Doubt():
+                self._doubt(standing, word, changes)
+            case Proof():
+                standing.takes_hashes = word.takes_hashes
+            case BlockNamed():
+                self._following.on_named(word, self._now, changes)
+            case OperatorOrder():
+                changes += orders.obey(standing, word.order)
+                self._ranking.mark()
+        self._renew(changes)
+        return changes
+
+    def _doubt(self, standing: Standing, doubt: Doubt, changes: list[Change]) -> None:
+        """Whether it is on our chain, now that this is said of it."""
+        if doubt.kind is DoubtKind.ANSWER:
+            usable = self._ranking.usable[MethodClass.LIGHT]
+            if standing.is_forked or not any(other is not standing for other in usable):
+                return
+            standing.on_off_chain(self._now)
+            standing.answer_fault = doubt.reason
+        else:
+            if standing.state_fault == doubt.reason or (standing.state_fault and doubt.reason):
+                return
+            standing.state_fault = doubt.reason
+        self._following.settle_fork(standing, self._now, changes)
 
     def on_answered(self, standing: Standing, need: Need, seconds: float, now: float) -> bool:
         """``on_settled`` and ``observe`` for nearly every answer: a good one, of an upstream that
@@ -312,31 +349,9 @@ class Standings:
         self._renew(changes)
         return changes
 
-    def doubt_state(self, name: str, reason: str, now: float) -> Sequence[Change]:
-        """Its state was held against the others': ``reason`` says how it differs, ``""`` that it
-        does not.
-        """
-        standing = self._by_name[name]
-        if standing.state_fault == reason or (standing.state_fault and reason):
-            return ()
-        self._now = max(now, self._now)
-        standing.state_fault = reason
-        changes: list[Change] = []
-        self._following.settle_fork(standing, self._now, changes)
-        self._renew(changes)
-        return changes
-
     def learn_hashes(self, name: str, *, takes: bool) -> None:
         """Whether it looks at a block's hash in place of its number."""
         self._by_name[name].takes_hashes = takes
-
-    def obey(self, name: str, order: orders.OperatorOrder, now: float) -> Sequence[Change]:
-        """An operator's word about one upstream."""
-        self._now = max(now, self._now)
-        changes = orders.obey(self._by_name[name], order)
-        self._ranking.mark()
-        self._renew(changes)
-        return changes
 
     # ---- attempts under way
 

@@ -9,6 +9,7 @@ from rpcproxy.engine.reads.explain import Explanation, explain
 from rpcproxy.messages import Malformed, Request, Verdict
 from rpcproxy.rules.requests.explained import order_of
 from rpcproxy.rules.standing.need import Need
+from rpcproxy.words import OperatorOrder
 from tests.kits.engine_kit import Engine, answering, now, on_chain, virtual
 from tests.kits.fleet import LIGHT, SEND, Fleet, four, upstream
 from tests.kits.sends_kit import signed
@@ -62,8 +63,8 @@ def test_every_reason_is_told_in_words() -> None:
             upstream("behind"),
         ]
     )
-    fleet.standings.obey("cordoned", "cordon", fleet.now)
-    fleet.standings.obey("drained", "drain", fleet.now)
+    fleet.standings.observe(OperatorOrder("cordoned", "cordon"), fleet.now)
+    fleet.standings.observe(OperatorOrder("drained", "drain"), fleet.now)
     fleet.kill("dead")
     fleet.tell("cooling", Verdict.RATE_LIMITED, cooldown_seconds=60.0)
     fleet.tell("lacking", Verdict.UNSUPPORTED, method="eth_x")

@@ -7,15 +7,16 @@ import asyncio
 import pytest
 
 from rpcproxy.messages import Verdict
-from rpcproxy.rules.standing.orders import ORDERS, OperatorOrder, why_needed
+from rpcproxy.rules.standing.orders import why_needed
 from rpcproxy.states import EVENTS
+from rpcproxy.words import ORDERS, OperatorOrder, OrderName
 from tests.kits.engine_kit import Engine, answering, now, virtual
 from tests.kits.fleet import HEAVY, LIGHT, SEND, Fleet, four, upstream
 from tests.kits.sends_kit import signed
 
 
-def obey(fleet: Fleet, name: str, order: OperatorOrder) -> list[str]:
-    changes = list(fleet.standings.obey(name, order, fleet.now))
+def obey(fleet: Fleet, name: str, order: OrderName) -> list[str]:
+    changes = list(fleet.standings.observe(OperatorOrder(name, order), fleet.now))
     fleet.changes += changes
     return [f"{change.upstream} {change.kind}" for change in changes]
 
@@ -155,8 +156,8 @@ def test_orders_outlive_a_reload_even_of_the_url(url: str) -> None:
 # ---- in the engine
 
 
-def give(engine: Engine, name: str, order: OperatorOrder) -> None:
-    engine.executor.on_changes(engine.standings.obey(name, order, now()))
+def give(engine: Engine, name: str, order: OrderName) -> None:
+    engine.executor.observe(OperatorOrder(name, order), now())
 
 
 @virtual

@@ -1,0 +1,69 @@
+"""Words: all that is ever learned about upstreams and their chain, as plain values.
+
+Each goes through one door, ``rules.standing.standings.Standings.observe``, so that another worker
+or replica can send its own. ``replica`` says whose word it is, empty for this process. A word about
+an upstream that is not known (a reload may have removed it) is ignored.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+
+from rpcproxy.messages import Head, Observation
+
+OrderName = Literal["drain", "undrain", "cordon", "uncordon"]
+ORDERS: Final[tuple[OrderName, ...]] = ("drain", "undrain", "cordon", "uncordon")
+
+
+class DoubtKind(enum.Enum):
+    """What of an upstream is doubted."""
+
+    # An answer of it is of another chain: it is left out for a moment, while others can serve. In
+    # a reorg it may only be the first to know.
+    ANSWER = "answer"
+    STATE = "state"  # its state differs from the others'
+
+
+class Doubt(msgspec.Struct, gc=False, frozen=True):
+    """What an upstream gave is of another chain than the others'. An empty ``reason`` takes a doubt
+    of its state back.
+    """
+
+    upstream: str
+    kind: DoubtKind
+    reason: str
+    replica: str = ""
+
+
+class Proof(msgspec.Struct, gc=False, frozen=True):
+    """Whether an upstream looks at a block's hash where it is asked by one in place of a number."""
+
+    upstream: str
+    takes_hashes: bool
+    replica: str = ""
+
+
+class BlockNamed(msgspec.Struct, gc=False, frozen=True):
+    """An upstream answered a client from a block above the served head; ``head`` where the answer
+    tells that block's header. Where enough others have the block, it is served from now on.
+    """
+
+    upstream: str
+    number: int
+    hash: str
+    head: Head | None = None
+    replica: str = ""
+
+
+class OperatorOrder(msgspec.Struct, gc=False, frozen=True):
+    """What an operator ordered of an upstream."""
+
+    upstream: str
+    order: OrderName
+    replica: str = ""
+
+
+Word: TypeAlias = Observation | Doubt | Proof | BlockNamed | OperatorOrder
