@@ -12,6 +12,7 @@ State: the answers kept in memory, and the flights; written here alone.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -21,13 +22,24 @@ from rpcproxy.chains import evm
 from rpcproxy.chains.method import Keep
 from rpcproxy.edges.disk.disk_cache import DiskCache
 from rpcproxy.edges.metrics.metrics import ChainCounters
+from rpcproxy.engine.answers.carried import FAILURE
 from rpcproxy.engine.answers.shared_text import result_answer
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.clock import Clock
-from rpcproxy.messages import Answer, Handled, Pending, Request, encode_raw_error
+from rpcproxy.messages import (
+    INTERNAL_ERROR,
+    Answer,
+    Handled,
+    Pending,
+    Request,
+    encode_error,
+    encode_raw_error,
+)
 from rpcproxy.rules.answers.caching import AnswerCache
 from rpcproxy.rules.heads.heads import Heads
 from rpcproxy.states import RequestOutcome
+
+_log = logging.getLogger("rpcproxy.requests")
 
 # An empty answer may be one that is not there yet.
 _EMPTY: Final = frozenset((b"[]", b"{}", b'""', b'"0x"', b"null"))
@@ -51,14 +63,32 @@ class Follower(Pending):
     def cancel(self) -> None:
         self.is_over = True
 
-    def give(self, result: bytes | None, error: bytes | msgspec.Raw | None) -> None:
-        """The answer of the one that was followed, under this one's id."""
-        self.is_over = True
+    def give(self, result: bytes | None, error: bytes | msgspec.Raw | None) -> bool:
+        """The answer of the one that was followed, under this one's id. Never raises; returns
+        whether it could be written.
+        """
         id = self.request.id
-        if result is not None:
-            self.deliver(result_answer(id, result))
-        else:
-            self.deliver(Answer(encode_raw_error(id, error or b"null")))
+        try:
+            if result is not None:
+                answer = result_answer(id, result)
+            else:
+                answer = Answer(encode_raw_error(id, error or b"null"))
+        except Exception:  # noqa: BLE001 - logged; the others are answered, and so is this one
+            _log.exception("request failed", extra={"trace_id": self.trace_id})
+            self.end(Answer(encode_error(id, INTERNAL_ERROR, FAILURE)))
+            return False
+        self.end(answer)
+        return True
+
+    def end(self, answer: Answer) -> None:
+        """Deliver its answer. Never raises: those who wait for the same are told after it."""
+        self.is_over = True
+        try:
+            self.deliver(answer)
+        except Exception:  # noqa: BLE001 - logged; this connection alone is in trouble
+            _log.exception("an answer was not delivered", extra={"trace_id": self.trace_id})
+            if answer.rest is not None:
+                answer.rest.close()
 
 
 class Flight(Protocol):
@@ -90,7 +120,7 @@ class Sharing:
         self.flights: dict[bytes, Flight] = {}
         # By method and params as clients spell them: given since the served head moved.
         self.lately: dict[bytes, bytes] = {}
-        # Who asks again when a flight failed.
+        # Who asks again when a flight failed. Never raises.
         self.relaunch: Callable[[list[Follower]], None] = _nobody
         self._heads = heads
         self._counters = counters
@@ -107,7 +137,15 @@ class Sharing:
             self.lately[spelling] = result
 
     def keep(self, call: SingleCall, result: bytes, now: float) -> None:
-        """Keep an answer for those who ask the same. Nothing empty, and nothing unmined."""
+        """Keep an answer for those who ask the same. Nothing empty, and nothing unmined. Never
+        raises: what cannot be kept is an answer all the same.
+        """
+        try:
+            self._keep(call, result, now)
+        except Exception:  # noqa: BLE001 - logged; whoever has the answer gives it
+            _log.exception("an answer was not kept")
+
+    def _keep(self, call: SingleCall, result: bytes, now: float) -> None:
         if len(result) <= LONGEST_EMPTY and result in _EMPTY:
             return
         block, served = call.need.block, self._heads.served
@@ -192,17 +230,17 @@ class Sharing:
         now = self._now()
         for follower in followers:
             if not follower.is_over:
-                self._count(follower, now, is_result=result is not None)
-                follower.give(result, error)
+                is_given = follower.give(result, error)
+                self._count(follower, now, is_given=is_given, is_result=result is not None)
 
-    def _count(self, follower: Follower, now: float, *, is_result: bool) -> None:
+    def _count(self, follower: Follower, now: float, *, is_given: bool, is_result: bool) -> None:
         """A follower is answered by the one that it followed."""
         method_class = evm.describe(follower.request.method).method_class
-        if is_result:
+        if is_given and is_result:
             self._counters.on_joined(method_class)
         else:
-            seconds = now - follower.started
-            self._counters.on_request(method_class, seconds, RequestOutcome.RPC_ERROR)
+            outcome = RequestOutcome.RPC_ERROR if is_given else RequestOutcome.OWN_ERROR
+            self._counters.on_request(method_class, now - follower.started, outcome)
 
     def adopt(self, old: Sharing) -> None:
         """A reload keeps what is kept, where the budget stays the same."""

@@ -24,7 +24,14 @@ from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.reads.encoder import Encoder
 from rpcproxy.engine.reads.patience import Patience, is_worth_another
 from rpcproxy.engine.reads.profiles import Profile
-from rpcproxy.messages import INTERNAL_ERROR, Answer, Request, Verdict, encode_error
+from rpcproxy.messages import (
+    INTERNAL_ERROR,
+    Answer,
+    MethodClass,
+    Request,
+    Verdict,
+    encode_error,
+)
 from rpcproxy.states import RequestOutcome
 
 _log = logging.getLogger("rpcproxy.requests")
@@ -77,9 +84,13 @@ class Endings:
     async def reach(self, read: OpenRead, ask: Callable[[], Awaitable[Settled]]) -> Settled:
         """What upstreams say in the end, by another way where nobody could answer as it was."""
         settled = await ask()
-        if is_worth_another(settled):
-            settled = await self._patience.again(read.request, read.profile, settled, read.started)
-        return settled
+        if not is_worth_another(settled):
+            return settled
+        try:
+            return await self._patience.again(read.request, read.profile, settled, read.started)
+        except BaseException:
+            settled.close()
+            raise
 
     def settle(self, read: OpenRead, settled: Settled) -> Answer:
         """The answer for the client; those who follow get theirs. Counts it."""
@@ -95,10 +106,16 @@ class Endings:
     def fail(self, read: OpenRead) -> Answer:
         """The proxy's own error, for the exception that is being handled. Counts it."""
         _log.exception("request failed", extra={"trace_id": read.trace_id})
-        self._encoder.on_failed(read.request.method, FAILURE, read.trace_id)
         self.land(read, None)
-        self._count(read, RequestOutcome.OWN_ERROR)
-        return Answer(encode_error(read.request.id, INTERNAL_ERROR, FAILURE))
+        return self.failed(read.request, read.profile.method_class, read.started, read.trace_id)
+
+    def failed(
+        self, request: Request, method_class: MethodClass, started: float, trace_id: str
+    ) -> Answer:
+        """The proxy's own error, for one of those whose trouble is logged already. Counts it."""
+        self._counters.on_request(method_class, self._now() - started, RequestOutcome.OWN_ERROR)
+        self._encoder.on_failed(request.method, FAILURE, trace_id)
+        return Answer(encode_error(request.id, INTERNAL_ERROR, FAILURE))
 
     def land(self, read: OpenRead, settled: Settled | None) -> None:
         """It is over, for those who follow it as well: without an answer for them where there is

@@ -6,10 +6,12 @@ No state.
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Sequence
 
 import msgspec
 
+from rpcproxy.chains import evm
 from rpcproxy.engine import tasks
 from rpcproxy.engine.answers.sharing import Follower, Sharing, SlowFlight
 from rpcproxy.engine.attempts.calls import SingleCall
@@ -19,6 +21,8 @@ from rpcproxy.engine.reads.endings import Endings, OpenRead
 from rpcproxy.engine.reads.patience import LEAST_AGAIN_SECONDS
 from rpcproxy.engine.reads.profiles import Profiles
 from rpcproxy.engine.reads.terms import Terms
+
+_log = logging.getLogger("rpcproxy.requests")
 
 
 class Followers:
@@ -43,15 +47,24 @@ class Followers:
 
     def relaunch(self, followers: Sequence[Follower]) -> None:
         """The one that they followed failed. They ask again together, where time is left; those
-        that ask another thing by now (the head has moved) apart from each other.
+        that ask another thing by now (the head has moved) apart from each other. Never raises:
+        whose question cannot be told any more is told so.
         """
         groups: dict[bytes, tuple[SingleCall, list[Follower]]] = {}
+        lost: list[Follower] = []
+        trouble: Exception | None = None
         for follower in followers:
-            profile = self._profiles.of(follower.request.method)
-            call = self._profiles.prepare(follower.request, profile)
-            groups.setdefault(call.poison_key, (call, []))[1].append(follower)
+            try:
+                call = self._call_of(follower)
+            except Exception as error:  # noqa: BLE001 - logged below, once for all of them
+                trouble = error
+                lost.append(follower)
+            else:
+                groups.setdefault(call.poison_key, (call, []))[1].append(follower)
         for call, group in groups.values():
             tasks.start(self._ask_again(call, group), "followers ask again")
+        if trouble is not None:
+            self._fail(lost, trouble)
 
     async def _ask_again(self, call: SingleCall, followers: list[Follower]) -> None:
         flight = SlowFlight()
@@ -60,20 +73,15 @@ class Followers:
             self._sharing.flights.setdefault(call.key, flight)
         last = max(followers, key=lambda follower: follower.started)
         read = self._read_of(last, call, flight)
-        ask = functools.partial(self._ask, read)
-        everybody: list[Follower] = []
         try:
-            settled = await self._endings.reach(read, ask)
+            settled = await self._endings.reach(read, functools.partial(self._ask, read))
+        except Exception as error:  # noqa: BLE001 - logged; each gets its answer whatever it was
             everybody = _taken_off(flight)
-            waiting = self._still_asking(call, settled, everybody)
-        except Exception:  # noqa: BLE001 - logged; each gets its answer whatever it was
-            everybody = everybody or _taken_off(flight)
-            if not everybody:
-                self._endings.land(read, None)
-            for follower in everybody:
-                follower.is_over = True
-                follower.deliver(self._endings.fail(self._read_of(follower, call, flight)))
+            self._endings.land(read, None)
+            self._fail(everybody, error)
             return
+        waiting, others = self._still_asking(call, settled, _taken_off(flight))
+        self.relaunch(others)
         if not waiting:
             self._endings.land(read, settled)
             settled.close()
@@ -84,8 +92,16 @@ class Followers:
                 tasks.start(self._ask_again(apart, [follower]), "follower asks alone")
             del waiting[1:]
         for follower in waiting:
-            follower.is_over = True
-            follower.deliver(self._endings.settle(self._read_of(follower, call, flight), settled))
+            follower.end(self._endings.settle(self._read_of(follower, call, flight), settled))
+
+    def _fail(self, followers: Sequence[Follower], error: Exception) -> None:
+        """What failed, failed for all of them: it is logged once, and each is told so."""
+        trace_ids = [follower.trace_id for follower in followers]
+        _log.error("request failed", exc_info=error, extra={"trace_id": ",".join(trace_ids[:1])})
+        for follower in followers:
+            request, started = follower.request, follower.started
+            method_class = evm.describe(request.method).method_class
+            follower.end(self._endings.failed(request, method_class, started, follower.trace_id))
 
     async def _ask(self, read: OpenRead) -> Settled:
         """In the time that is left to the last of them."""
@@ -94,20 +110,27 @@ class Followers:
         return await self._executor.run(read.call, policy)
 
     def _still_asking(
-        self, call: SingleCall, settled: Settled, waiting: list[Follower]
-    ) -> list[Follower]:
-        """Those whom this answers. Where the question has changed on the way, for some of them in
-        another way, those ask again.
+        self, call: SingleCall, settled: Settled, everybody: list[Follower]
+    ) -> tuple[list[Follower], list[Follower]]:
+        """Those whom this answers, and the others: where the question has changed on the way, for
+        some of them in another way, those ask again.
         """
         if settled.key in (None, call.key):
-            return waiting
-        keys = [
-            self._profiles.prepare(each.request, self._profiles.of(each.request.method)).key
-            for each in waiting
-        ]
-        pairs = list(zip(waiting, keys, strict=True))
-        self.relaunch([follower for follower, key in pairs if key != settled.key])
-        return [follower for follower, key in pairs if key == settled.key]
+            return everybody, []
+        waiting: list[Follower] = []
+        others: list[Follower] = []
+        for follower in everybody:
+            try:
+                is_same = self._call_of(follower).key == settled.key
+            except Exception:  # noqa: BLE001 - whoever asks for it again meets it, and logs it
+                is_same = False
+            (waiting if is_same else others).append(follower)
+        return waiting, others
+
+    def _call_of(self, follower: Follower) -> SingleCall:
+        """What it asks by now."""
+        request = follower.request
+        return self._profiles.prepare(request, self._profiles.of(request.method))
 
     def _read_of(self, follower: Follower, call: SingleCall, flight: SlowFlight) -> OpenRead:
         request = follower.request

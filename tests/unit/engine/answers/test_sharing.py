@@ -24,6 +24,8 @@ from rpcproxy.engine.answers.sharing import (
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.attempts.executor import Settled
 from rpcproxy.engine.clock import SYSTEM_CLOCK
+from rpcproxy.engine.reads.endings import OpenRead
+from rpcproxy.engine.reads.profiles import Profile
 from rpcproxy.messages import Answer, FailureKind, Judgement, Reply, Request, Verdict
 from rpcproxy.rules.heads.heads import Heads
 from rpcproxy.rules.standing.selection import Need
@@ -302,9 +304,6 @@ def test_a_bug_while_followers_ask_again_is_logged_and_each_is_answered(where: s
         await asyncio.sleep(0.01)
         followers = [engine.ask("eth_getBalance", BALANCE) for _ in range(3)]
 
-        def broken(*_: object, **__: object) -> None:
-            raise ZeroDivisionError
-
         engine.all_behave(refusing(-32000, "query returned more than 10000 results"))
         reads = engine.pipeline.reads
         owner = {"run": reads.executor, "again": reads.patience, "encode": engine.pipeline.encoder}
@@ -330,6 +329,107 @@ def test_a_bug_while_followers_ask_again_is_logged_and_each_is_answered(where: s
 
     records = run_virtual(main)
     assert {record.getMessage() for record in records} == {"request failed"}
+
+
+def broken(*_: object, **__: object) -> None:
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("behaviour", [answering(), refusing(3, "execution reverted")])
+def test_one_whose_answer_cannot_be_written_or_delivered_leaves_the_others_theirs(
+    behaviour: Behaviour,
+) -> None:
+    async def main() -> None:
+        engine = Engine()
+        engine.all_behave(behaviour)
+        handles = balances(engine, 4)
+        unwritable, unreachable = handles[1].pending, handles[2].pending
+        assert isinstance(unwritable, Follower)
+        assert isinstance(unreachable, Follower)
+        unwritable.request = Request("eth_getBalance", "no bytes", BALANCE)  # type: ignore[arg-type]
+        unreachable.deliver = broken
+        replies = [await handles[n].reply() for n in (0, 3)]
+        assert [reply["id"] for reply in replies] == [0, 3]
+        assert engine.pipeline.sharing.flights == {}
+        assert sum(outcomes(engine).values()) == 4
+        await engine.assert_soon_idle()
+
+    records = run_virtual(main)
+    assert len(records) == 2
+
+
+def test_what_cannot_be_kept_is_answered_all_the_same() -> None:
+    async def main() -> None:
+        engine = Engine()
+        engine.pipeline.sharing.cache.put_brief = broken  # type: ignore[method-assign,assignment]
+        assert await results(balances(engine, 3)) == ["0x1"] * 3
+        engine.eject(*engine.wires)
+        handles = balances(engine, 3, b'["0x2","latest"]')
+        await asyncio.sleep(1.5)
+        engine.recover("b")
+        assert await results(handles) == ["0x1"] * 3
+        assert engine.pipeline.sharing.flights == {}
+        engine.assert_idle()
+
+    records = run_virtual(main)
+    assert {record.getMessage() for record in records} == {"an answer was not kept"}
+
+
+@pytest.mark.parametrize("when", ["relaunch", "afterwards"])
+def test_one_whose_question_cannot_be_told_any_more_leaves_the_others_theirs(when: str) -> None:
+    async def main() -> None:
+        engine = Engine()
+        engine.eject(*engine.wires)
+        leader = engine.ask("eth_getBalance", BALANCE)
+        await asyncio.sleep(0.01)
+        followers = balances(engine, 4)
+        profiles = engine.pipeline.profiles
+        prepare = profiles.prepare
+
+        def prepare_others(request: Request, profile: Profile) -> SingleCall:
+            if request.id in {b"1", b"2"}:
+                raise ZeroDivisionError
+            return prepare(request, profile)
+
+        async def another(*_: object, **__: object) -> Settled:
+            """The question has changed on the way."""
+            profiles.prepare = prepare_others  # type: ignore[method-assign]
+            del engine.executor.run
+            return Settled(Judgement(Verdict.OK, result=msgspec.Raw(b"1")), key=b"another")
+
+        if when == "relaunch":
+            profiles.prepare = prepare_others  # type: ignore[method-assign]
+        else:
+            engine.executor.run = another  # type: ignore[method-assign,assignment]
+        leader.hang_up()
+        await asyncio.sleep(1.5)
+        engine.recover("b")
+        replies = [await handle.reply() for handle in followers]
+        assert ["result" in reply for reply in replies] == [True, False, False, True]
+        assert engine.pipeline.sharing.flights == {}
+        assert outcomes(engine)["own_error"] == 2
+        engine.assert_idle()
+
+    records = run_virtual(main)
+    assert [record.getMessage() for record in records] == ["request failed"]  # once for both
+
+
+@virtual
+async def test_what_is_left_of_an_answer_is_closed_where_another_way_fails() -> None:
+    engine = Engine()
+    rest = Rest()
+    endings = engine.pipeline.reads.endings
+    call = SingleCall(evm.describe("eth_getBalance"), Need(LIGHT, "eth_getBalance"), b"[]")
+    profile = engine.pipeline.profiles.of("eth_getBalance")
+    read = OpenRead(Request("eth_getBalance", b"1"), profile, call, SlowFlight(), now(), "t")
+    engine.pipeline.reads.patience.again = broken  # type: ignore[method-assign,assignment]
+
+    async def ask() -> Settled:
+        return Settled(Judgement(Verdict.OFF_CHAIN), Reply(200, b"", rest=rest))
+
+    with pytest.raises(ZeroDivisionError):
+        await endings.reach(read, ask)
+    assert rest.is_closed
 
 
 async def off_chain(*_: object, **__: object) -> Settled:
