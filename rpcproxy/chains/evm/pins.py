@@ -67,11 +67,13 @@ class Pinned(msgspec.Struct, gc=False, frozen=True):
     A ``block`` ≥ 0 is the number that they spell, for a range its higher end. Otherwise the
     params are as they came and ``block`` is one of the constants in ``blocks``: HASH,
     PENDING, NONE, or the tag that was not replaced, so that the answer depends on the upstream's
-    own head (``required_block`` says what that must have reached).
+    own head (``required_block`` says what that must have reached). ``is_from_earliest``: one of the
+    numbers stands for ``earliest``.
     """
 
     params: bytes
     block: BlockNeed
+    is_from_earliest: bool = False
 
 
 # Where a range without a start begins at latest. For the others the nodes differ: at latest, or
@@ -178,7 +180,7 @@ def _pin_any(method: Method, position: int, text: bytes, heights: Heights) -> Pi
             return Pinned(text, need)
         if not isinstance(value, int):  # zks_ and bor_ take plain numbers, and nothing else
             members[position] = msgspec.Raw(_text(number))
-        return Pinned(_join(members), number)
+        return Pinned(_join(members), number, need == EARLIEST)
     except UNREADABLE:
         return Pinned(text, required_block(method, text))
 
@@ -221,7 +223,7 @@ def _pin_range(method: Method, members: list[msgspec.Raw], text: bytes, heights:
         # Nodes answer an empty list to tags, but refuse numbers in this order.
         return Pinned(text, needs[1] if needs[1] in _MOVING else needs[0])
     members[0] = filter_between(fields, low, high)
-    return Pinned(_join(members), max(low, high))
+    return Pinned(_join(members), max(low, high), EARLIEST in needs)
 
 
 def filter_between(fields: dict[str, msgspec.Raw], low: int, high: int) -> msgspec.Raw:

@@ -52,7 +52,8 @@ class Settled:
     """How a call ended. ``reply`` is the HTTP reply behind ``judgement`` (for streaming on),
     ``first_id`` the id it was sent under, ``exhausted``: nobody could answer. ``key``: of
     the question that was asked in the end, where it was asked anew; it may be another by then.
-    ``asked``: how many calls each upstream had for it.
+    ``asked``: how many calls each upstream had for it. ``is_passing``: it is for all that wait for
+    it, and may be another one soon.
     """
 
     judgement: Judgement | None
@@ -64,6 +65,7 @@ class Settled:
     seconds: float = 0.0
     key: bytes | None = None
     asked: Mapping[str, int] | None = None
+    is_passing: bool = False
 
     def close(self) -> None:
         """Nobody will read the rest of a reply too large to hold."""

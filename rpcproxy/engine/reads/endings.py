@@ -143,6 +143,7 @@ def _is_plain(settled: Settled) -> bool:
     judgement = settled.judgement
     return (
         judgement is not None
+        and not settled.is_passing
         and judgement.verdict is Verdict.OK
         and (settled.reply is None or settled.reply.rest is None)
     )

@@ -157,7 +157,7 @@ class Patience:
         earliest = await self._executor.run(call, policy)
         judgement = earliest.judgement
         if judgement is not None and judgement.verdict is Verdict.OK:
-            earliest.key = b""
+            earliest.is_passing = True
             return earliest
         earliest.close()
         return settled

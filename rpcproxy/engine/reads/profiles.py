@@ -31,6 +31,7 @@ LARGE_REQUEST_BYTES: Final = 64 * 1024  # from here on, sizes that an upstream t
 # Upstreams are thought to refuse a shape for no longer.
 SHAPED_SECONDS: Final = METHOD_SECONDS + SUSPECT_SECONDS
 MAX_PROFILES: Final = 1000  # clients may invent method names
+FROM_EARLIEST: Final = b" from earliest"  # the end of the keys of what is asked by that tag
 _KEPT_ANYWAY: Final = (Keep.MINED, Keep.FOREVER)
 
 
@@ -175,6 +176,10 @@ class Profiles:
                     key = profile.key + params
             else:
                 need, tag = self._unpinned(profile, block), tag_of(block)
+            if pinned.is_from_earliest and key:
+                # Where nobody has that block it is asked otherwise (``as_spelled``), and the answer
+                # is of another one: nothing for whoever asks by its number.
+                key += FROM_EARLIEST
         elif method.kind is MethodKind.BLOCK_READ:
             block = evm.required_block(method, params)
             need, tag = self._unpinned(profile, block), tag_of(block)
@@ -215,7 +220,7 @@ class Profiles:
         the first blocks takes that for the first one that it has (geth since 1.16, EIP-4444).
         """
         method, params = profile.method, request.params
-        if method.block_param is None or b'"earliest"' not in params:
+        if not evm.pin(method, params, self.heights).is_from_earliest:
             return None
         block = evm.required_block(method, params)
         need, tag = self._unpinned(profile, block), tag_of(block)

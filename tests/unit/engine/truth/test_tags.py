@@ -396,6 +396,44 @@ async def test_earliest_is_the_first_block_that_a_node_has(consistency: str) -> 
     assert_nobody_blamed(engine)
 
 
+@pytest.mark.parametrize("leader", ["earliest", "0x0"])
+@pytest.mark.parametrize("hangs_up", [False, True])
+@virtual
+async def test_who_asks_by_earliest_shares_with_none_who_asks_by_number(
+    leader: str, hangs_up: bool
+) -> None:
+    """A node without block 0 answers the two differently."""
+    engine = on_chain()
+    first = full(40)
+
+    def pruned(sent: Sent) -> None:
+        if sent.params[0] == "earliest":
+            sent.reply(first)
+        else:
+            sent.refuse(4444, "pruned history unavailable")
+
+    engine.all_behave(after(0.02, pruned))
+    if hangs_up:
+        engine.eject(*engine.wires)
+    handles = [engine.ask(BLOCK, b'["%b",false]' % leader.encode())]
+    if hangs_up:
+        await asyncio.sleep(0.01)
+    spellings = [b'["earliest",false]', b'["0x0",false]', b'[ "earliest", false ]']
+    waiting = [engine.ask(BLOCK, params) for params in spellings]
+    if hangs_up:
+        handles[0].hang_up()
+        await asyncio.sleep(1.5)
+        engine.recover(*engine.wires)
+    replies = [await handle.reply() for handle in waiting]
+    assert [reply.get("result") for reply in replies] == [msgspec.json.decode(first), None, msgspec.json.decode(first)]
+    assert "pruned history" in replies[1]["error"]["message"]
+    assert len(engine.sent) < 30
+    await engine.assert_soon_idle()
+    # It may be another block tomorrow.
+    assert not engine.ask(BLOCK, b'["earliest",false]').is_done
+    await engine.assert_soon_idle()
+
+
 @virtual
 async def test_a_first_block_too_large_to_hold_is_given_in_pieces() -> None:
     engine = on_chain()
