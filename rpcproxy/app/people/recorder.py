@@ -27,7 +27,7 @@ from rpcproxy.chains.native import title_of
 from rpcproxy.edges.logs import utc
 from rpcproxy.engine import tasks
 from rpcproxy.front.pages.outlook import ChainOutlook, IncidentEntry, Outlook, StripEntry
-from rpcproxy.rules.telling.chronicle import Chronicle, Packed
+from rpcproxy.rules.telling.chronicle import Chronicle, Packed, read_packed
 from rpcproxy.rules.telling.incidents import Incident
 from rpcproxy.rules.telling.plight import Plight, plight_of, summary
 from rpcproxy.rules.telling.sample import Sample
@@ -74,8 +74,7 @@ class Recorder:
         try:
             if self._path.stat().st_size > MOST_BYTES:
                 return
-            packed = msgspec.json.decode(self._path.read_bytes(), type=Packed)
-            self.chronicle = Chronicle.unpack(packed)
+            self.chronicle = Chronicle.unpack(read_packed(self._path.read_bytes()))
         except (OSError, ValueError, msgspec.MsgspecError):
             self.chronicle = Chronicle()
 

@@ -8,6 +8,7 @@ Written by ``add`` and ``on_change`` alone.
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Mapping
 from typing import Final
@@ -64,6 +65,26 @@ class Packed(msgspec.Struct):
     chains: dict[str, tuple[int, bytes]]
     upstreams: list[tuple[str, str, tuple[int, bytes]]]
     incidents: list[Incident]
+
+
+class _Spelled(msgspec.Struct):
+    """The same, each incident as it is written."""
+
+    chains: dict[str, tuple[int, bytes]]
+    upstreams: list[tuple[str, str, tuple[int, bytes]]]
+    incidents: list[msgspec.Raw]
+
+
+def read_packed(text: bytes) -> Packed:
+    """A chronicle from JSON. An incident that this version cannot read (a newer one wrote it, of a
+    kind that is not known here) is left out. Raises ``msgspec.MsgspecError`` where it is none.
+    """
+    spelled = msgspec.json.decode(text, type=_Spelled)
+    incidents: list[Incident] = []
+    for each in spelled.incidents:
+        with contextlib.suppress(msgspec.ValidationError):
+            incidents.append(msgspec.json.decode(each, type=Incident))
+    return Packed(spelled.chains, spelled.upstreams, incidents)
 
 
 class Chronicle:

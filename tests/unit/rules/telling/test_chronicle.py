@@ -6,12 +6,13 @@ import asyncio
 import stat
 import time
 
+import msgspec
 import pytest
 
 from rpcproxy.app.people import recorder as chronicle_module
 from rpcproxy.app.people.recorder import FILE_NAME, LOOK_SECONDS, WRITE_SECONDS, Recorder, beside
 from rpcproxy.messages import MethodClass
-from rpcproxy.rules.telling.chronicle import Chronicle, Traffic
+from rpcproxy.rules.telling.chronicle import Chronicle, Traffic, read_packed
 from rpcproxy.rules.telling.sample import Sample
 from rpcproxy.states import Change
 from tests.kits.samples import START, a_chain, a_sample, an_upstream, with_state
@@ -109,6 +110,22 @@ def test_what_is_not_configured_any_more_is_forgotten() -> None:
 
 
 # ---- the file
+
+
+def test_an_incident_of_a_kind_that_a_newer_version_wrote_is_left_out() -> None:
+    chronicle = Chronicle()
+    chronicle.add(a_sample(0, with_state({"a": "ejected", "b": "up"})))
+    chronicle.add(a_sample(100, with_state({"a": "ejected", "b": "ejected"})))
+    chronicle.add(a_sample(200, with_state({"a": "up", "b": "up"})))
+    packed = chronicle.packed()
+    assert len(packed.incidents) >= 2
+    text = msgspec.json.encode(packed)
+    told = Chronicle.unpack(read_packed(text.replace(b'"ejected"', b'"moonstruck"', 1)))
+    assert len(told.incidents()) == len(packed.incidents) - 1
+    known = chronicle.chain_strip("ethereum").letters(START + 200)
+    assert told.chain_strip("ethereum").letters(START + 200) == known
+    with pytest.raises(msgspec.MsgspecError):
+        read_packed(b'{"incidents":[]}')
 
 
 def a_sample_of_now() -> Sample:
