@@ -72,7 +72,7 @@ class ChainRuntime:
         members = {upstream.name: self._member(upstream) for upstream in chain.upstreams}
         budgets = Budgets(RetryBudget(now), HedgeAllowance())
         self.executor = self._executor(members, budgets, clock)
-        self.told = ToldHead(self.standings, chain.block_time_seconds, kind, clock.monotonic)
+        self.told = ToldHead(self.standings, chain.block_time_seconds, kind, clock=clock)
         if old is not None:
             self.standings.adopt(old.standings, now)
             self.told.adopt(old.told)
@@ -107,17 +107,14 @@ class ChainRuntime:
             chain_name=chain.name,
             policies=policies(chain),
             calls_per_hour=chain.audits_per_hour,
-            now=clock.monotonic,
-            unix_now=clock.unix,
+            clock=clock,
         )
         self.pipeline = Pipeline(
             chain,
             self.executor,
             broadcast,
             self.told,
-            LocalAnswers(
-                chain.chain_id, self.told, self.standings, kind.own_words, clock.monotonic
-            ),
+            LocalAnswers(chain.chain_id, self.told, self.standings, kind.own_words, clock=clock),
             server,
             audits=self.audits,
             clock=clock,
@@ -132,7 +129,7 @@ class ChainRuntime:
             self.executor,
             kind.announcements,
             ssl_context,
-            now=clock.monotonic,
+            clock=clock,
         )
         self.watcher = Watcher(
             chain,
@@ -141,7 +138,7 @@ class ChainRuntime:
             self.told,
             self.feeds,
             kind.questions,
-            now=clock.monotonic,
+            clock=clock,
         )
         self.disk = self._disk(chain, server, old)
         if old is not None:

@@ -377,7 +377,7 @@ class Engine:
             clock=clock,
             rng=random.Random(7),
         )
-        self.told = told.ToldHead(self.standings, self.chain.block_time_seconds, EVM, now)
+        self.told = told.ToldHead(self.standings, self.chain.block_time_seconds, EVM, clock=clock)
         self.ledger = ledger.Ledger("test", CHAIN_ID, self.counters, clock=clock)
         self.copies = copies.Copies(
             self.executor,
@@ -389,7 +389,9 @@ class Engine:
         self.broadcast = broadcast.Broadcast(
             self.chain, self.ledger, self.copies, self.counters.sends, clock=clock
         )
-        answers = local.LocalAnswers(CHAIN_ID, self.told, self.standings, EVM.own_words, now)
+        answers = local.LocalAnswers(
+            CHAIN_ID, self.told, self.standings, EVM.own_words, clock=clock
+        )
         self.pipeline = pipeline.Pipeline(
             self.chain,
             self.executor,

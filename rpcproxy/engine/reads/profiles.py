@@ -154,8 +154,7 @@ class Profiles:
             self._renew(heads)
         method = profile.method
         params = request.params
-        key = b""
-        tag = 0
+        key, tag = b"", 0
         by_hash: evm.Heights | None = None
         if profile.is_pinned:
             pinned = evm.pin(method, params, self.heights)

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -23,6 +22,7 @@ from rpcproxy.edges.logs import event, utc
 from rpcproxy.engine import tasks
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.attempts.executor import Executor
+from rpcproxy.engine.clock import Clock
 from rpcproxy.messages import MethodClass, Observation, Verdict
 from rpcproxy.rules.requests.audit import (
     AuditFinding,
@@ -74,19 +74,16 @@ class Audits:
         chain_name: str,
         policies: Mapping[MethodClass, Policy],
         calls_per_hour: float,
-        now: Callable[[], float] = time.monotonic,
-        unix_now: Callable[[], float] = time.time,
+        clock: Clock,
     ) -> None:
-        """``calls_per_hour`` 0: off. ``now``: seconds of a monotonic clock; ``unix_now``: of the
-        wall's.
-        """
-        self._now = now
-        self._unix_now = unix_now
+        """``calls_per_hour`` 0: off."""
+        self._now = clock.monotonic
+        self._unix_now = clock.unix
         self._executor = executor
         self._standings = executor.standings
         self._chain_name = chain_name
         self._policies = policies
-        self._auditor = Auditor(calls_per_hour, now()) if calls_per_hour > 0 else None
+        self._auditor = Auditor(calls_per_hour, clock.monotonic()) if calls_per_hour > 0 else None
         self._running: set[asyncio.Task[None]] = set()
         self._differences: deque[Difference] = deque(maxlen=DIFFERENCES_KEPT)
         self.asked = self.agreed = self.differed = self.unanswered = self.voided = 0

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import ssl
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
@@ -21,6 +20,7 @@ from rpcproxy.config.outbound import ws_proxy_of
 from rpcproxy.edges.logs import event
 from rpcproxy.edges.ws.newheads import FLOOD_WORDS, FeedSettings, HeadFeed
 from rpcproxy.engine.attempts.executor import ChainMember, Executor
+from rpcproxy.engine.clock import Clock
 from rpcproxy.messages import Head, MethodClass, Observation, Verdict
 from rpcproxy.states import Change, ChangeKind
 
@@ -47,10 +47,10 @@ class Feeds:
         announcements: Announcements | None,
         ssl_context: ssl.SSLContext | None = None,
         *,
-        now: Callable[[], float] = time.monotonic,
+        clock: Clock,
     ) -> None:
         """``announcements`` ``None``: nothing is announced on this kind of chain, and there are no
-        feeds. ``now``: seconds of a monotonic clock.
+        feeds.
         """
         self._chain = chain
         self._members = members
@@ -58,7 +58,7 @@ class Feeds:
         self.on_head: OnHead = lambda _name, _head: None
         self.on_block: Callable[[bytes], object] = lambda _block: None
         self.on_lost: Callable[[str], None] = lambda _name: None
-        self._now = now
+        self._now = clock.monotonic
         self._feeds: dict[str, HeadFeed] = {}
         if announcements is None:
             return

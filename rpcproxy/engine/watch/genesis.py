@@ -1,10 +1,10 @@
-"""Whether an upstream's block 0 is our chain's: two chains may have one id, never one genesis.
+"""Whether an upstream's first block is our chain's: two chains may have one id, never one genesis.
 
-Asked once per admission. Only another block 0 speaks against an upstream: many do not keep the
+Asked once per admission. Only another first block speaks against an upstream: many do not keep the
 first blocks, and none is blamed for it. A hash that nobody configured is ours, from a list, and a
 development chain may have a known chain's id: it counts once an upstream has that very block.
 
-State: whose block 0 was asked for, since they were last quarantined; who has another one.
+State: whose first block was asked for, since they were last quarantined; who has another one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SHOWN: Final = 12  # characters of a hash
 
 
 class Genesis:
-    """One per chain. ``on_proved`` hears the names of those that have another block 0 than an
+    """One per chain. ``on_proved`` hears the names of those that have another first block than an
     upstream that has ours.
     """
 
@@ -57,7 +57,8 @@ class Genesis:
         if told is not None and told != self._hash:
             self._others.add(name)
             if self._is_believed:
-                return f"its block 0 is {told[:_SHOWN]}…, expected {self._hash[:_SHOWN]}…"
+                expected = f"expected {self._hash[:_SHOWN]}…"
+                return f"its block {self._number} is {told[:_SHOWN]}…, {expected}"
         elif told is not None and not self._is_believed:
             self._is_believed = True
             others, self._others = self._others, set()

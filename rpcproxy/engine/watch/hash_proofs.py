@@ -12,12 +12,11 @@ State: when each upstream is asked next, and which of them proved it.
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable
 from typing import Any, Final
 
 from rpcproxy.chains.kind import Question, Questions
 from rpcproxy.engine.attempts.executor import ChainMember, Executor
+from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.watch.probes import Probes
 from rpcproxy.engine.watch.told import ToldHead
 from rpcproxy.messages import Blame, Verdict
@@ -36,7 +35,8 @@ class HashProofs:
         probes: Probes,
         told: ToldHead,
         questions: Questions,
-        now: Callable[[], float] = time.monotonic,
+        *,
+        clock: Clock,
     ) -> None:
         self._executor = executor
         self._heads = executor.standings.heads
@@ -44,7 +44,7 @@ class HashProofs:
         self._probes = probes
         self._told = told
         self._proof = questions.hash_proof
-        self._now = now
+        self._now = clock.monotonic
         self._due: dict[str, float] = {}
         self._proved: set[str] = set()
 

@@ -10,13 +10,13 @@ State: the task at work, and until when headers that could not be had are not as
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
 from rpcproxy.chains.kind import Questions
 from rpcproxy.engine import tasks
 from rpcproxy.engine.attempts.executor import ChainMember, Executor
+from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.watch.probes import ProbedInquiry, Probes
 from rpcproxy.messages import Head, MethodClass, Observation, Verdict
 from rpcproxy.rules.heads.lineage import DEEPEST
@@ -39,13 +39,14 @@ class Linker:
         executor: Executor,
         probes: Probes,
         questions: Questions,
-        now: Callable[[], float] = time.monotonic,
+        *,
+        clock: Clock,
     ) -> None:
         self._members = members
         self._executor = executor
         self._probes = probes
         self._header = questions.header
-        self._now = now
+        self._now = clock.monotonic
         self._counters = executor.counters
         self._task: asyncio.Task[None] | None = None
         self._missed: dict[str, tuple[float, int]] = {}  # until when, and how often

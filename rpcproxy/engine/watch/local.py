@@ -5,10 +5,8 @@ No state; the head is ``told``'s.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-
 from rpcproxy.chains.kind import OwnWords
+from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.watch.told import ToldHead
 from rpcproxy.messages import MethodClass
 from rpcproxy.rules.standing.standings import Standings
@@ -23,14 +21,14 @@ class LocalAnswers:
         told: ToldHead,
         standings: Standings,
         words: OwnWords,
-        now: Callable[[], float] = time.monotonic,
+        *,
+        clock: Clock,
     ) -> None:
-        """``now``: seconds of a monotonic clock."""
         self.constant = words.constants(chain_id)
         self._head = words.head
         self._listening = words.listening
         self._flag_text = words.flag_text
-        self._now = now
+        self._now = clock.monotonic
         self._told = told
         self._standings = standings
 

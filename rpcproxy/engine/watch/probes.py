@@ -10,8 +10,6 @@ and the one late probe that is still out.
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable
 from typing import Any, Final, Generic
 
 import msgspec
@@ -24,6 +22,7 @@ from rpcproxy.engine.attempts.executor import (
     Executor,
     WireCall,
 )
+from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.watch.inquiring import play
 from rpcproxy.messages import (
     Failure,
@@ -71,13 +70,12 @@ class Probes:
     def __init__(
         self,
         executor: Executor,
-        now: Callable[[], float] = time.monotonic,
-        unix_now: Callable[[], float] = time.time,
+        *,
+        clock: Clock,
     ) -> None:
-        """``now``: seconds of a monotonic clock; ``unix_now``: of the wall's."""
         self._executor = executor
-        self._now = now
-        self._unix_now = unix_now
+        self._now = clock.monotonic
+        self._unix_now = clock.unix
         self._last_id = 0
         self._took: dict[tuple[str, MethodClass], float] = {}
         self._late: dict[str, WireCall] = {}

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable, Mapping
 from typing import Final
 
 from rpcproxy.chains.kind import Question, Questions
 from rpcproxy.engine import tasks
 from rpcproxy.engine.attempts.executor import ChainMember, Executor
+from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.watch.probes import Probes
 from rpcproxy.engine.watch.told import ToldHead
 from rpcproxy.messages import Verdict
@@ -40,7 +40,8 @@ class StateChecks:
         probes: Probes,
         told: ToldHead,
         questions: Questions,
-        now: Callable[[], float] = time.monotonic,
+        *,
+        clock: Clock,
     ) -> None:
         self._members = members
         self._task: asyncio.Task[None] | None = None
@@ -49,7 +50,7 @@ class StateChecks:
         self._probes = probes
         self._told = told
         self._state = questions.state
-        self._now = now
+        self._now = clock.monotonic
         self._block = -1
         self._question: Question[Hashable] | None = None
         self._answers: dict[str, Hashable] = {}

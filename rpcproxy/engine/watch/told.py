@@ -7,7 +7,6 @@ blocks as JSON texts, and the one question in flight that refreshes the number.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -17,6 +16,7 @@ from rpcproxy.chains.kind import Kind, Question
 from rpcproxy.engine import tasks
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.attempts.executor import Executor, Settled
+from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.watch.inquiring import play
 from rpcproxy.messages import Head, Judgement, MethodClass, Observation, Verdict
 from rpcproxy.rules.requests.steps import Policy
@@ -35,13 +35,13 @@ class ToldHead:
         standings: Standings,
         block_time_seconds: float,
         kind: Kind,
-        now: Callable[[], float] = time.monotonic,
+        *,
+        clock: Clock,
     ) -> None:
-        """``now``: seconds of a monotonic clock."""
         self._standings = standings
         self._head = kind.questions.head
         self._head_text = kind.own_words.head_text
-        self._now = now
+        self._now = clock.monotonic
         self._fresh_seconds = min(LONGEST_FRESH_SECONDS, block_time_seconds / 2)
         self._number = -1
         self._text = b""

@@ -12,8 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from rpcproxy.chains.kind import Question, Questions
@@ -21,6 +20,7 @@ from rpcproxy.config.model import Chain
 from rpcproxy.engine import tasks
 from rpcproxy.engine.attempts.doubts import cannot_ask
 from rpcproxy.engine.attempts.executor import ChainMember, Executor
+from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.watch.feeds import Feeds
 from rpcproxy.engine.watch.genesis import Genesis
 from rpcproxy.engine.watch.hash_proofs import HashProofs
@@ -64,9 +64,8 @@ class Watcher:
         feeds: Feeds,
         questions: Questions,
         *,
-        now: Callable[[], float] = time.monotonic,
+        clock: Clock,
     ) -> None:
-        """``now``: seconds of a monotonic clock."""
         self._chain = chain
         self._members = members
         self._executor = executor
@@ -74,7 +73,7 @@ class Watcher:
         self._counters = executor.counters
         self._feeds = feeds
         self._questions = questions
-        self._now = now
+        self._now = clock.monotonic
         feeds.on_head = self._on_announced
         feeds.on_lost = self._on_lost
         feeds.on_block = told.learn
@@ -84,18 +83,20 @@ class Watcher:
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._rng = random.Random()
         self.cadence = Cadence(chain.block_time_seconds, 1.0 / chain.probes_per_second)
-        probes = self._probes = Probes(executor, now)
+        probes = self._probes = Probes(executor, clock=clock)
         self._genesis = Genesis(chain, probes, executor.counters, questions, self._verify_again)
-        self._state_checks = StateChecks(members, executor, probes, told, questions, now)
+        self._state_checks = StateChecks(members, executor, probes, told, questions, clock=clock)
         self._hash_proofs = (
-            HashProofs(executor, probes, told, questions, now)
+            HashProofs(executor, probes, told, questions, clock=clock)
             if chain.consistency == "pinned"
             else None
         )
-        self._linker = Linker(members, executor, probes, questions, now)
+        self._linker = Linker(members, executor, probes, questions, clock=clock)
         self._linker.on_block = told.learn
         self._verified_at: dict[str, float] = {}
-        self._budgets = {name: TokenBucket(chain.probes_per_second, now()) for name in members}
+        self._budgets = {
+            name: TokenBucket(chain.probes_per_second, clock.monotonic()) for name in members
+        }
         self._anchors_due: dict[str, float] = {}
         self._wake: dict[str, asyncio.Event] = {name: asyncio.Event() for name in members}
         self._tasks: list[asyncio.Task[None]] = []

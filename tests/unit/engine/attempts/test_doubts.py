@@ -63,9 +63,15 @@ def node(seconds: float, probe_seconds: float = 0.01) -> Behaviour:
 async def watched(behaviour: Behaviour, **chain: Any) -> AsyncIterator[Engine]:
     engine = Engine(**chain)
     engine.all_behave(behaviour)
-    feeds = Feeds(engine.chain, engine.members, engine.executor, None)
+    feeds = Feeds(engine.chain, engine.members, engine.executor, None, clock=engine.clock)
     watcher = Watcher(
-        engine.chain, engine.members, engine.executor, engine.told, feeds, QUESTIONS, now=now
+        engine.chain,
+        engine.members,
+        engine.executor,
+        engine.told,
+        feeds,
+        QUESTIONS,
+        clock=engine.clock,
     )
     watcher.start()
     try:

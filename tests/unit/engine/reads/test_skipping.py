@@ -55,9 +55,15 @@ def test_the_head_follows_however_many_heights_are_skipped(count: int, block_tim
         values: dict[str, Block] = {}
         for name, wire in engine.wires.items():
             wire.behaviour = Node(name, chain, start, 0.1, 0.02, [], random.Random(name), values)
-        feeds = Feeds(engine.chain, engine.members, engine.executor, NEW_HEADS, now=now)
+        feeds = Feeds(engine.chain, engine.members, engine.executor, NEW_HEADS, clock=engine.clock)
         watcher = Watcher(
-            engine.chain, engine.members, engine.executor, engine.told, feeds, QUESTIONS, now=now
+            engine.chain,
+            engine.members,
+            engine.executor,
+            engine.told,
+            feeds,
+            QUESTIONS,
+            clock=engine.clock,
         )
         watcher._rng = random.Random(1)
         heads = engine.standings.heads

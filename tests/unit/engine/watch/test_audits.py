@@ -79,7 +79,7 @@ class Case:
             chain_name="test",
             policies=profiles.policies(self.engine.chain),
             calls_per_hour=60.0 if calls_per_hour is None else calls_per_hour,
-            now=now,
+            clock=self.engine.clock,
         )
         if calls_per_hour is None:
             self.audits._auditor = Eager(60.0, now())

@@ -67,7 +67,9 @@ class Heard:
     """Feeds of two upstreams, and what was heard of them; ``c`` has none."""
 
     def __init__(self, engine: Engine) -> None:
-        self.feeds = Feeds(engine.chain, engine.members, engine.executor, NEW_HEADS, now=now)
+        self.feeds = Feeds(
+            engine.chain, engine.members, engine.executor, NEW_HEADS, clock=engine.clock
+        )
         self.a, self.b = FakeFeed.made
         self.heads: list[tuple[str, Head]] = []
         self.lost: list[str] = []
@@ -106,7 +108,7 @@ async def test_those_with_a_websocket_have_a_feed() -> None:
 @virtual
 async def test_on_a_chain_that_announces_nothing_there_are_no_feeds() -> None:
     engine = on_chain(upstreams=fleet())
-    feeds = Feeds(engine.chain, engine.members, engine.executor, None, now=now)
+    feeds = Feeds(engine.chain, engine.members, engine.executor, None, clock=engine.clock)
     feeds.start()
     assert FakeFeed.made == []
     assert feeds.are_live() == {}

@@ -5,9 +5,14 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from msgspec import structs
 
+from rpcproxy.chains.evm.questions import NEWEST, QUESTIONS
+from rpcproxy.chains.kind import single
 from rpcproxy.config.load import load_text
 from rpcproxy.config.model import KnownChain
+from rpcproxy.engine.watch.genesis import Genesis
+from rpcproxy.engine.watch.probes import Probes
 from rpcproxy.engine.watch.watcher import IDENTITY_SECONDS
 from rpcproxy.messages import Verdict
 from tests.kits.engine_kit import Engine, FakeWire, Sent, virtual
@@ -138,3 +143,13 @@ def test_a_known_chain_has_its_own_and_a_file_may_say_otherwise() -> None:
     assert of("name: base, genesis: off") is None
     assert of("name: base, genesis: '0x" + "AB" * 32 + "'") == "0x" + "ab" * 32
     assert of("name: x, chain_id: 5") is None
+
+
+@virtual
+async def test_the_first_block_is_called_by_its_number() -> None:
+    engine = cold(Rooted(), 1, genesis_hash=OURS)
+    questions = structs.replace(QUESTIONS, genesis=lambda: single(NEWEST), first_number=100)
+    probes = Probes(engine.executor, clock=engine.clock)
+    genesis = Genesis(engine.chain, probes, engine.counters, questions, lambda _names: None)
+    objection = await genesis.objection(engine.members["a"])
+    assert objection.startswith("its block 100 is 0x")

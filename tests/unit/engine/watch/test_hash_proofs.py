@@ -58,10 +58,10 @@ class Proving:
         self.engine = on_chain(**chain)
         self.proofs = HashProofs(
             self.engine.executor,
-            Probes(self.engine.executor, now),
+            Probes(self.engine.executor, clock=self.engine.clock),
             self.engine.told,
             QUESTIONS,
-            now,
+            clock=self.engine.clock,
         )
         self.engine.all_behave(at_hash(lambda: self.hash))
         self._seen: set[int] = set()
@@ -136,7 +136,13 @@ async def test_who_does_not_prove_it_is_asked_at_numbers(behaviour: Behaviour) -
 @virtual
 async def test_nobody_is_asked_before_it_has_the_served_head() -> None:
     engine = on_chain()
-    proofs = HashProofs(engine.executor, Probes(engine.executor, now), engine.told, QUESTIONS, now)
+    proofs = HashProofs(
+        engine.executor,
+        Probes(engine.executor, clock=engine.clock),
+        engine.told,
+        QUESTIONS,
+        clock=engine.clock,
+    )
     await proofs.look(engine.members["a"])  # nobody is known to be paid there
     proving = Proving()
     proving.engine.standings["a"].low_water = 99

@@ -54,7 +54,13 @@ def node(branch: int = 0, since: int = 0) -> Behaviour:
 
 
 def linking(engine: Engine) -> Linker:
-    return Linker(engine.members, engine.executor, Probes(engine.executor, now), QUESTIONS, now)
+    return Linker(
+        engine.members,
+        engine.executor,
+        Probes(engine.executor, clock=engine.clock),
+        QUESTIONS,
+        clock=engine.clock,
+    )
 
 
 def asked_for(engine: Engine) -> list[int]:

@@ -32,7 +32,7 @@ HEAD, HEAVY = NEWEST, LOGS
 @virtual
 async def test_an_answer_is_judged_and_timed() -> None:
     engine = Engine()
-    probes = Probes(engine.executor, now)
+    probes = Probes(engine.executor, clock=engine.clock)
     engine.behave(a=answering(b'{"number":"0x5"}', 0.3))
     probed = await probes.ask(engine.members["a"], HEAD)
     assert probed.judgement.verdict is Verdict.OK
@@ -58,7 +58,7 @@ async def test_an_answer_is_judged_and_timed() -> None:
 async def test_whatever_comes_back_is_judged(behaviour: object, verdict: Verdict) -> None:
     engine = Engine()
     engine.behave(a=behaviour)  # type: ignore[arg-type]
-    probed = await Probes(engine.executor, now).ask(engine.members["a"], HEAD)
+    probed = await Probes(engine.executor, clock=engine.clock).ask(engine.members["a"], HEAD)
     assert probed.judgement.verdict is verdict
 
 
@@ -68,7 +68,9 @@ async def test_no_answer_in_time_is_a_timeout(limit_seconds: float) -> None:
     engine = Engine()
     engine.behave(a=silent)
     started = now()
-    probed = await Probes(engine.executor, now).ask(engine.members["a"], HEAD, limit_seconds)
+    probed = await Probes(engine.executor, clock=engine.clock).ask(
+        engine.members["a"], HEAD, limit_seconds
+    )
     assert now() - started == pytest.approx(limit_seconds, abs=0.01)
     assert probed.judgement.verdict is Verdict.TIMEOUT
     assert len(engine.sent) == 1
@@ -78,7 +80,7 @@ async def test_no_answer_in_time_is_a_timeout(limit_seconds: float) -> None:
 @virtual
 async def test_in_the_dark_copies_follow_and_the_first_answer_counts() -> None:
     engine = Engine()
-    probes = Probes(engine.executor, now)
+    probes = Probes(engine.executor, clock=engine.clock)
     assert not probes.is_dark()
     engine.eject(*engine.wires)
     assert probes.is_dark()
@@ -99,11 +101,11 @@ async def test_in_the_dark_copies_follow_and_the_first_answer_counts() -> None:
 async def test_heavy_questions_and_strangers_have_no_copies() -> None:
     engine = Engine(are_admitted=False)
     engine.all_behave(silent)
-    await Probes(engine.executor, now).ask(engine.members["a"], HEAD)
+    await Probes(engine.executor, clock=engine.clock).ask(engine.members["a"], HEAD)
     assert len(engine.sent) == 1
     engine.admit("b")
     engine.eject("b")
-    await Probes(engine.executor, now).ask(engine.members["b"], HEAVY)
+    await Probes(engine.executor, clock=engine.clock).ask(engine.members["b"], HEAVY)
     assert len(engine.sent) == 2
 
 
@@ -122,7 +124,7 @@ async def test_large_replies_are_let_go_the_late_ones_too() -> None:
 
     engine.eject(*engine.wires)
     engine.behave(a=in_turn(silent, after(0.01, both)))
-    await Probes(engine.executor, now).ask(engine.members["a"], HEAD)
+    await Probes(engine.executor, clock=engine.clock).ask(engine.members["a"], HEAD)
     assert len(rests) == 2
     assert all(rest.is_closed for rest in rests)
 
@@ -132,7 +134,7 @@ async def test_a_probe_that_is_cancelled_is_given_up() -> None:
     engine = Engine()
     engine.behave(a=silent)
     task = asyncio.get_running_loop().create_task(
-        Probes(engine.executor, now).ask(engine.members["a"], HEAD)
+        Probes(engine.executor, clock=engine.clock).ask(engine.members["a"], HEAD)
     )
     await asyncio.sleep(0.1)
     task.cancel()
@@ -156,7 +158,9 @@ def newest_by_steps() -> Inquiry[str]:
 async def test_what_takes_two_steps_is_asked_in_two_and_has_one_value() -> None:
     engine = Engine()
     engine.behave(a=in_turn(answering(b'"0x5"', 0.2), answering(b'{"number":"0x7"}', 0.3)))
-    found = await Probes(engine.executor, now).inquire(engine.members["a"], newest_by_steps())
+    found = await Probes(engine.executor, clock=engine.clock).inquire(
+        engine.members["a"], newest_by_steps()
+    )
     assert found.value == "block 7"
     assert [each.method for each in engine.sent] == ["eth_chainId", "eth_getBlockByNumber"]
     assert found.question is NEWEST
@@ -174,7 +178,9 @@ async def test_an_inquiry_ends_where_an_answer_is_missing_or_says_nothing(
 ) -> None:
     engine = Engine()
     engine.behave(a=behaviour)
-    found = await Probes(engine.executor, now).inquire(engine.members["a"], newest_by_steps())
+    found = await Probes(engine.executor, clock=engine.clock).inquire(
+        engine.members["a"], newest_by_steps()
+    )
     assert found.value is None
     assert found.question is CHAIN_ID
     assert found.judgement.verdict is verdict
@@ -185,6 +191,8 @@ async def test_an_inquiry_ends_where_an_answer_is_missing_or_says_nothing(
 async def test_an_answer_that_cannot_be_read_has_no_value() -> None:
     engine = Engine()
     engine.behave(a=answering(b"{}"))
-    found = await Probes(engine.executor, now).inquire(engine.members["a"], single(NEWEST))
+    found = await Probes(engine.executor, clock=engine.clock).inquire(
+        engine.members["a"], single(NEWEST)
+    )
     assert found.value is None
     assert found.judgement.verdict is Verdict.OK

@@ -32,8 +32,10 @@ PAYEE = f"0x{0xFEE:040x}"
 
 
 def checking(engine: Engine) -> StateChecks:
-    probes = Probes(engine.executor, now)
-    return StateChecks(engine.members, engine.executor, probes, engine.told, QUESTIONS, now)
+    probes = Probes(engine.executor, clock=engine.clock)
+    return StateChecks(
+        engine.members, engine.executor, probes, engine.told, QUESTIONS, clock=engine.clock
+    )
 
 
 class Checked:

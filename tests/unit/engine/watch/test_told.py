@@ -87,7 +87,7 @@ async def test_it_falls_with_the_served_head_alone() -> None:
     heads.served = heads.shown = 104  # as in a reorg
     assert engine.told.text() == b'"0x68"'
     assert engine.told.number == 104
-    twin = ToldHead(engine.standings, 12.0, EVM, now)  # a reload
+    twin = ToldHead(engine.standings, 12.0, EVM, clock=engine.clock)  # a reload
     twin.adopt(engine.told)
     assert twin.text() == b'"0x68"'
     assert twin.number == 104
@@ -102,7 +102,7 @@ async def test_the_last_blocks_are_kept() -> None:
     assert engine.told.block(119) == b'{"n":119}'
     assert engine.told.block(119 - BLOCKS_KEPT) is None
     assert engine.told.block(5) is None
-    twin = ToldHead(engine.standings, 12.0, EVM, now)
+    twin = ToldHead(engine.standings, 12.0, EVM, clock=engine.clock)
     twin.adopt(engine.told)
     assert twin.block(119) == b'{"n":119}'
 
@@ -275,7 +275,9 @@ def in_two_steps(engine: Engine) -> ToldHead:
         return (yield NEWEST)
 
     questions = structs.replace(EVM.questions, head=newest)
-    return ToldHead(engine.standings, 12.0, structs.replace(EVM, questions=questions), now)
+    return ToldHead(
+        engine.standings, 12.0, structs.replace(EVM, questions=questions), clock=engine.clock
+    )
 
 
 @virtual

@@ -65,9 +65,15 @@ class Node:
 
 @contextlib.asynccontextmanager
 async def watching(engine: Engine, questions: Questions = QUESTIONS) -> AsyncIterator[Watcher]:
-    feeds = Feeds(engine.chain, engine.members, engine.executor, NEW_HEADS, now=now)
+    feeds = Feeds(engine.chain, engine.members, engine.executor, NEW_HEADS, clock=engine.clock)
     watcher = Watcher(
-        engine.chain, engine.members, engine.executor, engine.told, feeds, questions, now=now
+        engine.chain,
+        engine.members,
+        engine.executor,
+        engine.told,
+        feeds,
+        questions,
+        clock=engine.clock,
     )
     engine.executor.listeners.append(watcher.on_changes)
     watcher.start()
@@ -397,7 +403,9 @@ class Announcing(Feeds):
     """Feeds that are live where a test says so."""
 
     def __init__(self, engine: Engine) -> None:
-        super().__init__(engine.chain, engine.members, engine.executor, NEW_HEADS, now=now)
+        super().__init__(
+            engine.chain, engine.members, engine.executor, NEW_HEADS, clock=engine.clock
+        )
         self.live: set[str] = set()
 
     def is_reliable(self, name: str, now: float) -> bool:
@@ -409,7 +417,13 @@ async def test_who_announces_its_blocks_is_asked_seldom_and_those_below_soon() -
     engine = cold(block_time_seconds=12.0)
     feeds = Announcing(engine)
     watcher = Watcher(
-        engine.chain, engine.members, engine.executor, engine.told, feeds, QUESTIONS, now=now
+        engine.chain,
+        engine.members,
+        engine.executor,
+        engine.told,
+        feeds,
+        QUESTIONS,
+        clock=engine.clock,
     )
     watcher._rng.seed(7)  # the test looks in between the rounds
     watcher.start()

@@ -121,9 +121,15 @@ async def live(
             name, chain, start, story.delay, rng.choice((0.005, 0.02, 0.08)), own,
             random.Random(f"{story.seed} {name}"), values,
         )  # fmt: skip
-    feeds = Feeds(engine.chain, engine.members, engine.executor, NEW_HEADS, now=now)
+    feeds = Feeds(engine.chain, engine.members, engine.executor, NEW_HEADS, clock=engine.clock)
     watcher = Watcher(
-        engine.chain, engine.members, engine.executor, engine.told, feeds, QUESTIONS, now=now
+        engine.chain,
+        engine.members,
+        engine.executor,
+        engine.told,
+        feeds,
+        QUESTIONS,
+        clock=engine.clock,
     )
     watcher._rng = random.Random(story.seed)
     engine.executor.listeners.append(watcher.on_changes)
