@@ -447,7 +447,7 @@ class Batches:
             policy = self._terms.within(left, read.call, read.profile)
             return await self._executor.run(read.call, policy, tried, member.earlier, member.asked)
 
-        answer = await self._endings.end(read, ask)
+        answer = await self._endings.end(read, ask, member.due)
         await replies.put_answer(member.index, answer, read.request)
 
 

@@ -68,12 +68,14 @@ class Endings:
         self._counters = counters
         self._now = clock.monotonic
 
-    async def end(self, read: OpenRead, ask: Callable[[], Awaitable[Settled]]) -> Answer:
+    async def end(
+        self, read: OpenRead, ask: Callable[[], Awaitable[Settled]], due: float | None = None
+    ) -> Answer:
         """Ask, another way where one is worth it, and settle. Never raises but for cancellation,
-        of which its followers know.
+        of which its followers know. ``due`` as of ``reach``.
         """
         try:
-            settled = await self.reach(read, ask)
+            settled = await self.reach(read, ask, due)
         except asyncio.CancelledError:
             self.land(read, None)
             raise
@@ -81,13 +83,21 @@ class Endings:
             return self.fail(read)
         return self.settle(read, settled)
 
-    async def reach(self, read: OpenRead, ask: Callable[[], Awaitable[Settled]]) -> Settled:
-        """What upstreams say in the end, by another way where nobody could answer as it was."""
+    async def reach(
+        self, read: OpenRead, ask: Callable[[], Awaitable[Settled]], due: float | None = None
+    ) -> Settled:
+        """What upstreams say in the end, by another way where nobody could answer as it was.
+        ``due``: until when, in monotonic seconds, where that is not its usual deadline.
+        """
         settled = await ask()
         if not is_worth_another(settled):
             return settled
+        if due is None:
+            due = read.started + read.profile.policy.deadline_seconds
         try:
-            return await self._patience.again(read.request, read.profile, settled, read.started)
+            return await self._patience.again(
+                read.request, read.profile, settled, read.started, due
+            )
         except BaseException:
             settled.close()
             raise

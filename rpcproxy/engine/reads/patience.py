@@ -107,10 +107,11 @@ class Patience:
     # ---- another way
 
     async def again(
-        self, request: Request, profile: Profile, settled: Settled, started: float
+        self, request: Request, profile: Profile, settled: Settled, started: float, due: float
     ) -> Settled:
         """No answer could be given as it was: after a reorg the question itself has changed, and
-        a range that is too wide for everybody is asked in parts.
+        a range that is too wide for everybody is asked in parts. ``started``: when the client
+        asked; ``due``: until when it waits, both in monotonic seconds.
         """
         judgement = settled.judgement
         if judgement is None:
@@ -120,8 +121,7 @@ class Patience:
         if judgement.verdict is Verdict.MISSING_DATA:
             spelled = self._profiles.as_spelled(request, profile)
             if spelled is not None:
-                return await self._as_spelled(spelled, profile, settled, started)
-        due = started + profile.policy.deadline_seconds
+                return await self._as_spelled(spelled, profile, settled, due)
         patience = (due + self._now()) / 2
         asked = started
         pause = SOON_SECONDS
@@ -149,10 +149,10 @@ class Patience:
         return settled
 
     async def _as_spelled(
-        self, call: SingleCall, profile: Profile, settled: Settled, started: float
+        self, call: SingleCall, profile: Profile, settled: Settled, due: float
     ) -> Settled:
         """Asked with its tag, in the time that is left; as it was, where that brings no more."""
-        left = started + profile.policy.deadline_seconds - self._now()
+        left = due - self._now()
         policy = self._terms.within(max(left, LEAST_AGAIN_SECONDS), call, profile)
         earliest = await self._executor.run(call, policy)
         judgement = earliest.judgement

@@ -15,6 +15,7 @@ from rpcproxy.engine.attempts.executor import Settled
 from rpcproxy.engine.reads.batch_sizes import GROUP
 from rpcproxy.engine.reads.batches import Batches
 from rpcproxy.messages import FailureKind, Head, Reply, Request, Verdict
+from rpcproxy.rules.requests.steps import Policy
 from tests.kits.engine_kit import (
     LIGHT,
     Behaviour,
@@ -624,6 +625,36 @@ member_kinds = st.sampled_from(
         "broken",
     ]
 )
+@virtual
+async def test_time_that_is_given_back_to_a_member_is_its_for_another_way_too() -> None:
+    """The batch came well, in a second, and was too large; then no node has the first block."""
+    engine = Engine()
+    dues: list[float] = []
+    run = engine.executor.run
+
+    async def noted(call: Any, policy: Policy, *args: Any, **named: Any) -> Settled:
+        dues.append(now() + policy.deadline_seconds)
+        return await run(call, policy, *args, **named)
+
+    def pruned(sent: Sent) -> None:
+        if sent.is_batch:
+            sent.end(Reply(200, b'[{"id":%d,"result":"' % sent.id, rest=Rest()))
+        elif sent.params[1] == "earliest":
+            sent.reply()
+        else:
+            sent.refuse(4444, "pruned history unavailable")
+
+    engine.executor.run = noted  # type: ignore[method-assign,assignment]
+    engine.all_behave(lambda sent: after(1.0 if sent.is_batch else 0.01, pruned)(sent))
+    members = [request("eth_getBalance", b'["0x%x","earliest"]' % n, b"%d" % n) for n in (1, 2)]
+    told = await replies(engine.handle(batch(*members)))
+    assert [reply["result"] for reply in told] == ["0x1", "0x1"]
+    whole, *apart = dues
+    assert len(apart) == 4  # each by number, and then by its tag
+    assert apart == [pytest.approx(whole + 1.0, abs=0.1)] * 4
+    await engine.assert_soon_idle()
+
+
 parts = st.sampled_from(["result", "null", "error", "limit", "missing", "stranger", "revert"])
 manners = st.one_of(
     st.sampled_from(["silent", "fail", "html", "refuse"]), st.lists(parts, min_size=1, max_size=6)

@@ -425,7 +425,11 @@ async def test_who_asks_by_earliest_shares_with_none_who_asks_by_number(
         await asyncio.sleep(1.5)
         engine.recover(*engine.wires)
     replies = [await handle.reply() for handle in waiting]
-    assert [reply.get("result") for reply in replies] == [msgspec.json.decode(first), None, msgspec.json.decode(first)]
+    assert [reply.get("result") for reply in replies] == [
+        msgspec.json.decode(first),
+        None,
+        msgspec.json.decode(first),
+    ]
     assert "pruned history" in replies[1]["error"]["message"]
     assert len(engine.sent) < 30
     await engine.assert_soon_idle()
