@@ -37,7 +37,8 @@ WRITING_BYTES: Final = 1024 * 1024
 class Gathered(list[bytes | None]):
     """The replies by place, as they come; and what is the same for all: who asks, and how
     often the chain had reorganised. ``kept``: which of
-    them were. ``later``: those that are asked for when their turn has come. ``end`` gives
+    them were. ``look_ups``: which ask for a transaction by its hash, where that may be a private
+    one. ``later``: those that are asked for when their turn has come. ``end`` gives
     everything back.
     """
 
@@ -46,6 +47,7 @@ class Gathered(list[bytes | None]):
         self.turns = turns
         self.caller = caller
         self.kept: list[tuple[int, Request]] = []
+        self.look_ups: list[tuple[int, Request]] = []
         self.later: dict[int, Request] = {}
         self.size = 0
         self._hold = purse.hold()

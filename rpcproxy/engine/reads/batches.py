@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from rpcproxy.chains import evm
 from rpcproxy.chains.method import MethodKind
 from rpcproxy.engine.answers.carried import Carried
 from rpcproxy.engine.answers.gathered import Gathered
@@ -92,13 +93,14 @@ class BatchMember(msgspec.Struct):
 class Single(msgspec.Struct, gc=False):
     """A member that goes its own way; ``index`` is its place. ``call`` is what is sent for a read,
     at the head that all members are asked at; ``shared`` the answer, where another is being asked
-    the same.
+    the same; ``is_last``: it is asked after the sends of its batch.
     """
 
     index: int
     request: Request
     call: SingleCall | None = None
     shared: asyncio.Future[Answer] | None = None
+    is_last: bool = False
 
 
 class Batches:
@@ -122,6 +124,7 @@ class Batches:
         self._executor = reads.executor
         self._heads = reads.executor.standings.heads
         self._profiles = reads.profiles
+        self._privacy = reads.privacy
         self._sharing = reads.sharing
         self._endings = reads.endings
         self._terms = reads.terms
@@ -146,6 +149,7 @@ class Batches:
             work = self._in_slices(texts, replies, singles, members)
             return Carried(work, replies.end, caller.trace_id)
         self._read(texts, 0, replies, singles, members)
+        self._look_ups_last(replies, singles, members)
         if not (singles or members):
             return self._given(replies)
         undo = functools.partial(self._give_up, replies, singles, members)
@@ -162,6 +166,7 @@ class Batches:
             for start in range(0, len(texts), SLICE):
                 self._read(texts[start : start + SLICE], start, replies, singles, members)
                 await turn()
+            self._look_ups_last(replies, singles, members)
         except BaseException:
             self._give_up(replies, singles, members)
             raise
@@ -217,13 +222,43 @@ class Batches:
         singles: list[Single],
         members: list[BatchMember],
     ) -> None:
+        """Reads go their ways; of others, sends and what somebody waits for."""
+        profile = self._profiles.of(request.method)
+        if not (profile.is_read and request.id):
+            if request.id or profile.method.kind is MethodKind.SEND:
+                singles.append(Single(index, request))
+        elif self._privacy.is_guarding and evm.asked_hash(request.method, request.params):
+            replies.look_ups.append((index, request))
+        else:
+            self._sort_read(replies, index, request, singles, members)
+
+    def _look_ups_last(
+        self, replies: Gathered, singles: list[Single], members: list[BatchMember]
+    ) -> None:
+        """What the same batch sends may be for private upstreams alone, and is known as private
+        only when it is sent: nobody is asked for a transaction before that.
+        """
+        has_sends = any(
+            self._profiles.of(single.request.method).method.kind is MethodKind.SEND
+            for single in singles
+        )
+        for index, request in replies.look_ups:
+            if has_sends:
+                singles.append(Single(index, request, is_last=True))
+            else:
+                self._sort_read(replies, index, request, singles, members)
+
+    def _sort_read(
+        self,
+        replies: Gathered,
+        index: int,
+        request: Request,
+        singles: list[Single],
+        members: list[BatchMember],
+    ) -> None:
         """Light reads travel together; everything else goes its own way."""
         profile = self._profiles.of(request.method)
         method = profile.method
-        if not (profile.is_read and request.id):
-            if request.id or method.kind is MethodKind.SEND:
-                singles.append(Single(index, request))
-            return
         call = self._profiles.prepare(request, profile)
         if method.method_class is not MethodClass.LIGHT or call.need.private_only:
             singles.append(Single(index, request, call))
@@ -255,7 +290,7 @@ class Batches:
         members: Sequence[BatchMember],
     ) -> Answer:
         work: list[Coroutine[Any, Any, None]] = [
-            self._answer_single(replies, single) for single in singles
+            self._answer_single(replies, single) for single in singles if not single.is_last
         ]
         groups = [
             self._answer_group(replies, group, (), 0) for group in self._sizes.groups(members)
@@ -282,6 +317,8 @@ class Batches:
         heads, began = self._heads, self._now()
         try:
             await all_of(work, SLICE)
+            last = [self._answer_single(replies, single) for single in singles if single.is_last]
+            await all_of(last, SLICE)
         finally:
             self._land(members)
         in_time = self._now() - began < self._light_seconds / 2
@@ -441,6 +478,10 @@ class Batches:
         self, replies: Gathered, member: BatchMember, tried: tuple[Standing, ...]
     ) -> None:
         read = member.read
+        if self._profiles.is_outdated(read.call):
+            self._endings.land(read, None)
+            await self._answer_single(replies, Single(member.index, read.request))
+            return
 
         async def ask() -> Settled:
             left = member.due - self._now()

@@ -208,6 +208,14 @@ class Profiles:
             profile.close_look_bytes = -1
             profile.shaped_until = self._now() + SHAPED_SECONDS
 
+    def is_outdated(self, call: SingleCall) -> bool:
+        """Whether it names a transaction that became private after it was prepared."""
+        return (
+            self._privacy.has_any
+            and not call.need.private_only
+            and self._is_private(call.method, bytes(call.params))
+        )
+
     def _is_private(self, method: Method, params: bytes) -> bool:
         """Whether nobody but private upstreams may hear of it, or that is not known yet."""
         if self._privacy.is_unsure and evm.asked_hash(method.name, params):

@@ -50,6 +50,7 @@ class Reads:
         self.executor = executor
         self._now = clock.monotonic
         self.truth = truth
+        self.privacy = ledger.privacy
         self.profiles = profiles
         self.sharing = sharing
         self.counters = executor.counters
@@ -80,7 +81,7 @@ class Reads:
         """Answer it, or begin to. ``call``: what is sent for it, where that is settled already,
         with the others of its batch.
         """
-        if call is None:
+        if call is None or self.profiles.is_outdated(call):
             call = self.profiles.prepare(request, profile)
         if call.need.private_only:
             private = self._private.read(request, profile, call, caller)

@@ -625,6 +625,8 @@ member_kinds = st.sampled_from(
         "broken",
     ]
 )
+
+
 @virtual
 async def test_time_that_is_given_back_to_a_member_is_its_for_another_way_too() -> None:
     """The batch came well, in a second, and was too large; then no node has the first block."""

@@ -6,15 +6,17 @@ import asyncio
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from rpcproxy.chains import evm
 from rpcproxy.edges.disk.journal import JournalRow
+from rpcproxy.engine.answers.sharing import answer_of
 from rpcproxy.engine.sends.ledger import Denial
 from rpcproxy.engine.sends.privacy import GIVEN_UP_SECONDS, MOST_PRIVATE, Privacy
-from rpcproxy.messages import Judgement, Verdict
+from rpcproxy.messages import Caller, Judgement, Request, Verdict
 from rpcproxy.rules.sends.pool import Pool
-from tests.kits.engine_kit import CHAIN_ID, Engine, answering, refusing, virtual
+from tests.kits.engine_kit import CHAIN_ID, Engine, answering, refusing, request, virtual
 from tests.kits.fleet import upstream
 from tests.kits.sends_kit import signed
 from tests.sockets.scripted import on_both_loops
@@ -145,6 +147,60 @@ async def test_a_restart_does_not_make_public_what_was_given_up(tmp_path: Path) 
         again.on_block(6, "0xc", [refused.hash])
         assert not again.is_private(refused.hash)
         assert again.is_private(replaced.hash)
+
+
+# ---- in one batch with its send
+
+SENDS = ("eth_sendRawTransaction", "eth_sendPrivateTransaction")
+
+
+@pytest.mark.parametrize("send", SENDS)
+@pytest.mark.parametrize("is_first", [True, False])
+@pytest.mark.parametrize("others", [0, 40])
+@virtual
+async def test_a_look_up_in_the_batch_of_its_send_is_asked_of_nobody_public(
+    send: str, is_first: bool, others: int
+) -> None:
+    engine = guarded()
+    engine.ledger.on_no_journal("")
+    params = TX.params if send == SENDS[0] else b'[{"tx":"%b"}]' % TX.raw.encode()
+    engine.behave(b=answering(b'"%b"' % TX.hash.encode()))
+    names = ("eth_getTransactionReceipt", "eth_getTransactionByHash", "eth_getTransactionReceipt")
+    members = [request(name, LOOKED_UP, b'"%b"' % name.encode()) for name in names]
+    members.insert(0 if is_first else len(members), request(send, params))
+    members += [request("eth_getBalance", b'["0x%x","0x1"]' % n) for n in range(others)]
+    replies = msgspec.json.decode((await engine.handle(b"[%b]" % b",".join(members)).answer()).body)
+    assert len(replies) == len(members)
+    receipts = [reply for reply in replies if reply["id"] == "eth_getTransactionReceipt"]
+    assert [reply["result"] for reply in receipts] == [None, None]
+    heard = {sent.wire.name for sent in engine.sent if TX.hash[2:].encode() in sent.payload}
+    assert heard <= {"b"}
+    await engine.assert_soon_idle()
+
+
+@virtual
+async def test_a_look_up_in_a_batch_without_sends_travels_with_the_others() -> None:
+    engine = guarded()
+    engine.ledger.on_no_journal("")
+    members = [request("eth_getTransactionReceipt", LOOKED_UP), request("eth_gasPrice")]
+    engine.all_behave(answering(b"null"))
+    handle = engine.handle(b"[%b]" % b",".join(members))
+    await handle.answer()
+    assert len(engine.wires["a"].sent[0].calls) == 2
+
+
+@virtual
+async def test_what_was_settled_before_a_transaction_became_private_is_settled_anew() -> None:
+    engine = guarded()
+    engine.ledger.on_no_journal("")
+    pipeline = engine.pipeline
+    profile = pipeline.profiles.of("eth_getTransactionReceipt")
+    asked = Request("eth_getTransactionReceipt", b"1", LOOKED_UP)
+    call = pipeline.profiles.prepare(asked, profile)
+    await engine.ledger.begin(decoded(TX), is_private=True)
+    answer = await answer_of(pipeline.reads.read(asked, profile, Caller("t"), call))
+    assert msgspec.json.decode(answer.body)["result"] is None
+    assert engine.sent == []
 
 
 # ---- while the journal is being opened
