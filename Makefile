@@ -44,11 +44,17 @@ install: $(VENV)/.installed
 test: $(VENV)/.installed-dev clients
 	@$(BIN)/python -m pytest -n 4 --dist loadfile $(ARGS)
 
-# They end with the tests, and in any case after three hours.
+# The loops end with the tests, however those end; by themselves after six hours, longer than ten
+# turns take. A turn without them would prove nothing.
 test-busy: $(VENV)/.installed-dev clients
 	@loops=; trap 'kill $$loops 2>/dev/null' EXIT; \
-	for loop in 1 2 3 4; do timeout 10800 sh -c 'while :; do :; done' & loops="$$loops $$!"; done; \
+	trap 'exit 129' HUP; trap 'exit 130' INT; trap 'exit 143' TERM; \
+	for loop in 1 2 3 4; do timeout 21600 sh -c 'while :; do :; done' & loops="$$loops $$!"; done; \
 	for turn in 1 2 3 4 5 6 7 8 9 10; do \
+		for loop in $$loops; do \
+			kill -0 $$loop 2>/dev/null && continue; \
+			echo "A busy loop has ended before turn $$turn: the machine is not busy." >&2; exit 2; \
+		done; \
 		echo "Turn $$turn of 10, beside four busy loops." >&2; \
 		$(BIN)/python -m pytest -n 4 --dist loadfile -q $(ARGS) || exit 1; \
 	done
