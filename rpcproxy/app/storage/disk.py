@@ -81,6 +81,9 @@ class Disk:
         except OSError as error:
             self._warn(f"{place.path.parent}: {error.strerror or error}")
             return
+        except Exception as error:  # noqa: BLE001 - a bug here must not hold up a request
+            self._warn(f"by a fault of our own: {error!r}", error)
+            return
         self.cache = cache
         for on_open in self._users:
             on_open(cache)
@@ -91,17 +94,19 @@ class Disk:
         while True:
             try:
                 return await DiskCache.open(place.path, place.max_bytes, place.identity)
-            except DiskCacheRefused:
+            except Exception:
                 if time.monotonic() >= self._patient_until:
                     raise
             await asyncio.sleep(AGAIN_SECONDS)
 
-    def _warn(self, reason: str) -> None:
+    def _warn(self, reason: str, bug: Exception | None = None) -> None:
+        level = logging.WARNING if bug is None else logging.ERROR
         event(
             _log,
-            logging.WARNING,
+            level,
             "disk_cache_refused",
             "nothing is kept on disk",
+            exc_info=bug,
             chain=self._chain_name,
             reason=reason,
         )

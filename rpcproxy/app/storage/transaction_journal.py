@@ -136,21 +136,17 @@ class Transactions:
                     await self._was_tried.wait()
 
     async def _open(self, path: Path) -> None:
-        has_warned = False
+        told: set[type[Exception]] = set()
         while True:
             try:
                 journal = await DiskJournal.open(path, self._identity)
-            except (JournalRefused, OSError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, sends must not wait for ever
                 if isinstance(error, JournalInUse) and self._now() < self._patient_until:
                     self._was_tried.set()
                     await asyncio.sleep(SOON_SECONDS)
                     continue
-                reason = str(error)
-                self.ledger.on_no_journal(f"the journal cannot be used: {reason}")
-                self._was_tried.set()
-                if not has_warned:
-                    has_warned = True
-                    self._warn(logging.ERROR, "transactions cannot be written down", reason)
+                self._on_refused(error, is_new=type(error) not in told)
+                told.add(type(error))
                 await asyncio.sleep(AGAIN_SECONDS)
                 continue
             self.ledger.on_journal(journal)
@@ -160,8 +156,17 @@ class Transactions:
                 self._warn(logging.ERROR, "a new journal was begun", reason)
             return
 
-    def _warn(self, level: int, message: str, reason: str) -> None:
-        event(_log, level, "journal", message, chain=self._chain_name, reason=reason)
+    def _on_refused(self, error: Exception, *, is_new: bool) -> None:
+        is_bug = not isinstance(error, (JournalRefused, OSError))
+        reason = f"by a fault of our own: {error!r}" if is_bug else str(error)
+        self.ledger.on_no_journal(f"the journal cannot be used: {reason}")
+        self._was_tried.set()
+        if is_new:
+            bug = error if is_bug else None
+            self._warn(logging.ERROR, "transactions cannot be written down", reason, bug)
+
+    def _warn(self, level: int, message: str, reason: str, bug: Exception | None = None) -> None:
+        event(_log, level, "journal", message, chain=self._chain_name, reason=reason, exc_info=bug)
 
     async def close(self) -> None:
         """Write what waits, and close; idempotent."""

@@ -192,7 +192,9 @@ class DiskJournal:
         self._worker.schedule(self._commit, NOTE_SECONDS)
 
     async def find(self, hash: str) -> JournalRow | None:
-        """The row, with everything noted by now. Raises ``JournalBroken``."""
+        """The row, with everything noted by now; a row that is still being added need not be found.
+        Raises ``JournalBroken``.
+        """
         return await self._found(lambda file: file.find(hash))
 
     async def find_raw(self, raw: bytes) -> JournalRow | None:
@@ -279,11 +281,7 @@ class DiskJournal:
         )
 
     def _look(self, look: Callable[[JournalFile], JournalRow | None]) -> JournalRow | None:
-        """What is waited for goes first, and what was noted counts; a look is not to become a
-        commit.
-        """
-        if self._waiting.is_urgent:
-            self._commit()
+        """What was noted counts, written or not: no look waits for a commit."""
         try:
             row = self._place.on_file(look)
         except JournalRefused as refusal:

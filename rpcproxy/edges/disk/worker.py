@@ -93,7 +93,9 @@ class Worker:
         self._thread.start()
 
     async def open(self) -> None:
-        """Begin, and wait until the file is open. Raises what ``Duties.open`` raises."""
+        """Begin, and wait until the file is open. Raises what ``Duties.open`` raises, and
+        ``WorkerStopped`` where the thread ended before.
+        """
         self.start()
         try:
             await self._opened
@@ -135,7 +137,7 @@ class Worker:
         self._is_closing = True
         self._give_up(_CLOSED)
         self._duties.on_end()
-        settle([(self._ended, None)])
+        settle([(self._opened, WorkerStopped(_CLOSED)), (self._ended, None)])
 
     def _give_up(self, reason: str) -> None:
         left = list(self._taken)
@@ -192,7 +194,7 @@ class Worker:
         try:
             self._duties.open()
         except Exception as error:  # noqa: BLE001 - it is raised where the loop waits
-            self._duties.leave()  # before it is told: another try may follow at once
+            self._guarded(self._duties.leave)  # before it is told: another try may follow at once
             self.tell([(self._opened, error)])
             return False
         self.tell([(self._opened, None)])

@@ -19,7 +19,9 @@ from rpcproxy.app.storage.disk import LEAST_BYTES, Disk, DiskPlace
 from rpcproxy.config.model import Address, Cache, Chain, Config, Server, Upstream
 from rpcproxy.drills.evm.simchain import SimChain
 from rpcproxy.drills.providers.provider import Provider
+from rpcproxy.edges.disk.disk_cache import DiskCache
 from rpcproxy.messages import Answer, Pending
+from tests.kits.jumping import on_a_jumping_loop
 from tests.kits.waiting import until
 
 START = 1000
@@ -221,3 +223,38 @@ async def test_all_who_ask_for_it_are_told_once_it_is_open(tmp_path: Path) -> No
     unopened.start(told.append)
     await unopened.close()
     assert len(told) == 3
+
+
+@pytest.mark.parametrize("is_patient", [False, True])
+@on_a_jumping_loop
+async def test_a_fault_of_our_own_in_an_opening_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+    is_patient: bool,
+) -> None:
+    bugs = [ZeroDivisionError("ours")]
+    opened = object()
+
+    async def open(*_: object) -> object:
+        if bugs:
+            raise bugs.pop()
+        return opened
+
+    monkeypatch.setattr(DiskCache, "open", open)
+    disk = Disk(DiskPlace(tmp_path / "c.sqlite", MIB, "evm:7:c"), "c")
+    told: list[object] = []
+    if is_patient:
+        disk.expect_predecessor(10.0)
+    with caplog.at_level(logging.WARNING):
+        disk.start(told.append)
+        await until(lambda: told or caplog.records)
+    if is_patient:
+        assert (told, caplog.records) == ([opened], [])
+        return
+    [record] = caplog.records
+    assert (record.event, record.levelname) == ("disk_cache_refused", "ERROR")
+    assert "ZeroDivisionError('ours')" in record.fields["reason"]
+    assert record.exc_info
+    assert told == []
+    await disk.close()

@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -267,6 +268,28 @@ async def test_a_note_waits_for_company(path: Path, monkeypatch: pytest.MonkeyPa
         await one.add(row(2))
         assert read_rows(path, hash_of(1))[0].state == "sent"
         assert one.commits == 2
+
+
+@on_both_loops
+async def test_look_ups_wait_for_no_commit(path: Path) -> None:
+    go_on = threading.Event()
+    async with opened(path) as one:
+        await one.add(row(1))
+        busy = one._worker.ask(partial(go_on.wait, LIMIT_SECONDS))
+        with hanging() as is_held:
+            adding = asyncio.ensure_future(one.add(row(2)))
+            settling = asyncio.ensure_future(one.settle(hash_of(1), "final", 7, {}))
+            await asyncio.sleep(0)
+            finding = [asyncio.ensure_future(one.find(hash_of(1))) for _ in range(3)]
+            await asyncio.sleep(0)
+            go_on.set()
+            async with limited():
+                found = await asyncio.gather(*finding)
+            await until(is_held.is_set)
+            assert not adding.done()
+        await asyncio.gather(busy, adding, settling)
+        assert [each and (each.state, each.block) for each in found] == [("final", 7)] * 3
+        assert one.commits == 2, "all that waited is one commit, whoever looked meanwhile"
 
 
 async def test_what_is_no_row_is_told_and_fails_nobody_else(path: Path) -> None:

@@ -117,6 +117,18 @@ async def test_what_fails_to_open_is_left_before_it_is_told(error: Exception) ->
         await worker.ask(lambda: 1)
 
 
+@on_both_loops
+async def test_an_opening_that_fails_is_told_even_where_leaving_fails_too() -> None:
+    place = Place(failing(FULL))
+    place.leaving = failing(ZeroDivisionError())
+    worker = place.worker()
+    async with limited():
+        with pytest.raises(OSError, match="No space"):
+            await worker.open()
+    assert isinstance(place.crash, ZeroDivisionError)
+    assert await worker.close()
+
+
 async def test_an_opening_past_its_deadline_leaves_by_itself() -> None:
     hanging = Hanging()
     place = Place(hanging.hold)
