@@ -4,35 +4,27 @@
 # "block range extends beyond current head block", a code by which clients know mistakes of theirs.
 # By code and words alone lag cannot be told from a client's mistake.
 # Run: sh findings/geth-two-words-for-a-range-above-the-head.sh    (needs go and curl; some minutes)
-# Exits with 0 where it is so, with 1 where it changed.
+# Exits with 0 where it is so, with 1 where it changed, with 2 where it could not be tried.
 set -eu
-folder=$(mktemp -d)
-node=
-trap 'test -z "$node" || kill "$node" 2>/dev/null || true; rm -rf "$folder"' EXIT
+here=$(cd "$(dirname "$0")" && pwd)
+. "$here/lib/place.sh"
 above='[{"fromBlock":"0x5","toBlock":"0x6"}]'
 backward='[{"fromBlock":"0x2","toBlock":"0x1"}]'
-
-ask() {
-	curl -s -H 'Content-Type: application/json' "http://127.0.0.1:$port" \
-		-d "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"$1\",\"params\":$2}"
-}
 
 # told VERSION PORT: what this version says of both, in "$first" and "$second"
 told() {
 	mkdir -p "$folder/$1"
-	GOBIN="$folder/$1" go install "github.com/ethereum/go-ethereum/cmd/geth@v$1" 2> "$folder/go.log"
+	GOBIN="$folder/$1" go install "github.com/ethereum/go-ethereum/cmd/geth@v$1" 2> go.log ||
+		cannot "geth $1 could not be built: $(tail -n 5 go.log)"
 	port=$2
 	"$folder/$1/geth" --dev --datadir "$folder/$1/data" --http --http.port "$port" --port 0 \
 		--authrpc.port "$((port + 1))" --nodiscover --maxpeers 0 --ipcdisable --verbosity 1 \
 		> "$folder/$1/log" 2>&1 &
 	node=$!
-	for turn in $(seq 120); do
-		if ask eth_chainId '[]' | grep -q result; then break; fi
-		sleep 0.5
-	done
+	await_node "$folder/$1/log"
 	first=$(ask eth_getLogs "$above")
 	second=$(ask eth_getLogs "$backward")
-	kill "$node"; wait "$node" 2>/dev/null || true; node=
+	stop
 	echo "geth $1, above the head: $first"
 	echo "geth $1, backward:       $second"
 }

@@ -3,12 +3,10 @@
 # and has mined it: its receipt is there (status 0x0). The hash is in the error's data.txHash alone.
 # Whoever takes the error for a refusal, and sends again, gets "nonce too low".
 # Run: sh findings/hardhat-error-for-a-mined-transaction.sh    (needs npm, node and curl)
-# Exits with 0 where it is so, with 1 where it changed.
+# Exits with 0 where it is so, with 1 where it changed, with 2 where it could not be tried.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
-folder=$(mktemp -d)
-trap 'stop; rm -rf "$folder"' EXIT
-cd "$folder"
+. "$here/lib/place.sh"
 . "$here/lib/hardhat-node.sh"
 
 # A creation whose code reverts, signed by hardhat's first development account (nonce 0).

@@ -3,12 +3,10 @@
 # −32004 "Method eth_getBalance is not supported", though it supports the method: the words of a
 # missing method for a mistake of the client. Other nodes say −32602.
 # Run: sh findings/hardhat-unsupported-for-unreadable-params.sh    (needs npm, node and curl)
-# Exits with 0 where it is so, with 1 where it changed.
+# Exits with 0 where it is so, with 1 where it changed, with 2 where it could not be tried.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
-folder=$(mktemp -d)
-trap 'stop; rm -rf "$folder"' EXIT
-cd "$folder"
+. "$here/lib/place.sh"
 . "$here/lib/hardhat-node.sh"
 
 address=0x2222222222222222222222222222222222222222

@@ -1,12 +1,14 @@
 #!/bin/sh
 # zksync-ethers 6.15.0: a priority fee of 0 in a transaction of type 0x71 is signed and serialized as
 # the maximum fee, since 0 counts as left out (`maxPriorityFeePerGas || maxFeePerGas`). A signer that
-# means "no tip" signs the highest one. Exits non-zero where it behaves otherwise.
+# means "no tip" signs the highest one.
+# Run: sh findings/zksync_ethers_zero_tip.sh    (needs npm and node)
+# Exits with 0 where it is so, with 1 where it changed, with 2 where it could not be tried.
 set -eu
-place=$(mktemp -d)
-trap 'rm -rf "$place"' EXIT
-cd "$place"
-npm install --silent --no-audit --no-fund zksync-ethers@6.15.0 ethers@6.13.4
+here=$(cd "$(dirname "$0")" && pwd)
+. "$here/lib/place.sh"
+npm install --silent --no-audit --no-fund zksync-ethers@6.15.0 ethers@6.13.4 > install.log 2>&1 ||
+	cannot "zksync-ethers could not be installed: $(tail -n 5 install.log)"
 cat > try.mjs <<'JS'
 import { readFileSync } from "node:fs";
 import { EIP712Signer, utils } from "zksync-ethers";
