@@ -2,7 +2,8 @@
 
 The scenarios are the tests in tests/exam and those marked ``exam`` elsewhere. Errors, backward
 answers and losses are judged absolutely, times beside a control: the same load, straight to a well
-provider, in the same seconds. A whole exam is kept in benchmarks/exam.md and exam.json.
+provider, in the same seconds. A whole exam is kept in benchmarks/exam.md and exam.json: one that
+passed, judged by times too, where no scenario was skipped or left out.
 """
 
 from __future__ import annotations
@@ -51,10 +52,32 @@ class Line:
 
 
 class Gatherer:
-    """A pytest plugin that keeps what each scenario noted, and how it ended."""
+    """A pytest plugin that keeps what each scenario noted, and how it ended. ``chosen`` scenarios
+    were to be played, ``left_out`` were there and were not.
+    """
 
     def __init__(self) -> None:
         self.lines: dict[str, Line] = {}
+        self.chosen = 0
+        self.left_out = 0
+
+    def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
+        self.left_out += sum(item.get_closest_marker("exam") is not None for item in items)
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self.chosen = len(session.items)
+
+    @property
+    def lacking(self) -> str:
+        """What a whole exam has and this one had not, in words; "" where nothing."""
+        outcomes = [line.outcome for line in self.lines.values()]
+        counts = {
+            FAILED: outcomes.count(FAILED),
+            "skipped": outcomes.count("skipped"),
+            "left out": self.left_out,
+            "not played": self.chosen - len(self.lines),
+        }
+        return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when == "teardown" and report.passed:
@@ -163,8 +186,8 @@ def write(lines: Sequence[Line], out: Path, seconds: float) -> None:
     (out / "exam.json").write_text(text + "\n")
 
 
-def main() -> int:
-    options = parse()
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parse(arguments)
     names = options.names or (SHORT if options.short else ())
     if options.short:
         os.environ["RPCPROXY_EXAM"] = "short"
@@ -179,8 +202,12 @@ def main() -> int:
     code = pytest.main([*command, "-q"], plugins=[gatherer])
     lines = list(gatherer.lines.values())
     print(f"\n{table(lines)}\n{verdict(lines)}")
-    if code == pytest.ExitCode.OK and not names:
+    is_short = os.environ.get("RPCPROXY_EXAM") == "short"
+    lacking = "judged as a short one" if is_short else gatherer.lacking
+    if code == pytest.ExitCode.OK and not lacking:
         write(lines, options.out, time.monotonic() - began_at)
+    elif not names:
+        print(f"Not kept, as it is no whole exam: {lacking or 'pytest failed'}.")
     return int(code)
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 
 from benchmarks import exam
@@ -75,6 +79,64 @@ def test_a_failure_in_any_phase_is_the_outcome() -> None:
         )
     (line,) = gatherer.lines.values()
     assert (line.outcome, line.seconds, line.figures) == ("failed", 1.5, {"errors": 0})
+
+
+class Played:
+    """In place of ``pytest.main``: three scenarios are there; how each ended, "" where it was not
+    played.
+    """
+
+    def __init__(self, outcomes: Sequence[str], *, left_out: int = 0) -> None:
+        self.outcomes = outcomes
+        self.left_out = left_out
+
+    def __call__(self, _: list[str], plugins: list[exam.Gatherer]) -> int:
+        [gatherer] = plugins
+        marked = SimpleNamespace(get_closest_marker=lambda name: name)
+        gatherer.pytest_deselected([marked] * self.left_out)
+        gatherer.pytest_collection_finish(SimpleNamespace(items=self.outcomes))
+        for number, outcome in enumerate(self.outcomes):
+            if outcome:
+                name = f"exam_{number}"
+                gatherer.lines[name] = Line(name, outcome, 1.0)
+        return 1 if "failed" in self.outcomes else 0
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "left_out", "words"),
+    [
+        (("passed", "passed"), 0, ""),
+        (("passed", "skipped"), 0, "1 skipped"),
+        (("passed", "failed"), 0, "1 failed"),
+        (("passed", ""), 0, "1 not played"),
+        (("passed",), 2, "2 left out"),
+    ],
+)
+def test_only_a_whole_exam_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    outcomes: Sequence[str],
+    left_out: int,
+    words: str,
+) -> None:
+    monkeypatch.setattr(pytest, "main", Played(outcomes, left_out=left_out))
+    monkeypatch.delenv("RPCPROXY_EXAM", raising=False)
+    exam.main(["--out", str(tmp_path)])
+    assert (tmp_path / "exam.md").exists() == (tmp_path / "exam.json").exists() == (not words)
+    assert ("Not kept" in capsys.readouterr().out) == bool(words)
+
+
+def test_an_exam_of_some_or_judged_by_less_is_not_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(pytest, "main", Played(["passed"], left_out=7))
+    monkeypatch.delenv("RPCPROXY_EXAM", raising=False)
+    exam.main(["rolling", "--out", str(tmp_path)])
+    monkeypatch.setattr(pytest, "main", Played(["passed"]))
+    monkeypatch.setenv("RPCPROXY_EXAM", "short")
+    exam.main(["--out", str(tmp_path)])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_times_are_granted_what_the_machine_took_from_the_control() -> None:
