@@ -5,17 +5,29 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final, Generic, Literal, TypeVar
 
+from rpcproxy.config.model import History, Journal
 from rpcproxy.config.problems import Unfit, listed, nearest, quoted
 from rpcproxy.config.reading import schema_shapes as shapes
 from rpcproxy.config.reading import units
-from rpcproxy.config.reading.reading import Reading, as_switch, described, scalar, takes
+from rpcproxy.config.reading.reading import (
+    Nested,
+    Reading,
+    Section,
+    as_switch,
+    described,
+    scalar,
+    takes,
+)
 from rpcproxy.config.reading.schema_shapes import FROM_ENVIRONMENT, Schema, either, words
-from rpcproxy.config.reading.source import Node
+from rpcproxy.config.reading.source import Node, Scalar, Table
 
-_NUMBER: Final = re.compile(r"[0-9][0-9_]{0,17}(?:\.[0-9]{1,9})?")
+Place = TypeVar("Place", Journal, History)
+
+_NUMBER: Final = re.compile(units.NUMBER)
 _WHOLE: Final = re.compile(r"0|[1-9][0-9_]{0,17}|0[xX][0-9a-fA-F]{1,15}")
+_NO_ZERO: Final = "(?!(?:0|0[xX]0+)$)"
 
 
 @takes(words())
@@ -28,7 +40,7 @@ def text(node: Node, reading: Reading) -> str:  # noqa: ARG001 -- a Converter
     return value.text
 
 
-@takes(either(shapes.SWITCH, FROM_ENVIRONMENT))
+@takes(shapes.SWITCH)
 def flag(node: Node, reading: Reading) -> bool:  # noqa: ARG001 -- a Converter
     value = scalar(node, "true or false")
     switch = as_switch(value)
@@ -41,13 +53,13 @@ def flag(node: Node, reading: Reading) -> bool:  # noqa: ARG001 -- a Converter
 class Whole:
     """A whole number of at least ``least``, decimal or ``0x``."""
 
-    least: int
+    least: Literal[0, 1]
     example: str
 
     @property
     def shape(self) -> Schema:
-        number = {"type": "integer", "minimum": self.least}
-        return either(number, words("0[xX][0-9a-fA-F]+|[0-9][0-9_]*"))
+        number = {"type": "integer", "minimum": self.least, "maximum": shapes.MOST}
+        return either(number, words(f"{_NO_ZERO if self.least else ''}(?:{_WHOLE.pattern})"))
 
     def __call__(self, node: Node, reading: Reading) -> int:  # noqa: ARG002 -- a Converter
         expected = f"a whole number of at least {self.least} such as {self.example}"
@@ -60,7 +72,7 @@ class Whole:
         return number
 
 
-@takes(shapes.NUMBER)
+@takes(shapes.ABOVE_0)
 def above_zero(node: Node, reading: Reading) -> float:  # noqa: ARG001 -- a Converter
     value = scalar(node, "a number above 0 such as 2 or 0.5")
     if not _NUMBER.fullmatch(value.text) or float(value.text.replace("_", "")) == 0:
@@ -118,9 +130,35 @@ def size(node: Node, reading: Reading) -> int:
     return found
 
 
-@takes(shapes.SIZE)
+@takes(shapes.SIZE_OR_0)
 def size_or_zero(node: Node, reading: Reading) -> int:  # noqa: ARG001 -- a Converter
     return _in_units(node, units.size_bytes, units.SIZE)
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryOr(Generic[Place]):
+    """A directory, ``off`` or ``on``, or a section with more. ``expected`` says so."""
+
+    section: Section
+    model: type[Place]
+    expected: str
+
+    @property
+    def shape(self) -> Schema:
+        return either(shapes.SWITCH, words(), self.section.reference)
+
+    def __call__(self, node: Node, reading: Reading) -> Place:
+        if isinstance(node, Scalar):
+            switch = as_switch(node)
+            if switch is not None:
+                return self.model(is_on=switch)
+            try:
+                return self.model(path=text(node, reading))
+            except Unfit as unfit:
+                raise Unfit(unfit.wrong, self.expected, unfit.meant) from None
+        if not isinstance(node, Table):
+            raise Unfit(f"is {described(node)}", self.expected)
+        return Nested(self.section, self.model)(node, reading)
 
 
 Unit = TypeVar("Unit", int, float)

@@ -71,7 +71,7 @@ def hedge(node: Node, reading: Reading) -> str | float:
         raise Unfit(unfit.wrong, expected, meant) from None
 
 
-@takes(either({"enum": ["pinned", "routed", "off", True, False]}, words("on")))
+@takes(either({"enum": ["pinned", "routed", "off"]}, SWITCH))
 def consistency(node: Node, reading: Reading) -> str:
     switch = as_switch(scalar(node, "pinned, routed or off"))
     if switch is not None:
@@ -79,7 +79,7 @@ def consistency(node: Node, reading: Reading) -> str:
     return Choice(("pinned", "routed", "off"))(node, reading)
 
 
-@takes(either(OFF, {"const": 0}, shapes.RATE))
+@takes(either(OFF, {"enum": [0, "0"]}, shapes.RATE))
 def audit(node: Node, reading: Reading) -> float:
     """Calls an hour; ``off`` and 0 for none."""
     value = scalar(node, _AUDIT)
@@ -101,7 +101,7 @@ def probes(node: Node, reading: Reading) -> float:
     return per_second
 
 
-@takes(_NAME_LIKE.shape)
+@takes(words(_CHAIN_NAME.pattern, _RESERVED))
 def chain_name(node: Node, reading: Reading) -> str:
     """A name is a path: the chain is served at ``/NAME``."""
     name = _NAME_LIKE(node, reading)

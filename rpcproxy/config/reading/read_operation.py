@@ -7,7 +7,7 @@ from typing import Final
 
 from rpcproxy.config.model import History, Notice
 from rpcproxy.config.problems import Unfit, listed, nearest, quoted
-from rpcproxy.config.reading.converters import text
+from rpcproxy.config.reading.converters import DirectoryOr
 from rpcproxy.config.reading.reading import (
     Nested,
     Reading,
@@ -28,7 +28,7 @@ from rpcproxy.config.reading.schema_shapes import (
     listing,
     words,
 )
-from rpcproxy.config.reading.source import Items, Node, Scalar, Table
+from rpcproxy.config.reading.source import Items, Node
 from rpcproxy.config.urls import check
 from rpcproxy.states import EVENTS, ChangeKind
 
@@ -44,23 +44,12 @@ _GENESIS_SHAPE: Final = re.compile(r"0x[0-9a-fA-F]{64}")
 _EVENT: Final[Schema] = {"enum": ["all", *EVENTS]}
 
 
-@takes_section(lambda reference: either(SWITCH, words(), reference))
-def history(node: Node, reading: Reading, section: Section) -> History:
+def history(section: Section) -> DirectoryOr[History]:
     """A directory, ``off`` or ``on``, or a section."""
-    if isinstance(node, Scalar):
-        switch = as_switch(node)
-        if switch is not None:
-            return History(is_on=switch)
-        try:
-            return History(path=text(node, reading))
-        except Unfit as unfit:
-            raise Unfit(unfit.wrong, _PLACE, unfit.meant) from None
-    if not isinstance(node, Table):
-        raise Unfit(f"is {described(node)}", _PLACE)
-    return Nested(section, History)(node, reading)
+    return DirectoryOr(section, History, _PLACE)
 
 
-@takes(either(SWITCH, words(r"/[A-Za-z0-9._~-]{1,64}")))
+@takes(either(SWITCH, words(_PATH_SHAPE.pattern, _TAKEN)))
 def page_path(node: Node, reading: Reading) -> str | None:  # noqa: ARG001 -- a Converter
     """A path of the wallet port, ``on`` for ``/status``."""
     value = scalar(node, _PATH)
@@ -73,7 +62,7 @@ def page_path(node: Node, reading: Reading) -> str | None:  # noqa: ARG001 -- a 
 
 
 # Digits alone are a number to YAML.
-@takes(either({"type": "string", "minLength": 1}, {"type": "number"}))
+@takes(either(words("[!-~]{16,}"), {"type": "number"}))
 def token(node: Node, reading: Reading) -> str:  # noqa: ARG001 -- a Converter
     value = scalar(node, _WANTED)
     if len(value.text) < _SHORTEST_TOKEN or not value.text.isascii() or " " in value.text:
@@ -91,7 +80,7 @@ def traces(node: Node, reading: Reading) -> str | None:  # noqa: ARG001 -- a Con
 
 
 # Without quotes YAML reads the hash as a number.
-@takes(either(OFF, words("0x[0-9a-fA-F]{64}"), {"type": "integer", "minimum": 0}))
+@takes(either(OFF, words(_GENESIS_SHAPE.pattern), {"type": "integer", "minimum": 0}))
 def genesis(node: Node, reading: Reading) -> str | None:  # noqa: ARG001 -- a Converter
     value = scalar(node, _GENESIS)
     if as_switch(value) is False:

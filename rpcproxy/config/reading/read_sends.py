@@ -7,39 +7,26 @@ from typing import Final
 from rpcproxy.config.model import Journal
 from rpcproxy.config.problems import Unfit
 from rpcproxy.config.reading import units
-from rpcproxy.config.reading.converters import duration, text
+from rpcproxy.config.reading.converters import DirectoryOr, duration
 from rpcproxy.config.reading.reading import (
-    Nested,
     Reading,
     Section,
     as_switch,
     described,
     scalar,
     takes,
-    takes_section,
 )
-from rpcproxy.config.reading.schema_shapes import AFTER_DURATION, OFF, SWITCH, either, words
-from rpcproxy.config.reading.source import Node, Scalar, Table
+from rpcproxy.config.reading.schema_shapes import AFTER_DURATION, OFF, either
+from rpcproxy.config.reading.source import Node, Scalar
 
 _PLACE: Final = "a directory, off, or a mapping with path"
 _FALLBACK: Final = "after and a duration, such as after 30s, or off"
 _AFTER: Final = "after "
 
 
-@takes_section(lambda reference: either(SWITCH, words(), reference))
-def journal(node: Node, reading: Reading, section: Section) -> Journal:
+def journal(section: Section) -> DirectoryOr[Journal]:
     """A directory, ``off`` or ``on``, or a section with both."""
-    if isinstance(node, Scalar):
-        switch = as_switch(node)
-        if switch is not None:
-            return Journal(is_on=switch)
-        try:
-            return Journal(path=text(node, reading))
-        except Unfit as unfit:
-            raise Unfit(unfit.wrong, _PLACE, unfit.meant) from None
-    if not isinstance(node, Table):
-        raise Unfit(f"is {described(node)}", _PLACE)
-    return Nested(section, Journal)(node, reading)
+    return DirectoryOr(section, Journal, _PLACE)
 
 
 @takes(either(OFF, AFTER_DURATION))

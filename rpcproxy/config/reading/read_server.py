@@ -61,7 +61,7 @@ def outage_status(node: Node, reading: Reading) -> int:
     return int(Choice(("200", "503"))(node, reading))
 
 
-@takes_section(lambda reference: either(SWITCH, FROM_ENVIRONMENT, reference))
+@takes_section(lambda reference: either(SWITCH, reference))
 def cache(node: Node, reading: Reading, section: Section) -> Cache:
     """A section; ``off`` for a proxy that keeps no answers, ``on`` for the defaults."""
     switch = as_switch(node) if isinstance(node, Scalar) else None

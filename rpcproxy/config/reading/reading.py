@@ -16,14 +16,11 @@ from pydantic import ValidationError
 from rpcproxy.config.model import Frozen, KnownChain
 from rpcproxy.config.problems import Report, Reported, Unfit, listed, nearest, quoted
 from rpcproxy.config.reading.environment import expand
-from rpcproxy.config.reading.schema_shapes import Schema
+from rpcproxy.config.reading.schema_shapes import FALSE_WORDS, TRUE_WORDS, Schema
 from rpcproxy.config.reading.source import Items, Node, Scalar, Table, TableEntry
 
 # The default of a key that has none.
 REQUIRED: Final = "required"
-
-_TRUE: Final = frozenset({"true", "yes", "on"})
-_FALSE: Final = frozenset({"false", "no", "off"})
 
 Model = TypeVar("Model", bound=Frozen)
 Value = TypeVar("Value")
@@ -249,4 +246,4 @@ def scalar(node: Node, expected: str) -> Scalar:
 def as_switch(value: Scalar) -> bool | None:
     """On or off, ``None`` for anything else: YAML itself reads a bare ``off`` as false."""
     word = value.text.lower()
-    return True if word in _TRUE else False if word in _FALSE else None
+    return True if word in TRUE_WORDS else False if word in FALSE_WORDS else None

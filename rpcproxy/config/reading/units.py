@@ -8,14 +8,14 @@ from typing import Final
 
 from rpcproxy.config.problems import Unfit, quoted
 
-_NUMBER: Final = r"([0-9][0-9_]{0,17}(?:\.[0-9]{1,9})?)"
-_DURATION: Final = re.compile(_NUMBER + r"\s*([A-Za-z]*)")
-_RATE: Final = re.compile(_NUMBER + r"\s*/\s*([A-Za-z]+)")
-_SIZE: Final = re.compile(_NUMBER + r"\s*([A-Za-z]*)")
-_BARE: Final = re.compile(_NUMBER)
+NUMBER: Final = r"[0-9][0-9_]{0,17}(?:\.[0-9]{1,9})?"
+_DURATION: Final = re.compile(rf"({NUMBER})\s*([A-Za-z]*)")
+_RATE: Final = re.compile(rf"({NUMBER})\s*/\s*([A-Za-z]+)")
+_SIZE: Final = _DURATION
+_BARE: Final = re.compile(NUMBER)
 
-_SECONDS: Final[Mapping[str, float]] = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
-_PERIODS: Final[Mapping[str, float]] = {
+SECONDS: Final[Mapping[str, float]] = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+PERIODS: Final[Mapping[str, float]] = {
     "s": 1.0,
     "sec": 1.0,
     "second": 1.0,
@@ -27,7 +27,7 @@ _PERIODS: Final[Mapping[str, float]] = {
     "d": 86400.0,
     "day": 86400.0,
 }
-_BYTES: Final[Mapping[str, int]] = {
+BYTES: Final[Mapping[str, int]] = {
     "": 1,
     "b": 1,
     "kb": 1000,
@@ -40,7 +40,7 @@ _BYTES: Final[Mapping[str, int]] = {
 
 # Timers in nanoseconds of 64 bits overflow after centuries; nobody waits for a month.
 _LONGEST_SECONDS: Final = 31 * 86400.0
-_LARGEST_BYTES: Final = 1024**4
+LARGEST_BYTES: Final = 1024**4
 
 DURATION: Final = "a duration such as 12s, 250ms, 1.5s, 2m or 1h"
 RATE: Final = "a rate such as 100/s, 600/min or 1000000/day"
@@ -57,11 +57,11 @@ def duration_seconds(text: str) -> float:
         if number == 0:
             return 0.0
         raise Unfit(f"is {quoted(text)}, which has no unit", DURATION, meant=f"{text}s")
-    if unit not in _SECONDS:
-        meant = unit.lower() if unit.lower() in _SECONDS else unit[0].lower()
-        guess = f"{match[1]}{meant}" if meant in _SECONDS else ""
+    if unit not in SECONDS:
+        meant = unit.lower() if unit.lower() in SECONDS else unit[0].lower()
+        guess = f"{match[1]}{meant}" if meant in SECONDS else ""
         raise Unfit(f"is {quoted(text)}, whose unit is not known", DURATION, guess)
-    seconds = number * _SECONDS[unit]
+    seconds = number * SECONDS[unit]
     if seconds > _LONGEST_SECONDS:
         raise Unfit(f"is {quoted(text)}, which is over a month", DURATION)
     return seconds
@@ -88,11 +88,11 @@ def _rate(text: str) -> tuple[float, float]:
             raise Unfit(f"is {quoted(text)}, which has no unit", RATE, meant=f"{text}/s")
         raise Unfit(f"is {quoted(text)}", RATE)
     number, period = _number(match[1]), match[2].lower()
-    if period not in _PERIODS:
+    if period not in PERIODS:
         raise Unfit(f"is {quoted(text)}, whose unit is not known", RATE)
     if number == 0:
         raise Unfit(f"is {quoted(text)}, which lets nothing through", f"{RATE} above 0")
-    return number, _PERIODS[period]
+    return number, PERIODS[period]
 
 
 def size_bytes(text: str) -> int:
@@ -101,13 +101,13 @@ def size_bytes(text: str) -> int:
     if match is None:
         raise Unfit(f"is {quoted(text)}", SIZE)
     number, unit = _number(match[1]), match[2].lower()
-    if unit not in _BYTES:
+    if unit not in BYTES:
         guess = f"{match[1]}{unit.upper()}iB" if unit in ("k", "m", "g") else ""
         raise Unfit(f"is {quoted(text)}, whose unit is not known", SIZE, guess)
-    size = number * _BYTES[unit]
+    size = number * BYTES[unit]
     if size != int(size):
         raise Unfit(f"is {quoted(text)}, which is not a whole number of bytes", SIZE)
-    if size > _LARGEST_BYTES:
+    if size > LARGEST_BYTES:
         raise Unfit(f"is {quoted(text)}, which is over a TiB", SIZE)
     return int(size)
 
