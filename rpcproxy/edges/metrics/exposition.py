@@ -28,6 +28,7 @@ from prometheus_client.registry import Collector
 from rpcproxy.edges.metrics.figures import Chains
 from rpcproxy.edges.metrics.metric_row import (
     Durations,
+    Labels,
     MetricKind,
     MetricRow,
     Scrape,
@@ -72,7 +73,7 @@ class ProxyCollector(Collector):
             connections=self._sources.connections(),
         )
         for row in METRIC_TABLE:
-            yield _FAMILIES[row.kind](row, scrape)
+            yield family_of(row, scrape)
 
 
 class Exposition:
@@ -119,28 +120,54 @@ def _numbers(row: MetricRow, scrape: Scrape) -> Metric:
     """A counter or a gauge."""
     kind = CounterMetricFamily if row.kind is MetricKind.COUNTER else GaugeMetricFamily
     family = kind(row.name, row.help, labels=row.labels)
-    for labels, value in row.read(scrape):
-        if value is not None and not isinstance(value, Durations):
-            family.add_metric(labels, float(value))
+    for labels, value in _samples(row, scrape):
+        if not isinstance(value, (int, float)):
+            raise _misfit(row, value)
+        family.add_metric(labels, float(value))
     return family
 
 
 def _histogram(row: MetricRow, scrape: Scrape) -> Metric:
     family = HistogramMetricFamily(row.name, row.help, labels=row.labels)
     bounds = (*map(repr, row.buckets), "+Inf")  # as OpenMetrics spells them
-    for labels, value in row.read(scrape):
-        if isinstance(value, Durations):
-            # As Prometheus wants them: each holds those below it.
-            totals = accumulate(map(float, value.buckets))
-            family.add_metric(labels, list(zip(bounds, totals, strict=True)), value.seconds)
+    for labels, value in _samples(row, scrape):
+        if not isinstance(value, Durations):
+            raise _misfit(row, value)
+        # As Prometheus wants them: each holds those below it.
+        totals = accumulate(map(float, value.buckets))
+        family.add_metric(labels, list(zip(bounds, totals, strict=True)), value.seconds)
     return family
 
 
 def _info(row: MetricRow, scrape: Scrape) -> Metric:
     family = InfoMetricFamily(row.name.removesuffix("_info"), row.help, labels=row.labels)
-    for labels, _ in row.read(scrape):
+    for labels, value in _samples(row, scrape):
+        if value != 1:
+            raise _misfit(row, value)
         family.add_metric(labels, {})
     return family
+
+
+def _samples(row: MetricRow, scrape: Scrape) -> Iterator[tuple[Labels, float | Durations]]:
+    """Those that have a value. Raises ``ValueError`` where a label is missing or one too many: the
+    library would leave it out without a word.
+    """
+    for labels, value in row.read(scrape):
+        if len(labels) != len(row.labels):
+            raise ValueError(f"{row.name} has labels {row.labels}, and a sample has {labels}")
+        if value is not None:
+            yield labels, value
+
+
+def _misfit(row: MetricRow, value: object) -> TypeError:
+    return TypeError(f"{row.name} is of kind {row.kind}, and a sample is {value!r}")
+
+
+def family_of(row: MetricRow, scrape: Scrape) -> Metric:
+    """What the row makes of a scrape. Raises ``TypeError`` and ``ValueError`` where a sample does
+    not fit the row's kind, buckets or labels.
+    """
+    return _FAMILIES[row.kind](row, scrape)
 
 
 _FAMILIES: Final[Mapping[MetricKind, Callable[[MetricRow, Scrape], Metric]]] = {

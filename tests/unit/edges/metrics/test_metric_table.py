@@ -10,8 +10,15 @@ from pathlib import Path
 import pytest
 
 from rpcproxy.config.model import Upstream
-from rpcproxy.edges.metrics.exposition import Exposition, ProxyCollector, Sources
-from rpcproxy.edges.metrics.metric_row import MetricKind, MetricUnit
+from rpcproxy.edges.metrics.exposition import Exposition, ProxyCollector, Sources, family_of
+from rpcproxy.edges.metrics.metric_row import (
+    Durations,
+    MetricKind,
+    MetricRow,
+    MetricUnit,
+    Scrape,
+    Value,
+)
 from rpcproxy.edges.metrics.metric_table import METRIC_TABLE
 from rpcproxy.edges.metrics.metrics import Counters
 from rpcproxy.rules.standing.standings import Settings, Standings
@@ -92,3 +99,44 @@ def test_standings_as_they_are_leave_nothing_out() -> None:
         "rpcproxy_upstream_connections",
         "rpcproxy_upstream_connections_idle",
     }
+
+
+NOW = Scrape(
+    counters=Counters(), loop_lag_seconds=0.0, standings={}, front={}, chains={}, connections={}
+)
+TIMES = Durations((1, 2, 0), 3.0)
+
+
+def row(kind: MetricKind, value: Value, labels: tuple[str, ...] = ("one",)) -> MetricRow:
+    buckets = (1.0, 2.0) if kind is MetricKind.HISTOGRAM else ()
+    name = f"rpcproxy_a{SUFFIXES.get(kind, '')}"
+    return MetricRow(
+        name, kind, MetricUnit.COUNT, ("chain",), "A.", lambda _: [(labels, value)], buckets
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "wrong"),
+    [
+        (MetricKind.GAUGE, 1, TIMES),
+        (MetricKind.COUNTER, 1.5, TIMES),
+        (MetricKind.GAUGE, True, "5"),
+        (MetricKind.HISTOGRAM, TIMES, 5.0),
+        (MetricKind.HISTOGRAM, TIMES, Durations((1, 2), 3.0)),
+        (MetricKind.INFO, 1, 0),
+        (MetricKind.INFO, 1, TIMES),
+    ],
+)
+def test_a_value_of_another_kind_is_an_error(kind: MetricKind, value: Value, wrong: Value) -> None:
+    assert family_of(row(kind, value), NOW).samples
+    assert not family_of(row(kind, None), NOW).samples
+    with pytest.raises((TypeError, ValueError)):
+        family_of(row(kind, wrong), NOW)
+
+
+@pytest.mark.parametrize("kind", MetricKind)
+@pytest.mark.parametrize("labels", [(), ("one", "two")])
+def test_a_label_too_many_or_missing_is_an_error(kind: MetricKind, labels: tuple[str, ...]) -> None:
+    value = TIMES if kind is MetricKind.HISTOGRAM else 1
+    with pytest.raises(ValueError, match="rpcproxy_a"):
+        family_of(row(kind, value, labels), NOW)
