@@ -53,6 +53,29 @@ def test_the_name_of_a_module_is_new_in_the_whole_tree() -> None:
     assert [name for name, count in counts.items() if count > 1] == []
 
 
+def test_the_way_of_one_request_is_short_and_there() -> None:
+    """Eight modules at most, each of them once; the functions are where it says."""
+    way = list(rows(section(DOCS["architecture.md"], "The way of one request")))
+    assert [row[0] for row in way] == [str(number) for number in range(1, len(way) + 1)]
+    files = [names(row[1])[0] for row in way]
+    assert len(set(files)) == len(files) <= 8
+    for file, function in zip(files, (names(row[2])[0] for row in way), strict=True):
+        assert function in functions(PACKAGE / file), f"{file} has no {function}"
+
+
+def functions(path: Path) -> set[str]:
+    """Of a module, ``Class.method`` or by name alone."""
+    body = ast.parse(path.read_text()).body
+    defined = (ast.FunctionDef, ast.AsyncFunctionDef)
+    found = {each.name for each in body if isinstance(each, defined)}
+    for each in body:
+        if isinstance(each, ast.ClassDef):
+            found |= {
+                f"{each.name}.{inner.name}" for inner in each.body if isinstance(inner, defined)
+            }
+    return found
+
+
 def test_dotted_names_in_the_architecture_exist() -> None:
     floors = "|".join(room.name for room in ROOMS if room.parent == PACKAGE)
     found = re.findall(rf"`((?:{floors})\.[\w.]+?)(?:\(\))?`", DOCS["architecture.md"])
