@@ -8,6 +8,7 @@ deploy/ says, so that they fire within seconds.
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.client
 import json
 import re
@@ -35,13 +36,10 @@ KEY = "0123456789abcdef0123456789abcdef"
 LOAD = 20  # questions before the outage
 HOOK = "T0HOOKSECRET0123456789"
 # These hold where there is nothing to see, or after an hour of lies: promtool's tests have them.
-WITHOUT_DATA = {
-    "RpcproxyAbsent",
-    "RpcproxyUpstreamOdd",
-    # Above their bounds for some seconds only: when Prometheus looks is the machine's doing.
-    "RpcproxyUpstreamLimited",
-    "Second copies B",
-}
+WITHOUT_DATA = {"RpcproxyAbsent", "RpcproxyUpstreamOdd"}
+# What lasts for seconds only is kept up until Prometheus has seen it.
+HEDGED = "rpcproxy_hedges_won_total > 0"
+LIMITED = "upstream:rpcproxy_attempts_limited:ratio_rate5m > 0"
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
@@ -61,7 +59,7 @@ class World:
         self.proxy = RunningProxy(self._configuration(), directory / "proxy")
         self.prometheus = Prometheus(prometheus, directory, urlsplit(self.proxy.admin_url).netloc)
         self.firing: set[str] = set()
-        self.states: set[str] = set()
+        self.expressions: dict[str, int] = {}
 
     def _configuration(self) -> str:
         upstreams = [
@@ -142,9 +140,6 @@ class World:
             text = reply.read().decode()
         return any(float(count) for count in re.findall(rf"(?m)^{pattern} ([0-9.e+]+)$", text))
 
-    def has_refused(self) -> bool:
-        return self.has_counted(r'rpcproxy_attempts_total\{[^}]*"rate_limited"[^}]*\}')
-
     def asks_and_hedged(self) -> bool:
         """A probe may find it out before a wallet asks it: then it hangs once more."""
         if self.proxy.upstream_states()["a"] != "up":
@@ -153,6 +148,16 @@ class World:
             self.providers.set_fault("a", faults.BLACKHOLE)
         self.load(LOAD)
         return self.has_counted(r"rpcproxy_hedges_won_total\{[^}]*\}")
+
+    def is_refused(self) -> bool:
+        """A probe may be refused before a wallet is, and after any refusal nobody asks until it has
+        cooled: then it is refused once more.
+        """
+        if self.proxy.upstream_states()["b"] != "up":
+            self.providers.set_fault("b", None)
+            wait_until(lambda: self.proxy.upstream_states()["b"] == "up", "it has cooled")
+        self.providers.set_fault("b", faults.http_429())
+        return self.has_counted(r'rpcproxy_attempts_total\{[^}]*"rate_limited"[^}]*\}')
 
     def live(self) -> None:
         """Well, then hanging and limited, then nobody, then well again."""
@@ -164,21 +169,31 @@ class World:
         self.load(LOAD)
         self.providers.set_fault("a", faults.BLACKHOLE)
         wait_until(self.asks_and_hedged, "a wallet's request is asked of another as well")
+        wait_until(lambda: self.prometheus.query(HEDGED), "Prometheus sees it")
         with self.under_load():
-            self.providers.set_fault("b", faults.http_429())
-            # A probe may be refused first: then nobody asks until it has cooled.
-            wait_until(self.has_refused, "a wallet's request is refused")
+            wait_until(
+                lambda: self.is_refused() and self.prometheus.query(LIMITED),
+                "Prometheus sees that a wallet's requests are refused",
+            )
         for name in PLACES:
             self.providers.set_fault(name, faults.REFUSE)
         self.unserved = self.balance(2)
         wait_until(lambda: "RpcproxyNobodyCanServe" in self.note_alerts(), "an alert fires")
-        self.expressions = {name: self.data_of(text) for name, text in expressions()}
+        self.look_at_expressions()
         wait_until(self.has_hook, "the webhook is told of the outage")
         self.providers.clear()
         wait_until(
             lambda: "RpcproxyNobodyCanServe" not in self.prometheus.firing(),
             "the alert resolves",
         )
+
+    def look_at_expressions(self) -> None:
+        """What each gives, in the outage: Prometheus needs two scrapes to see that something rose."""
+        for name, text in expressions():
+            if name not in WITHOUT_DATA:
+                what = f"Prometheus has data in the outage for {name}: {text}"
+                wait_until(functools.partial(self.data_of, text), what, pause_seconds=0.1)
+            self.expressions[name] = self.data_of(text)
 
     def note_alerts(self) -> set[str]:
         self.firing |= self.prometheus.firing()
