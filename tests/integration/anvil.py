@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import re
-import signal
 import socket
 import subprocess
 import threading
@@ -23,6 +21,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import IO, Any, Final, Self
 
+from tests.kits import freezing
 from tests.kits.waiting import LIMIT_SECONDS
 
 CHAIN_ID: Final = 31337
@@ -139,9 +138,16 @@ class Anvil:
         # It logs every call: unread, the pipe would fill and hold it up.
         threading.Thread(target=_drain, args=(self._process.stdout,), daemon=True).start()
 
-    def signal(self, signum: signal.Signals) -> None:
+    def freeze(self) -> None:
+        """It keeps its connections; each of its threads stands when this returns."""
         assert self._process is not None
-        os.kill(self._process.pid, signum)
+        self.is_frozen = True
+        freezing.freeze(self._process.pid)
+
+    def thaw(self) -> None:
+        assert self._process is not None
+        freezing.thaw(self._process.pid)
+        self.is_frozen = False
 
     def kill(self) -> None:
         """End it at once (SIGKILL), whatever state it is in."""
@@ -415,16 +421,14 @@ class AnvilChain:
         with self._lock:
             self._spread()
             for node in nodes:
-                node.signal(signal.SIGSTOP)
-                node.is_frozen = True
+                node.freeze()
 
     def thaw(self, *nodes: Anvil) -> None:
         """They go on where they were, behind the others until the next block (SIGCONT)."""
         with self._lock:
             for node in nodes:
                 if node.is_frozen:
-                    node.signal(signal.SIGCONT)
-                    node.is_frozen = False
+                    node.thaw()
 
     def kill(self, *nodes: Anvil) -> None:
         """Their port refuses from now on (SIGKILL)."""

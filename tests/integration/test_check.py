@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from rpcproxy.app.checkup.checkup import check
 from rpcproxy.chains.known import KNOWN
 from rpcproxy.config.load import load_file
 from tests.integration.anvil import DOMAINS, Anvil, AnvilChain, free_port
-from tests.kits.waiting import LIMIT_SECONDS, wait_until
+from tests.kits.waiting import LIMIT_SECONDS
 from tests.sockets.providers import ROOT
 
 KEY = "0123456789abcdef0123456789abcdef"
@@ -65,13 +64,6 @@ def run(*arguments: object) -> tuple[int, str, str]:
     assert KEY not in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done.returncode, done.stdout, done.stderr
-
-
-def has_stopped(node: Anvil) -> bool:
-    """The signal has reached each of its threads."""
-    assert node._process is not None
-    threads = Path(f"/proc/{node._process.pid}/task").glob("*/stat")
-    return all(stat.read_text().rpartition(") ")[2].startswith("T") for stat in threads)
 
 
 def test_all_is_well(nodes: AnvilChain, tmp_path: Path) -> None:
@@ -145,13 +137,12 @@ def test_a_frozen_node_holds_nobody_up(nodes: AnvilChain, tmp_path: Path) -> Non
     def on_step(*step: str) -> None:
         steps.append(step)
 
-    cedar.signal(signal.SIGSTOP)
+    cedar.freeze()
     try:
-        wait_until(lambda: has_stopped(cedar), "no thread of it runs any more")
         settings = AskSettings(question_seconds=1.5, total_seconds=LIMIT_SECONDS)
         checkup = uvloop.run(check(config, None, settings, on_step))
     finally:
-        cedar.signal(signal.SIGCONT)
+        cedar.thaw()
     found: dict[str, Any] = {each.name: each.found for each in checkup.chains[0].upstreams}
     assert found["alder"].is_usable
     assert (found["cedar"].state, found["cedar"].trouble) == ("unusable", "no answer in 1.5 s")
