@@ -170,7 +170,7 @@ class EndlessLoad:
             if pipe is not None:
                 pipe.close()
         try:
-            self._process.wait(10)
+            self._process.wait(LIMIT_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

@@ -22,6 +22,7 @@ import msgspec
 from rpcproxy.drills.providers.fleet import FleetState
 from rpcproxy.drills.providers.provider import Counts
 from rpcproxy.drills.scenarios.faults import Fault
+from tests.kits.waiting import LIMIT_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -55,7 +56,9 @@ class ProviderProcess:
         hello = msgspec.json.decode(line)
         self.urls: dict[str, str] = hello["providers"]
         self.control_url: str = hello["control"]
-        self._connection = http.client.HTTPConnection(urlsplit(self.control_url).netloc, timeout=10)
+        self._connection = http.client.HTTPConnection(
+            urlsplit(self.control_url).netloc, timeout=LIMIT_SECONDS
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -104,7 +107,7 @@ class ProviderProcess:
             if pipe is not None:
                 pipe.close()
         try:
-            self._process.wait(10)
+            self._process.wait(LIMIT_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

@@ -14,6 +14,7 @@ import pytest
 
 from benchmarks import __main__ as command
 from benchmarks import age, cases, contenders, figures, load, procfs, report, stub
+from tests.kits.waiting import LIMIT_SECONDS
 
 MIB = figures.MIB
 
@@ -265,7 +266,7 @@ class TestStubProcess:
     def test_a_contender_that_ends_at_once_says_why(self, stage: contenders.Stage) -> None:
         complaint = ["sh", "-c", "echo the reason; exit 3"]
         with stage.run(complaint, "broken") as process:
-            process.wait(10)
+            process.wait(LIMIT_SECONDS)
             with pytest.raises(contenders.CannotStart, match="the reason"):
                 stage.await_answer("broken", "http://127.0.0.1:1/", process)
 

@@ -19,6 +19,7 @@ from rpcproxy import __version__
 from rpcproxy.chains.known import KNOWN
 from rpcproxy.config.load import load_file
 from tests.kits.pages import ROOT
+from tests.kits.waiting import LIMIT_SECONDS
 
 DEPLOY = ROOT / "deploy"
 SYSTEMD, DOCKER, KUBERNETES = (DEPLOY / name for name in ("systemd", "docker", "kubernetes"))
@@ -82,7 +83,9 @@ def test_systemd_takes_the_units(
     def verify() -> subprocess.CompletedProcess[str]:
         command = [require_tool("systemd-analyze"), "verify", "--man=no", f"--root={system}"]
         command += ["--recursive-errors=no", str(path)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False
+        )
 
     done = verify()
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
@@ -93,7 +96,11 @@ def test_systemd_takes_the_units(
 def test_systemd_calls_it_well_hardened(require_tool: Callable[[str], str]) -> None:
     command = [require_tool("systemd-analyze"), "security", "--offline=true", "--no-pager"]
     done = subprocess.run(
-        [*command, str(SYSTEMD / UNITS[0])], capture_output=True, text=True, timeout=20, check=False
+        [*command, str(SYSTEMD / UNITS[0])],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_SECONDS,
+        check=False,
     )
     found = re.search(r"Overall exposure level for rpcproxy.service: ([\d.]+)", done.stdout)
     assert found is not None, done.stderr
@@ -123,7 +130,9 @@ def test_hadolint_finds_nothing(
     beside_python = f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"
     monkeypatch.setenv("PATH", beside_python)
     command = [require_tool("hadolint"), str(DOCKER / "Dockerfile")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False
+    )
     assert (done.returncode, done.stdout) == (0, "")
 
 
@@ -177,7 +186,9 @@ def test_prometheus_of_compose_is_well(require_tool: Callable[[str], str], tmp_p
     path = tmp_path / "prometheus.yml"
     path.write_text(text.replace("/run/secrets/admin_token", str(token)))
     command = [require_tool("promtool"), "check", "config", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert "rules found" in done.stdout, "the rules were read, too"
 

@@ -14,6 +14,7 @@ import yaml
 
 from rpcproxy.messages import Blame, Verdict
 from tests.kits.pages import METRICS, ROOT, names, rows, section
+from tests.kits.waiting import LIMIT_SECONDS
 
 PROMETHEUS = ROOT / "deploy" / "prometheus"
 GRAFANA = ROOT / "deploy" / "grafana"
@@ -45,7 +46,7 @@ PANELS = DASHBOARD["panels"]
 def test_promtool_is_content(arguments: list[str], require_tool: Callable[[str], str]) -> None:
     promtool = require_tool("promtool")
     done = subprocess.run(
-        [promtool, *arguments], check=False, capture_output=True, text=True, timeout=60
+        [promtool, *arguments], check=False, capture_output=True, text=True, timeout=LIMIT_SECONDS
     )
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -480,7 +480,7 @@ def test_a_writer_that_hangs_holds_nobody_up() -> None:
     handler = LineHandler(write, lines_held=10)
     handler.setFormatter(LineFormatter("text", Redactor()))
     handler.emit(record_of("first"))
-    assert is_writing.wait(5)
+    assert is_writing.wait(LIMIT_SECONDS)
     for number in range(100):
         handler.emit(record_of(number))
     assert handler.lost == 90
@@ -504,7 +504,7 @@ def test_closing_does_not_wait_for_a_writer_that_hangs(monkeypatch: pytest.Monke
     handler.close()
     assert waited == [1.0]
     never.set()
-    join(5)
+    join(LIMIT_SECONDS)
     assert not thread.is_alive()
 
 
@@ -531,7 +531,7 @@ def test_a_terminal_made_non_blocking_still_gets_whole_lines() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(logs.time, "sleep", sleep)
         logs._write_all(writing, line)
-    reader.join(5)
+    reader.join(LIMIT_SECONDS)
     os.close(reading)
     os.close(writing)
     assert bytes(got) == line
@@ -555,7 +555,7 @@ def test_a_process_ends_whose_stderr_nobody_reads() -> None:
         assert process.stdout is not None
         assert process.stderr is not None
         assert process.stdout.read() == b"done\n"
-        assert process.wait(30) == 0
+        assert process.wait(LIMIT_SECONDS) == 0
         assert b"line 0 " in process.stderr.read()
     finally:
         process.kill()

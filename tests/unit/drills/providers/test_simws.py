@@ -20,7 +20,7 @@ from rpcproxy.drills.scenarios import faults
 from rpcproxy.drills.scenarios.faults import WELL, Fault
 from rpcproxy.edges.ws.newheads import FeedSettings, HeadFeed
 from rpcproxy.messages import Head
-from tests.kits.waiting import until
+from tests.kits.waiting import LIMIT_SECONDS, until
 from tests.sockets.scripted import on_both_loops
 
 
@@ -179,7 +179,9 @@ async def test_nothing_is_said_while_silent_or_frozen(fault: Fault) -> None:
             house.fault = WELL
             await until(lambda: heard.numbers == [1001, 1002])
             if fault.is_frozen:  # what a frozen provider was sent waits for it
-                assert json.loads(await socket.receive_str(timeout=5))["result"] == "0x3ea"
+                assert (
+                    json.loads(await socket.receive_str(timeout=LIMIT_SECONDS))["result"] == "0x3ea"
+                )
 
 
 @on_both_loops
@@ -229,7 +231,7 @@ async def test_calls(call: dict[str, Any], answer: object) -> None:
         session.ws_connect(house.url) as socket,
     ):
         await socket.send_json(call)
-        reply = await socket.receive_json(timeout=5)
+        reply = await socket.receive_json(timeout=LIMIT_SECONDS)
         assert reply.get("result", reply.get("error", {}).get("code")) == answer
 
 
@@ -246,7 +248,7 @@ async def test_a_refused_subscription(fault: Fault, code: int) -> None:
         house.fault = fault
         async with session.ws_connect(house.url) as socket:
             await socket.send_json({"id": 1, "method": "eth_subscribe", "params": ["newHeads"]})
-            assert (await socket.receive_json(timeout=5))["error"]["code"] == code
+            assert (await socket.receive_json(timeout=LIMIT_SECONDS))["error"]["code"] == code
 
 
 @on_both_loops
@@ -254,13 +256,13 @@ async def test_frames() -> None:
     async with a_house() as house, aiohttp.ClientSession() as session:
         async with session.ws_connect(house.url, autoping=False) as socket:
             await socket.ping(b"x" * 100)
-            assert (await socket.receive(timeout=5)).data == b"x" * 100
+            assert (await socket.receive(timeout=LIMIT_SECONDS)).data == b"x" * 100
             blob = {"id": 1, "method": "sim_blob", "pad": "x" * 300}
             for size in (50, 60_000, 100_000):
                 await socket.send_json({**blob, "params": [size]})
-                assert len((await socket.receive_json(timeout=5))["result"]) == size
+                assert len((await socket.receive_json(timeout=LIMIT_SECONDS))["result"]) == size
             await socket.send_str(" " * 70_000)
-            assert (await socket.receive(timeout=5)).data == 1009
+            assert (await socket.receive(timeout=LIMIT_SECONDS)).data == 1009
         async with session.ws_connect(house.url) as socket:
             await socket.close(code=1000)
             assert socket.close_code == 1000

@@ -201,7 +201,7 @@ def held_up(cache: DiskCache) -> Iterator[None]:
 
     def hold() -> None:
         is_held.set()
-        go_on.wait(10)
+        go_on.wait(LIMIT_SECONDS)
 
     def held_write(rows: list[disk_file.AnswerRow]) -> None:
         hold()
@@ -275,7 +275,7 @@ def test_a_loop_that_is_gone_is_no_trouble(path: Path) -> None:
 
     cache = asyncio.run(leave())
     cache._worker.begin_close()
-    cache._worker._thread.join(10)
+    cache._worker._thread.join(LIMIT_SECONDS)
     assert not cache._worker.is_alive
     assert cache.written == 1
 
@@ -288,7 +288,7 @@ async def test_an_opening_given_up_ends_its_thread(
     open_file = disk_cache.open_file
 
     def slow(*args: object) -> object:
-        go_on.wait(10)
+        go_on.wait(LIMIT_SECONDS)
         return open_file(*args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(disk_cache, "open_file", slow)

@@ -33,7 +33,7 @@ from rpcproxy.edges.disk.history_file import APPLICATION_ID, KEPT_SECONDS, Histo
 from rpcproxy.edges.logs import Redactor
 from rpcproxy.rules.telling.sample import Sample
 from rpcproxy.rules.telling.tallies import HourRow
-from tests.kits.waiting import until
+from tests.kits.waiting import LIMIT_SECONDS, until
 from tests.unit.rules.telling.test_tallies import NOON, chain, upstream
 
 HOUR = 3600
@@ -276,7 +276,7 @@ async def test_a_disk_that_hangs_holds_up_nobody(
     whole = HistoryFile.write
 
     def write(self: HistoryFile, *arguments: object) -> None:
-        go_on.wait(10)
+        go_on.wait(LIMIT_SECONDS)
         whole(self, *arguments)
 
     monkeypatch.setattr(HistoryFile, "write", write)

@@ -130,7 +130,7 @@ def hanging(at: str = "before commit") -> Iterator[threading.Event]:
     def hold(where: str) -> None:
         if where == at:
             is_held.set()
-            go_on.wait(10)
+            go_on.wait(LIMIT_SECONDS)
 
     faults.act = hold
     try:
@@ -393,7 +393,7 @@ def test_a_loop_that_is_gone_is_no_trouble(path: Path) -> None:
 
     one = asyncio.run(leave())
     one._worker.begin_close()
-    one._worker._thread.join(10)
+    one._worker._thread.join(LIMIT_SECONDS)
     assert not one._worker.is_alive
     assert read_rows(path)[0].state == "sent"
 
@@ -407,7 +407,7 @@ async def test_an_opening_given_up_ends_its_thread(
 
     def slow(self: DiskJournal) -> None:
         found.append(self)
-        go_on.wait(10)
+        go_on.wait(LIMIT_SECONDS)
         begin(self)
 
     monkeypatch.setattr(DiskJournal, "_open", slow)

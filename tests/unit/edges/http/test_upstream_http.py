@@ -16,7 +16,7 @@ from rpcproxy.edges.http.names import SocketAddress
 from rpcproxy.edges.http.upstream_http import EdgeSettings, HttpUpstream, Target
 from rpcproxy.messages import Failure, FailureKind, Outcome, Reply, StreamBroken
 from rpcproxy.rules.answers.holding import Holdings
-from tests.kits.waiting import until
+from tests.kits.waiting import LIMIT_SECONDS, until
 from tests.sockets.scripted import (
     BODY,
     OK,
@@ -653,7 +653,7 @@ async def test_a_resolver_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     release = threading.Event()
 
     def look_up(_: str, port: int) -> list[SocketAddress]:
-        release.wait(5)
+        release.wait(LIMIT_SECONDS)
         return [SocketAddress(socket.AF_INET, ("127.0.0.1", port))]
 
     monkeypatch.setattr(names, "look_up", look_up)

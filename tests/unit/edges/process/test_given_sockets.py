@@ -131,7 +131,7 @@ def test_a_flood_is_cut_off(channels: tuple[Channel, Channel, socket.socket]) ->
     with pytest.raises(Broken):
         other.receive()
     other.close()
-    sender.join(5)
+    sender.join(LIMIT_SECONDS)
     assert not sender.is_alive()
 
 
@@ -153,7 +153,7 @@ def test_words_that_never_end_are_cut_off(
             other.receive(0.1)
     finally:
         has_ended.set()
-        sender.join(5)
+        sender.join(LIMIT_SECONDS)
 
 
 def test_one_that_leaves_is_noticed(channels: tuple[Channel, Channel, socket.socket]) -> None:
