@@ -21,9 +21,10 @@ from rpcproxy.commands import init
 from rpcproxy.commands.init import Setting
 from rpcproxy.config.load import ConfigError, load_file
 from rpcproxy.config.model import Config, KnownChain
+from tests.kits.waiting import LIMIT_SECONDS
 
 SECRET = "0123456789abcdef0123456789abcdef"
-QUICK = AskSettings(question_seconds=1.0, total_seconds=2.0)
+PATIENT = AskSettings(question_seconds=LIMIT_SECONDS, total_seconds=LIMIT_SECONDS)
 
 
 class Provider(BaseHTTPRequestHandler):
@@ -94,7 +95,7 @@ class Desk:
         options = argparse.Namespace(
             chains=names, output=str(self.file), force=force, offline=offline
         )
-        setting = Setting(self.known, environ or {}, ask if typed is not None else None, QUICK)
+        setting = Setting(self.known, environ or {}, ask if typed is not None else None, PATIENT)
         return init.run(options, setting)
 
     @property

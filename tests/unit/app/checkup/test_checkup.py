@@ -18,6 +18,7 @@ from rpcproxy.commands.check_progress import Progress
 from rpcproxy.commands.check_view import document, show
 from rpcproxy.config.model import Chain, Config, Server, Upstream
 from rpcproxy.edges.logs import Redactor, secrets_of
+from tests.kits.waiting import LIMIT_SECONDS
 from tests.sockets.scripted import Peer, Script, Scripted, reply
 
 KEY = "0123456789abcdef0123"
@@ -66,7 +67,7 @@ async def checked(genesis: str = "", **scripts: Script) -> tuple[Config, Checkup
             known = {"genesis_hash": f"{genesis:0<66}", "genesis_guessed": True}
             chain = chain.model_copy(update=known)
         config = Config(chains=(chain,), server=Server())
-        return config, await check(config, settings=AskSettings(1.0, 5.0))
+        return config, await check(config, settings=AskSettings(LIMIT_SECONDS, LIMIT_SECONDS))
 
 
 def shown(config: Config, checkup: Checkup, width: int, *, is_terminal: bool = False) -> str:
