@@ -17,6 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
+from rpcproxy.chains.evm.errors import EVM_ERRORS
 from rpcproxy.chains.evm.methods import describe
 from rpcproxy.messages import Reply, Verdict
 from rpcproxy.rules.answers.classify import Classifier
@@ -80,7 +81,7 @@ def _held(node: Node) -> tuple[list[dict[str, Any]], int]:
 
 def _verdict(case: Case, params: bytes, status: int, body: bytes) -> str:
     outcome = Reply(status, body)
-    judgement = Classifier().judge(outcome, 1, describe(case.method), 0.0, params)
+    judgement = Classifier(EVM_ERRORS).judge(outcome, 1, describe(case.method), 0.0, params)
     # Null where there is nothing is an answer too; a refusal of the whole has no id of ours.
     if judgement.verdict is Verdict.OK or (b'"error"' not in body and status == 200):
         return ANSWER

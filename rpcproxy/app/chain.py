@@ -11,6 +11,7 @@ from typing import Final
 
 from rpcproxy.app.storage.disk import Disk, DiskPlace
 from rpcproxy.app.storage.transaction_journal import SendSettings, Transactions
+from rpcproxy.chains.errors import ErrorTable
 from rpcproxy.chains.registry import kind_of
 from rpcproxy.config.model import Chain, Server, Upstream
 from rpcproxy.config.secrets import Redactor, secrets_of_upstream
@@ -67,9 +68,15 @@ class ChainRuntime:
         self.chain = chain
         self.counters = counters
         holdings = holdings or Holdings()
-        self.standings = Standings(chain.upstreams, Settings.of(chain, kind.traits), now)
+        self.standings = Standings(
+            chain.upstreams,
+            Settings.of(chain, kind.traits),
+            now,
+            methods=kind.methods,
+            read_range=kind.errors.read_range,
+        )
         self.wires = self._wires(chain, ssl_context, old, holdings)
-        members = {upstream.name: self._member(upstream) for upstream in chain.upstreams}
+        members = {each.name: self._member(each, kind.errors) for each in chain.upstreams}
         budgets = Budgets(RetryBudget(now), HedgeAllowance())
         self.executor = self._executor(members, budgets, clock)
         self.told = ToldHead(self.standings, chain.block_time_seconds, kind, clock=clock)
@@ -146,9 +153,10 @@ class ChainRuntime:
             self.pipeline.adopt(old.pipeline)
         self.executor.listeners.append(self.watcher.on_changes)
 
-    def _member(self, upstream: Upstream) -> ChainMember:
+    def _member(self, upstream: Upstream, errors: ErrorTable) -> ChainMember:
         name = upstream.name
-        classifier = Classifier(upstream.errors, redact=Redactor(secrets_of_upstream(upstream)))
+        redact = Redactor(secrets_of_upstream(upstream))
+        classifier = Classifier(errors, upstream.errors, redact)
         return ChainMember(self.standings[name], self.wires[name], classifier)
 
     def _executor(

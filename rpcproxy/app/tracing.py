@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from rpcproxy.app.chain import ChainRuntime
+from rpcproxy.chains.errors import ErrorTable
 from rpcproxy.config.model import Server, Upstream
 from rpcproxy.config.problems import ConfigError
 from rpcproxy.engine.attempts.attempts import ChainMember
@@ -81,8 +82,8 @@ class TracedChain(ChainRuntime):
         self._traces = traces
         super().__init__(*given, **named)
 
-    def _member(self, upstream: Upstream) -> ChainMember:
-        usual = super()._member(upstream)
+    def _member(self, upstream: Upstream, errors: ErrorTable) -> ChainMember:
+        usual = super()._member(upstream, errors)
         return ChainMember(usual.standing, TracedWire(usual.wire, self._traced), usual.classifier)
 
     def _executor(

@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 import msgspec
 
+from rpcproxy.chains.errors import ErrorTable
 from rpcproxy.chains.method import Method
 from rpcproxy.chains.traits import Traits
 from rpcproxy.messages import Head, MethodClass, Verdict
@@ -118,6 +119,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     methods: Methods
+    errors: ErrorTable
     questions: Questions
     own_words: OwnWords
     traits: Traits = Traits()

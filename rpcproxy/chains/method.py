@@ -47,6 +47,14 @@ class Subject(enum.Enum):
     FILLED = "filled"  # a transaction in which a node has filled in what its sender left out
 
 
+class Data(enum.IntEnum):
+    """Kinds of data, as nodes prune them."""
+
+    STATE = 0  # balances, code, storage, calls, proofs
+    HISTORY = 1  # blocks, receipts, logs
+    TRACES = 2  # what executes old blocks again
+
+
 # How the JSON text of a result begins. One match on the hot path answers both "is it null"
 # and "can it be what was asked for"; null is the only JSON text that begins with n.
 NOT_NULL: Final = re.compile(rb"[^n]")
@@ -87,6 +95,7 @@ class Method:
     takes_hash: bool = False  # its block parameter may be a block's hash
     is_known: bool = False  # it is in the table of its kind, not only presumed from its name
     is_everywhere: bool = False  # no node lacks it
+    data: Data = Data.STATE  # which kind it reads; by hash or at a number makes no difference
 
     @property
     def is_ranged(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from rpcproxy.chains.evm.errors import EVM_ERRORS
 from rpcproxy.chains.evm.feed import NEW_HEADS
 from rpcproxy.chains.evm.methods import EVM_METHODS
 from rpcproxy.chains.evm.own_words import OWN_WORDS
@@ -15,6 +16,7 @@ from rpcproxy.config.model import Chain
 EVM: Final = Kind(
     name="evm",
     methods=EVM_METHODS,
+    errors=EVM_ERRORS,
     questions=QUESTIONS,
     own_words=OWN_WORDS,
     traits=Traits(anchors=("finalized", "safe")),

@@ -49,11 +49,11 @@ from rpcproxy.messages import (
     Reply,
     Verdict,
 )
-from rpcproxy.rules.answers.classify import Classifier
 from rpcproxy.rules.requests.steps import Budgets, Policy
 from rpcproxy.rules.standing.limits import HedgeAllowance, RetryBudget
 from rpcproxy.rules.standing.selection import Need
-from rpcproxy.rules.standing.standings import Settings, Standings
+from rpcproxy.rules.standing.standings import Settings
+from tests.kits.evm_rules import classifier, standings_of
 from tests.kits.fleet import four
 
 LIGHT, HEAVY, SEND = MethodClass.LIGHT, MethodClass.HEAVY, MethodClass.SEND
@@ -359,10 +359,11 @@ class Engine:
         upstreams = four() if upstreams is None else upstreams
         given = {"name": "test", "chain_id": CHAIN_ID, "selection": "ordered", **chain}
         self.chain = model.Chain(upstreams=tuple(upstreams), **given)
-        self.standings = Standings(self.chain.upstreams, Settings.of(self.chain, EVM.traits), now())
+        settings = Settings.of(self.chain, EVM.traits)
+        self.standings = standings_of(self.chain.upstreams, settings, now())
         self.wires = {u.name: FakeWire(u.name, answering()) for u in self.chain.upstreams}
         self.members = {
-            u.name: executor.ChainMember(self.standings[u.name], self.wires[u.name], Classifier())
+            u.name: executor.ChainMember(self.standings[u.name], self.wires[u.name], classifier())
             for u in self.chain.upstreams
         }
         clock = self.clock = current_loop().clock
@@ -412,8 +413,8 @@ class Engine:
             self.changes.clear()
 
     def admit(self, name: str, head: int = 100) -> None:
-        for method, told_head in (("eth_chainId", None), ("eth_getBlockByNumber", Head(head))):
-            self.observe(name, Verdict.OK, method=method, head=told_head, is_probe=True)
+        self.observe(name, Verdict.OK, is_probe=True, is_identity=True)
+        self.observe(name, Verdict.OK, head=Head(head), is_probe=True)
 
     def observe(self, name: str, verdict: Verdict, **fields: Any) -> None:
         given = {"method_class": LIGHT, "seconds": 0.02, **fields}
@@ -513,7 +514,7 @@ def on_chain(number: int = 100, **chain: Any) -> Engine:
     """An engine whose upstreams tell hashes; all are at ``number``."""
     engine = Engine(are_admitted=False, **chain)
     for name in engine.wires:
-        engine.observe(name, Verdict.OK, method="eth_chainId", is_probe=True)
+        engine.observe(name, Verdict.OK, is_probe=True, is_identity=True)
     to_head(engine, head_of(number))
     engine.changes.clear()
     return engine

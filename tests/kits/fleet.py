@@ -8,8 +8,9 @@ from typing import Any
 
 from rpcproxy.config.model import Upstream
 from rpcproxy.messages import Head, MethodClass, Observation, Verdict
-from rpcproxy.rules.standing.standings import Need, Settings, Standing, Standings
+from rpcproxy.rules.standing.standings import Need, Settings, Standing
 from rpcproxy.states import Change
+from tests.kits.evm_rules import standings_of
 
 LIGHT, HEAVY, SEND = MethodClass.LIGHT, MethodClass.HEAVY, MethodClass.SEND
 CLOUDS = ("aws", "gcp", "azure", "hetzner")
@@ -36,7 +37,7 @@ class Fleet:
     ) -> None:
         self.now = 1000.0
         self.rng = random.Random(7)
-        self.standings = Standings(upstreams, Settings(**settings), self.now)
+        self.standings = standings_of(upstreams, Settings(**settings), self.now)
         self.changes: list[Change] = []
         if admit:
             for each in upstreams:
@@ -57,7 +58,7 @@ class Fleet:
         return changes
 
     def check(self, name: str, verdict: Verdict = Verdict.OK) -> list[Change]:
-        return self.tell(name, verdict, method="eth_chainId", is_probe=True)
+        return self.tell(name, verdict, method="eth_chainId", is_probe=True, is_identity=True)
 
     def probe(self, name: str, verdict: Verdict = Verdict.OK, **fields: Any) -> list[Change]:
         return self.tell(name, verdict, is_probe=True, **fields)

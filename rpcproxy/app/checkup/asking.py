@@ -16,6 +16,7 @@ from typing import Any, Final, Generic
 import msgspec
 
 from rpcproxy.chains import evm
+from rpcproxy.chains.errors import ErrorTable
 from rpcproxy.chains.kind import Inquiry, Question, T
 from rpcproxy.config.model import Upstream
 from rpcproxy.config.secrets import Redactor, secrets_of_upstream
@@ -66,13 +67,16 @@ class Asked(msgspec.Struct, Generic[T]):
 class Asker:
     """See the module's docstring. ``close`` it at the end."""
 
-    def __init__(self, upstream: Upstream, settings: AskSettings) -> None:
+    def __init__(self, upstream: Upstream, settings: AskSettings, errors: ErrorTable) -> None:
+        """``errors`` is the table of the chain's kind. Raises ``ValueError`` for a phrase of the
+        upstream's that means nothing.
+        """
         self.calls = 0
         self.seconds = 0.0  # that the last question took
         edge = EdgeSettings(warm=0, max_connections=2, ssl_context=settings.ssl_context)
         self._wire = Wire(target_of(upstream), edge)
         self.redact = Redactor(secrets_of_upstream(upstream))
-        self._classifier = Classifier(upstream.errors, redact=self.redact)
+        self._classifier = Classifier(errors, upstream.errors, self.redact)
         self._limit_seconds = settings.question_seconds
         rate = upstream.rate_limit_per_second
         self._gap_seconds = 1.0 / rate if rate else 0.0

@@ -103,7 +103,7 @@ async def inspect(
     found = Inspection(name=upstream.name)
     started = time.monotonic()
     try:
-        asker = Asker(upstream, settings)
+        asker = Asker(upstream, settings, kind_of(chain).errors)
     except ValueError as error:
         found.trouble = str(error)
         return found

@@ -86,8 +86,9 @@ async def _untried(plan: SetupPlan, upstream: Upstream) -> Trial:
 
 
 async def _try(chain: Chain, upstream: Upstream, settings: AskSettings) -> Trial:
-    identity = kind_of(chain).questions.identity
-    asker = Asker(upstream, settings)
+    kind = kind_of(chain)
+    identity = kind.questions.identity
+    asker = Asker(upstream, settings, kind.errors)
     try:
         async with asyncio.timeout(settings.total_seconds):
             found = await asker.inquire(identity())

@@ -22,6 +22,7 @@ from rpcproxy.chains.method import (
     LIST,
     OBJECT,
     QUANTITY,
+    Data,
     Keep,
     Method,
     MethodKind,
@@ -276,6 +277,21 @@ _SUBJECTS: Final[Mapping[str, Subject]] = MappingProxyType(
 )
 
 
+# What executes blocks again, but for what nodes have stored.
+_TRACING: Final = ("debug_", "trace_", "arbtrace_", "ots_trace")
+_STORED: Final = ("debug_getRaw", "debug_getBlockRlp", "debug_printBlock")
+# Takes its block after a count, and reads headers alone.
+_FEE_HISTORY: Final = "eth_feeHistory"
+
+
+def _data_of(like: Method, name: str) -> Data:
+    if name.startswith(_TRACING) and not name.startswith(_STORED):
+        return Data.TRACES
+    if like.block_param == 0 or name == _FEE_HISTORY:
+        return Data.HISTORY
+    return Data.STATE
+
+
 def _rows() -> Iterator[tuple[str, Method]]:
     for like, names in _GROUPS:
         for name in names.split():
@@ -298,6 +314,7 @@ def _rows() -> Iterator[tuple[str, Method]]:
                     takes_hash=name in _TAKING_HASH,
                     is_known=True,
                     is_everywhere=name in _EVERYWHERE,
+                    data=_data_of(like, name),
                 ),
             )
 
@@ -308,16 +325,24 @@ METHODS: Final[Mapping[str, Method]] = MappingProxyType(dict(_rows()))
 @lru_cache(maxsize=1024)
 def _presumed(name: str) -> Method:
     """What an unknown name is taken for: forwarded, unless it asks for keys or for the node."""
+    like = _like(name)
+    is_read = like.kind is MethodKind.HEAD_READ
+    return replace(
+        like,
+        name=name,
+        is_by_block_hash=is_read and name.endswith(_BY_BLOCK_HASH),
+        data=_data_of(like, name),
+    )
+
+
+def _like(name: str) -> Method:
     if name.startswith(_REFUSED_PREFIXES):
-        return replace(_REFUSED, name=name)
+        return _REFUSED
     if "subscribe" in name.lower():
-        return replace(_STATEFUL, name=name)
+        return _STATEFUL
     if "send" in name.lower() or "submit" in name.lower():
-        return replace(_SEND, name=name)
-    if name.startswith(_HEAVY_PREFIXES):
-        is_by_hash = name.endswith(_BY_BLOCK_HASH)
-        return replace(_HEAD_HEAVY, name=name, weight=20, is_by_block_hash=is_by_hash)
-    return replace(_HEAD, name=name, is_by_block_hash=name.endswith(_BY_BLOCK_HASH))
+        return _SEND
+    return replace(_HEAD_HEAVY, weight=20) if name.startswith(_HEAVY_PREFIXES) else _HEAD
 
 
 def describe(name: str) -> Method:

@@ -58,7 +58,8 @@ class Hearings:
                 continue
             shape = _WHOLE if is_whole else evm.shape_of(call.method.name, call.params)
             topic = topic_of(shape, said)
-            word = Word(standing, call.need, said, started, shape, topic, place)
+            is_everywhere = call.method.is_everywhere
+            word = Word(standing, call.need, said, started, shape, topic, place, is_everywhere)
             run.words.append(word)
             self._doubt_key(word, now)
         return topic if type(judgement) is not BatchVerdict else ""

@@ -24,7 +24,7 @@ from rpcproxy.rules.requests.lateness import is_costly, longest_attempt_seconds
 from rpcproxy.rules.requests.steps import Policy
 from rpcproxy.rules.standing.exclusions import METHOD_SECONDS, SUSPECT_SECONDS
 from rpcproxy.rules.standing.need import Need, of_old
-from rpcproxy.rules.standing.reach import NEAR_BLOCKS, data_of
+from rpcproxy.rules.standing.reach import NEAR_BLOCKS
 
 HEAVY_ATTEMPTS: Final = 3  # a heavy attempt may take this part of the request's time
 LARGE_REQUEST_BYTES: Final = 64 * 1024  # from here on, sizes that an upstream took are learned
@@ -104,7 +104,7 @@ class Profiles:
             and method.kind in (MethodKind.HEAD_READ, MethodKind.BLOCK_READ, MethodKind.LOOKUP),
             for_send=method.kind is MethodKind.SEND,
             last_resort=False,
-            data=data_of(method),
+            data=method.data,
         )
         is_read = (
             method.kind not in (MethodKind.SEND, MethodKind.STATEFUL, MethodKind.REFUSED)

@@ -12,13 +12,14 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
+from rpcproxy.chains.errors import RangeRefusal
 from rpcproxy.chains.evm import answers, joins
+from rpcproxy.chains.evm.errors.range_refusals import read_refusal
 from rpcproxy.engine.attempts.executor import Settled
 from rpcproxy.engine.tasks import start, stop
 from rpcproxy.messages import Judgement, Verdict
 from rpcproxy.rules.answers import replies
 from rpcproxy.rules.answers.holding import Hold
-from rpcproxy.rules.answers.range_refusals import RangeRefusal, read_refusal
 from rpcproxy.rules.requests.split import Part, Split, first_width
 
 Ask = Callable[[bytes], Awaitable[Settled]]

@@ -212,7 +212,7 @@ class Watcher:
             elif objection := await self._genesis.objection(member):
                 judgement.verdict = Verdict.WRONG_CHAIN
                 judgement.detail = objection
-        self._observe(member.standing, found.question, found)
+        self._observe(member.standing, found.question, found, is_identity=True)
         return judgement.verdict is Verdict.OK
 
     async def _ask_head(self, member: ChainMember) -> int | None:
@@ -315,6 +315,8 @@ class Watcher:
         question: Question[Any],
         answered: Probed,
         head: Head | None = None,
+        *,
+        is_identity: bool = False,
     ) -> None:
         judgement = answered.judgement
         self._counters.on_probe(standing.name, judgement.verdict)
@@ -329,6 +331,7 @@ class Watcher:
                 judgement.cooldown_seconds,
                 is_probe=True,
                 detail=judgement.detail,
+                is_identity=is_identity,
             ),
             self._now(),
         )

@@ -1,10 +1,11 @@
 """Outcome → judgement: what an upstream's answer means, and whose fault it is.
 
 The order: no HTTP reply; HTTP statuses that decide whatever the body says (3xx, 401, 402, 403,
-405, 413, 415, 429), unless a code says that a contract spoke; a readable JSON-RPC reply, whatever
-the status (gateways send reverts as 400 and 500); what is left is the upstream's fault. The user's
-own phrases come before the tables. Whatever matches nothing is ``UNKNOWN``: another
-upstream is asked, and ``refusals`` says whose fault a well-formed error was.
+405, 413, 415, 429), unless a code says that a contract spoke, or nodes of that kind answer errors
+under any status; a readable JSON-RPC reply, whatever the status (gateways send reverts as 400 and
+500); what is left is the upstream's fault. The user's own phrases come before the kind's table.
+Whatever matches nothing is ``UNKNOWN``: another upstream is asked, and ``refusals`` says whose
+fault a well-formed error was.
 
 Where a reply holds both a result and an error, the error wins: nodes that stream a result and
 fail in the middle of it (Erigon's traces) end it with an error, so the result may be partial.
@@ -21,7 +22,7 @@ from typing import Final
 
 import msgspec
 
-from rpcproxy.chains.evm.errors import CALLS, EVM_ERRORS, READS, scope
+from rpcproxy.chains.errors import CALLS, READS, ErrorTable, scope
 from rpcproxy.chains.method import Method
 from rpcproxy.config.model import ErrorPhrase
 from rpcproxy.messages import (
@@ -56,6 +57,8 @@ _LIMITS: Final = (Verdict.RATE_LIMITED, Verdict.QUOTA)
 _REGARDLESS_OF_ID: Final = (*_LIMITS, Verdict.KEY_REFUSED, Verdict.SENDER_LIMITED)
 _TOO_MANY: Final = 429
 _PAYMENT: Final = 402
+# What these say of us no result beside them takes back.
+_OF_ACCESS: Final = frozenset((401, 403, _TOO_MANY))
 
 _decode_read = replies.decode_read
 
@@ -63,19 +66,25 @@ _decode_read = replies.decode_read
 class Classifier:
     """Judges the outcomes of one upstream.
 
-    ``phrases`` are the user's own, for what the table does not know; ``redact`` goes over what is
-    shown. Raises ``ValueError`` for a phrase whose verdict does not exist, or is ``ok``.
+    ``errors`` is the table of its kind of chain. ``phrases`` are the user's own, for what the table
+    does not know; ``redact`` goes over what is shown. Raises ``ValueError`` for a phrase whose
+    verdict does not exist, or is ``ok``.
     """
 
-    def __init__(self, phrases: Sequence[ErrorPhrase] = (), redact: replies.Redact = str) -> None:
+    def __init__(
+        self,
+        errors: ErrorTable,
+        phrases: Sequence[ErrorPhrase] = (),
+        redact: replies.Redact = str,
+    ) -> None:
         labels = {verdict.label: verdict for verdict in Verdict if verdict is not Verdict.OK}
         for phrase in phrases:
             if phrase.verdict not in labels:
                 raise ValueError(f"no error is of the class {phrase.verdict!r}")
         self._phrases = tuple((p.contains.lower(), labels[p.verdict]) for p in phrases)
-        self._table = EVM_ERRORS
+        self._table = errors
         self._redact = redact  # before words are cut: nobody knows half a key
-        self._read_error = partial(replies.read_error, redact=redact)
+        self._read_error = partial(replies.read_error, redact=redact, encoded=errors.encoded)
 
     def judge(
         self,
@@ -187,11 +196,14 @@ class Classifier:
         status = reply.status
         if status == 200:
             return None
-        if 300 <= status < 400:
-            return Judgement(Verdict.SERVER_ERROR, detail=f"redirect (HTTP {status})")
+        is_redirect = 300 <= status < 400
         verdict = self._table.statuses.get(status)
-        if verdict is None:
+        if verdict is None and not is_redirect:
             return None
+        if self._table.is_body_first and self._is_outranked(reply, on):
+            return None
+        if verdict is None or is_redirect:
+            return Judgement(Verdict.SERVER_ERROR, detail=f"redirect (HTTP {status})")
         read = replies.read_reply(reply.body)
         error = self._read_error(read.error) if read is not None and read.is_error else None
         if error is not None and self._table.is_spoken(error.code, on):
@@ -219,6 +231,22 @@ class Classifier:
             detail=f"HTTP {status}: {said}"[: hints.DETAIL_CHARACTERS],
             by_code=status == _PAYMENT and verdict is Verdict.QUOTA and not is_quota,
         )
+
+    def _is_outranked(self, reply: Reply, on: int) -> bool:
+        """Whether the body says more than its status: an error whose words are known, or a result
+        under a status that says nothing of our rights.
+        """
+        single = replies.read_reply(reply.body)
+        members = replies.read_members(reply.body) or () if single is None else (single,)
+        if any(read.is_error for read in members):
+            errors = (self._read_error(read.error) for read in members if read.is_error)
+            return any(self._is_known(error, on) for error in errors)
+        return reply.status not in _OF_ACCESS and any(read.is_rpc for read in members)
+
+    def _is_known(self, error: ErrorText, on: int) -> bool:
+        if self._phrase(error.text) is not None:
+            return True
+        return self._table.verdict(error.code, error.text, on) is not Verdict.UNKNOWN
 
     def _judge_page(self, reply: Reply, now_unix: float) -> Judgement:
         """A body that is no JSON-RPC reply, under a status that does not decide."""

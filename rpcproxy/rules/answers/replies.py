@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from rpcproxy import arrays
+from rpcproxy.chains.errors import ANY_DIGITS, Encoded
 from rpcproxy.messages import INTERNAL_ERROR, Verdict, decode_envelope
 from rpcproxy.rules.answers import hints
 
@@ -38,8 +39,6 @@ _MOST_REPLIES: Final = 256
 # Of an error longer than this the code and the beginning of the message are kept, and the data
 # where they are bytes: it is words for nobody, and work for us.
 _LONG_ERROR_BYTES: Final = 64 * 1024
-_HEX: Final = re.compile(r"0x[0-9A-Fa-f]*")
-_LONG_HEX: Final = re.compile(r"(?:0x)?[0-9A-Fa-f]{64,}")
 Redact = Callable[[str], str]
 
 
@@ -145,13 +144,14 @@ def own_id(id: float | str | None) -> int | None:
     return None
 
 
-def read_error(raw: msgspec.Raw, redact: Redact = str) -> ErrorText:
+def read_error(raw: msgspec.Raw, redact: Redact = str, encoded: Encoded = ANY_DIGITS) -> ErrorText:
     """An error member, whatever its form: gateways send strings, or objects without a code.
     ``redact`` goes over what is shown: upstreams repeat what they were sent, their key included.
+    ``encoded``: how bytes are written where this comes from.
     """
     try:
         if len(raw) > _LONG_ERROR_BYTES:
-            raw = _shortened(raw)
+            raw = _shortened(raw, encoded)
         error = _decode_any(raw)
     except UNREADABLE:  # bytes that are no text, nested too deeply
         page = page_text(bytes(raw))
@@ -168,17 +168,17 @@ def read_error(raw: msgspec.Raw, redact: Redact = str) -> ErrorText:
     texts: list[object] = [message, data]
     if isinstance(data, dict):
         texts += [data.get(name) for name in _DATA_STRINGS]
-    # Hex data is a revert's, and says nothing in words; words may come after it.
-    words = [t for t in texts if isinstance(t, str) and not t.startswith("0x")]
-    shown = (_LONG_HEX.sub("0x", word[:_READ_CHARACTERS])[:_TEXT_CHARACTERS] for word in words)
+    # Encoded data is a revert's, and says nothing in words; words may come after it.
+    words = [t for t in texts if isinstance(t, str) and not encoded.text.match(t)]
+    shown = (encoded.shorten(word[:_READ_CHARACTERS])[:_TEXT_CHARACTERS] for word in words)
     text = _lower("\n".join(shown))
     is_sound = isinstance(error.get("code"), int) and code is not None and isinstance(message, str)
     said = redact(message if isinstance(message, str) else "\n".join(words[:1]))
-    json = _without_secrets(raw, error, redact) if is_sound else _repaired(code, said)
+    json = _without_secrets(raw, error, redact, encoded.text) if is_sound else _repaired(code, said)
     return ErrorText(code, said, text, data, json)
 
 
-def _shortened(raw: msgspec.Raw) -> msgspec.Raw:
+def _shortened(raw: msgspec.Raw, encoded: Encoded) -> msgspec.Raw:
     """Raises what the decoders raise."""
     text = bytes(raw)
     if text[:1] != b"{":
@@ -189,26 +189,29 @@ def _shortened(raw: msgspec.Raw) -> msgspec.Raw:
     if len(error.message) > _LONG_ERROR_BYTES:
         begun = bytes(error.message)[1 : _TEXT_CHARACTERS + 1].decode("utf-8", "replace")
         error.message = msgspec.Raw(_encode(begun))
-    if bytes(error.data)[:3] != b'"0x':
+    data = bytes(error.data)[:_TEXT_CHARACTERS].decode("utf-8", "replace")
+    if not (data.startswith('"') and encoded.text.match(data, 1)):
         error.data = msgspec.Raw()
     parts = {name: part for name, part in msgspec.structs.asdict(error).items() if part}
     return msgspec.Raw(_encode(parts))
 
 
-def _without_secrets(raw: msgspec.Raw, error: dict[str, Any], redact: Redact) -> msgspec.Raw:
+def _without_secrets(
+    raw: msgspec.Raw, error: dict[str, Any], redact: Redact, encoded: re.Pattern[str]
+) -> msgspec.Raw:
     """To the byte as it came, where there is nothing to hide."""
-    shown = _shown(error, redact)
+    shown = _shown(error, redact, encoded)
     return raw if shown == error else msgspec.Raw(_encode(shown))
 
 
-def _shown(value: Any, redact: Redact) -> Any:  # noqa: ANN401 -- any JSON
+def _shown(value: Any, redact: Redact, encoded: re.Pattern[str]) -> Any:  # noqa: ANN401 -- JSON
     if isinstance(value, str):
         # What a contract returned: four digits of it may be anybody's password.
-        return value if _HEX.fullmatch(value) else redact(value)
+        return value if encoded.fullmatch(value) else redact(value)
     if isinstance(value, dict):
-        return {redact(key): _shown(inner, redact) for key, inner in value.items()}
+        return {redact(key): _shown(inner, redact, encoded) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_shown(inner, redact) for inner in value]
+        return [_shown(inner, redact, encoded) for inner in value]
     return value
 
 

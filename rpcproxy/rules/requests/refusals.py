@@ -33,7 +33,6 @@ from typing import Final
 
 import msgspec
 
-from rpcproxy.chains import evm
 from rpcproxy.messages import Judgement, Observation, Verdict
 from rpcproxy.rules.answers import replies
 from rpcproxy.rules.standing.breaker import SLOWNESS
@@ -81,6 +80,7 @@ _NUMBERED: Final = re.compile(r"[\w.\-]*\d[\w.\-]*", re.ASCII)
 class Word(msgspec.Struct, gc=False, frozen=True):
     """What one upstream said of one request. ``topic`` is the same for the same words about
     requests of the same shape. ``place`` is the member's within a batch, −1 for a single.
+    ``is_everywhere``: no node lacks the method.
     """
 
     standing: Standing
@@ -90,6 +90,7 @@ class Word(msgspec.Struct, gc=False, frozen=True):
     shape: str
     topic: str
     place: int = -1
+    is_everywhere: bool = False
 
 
 def is_word(judgement: Judgement) -> bool:
@@ -162,9 +163,7 @@ def _is_of_this_alone(word: Word) -> bool:
     need = word.need
     match word.judgement.verdict:
         case Verdict.UNSUPPORTED:
-            return evm.describe(need.method).is_everywhere or not is_of_method(
-                word.judgement, need.method
-            )
+            return word.is_everywhere or not is_of_method(word.judgement, need.method)
         case Verdict.MISSING_DATA:
             return need.lowest < 0 or word.standing.track.number - need.lowest < NEAR_BLOCKS
         case Verdict.RANGE_TOO_LARGE:

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from rpcproxy.rules.answers.range_refusals import RangeRefusal
+from rpcproxy.chains.errors import RangeRefusal
 
 MAX_PARTS: Final = 64  # asked in all, refused ones included
 MAX_AT_ONCE: Final = 4

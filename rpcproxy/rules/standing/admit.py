@@ -1,24 +1,20 @@
 """Admission of upstreams: the right chain, and a key that works.
 
-Nobody is asked before a probe of ``eth_chainId`` came back right. A wrong chain id quarantines
+Nobody is asked before a probe found it on the right chain. A wrong chain id quarantines
 until two such probes in a row are right; a refused key for a minute, growing to ten, and then
 until two are right. Panic overrides none of it.
 """
 
 from __future__ import annotations
 
-from typing import Final
-
 from rpcproxy.messages import Observation, Verdict
 from rpcproxy.rules.standing.standing import CLEAN_CHECKS_NEEDED, Standing
 from rpcproxy.states import Change, ChangeKind
 
-CHAIN_ID_METHOD: Final = "eth_chainId"
-
 
 def is_check(o: Observation) -> bool:
     """Whether this is a chain id that was verified."""
-    return o.is_probe and o.verdict is Verdict.OK and o.method == CHAIN_ID_METHOD
+    return o.is_identity and o.verdict is Verdict.OK
 
 
 def on_checked(standing: Standing, now: float, changes: list[Change], *, is_needed: bool) -> bool:

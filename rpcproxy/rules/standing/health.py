@@ -6,15 +6,14 @@ Called by ``standings.Standings`` alone, which passes observations in; what turn
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
-from rpcproxy.chains import evm
+from rpcproxy.chains.errors import ReadRange
+from rpcproxy.chains.method import Method
 from rpcproxy.messages import METHOD_CLASSES, Blame, MethodClass, Observation, Verdict
-from rpcproxy.rules.answers.range_refusals import read_refusal
 from rpcproxy.rules.standing.breaker import SLOWNESS
 from rpcproxy.rules.standing.domains import FAILING_SHARE
-from rpcproxy.rules.standing.reach import data_of
 from rpcproxy.rules.standing.selection import Ranking
 from rpcproxy.rules.standing.standing import ClassStanding, Standing
 from rpcproxy.states import Change, ChangeKind
@@ -30,10 +29,14 @@ Changes = list[Change]
 class Health:
     """Judges one chain's upstreams."""
 
-    __slots__ = ("_ranking",)
+    __slots__ = ("_describe", "_ranking", "_read_range")
 
-    def __init__(self, ranking: Ranking) -> None:
+    def __init__(
+        self, ranking: Ranking, describe: Callable[[str], Method], read_range: ReadRange
+    ) -> None:
         self._ranking = ranking
+        self._describe = describe
+        self._read_range = read_range
 
     # ---- good answers
 
@@ -58,11 +61,10 @@ class Health:
                 self._heal(other, o, now)
         self.close_proven(standing, now, changes)
 
-    @staticmethod
-    def on_reached(standing: Standing, o: Observation) -> None:
+    def on_reached(self, standing: Standing, o: Observation) -> None:
         """It answered at an old block, or for a range of blocks."""
         standing.exclusions.on_range_taken(o.span)
-        data = data_of(evm.describe(o.method))
+        data = self._describe(o.method).data
         standing.reach.on_served(o.lowest, standing.track.number, data)
 
     @staticmethod
@@ -212,13 +214,14 @@ class Health:
         standing.settle_care()
         return is_known or o.verdict.blame is not Blame.UPSTREAM
 
-    @staticmethod
-    def on_exclusion(standing: Standing, o: Observation, now: float, changes: Changes) -> None:
+    def on_exclusion(
+        self, standing: Standing, o: Observation, now: float, changes: Changes
+    ) -> None:
         """It cannot do this, and is well."""
         standing.classes[o.method_class].breaker.on_answer()
         exclusions = standing.exclusions
         if o.verdict is Verdict.UNSUPPORTED:
-            is_known = evm.describe(o.method).is_known
+            is_known = self._describe(o.method).is_known
             if exclusions.on_unsupported(o.method, now, is_known=is_known):
                 reason = f"it does not support {o.method[:SHOWN_METHOD_LENGTH]}"
                 if not is_known:
@@ -234,8 +237,20 @@ class Health:
         elif o.verdict is Verdict.BATCH_REFUSED:
             exclusions.on_batch_refused(now)
         elif o.lowest >= 0:
-            _on_unreached(standing, o, now)
+            self._on_unreached(standing, o, now)
         standing.settle_care()
+
+    def _on_unreached(self, standing: Standing, o: Observation, now: float) -> None:
+        """It did not answer at an old block, or for a range of blocks."""
+        if o.verdict is Verdict.RANGE_TOO_LARGE:
+            refusal = self._read_range(o.detail.lower(), o.span)
+            if refusal.of_width:
+                standing.exclusions.on_range_refused(o.span, refusal.limit, now)
+        elif o.verdict is Verdict.MISSING_DATA:
+            highest = o.lowest + max(o.span, 1) - 1
+            if highest <= standing.low_water:  # above it, it is only behind
+                data = self._describe(o.method).data
+                standing.reach.on_missed(o.lowest, standing.track.number, data, now)
 
 
 def _is_of_method(standing: Standing, o: Observation, now: float) -> bool:
@@ -248,19 +263,6 @@ def _is_of_method(standing: Standing, o: Observation, now: float) -> bool:
         return False
     exclusions.on_method_limited(o.method, before, now, o.cooldown_seconds)
     return True
-
-
-def _on_unreached(standing: Standing, o: Observation, now: float) -> None:
-    """It did not answer at an old block, or for a range of blocks."""
-    if o.verdict is Verdict.RANGE_TOO_LARGE:
-        refusal = read_refusal(o.detail.lower(), o.span)
-        if refusal.of_width:
-            standing.exclusions.on_range_refused(o.span, refusal.limit, now)
-    elif o.verdict is Verdict.MISSING_DATA:
-        highest = o.lowest + max(o.span, 1) - 1
-        if highest <= standing.low_water:  # above it, it is only behind
-            data = data_of(evm.describe(o.method))
-            standing.reach.on_missed(o.lowest, standing.track.number, data, now)
 
 
 def _classes_of(records: Sequence[ClassStanding]) -> Sequence[MethodClass | None]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+from rpcproxy.chains.method import Data
 from rpcproxy.messages import MethodClass
-from rpcproxy.rules.standing.reach import NEAR_BLOCKS, Data
+from rpcproxy.rules.standing.reach import NEAR_BLOCKS
 
 
 class Need(msgspec.Struct, gc=False, frozen=True):

@@ -8,10 +8,9 @@ State: one ``Reach`` per upstream, written by ``Standings`` alone.
 
 from __future__ import annotations
 
-import enum
 from typing import Final
 
-from rpcproxy.chains.method import Method
+from rpcproxy.chains.method import Data
 
 # Every full node has this many states (Nethermind keeps 64, geth 128). What is missing nearer to
 # the head is a matter of lag.
@@ -22,30 +21,6 @@ FORGET_SECONDS: Final = 600.0
 LONGEST_FORGET_SECONDS: Final = 4 * 3600.0
 # Above what any chain has: among those who missed a depth, who missed less of it comes first.
 _BEYOND: Final = 2**62
-
-
-class Data(enum.IntEnum):
-    """Kinds of data, as nodes prune them."""
-
-    STATE = 0  # balances, code, storage, calls, proofs
-    HISTORY = 1  # blocks, receipts, logs
-    TRACES = 2  # what executes old blocks again
-
-
-_TRACING: Final = ("debug_", "trace_", "arbtrace_", "ots_trace")
-_STORED: Final = ("debug_getRaw", "debug_getBlockRlp", "debug_printBlock")
-# Takes its block after a count, and reads headers alone.
-_FEE_HISTORY: Final = "eth_feeHistory"
-
-
-def data_of(method: Method) -> Data:
-    """What kind of data the method reads. By hash or at a number makes no difference."""
-    name = method.name
-    if name.startswith(_TRACING) and not name.startswith(_STORED):
-        return Data.TRACES
-    if method.block_param == 0 or name == _FEE_HISTORY:
-        return Data.HISTORY
-    return Data.STATE
 
 
 class _Depths:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from rpcproxy.chains.method import Data
 from rpcproxy.messages import CLASS_NAMES
-from rpcproxy.rules.standing.reach import Data
 from rpcproxy.rules.standing.standing import ClassStanding, Standing
 
 

@@ -16,6 +16,8 @@ from typing import Any, Final
 
 import msgspec
 
+from rpcproxy.chains.errors import ReadRange
+from rpcproxy.chains.kind import Methods
 from rpcproxy.chains.traits import Traits
 from rpcproxy.config.model import Chain, Upstream
 from rpcproxy.messages import METHOD_CLASSES, Blame, Head, MethodClass, Observation, Verdict
@@ -94,7 +96,16 @@ class Standings:
         "pool_for",
     )
 
-    def __init__(self, upstreams: Sequence[Upstream], settings: Settings, now: float) -> None:
+    def __init__(
+        self,
+        upstreams: Sequence[Upstream],
+        settings: Settings,
+        now: float,
+        *,
+        methods: Methods,
+        read_range: ReadRange,
+    ) -> None:
+        """``read_range`` reads a refusal of a range of blocks."""
         self._settings = settings
         self._all = tuple(Standing(upstream, i, now) for i, upstream in enumerate(upstreams))
         self._by_name = {standing.name: standing for standing in self._all}
@@ -102,7 +113,7 @@ class Standings:
         # The upstream to ask next, see there. Bound once: a frame less for each request.
         self.pick = self._ranking.pick
         self.pool_for = self._ranking.pool_for
-        self._health = Health(self._ranking)
+        self._health = Health(self._ranking, methods.describe, read_range)
         self._domains = Domains(self._all)
         self._windows = tuple(Window() for _ in METHOD_CLASSES)
         self._now = self._ticked_at = now

@@ -45,6 +45,7 @@ from rpcproxy.rules.standing import standings as standing_rules
 from rpcproxy.rules.standing.standings import Settings, Standings
 from rpcproxy.rules.telling import incidents
 from rpcproxy.states import BETTER, ChangeKind, UpstreamState
+from tests.kits.evm_rules import standings_of
 from tests.kits.pages import (
     CONFIGURATION,
     DOCS,
@@ -66,7 +67,7 @@ from tests.kits.pages import (
 
 def standings() -> Standings:
     upstream = Upstream(name="a", url="http://a.test", provider="a", rate_limit_per_second=5)
-    return Standings([upstream], Settings(), 0.0)
+    return standings_of([upstream], Settings(), 0.0)
 
 
 KNOWN_METRICS = {row.name: row for row in METRIC_TABLE}

@@ -6,12 +6,15 @@ those that go by a code which says "execution": nobody else's words come with su
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
-from rpcproxy.chains.evm.errors.rows import (
+from rpcproxy.chains.errors import (
     ANY,
     CALLS,
     NOT_SENDS,
+    SCOPES,
     SENDS,
     ErrorRow,
     code_row,
@@ -90,11 +93,8 @@ SPOKEN: Final[tuple[ErrorRow, ...]] = (
     ),
 )  # fmt: skip
 
-# Whatever the HTTP status and the text beside them.
+# Whatever the HTTP status and the text beside them: by scope.
 _EVERYWHERE: Final = frozenset((3, *_OPERATION, *_REPUTE))
-_FOR_CALLS: Final = frozenset(_SIMULATED)
-
-
-def is_spoken(code: int | None, on: int) -> bool:
-    """Whether a code says by itself that code was run, for methods of this scope."""
-    return code in _EVERYWHERE or (bool(on & CALLS) and code in _FOR_CALLS)
+SPOKEN_CODES: Final[Mapping[int, frozenset[int]]] = MappingProxyType(
+    {on: _EVERYWHERE | frozenset(_SIMULATED if on == CALLS else ()) for on in SCOPES}
+)

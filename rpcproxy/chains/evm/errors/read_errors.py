@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from rpcproxy.chains.evm.errors.by_request import range_verdict, script_verdict
-from rpcproxy.chains.evm.errors.rows import (
+from rpcproxy.chains.errors import (
     ANY,
     CALLS,
     LOOKUPS,
@@ -15,6 +14,7 @@ from rpcproxy.chains.evm.errors.rows import (
     pattern_row,
     text_row,
 )
+from rpcproxy.chains.evm.errors.by_request import range_verdict, script_verdict
 from rpcproxy.messages import Verdict
 
 V = Verdict

@@ -10,23 +10,16 @@ rate limit, missing data, calls, sends, unsupported, key, params, the upstream's
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import lru_cache
+import re
 from types import MappingProxyType
 from typing import Final
 
-import msgspec
-
+from rpcproxy.chains.errors import Encoded, ErrorRow, ErrorTable, by_scope
 from rpcproxy.chains.evm.errors import codes, execution, gateways, read_errors, send_errors
-from rpcproxy.chains.evm.errors.rows import CALLS, LOOKUPS, READS, SENDS, ErrorRow, own_words
+from rpcproxy.chains.evm.errors.range_refusals import read_refusal
 from rpcproxy.messages import Verdict
 
 V = Verdict
-
-# What stands further behind in a text decides nothing: the work per error is bounded.
-LONGEST_TEXT: Final = 1_200
-REMEMBERED: Final = 256
 
 ROWS: Final[tuple[ErrorRow, ...]] = (
     *send_errors.LIMITED,
@@ -48,54 +41,17 @@ ROWS: Final[tuple[ErrorRow, ...]] = (
 )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ErrorTable:
-    """All that one kind of chain says of its errors.
+# What a node returned, and hashes.
+_HEX: Final = re.compile(r"0x[0-9A-Fa-f]*")
+_LONG_HEX: Final = re.compile(r"(?:0x)?[0-9A-Fa-f]{64,}")
 
-    ``rows`` are by ``scope``. ``statuses`` decide whatever the body says, ``status_hints`` are
-    the verdicts that the body may then still name instead. ``page_hints`` are looked for in
-    bodies that are not JSON-RPC: narrow, since an error page says many things.
-    ``batch_fragments`` say that a batch was refused as such, whatever the number beside them.
-    """
 
-    rows: Mapping[int, tuple[ErrorRow, ...]]
-    statuses: Mapping[int, Verdict]
-    status_hints: Mapping[int, frozenset[Verdict]]
-    page_hints: tuple[tuple[str, Verdict], ...]
-    batch_fragments: tuple[str, ...]
-    batch_codes: frozenset[int]
-
-    def verdict(
-        self, code: int | None, text: str, on: int, params: bytes | msgspec.Raw | None = None
-    ) -> Verdict:
-        """What an error means for a method of this ``scope``; ``text`` is lower case. ``params``
-        are those that the upstream was sent, where they are known.
-        """
-        row = self._row(code, text[:LONGEST_TEXT], on)
-        if row is None:
-            return Verdict.UNKNOWN
-        if row.weigh is not None and params is not None:
-            return row.weigh(bytes(params))
-        return row.verdict
-
-    @lru_cache(maxsize=REMEMBERED)  # noqa: B019 -- there is one table, and it stays
-    def _row(self, code: int | None, text: str, on: int) -> ErrorRow | None:
-        """The first row that matches."""
-        own = own_words(text)
-        return next((row for row in self.rows[on] if row.is_match(code, own)), None)
-
-    @staticmethod
-    def is_spoken(code: int | None, on: int) -> bool:
-        """Whether the code says by itself that code was run: that is an answer, whatever status
-        it came under.
-        """
-        return execution.is_spoken(code, on)
+def _without_long_hex(text: str) -> str:
+    return _LONG_HEX.sub("0x", text)
 
 
 EVM_ERRORS: Final = ErrorTable(
-    rows=MappingProxyType(
-        {on: tuple(row for row in ROWS if row.on & on) for on in (SENDS, CALLS, LOOKUPS, READS)}
-    ),
+    rows=by_scope(ROWS),
     statuses=MappingProxyType(
         {
             401: V.KEY_REFUSED,
@@ -133,4 +89,7 @@ EVM_ERRORS: Final = ErrorTable(
         "batch is not", "calls in batch", "items in batch", "requests in batch",
     ),
     batch_codes=frozenset((-32014,)),
+    spoken=execution.SPOKEN_CODES,
+    encoded=Encoded(_HEX, _without_long_hex),
+    read_range=read_refusal,
 )  # fmt: skip

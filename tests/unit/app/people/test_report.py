@@ -35,9 +35,9 @@ def a_chain(**given: object) -> ChainRuntime:
 
 
 def tell(runtime: ChainRuntime, upstream: str, now: float, **fields: object) -> None:
-    for method, told in (("eth_chainId", {}), ("eth_getBlockByNumber", fields)):
+    for told in ({"is_identity": True}, fields):
         observation = Observation(
-            upstream, MethodClass.LIGHT, Verdict.OK, 0.02, method, is_probe=True, **told
+            upstream, MethodClass.LIGHT, Verdict.OK, 0.02, is_probe=True, **told
         )
         runtime.standings.observe(observation, now)
 

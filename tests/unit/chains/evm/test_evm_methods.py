@@ -1,7 +1,7 @@
 import pytest
 
 from rpcproxy.chains.evm.methods import LONGEST_NAME, METHODS, TOO_LONG, describe
-from rpcproxy.chains.method import Keep, MethodKind
+from rpcproxy.chains.method import Data, Keep, MethodKind
 from rpcproxy.messages import MethodClass
 
 LIGHT, HEAVY, SEND = MethodClass.LIGHT, MethodClass.HEAVY, MethodClass.SEND
@@ -63,6 +63,26 @@ def test_what_a_method_is(name, kind, method_class, block_param, criticality):
     assert method.name == name
     assert (method.kind, method.method_class) == (kind, method_class)
     assert (method.block_param, method.criticality) == (block_param, criticality)
+
+
+@pytest.mark.parametrize(
+    ("data", "names"),
+    [
+        (Data.STATE, "eth_getBalance eth_call eth_getStorageAt eth_getProof eth_estimateGas"),
+        (Data.STATE, "eth_getCode foo_bar"),
+        (Data.HISTORY, "eth_getBlockByNumber eth_getLogs eth_getBlockReceipts eth_feeHistory"),
+        (
+            Data.HISTORY,
+            "eth_getTransactionByBlockNumberAndIndex debug_getRawBlock debug_getRawReceipts",
+        ),
+        (Data.TRACES, "debug_traceBlockByNumber trace_block trace_filter arbtrace_block"),
+        (Data.TRACES, "trace_call debug_traceCall ots_traceTransaction"),
+        (Data.TRACES, "debug_whatever trace_whatever"),
+    ],
+)
+def test_what_kind_of_data_a_method_reads(data, names):
+    for name in names.split():
+        assert describe(name).data is data, name
 
 
 @pytest.mark.parametrize(

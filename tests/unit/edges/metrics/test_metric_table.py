@@ -21,7 +21,8 @@ from rpcproxy.edges.metrics.metric_row import (
 )
 from rpcproxy.edges.metrics.metric_table import METRIC_TABLE
 from rpcproxy.edges.metrics.metrics import Counters
-from rpcproxy.rules.standing.standings import Settings, Standings
+from rpcproxy.rules.standing.standings import Settings
+from tests.kits.evm_rules import standings_of
 from tests.kits.filled_metrics import busy_sources, filled_counters
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
@@ -86,7 +87,9 @@ def test_each_row_gives_samples_of_its_kind_with_its_labels() -> None:
 
 
 def test_standings_as_they_are_leave_nothing_out() -> None:
-    standings = Standings([Upstream(name="a", url="http://a.test", provider="a")], Settings(), 0.0)
+    standings = standings_of(
+        [Upstream(name="a", url="http://a.test", provider="a")], Settings(), 0.0
+    )
     standings["a"].light.latency.add(0.1, 0.5)
     snapshot = {**standings.snapshot(1.0)[0], "head": 1, "lag": 0}
     sources = Sources(standings=lambda: {"c": [snapshot]})

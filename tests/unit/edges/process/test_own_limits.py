@@ -17,7 +17,7 @@ from rpcproxy.edges.process import own_limits
 from rpcproxy.edges.process.own_limits import OwnLimits, own_words
 from rpcproxy.front.wire.shared import FrontSettings
 from rpcproxy.messages import Failure, FailureKind, MethodClass, Observation, Reply, Verdict
-from rpcproxy.rules.answers.classify import Classifier
+from tests.kits.evm_rules import classifier
 from tests.kits.fleet import Fleet, four
 from tests.kits.waiting import until
 from tests.sockets.scripted import BODY, Peer, Scripted, answering, ask, on_both_loops, reply
@@ -132,7 +132,7 @@ async def test_a_lookup_for_which_no_thread_can_be_started(
 def test_nobody_is_judged_by_it() -> None:
     fleet = Fleet(four())
     failure = Failure(FailureKind.OWN, "this process has no files left (ulimit -n)")
-    judgement = Classifier().judge(failure, 1, describe("eth_call"), 0.0)
+    judgement = classifier().judge(failure, 1, describe("eth_call"), 0.0)
     assert judgement.verdict is Verdict.OWN_FAULT
     for _ in range(50):
         for name in "abcd":

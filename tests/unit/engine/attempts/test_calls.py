@@ -24,15 +24,15 @@ from rpcproxy.messages import (
     Retry,
     Verdict,
 )
-from rpcproxy.rules.answers.classify import Classifier
 from rpcproxy.rules.requests.ends import is_own_word
 from rpcproxy.rules.standing.selection import Need
 from rpcproxy.rules.standing.standings import Standing
+from tests.kits.evm_rules import classifier
 from tests.kits.fleet import upstream
 
 UNIX = 1_800_000_000.0
 LIGHT = Need(MethodClass.LIGHT)
-CLASSIFIER = Classifier()
+CLASSIFIER = classifier()
 ANYBODY = Standing(upstream("a"), 0, 0.0)
 
 

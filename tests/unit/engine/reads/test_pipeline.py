@@ -314,7 +314,7 @@ async def test_state_above_the_head_is_what_an_upstream_says_of_it_and_never_a_v
 async def test_before_the_first_head_nothing_is_above_it() -> None:
     engine = Engine(are_admitted=False)
     for name in engine.wires:
-        engine.observe(name, Verdict.OK, method="eth_chainId", is_probe=True)
+        engine.observe(name, Verdict.OK, is_probe=True, is_identity=True)
     assert (await engine.ask("eth_getBalance", b'["0x1","0x500"]').reply())["result"] == "0x1"
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from rpcproxy.chains.method import Data
 from rpcproxy.chains.registry import EVM
 from rpcproxy.config import model
 from rpcproxy.edges.metrics.metrics import ChainCounters
@@ -22,7 +23,7 @@ from rpcproxy.engine.reads.profiles import (
 from rpcproxy.engine.sends.ledger import Ledger
 from rpcproxy.messages import Head, Request
 from rpcproxy.rules.heads.heads import Heads
-from rpcproxy.rules.standing.reach import NEAR_BLOCKS, Data
+from rpcproxy.rules.standing.reach import NEAR_BLOCKS
 from tests.kits.engine_kit import HEAVY, LIGHT, SEND
 from tests.kits.fleet import upstream
 

@@ -152,7 +152,7 @@ async def test_before_its_chain_is_verified_it_is_not_believed() -> None:
     heard.a.announce(head_of(100))
     assert heard.heads == []
     assert engine.standings["a"].head is None
-    engine.observe("a", Verdict.OK, method="eth_chainId", is_probe=True)
+    engine.observe("a", Verdict.OK, is_probe=True, is_identity=True)
     heard.feeds.on_block = lambda _: None
     heard.a.announce(head_of(100))
     assert engine.standings["a"].head == head_of(100)

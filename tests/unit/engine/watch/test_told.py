@@ -222,7 +222,7 @@ async def test_nonsense_moves_nothing(behaviour: object) -> None:
 async def test_before_the_first_head_nonsense_is_no_answer() -> None:
     engine = Engine(are_admitted=False)
     for name in engine.wires:
-        engine.observe(name, Verdict.OK, method="eth_chainId", is_probe=True)
+        engine.observe(name, Verdict.OK, is_probe=True, is_identity=True)
     engine.all_behave(answering(b'{"number":"nonsense"}'))
     error = (await engine.ask("eth_blockNumber").reply())["error"]
     assert "a: answered something that cannot be right" in error["message"]
@@ -233,7 +233,7 @@ async def test_before_the_first_head_nonsense_is_no_answer() -> None:
 async def test_at_the_start_one_voice_waits_for_the_others() -> None:
     engine = Engine(are_admitted=False)
     for name in engine.wires:
-        engine.observe(name, Verdict.OK, method="eth_chainId", is_probe=True)
+        engine.observe(name, Verdict.OK, is_probe=True, is_identity=True)
     engine.all_behave(answering(b'{"number":"0x3e8"}'))
     handle = engine.ask("eth_blockNumber")
     await asyncio.sleep(0.5)

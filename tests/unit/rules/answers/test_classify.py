@@ -10,12 +10,12 @@ from rpcproxy.chains.evm.methods import METHODS, describe
 from rpcproxy.config.model import ErrorPhrase
 from rpcproxy.messages import Failure, FailureKind, Judgement, Reply, Verdict
 from rpcproxy.rules.answers.batched import SentCall
-from rpcproxy.rules.answers.classify import Classifier
+from tests.kits.evm_rules import classifier
 
 V = Verdict
 ID = 7
 NOW = 1_000_000.0
-CLASSIFIER = Classifier()
+CLASSIFIER = classifier()
 SEND, CALL, BLOCK_NUMBER = "eth_sendRawTransaction", "eth_call", "eth_blockNumber"
 RECEIPT, BALANCE = "eth_getTransactionReceipt", "eth_getBalance"
 
@@ -429,7 +429,7 @@ def test_a_daily_quota_is_asked_again_after_midnight():
 # ------------------------------------------------------------------ the user's phrases
 
 
-PHRASES = Classifier(
+PHRASES = classifier(
     [
         ErrorPhrase(contains="Quota Gone", verdict="rate_limited"),
         ErrorPhrase(contains="no such thing", verdict="null"),
@@ -461,7 +461,7 @@ def test_a_page_is_never_a_null(status):
 @pytest.mark.parametrize("label", ["nonsense", "ok", ""])
 def test_a_phrase_of_no_class_is_refused(label):
     with pytest.raises(ValueError, match="no error is of the class"):
-        Classifier([ErrorPhrase(contains="x", verdict=label)])
+        classifier([ErrorPhrase(contains="x", verdict=label)])
 
 
 # ------------------------------------------------------------------ bodies not held whole
@@ -524,12 +524,12 @@ _rests = st.sampled_from([None, Rest()])
 @example(b'{"id":1,"error":' + b"[" * 5_000, 200, describe(CALL), "", None, 0.0)
 def test_judging_never_raises(body, status, method, retry_after, rest, now):
     reply = Reply(status, body, retry_after, "", rest)
-    for classifier in (CLASSIFIER, PHRASES):
-        judgement = classifier.judge(reply, 1, method, now)
+    for judge in (CLASSIFIER, PHRASES):
+        judgement = judge.judge(reply, 1, method, now)
         check(judgement)
         assert rest is None or judgement.result is None
         calls = [SentCall(1, method), SentCall(2, describe(CALL))]
-        batch = classifier.judge_batch(reply, calls, now)
+        batch = judge.judge_batch(reply, calls, now)
         assert len(batch.members) == 2
         for member in batch.members:
             check(member)
@@ -553,6 +553,6 @@ def test_a_result_that_is_not_utf8_is_never_given_to_a_client() -> None:
     method = describe("eth_call")
     for text, verdict in ((b'"0x\xff\xfe"', Verdict.NOT_JSON), (b'"0x\xc3\xa9"', Verdict.OK)):
         reply = b'{"jsonrpc":"2.0","id":1,"result":%b}' % text
-        assert Classifier().judge(Reply(200, reply), 1, method, 0.0).verdict is verdict
-        judged = Classifier().judge_batch(Reply(200, b"[%b]" % reply), [SentCall(1, method)], 0.0)
+        assert classifier().judge(Reply(200, reply), 1, method, 0.0).verdict is verdict
+        judged = classifier().judge_batch(Reply(200, b"[%b]" % reply), [SentCall(1, method)], 0.0)
         assert judged.members[0].verdict is verdict

@@ -6,16 +6,17 @@ import msgspec
 import pytest
 
 from rpcproxy.chains.evm.methods import describe
+from rpcproxy.chains.registry import EVM
 from rpcproxy.config.model import ErrorPhrase
 from rpcproxy.messages import Reply, Verdict
 from rpcproxy.rules.answers import replies
 from rpcproxy.rules.answers.batched import SentCall
-from rpcproxy.rules.answers.classify import Classifier
+from tests.kits.evm_rules import classifier
 
 V = Verdict
 NOW = 1_000_000.0
-CLASSIFIER = Classifier()
-PHRASES = Classifier([ErrorPhrase(contains="quota gone", verdict="rate_limited")])
+CLASSIFIER = classifier()
+PHRASES = classifier([ErrorPhrase(contains="quota gone", verdict="rate_limited")])
 BLOCK_NUMBER, CALL, RECEIPT = "eth_blockNumber", "eth_call", "eth_getTransactionReceipt"
 
 
@@ -219,7 +220,7 @@ def test_replies_that_nobody_asked_for_are_not_read():
     ],
 )
 def test_of_a_long_error_what_it_says_is_kept_and_its_data_where_they_are_bytes(error, kept):
-    told = replies.read_error(msgspec.Raw(error))
+    told = replies.read_error(msgspec.Raw(error), encoded=EVM.errors.encoded)
     assert told.code in (3, -32000)
     assert told.message in ("execution reverted", "x")
     assert ("data" in json.loads(bytes(told.json))) is kept

@@ -12,10 +12,10 @@ from rpcproxy.config.model import ErrorPhrase
 from rpcproxy.config.secrets import Redactor
 from rpcproxy.messages import Judgement, Reply, Verdict
 from rpcproxy.rules.answers.batched import SentCall
-from rpcproxy.rules.answers.classify import Classifier
+from tests.kits.evm_rules import classifier
 
 KEY = "hQ7zk3Vw9p"
-CLASSIFIER = Classifier((ErrorPhrase(contains="of hq7zk3vw9p", verdict="quota"),), Redactor([KEY]))
+CLASSIFIER = classifier((ErrorPhrase(contains="of hq7zk3vw9p", verdict="quota"),), Redactor([KEY]))
 READ = evm.describe("eth_getBalance")
 
 
@@ -75,9 +75,9 @@ def test_what_holds_none_is_passed_on_to_the_byte() -> None:
 
 def test_what_a_contract_returned_is_left_alone() -> None:
     """A password of four digits is in nearly everything."""
-    classifier = Classifier((), Redactor(["1234"]))
+    ours = classifier((), Redactor(["1234"]))
     told = error({"code": 3, "message": "1234", "data": "0x08c31234"})
-    judgement = classifier.judge(Reply(200, json.dumps(told).encode()), 1, READ, 0.0)
+    judgement = ours.judge(Reply(200, json.dumps(told).encode()), 1, READ, 0.0)
     assert shown(judgement) == {"code": 3, "message": "[secret]", "data": "0x08c31234"}
 
 

@@ -33,7 +33,8 @@ from rpcproxy.rules.requests.refusals import Agreed
 from rpcproxy.rules.requests.single_attempt import SingleAttempt
 from rpcproxy.rules.requests.steps import Budgets, Finish, Policy, Send, Wait
 from rpcproxy.rules.standing.limits import HedgeAllowance, RetryBudget
-from rpcproxy.rules.standing.standings import Need, Settings, Standings
+from rpcproxy.rules.standing.standings import Need, Settings
+from tests.kits.evm_rules import standings_of
 
 START = 1000.0
 LIGHT = MethodClass.LIGHT
@@ -78,12 +79,12 @@ class Stage:
     def __init__(self, *upstreams: str | Upstream, need: Need | None = None, **policy: Any) -> None:
         self.now = self.until = START
         configured = [up(u) if isinstance(u, str) else u for u in upstreams]
-        self.standings = Standings(configured, Settings(policy="ordered"), START)
+        self.standings = standings_of(configured, Settings(policy="ordered"), START)
         self.budgets = Budgets(RetryBudget(START), HedgeAllowance())
         self.need = need or Need(LIGHT, "eth_call", last_resort=False)
         self.policy = Policy(**{"deadline_seconds": 4.5, "attempt_seconds": 1.5, **policy})
         for upstream in configured:
-            self.learn(upstream.name, OK, method="eth_chainId", is_probe=True)
+            self.learn(upstream.name, OK, is_probe=True, is_identity=True)
             self.tell_head(upstream.name, 100)
         self.plan = self.new_plan()
 

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from rpcproxy.chains.registry import EVM
 from rpcproxy.messages import Head, Judgement, MethodClass, Verdict
 from rpcproxy.rules.requests.refusals import (
     MOST_UNANIMOUS,
@@ -123,7 +124,10 @@ def word(
     fleet = Fleet([upstream("a"), upstream("b"), upstream("twin", provider="a")])
     fleet.tell(name, head=Head(1000))
     needed = Need(MethodClass.LIGHT, **{"method": "eth_call", **need})
-    return Word(fleet[name], needed, judgement, NOW - 0.1, shape, topic)
+    is_everywhere = EVM.methods.describe(needed.method).is_everywhere
+    return Word(
+        fleet[name], needed, judgement, NOW - 0.1, shape, topic, is_everywhere=is_everywhere
+    )
 
 
 @pytest.mark.parametrize("judgement", WORDS)

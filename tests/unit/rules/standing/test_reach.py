@@ -1,8 +1,7 @@
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rpcproxy.chains import evm
+from rpcproxy.chains.method import Data
 from rpcproxy.messages import MethodClass
 from rpcproxy.rules.standing.exclusions import RANGE_SECONDS, Exclusions
 from rpcproxy.rules.standing.need import Need, of_old
@@ -10,9 +9,7 @@ from rpcproxy.rules.standing.reach import (
     FORGET_SECONDS,
     LONGEST_FORGET_SECONDS,
     NEAR_BLOCKS,
-    Data,
     Reach,
-    data_of,
 )
 
 STATE, HISTORY, TRACES = Data
@@ -23,27 +20,6 @@ def pruned(depth: int = 128) -> Reach:
     reach = Reach()
     reach.on_missed(HEAD - depth, HEAD, STATE, 0.0)
     return reach
-
-
-# ---- kinds of data
-
-
-@pytest.mark.parametrize(
-    ("data", "names"),
-    [
-        (
-            STATE,
-            "eth_getBalance eth_call eth_getStorageAt eth_getProof eth_estimateGas eth_getCode",
-        ),
-        (HISTORY, "eth_getBlockByNumber eth_getLogs eth_getBlockReceipts eth_feeHistory"),
-        (HISTORY, "eth_getTransactionByBlockNumberAndIndex debug_getRawBlock debug_getRawReceipts"),
-        (TRACES, "debug_traceBlockByNumber trace_block trace_filter arbtrace_block trace_call"),
-        (TRACES, "debug_traceCall ots_traceTransaction"),
-    ],
-)
-def test_what_kind_of_data_a_method_reads(data: Data, names: str) -> None:
-    for name in names.split():
-        assert data_of(evm.describe(name)) is data, name
 
 
 # ---- learning

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rpcproxy.chains.method import Data
 from rpcproxy.messages import Head, Verdict
-from rpcproxy.rules.standing.reach import FORGET_SECONDS, Data
+from rpcproxy.rules.standing.reach import FORGET_SECONDS
 from rpcproxy.rules.standing.selection import Need
 from tests.kits.fleet import CLOUDS, HEAVY, LIGHT, SEND, Fleet, four, upstream
 
@@ -431,11 +432,12 @@ def histories(draw: st.DrawFn) -> Fleet:
                     name,
                     draw(VERDICTS),
                     method_class=method_class,
-                    method=draw(st.sampled_from(["", "m", "eth_chainId"])),
+                    method=draw(st.sampled_from(["", "m"])),
                     head=draw(st.none() | st.builds(Head, st.integers(0, 300))),
                     seconds=draw(st.none() | st.floats(0, 5)),
                     request_bytes=draw(st.integers(0, 99)),
                     is_probe=draw(st.booleans()),
+                    is_identity=draw(st.booleans()),
                     cooldown_seconds=draw(st.none() | st.floats(0, 99)),
                 )
         assert fleet.standings.heads.served >= served

@@ -9,7 +9,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from rpcproxy.chains.evm.errors import EVM_ERRORS, scope
+from rpcproxy.chains.errors import scope
+from rpcproxy.chains.evm.errors import EVM_ERRORS
 from rpcproxy.chains.evm.methods import describe
 from rpcproxy.messages import Blame, Verdict
 

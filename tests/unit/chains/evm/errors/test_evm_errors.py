@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from rpcproxy.chains.evm.errors import CALLS, EVM_ERRORS, LOOKUPS, READS, ROWS, SENDS, scope
+from rpcproxy.chains.errors import CALLS, LOOKUPS, READS, SENDS, scope
+from rpcproxy.chains.evm.errors import EVM_ERRORS, ROWS
 from rpcproxy.chains.evm.methods import describe
 from rpcproxy.messages import Blame, Retry, Verdict
 

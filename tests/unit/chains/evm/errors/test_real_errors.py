@@ -13,7 +13,7 @@ import pytest
 from rpcproxy.chains import evm
 from rpcproxy.chains.evm.methods import describe
 from rpcproxy.messages import Blame, Reply, Verdict
-from rpcproxy.rules.answers.classify import Classifier
+from tests.kits.evm_rules import classifier
 
 RECORDS: list[dict[str, Any]] = json.loads(
     (Path(__file__).parent / "real_errors.json").read_text(encoding="utf-8")
@@ -31,7 +31,7 @@ def test_a_real_nodes_error_is_known(record: dict[str, Any]) -> None:
     params = record["params"]
     text = params.encode() if isinstance(params, str) else b'["%b"]' % (b"0" * params)
     reply = Reply(record["status"], record["body"].encode())
-    judged = Classifier().judge(reply, 1, describe(record["method"]), 0.0, text)
+    judged = classifier().judge(reply, 1, describe(record["method"]), 0.0, text)
     assert judged.verdict is LABELS[record["verdict"]]
     assert judged.verdict.blame in (Blame.CLIENT, Blame.NOBODY)  # no node is at fault here
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-import msgspec
+from rpcproxy.chains.errors import RangeRefusal
 
 # A number of blocks: 2048, 10,000, 2k. What counts other things is none.
 _WIDTH: Final = (
@@ -40,17 +40,6 @@ _OF_CONTENT: Final = (
     *("result", "returned more", "response", " size", "too many logs", "logs matched"),
     *("timeout", "timed out", "address", "topic", "body"),
 )
-
-
-class RangeRefusal(msgspec.Struct, frozen=True, gc=False):
-    """What was refused: ``of_width`` any range that wide, else this one for what it holds.
-    ``limit`` is the widest range it takes by its own word, ``suggested`` the width of the one it
-    proposed; 0 where it named none that is narrower.
-    """
-
-    of_width: bool
-    limit: int = 0
-    suggested: int = 0
 
 
 def read_refusal(text: str, blocks: int) -> RangeRefusal:
