@@ -64,7 +64,7 @@ class ChainRuntime:
         told of the steps of sends.
         """
         now = clock.monotonic()
-        kind = kind_of(chain)
+        kind = self.kind = kind_of(chain)
         self.chain = chain
         self.counters = counters
         holdings = holdings or Holdings()
@@ -123,6 +123,7 @@ class ChainRuntime:
             self.told,
             LocalAnswers(chain.chain_id, self.told, self.standings, kind.own_words, clock=clock),
             server,
+            kind=kind,
             audits=self.audits,
             clock=clock,
             purse=holdings.purse(""),
@@ -167,6 +168,7 @@ class ChainRuntime:
             self.standings,
             budgets,
             self.counters,
+            methods=self.kind.methods,
             chain_name=self.chain.name,
             clock=clock,
         )

@@ -14,6 +14,7 @@ from typing import Final, cast
 
 from rpcproxy.app.chain import ChainRuntime
 from rpcproxy.app.serving import InForce
+from rpcproxy.chains.kind import Methods
 from rpcproxy.config.problems import nearest, quoted
 from rpcproxy.edges.logs import ROOT, event
 from rpcproxy.engine.reads.explain import Explanation, explain
@@ -43,10 +44,15 @@ class Control:
 
     def attend(self, runtime: ChainRuntime) -> None:
         """Be told of the requests that fail on a chain."""
-        runtime.pipeline.encoder.on_failed = functools.partial(self._on_failed, runtime.chain.name)
+        runtime.pipeline.encoder.on_failed = functools.partial(
+            self._on_failed, runtime.chain.name, runtime.kind.methods
+        )
 
-    def _on_failed(self, chain: str, method: str, reason: str, trace_id: str) -> None:
-        self._failures.add(chain, method, reason, trace_id, time.time())
+    def _on_failed(
+        self, chain: str, methods: Methods, method: str, reason: str, trace_id: str
+    ) -> None:
+        is_known = methods.describe(method).is_known
+        self._failures.add(chain, method, reason, trace_id, time.time(), is_known=is_known)
 
     def access(self) -> Access:
         """As it is bound and configured now."""

@@ -94,6 +94,7 @@ class TracedChain(ChainRuntime):
             self.standings,
             budgets,
             self.counters,
+            methods=self.kind.methods,
             chain_name=self.chain.name,
             clock=clock,
         )

@@ -12,9 +12,14 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 import msgspec
 
+from rpcproxy.chains import param_shapes
+from rpcproxy.chains.asked_at import BlockNeed
 from rpcproxy.chains.errors import ErrorTable
+from rpcproxy.chains.heights import Pins, no_block
 from rpcproxy.chains.method import Method
+from rpcproxy.chains.searches import Searches
 from rpcproxy.chains.traits import Traits
+from rpcproxy.chains.unmined import Waiting
 from rpcproxy.messages import Head, MethodClass, Verdict
 
 T = TypeVar("T")
@@ -48,10 +53,12 @@ def single(question: Question[T]) -> Inquiry[T]:
 
 class Methods(msgspec.Struct, frozen=True):
     """The methods of a kind. ``describe`` says what is known, or presumed, of the one with that
-    name; it never raises, whatever the name.
+    name. ``shape_of`` takes a name and params, and returns a short text that is the same for
+    requests that upstreams take or refuse alike. Neither raises, whatever the name.
     """
 
     describe: Callable[[str], Method]
+    shape_of: Callable[[str, JsonText], str] = param_shapes.shape_of
 
 
 class Questions(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,6 +112,8 @@ class OwnWords(msgspec.Struct, frozen=True, kw_only=True):
     """What the proxy tells by itself. ``constants`` takes the chain's id and returns JSON texts of
     results by method; ``head`` and ``listening`` are the methods that ask for the head, and whether
     anybody serves; ``head_text`` and ``flag_text`` make the JSON texts of their results.
+    ``told_block`` says of which block the text that the question for the head brings answers a
+    request: a number, ``LATEST``, or ``NONE``. It never raises.
     """
 
     constants: Callable[[int], Mapping[str, bytes]]
@@ -112,10 +121,13 @@ class OwnWords(msgspec.Struct, frozen=True, kw_only=True):
     head_text: Callable[[int], bytes]
     listening: str
     flag_text: Callable[[bool], bytes]
+    told_block: Callable[[Method, JsonText], BlockNeed] = no_block
 
 
 class Kind(msgspec.Struct, frozen=True, kw_only=True):
-    """One kind of chain. ``name`` is for people and for logs."""
+    """One kind of chain. ``name`` is for people and for logs. ``searches`` is ``None`` where none
+    goes over a range of blocks.
+    """
 
     name: str
     methods: Methods
@@ -124,3 +136,6 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     own_words: OwnWords
     traits: Traits = Traits()
     announcements: Announcements | None = None
+    pins: Pins = Pins()
+    searches: Searches | None = None
+    waiting: Waiting = Waiting()

@@ -6,9 +6,12 @@ from typing import Final
 
 from rpcproxy.chains.evm.errors import EVM_ERRORS
 from rpcproxy.chains.evm.feed import NEW_HEADS
+from rpcproxy.chains.evm.joins import EVM_SEARCHES
 from rpcproxy.chains.evm.methods import EVM_METHODS
 from rpcproxy.chains.evm.own_words import OWN_WORDS
+from rpcproxy.chains.evm.pins import EVM_PINS
 from rpcproxy.chains.evm.questions import QUESTIONS
+from rpcproxy.chains.evm.sends.waiting import EVM_WAITING
 from rpcproxy.chains.kind import Kind
 from rpcproxy.chains.traits import Traits
 from rpcproxy.config.model import Chain
@@ -21,6 +24,9 @@ EVM: Final = Kind(
     own_words=OWN_WORDS,
     traits=Traits(anchors=("finalized", "safe")),
     announcements=NEW_HEADS,
+    pins=EVM_PINS,
+    searches=EVM_SEARCHES,
+    waiting=EVM_WAITING,
 )
 
 KINDS: Final = {kind.name: kind for kind in (EVM,)}

@@ -16,7 +16,7 @@ import asyncio
 import functools
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
@@ -32,7 +32,7 @@ from opentelemetry.trace import SpanKind, StatusCode, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from rpcproxy import __version__
-from rpcproxy.chains import evm
+from rpcproxy.chains.method import Method
 from rpcproxy.edges.logs import event
 from rpcproxy.messages import (
     CLASS_NAMES,
@@ -132,10 +132,19 @@ class Traces:
         self._provider.add_span_processor(BatchSpanProcessor(Delivery(exporter, host)))
         self._tracer = self._provider.get_tracer("rpcproxy", __version__)
 
-    def request(self, chain: str, trace_id: str, body: bytes, traceparent: str) -> Span:
-        """Begin a request's span; beneath the client's own where it sent its ``traceparent``."""
+    def request(
+        self,
+        chain: str,
+        trace_id: str,
+        body: bytes,
+        traceparent: str,
+        describe: Callable[[str], Method],
+    ) -> Span:
+        """Begin a request's span; beneath the client's own where it sent its ``traceparent``.
+        ``describe``: the methods of this chain's kind, by name.
+        """
         context = _propagator.extract({"traceparent": traceparent}) if traceparent else Context()
-        method, count, method_class = _described(body)
+        method, count, method_class = _described(body, describe)
         span = self._tracer.start_span(
             method,
             context,
@@ -273,7 +282,7 @@ def endpoint_of(url: str) -> str:
     return urlunsplit(parts._replace(path=path if path.endswith(_PATH) else path + _PATH))
 
 
-def _described(body: bytes) -> tuple[str, int, str]:
+def _described(body: bytes, describe: Callable[[str], Method]) -> tuple[str, int, str]:
     """Method, how many members a batch has (0: none), and the method's class."""
     try:
         decoded = decode_body(body)
@@ -281,7 +290,7 @@ def _described(body: bytes) -> tuple[str, int, str]:
         return "malformed", 0, ""
     if not isinstance(decoded, Request):
         return "batch", len(decoded), ""
-    method = evm.describe(decoded.method)
+    method = describe(decoded.method)
     return decoded.method[:_LONGEST_METHOD], 0, CLASS_NAMES[method.method_class]
 
 

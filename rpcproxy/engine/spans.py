@@ -65,8 +65,8 @@ class TracedDoor:
     def handle(
         self, body: bytes, trace_id: str, *, is_fresh: bool = False, purse: Purse | None = None
     ) -> Handled:
-        name = self._pipeline.chain.name
-        span = self._traces.request(name, trace_id, body, traceparent.get())
+        name, describe = self._pipeline.chain.name, self._pipeline.kind.methods.describe
+        span = self._traces.request(name, trace_id, body, traceparent.get(), describe)
         with _working_for(span):
             try:
                 handled = self._pipeline.handle(body, trace_id, is_fresh=is_fresh, purse=purse)

@@ -17,8 +17,8 @@ from typing import Any
 
 import msgspec
 
-from rpcproxy.chains import evm
 from rpcproxy.chains.method import MethodKind
+from rpcproxy.chains.registry import EVM
 from tests.integration.rpc_kit import Call, Post, Sent, Upstream, array
 
 BESIDE = Path(__file__).parents[3] / "shared/corpora/execution-apis"
@@ -133,7 +133,7 @@ class Recorded(Upstream):
         self.number = bytes(block["number"])
         # The proxy asks at the number of the head, in one spelling.
         head = int(msgspec.json.decode(self.number, type=str), 16)
-        self._heights = evm.Heights.of(head, head, head)
+        self._heights = EVM.pins.heights(head, (head, head), "")
         for pair in pairs:
             self._pairs.setdefault(self.pinned(pair), pair)
         network = self._pairs["net_version", b"[]"].result
@@ -162,10 +162,10 @@ class Recorded(Upstream):
 
     def pinned(self, pair: Pair) -> tuple[str, bytes]:
         """The call as the proxy makes it."""
-        method = evm.describe(pair.method)
+        method = EVM.methods.describe(pair.method)
         if method.kind is not MethodKind.BLOCK_READ:
             return pair.key
-        return pair.method, evm.pin(method, pair.params, self._heights).params or b"[]"
+        return pair.method, EVM.pins.pin(method, pair.params, self._heights).params or b"[]"
 
     def _say(self, post: Post) -> Sent:
         kind = ""

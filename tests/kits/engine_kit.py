@@ -25,6 +25,7 @@ from typing import Any
 import msgspec
 
 from rpcproxy.chains import evm
+from rpcproxy.chains.kind import Kind
 from rpcproxy.chains.registry import EVM
 from rpcproxy.config import model
 from rpcproxy.edges.metrics.metrics import ChainCounters
@@ -354,6 +355,7 @@ class Engine:
         upstreams: Sequence[model.Upstream] | None = None,
         *,
         are_admitted: bool = True,
+        kind: Kind = EVM,
         **chain: Any,
     ) -> None:
         upstreams = four() if upstreams is None else upstreams
@@ -374,11 +376,12 @@ class Engine:
             self.standings,
             self.budgets,
             self.counters,
+            methods=kind.methods,
             chain_name="test",
             clock=clock,
             rng=random.Random(7),
         )
-        self.told = told.ToldHead(self.standings, self.chain.block_time_seconds, EVM, clock=clock)
+        self.told = told.ToldHead(self.standings, self.chain.block_time_seconds, kind, clock=clock)
         self.ledger = ledger.Ledger("test", CHAIN_ID, self.counters, clock=clock)
         self.copies = copies.Copies(
             self.executor,
@@ -391,7 +394,7 @@ class Engine:
             self.chain, self.ledger, self.copies, self.counters.sends, clock=clock
         )
         answers = local.LocalAnswers(
-            CHAIN_ID, self.told, self.standings, EVM.own_words, clock=clock
+            CHAIN_ID, self.told, self.standings, kind.own_words, clock=clock
         )
         self.pipeline = pipeline.Pipeline(
             self.chain,
@@ -400,6 +403,7 @@ class Engine:
             self.told,
             answers,
             model.Server(),
+            kind=kind,
             clock=clock,
         )
         self._asked_new = 0

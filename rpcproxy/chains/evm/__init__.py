@@ -10,24 +10,20 @@ from rpcproxy.chains.evm.answers import (
     ToldBlock,
     blocks_of_logs,
     filled_by,
-    join_lists,
-    log_range,
     next_by,
     nonce_of,
     sender_of,
     told_by,
-    with_range,
 )
 from rpcproxy.chains.evm.blocks import (
     head_of_block,
     parse_quantity,
     payee_of,
-    required_block,
 )
 from rpcproxy.chains.evm.claims import Claim, as_pending, asked_block, claim_of
 from rpcproxy.chains.evm.contents import Contents, contents_of
+from rpcproxy.chains.evm.joins import log_range
 from rpcproxy.chains.evm.methods import TRANSACTION_BY_HASH, describe
-from rpcproxy.chains.evm.pins import Heights, Pinned, pin
 from rpcproxy.chains.evm.sends.pending_object import pending_object
 from rpcproxy.chains.evm.sends.said_hashes import candidate_hashes, hashes_in, may_be_out
 from rpcproxy.chains.evm.sends.signed import SignedTransaction, decode
@@ -41,8 +37,6 @@ from rpcproxy.chains.evm.sends.transactions import (
     transactions_in,
 )
 from rpcproxy.chains.evm.sends.user_operations import user_operation_hash
-from rpcproxy.chains.evm.sends.waiting import asked_hash, said_while_waiting
-from rpcproxy.chains.evm.shapes import shape_of
 
 __all__ = [
     "BLOCKS",
@@ -50,14 +44,11 @@ __all__ = [
     "BadTransaction",
     "Claim",
     "Contents",
-    "Heights",
     "Oversized",
-    "Pinned",
     "SignedTransaction",
     "ToldBlock",
     "as_pending",
     "asked_block",
-    "asked_hash",
     "blocks_of_logs",
     "cancelled_by",
     "candidate_hashes",
@@ -69,7 +60,6 @@ __all__ = [
     "filled_by",
     "hashes_in",
     "head_of_block",
-    "join_lists",
     "log_range",
     "may_be_out",
     "next_by",
@@ -77,15 +67,10 @@ __all__ = [
     "parse_quantity",
     "payee_of",
     "pending_object",
-    "pin",
     "raw_transaction",
-    "required_block",
-    "said_while_waiting",
     "sender_of",
-    "shape_of",
     "told_by",
     "transaction_hash",
     "transactions_in",
     "user_operation_hash",
-    "with_range",
 ]

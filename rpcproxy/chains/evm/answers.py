@@ -1,22 +1,17 @@
-"""What an EVM answer tells of the chain, and how a search for logs is split and joined again."""
+"""What an EVM answer tells of the chain."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import msgspec
 
-from rpcproxy.arrays import members_of
 from rpcproxy.chains.evm.blocks import (
     UNREADABLE,
     need_of,
     parse_quantity,
-    read_block,
-    read_filter,
 )
-from rpcproxy.chains.evm.pins import filter_between
 from rpcproxy.chains.method import Method
 
 
@@ -247,42 +242,3 @@ def nonce_of(result: bytes | msgspec.Raw) -> int | None:
     """The nonce in an eth_getTransactionCount result, ``None`` where it is none."""
     nonce = parse_quantity(result)
     return nonce if nonce is not None and nonce <= _MAX_NONCE else None
-
-
-def log_range(params: bytes | msgspec.Raw) -> tuple[int, int] | None:
-    """The first and the last block of a filter, both included.
-
-    ``None`` where an end is not a number (pin the params first), the filter names one block by
-    its hash, or the range is empty. Never raises.
-    """
-    try:
-        members = members_of(params)
-        fields = read_filter(members[0]) if members else {}
-        if bytes(fields.get("blockHash", b"null")) != b"null":
-            return None
-        low, high = (
-            need_of(read_block(fields.get(name, b"null"))) for name in ("fromBlock", "toBlock")
-        )
-    except UNREADABLE:
-        return None
-    return (low, high) if 0 <= low <= high else None
-
-
-def with_range(params: bytes | msgspec.Raw, low: int, high: int) -> bytes:
-    """The same filter from block ``low`` to ``high``. ``params`` are such as have a log_range."""
-    members = members_of(params)
-    members[0] = filter_between(read_filter(members[0]), low, high)
-    return b"[" + b",".join(members) + b"]"
-
-
-def join_lists(parts: Sequence[bytes | msgspec.Raw]) -> bytes:
-    """One JSON array of the members of several, in order. Raises ``ValueError`` for other JSON."""
-    inner = []
-    for part in parts:
-        text = bytes(part).strip()
-        if not (text.startswith(b"[") and text.endswith(b"]")):
-            raise ValueError("not a list")
-        members = text[1:-1].strip()
-        if members:
-            inner.append(members)
-    return b"[" + b",".join(inner) + b"]"

@@ -11,14 +11,18 @@ traces are skipped, then at most so many are given) are taken out of the parts, 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
 import msgspec
 
-from rpcproxy.chains.evm.answers import join_lists
-from rpcproxy.chains.evm.blocks import UNREADABLE
+from rpcproxy.arrays import members_of
+from rpcproxy.chains.evm.blocks import UNREADABLE, need_of, read_block, read_filter
+from rpcproxy.chains.evm.pins import filter_between
+from rpcproxy.chains.method import Method
+from rpcproxy.chains.searches import Join, Searches
 
 _LOGS: Final = frozenset(("fromBlock", "toBlock", "blockHash", "address", "topics"))
 _TRACES: Final = frozenset(("fromBlock", "toBlock", "fromAddress", "toAddress", "mode"))
@@ -40,33 +44,48 @@ _number_decoder = msgspec.json.Decoder(int)
 _encoder = msgspec.json.Encoder()
 
 
-class Join(msgspec.Struct, frozen=True, gc=False):
-    """How a search is put together from parts. ``params``: of the whole, without what counts over
-    it; ``skipped`` and ``given`` are those counts, ``given`` −1 where all are.
+def log_range(params: bytes | msgspec.Raw) -> tuple[int, int] | None:
+    """The first and the last block of a filter, both included.
+
+    ``None`` where an end is not a number (pin the params first), the filter names one block by
+    its hash, or the range is empty. Never raises.
     """
-
-    params: bytes
-    skipped: int = 0
-    given: int = -1
-
-    def whole(self, parts: Sequence[bytes | msgspec.Raw]) -> bytes:
-        """The result of the whole search, of those of its parts in the order of the blocks.
-        Raises ``ValueError`` for parts that are no lists.
-        """
-        joined = join_lists(parts)
-        if not self.skipped and self.given < 0:
-            return joined
-        members = _list_decoder.decode(joined)[self.skipped :]
-        if self.given >= 0:
-            members = members[: self.given]
-        return b"[" + b",".join(members) + b"]"
+    try:
+        members = members_of(params)
+        fields = read_filter(members[0]) if members else {}
+        if bytes(fields.get("blockHash", b"null")) != b"null":
+            return None
+        low, high = (
+            need_of(read_block(fields.get(name, b"null"))) for name in ("fromBlock", "toBlock")
+        )
+    except UNREADABLE:
+        return None
+    return (low, high) if 0 <= low <= high else None
 
 
-def join_of(name: str, params: bytes | msgspec.Raw) -> Join | None:
-    """How a search by the method of that name is joined from parts, ``None`` where it must not be
-    split. Never raises.
-    """
-    known = _JOINABLE.get(name)
+def with_range(params: bytes | msgspec.Raw, low: int, high: int) -> bytes:
+    """The same filter from block ``low`` to ``high``. ``params`` are such as have a log_range."""
+    members = members_of(params)
+    members[0] = filter_between(read_filter(members[0]), low, high)
+    return b"[" + b",".join(members) + b"]"
+
+
+def join_lists(parts: Sequence[bytes | msgspec.Raw]) -> bytes:
+    """One JSON array of the members of several, in order. Raises ``ValueError`` for other JSON."""
+    inner = []
+    for part in parts:
+        text = bytes(part).strip()
+        if not (text.startswith(b"[") and text.endswith(b"]")):
+            raise ValueError("not a list")
+        members = text[1:-1].strip()
+        if members:
+            inner.append(members)
+    return b"[" + b",".join(inner) + b"]"
+
+
+def join_of(method: Method, params: bytes | msgspec.Raw) -> Join | None:
+    """How a search is joined from parts, ``None`` where it must not be split. Never raises."""
+    known = _JOINABLE.get(method.name)
     if known is None:
         return None
     try:
@@ -83,7 +102,16 @@ def join_of(name: str, params: bytes | msgspec.Raw) -> Join | None:
     except UNREADABLE:
         return None
     pairs = (_encoder.encode(key) + b":" + value for key, value in fields.items())
-    return Join(b"[{" + b",".join(pairs) + b"}]", skipped, given)
+    whole = functools.partial(_whole, skipped, given) if skipped or given >= 0 else join_lists
+    return Join(b"[{" + b",".join(pairs) + b"}]", whole)
+
+
+def _whole(skipped: int, given: int, parts: Sequence[bytes | msgspec.Raw]) -> bytes:
+    """Skip so many of all, and give so many of the rest, all of them where ``given`` is −1."""
+    members = _list_decoder.decode(join_lists(parts))[skipped:]
+    if given >= 0:
+        members = members[:given]
+    return b"[" + b",".join(members) + b"]"
 
 
 def _count(value: msgspec.Raw | None, missing: int) -> int:
@@ -94,3 +122,6 @@ def _count(value: msgspec.Raw | None, missing: int) -> int:
     if count < 0:
         raise msgspec.ValidationError("a negative count")
     return count
+
+
+EVM_SEARCHES: Final = Searches(range_of=log_range, with_range=with_range, join_of=join_of)

@@ -16,6 +16,7 @@ from typing import Final
 from rpcproxy.chains.evm.answers import BLOCKS, LISTS, NAMING_BLOCK
 from rpcproxy.chains.evm.blocks import RANGED
 from rpcproxy.chains.evm.contents import INDEXED, INDEXED_UNCLES, OF_CONTENTS
+from rpcproxy.chains.evm.shapes import shape_of
 from rpcproxy.chains.kind import Methods
 from rpcproxy.chains.method import (
     DATA,
@@ -359,4 +360,4 @@ def describe(name: str) -> Method:
     return _presumed(name)
 
 
-EVM_METHODS: Final = Methods(describe)
+EVM_METHODS: Final = Methods(describe, shape_of)

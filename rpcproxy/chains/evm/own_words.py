@@ -10,8 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+import msgspec
+
 from rpcproxy import __version__
+from rpcproxy.chains.asked_at import NONE, BlockNeed
+from rpcproxy.chains.evm.blocks import required_block
 from rpcproxy.chains.kind import OwnWords
+from rpcproxy.chains.method import Method
+
+_BLOCK: Final = "eth_getBlockByNumber"  # as it is asked for the head
 
 
 def constant_answers(chain_id: int) -> Mapping[str, bytes]:
@@ -35,10 +42,20 @@ def flag(value: bool) -> bytes:  # noqa: FBT001 - it is what is told
     return b"true" if value else b"false"
 
 
+def told_block(method: Method, params: bytes | msgspec.Raw) -> BlockNeed:
+    """The block whose text, with hashes of transactions only, is the answer; ``NONE`` for all
+    else.
+    """
+    if method.name != _BLOCK or bytes(params).replace(b" ", b"").endswith(b",true]"):
+        return NONE
+    return required_block(method, params)
+
+
 OWN_WORDS: Final = OwnWords(
     constants=constant_answers,
     head="eth_blockNumber",
     head_text=quantity,
     listening="net_listening",
     flag_text=flag,
+    told_block=told_block,
 )

@@ -7,6 +7,7 @@ means what geth takes it for.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -30,27 +31,28 @@ from rpcproxy.chains.evm.blocks import (
     read_filter,
     required_block,
 )
+from rpcproxy.chains.heights import Heights, Pinned, Pins
 from rpcproxy.chains.method import Method
 
 
-class Heights(msgspec.Struct, gc=False, frozen=True):
-    """The numbers that tags stand for, −1 where unknown. Made by ``Heights.of``."""
+class EvmHeights(Heights, gc=False, frozen=True):
+    """The numbers that tags stand for, −1 where unknown. Made by ``EvmHeights.of``;
+    ``latest_text`` is the JSON text of latest.
+    """
 
-    latest: int
     safe: int = -1
     finalized: int = -1
-    latest_text: bytes = b""  # JSON text of latest, empty where it is unknown
-    latest_last: bytes = b""  # the same as the end of a list
+    latest_last: bytes = b""  # latest_text as the end of a list
     hash_last: bytes = b""  # the end of a list that asks by the hash of latest (EIP-1898)
 
     @classmethod
-    def of(cls, latest: int, safe: int = -1, finalized: int = -1, hash: str = "") -> Heights:
+    def of(cls, latest: int, safe: int = -1, finalized: int = -1, hash: str = "") -> EvmHeights:
         """Heights with the texts that the hot path inserts. ``hash``: of latest, where known."""
         if latest < 0:
-            return cls(latest, safe, finalized)
+            return cls(latest, safe=safe, finalized=finalized)
         text = _text(latest)
         by_hash = b',{"blockHash":"%b"}]' % hash.encode() if hash else b""
-        return cls(latest, safe, finalized, text, b"," + text + b"]", by_hash)
+        return cls(latest, text, safe, finalized, b"," + text + b"]", by_hash)
 
     def by_hash(self, params: bytes | msgspec.Raw) -> bytes | msgspec.Raw:
         """Pinned params that end with the number of latest, with its hash instead; others as they
@@ -59,21 +61,6 @@ class Heights(msgspec.Struct, gc=False, frozen=True):
         if not self.hash_last or not bytes(params).endswith(self.latest_last):
             return params
         return params[: -len(self.latest_last)] + self.hash_last
-
-
-class Pinned(msgspec.Struct, gc=False, frozen=True):
-    """Params to send, and the block they ask for.
-
-    A ``block`` ≥ 0 is the number that they spell, for a range its higher end. Otherwise the
-    params are as they came and ``block`` is one of the constants in ``blocks``: HASH,
-    PENDING, NONE, or the tag that was not replaced, so that the answer depends on the upstream's
-    own head (``required_block`` says what that must have reached). ``is_from_earliest``: one of the
-    numbers stands for ``earliest``.
-    """
-
-    params: bytes
-    block: BlockNeed
-    is_from_earliest: bool = False
 
 
 # Where a range without a start begins at latest. For the others the nodes differ: at latest, or
@@ -105,7 +92,7 @@ def _text(number: int) -> bytes:
     return b'"0x%x"' % number
 
 
-def pin(method: Method, params: bytes | msgspec.Raw, heights: Heights) -> Pinned:
+def pin(method: Method, params: bytes | msgspec.Raw, heights: EvmHeights) -> Pinned:
     """The params with ``latest``, ``safe``, ``finalized`` and ``earliest`` made numbers.
 
     So is a block that is left out. Numbers get their canonical spelling and blanks between the
@@ -142,14 +129,14 @@ def _pin_number(text: bytes, found: re.Match[bytes] | None) -> Pinned | None:
     return Pinned(text, int(found[1], 16)) if found is not None else None
 
 
-def _pin_first(text: bytes, heights: Heights) -> Pinned | None:
+def _pin_first(text: bytes, heights: EvmHeights) -> Pinned | None:
     rest = _LATEST_FIRST.get(text)
     if rest is not None and heights.latest_text:
         return Pinned(b"[" + heights.latest_text + rest, heights.latest)
     return _pin_number(text, _NUMBER_FIRST.fullmatch(text))
 
 
-def _pin_third(text: bytes, heights: Heights) -> Pinned | None:
+def _pin_third(text: bytes, heights: EvmHeights) -> Pinned | None:
     """The third of three params, where the other two are strings."""
     found = _THIRD.fullmatch(text)
     if found is None:
@@ -162,7 +149,7 @@ def _pin_third(text: bytes, heights: Heights) -> Pinned | None:
     return Pinned(before + heights.latest_text + b"]", heights.latest)
 
 
-def _pin_any(method: Method, position: int, text: bytes, heights: Heights) -> Pinned:
+def _pin_any(method: Method, position: int, text: bytes, heights: EvmHeights) -> Pinned:
     """Whatever the hot path leaves."""
     try:
         is_empty = not text or text.strip() == b"null"  # geth takes null for no params
@@ -185,7 +172,7 @@ def _pin_any(method: Method, position: int, text: bytes, heights: Heights) -> Pi
         return Pinned(text, required_block(method, text))
 
 
-def _number(need: BlockNeed, heights: Heights) -> int:
+def _number(need: BlockNeed, heights: EvmHeights) -> int:
     if need >= 0:
         return need
     if need == LATEST:
@@ -201,7 +188,9 @@ def _join(members: list[msgspec.Raw]) -> bytes:
     return b"[" + b",".join(members) + b"]"
 
 
-def _pin_range(method: Method, members: list[msgspec.Raw], text: bytes, heights: Heights) -> Pinned:
+def _pin_range(
+    method: Method, members: list[msgspec.Raw], text: bytes, heights: EvmHeights
+) -> Pinned:
     """A filter's two ends. Raises what the decoders raise."""
     if not members:
         return Pinned(text, LATEST)
@@ -238,3 +227,12 @@ def filter_between(fields: dict[str, msgspec.Raw], low: int, high: int) -> msgsp
         if name not in {"fromBlock", "toBlock"}
     )
     return msgspec.Raw(b"{" + b",".join(parts) + b"}")
+
+
+def heights_at(latest: int, anchors: Sequence[int], hash: str) -> EvmHeights:
+    """Heights of a chain whose settled blocks are ``finalized`` and ``safe``, in this order."""
+    finalized, safe = anchors or (-1, -1)
+    return EvmHeights.of(latest, safe, finalized, hash)
+
+
+EVM_PINS: Final = Pins(heights=heights_at, pin=pin, required_block=required_block)

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from rpcproxy.chains.evm import Heights
+from rpcproxy.chains.heights import Heights
 from rpcproxy.chains.method import Method, MethodKind
 from rpcproxy.edges.metrics.attempt_times import Charge
 from rpcproxy.messages import (

@@ -13,6 +13,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from rpcproxy.chains.kind import Methods
 from rpcproxy.edges.logs import log_change
 from rpcproxy.edges.metrics.metrics import ChainCounters
 from rpcproxy.engine.attempts.attempts import Attempt, ChainMember, PlanRun, Settled, WireCall
@@ -65,6 +66,7 @@ class Executor:
         budgets: Budgets,
         counters: ChainCounters,
         *,
+        methods: Methods,
         chain_name: str,
         clock: Clock,
         rng: random.Random | None = None,
@@ -80,7 +82,7 @@ class Executor:
         self.next_id = 1
         self.uncounted = 0
         self._in_flight: dict[str, set[Attempt]] = {name: set() for name in members}
-        self.hearings = Hearings(standings, budgets.unanimous)
+        self.hearings = Hearings(standings, budgets.unanimous, methods)
         self.doubts = Doubts(standings, self._learn)
         self.doubts.on_dead = self._on_silent
         self.doubts.on_back = self._on_recovery

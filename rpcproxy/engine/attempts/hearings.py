@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from rpcproxy.chains import evm
+from rpcproxy.chains.kind import Methods
 from rpcproxy.engine.attempts.attempts import PlanRun
 from rpcproxy.engine.attempts.calls import BatchCall, BatchVerdict, Call, SingleCall
 from rpcproxy.messages import Judgement, Observation, Verdict
@@ -37,7 +37,8 @@ _WHOLE: Final = "batch"
 class Hearings:
     """See the module's docstring. One per chain."""
 
-    def __init__(self, standings: Standings, unanimous: Unanimous) -> None:
+    def __init__(self, standings: Standings, unanimous: Unanimous, methods: Methods) -> None:
+        self._shape_of = methods.shape_of
         self._companies = len({standing.provider for standing in standings})
         self._unanimous = unanimous
         self._streaks = Streaks()
@@ -56,7 +57,7 @@ class Hearings:
         for place, call, said in _parts(run.call, judgement):
             if not is_word(said):
                 continue
-            shape = _WHOLE if is_whole else evm.shape_of(call.method.name, call.params)
+            shape = _WHOLE if is_whole else self._shape_of(call.method.name, call.params)
             topic = topic_of(shape, said)
             is_everywhere = call.method.is_everywhere
             word = Word(standing, call.need, said, started, shape, topic, place, is_everywhere)

@@ -18,7 +18,6 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from rpcproxy.chains import evm
 from rpcproxy.chains.method import MethodKind
 from rpcproxy.engine.answers.carried import Carried
 from rpcproxy.engine.answers.gathered import Gathered
@@ -227,7 +226,7 @@ class Batches:
         if not (profile.is_read and request.id):
             if request.id or profile.method.kind is MethodKind.SEND:
                 singles.append(Single(index, request))
-        elif self._privacy.is_guarding and evm.asked_hash(request.method, request.params):
+        elif self._privacy.is_guarding and self._profiles.looks_up(profile, request.params):
             replies.look_ups.append((index, request))
         else:
             self._sort_read(replies, index, request, singles, members)

@@ -11,14 +11,14 @@ from typing import Final
 
 import msgspec
 
-from rpcproxy.chains import evm
 from rpcproxy.chains.asked_at import LATEST
+from rpcproxy.chains.kind import Methods, OwnWords
+from rpcproxy.chains.method import Subject
 from rpcproxy.config.model import Chain
 from rpcproxy.edges.logs import event
 from rpcproxy.engine.answers.streaming import restore_id
 from rpcproxy.engine.attempts.executor import Executor, Settled
 from rpcproxy.engine.clock import Clock
-from rpcproxy.engine.reads.profiles import Profiles
 from rpcproxy.engine.sends.ledger import Ledger
 from rpcproxy.engine.watch.told import ToldHead
 from rpcproxy.messages import (
@@ -53,17 +53,19 @@ class Encoder:
         self,
         chain: Chain,
         executor: Executor,
-        profiles: Profiles,
         told: ToldHead,
         ledger: Ledger,
         outage_status: int,
         *,
+        methods: Methods,
+        own_words: OwnWords,
         clock: Clock,
     ) -> None:
         self._chain = chain
         self._ledger = ledger
         self._executor = executor
-        self._profiles = profiles
+        self._describe = methods.describe
+        self._told_block = own_words.told_block
         self._told = told
         self.outage_status = outage_status
         self._clock = clock
@@ -88,7 +90,7 @@ class Encoder:
                 if judgement.result == NULL:
                     result = self._known(request) or NULL
                 return Answer(encode_result(request.id, result)), RequestOutcome.OK
-            if judgement.verdict in _UNGIVEN and is_lookup(request.method):
+            if judgement.verdict in _UNGIVEN and self._is_lookup(request.method):
                 result = self._known(request) or NULL
                 return Answer(encode_result(request.id, result)), RequestOutcome.OK
             if judgement.error is not None and is_presentable(judgement):
@@ -124,10 +126,10 @@ class Encoder:
         """Nobody could answer. The block that clients were told is the head is still given, and
         what was sent through here.
         """
-        if request.method == "eth_getBlockByNumber":
-            block = self._told_block(request)
-            if block is not None:
-                return Answer(encode_result(request.id, block))
+        number = self._told_block(self._describe(request.method), request.params)
+        block = self._told.block(self._told.number if number == LATEST else number)
+        if block is not None:
+            return Answer(encode_result(request.id, block))
         known = self._known(request)
         if known:
             return Answer(encode_result(request.id, known))
@@ -143,18 +145,13 @@ class Encoder:
 
     def _known(self, request: Request) -> bytes:
         """A transaction that was sent through here is never null, whoever has forgotten it."""
-        return (
-            self._ledger.object_in(request.params)
-            if request.method == evm.TRANSACTION_BY_HASH
-            else b""
-        )
+        if self._describe(request.method).subject is not Subject.TRANSACTION:
+            return b""
+        return self._ledger.object_in(request.params)
 
-    def _told_block(self, request: Request) -> bytes | None:
-        method = evm.describe(request.method)
-        number = evm.required_block(method, request.params)
-        if request.params.replace(b" ", b"").endswith(b",true]"):
-            return None  # full transactions are not kept
-        return self._told.block(self._told.number if number == LATEST else number)
+    def _is_lookup(self, name: str) -> bool:
+        """Whether null says that there is no such thing."""
+        return self._describe(name).is_null_for_none
 
 
 class _Error(msgspec.Struct):
@@ -178,8 +175,3 @@ def is_presentable(judgement: Judgement) -> bool:
     unless all say so of this request.
     """
     return judgement.verdict.blame not in (Blame.LIMIT, Blame.ACCESS) or is_word(judgement)
-
-
-def is_lookup(name: str) -> bool:
-    """Whether null says that there is no such thing."""
-    return evm.describe(name).is_null_for_none

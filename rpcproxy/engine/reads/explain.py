@@ -5,25 +5,23 @@ No state, and none is changed but the memory of method names.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
 from rpcproxy.chains import evm
-from rpcproxy.chains.method import Method, MethodKind
+from rpcproxy.chains.method import Method, MethodKind, Subject
 from rpcproxy.engine.reads.pipeline import Pipeline
 from rpcproxy.engine.reads.profiles import Profile
 from rpcproxy.engine.reads.ways import ReadWay
 from rpcproxy.engine.sends.broadcast import COPIES, RAW_METHOD, SYNC_METHOD
 from rpcproxy.engine.sends.copies import SendOrder, need_of
-from rpcproxy.messages import CLASS_NAMES, PARSE_ERROR, Malformed, MethodClass, Request
+from rpcproxy.messages import CLASS_NAMES, PARSE_ERROR, Malformed, Request
 from rpcproxy.rules.answers.local_answers import REFUSED_KEYS, REFUSED_STATEFUL
 from rpcproxy.rules.requests.explained import AskingOrder, order_of
 from rpcproxy.rules.requests.steps import MAX_ATTEMPTS, Policy
 from rpcproxy.rules.sends.journaled import TransactionState
 from rpcproxy.rules.standing.need import Need
-
-NUMBER: Final = "eth_blockNumber"
 
 
 class Needs(msgspec.Struct, frozen=True):
@@ -92,8 +90,8 @@ class _Explainer:
             return self._tell("proxy", f"refused: {why}")
         if method.kind is MethodKind.SEND:
             return self._send(method)
-        if self._request.method == NUMBER:
-            need = Need(MethodClass.LIGHT, "eth_getBlockByNumber", wants_head=True)
+        if method.subject is Subject.HEAD:
+            need = self._pipeline.told.need
             words = "the head was not confirmed lately: asked for the latest block"
             return self._asked(words, need, self._profile.policy, self._request.params)
         return self._read()

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 import msgspec
 
-from rpcproxy.chains import evm
 from rpcproxy.engine import tasks
 from rpcproxy.engine.answers.sharing import Follower, Sharing, SlowFlight
 from rpcproxy.engine.attempts.calls import SingleCall
@@ -40,6 +39,7 @@ class Followers:
     ) -> None:
         self._executor = executor
         self._profiles = profiles
+        self._describe = profiles.describe
         self._terms = terms
         self._sharing = sharing
         self._endings = endings
@@ -100,7 +100,7 @@ class Followers:
         _log.error("request failed", exc_info=error, extra={"trace_id": ",".join(trace_ids[:1])})
         for follower in followers:
             request, started = follower.request, follower.started
-            method_class = evm.describe(request.method).method_class
+            method_class = self._describe(request.method).method_class
             follower.end(self._endings.failed(request, method_class, started, follower.trace_id))
 
     async def _ask(self, read: OpenRead) -> Settled:

@@ -13,14 +13,15 @@ from typing import Final
 
 import msgspec
 
-from rpcproxy.chains import evm
 from rpcproxy.chains.asked_at import PENDING
+from rpcproxy.chains.errors import ReadRange
 from rpcproxy.chains.method import MethodKind
+from rpcproxy.chains.searches import Searches
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.attempts.executor import Executor, Settled
 from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.reads.profiles import Profile, Profiles
-from rpcproxy.engine.reads.searches import is_splittable, split_and_join
+from rpcproxy.engine.reads.split_searches import split_and_join, splittable
 from rpcproxy.engine.reads.terms import Terms
 from rpcproxy.messages import Judgement, MethodClass, Request, Verdict
 from rpcproxy.rules.answers.holding import Purse
@@ -43,7 +44,7 @@ ANOTHER_WAY: Final = frozenset(
 class Patience:
     """See the module's docstring. One per chain."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- what waiting may need; nothing of it is made here
         self,
         executor: Executor,
         profiles: Profiles,
@@ -51,6 +52,8 @@ class Patience:
         purse: Purse,
         light_seconds: float,
         *,
+        searches: Searches | None,
+        read_range: ReadRange,
         clock: Clock,
     ) -> None:
         """``purse`` holds the parts of a split range. ``light_seconds``: what a read may take."""
@@ -59,6 +62,8 @@ class Patience:
         self._profiles = profiles
         self._terms = terms
         self._purse = purse
+        self._searches = searches
+        self._read_range = read_range
         self._heads = executor.standings.heads
         self._light_seconds = light_seconds
         self._waiters: set[asyncio.Future[None]] = set()
@@ -172,7 +177,8 @@ class Patience:
         if judgement.verdict is not Verdict.MISSING_DATA:
             return True
         if call.method.is_ranged:
-            span = evm.log_range(call.params)
+            searches = self._searches
+            span = None if searches is None else searches.range_of(call.params)
             return span is not None and span[1] <= served
         if call.method.kind is not MethodKind.BLOCK_READ:
             return False
@@ -195,7 +201,8 @@ class Patience:
         if not profile.method.is_ranged:
             return settled
         whole = self._profiles.prepare(request, profile)
-        if not is_splittable(whole.method.name, bytes(whole.params)):
+        search = splittable(self._searches, self._read_range, whole.method, bytes(whole.params))
+        if search is None:
             return settled
 
         async def ask(params: bytes) -> Settled:
@@ -209,9 +216,10 @@ class Patience:
             turns = self._heads.turns
             # Held until it is joined: for all chains' splits together, as by one client.
             hold = self._purse.hold()
-            name, params = whole.method.name, bytes(whole.params)
             left = deadline - self._now()
-            joined = await split_and_join(name, params, settled, ask, left, hold=hold)
+            joined = None
+            if search is not None:
+                joined = await split_and_join(search, settled, ask, left, hold=hold)
             hold.end()
             if joined is None and self._heads.turns == turns:
                 await self._wait_for_move(LAST_PAUSE_SECONDS)  # an upstream may be first to turn
@@ -219,6 +227,7 @@ class Patience:
                 break
             # Parts from before and after a reorg do not belong together.
             whole = self._profiles.prepare(request, profile)
+            search = splittable(self._searches, self._read_range, whole.method, bytes(whole.params))
         if joined is None:
             return settled
         return Settled(joined, standing=settled.standing, key=whole.key)

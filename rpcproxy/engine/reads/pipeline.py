@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from rpcproxy.chains.kind import Kind
 from rpcproxy.chains.method import MethodKind
 from rpcproxy.config.model import Chain, Server
 from rpcproxy.engine.answers.sharing import Sharing, answer_of
@@ -62,12 +63,14 @@ class Pipeline:
         local: LocalAnswers,
         server: Server,
         *,
+        kind: Kind,
         clock: Clock,
         audits: Audits | None = None,
         purse: Purse | None = None,
     ) -> None:
         """``purse`` holds what belongs to clients whose connection is not known."""
         self.chain = chain
+        self.kind = kind
         self.now = clock.monotonic
         self.executor = executor
         self.told = told
@@ -78,7 +81,17 @@ class Pipeline:
         ledger = self.ledger = broadcast.ledger
         ledger.privacy.is_guarding = any(upstream.private for upstream in chain.upstreams)
         self.truth = Truth(executor, ledger, clock=clock)
-        self.profiles = Profiles(chain, self._heads, ledger, self.truth, clock=clock)
+        self.profiles = Profiles(
+            chain,
+            self._heads,
+            ledger,
+            self.truth,
+            methods=kind.methods,
+            pins=kind.pins,
+            searches=kind.searches,
+            waiting=kind.waiting,
+            clock=clock,
+        )
         executor.hearings.on_shape = self.profiles.watch_shapes
         self.sharing = Sharing(
             server.cache.memory_bytes, self._heads, executor.counters, clock=clock
@@ -86,10 +99,11 @@ class Pipeline:
         self.encoder = Encoder(
             chain,
             executor,
-            self.profiles,
             told,
             ledger,
             server.outage_status,
+            methods=kind.methods,
+            own_words=kind.own_words,
             clock=clock,
         )
         self.purse = purse or Holdings().purse("")
@@ -103,6 +117,9 @@ class Pipeline:
             sharing=self.sharing,
             purse=self.purse,
             audits=self.audits,
+            searches=kind.searches,
+            read_range=kind.errors.read_range,
+            waiting=kind.waiting,
             clock=clock,
         )
         self._read = self.reads.read

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from rpcproxy.chains import evm
+from rpcproxy.chains.unmined import Waiting
 from rpcproxy.edges.metrics.metrics import ChainCounters
 from rpcproxy.engine.answers.sharing import answer_of
 from rpcproxy.engine.attempts.calls import SingleCall
@@ -53,13 +53,14 @@ NOBODY: Final = (
 class PrivateReads:
     """See the module's docstring. One per chain."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- what an answer may need; nothing of it is made here
         self,
         ledger: Ledger,
         heads: Heads,
         counters: ChainCounters,
         read: Callable[[Request, Profile, Caller], Handled],
         *,
+        waiting: Waiting,
         has_readers: bool,
         clock: Clock,
     ) -> None:
@@ -71,6 +72,7 @@ class PrivateReads:
         self._heads = heads
         self._counters = counters
         self._read = read
+        self._asked_hash, self._said = waiting.asked_hash, waiting.said
         self._has_readers = has_readers
 
     def read(
@@ -79,12 +81,11 @@ class PrivateReads:
         """``None`` where private upstreams are to be asked."""
         if self._ledger.privacy.is_unsure:
             return self._after_opening(request, profile, caller)
-        name = profile.method.name
-        if not evm.asked_hash(name, request.params):
+        if not self._asked_hash(profile.method, request.params):
             if self._has_readers:
                 return None
             self._counters.on_request(call.need.method_class, 0.0, RequestOutcome.OWN_ERROR)
-            reason = f"{name}: {NOBODY}"
+            reason = f"{profile.method.name}: {NOBODY}"
             return Answer(encode_error(request.id, INTERNAL_ERROR, reason))
         if self._ledger.has_looked_to(self._heads.served):
             return self._answer(request, profile)
@@ -108,9 +109,8 @@ class PrivateReads:
 
     def _answer(self, request: Request, profile: Profile) -> Answer:
         self._counters.on_local()
-        name = profile.method.name
-        tx = self._ledger.waiting(evm.asked_hash(name, request.params))
-        said = evm.said_while_waiting(name, tx)
+        tx = self._ledger.waiting(self._asked_hash(profile.method, request.params))
+        said = self._said(profile.method, tx)
         if said.error:
             return Answer(encode_raw_error(request.id, said.error))
         return Answer(encode_result(request.id, said.result))

@@ -10,14 +10,16 @@ from typing import Final
 
 import msgspec
 
-from rpcproxy.chains import evm
 from rpcproxy.chains.asked_at import HASH, LATEST, PENDING, BlockNeed
+from rpcproxy.chains.heights import Heights, Pins
+from rpcproxy.chains.kind import Methods
 from rpcproxy.chains.method import Keep, Method, MethodKind, Subject
+from rpcproxy.chains.searches import Searches
+from rpcproxy.chains.unmined import Waiting
 from rpcproxy.config.model import Chain
 from rpcproxy.engine.attempts.calls import SingleCall, Touchstone
 from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.sends.ledger import Ledger
-from rpcproxy.engine.truth.nonces import NONCE
 from rpcproxy.messages import MethodClass, Request
 from rpcproxy.rules.heads.heads import Heads
 from rpcproxy.rules.requests.lateness import is_costly, longest_attempt_seconds
@@ -31,7 +33,7 @@ LARGE_REQUEST_BYTES: Final = 64 * 1024  # from here on, sizes that an upstream t
 # Upstreams are thought to refuse a shape for no longer.
 SHAPED_SECONDS: Final = METHOD_SECONDS + SUSPECT_SECONDS
 MAX_PROFILES: Final = 1000  # clients may invent method names
-FROM_EARLIEST: Final = b" from earliest"  # the end of the keys of what is asked by that tag
+BY_NAME: Final = b" by name"  # the end of the keys of what may be asked as it came
 _KEPT_ANYWAY: Final = (Keep.MINED, Keep.FOREVER)
 
 
@@ -63,21 +65,30 @@ class Profile(msgspec.Struct, gc=False):
 class Profiles:
     """See the module's docstring. One per chain."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- parts of a kind, each for itself
         self,
         chain: Chain,
         heads: Heads,
         ledger: Ledger,
         truth: Touchstone | None = None,
         *,
+        methods: Methods,
+        pins: Pins,
+        searches: Searches | None,
+        waiting: Waiting,
         clock: Clock,
     ) -> None:
         """``truth``: what answers are held against."""
+        self.describe, self._shape_of = methods.describe, methods.shape_of
+        self._heights_at, self._pin = pins.heights, pins.pin
+        self._required_block = pins.required_block
+        self._range_of = None if searches is None else searches.range_of
+        self._asked_hash = waiting.asked_hash
         self._ledger = ledger
         self._now = clock.monotonic
         self._privacy = ledger.privacy
         self.policies = policies(chain)
-        self.heights = evm.Heights.of(-1)
+        self.heights = self._heights_at(-1, (), "")
         self._heads = heads
         self._is_pinning = chain.consistency == "pinned"
         self._is_routing = chain.consistency != "off"
@@ -92,7 +103,7 @@ class Profiles:
         known = self.known.get(name)
         if known is not None:
             return known
-        method = evm.describe(name)
+        method = self.describe(name)
         policy = self.policies[method.method_class]
         if is_costly(method):
             policy = costly(policy)
@@ -155,9 +166,9 @@ class Profiles:
         method = profile.method
         params = request.params
         key, tag = b"", 0
-        by_hash: evm.Heights | None = None
+        by_hash: Heights | None = None
         if profile.is_pinned:
-            pinned = evm.pin(method, params, self.heights)
+            pinned = self._pin(method, params, self.heights)
             params, block = pinned.params, pinned.block
             if block == served:
                 need = profile.at_head
@@ -175,12 +186,12 @@ class Profiles:
                     key = profile.key + params
             else:
                 need, tag = self._unpinned(profile, block), tag_of(block)
-            if pinned.is_from_earliest and key:
+            if pinned.is_ambiguous and key:
                 # Where nobody has that block it is asked otherwise (``as_spelled``), and the answer
                 # is of another one: nothing for whoever asks by its number.
-                key += FROM_EARLIEST
+                key += BY_NAME
         elif method.kind is MethodKind.BLOCK_READ:
-            block = evm.required_block(method, params)
+            block = self._required_block(method, params)
             need, tag = self._unpinned(profile, block), tag_of(block)
         else:
             need = self._at_head(profile, heads.shown) if profile.need.wants_head else profile.need
@@ -197,7 +208,7 @@ class Profiles:
             need = msgspec.structs.replace(need, private_only=True)
             key = b""
         truth = self._truth
-        if not self._is_routing and not (method.name == NONCE and b'"pending"' in params):
+        if not self._is_routing and not (method.subject is Subject.COUNTER and tag == PENDING):
             truth = None  # but what was sent through here counts in any case
         return SingleCall(method, need, params, profile.is_large, 1, key, truth, by_hash, tag)
 
@@ -207,6 +218,10 @@ class Profiles:
         if profile is not None:
             profile.close_look_bytes = -1
             profile.shaped_until = self._now() + SHAPED_SECONDS
+
+    def looks_up(self, profile: Profile, params: bytes) -> bool:
+        """Whether it asks for a transaction by its hash."""
+        return bool(self._asked_hash(profile.method, params))
 
     def is_outdated(self, call: SingleCall) -> bool:
         """Whether it names a transaction that became private after it was prepared."""
@@ -218,18 +233,16 @@ class Profiles:
 
     def _is_private(self, method: Method, params: bytes) -> bool:
         """Whether nobody but private upstreams may hear of it, or that is not known yet."""
-        if self._privacy.is_unsure and evm.asked_hash(method.name, params):
+        if self._privacy.is_unsure and self._asked_hash(method, params):
             return True
         return self._ledger.names_private(params)
 
     def as_spelled(self, request: Request, profile: Profile) -> SingleCall | None:
-        """The same with ``earliest`` in its params, ``None`` where it is not there. A node without
-        the first blocks takes that for the first one that it has (geth since 1.16, EIP-4444).
-        """
+        """The same as it came, ``None`` where its names of blocks mean the same to all."""
         method, params = profile.method, request.params
-        if not evm.pin(method, params, self.heights).is_from_earliest:
+        if not self._pin(method, params, self.heights).is_ambiguous:
             return None
-        block = evm.required_block(method, params)
+        block = self._required_block(method, params)
         need, tag = self._unpinned(profile, block), tag_of(block)
         if self._privacy.has_any and self._is_private(method, params):
             need = msgspec.structs.replace(need, private_only=True)
@@ -238,12 +251,10 @@ class Profiles:
     def _renew(self, heads: Heads) -> None:
         finality = heads.finality
         head = self._head = heads.served_head
-        self._final = finality.anchors
-        safe = finality.named("safe")
-        self.heights = evm.Heights.of(
+        anchors = self._final = finality.anchors
+        self.heights = self._heights_at(
             heads.served,
-            -1 if safe is None else safe.number,
-            finality.floor,
+            tuple(-1 if anchor is None else anchor.number for anchor in anchors),
             head.hash if head is not None and head.number == heads.served else "",
         )
 
@@ -254,14 +265,14 @@ class Profiles:
             profile.at_head = msgspec.structs.replace(profile.need, block=served)
         return profile.at_head
 
-    @staticmethod
-    def _at_block(profile: Profile, params: bytes, block: int, served: int) -> Need:
+    def _at_block(self, profile: Profile, params: bytes, block: int, served: int) -> Need:
         """At a number: near the head, of those whose head is believed."""
         is_near = block > served - NEAR_BLOCKS
         need = msgspec.structs.replace(profile.need, block=block, wants_head=is_near)
         if is_near and profile.method.method_class is MethodClass.LIGHT:
             return need
-        span = evm.log_range(params) if profile.method.is_ranged else None
+        range_of = self._range_of if profile.method.is_ranged else None
+        span = None if range_of is None else range_of(params)
         low, high = span or (block, block)
         return of_old(need, low, high, served)
 
@@ -289,7 +300,7 @@ class Profiles:
             if self._now() > profile.shaped_until:
                 profile.close_look_bytes = LARGE_REQUEST_BYTES
             else:
-                shape = evm.shape_of(profile.method.name, params)
+                shape = self._shape_of(profile.method.name, params)
                 need = msgspec.structs.replace(need, shape=shape)
         return need
 

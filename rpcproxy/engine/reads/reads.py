@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import functools
 
+from rpcproxy.chains.errors import ReadRange
+from rpcproxy.chains.searches import Searches
+from rpcproxy.chains.unmined import Waiting
 from rpcproxy.config.model import Chain
 from rpcproxy.engine.answers.carried import Carried
 from rpcproxy.engine.answers.shared_text import result_answer
@@ -45,6 +48,9 @@ class Reads:
         sharing: Sharing,
         purse: Purse,
         audits: Audits | None,
+        searches: Searches | None,
+        read_range: ReadRange,
+        waiting: Waiting,
         clock: Clock,
     ) -> None:
         self.executor = executor
@@ -56,7 +62,14 @@ class Reads:
         self.counters = executor.counters
         self.terms = Terms(executor, profiles, clock)
         self.patience = Patience(
-            executor, profiles, self.terms, purse, chain.deadlines.light_seconds, clock=clock
+            executor,
+            profiles,
+            self.terms,
+            purse,
+            chain.deadlines.light_seconds,
+            searches=searches,
+            read_range=read_range,
+            clock=clock,
         )
         self.ways = Ways(sharing, self.patience)
         self.endings = Endings(encoder, self.patience, sharing, executor.counters, clock=clock)
@@ -71,6 +84,7 @@ class Reads:
             executor.standings.heads,
             executor.counters,
             self.read,
+            waiting=waiting,
             has_readers=has_readers,
             clock=clock,
         )

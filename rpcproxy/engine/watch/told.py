@@ -56,6 +56,11 @@ class ToldHead:
         """The highest head given to a client, -1 before the first."""
         return self._number
 
+    @property
+    def need(self) -> Need:
+        """What an upstream must have to be asked for the head."""
+        return _call(next(self._head())).need
+
     def on_report(self, head: Head, now: float, block: bytes = b"") -> None:
         """A usable upstream said what its head is; ``block`` is the JSON text, if known."""
         if head.number >= self._standings.heads.served:

@@ -14,7 +14,6 @@ from typing import Final, Protocol, TypedDict
 import msgspec
 from aiohttp import web
 
-from rpcproxy.chains import evm
 from rpcproxy.edges.logs import utc
 from rpcproxy.front.operators.access import Denied
 from rpcproxy.front.operators.admin_transactions import JsonPage
@@ -54,8 +53,19 @@ class RecentFailures:
     def __init__(self, kept: int = FAILURES_KEPT) -> None:
         self._entries: RecentEntries[FailureEntry] = RecentEntries(kept)
 
-    def add(self, chain: str, method: str, reason: str, trace_id: str, unix_seconds: float) -> None:
-        """Remember one of ``unix_seconds`` of wall-clock time."""
+    def add(
+        self,
+        chain: str,
+        method: str,
+        reason: str,
+        trace_id: str,
+        unix_seconds: float,
+        *,
+        is_known: bool,
+    ) -> None:
+        """Remember one of ``unix_seconds`` of wall-clock time. ``is_known``: the method is in the
+        table of the chain's kind.
+        """
         shown = method[:SHOWN_METHOD_LENGTH]
         entry: FailureEntry = {
             "time": utc(unix_seconds),
@@ -64,7 +74,7 @@ class RecentFailures:
             "reason": reason[:SHOWN_REASON_LENGTH],
             "trace_id": trace_id,
         }
-        self._entries.add(entry, (chain, method if evm.describe(method).is_known else ""))
+        self._entries.add(entry, (chain, method if is_known else ""))
 
     def latest_first(self) -> list[FailureEntry]:
         return self._entries.latest_first()

@@ -17,6 +17,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from rpcproxy.app import tracing as traced_module
 from rpcproxy.app.chain import ChainRuntime
 from rpcproxy.app.tracing import Tracing, check_traces
+from rpcproxy.chains.registry import EVM
 from rpcproxy.config.model import Chain, Server, Upstream
 from rpcproxy.config.problems import ConfigError
 from rpcproxy.edges import traces as traces_module
@@ -102,6 +103,7 @@ class Door:
     """In the place of a pipeline: answers with what it is given."""
 
     chain = A_CHAIN
+    kind = EVM
 
     def __init__(self, answer: Any) -> None:
         self.answer = answer
@@ -190,7 +192,7 @@ async def test_a_door_that_fails_ends_the_span(spans: InMemorySpanExporter) -> N
 async def test_attempts_lie_beneath_their_request(spans: InMemorySpanExporter) -> None:
     traces = Traces("http://127.0.0.1:9", exporter=spans)
     parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-    outer = traces.request("test", "t", request("eth_call"), parent)
+    outer = traces.request("test", "t", request("eth_call"), parent, EVM.methods.describe)
     for verdict in (Verdict.TIMEOUT, Verdict.RATE_LIMITED, Verdict.OK):
         attempt = traces.attempt(outer, "a", "eth_call", MethodClass.HEAVY, "hedge")
         attempt.on_verdict(verdict)
@@ -303,7 +305,7 @@ async def test_the_library_itself_adds_no_line(
             found.listen()
         traces = Traces(f"http://127.0.0.1:{found.getsockname()[1]}/0xsecret")
         for _ in range(2):
-            traces.request("test", "t", request("eth_call"), "").on_gone()
+            traces.request("test", "t", request("eth_call"), "", EVM.methods.describe).on_gone()
             await asyncio.to_thread(traces._provider.force_flush)
         await traces.close()
     assert [event for event, _ in lines.told] == ["traces_broken"]
@@ -326,7 +328,7 @@ async def test_a_collector_that_hangs_holds_up_nobodys_end(
             hung.wait()
 
     traces = Traces("http://127.0.0.1:9", exporter=Hanging())
-    traces.request("test", "t", request("eth_call"), "").on_gone()
+    traces.request("test", "t", request("eth_call"), "", EVM.methods.describe).on_gone()
     try:
         async with limited():
             await traces.close()

@@ -14,6 +14,8 @@ import msgspec
 
 from rpcproxy.chains.evm.sends.pending_object import pending_object
 from rpcproxy.chains.evm.sends.signed import SignedTransaction
+from rpcproxy.chains.method import Method
+from rpcproxy.chains.unmined import Said, Waiting
 
 # The transaction's hash is the first parameter of each.
 _SHOWN: Final = frozenset(("eth_getTransactionByHash", "eth_getPrivateTransactionByHash"))
@@ -34,18 +36,11 @@ _list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 _text_decoder = msgspec.json.Decoder(str)
 
 
-class Said(msgspec.Struct, frozen=True, gc=False):
-    """The JSON text of a result, or else of an error."""
-
-    result: bytes = b""
-    error: bytes = b""
-
-
-def asked_hash(method: str, params: bytes | msgspec.Raw) -> str:
+def asked_hash(method: Method, params: bytes | msgspec.Raw) -> str:
     """The hash of the transaction that is looked up, in lower case; empty where the method is no
     such look-up.
     """
-    if method not in _SHOWN | _RAW | _NULL | _NOT_FOUND:
+    if method.name not in _SHOWN | _RAW | _NULL | _NOT_FOUND:
         return ""
     try:
         first = _text_decoder.decode(_list_decoder.decode(params)[0])
@@ -54,12 +49,16 @@ def asked_hash(method: str, params: bytes | msgspec.Raw) -> str:
     return first.lower() if _HASH.fullmatch(first) else ""
 
 
-def said_while_waiting(method: str, tx: SignedTransaction | None) -> Said:
+def said_while_waiting(method: Method, tx: SignedTransaction | None) -> Said:
     """What a node says to such a look-up; ``None`` for one that no pool has."""
-    if method in _NOT_FOUND:
+    name = method.name
+    if name in _NOT_FOUND:
         return Said(error=_ERROR)
-    if tx is not None and method in _SHOWN:
+    if tx is not None and name in _SHOWN:
         return Said(pending_object(tx) or b"null")
-    if tx is not None and method in _RAW:
+    if tx is not None and name in _RAW:
         return Said(b'"0x%b"' % tx.raw.hex().encode())
     return Said(b"null")
+
+
+EVM_WAITING: Final = Waiting(asked_hash=asked_hash, said=said_while_waiting)

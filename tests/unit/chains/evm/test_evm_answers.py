@@ -7,11 +7,8 @@ from hypothesis import strategies as st
 
 from rpcproxy.chains.evm.answers import (
     ToldBlock,
-    join_lists,
-    log_range,
     nonce_of,
     told_by,
-    with_range,
 )
 from rpcproxy.chains.evm.methods import METHODS, describe
 
@@ -89,66 +86,3 @@ def test_nonces(result, nonce):
     assert nonce_of(result) == nonce
     if result:
         assert nonce_of(msgspec.Raw(result)) == nonce
-
-
-@pytest.mark.parametrize(
-    ("params", "expected"),
-    [
-        ([{"fromBlock": "0x1", "toBlock": "0x9"}], (1, 9)),
-        ([{"fromBlock": "0x9", "toBlock": "0x9", "blockHash": None}, {}], (9, 9)),
-        ([{"fromBlock": "0x9", "toBlock": "0x1"}], None),
-        ([{"fromBlock": "0x9", "toBlock": "latest"}], None),
-        ([{"fromBlock": "0x9"}], None),
-        ([{"toBlock": "0x9"}], None),
-        ([{"fromBlock": "0x1", "toBlock": "0x9", "blockHash": HASH}], None),
-        ([{"fromBlock": "?", "toBlock": "0x9"}], None),
-        (["0x1"], None),
-        ([], None),
-        (None, None),
-        ({}, None),
-    ],
-)
-def test_the_range_of_a_filter(params, expected):
-    text = json.dumps(params).encode()
-    assert log_range(text) == expected
-    assert log_range(msgspec.Raw(text)) == expected
-
-
-@given(st.binary())
-def test_any_bytes_are_taken_for_a_filter(params):
-    assert log_range(params) is None
-
-
-def test_a_filter_over_another_range():
-    params = b'[{"address":["0xAb"], "fromBlock":"0x1","topics":[ null ],"toBlock":"0x9"},{"a":1}]'
-    assert with_range(params, 2, 5) == (
-        b'[{"fromBlock":"0x2","toBlock":"0x5","address":["0xAb"],"topics":[ null ]},{"a":1}]'
-    )
-    assert log_range(with_range(msgspec.Raw(params), 2, 5)) == (2, 5)
-
-
-@pytest.mark.parametrize(
-    ("parts", "joined"),
-    [
-        ([], b"[]"),
-        ([b"[]"], b"[]"),
-        ([b"[]", b" [ ] ", b"[\n]"], b"[]"),
-        ([b"[1]", b"[]", b" [ 2 , 3 ]\n"], b"[1,2 , 3]"),
-        ([b"[]", b'["]["]'], b'["]["]'),
-        ([msgspec.Raw(b"[[]]"), msgspec.Raw(b"[{}]")], b"[[],{}]"),
-    ],
-)
-def test_lists_are_joined(parts, joined):
-    assert join_lists(parts) == joined
-
-
-@pytest.mark.parametrize("part", [b"null", b"", b"{}", b"[", b"1", b"[}"])
-def test_only_lists_are_joined(part):
-    with pytest.raises(ValueError, match="not a list"):
-        join_lists([b"[1]", part])
-
-
-@given(st.lists(st.lists(st.integers() | st.text() | st.lists(st.none()))))
-def test_a_joined_list_has_every_member_in_order(lists):
-    joined = join_lists([json.dumps(one, indent=len(one)).encode() for one in lists])
-    assert json.loads(joined) == [member for one in lists for member in one]

@@ -6,6 +6,8 @@ import msgspec
 import pytest
 
 import rpcproxy
+from rpcproxy.chains.asked_at import LATEST, NONE, PENDING
+from rpcproxy.chains.evm.methods import describe
 from rpcproxy.chains.evm.own_words import OWN_WORDS, constant_answers
 
 
@@ -46,3 +48,19 @@ def test_a_flag_is_a_boolean() -> None:
 def test_a_head_is_told_as_a_quantity() -> None:
     assert OWN_WORDS.head == "eth_blockNumber"
     assert [OWN_WORDS.head_text(number) for number in (0, 255)] == [b'"0x0"', b'"0xff"']
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "block"),
+    [
+        ("eth_getBlockByNumber", b'["latest",false]', LATEST),
+        ("eth_getBlockByNumber", b'["0x64", false ]', 100),
+        ("eth_getBlockByNumber", b'["0x64"]', 100),
+        ("eth_getBlockByNumber", b'["pending",false]', PENDING),
+        ("eth_getBlockByNumber", b'["latest", true ]', NONE),  # full transactions are not kept
+        ("eth_getHeaderByNumber", b'["latest"]', NONE),
+        ("eth_call", b'[{},"latest"]', NONE),
+    ],
+)
+def test_which_requests_the_text_of_a_block_answers(method: str, params: bytes, block: int) -> None:
+    assert OWN_WORDS.told_block(describe(method), params) == block

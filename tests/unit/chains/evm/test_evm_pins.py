@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from rpcproxy.chains.asked_at import EARLIEST, FINALIZED, HASH, LATEST, NONE, PENDING, SAFE
 from rpcproxy.chains.evm.blocks import RANGED
 from rpcproxy.chains.evm.methods import METHODS, describe
-from rpcproxy.chains.evm.pins import Heights, pin
+from rpcproxy.chains.evm.pins import EVM_PINS, EvmHeights, pin
+from rpcproxy.chains.registry import EVM
 
 ADDRESS = "0x" + "ab" * 20
 SLOT = "0x" + "00" * 32
@@ -19,8 +20,8 @@ STRANGE_CALL = {"to": ADDRESS, "data": '},"latest"]'}
 OVERRIDES = {ADDRESS: {"balance": "0x0F", "code": "latest"}}
 BY_HASH = {"blockHash": BLOCK_HASH, "requireCanonical": True}
 
-HEIGHTS = Heights.of(0x10, 0xC, 0x8)
-UNKNOWN = Heights.of(-1)
+HEIGHTS = EvmHeights.of(0x10, 0xC, 0x8)
+UNKNOWN = EvmHeights.of(-1)
 
 SEPARATORS = [(",", ":"), (", ", ": ")]
 
@@ -29,10 +30,17 @@ def dump(value, separators=(",", ":")):
     return json.dumps(value, separators=separators).encode()
 
 
+def test_settled_blocks_come_in_the_order_of_the_kind():
+    finalized, safe = 8, 12
+    assert EVM.traits.anchors == ("finalized", "safe")
+    assert EVM_PINS.heights(16, (finalized, safe), "") == HEIGHTS
+    assert EVM_PINS.heights(-1, (), "") == UNKNOWN
+
+
 def test_the_texts_of_the_heights():
     assert (HEIGHTS.latest, HEIGHTS.safe, HEIGHTS.finalized) == (16, 12, 8)
     assert HEIGHTS.latest_text == b'"0x10"'
-    assert Heights.of(0).latest_text == b'"0x0"'
+    assert EvmHeights.of(0).latest_text == b'"0x0"'
     assert UNKNOWN.latest_text == b""
 
 
@@ -310,7 +318,7 @@ _values = st.recursive(
     ),
     max_leaves=8,
 )
-_heights = st.sampled_from([HEIGHTS, UNKNOWN, Heights.of(2**63 - 1)])
+_heights = st.sampled_from([HEIGHTS, UNKNOWN, EvmHeights.of(2**63 - 1)])
 
 
 def _without_block(name, position, params):
@@ -366,3 +374,19 @@ def test_what_precedes_the_block_is_kept_byte_for_byte(blanks, first):
     found = pin(describe("eth_call"), text, HEIGHTS)
     assert found.params.startswith(b"[" + inner)
     assert found.params.endswith(b',"0x10"]')
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "block"),
+    [
+        ("eth_call", [CALL, "earliest"], EARLIEST),
+        ("eth_getBlockByNumber", ["earliest", False], EARLIEST),
+        ("eth_getLogs", [{"fromBlock": "earliest", "toBlock": "0x9"}], 9),
+        ("eth_getLogs", [{"fromBlock": "earliest", "toBlock": "latest"}], LATEST),
+        ("eth_call", [CALL, "latest"], None),
+        ("eth_call", [CALL, "0x0"], None),
+        ("eth_getTransactionByHash", ["earliest"], None),  # no block is asked for
+    ],
+)
+def test_what_nodes_may_take_for_another_block_than_its_number(name, params, block):
+    assert EVM_PINS.as_spelled(describe(name), dump(params)) == block

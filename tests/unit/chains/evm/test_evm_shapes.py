@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rpcproxy.chains.evm.shapes import LARGEST_BYTES, shape_of
+from rpcproxy.chains.evm.shapes import shape_of
+from rpcproxy.chains.param_shapes import LARGEST_BYTES
 
 ONE, TWO = "0x" + "1" * 40, "0x" + "ab" * 20
 HASH = "0x" + "c" * 64

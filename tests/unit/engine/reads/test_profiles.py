@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from rpcproxy.chains.kind import Kind
 from rpcproxy.chains.method import Data
 from rpcproxy.chains.registry import EVM
 from rpcproxy.config import model
@@ -34,13 +35,17 @@ def chain(**fields: Any) -> model.Chain:
     return model.Chain(name="x", chain_id=1, upstreams=(upstream("a"),), **fields)
 
 
-def made(served: int = SERVED, **fields: Any) -> Profiles:
-    heads = Heads(12.0, traits=EVM.traits)
+def made(served: int = SERVED, kind: Kind = EVM, **fields: Any) -> Profiles:
+    heads = Heads(12.0, traits=kind.traits)
     heads.served = heads.shown = served
     return Profiles(
         chain(**fields),
         heads,
         Ledger("x", 1, ChainCounters(), clock=SYSTEM_CLOCK),
+        methods=kind.methods,
+        pins=kind.pins,
+        searches=kind.searches,
+        waiting=kind.waiting,
         clock=SYSTEM_CLOCK,
     )
 

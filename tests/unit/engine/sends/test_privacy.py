@@ -9,14 +9,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from rpcproxy.chains import evm
 from rpcproxy.edges.disk.journal import JournalRow
 from rpcproxy.engine.answers.sharing import answer_of
 from rpcproxy.engine.sends.ledger import Denial
 from rpcproxy.engine.sends.privacy import GIVEN_UP_SECONDS, MOST_PRIVATE, Privacy
 from rpcproxy.messages import Caller, Judgement, Request, Verdict
 from rpcproxy.rules.sends.pool import Pool
-from tests.kits.engine_kit import CHAIN_ID, Engine, answering, refusing, request, virtual
+from tests.kits.engine_kit import Engine, answering, refusing, request, virtual
 from tests.kits.fleet import upstream
 from tests.kits.sends_kit import signed
 from tests.sockets.scripted import on_both_loops
@@ -29,42 +28,6 @@ LOOKED_UP = b'["%b"]' % TX.hash.encode()
 
 def guarded() -> Engine:
     return Engine([upstream("a"), upstream("b", private=True, role="sends"), upstream("c")])
-
-
-# ---- where nobody is asked
-
-
-@pytest.mark.parametrize("raw", [TX.raw, "0x71c0"])
-def test_what_is_said_while_it_waits(raw: str) -> None:
-    tx = evm.decode(raw, CHAIN_ID)
-    said = {
-        name: evm.said_while_waiting(name, tx)
-        for name in ("eth_getTransactionByHash", "eth_getRawTransactionByHash", "trace_transaction")
-    }
-    assert said["eth_getRawTransactionByHash"].result == b'"%b"' % raw.encode()
-    assert said["trace_transaction"].result == b"null"
-    shown = said["eth_getTransactionByHash"].result
-    assert shown == (evm.pending_object(tx) or b"null")
-    for name in said:
-        assert evm.said_while_waiting(name, None).result == b"null"
-    assert b"not found" in evm.said_while_waiting("debug_traceTransaction", None).error
-
-
-@pytest.mark.parametrize(
-    ("method", "params", "expected"),
-    [
-        ("eth_getTransactionReceipt", LOOKED_UP, TX.hash),
-        ("eth_getTransactionReceipt", b' [ "0X%b" ]' % TX.hash[2:].upper().encode(), TX.hash),
-        ("debug_traceTransaction", LOOKED_UP[:-1] + b",{}]", TX.hash),
-        ("eth_call", LOOKED_UP, ""),
-        ("eth_getTransactionReceipt", b"[]", ""),
-        ("eth_getTransactionReceipt", b"[1]", ""),
-        ("eth_getTransactionReceipt", b'["0x1"]', ""),
-        ("eth_getTransactionReceipt", b'{"hash":1}', ""),
-    ],
-)
-def test_which_transaction_is_looked_up(method: str, params: bytes, expected: str) -> None:
-    assert evm.asked_hash(method, params) == expected
 
 
 # ---- what was given up

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from rpcproxy.chains.evm import Heights
+from rpcproxy.chains.evm.pins import EvmHeights
 from rpcproxy.chains.evm.questions import QUESTIONS
 from rpcproxy.engine.watch.hash_proofs import AGAIN_SECONDS, EVERY_SECONDS, HashProofs
 from rpcproxy.engine.watch.probes import Probes
@@ -294,8 +294,8 @@ async def test_params_that_are_wrong_are_still_told_to_be() -> None:
 
 
 def test_the_hash_stands_where_the_number_stood() -> None:
-    heights = Heights.of(0x64, hash="0xaa")
+    heights = EvmHeights.of(0x64, hash="0xaa")
     assert heights.by_hash(b'["0x64","0x64"]') == b'["0x64",{"blockHash":"0xaa"}]'
     assert heights.by_hash(b'["0x64","0x63"]') == b'["0x64","0x63"]'
-    assert Heights.of(0x64).by_hash(b'["0x1","0x64"]') == b'["0x1","0x64"]'
-    assert Heights.of(-1).by_hash(b'["0x1","0x64"]') == b'["0x1","0x64"]'
+    assert EvmHeights.of(0x64).by_hash(b'["0x1","0x64"]') == b'["0x1","0x64"]'
+    assert EvmHeights.of(-1).by_hash(b'["0x1","0x64"]') == b'["0x1","0x64"]'

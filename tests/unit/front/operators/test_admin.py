@@ -302,9 +302,9 @@ def test_many_changes_of_one_kind_push_out_no_others() -> None:
 
 def test_failures_of_methods_that_somebody_made_up_push_out_no_others() -> None:
     failures = RecentFailures()
-    failures.add("ethereum", "eth_call", "nobody could answer", "a1", 0.0)
+    failures.add("ethereum", "eth_call", "nobody could answer", "a1", 0.0, is_known=True)
     for number in range(500):
-        failures.add("ethereum", f"own_{number}", "x" * 10_000, "b2", 0.0)
+        failures.add("ethereum", f"own_{number}", "x" * 10_000, "b2", 0.0, is_known=False)
     kept = failures.latest_first()
     assert len(kept) == 100
     assert kept[-1]["method"] == "eth_call"

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rpcproxy.chains.errors import RangeRefusal
+from rpcproxy.chains.registry import EVM
 from rpcproxy.engine.attempts.executor import Settled
-from rpcproxy.engine.reads.searches import split_and_join
+from rpcproxy.engine.reads.split_searches import SplitSearch, split_and_join, splittable
 from rpcproxy.messages import Judgement, Reply, Verdict
 from rpcproxy.rules.requests import split as ranges
 from rpcproxy.rules.requests.split import (
@@ -21,7 +22,7 @@ from rpcproxy.rules.requests.split import (
 )
 from tests.kits import waiting
 
-GET_LOGS = "eth_getLogs"
+GET_LOGS = EVM.methods.describe("eth_getLogs")
 OF_WIDTH = RangeRefusal(of_width=True)
 OF_CONTENT = RangeRefusal(of_width=False)
 
@@ -257,10 +258,16 @@ def limited(limit: int, message: str = "block range is too wide") -> Upstreams:
 LONG_SECONDS = 30.0
 
 
+def search(low: int, high: int) -> SplitSearch:
+    found = splittable(EVM.searches, EVM.errors.read_range, GET_LOGS, params(low, high))
+    assert found is not None
+    return found
+
+
 async def joined(
     low: int, high: int, first: Settled | None, ask: Upstreams, **given: int
 ) -> Sequence[int] | None:
-    settled = await split_and_join(GET_LOGS, params(low, high), first, ask, LONG_SECONDS, **given)
+    settled = await split_and_join(search(low, high), first, ask, LONG_SECONDS, **given)
     assert ask.in_flight == 0
     if settled is None:
         return None
@@ -325,10 +332,17 @@ async def test_parts_too_large_to_hold_are_halved_and_their_streams_closed() -> 
         b"[]",
     ],
 )
-async def test_what_is_no_range_in_numbers_is_not_split(text: bytes) -> None:
-    ask = limited(10)
-    assert await split_and_join(GET_LOGS, text, refused("range limit"), ask, LONG_SECONDS) is None
-    assert ask.asked == []
+def test_what_is_no_range_in_numbers_is_not_split(text: bytes) -> None:
+    assert splittable(EVM.searches, EVM.errors.read_range, GET_LOGS, text) is None
+
+
+def test_where_a_kind_has_no_searches_nothing_is_split() -> None:
+    assert splittable(None, EVM.errors.read_range, GET_LOGS, params(0, 100)) is None
+
+
+def test_what_may_not_be_joined_is_not_split() -> None:
+    latest_logs = EVM.methods.describe("erigon_getLatestLogs")
+    assert splittable(EVM.searches, EVM.errors.read_range, latest_logs, params(0, 100)) is None
 
 
 @pytest.mark.parametrize(
@@ -382,9 +396,9 @@ def living() -> set[asyncio.Task[object]]:
 async def test_it_ends_by_the_deadline() -> None:
     first = refused("max block range 50")
     async with waiting.limited():
-        assert await split_and_join(GET_LOGS, params(0, 999), first, hang, 0.05) is None
+        assert await split_and_join(search(0, 999), first, hang, 0.05) is None
     assert not living()
-    assert await split_and_join(GET_LOGS, params(0, 999), first, hang, -1.0) is None
+    assert await split_and_join(search(0, 999), first, hang, -1.0) is None
     assert not living()
 
 
@@ -399,9 +413,7 @@ async def test_a_cancelled_one_leaves_nothing_behind() -> None:
         finally:
             ended.append(text)
 
-    coroutine = split_and_join(
-        GET_LOGS, params(0, 999), refused("max block range 50"), ask, LONG_SECONDS
-    )
+    coroutine = split_and_join(search(0, 999), refused("max block range 50"), ask, LONG_SECONDS)
     task = asyncio.ensure_future(coroutine)
     await begun.wait()
     await asyncio.sleep(0)
@@ -433,10 +445,8 @@ async def test_answers_that_come_when_it_is_over_are_closed() -> None:
                 return Settled(Judgement(Verdict.OK), Reply(200, b"[", rest=Rest()))
         return Settled(Judgement(Verdict.SERVER_ERROR))
 
-    assert (
-        await split_and_join(GET_LOGS, params(0, 99), refused("range limit"), ask, LONG_SECONDS)
-        is None
-    )
+    first = refused("range limit")
+    assert await split_and_join(search(0, 99), first, ask, LONG_SECONDS) is None
     assert len(closed) == 1
     assert not living()
 
@@ -446,6 +456,6 @@ async def test_a_bug_in_asking_is_raised(caplog: pytest.LogCaptureFixture) -> No
         raise ZeroDivisionError(text)
 
     with pytest.raises(ZeroDivisionError):
-        await split_and_join(GET_LOGS, params(0, 99), refused("range limit"), ask, LONG_SECONDS)
+        await split_and_join(search(0, 99), refused("range limit"), ask, LONG_SECONDS)
     assert not living()
     assert "failed" in caplog.text

@@ -1,6 +1,6 @@
 """A search over a range that every upstream refuses as too wide: asked in parts, and joined.
 
-What may be split, and how it is joined, says ``chains.evm.joins``.
+What may be split, and how it is joined, say the ``searches`` of the chain's kind.
 
 State: none beyond the call; ``rules.requests.split.Split`` holds that of one request.
 """
@@ -12,9 +12,9 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
-from rpcproxy.chains.errors import RangeRefusal
-from rpcproxy.chains.evm import answers, joins
-from rpcproxy.chains.evm.errors.range_refusals import read_refusal
+from rpcproxy.chains.errors import RangeRefusal, ReadRange
+from rpcproxy.chains.method import Method
+from rpcproxy.chains.searches import Join, Searches
 from rpcproxy.engine.attempts.executor import Settled
 from rpcproxy.engine.tasks import start, stop
 from rpcproxy.messages import Judgement, Verdict
@@ -27,9 +27,31 @@ Ask = Callable[[bytes], Awaitable[Settled]]
 _TOO_LARGE = Verdict.RANGE_TOO_LARGE
 
 
+class SplitSearch(msgspec.Struct, frozen=True, gc=False):
+    """A search over the blocks from ``low`` to ``high``, which are two or more."""
+
+    low: int
+    high: int
+    join: Join
+    with_range: Callable[[bytes, int, int], bytes]
+    read_range: ReadRange
+
+
+def splittable(
+    searches: Searches | None, read_range: ReadRange, method: Method, params: bytes
+) -> SplitSearch | None:
+    """The search as one of parts, ``None`` where the range has no two blocks in numbers, or the
+    parts must not be joined.
+    """
+    asked = None if searches is None else searches.range_of(params)
+    if searches is None or asked is None or asked[0] >= asked[1]:
+        return None
+    join = searches.join_of(method, params)
+    return None if join is None else SplitSearch(*asked, join, searches.with_range, read_range)
+
+
 async def split_and_join(
-    method: str,
-    params: bytes,
+    search: SplitSearch,
     first: Settled | None,
     ask: Ask,
     seconds: float,
@@ -42,41 +64,30 @@ async def split_and_join(
     known to refuse it. ``hold`` counts the parts that are kept. ``ask`` carries out the same method
     with other params. All of it may take ``seconds``.
 
-    ``None``: what ``first`` says stands, because it is no refusal of a range, the search must not
-    be split, the range has no two blocks in numbers, a part cannot be had, or time, parts or size
-    are out. Cancellation and ``None`` leave nothing behind. Raises what ``ask`` raises.
+    ``None``: what ``first`` says stands, because it is no refusal of a range, a part cannot be had,
+    or time, parts or size are out. Cancellation and ``None`` leave nothing behind. Raises what
+    ``ask`` raises.
     """
-    asked = answers.log_range(params)
-    join = joins.join_of(method, params)
-    if asked is None or asked[0] >= asked[1] or join is None:
-        return None
-    low, high = asked
-    blocks = high - low + 1
+    blocks = search.high - search.low + 1
     refusals: Sequence[RangeRefusal] = ()
     if first is not None:
         if first.judgement is None or first.judgement.verdict is not _TOO_LARGE:
             return None
-        refusals = _refusals_of(first, blocks)
-    split = Split(low, high, first_width(blocks, refusals))
-    parts = await _ask_parts(split, join.params, ask, seconds, hold)
+        refusals = _refusals_of(first, blocks, search.read_range)
+    split = Split(search.low, search.high, first_width(blocks, refusals))
+    parts = await _ask_parts(split, search, ask, seconds, hold)
     if parts is None:
         return None
-    return Judgement(Verdict.OK, msgspec.Raw(join.whole(parts)))
-
-
-def is_splittable(method: str, params: bytes) -> bool:
-    """Whether the search has two blocks or more, in numbers, and parts of it may be joined."""
-    asked = answers.log_range(params)
-    return asked is not None and asked[0] < asked[1] and joins.join_of(method, params) is not None
+    return Judgement(Verdict.OK, msgspec.Raw(search.join.whole(parts)))
 
 
 async def _ask_parts(
-    split: Split, params: bytes, ask: Ask, seconds: float, hold: Hold | None
+    split: Split, search: SplitSearch, ask: Ask, seconds: float, hold: Hold | None
 ) -> Sequence[bytes] | None:
     """Ask until the split is over; the results in order, ``None`` where one is missing."""
 
     async def ask_part(part: Part) -> Settled:
-        return await ask(answers.with_range(params, part.low, part.high))
+        return await ask(search.with_range(search.join.params, part.low, part.high))
 
     running: dict[asyncio.Task[Settled], Part] = {}
     try:
@@ -86,7 +97,7 @@ async def _ask_parts(
                     running[start(ask_part(part), f"blocks {part.low}-{part.high}")] = part
                 done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
-                    _take(split, running.pop(task), task.result(), hold)
+                    _take(split, running.pop(task), task.result(), search.read_range, hold)
     except TimeoutError:
         return None
     finally:
@@ -97,13 +108,15 @@ async def _ask_parts(
     return split.answers()
 
 
-def _take(split: Split, part: Part, settled: Settled, hold: Hold | None) -> None:
+def _take(
+    split: Split, part: Part, settled: Settled, read_range: ReadRange, hold: Hold | None
+) -> None:
     """How one part ended. One that there is no room for is none."""
     judgement = settled.judgement
     if judgement is None or settled.exhausted:
         split.on_failure()
     elif judgement.verdict is _TOO_LARGE:
-        split.on_refused(part, _read(judgement, part.blocks))
+        split.on_refused(part, _read(judgement, part.blocks, read_range))
     elif judgement.verdict is not Verdict.OK:
         split.on_failure()
     elif judgement.result is not None:
@@ -117,19 +130,19 @@ def _take(split: Split, part: Part, settled: Settled, hold: Hold | None) -> None
         split.on_refused(part, RangeRefusal(of_width=False))
 
 
-def _refusals_of(settled: Settled, blocks: int) -> Sequence[RangeRefusal]:
+def _refusals_of(settled: Settled, blocks: int, read_range: ReadRange) -> Sequence[RangeRefusal]:
     """What each upstream that was asked said of the range."""
     refusals = [
-        _read(judgement, blocks)
+        _read(judgement, blocks, read_range)
         for _, judgement in settled.failures
         if judgement.verdict is _TOO_LARGE
     ]
     if not refusals and settled.judgement is not None:
-        refusals = [_read(settled.judgement, blocks)]
+        refusals = [_read(settled.judgement, blocks, read_range)]
     return refusals
 
 
-def _read(judgement: Judgement, blocks: int) -> RangeRefusal:
+def _read(judgement: Judgement, blocks: int, read_range: ReadRange) -> RangeRefusal:
     if judgement.error is None:
-        return read_refusal(judgement.detail.lower(), blocks)
-    return read_refusal(replies.read_error(judgement.error).text, blocks)
+        return read_range(judgement.detail.lower(), blocks)
+    return read_range(replies.read_error(judgement.error).text, blocks)
