@@ -14,6 +14,8 @@ import msgspec
 
 from rpcproxy.chains import param_shapes
 from rpcproxy.chains.asked_at import BlockNeed
+from rpcproxy.chains.claims import Claims
+from rpcproxy.chains.contents import ContentsReader
 from rpcproxy.chains.errors import ErrorTable
 from rpcproxy.chains.heights import Pins, no_block
 from rpcproxy.chains.method import Method
@@ -134,6 +136,8 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     errors: ErrorTable
     questions: Questions
     own_words: OwnWords
+    claims: Claims
+    contents: ContentsReader | None = None
     traits: Traits = Traits()
     announcements: Announcements | None = None
     pins: Pins = Pins()

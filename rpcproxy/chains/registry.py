@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
+from rpcproxy.chains.evm.entries import BLOCK_TEXTS
 from rpcproxy.chains.evm.errors import EVM_ERRORS
 from rpcproxy.chains.evm.feed import NEW_HEADS
 from rpcproxy.chains.evm.joins import EVM_SEARCHES
 from rpcproxy.chains.evm.methods import EVM_METHODS
+from rpcproxy.chains.evm.naming import EVM_CLAIMS
 from rpcproxy.chains.evm.own_words import OWN_WORDS
 from rpcproxy.chains.evm.pins import EVM_PINS
 from rpcproxy.chains.evm.questions import QUESTIONS
@@ -22,6 +24,8 @@ EVM: Final = Kind(
     errors=EVM_ERRORS,
     questions=QUESTIONS,
     own_words=OWN_WORDS,
+    claims=EVM_CLAIMS,
+    contents=BLOCK_TEXTS,
     traits=Traits(anchors=("finalized", "safe")),
     announcements=NEW_HEADS,
     pins=EVM_PINS,

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from rpcproxy.chains.evm import contents
+from rpcproxy.chains.contents import Contents
+from rpcproxy.chains.evm.entries import wanted_logs
 from tests.integration.anvil import proxy_config
 from tests.integration.odd_upstreams import OddReceipts, empty_lists
 from tests.integration.running_proxy import RunningProxy
@@ -170,16 +171,16 @@ def test_what_a_block_holds_is_not_an_empty_list(world: World) -> None:
 def test_a_real_bloom_admits_its_logs_and_no_others(world: World) -> None:
     receipt = world.mined(world.send())
     block = world.nodes[0].result("eth_getBlockByHash", receipt["blockHash"], False)
-    bloom = int(block["logsBloom"], 16)
+    held = Contents(int(block["number"], 16), block["hash"], bloom=int(block["logsBloom"], 16))
     admitted = b'[{"address":"%b","topics":["%b"]}]'
     for address, topic, is_there in (
         (receipt["contractAddress"], TOPIC, True),
         (receipt["contractAddress"], "0x" + "cd" * 32, False),
         ("0x" + "cd" * 20, TOPIC, False),
     ):
-        wanted = contents.wanted_by(admitted % (address.encode(), topic.encode()))
+        wanted = wanted_logs(admitted % (address.encode(), topic.encode()))
         assert wanted is not None
-        assert wanted.admits(bloom) is is_there
+        assert wanted.admits(held) is is_there
 
 
 def test_past_the_end_of_a_block_there_is_null_at_once(world: World) -> None:

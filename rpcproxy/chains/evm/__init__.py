@@ -5,23 +5,11 @@ May import ``chains.method``, ``chains.kind``, ``arrays`` and ``messages``.
 Must not know other kinds of chain.
 """
 
-from rpcproxy.chains.evm.answers import (
-    BLOCKS,
-    ToldBlock,
-    blocks_of_logs,
-    filled_by,
-    next_by,
-    nonce_of,
-    sender_of,
-    told_by,
-)
 from rpcproxy.chains.evm.blocks import (
     head_of_block,
     parse_quantity,
     payee_of,
 )
-from rpcproxy.chains.evm.claims import Claim, as_pending, asked_block, claim_of
-from rpcproxy.chains.evm.contents import Contents, contents_of
 from rpcproxy.chains.evm.joins import log_range
 from rpcproxy.chains.evm.methods import TRANSACTION_BY_HASH, describe
 from rpcproxy.chains.evm.sends.pending_object import pending_object
@@ -39,37 +27,23 @@ from rpcproxy.chains.evm.sends.transactions import (
 from rpcproxy.chains.evm.sends.user_operations import user_operation_hash
 
 __all__ = [
-    "BLOCKS",
     "TRANSACTION_BY_HASH",
     "BadTransaction",
-    "Claim",
-    "Contents",
     "Oversized",
     "SignedTransaction",
-    "ToldBlock",
-    "as_pending",
-    "asked_block",
-    "blocks_of_logs",
     "cancelled_by",
     "candidate_hashes",
     "check_size",
-    "claim_of",
-    "contents_of",
     "decode",
     "describe",
-    "filled_by",
     "hashes_in",
     "head_of_block",
     "log_range",
     "may_be_out",
-    "next_by",
-    "nonce_of",
     "parse_quantity",
     "payee_of",
     "pending_object",
     "raw_transaction",
-    "sender_of",
-    "told_by",
     "transaction_hash",
     "transactions_in",
     "user_operation_hash",

@@ -7,41 +7,20 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from rpcproxy.chains.claims import (
+    NO_BLOCK,
+    BlockToCome,
+    CounterClaim,
+    CounterReader,
+    CounterUse,
+    ToldBlock,
+)
 from rpcproxy.chains.evm.blocks import (
     UNREADABLE,
     need_of,
     parse_quantity,
 )
-from rpcproxy.chains.method import Method
-
-
-class Filled(NamedTuple):
-    """What a node filled in for a wallet; −1 and empty where it does not say."""
-
-    chain_id: int
-    sender: str  # lower-case
-    nonce: int
-
-
-class ToldBlock(NamedTuple):
-    """The block that an answer is in.
-
-    ``number`` is −1 where it is in none yet. ``hash`` is lower-case, and empty where the answer
-    does not give it.
-    """
-
-    number: int
-    hash: str
-
-
-class Next(NamedTuple):
-    """What an answer about the pending block says of it: −1 and empty where it does not."""
-
-    number: int
-    parent_hash: str  # lower-case
-
-
-_PENDING: Final = ToldBlock(-1, "")
+from rpcproxy.chains.method import Method, Subject
 
 # eth_sendRawTransactionSync (EIP-7966) answers with the receipt.
 IN_A_BLOCK: Final = frozenset(
@@ -80,6 +59,8 @@ _LISTED_HASH: Final = re.compile(rb'"blockHash"\s*:\s*(?:"(0[xX][0-9a-fA-F]{64})
 NO_HASH: Final = "0x" + "0" * 64  # given by some nodes for what is pending
 _NO_HASHES: Final = (None, NO_HASH, "", "0x")
 _MAX_NONCE: Final = 2**64 - 1  # EIP-2681
+_ADDRESS: Final = re.compile(rb'\[\s*"(0[xX][0-9a-fA-F]{40})"')
+_GIVEN_NONCE: Final = re.compile(rb'"nonce"\s*:\s*"')
 
 
 class _Mined(msgspec.Struct, gc=False):
@@ -151,22 +132,22 @@ def _told(
     hash = None if found.hash in _NO_HASHES else found.hash
     # A pending block has the number that it would get, but no hash.
     if found.number is None or (hash is None and tells_hashes):
-        return _PENDING
+        return NO_BLOCK
     number = need_of(found.number)
     if number < 0:
         return None
     return ToldBlock(number, hash.lower() if isinstance(hash, str) else "")
 
 
-def next_by(method: Method, result: bytes | msgspec.Raw) -> Next | None:
+def to_come(method: Method, result: bytes | msgspec.Raw) -> BlockToCome | None:
     """What this result says of the pending block, of which it was asked; ``None`` where it is no
     answer to that. Never raises.
     """
     if method.name in LISTS:
         listed = _LISTED_NUMBER.search(result)
         if listed is None:
-            return Next(-1, "")
-        return Next(int(listed[1], 16) if listed[1] is not None else int(listed[2]), "")
+            return BlockToCome(-1, "")
+        return BlockToCome(int(listed[1], 16) if listed[1] is not None else int(listed[2]), "")
     try:
         found = _next_decoder.decode(result)
     except UNREADABLE:
@@ -176,7 +157,7 @@ def next_by(method: Method, result: bytes | msgspec.Raw) -> Next | None:
     parent = found.parent_hash.lower() if isinstance(found.parent_hash, str) else ""
     if number < -1 or (method.name in BLOCKS and number < 0 and not parent):
         return None
-    return Next(number, parent)
+    return BlockToCome(number, parent)
 
 
 def _told_by_list(result: bytes | msgspec.Raw) -> ToldBlock | None:
@@ -189,13 +170,13 @@ def _told_by_list(result: bytes | msgspec.Raw) -> ToldBlock | None:
     if found is None:
         return ToldBlock(height, "")
     told = (found[1] or b"").decode().lower()
-    return _PENDING if told in {"", NO_HASH} else ToldBlock(height, told)
+    return NO_BLOCK if told in {"", NO_HASH} else ToldBlock(height, told)
 
 
 class Logged(NamedTuple):
     """The blocks that logs are in; ``is_vague`` where a log lacks its block's number or hash."""
 
-    blocks: set[ToldBlock]
+    blocks: frozenset[ToldBlock]
     is_vague: bool = False
 
 
@@ -204,28 +185,47 @@ def blocks_of_logs(result: bytes | msgspec.Raw) -> Logged:
     try:
         logs = _logs_decoder.decode(result)
     except UNREADABLE:
-        return Logged(set(), is_vague=True)
+        return Logged(frozenset(), is_vague=True)
     named = {(log.number, log.hash) for log in logs}
-    blocks = {
+    blocks = frozenset(
         ToldBlock(need_of(number), hash.lower())
         for number, hash in named
         if isinstance(hash, str) and hash != NO_HASH and number is not None
-    }
+    )
     return Logged(blocks, len(blocks) < len({(n, str(hash).lower()) for n, hash in named}))
 
 
-def sender_of(result: bytes | msgspec.Raw) -> tuple[str, int] | None:
+def sender_of(result: bytes | msgspec.Raw) -> CounterUse | None:
     """Whose transaction this is, in lower case, and its nonce; ``None`` where it does not say."""
     try:
         sent = _sent_decoder.decode(result)
     except UNREADABLE:
         return None
     nonce = need_of(sent.nonce) if sent.nonce is not None else -1
-    return None if sent.sender is None or nonce < 0 else (sent.sender.lower(), nonce)
+    return None if sent.sender is None or nonce < 0 else CounterUse(sent.sender.lower(), nonce)
 
 
-def filled_by(result: bytes | msgspec.Raw) -> Filled | None:
-    """What an eth_fillTransaction result says (``tx`` as geth and anvil give it). Never raises."""
+def nonce_of(result: bytes | msgspec.Raw) -> int | None:
+    """The nonce in an eth_getTransactionCount result, ``None`` where it is none."""
+    nonce = parse_quantity(result)
+    return nonce if nonce is not None and nonce <= _MAX_NONCE else None
+
+
+def counter_in(
+    method: Method, params: bytes | msgspec.Raw, result: bytes | msgspec.Raw
+) -> CounterClaim | None:
+    """What a result says of a nonce, told or filled in. Never raises."""
+    if method.subject is Subject.FILLED:
+        return _filled_in(params, result)
+    nonce = nonce_of(result)
+    found = _ADDRESS.match(params)
+    if nonce is None or found is None:
+        return None
+    return CounterClaim(found[1].decode().lower(), nonce, b'"pending"' in bytes(params))
+
+
+def _filled_in(params: bytes | msgspec.Raw, result: bytes | msgspec.Raw) -> CounterClaim | None:
+    """What an eth_fillTransaction result says (``tx`` as geth and anvil give it)."""
     try:
         tx = _filled_decoder.decode(result).tx
     except UNREADABLE:
@@ -235,10 +235,13 @@ def filled_by(result: bytes | msgspec.Raw) -> Filled | None:
     chain_id, nonce = (
         -1 if told is None else max(need_of(told), -1) for told in (tx.chain_id, tx.nonce)
     )
-    return Filled(chain_id, (tx.sender or "").lower(), nonce)
+    is_its_own = nonce >= 0 and not _GIVEN_NONCE.search(params)
+    sender = (tx.sender or "").lower() if is_its_own else ""
+    return CounterClaim(sender, nonce, is_to_come=True, identity=chain_id)
 
 
-def nonce_of(result: bytes | msgspec.Raw) -> int | None:
-    """The nonce in an eth_getTransactionCount result, ``None`` where it is none."""
-    nonce = parse_quantity(result)
-    return nonce if nonce is not None and nonce <= _MAX_NONCE else None
+def _nonce_text(nonce: int) -> bytes:
+    return b'"0x%x"' % nonce
+
+
+NONCES: Final = CounterReader(title="nonce", read=counter_in, text=_nonce_text, used_by=sender_of)

@@ -15,7 +15,7 @@ from typing import Final
 
 from rpcproxy.chains.evm.answers import BLOCKS, LISTS, NAMING_BLOCK
 from rpcproxy.chains.evm.blocks import RANGED
-from rpcproxy.chains.evm.contents import INDEXED, INDEXED_UNCLES, OF_CONTENTS
+from rpcproxy.chains.evm.entries import INDEXED, INDEXED_UNCLES, OF_CONTENTS
 from rpcproxy.chains.evm.shapes import shape_of
 from rpcproxy.chains.kind import Methods
 from rpcproxy.chains.method import (

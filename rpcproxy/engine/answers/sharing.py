@@ -18,7 +18,8 @@ from typing import Final, Protocol
 
 import msgspec
 
-from rpcproxy.chains import evm
+from rpcproxy.chains.claims import Claims
+from rpcproxy.chains.kind import Methods
 from rpcproxy.chains.method import Keep
 from rpcproxy.edges.disk.disk_cache import DiskCache
 from rpcproxy.edges.metrics.metrics import ChainCounters
@@ -42,7 +43,7 @@ from rpcproxy.states import RequestOutcome
 _log = logging.getLogger("rpcproxy.requests")
 
 # An empty answer may be one that is not there yet.
-_EMPTY: Final = frozenset((b"[]", b"{}", b'""', b'"0x"', b"null"))
+_EMPTY: Final = frozenset((b"[]", b"{}", b'""', b"null"))
 LONGEST_EMPTY: Final = 4  # a large answer is not hashed to see that it is not empty
 # What was given lately, for the very same words: a small part of what is kept.
 MOST_LATELY: Final = 2048
@@ -112,7 +113,14 @@ class Sharing:
     """See the module's docstring. One per chain."""
 
     def __init__(
-        self, max_bytes: int, heads: Heads, counters: ChainCounters, *, clock: Clock
+        self,
+        max_bytes: int,
+        heads: Heads,
+        counters: ChainCounters,
+        claims: Claims,
+        methods: Methods,
+        *,
+        clock: Clock,
     ) -> None:
         self._max_bytes = max_bytes
         self.cache = AnswerCache(max_bytes)
@@ -124,6 +132,9 @@ class Sharing:
         self.relaunch: Callable[[list[Follower]], None] = _nobody
         self._heads = heads
         self._counters = counters
+        self._block_in = claims.block_in
+        self._empty = _EMPTY | {claims.no_data}
+        self._describe = methods.describe
         self._now = clock.monotonic
 
     def remember(self, spelling: bytes, call: SingleCall, result: bytes) -> None:
@@ -146,7 +157,7 @@ class Sharing:
             _log.exception("an answer was not kept")
 
     def _keep(self, call: SingleCall, result: bytes, now: float) -> None:
-        if len(result) <= LONGEST_EMPTY and result in _EMPTY:
+        if len(result) <= LONGEST_EMPTY and result in self._empty:
             return
         block, served = call.need.block, self._heads.served
         if call.method.is_state and (
@@ -162,7 +173,7 @@ class Sharing:
         method, block, heads = call.method, call.need.block, self._heads
         keep = method.keep
         if method.names_block and keep is not Keep.BLOCK:
-            told = evm.told_by(method, text)
+            told = self._block_in(method, text)
             if told is None or told.number < 0:
                 return
             block = told.number
@@ -235,7 +246,7 @@ class Sharing:
 
     def _count(self, follower: Follower, now: float, *, is_given: bool, is_result: bool) -> None:
         """A follower is answered by the one that it followed."""
-        method_class = evm.describe(follower.request.method).method_class
+        method_class = self._describe(follower.request.method).method_class
         if is_given and is_result:
             self._counters.on_joined(method_class)
         else:

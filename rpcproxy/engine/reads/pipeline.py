@@ -80,7 +80,7 @@ class Pipeline:
         self._turns = self._heads.turns
         ledger = self.ledger = broadcast.ledger
         ledger.privacy.is_guarding = any(upstream.private for upstream in chain.upstreams)
-        self.truth = Truth(executor, ledger, clock=clock)
+        self.truth = Truth(executor, ledger, kind.claims, kind.contents, clock=clock)
         self.profiles = Profiles(
             chain,
             self._heads,
@@ -94,7 +94,12 @@ class Pipeline:
         )
         executor.hearings.on_shape = self.profiles.watch_shapes
         self.sharing = Sharing(
-            server.cache.memory_bytes, self._heads, executor.counters, clock=clock
+            server.cache.memory_bytes,
+            self._heads,
+            executor.counters,
+            kind.claims,
+            kind.methods,
+            clock=clock,
         )
         self.encoder = Encoder(
             chain,

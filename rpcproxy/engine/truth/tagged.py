@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import msgspec
 
-from rpcproxy.chains import evm
 from rpcproxy.chains.asked_at import PENDING
+from rpcproxy.chains.claims import Claims, ToldBlock
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.attempts.executor import Executor
 from rpcproxy.engine.clock import Clock
@@ -21,9 +21,11 @@ from rpcproxy.rules.standing.standings import Standing
 class Tagged:
     """See the module's docstring. One per chain."""
 
-    def __init__(self, executor: Executor, clock: Clock) -> None:
+    def __init__(self, executor: Executor, claims: Claims, clock: Clock) -> None:
         self._executor = executor
         self._now = clock.monotonic
+        self._to_come = claims.to_come
+        self._head_in = claims.head_in
         self._standings = executor.standings
         self._heads = executor.standings.heads
 
@@ -35,13 +37,13 @@ class Tagged:
         """
         if result is None or result == NULL:
             return ""
-        told = evm.next_by(call.method, result)
+        told = self._to_come(call.method, result)
         if told is None:
             return "what it gives is no pending block"
         return objection_to(told.number, told.parent_hash, self._heads, self._ceiling())
 
     def is_to_come(self, call: SingleCall, number: int) -> bool:
-        """Whether a log is in the block to come, which was asked for."""
+        """Whether what was found is in the block to come, which was asked for."""
         return call.tag == PENDING and number <= self._ceiling() + 1
 
     # ---- heights without a block
@@ -50,7 +52,7 @@ class Tagged:
         """Whether it is null for a height at which our chain has no block: nobody knows more."""
         return judgement.result == NULL and self._heads.lineage.is_hole(call.need.block)
 
-    def is_below_hole(self, call: SingleCall, told: evm.ToldBlock | None) -> bool:
+    def is_below_hole(self, call: SingleCall, told: ToldBlock | None) -> bool:
         """Whether it is the block below such a height: Forest gives that, Lotus an error."""
         lineage, asked = self._heads.lineage, call.need.block
         if told is None or not lineage.skips or not 0 <= asked - told.number <= DEEPEST:
@@ -71,13 +73,13 @@ class Tagged:
         return number > self._ceiling()
 
     def may_show(
-        self, told: evm.ToldBlock, standing: Standing, block: msgspec.Raw | None = None
+        self, told: ToldBlock, standing: Standing, block: msgspec.Raw | None = None
     ) -> bool:
         """Whether an answer from a block above the served head can be given. ``block``: its text,
         where the answer is the upstream's latest block.
         """
         heads, now = self._heads, self._now()
-        head = evm.head_of_block(block) if block is not None else None
+        head = self._head_in(block) if block is not None else None
         if heads.ahead.is_allowed and head and head.number > standing.track.number:
             self._learn_head(standing, head, now)
         if told.number <= heads.served or self._raise_to(told, now):
@@ -86,13 +88,10 @@ class Tagged:
 
     def _learn_head(self, standing: Standing, head: Head, now: float) -> None:
         """What it tells clients of its head is as good as what it would tell us."""
-        light = MethodClass.LIGHT
-        told = Observation(
-            standing.name, light, Verdict.OK, method="eth_getBlockByNumber", head=head
-        )
+        told = Observation(standing.name, MethodClass.LIGHT, Verdict.OK, head=head)
         self._executor.observe(told, now)
 
-    def _raise_to(self, told: evm.ToldBlock, now: float) -> bool:
+    def _raise_to(self, told: ToldBlock, now: float) -> bool:
         """Whether the served head could move up to a block that an answer names."""
         changes = self._standings.raise_served(told.number, told.hash, now)
         if changes:

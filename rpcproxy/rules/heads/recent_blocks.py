@@ -2,7 +2,7 @@
 
 A block's own text says how many transactions it has and of which logs there are none. An answer
 that contradicts it is asked for elsewhere; but a chain may write less into its blocks than it does
-elsewhere (``chains.evm.contents``), and a block's text is one upstream's word as well. So where
+elsewhere, and a block's text is one upstream's word as well. So where
 every upstream that can be asked contradicts a block, and one of them does again, they are right,
 of that block and that method; and where that happens to ``FALSE_ALARMS`` blocks on end, the method
 is not held against blocks for ``QUIET_SECONDS``.
@@ -23,7 +23,7 @@ from typing import Final
 
 import msgspec
 
-from rpcproxy.chains.evm.contents import Contents
+from rpcproxy.chains.contents import Contents
 
 MOST_BLOCKS: Final = 256
 MOST_OTHERS: Final = 64
@@ -99,8 +99,7 @@ class RecentBlocks:
         if known is not None:
             if known.transactions >= told.transactions:
                 known, told = told, known
-            told.bloom = told.bloom or known.bloom
-            told.uncles = max(known.uncles, told.uncles)
+            told.complete_with(known)
         (self._ours if is_ours else self._others).put(told)
 
     def get(self, hash: str, *, is_ours: bool = False) -> Contents | None:

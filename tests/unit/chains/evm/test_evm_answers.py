@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rpcproxy.chains.claims import ToldBlock
 from rpcproxy.chains.evm.answers import (
-    ToldBlock,
+    NONCES,
     nonce_of,
     told_by,
 )
@@ -86,3 +87,46 @@ def test_nonces(result, nonce):
     assert nonce_of(result) == nonce
     if result:
         assert nonce_of(msgspec.Raw(result)) == nonce
+
+
+COUNT = "eth_getTransactionCount"
+FILL = "eth_fillTransaction"
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "result", "claim"),
+    [
+        (COUNT, [ADDRESS, "0x10"], "0x1f", (ADDRESS, 31, False, -1)),
+        (COUNT, ["0X" + "AB" * 20, "pending"], "0x0", (ADDRESS, 0, True, -1)),
+        (COUNT, ["0x1", "latest"], "0x1f", None),
+        (COUNT, [ADDRESS, "latest"], 31, None),
+        (COUNT, {}, "0x1f", None),
+        (
+            FILL,
+            [{}],
+            {"tx": {"from": ADDRESS, "nonce": "0x5", "chainId": "0x7"}},
+            (ADDRESS, 5, True, 7),
+        ),
+        (FILL, [{"nonce": "0x9"}], {"tx": {"from": ADDRESS, "nonce": "0x9"}}, ("", 9, True, -1)),
+        (FILL, [{}], {"tx": {"from": ADDRESS, "chainId": "0x7"}}, ("", -1, True, 7)),
+        (FILL, [{}], {"tx": {"nonce": "0x5", "chainId": "?"}}, ("", 5, True, -1)),
+        (FILL, [{}], {"raw": "0x"}, None),
+        (FILL, [{}], [], None),
+    ],
+)
+def test_what_an_answer_says_of_a_nonce(name, params, result, claim):
+    texts = (json.dumps(params).encode(), json.dumps(result).encode())
+    assert NONCES.read(describe(name), *texts) == claim
+
+
+@given(st.sampled_from([COUNT, FILL]), st.binary(), st.binary())
+def test_any_bytes_are_taken_for_a_nonce(name, params, result):
+    assert NONCES.read(describe(name), params, result) is None
+    assert NONCES.used_by(result) is None
+
+
+def test_whose_nonce_a_transaction_uses():
+    mined = {"from": ADDRESS.upper().replace("X", "x"), "nonce": "0x1f"}
+    assert NONCES.used_by(json.dumps(mined).encode()) == (ADDRESS, 31)
+    assert NONCES.used_by(json.dumps({"from": ADDRESS}).encode()) is None
+    assert NONCES.text(31) == b'"0x1f"'

@@ -13,17 +13,14 @@ from hypothesis import strategies as st
 
 from rpcproxy.chains import evm
 from rpcproxy.config import model
-from rpcproxy.edges.metrics.metrics import ChainCounters
 from rpcproxy.engine.answers.sharing import (
     LARGEST_LATELY_BYTES,
     Follower,
-    Sharing,
     SlowFlight,
     pending_answer,
 )
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.attempts.executor import Settled
-from rpcproxy.engine.clock import SYSTEM_CLOCK
 from rpcproxy.engine.reads.endings import OpenRead
 from rpcproxy.engine.reads.profiles import Profile
 from rpcproxy.messages import Answer, FailureKind, Judgement, Reply, Request, Verdict
@@ -53,6 +50,7 @@ from tests.kits.engine_kit import (
     virtual,
 )
 from tests.kits.fleet import four
+from tests.kits.truth_kit import new_sharing
 
 BALANCE = b'["0x1","latest"]'
 TX = b'["0x%064x"]' % 7
@@ -66,7 +64,7 @@ def balances(engine: Engine, count: int, params: bytes = BALANCE) -> list[Handle
 
 
 def test_what_was_given_lately_is_bounded_in_bytes_too() -> None:
-    sharing = Sharing(1 << 20, Heads(0.0), ChainCounters(), clock=SYSTEM_CLOCK)
+    sharing = new_sharing(Heads(0.0))
     method = evm.describe("eth_getTransactionByHash")
     call = SingleCall(method, Need(LIGHT, method.name), b"[]")
     sharing.remember(b"short", call, b"1")
@@ -594,7 +592,7 @@ class Kept:
     def __init__(self, max_bytes: int = 1_000_000) -> None:
         self.heads = Heads(12.0)
         self.heads.served = 100
-        self.sharing = Sharing(max_bytes, self.heads, ChainCounters(), clock=SYSTEM_CLOCK)
+        self.sharing = new_sharing(self.heads, max_bytes)
 
     def keep(self, name: str, result: bytes, block: int = 100) -> bool:
         method = evm.describe(name)

@@ -13,9 +13,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from rpcproxy.chains.evm import contents as evm_contents
-from rpcproxy.engine.truth.block_contents import BlockContents
-from rpcproxy.engine.truth.seen import MOST_LISTS, SeenHashes
+from rpcproxy.chains.evm import entries
+from rpcproxy.engine.truth.seen import MOST_LISTS
 from rpcproxy.messages import Request, Verdict
 from rpcproxy.rules.heads import recent_blocks
 from tests.kits.engine_kit import (
@@ -31,6 +30,7 @@ from tests.kits.engine_kit import (
     to_head,
     virtual,
 )
+from tests.kits.truth_kit import another_contents, seen_hashes
 
 ADDRESS = "0x" + "ab" * 20
 OTHER = "0x" + "cd" * 20
@@ -42,7 +42,7 @@ LOGS = "eth_getLogs"
 def bloom_of(*items: str) -> int:
     bloom = 0
     for item in items:
-        bloom |= evm_contents._mask(item)
+        bloom |= entries._mask(item)
     return bloom
 
 
@@ -429,14 +429,14 @@ async def test_what_was_shown_in_a_list_is_not_null_afterwards(
 
 
 def test_a_reorg_may_take_what_was_shown() -> None:
-    seen = SeenHashes()
+    seen = seen_hashes()
     for number in (99, 100):
         seen.see_list(number, (tx_hash(number, 1),))
     seen.see_block(hash_of(99), 99)
     seen.see_block(hash_of(100), 100)
     seen.on_turn(99)
-    assert [seen.block_of(tx_hash(n, 1)[2:].encode()) for n in (99, 100)] == [99, None]
-    assert [seen.has_block(hash_of(n)[2:].encode()) for n in (99, 100)] == [True, False]
+    assert [seen.block_of(tx_hash(n, 1)) for n in (99, 100)] == [99, None]
+    assert [seen.has_block(hash_of(n)) for n in (99, 100)] == [True, False]
 
 
 # ---- bounds
@@ -450,29 +450,29 @@ async def test_the_contents_of_blocks_are_bounded() -> None:
         held.learn(block(number))
     assert held.learn(block(100)) is None  # old ones are not worth it
     assert len(held._blocks) <= recent_blocks.MOST_BLOCKS + recent_blocks.MOST_OTHERS
-    few = BlockContents(engine.standings, clock=engine.clock, most_bytes=10_000)
+    few = another_contents(engine, most_bytes=10_000)
     for number in range(900, 1001):
         few.learn(block(number, transactions=20))
     assert 0 < few._blocks._ours.size <= 10_000
 
 
 def test_lists_that_were_shown_are_bounded() -> None:
-    seen = SeenHashes(most_bytes=10_000)
+    seen = seen_hashes(most_bytes=10_000)
     for number in range(500):
         seen.see_list(number, receipts(number))
     assert seen._bytes <= 10_000
     held = len(seen._lists)
     seen.see_list(1000, receipts(1000, 100))  # too large to be read at once
     assert len(seen._lists) == held <= MOST_LISTS
-    assert seen.block_of(tx_hash(499, 0)[2:].encode()) == 499
-    assert seen.block_of(tx_hash(1000, 0)[2:].encode()) is None
+    assert seen.block_of(tx_hash(499, 0)) == 499
+    assert seen.block_of(tx_hash(1000, 0)) is None
     assert (len(seen._lists), seen._bytes) == (0, 0)
 
 
 @virtual
 async def test_a_reload_forgets_nothing() -> None:
     engine = knowing()
-    twin = BlockContents(engine.standings, clock=engine.clock)
+    twin = another_contents(engine)
     twin.adopt(engine.pipeline.truth.contents)
     assert len(twin._blocks) == 1
 
@@ -491,7 +491,7 @@ async def test_a_block_from_disk_is_a_block_that_was_told() -> None:
     engine.all_behave(answering(b"[]"))
     engine.behave(d=answering(receipts()))
     assert len(await asked(engine, RECEIPTS, params("0x64"))) == 2
-    key = hash_of(100)[2:].encode()
+    key = hash_of(100)
     assert truth.seen.has_block(key)
     assert truth.seen.block_of(key) is None
 

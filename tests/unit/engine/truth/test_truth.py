@@ -9,8 +9,9 @@ import msgspec
 import pytest
 
 from rpcproxy.chains import evm
+from rpcproxy.chains.registry import EVM
 from rpcproxy.engine.attempts.calls import SingleCall
-from rpcproxy.engine.truth.nonces import FILL, PENDING_NONCE_SECONDS
+from rpcproxy.engine.truth.counters import PENDING_SECONDS
 from rpcproxy.engine.truth.truth import Truth
 from rpcproxy.messages import Judgement, Request, Verdict
 from tests.kits.engine_kit import (
@@ -27,11 +28,13 @@ from tests.kits.engine_kit import (
     to_head,
     virtual,
 )
+from tests.kits.truth_kit import another_truth
 
 ADDRESS = f"0x{0xABC:040x}"
 RECEIPT = "eth_getTransactionReceipt"
 TX = "eth_getTransactionByHash"
 NONCE = "eth_getTransactionCount"
+FILL = "eth_fillTransaction"
 
 
 def tx(number: int = 7) -> bytes:
@@ -65,8 +68,7 @@ class Held:
         self.started = now()
 
     def another(self, **bounds: int) -> Truth:
-        engine = self.engine
-        return Truth(engine.executor, engine.ledger, clock=engine.clock, **bounds)
+        return another_truth(self.engine, **bounds)
 
     def call(self, method: str, params: bytes) -> SingleCall:
         profiles = self.engine.pipeline.profiles
@@ -342,12 +344,13 @@ async def test_a_reorg_may_take_what_was_seen_above_its_ancestor() -> None:
 @virtual
 async def test_memory_is_bounded() -> None:
     held = Held()
-    held.truth = held.another(most_seen=10, most_nonces=10)
+    held.truth = held.another(most_seen=10, most_counters=10)
     for number in range(20):
         held(RECEIPT, tx(number), mined(100))
         for tag in (b"latest", b"pending"):
             held(NONCE, b'["0x%040x","%b"]' % (number, tag), b'"0x5"')
-    told = held.truth.nonces
+    told = held.truth.counters
+    assert told is not None
     for memory in (held.truth.seen._transactions, told._mined, told._pending):
         assert len(memory) == 10
     assert held(RECEIPT, tx(3), b"null") == "null"
@@ -425,7 +428,7 @@ async def test_a_pending_nonce_stands_for_a_while() -> None:
     held.nonce(7, "pending")
     judged = held.judge(NONCE, params, b'"0x6"', "b")  # its pool lacks one
     assert (judged.verdict, bytes(judged.result or b"")) == (Verdict.OK, b'"0x7"')
-    await held.engine.rest(PENDING_NONCE_SECONDS + 1)
+    await held.engine.rest(PENDING_SECONDS + 1)
     judged = held.judge(NONCE, params, b'"0x6"', "b")
     assert bytes(judged.result or b"") == b'"0x6"'
 
@@ -585,3 +588,27 @@ async def test_an_upstream_that_says_another_block_is_the_head_is_counted_out() 
     assert reply["result"]["hash"] == hash_of(100)
     assert evm.head_of_block(block(100)) is not None
     await engine.assert_soon_idle()
+
+
+# ---- a kind of chain that has less
+
+
+@virtual
+async def test_a_kind_without_counters_and_contents_is_gone_without() -> None:
+    held = Held()
+    claims = msgspec.structs.replace(EVM.claims, counters=None)
+    engine = held.engine
+    held.truth = Truth(engine.executor, engine.ledger, claims, None, clock=engine.clock)
+    for nonce in (5, 4):
+        assert held.nonce(nonce) == "ok"
+    assert held(FILL, b"[{}]", b'{"tx":{"chainId":"0x1"}}') == "ok"
+    assert held.truth.contents.learn(block(100)) is None
+    assert held("eth_getBlockByNumber", b'["0x64",false]', block(100)) == "ok"
+    assert held("eth_getBlockReceipts", b'["0x64"]', b"[]") == "ok"
+    assert held("eth_getLogs", b'[{"fromBlock":"0x64","toBlock":"0x64"}]', b"[]") == "ok"
+    sent = b'{"from":"%b","nonce":"0x5",%b' % (ADDRESS.encode(), mined(100)[1:])
+    assert held(TX, tx(), sent) == "ok"
+    assert held(TX, tx(), b"null") == "forgotten"
+    held.truth.on_turn(99)
+    assert held(TX, tx(), b"null") == "null"
+    held.truth.adopt(held.engine.pipeline.truth)

@@ -9,20 +9,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rpcproxy.chains.evm.contents import (
+from rpcproxy.chains.contents import Contents, Fit
+from rpcproxy.chains.evm.entries import (
     ENTRIES,
     LARGEST_LIST_BYTES,
     MOST_ITEMS,
     OF_CONTENTS,
     contents_of,
     count_in,
+    fit,
     has_fewer,
     index_in,
     is_empty_block,
     wanted_by,
+    wanted_logs,
     wants_all_traces,
 )
-from rpcproxy.chains.evm.methods import METHODS
+from rpcproxy.chains.evm.methods import METHODS, describe
 
 HASH = "0x" + "Cd" * 32
 TX = "0x" + "12" * 32
@@ -68,7 +71,7 @@ def test_what_is_no_block_says_nothing(block: Any) -> None:
 def test_any_bytes_are_taken(some: bytes) -> None:
     assert contents_of(some) is None
     assert count_in(some) == index_in(some) == -1
-    assert wanted_by(some) is None
+    assert wanted_logs(some) is None
     assert not any(has_fewer(name, some, 0) for name in ENTRIES)
 
 
@@ -146,13 +149,74 @@ def test_a_search_for_all_traces(params: Any, wants_all: bool) -> None:
     assert wants_all_traces(text(params)) is wants_all
 
 
+OTHER = "0x" + "34" * 32
+COUNT_IN = "eth_getBlockTransactionCountByHash"
+AT = "eth_getTransactionByBlockHashAndIndex"
+UNCLE_AT = "eth_getUncleByBlockHashAndIndex"
+
+
+@pytest.mark.parametrize(
+    ("name", "index", "result", "expected"),
+    [
+        ("eth_getBlockReceipts", None, [{"cumulativeGasUsed": "0x1"}], Fit.LACKS),
+        ("eth_getBlockReceipts", None, [{"cumulativeGasUsed": "0x1"}] * 2, Fit.AGREES),
+        (COUNT_IN, None, "0x2", Fit.AGREES),
+        (COUNT_IN, None, "0x1", Fit.LACKS),
+        (COUNT_IN, None, "0x3", Fit.LACKS),
+        ("eth_getUncleCountByBlockHash", None, "0x1", Fit.AGREES),
+        ("eth_getUncleCountByBlockHash", None, "0x0", Fit.LACKS),
+        (AT, "0x1", {"hash": OTHER.upper().replace("X", "x")}, Fit.UNTOLD),
+        (AT, "0x1", {"hash": TX}, Fit.LACKS),
+        (AT, "0x1", None, Fit.LACKS),
+        (AT, "0x2", None, Fit.PAST_END),
+        (AT, "0x2", {"hash": TX}, Fit.PAST_END),
+        (AT, "?", None, Fit.UNTOLD),
+        ("eth_getRawTransactionByBlockHashAndIndex", "0x1", "0x02", Fit.UNTOLD),
+        (UNCLE_AT, "0x0", {"hash": TX}, Fit.UNTOLD),
+        (UNCLE_AT, "0x0", None, Fit.LACKS),
+        (UNCLE_AT, "0x1", None, Fit.PAST_END),
+    ],
+)
+def test_how_an_answer_fits_its_block(
+    name: str, index: str | None, result: Any, expected: Fit
+) -> None:
+    block = Contents(16, HASH.lower(), 2, 1, hashes=(TX, OTHER))
+    asked = text([HASH] if index is None else [HASH, index])
+    assert fit(describe(name), asked, text(result), block) is expected
+    untold = Contents(16, HASH.lower())
+    assert fit(describe(name), asked, text(result), untold) in (Fit.UNTOLD, Fit.AGREES)
+
+
+def test_an_error_fits_whatever_the_block_says_but_for_its_end() -> None:
+    block = Contents(16, HASH.lower(), 2, 1, hashes=(TX, OTHER))
+    assert fit(describe(COUNT_IN), text([HASH]), None, block) is Fit.UNTOLD
+    assert fit(describe(AT), text([HASH, "0x1"]), None, block) is Fit.UNTOLD
+    assert fit(describe(AT), text([HASH, "0x2"]), None, block) is Fit.PAST_END
+
+
+def test_which_searches_are_held_against_blocks() -> None:
+    busy, idle = Contents(16, HASH, 2), Contents(16, HASH, 0, bloom=1)
+    traces = wanted_by(describe("trace_filter"), text([{"fromBlock": "0x1"}]))
+    assert traces is not None
+    assert (traces.is_all, traces.admits(busy), traces.admits(idle)) == (True, True, False)
+    assert traces.accident(busy) == 0.0
+    assert wanted_by(describe("trace_filter"), text([{"toAddress": [ADDRESS]}])) is None
+    logs = wanted_by(describe("eth_getLogs"), text([{}]))
+    assert logs is not None
+    assert (logs.is_all, logs.admits(busy), logs.admits(idle)) == (True, False, True)
+    some = wanted_by(describe("eth_getLogs"), text([{"address": ADDRESS}]))
+    assert some is not None
+    assert not some.is_all
+    assert wanted_by(describe("erigon_getLatestLogs"), text([{}])) is None
+
+
 # ---- blooms
 
 
 def mask(*items: str) -> int:
     bits = 0
     for item in items:
-        wanted = wanted_by(text([{"address": item}]))
+        wanted = wanted_logs(text([{"address": item}]))
         assert wanted is not None
         bits |= wanted.places[0][0]
     return bits
@@ -187,18 +251,18 @@ def test_the_bits_of_an_item() -> None:
     ],
 )
 def test_what_a_bloom_admits(filter: dict[str, Any], bloom: int, is_there: bool) -> None:
-    wanted = wanted_by(text([filter]))
+    wanted, block = wanted_logs(text([filter])), Contents(16, HASH, bloom=bloom)
     assert wanted is not None
-    assert wanted.admits(bloom) is is_there
+    assert wanted.admits(block) is is_there
     if wanted.places and bloom:
-        assert 0.0 < wanted.accident(bloom) < 0.001
+        assert 0.0 < wanted.accident(block) < 0.001
 
 
 def test_the_fuller_a_bloom_the_less_it_says() -> None:
-    half = sum(1 << bit for bit in range(0, 2048, 2))
-    one = wanted_by(text([{"address": ADDRESS}]))
-    both = wanted_by(text([{"address": ADDRESS, "topics": [TOPIC]}]))
-    either = wanted_by(text([{"address": [ADDRESS, TOPIC[:42]]}]))
+    half = Contents(16, HASH, bloom=sum(1 << bit for bit in range(0, 2048, 2)))
+    one = wanted_logs(text([{"address": ADDRESS}]))
+    both = wanted_logs(text([{"address": ADDRESS, "topics": [TOPIC]}]))
+    either = wanted_logs(text([{"address": [ADDRESS, TOPIC[:42]]}]))
     assert one is not None
     assert both is not None
     assert either is not None
@@ -220,9 +284,9 @@ def test_the_fuller_a_bloom_the_less_it_says() -> None:
     ],
 )
 def test_filters_that_say_too_little(filter: dict[str, Any]) -> None:
-    assert wanted_by(text([filter])) is None
+    assert wanted_logs(text([filter])) is None
 
 
 def test_a_search_with_more_than_a_filter_is_left_alone() -> None:
-    assert wanted_by(text([{"address": ADDRESS}, {"limit": 1}])) is None
-    assert wanted_by(b"[]") is None
+    assert wanted_logs(text([{"address": ADDRESS}, {"limit": 1}])) is None
+    assert wanted_logs(b"[]") is None

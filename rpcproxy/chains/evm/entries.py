@@ -21,13 +21,13 @@ from typing import Final
 
 import msgspec
 
+from rpcproxy.chains.contents import Contents, ContentsReader, Fit, Wanted
 from rpcproxy.chains.evm.blocks import UNREADABLE, need_of, parse_quantity
 from rpcproxy.chains.evm.sends.transactions import keccak256
+from rpcproxy.chains.method import Method
 
 MOST_ITEMS: Final = 64  # of a filter: more are not looked for in blooms
 LONGEST_FILTER_BYTES: Final = 8192
-# What blooms admit by accident more often than this is no sign of a log.
-ACCIDENT: Final = 0.05
 _BLOOM_BITS: Final = 2048
 _BLOOM_DIGITS: Final = 512
 _ALL_ONES: Final = (1 << _BLOOM_BITS) - 1
@@ -71,24 +71,6 @@ SEARCHES_LOGS: Final = frozenset(("eth_getLogs", "erigon_getLogs"))
 SEARCHES_TRACES: Final = frozenset(("trace_filter", "arbtrace_filter"))
 
 
-class Contents(msgspec.Struct, gc=False):
-    """What a block says that it holds. −1: it does not say how many. ``bloom`` is 0 where it is
-    empty, or says nothing. ``hashes``: of its transactions, as they were written.
-    """
-
-    number: int
-    hash: str
-    transactions: int = -1
-    uncles: int = -1
-    bloom: int = 0
-    hashes: tuple[str, ...] = ()
-
-    @property
-    def size(self) -> int:
-        """About how many bytes it takes to keep."""
-        return 500 + 130 * len(self.hashes)
-
-
 class _Named(msgspec.Struct, gc=False):
     hash: str = ""
 
@@ -125,7 +107,7 @@ def contents_of(block: bytes | msgspec.Raw) -> Contents | None:
         -1 if named is None else len(named),
         -1 if read.uncles is None else len(read.uncles),
         0 if bloom == _ALL_ONES else bloom,
-        tuple(each if isinstance(each, str) else each.hash for each in named or ()),
+        tuple((each if isinstance(each, str) else each.hash).lower() for each in named or ()),
     )
 
 
@@ -190,10 +172,48 @@ def is_another(result: bytes | msgspec.Raw | None, block: Contents, index: int) 
         named = _named_decoder.decode(result).hash.lower()
     except UNREADABLE:
         return False
-    return bool(named) and named != block.hashes[index].lower()
+    return bool(named) and named != block.hashes[index]
 
 
-# ---- blooms
+def fit(
+    method: Method,
+    params: bytes | msgspec.Raw,
+    result: bytes | msgspec.Raw | None,
+    block: Contents,
+) -> Fit:
+    """How an answer to one of ``OF_CONTENTS`` fits the block that it is about. Never raises."""
+    name = method.name
+    if method.is_indexed:
+        return _fit_at_index(name, params, result, block)
+    if result is None:
+        return Fit.UNTOLD
+    if name in ENTRIES:
+        is_less = has_fewer(name, result, block.transactions)
+    else:
+        held = block.uncles if name in UNCLE_COUNTS else block.transactions
+        is_less = held >= 0 and count_in(result) != held
+    return Fit.LACKS if is_less else Fit.AGREES
+
+
+def _fit_at_index(
+    name: str,
+    params: bytes | msgspec.Raw,
+    result: bytes | msgspec.Raw | None,
+    block: Contents,
+) -> Fit:
+    is_uncle = name in INDEXED_UNCLES
+    held = block.uncles if is_uncle else block.transactions
+    index = index_in(params)
+    if held < 0 or index < 0:
+        return Fit.UNTOLD
+    if index >= held:
+        return Fit.PAST_END
+    is_null = result is not None and bytes(result) == b"null"
+    is_other = not is_uncle and is_another(result, block, index)
+    return Fit.LACKS if is_null or is_other else Fit.UNTOLD
+
+
+# ---- searches
 
 
 class WantedLogs(msgspec.Struct, frozen=True, gc=False):
@@ -203,22 +223,53 @@ class WantedLogs(msgspec.Struct, frozen=True, gc=False):
 
     places: tuple[tuple[int, ...], ...] = ()
 
-    def admits(self, bloom: int) -> bool:
-        """Whether there may be such logs in a block with that bloom; without places, there are."""
+    @property
+    def is_all(self) -> bool:
+        return not self.places
+
+    def admits(self, block: Contents) -> bool:
+        """Whether there may be such logs in a block, by its bloom; without places, there are."""
+        bloom = block.bloom
         if not bloom:
             return False
         return all(any(bloom & mask == mask for mask in masks) for masks in self.places)
 
-    def accident(self, bloom: int) -> float:
-        """How likely a bloom as full as that admits them though there are none."""
-        density = (bloom.bit_count() / _BLOOM_BITS) ** 3
+    def accident(self, block: Contents) -> float:
+        """How likely a bloom as full as the block's admits them though there are none."""
+        density = (block.bloom.bit_count() / _BLOOM_BITS) ** 3
         chance = 1.0
         for masks in self.places:
             chance *= 1.0 - (1.0 - density) ** len(masks)
         return chance
 
 
-def wanted_by(params: bytes | msgspec.Raw) -> WantedLogs | None:
+class WantedTraces(msgspec.Struct, frozen=True, gc=False):
+    """All traces: there is one for each transaction."""
+
+    @property
+    def is_all(self) -> bool:
+        return True
+
+    def admits(self, block: Contents) -> bool:
+        return block.transactions > 0
+
+    def accident(self, _block: Contents) -> float:
+        return 0.0
+
+
+_ALL_TRACES: Final = WantedTraces()
+
+
+def wanted_by(method: Method, params: bytes | msgspec.Raw) -> Wanted | None:
+    """What a search for logs or traces asks for, ``None`` where it cannot be said. Never raises."""
+    if method.name in SEARCHES_LOGS:
+        return wanted_logs(params)
+    if method.name in SEARCHES_TRACES and wants_all_traces(params):
+        return _ALL_TRACES
+    return None
+
+
+def wanted_logs(params: bytes | msgspec.Raw) -> WantedLogs | None:
     """What a search for logs asks for, ``None`` where it cannot be said. Never raises."""
     text = bytes(params)
     if len(text) > LONGEST_FILTER_BYTES:
@@ -269,3 +320,11 @@ def _mask(item: object) -> int:
     for at in (0, 2, 4):
         mask |= 1 << (int.from_bytes(digest[at : at + 2], "big") % _BLOOM_BITS)
     return mask
+
+
+BLOCK_TEXTS: Final = ContentsReader(
+    read=contents_of,
+    fit=fit,
+    is_hollow=is_empty_block,
+    wanted_by=wanted_by,
+)
