@@ -112,8 +112,35 @@ class OfBlock(Protocol):
     """
 
     def __call__(
-        self, method: Method, params: _Text, result: _Text, *, tells_hashes: bool = True
+        self, method: Method, params: _Text, result: _Text, /, *, tells_hashes: bool = True
     ) -> BlockClaim: ...
+
+
+def _no_block_in(_method: Method, _result: _Text) -> ToldBlock | None:
+    return None
+
+
+def _no_claim(
+    _method: Method, _params: _Text, _result: _Text, *, tells_hashes: bool = True
+) -> BlockClaim:
+    del tells_hashes
+    return BlockClaim(None, Naming.CLEAR)
+
+
+def _no_head(_result: _Text) -> Head | None:
+    return None
+
+
+def _no_block_asked(_method: Method, _params: _Text) -> ToldBlock:
+    return NO_BLOCK
+
+
+def _no_key(_params: _Text) -> str:
+    return ""
+
+
+def _no_keys(_text: bytes) -> Iterable[str]:
+    return ()
 
 
 def _no_search(_method: Method, _params: _Text, _result: _Text) -> SearchClaim:
@@ -133,7 +160,8 @@ def _as_it_is(result: _Text) -> msgspec.Raw:
 
 
 class Claims(msgspec.Struct, frozen=True, kw_only=True):
-    """How claims are read. None of these raises; params and results are JSON texts.
+    """How claims are read. None of these raises; params and results are JSON texts. What a kind
+    leaves out claims nothing.
 
     - ``block_in``: the block that a result is in, of methods that ``names_block``; ``None`` where
       it names none
@@ -152,12 +180,12 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True):
     - ``no_block``: that of an error, for what is asked at a block that is not there
     """
 
-    block_in: Callable[[Method, _Text], ToldBlock | None]
-    of_block: OfBlock
-    head_in: Callable[[_Text], Head | None]
-    asked_block: Callable[[Method, _Text], ToldBlock]
-    asked_key: Callable[[_Text], str]
-    keys_in: Callable[[bytes], Iterable[str]]
+    block_in: Callable[[Method, _Text], ToldBlock | None] = _no_block_in
+    of_block: OfBlock = _no_claim
+    head_in: Callable[[_Text], Head | None] = _no_head
+    asked_block: Callable[[Method, _Text], ToldBlock] = _no_block_asked
+    asked_key: Callable[[_Text], str] = _no_key
+    keys_in: Callable[[bytes], Iterable[str]] = _no_keys
     key_of: Callable[[str], str] = _as_spelled
     nothing: str = ""
     of_search: Callable[[Method, _Text, _Text], SearchClaim] = _no_search

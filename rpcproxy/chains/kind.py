@@ -136,7 +136,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     errors: ErrorTable
     questions: Questions
     own_words: OwnWords
-    claims: Claims
+    claims: Claims = Claims()
     contents: ContentsReader | None = None
     traits: Traits = Traits()
     announcements: Announcements | None = None

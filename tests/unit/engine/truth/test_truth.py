@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from rpcproxy.chains import evm
+from rpcproxy.chains.claims import Claims
 from rpcproxy.chains.registry import EVM
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.truth.counters import PENDING_SECONDS
@@ -612,3 +613,20 @@ async def test_a_kind_without_counters_and_contents_is_gone_without() -> None:
     held.truth.on_turn(99)
     assert held(TX, tx(), b"null") == "null"
     held.truth.adopt(held.engine.pipeline.truth)
+
+
+@virtual
+async def test_a_kind_whose_answers_claim_nothing_is_believed() -> None:
+    held = Held()
+    engine = held.engine
+    held.truth = Truth(engine.executor, engine.ledger, Claims(), None, clock=engine.clock)
+    assert held(RECEIPT, tx(), mined(100, 1)) == "ok"
+    assert held(RECEIPT, tx(), b"null") == "null"
+    assert held("eth_getBlockByNumber", b'["0x63",false]', block(100)) == "ok"
+    assert held("eth_getBlockByNumber", b'["pending",false]', b'"whatever"') == "ok"
+    assert held("eth_getLogs", b'[{"fromBlock":"0x64","toBlock":"0x64"}]', b"[{}]") == "ok"
+    assert held.nonce(5) == "ok"
+    held.truth.on_sent(hash_of(7))
+    assert held.truth.seen.block_of(hash_of(7)) == -1
+    error = held.judge("eth_getBalance", b'["0x1","0xffff"]', b'"0x1"').error
+    assert bytes(error or b"") == Claims().no_block
