@@ -228,10 +228,13 @@ def _is_of_one_block(result: bytes | msgspec.Raw) -> bool:
 
 
 def as_pending(result: bytes | msgspec.Raw) -> msgspec.Raw:
-    """A transaction as nodes give it while it waits: its block is null, in all three fields.
-    Raises what the decoder raises.
+    """A transaction as nodes give it while it waits: its block is null, in all three fields. What
+    is none stays as it is. Never raises.
     """
-    fields = _object_decoder.decode(result)
+    try:
+        fields = _object_decoder.decode(result)
+    except UNREADABLE:
+        return msgspec.Raw(result)
     null = msgspec.Raw(b"null")
     for key in ("blockHash", "blockNumber", "transactionIndex"):
         fields[key] = null

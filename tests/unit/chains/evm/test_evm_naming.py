@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rpcproxy.chains.claims import Naming
+from rpcproxy.chains.claims import Claims, Naming
 from rpcproxy.chains.evm.answers import NAMING_BLOCK
 from rpcproxy.chains.evm.methods import METHODS, describe
 from rpcproxy.chains.evm.naming import (
@@ -178,6 +178,12 @@ def test_what_is_looked_up_by_a_blocks_hash() -> None:
         *("eth_getUncleByBlockHashAndIndex", "eth_getTransactionByBlockHashAndIndex"),
         *("eth_getRawTransactionByBlockHashAndIndex", "debug_traceBlockByHash"),
     }
+
+
+@given(st.binary(min_size=1))
+def test_what_is_no_transaction_stays_as_it_is(some: bytes) -> None:
+    assert bytes(as_pending(some)) == some
+    assert bytes(Claims().as_waiting(some)) == some
 
 
 def test_a_transaction_that_waits_has_no_block() -> None:
