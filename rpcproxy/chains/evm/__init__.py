@@ -10,7 +10,6 @@ from rpcproxy.chains.evm.blocks import (
     parse_quantity,
     payee_of,
 )
-from rpcproxy.chains.evm.joins import log_range
 from rpcproxy.chains.evm.methods import TRANSACTION_BY_HASH, describe
 from rpcproxy.chains.evm.sends.pending_object import pending_object
 from rpcproxy.chains.evm.sends.said_hashes import candidate_hashes, hashes_in, may_be_out
@@ -38,7 +37,6 @@ __all__ = [
     "describe",
     "hashes_in",
     "head_of_block",
-    "log_range",
     "may_be_out",
     "parse_quantity",
     "payee_of",
