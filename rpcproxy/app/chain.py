@@ -111,6 +111,7 @@ class ChainRuntime:
         )
         self.audits = Audits(
             self.executor,
+            kind.comparison,
             chain_name=chain.name,
             policies=policies(chain),
             calls_per_hour=chain.audits_per_hour,

@@ -15,6 +15,7 @@ import msgspec
 from rpcproxy.chains import param_shapes
 from rpcproxy.chains.asked_at import BlockNeed
 from rpcproxy.chains.claims import Claims
+from rpcproxy.chains.comparison import Comparison
 from rpcproxy.chains.contents import ContentsReader
 from rpcproxy.chains.errors import ErrorTable
 from rpcproxy.chains.heights import Pins, no_block
@@ -143,3 +144,4 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     pins: Pins = Pins()
     searches: Searches | None = None
     waiting: Waiting = Waiting()
+    comparison: Comparison | None = None

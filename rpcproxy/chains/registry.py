@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from rpcproxy.chains.evm.compare import EVM_COMPARISON
 from rpcproxy.chains.evm.entries import BLOCK_TEXTS
 from rpcproxy.chains.evm.errors import EVM_ERRORS
 from rpcproxy.chains.evm.feed import NEW_HEADS
@@ -31,6 +32,7 @@ EVM: Final = Kind(
     pins=EVM_PINS,
     searches=EVM_SEARCHES,
     waiting=EVM_WAITING,
+    comparison=EVM_COMPARISON,
 )
 
 KINDS: Final = {kind.name: kind for kind in (EVM,)}

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import msgspec
 
+from rpcproxy.chains.comparison import Comparison
 from rpcproxy.chains.method import Method
 from rpcproxy.edges.logs import event, utc
 from rpcproxy.engine import tasks
@@ -28,10 +29,8 @@ from rpcproxy.rules.requests.audit import (
     AuditFinding,
     Auditor,
     AuditResult,
+    Comparer,
     Given,
-    fingerprint,
-    is_evidence,
-    judge,
 )
 from rpcproxy.rules.requests.steps import Policy
 from rpcproxy.rules.standing.standings import Need, Standing
@@ -70,20 +69,24 @@ class Audits:
     def __init__(
         self,
         executor: Executor,
+        comparison: Comparison | None,
         *,
         chain_name: str,
         policies: Mapping[MethodClass, Policy],
         calls_per_hour: float,
         clock: Clock,
     ) -> None:
-        """``calls_per_hour`` 0: off."""
+        """Off where ``comparison`` is ``None`` or ``calls_per_hour`` 0."""
         self._now = clock.monotonic
         self._unix_now = clock.unix
         self._executor = executor
         self._standings = executor.standings
         self._chain_name = chain_name
         self._policies = policies
-        self._auditor = Auditor(calls_per_hour, clock.monotonic()) if calls_per_hour > 0 else None
+        self._auditor: Auditor | None = None
+        if comparison is not None and calls_per_hour > 0:
+            self._auditor = Auditor(comparison.forms, calls_per_hour, clock.monotonic())
+            self._comparer = Comparer(comparison)
         self._running: set[asyncio.Task[None]] = set()
         self._differences: deque[Difference] = deque(maxlen=DIFFERENCES_KEPT)
         self.asked = self.agreed = self.differed = self.unanswered = self.voided = 0
@@ -121,14 +124,14 @@ class Audits:
 
     async def _audit(self, auditor: Auditor, question: _Question, first: Given) -> None:
         name = question.method.name
-        if not is_evidence(name, first.result):
+        if not self._comparer.is_evidence(name, first.result):
             return
         answers = [first]
         tried = {first.upstream}
         if not await self._ask_another(auditor, question, answers, tried):
             self.unanswered += 1
             return
-        result = judge(name, answers)
+        result = self._comparer.judge(name, answers)
         if result.finding is AuditFinding.DIFFERED:
             block_seconds = self._standings.heads.block_time_seconds
             pause_seconds = min(LONGEST_PAUSE_SECONDS, max(SHORTEST_PAUSE_SECONDS, block_seconds))
@@ -136,7 +139,7 @@ class Audits:
             if not self._has_turned(question) and await self._ask_another(
                 auditor, question, answers, tried
             ):
-                result = judge(name, answers)
+                result = self._comparer.judge(name, answers)
         if self._has_turned(question):
             self.voided += 1
         elif result.finding is AuditFinding.AGREED:
@@ -179,7 +182,7 @@ class Audits:
             if judgement is None or judgement.verdict is not Verdict.OK or not judgement.result:
                 continue
             result = bytes(judgement.result)
-            if is_evidence(method.name, result):
+            if self._comparer.is_evidence(method.name, result):
                 answers.append(Given(standing.name, standing.provider, result))
                 return True
         return False
@@ -221,7 +224,9 @@ class Audits:
         """Keep it, log it, and let it count against who stands alone."""
         name = question.method.name
         self.differed += 1
-        fingerprints = {given.upstream: fingerprint(name, given.result) for given in answers}
+        fingerprints = {
+            given.upstream: self._comparer.fingerprint(name, given.result) for given in answers
+        }
         words = ", ".join(f"{who} {what}" for who, what in fingerprints.items())
         self._differences.appendleft(
             {

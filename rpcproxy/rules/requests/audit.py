@@ -1,7 +1,8 @@
 """Audits: the same read asked of a second company, and compared by what it means.
 
-``AUDITED`` says which methods can be compared at all; ``difference`` compares
-two results, ``judge`` says who of two or three stands alone, and ``Auditor`` chooses the reads.
+What can be compared, and what is one value in two spellings, is the kind's ``Comparison``.
+``Comparer`` compares by it, and says who of two or three stands alone; ``Auditor`` chooses the
+reads.
 
 State: ``Auditor``, one per chain, written by ``engine.watch.audits``: its purse, how many reads
 passed since it last chose one, and who was the odd one out lately.
@@ -12,211 +13,24 @@ from __future__ import annotations
 import enum
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from itertools import combinations
-from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
+from rpcproxy.chains.comparison import Comparison
 from rpcproxy.rules.standing.limits import TokenBucket
 from rpcproxy.rules.standing.selection import Rng
 
 # --------------------------------------------------------------------------
-# What is compared
-
-# Hex of which every digit counts. All other hex is a number, and 0x00 is 0x0.
-_DATA: Final = frozenset(
-    {
-        *("hash", "parentHash", "blockHash", "transactionHash", "mixHash", "root", "sha3Uncles"),
-        *("stateRoot", "transactionsRoot", "receiptsRoot", "withdrawalsRoot", "requestsHash"),
-        *("parentBeaconBlockRoot", "from", "to", "address", "contractAddress", "transactions"),
-        *("uncles", "topics", "storageKeys", "blobVersionedHashes", "input", "data", "extraData"),
-    }
-)
-
-# Where providers that serve the same chain are known to differ.
-_IGNORED: Final = frozenset(
-    {
-        # Total difficulty ended with proof of work: real, zero or left out. Sizes are counted
-        # with and without what later forks added.
-        *("totalDifficulty", "size"),
-        # Zero, or the signer found from the seal (clique, Bor).
-        *("miner", "author", "sealFields"),
-        # The price paid, or the cap, of one and the same transaction; parities in two notations.
-        *("gasPrice", "v", "standardV"),
-        # Follows from the logs; some leave it empty.
-        "logsBloom",
-        # New in logs, and zero in some releases.
-        "blockTimestamp",
-        # Counted from the upstream's own head.
-        "confirmations",
-        # What a rollup paid for: decimal or hex, by release.
-        *("l1Fee", "l1GasPrice", "l1GasUsed", "l1FeeScalar", "l1BaseFeeScalar"),
-        *("l1BlobBaseFee", "l1BlobBaseFeeScalar", "l1BatchNumber", "l1BatchTxIndex"),
-    }
-)
-
-_BLOCK: Final = ("hash", "number", "parentHash", "stateRoot", "transactionsRoot")
-_TRANSACTION: Final = (
-    *("hash", "blockHash", "blockNumber", "transactionIndex"),
-    *("from", "to", "nonce", "value", "input"),
-)
-_RECEIPT: Final = ("transactionHash", "blockHash", "blockNumber", "status", "logs")
-_LOG: Final = ("address", "topics", "data", "blockHash", "transactionHash", "logIndex")
-# Members that hold objects with a core of their own.
-_WITHIN: Final = {"transactions": _TRANSACTION, "logs": _LOG}
-# A rollup's deposits come from no account: their nonce is told in several ways, or not at all.
-_DEPOSIT_TYPE: Final = "0x7e"
-
-
-class Form(msgspec.Struct, frozen=True, gc=False):
-    """How results of a method are read. ``spelled_as`` is the member whose spelling a result that
-    is plain hex follows; ``core`` names what an object must hold where the other one does.
-    """
-
-    spelled_as: str = "number"
-    core: tuple[str, ...] = ()
-
-
-_ROWS: Final[tuple[tuple[Form, str], ...]] = (
-    # State: what wallets show, and a value is right or wrong.
-    (Form(), "eth_getBalance"),
-    # A wrong nonce makes wallets call a transaction dropped.
-    (Form(), "eth_getTransactionCount"),
-    # A word: with all of its zeros, or without.
-    (Form(), "eth_getStorageAt"),
-    # Execution and code: bytes in, bytes out.
-    (Form("data"), "eth_call eth_getCode"),
-    # Blocks: the hashes commit to everything else.
-    (Form(core=_BLOCK), "eth_getBlockByNumber eth_getBlockByHash"),
-    (Form(core=_BLOCK), "eth_getHeaderByNumber eth_getHeaderByHash"),
-    (Form(), "eth_getBlockTransactionCountByNumber eth_getBlockTransactionCountByHash"),
-    # What happened: a false status or a missing log costs people money.
-    (Form(core=_RECEIPT), "eth_getTransactionReceipt eth_getBlockReceipts"),
-    (Form(core=_TRANSACTION), "eth_getTransactionByHash eth_getTransactionByBlockHashAndIndex"),
-    (Form(core=_TRANSACTION), "eth_getTransactionByBlockNumberAndIndex"),
-    # The one answer that is often cut short in silence; the order is the chain's.
-    (Form(core=_LOG), "eth_getLogs"),
-)
-# Left out, since honest answers differ:
-# - eth_estimateGas, eth_createAccessList: a search with a tolerance and a cap of the node's own
-# - eth_gasPrice, eth_maxPriorityFeePerGas, eth_blobBaseFee: an opinion of the node
-# - eth_feeHistory: rewards are rounded differently, and ranges are cut
-# - eth_getProof, eth_getAccount: order and spelling of what is proven; a proof proves itself
-# - eth_simulateV1, eth_callMany: made-up blocks with fields of the node's own choice
-# - debug_, trace_, ots_, txpool_: every client writes its own
-# - eth_blockNumber and whatever else follows the head: it moved in between
-AUDITED: Final[Mapping[str, Form]] = MappingProxyType(
-    {name: form for form, names in _ROWS for name in names.split()}
-)
+# What results mean, and who stands alone
 
 # What cannot be read as JSON in a reasonable time is compared by its bytes.
 LARGEST_READ_BYTES: Final = 1024 * 1024
 FINGERPRINT_BYTES: Final = 6
 # Names of members come from upstreams.
 LONGEST_PATH: Final = 80
-
-
-def meaning(method: str, result: bytes) -> object:
-    """A result reduced to what it says: plain values, without nulls, spelled in one way. What
-    cannot be read stays bytes.
-    """
-    if len(result) > LARGEST_READ_BYTES:
-        return result
-    try:
-        return _reduced(msgspec.json.decode(result), AUDITED[method].spelled_as)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return result
-
-
-def _reduced(value: object, member: str) -> object:
-    if isinstance(value, str):
-        if value[:2] not in ("0x", "0X"):
-            return value
-        digits = value[2:].lower()
-        return "0x" + (digits if member in _DATA else digits.lstrip("0"))
-    if isinstance(value, dict):
-        return {
-            name: _reduced(held, name)
-            for name, held in value.items()
-            if held is not None and name not in _IGNORED
-        }
-    if isinstance(value, list):
-        return [_reduced(item, member) for item in value]
-    if isinstance(value, int) and not isinstance(value, bool):
-        return "0x" + f"{value:x}".lstrip("0")
-    return value
-
-
-def difference(method: str, one: bytes, other: bytes) -> str:
-    """Where two results part, as a path (``logs[2].data``; ``result`` for the whole of it), and
-    ``""`` where they mean the same. For methods in ``AUDITED``; ``KeyError`` for others.
-    """
-    if one == other:
-        return ""
-    return _parting(method, meaning(method, one), meaning(method, other))
-
-
-def _parting(method: str, one: object, other: object) -> str:
-    path = _path(one, other, AUDITED[method].core)
-    if path is None:
-        return ""
-    return path.lstrip(".")[:LONGEST_PATH] or "result"
-
-
-def _path(one: object, other: object, core: Sequence[str]) -> str | None:
-    """The path to the first difference, ``None`` where there is none."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        for name in (*core, *(name for name in one if name not in core)):
-            if _is_waived(name, one, other):
-                continue
-            if name in one and name in other:
-                path = _path(one[name], other[name], _WITHIN.get(name, ()))
-                if path is not None:
-                    return f".{name}{path}"
-            elif name in core and (name in one or name in other):
-                return f".{name}"
-        return None
-    if isinstance(one, list) and isinstance(other, list):
-        for index, (mine, theirs) in enumerate(zip(one, other, strict=False)):
-            path = _path(mine, theirs, core)
-            if path is not None:
-                return f"[{index}]{path}"
-        return None if len(one) == len(other) else ".length"
-    return None if one == other else ""
-
-
-def _is_waived(name: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether honest providers differ in this member of just these objects."""
-    if name == "status":  # before Byzantium a receipt had a state root in its place
-        are_both = "status" in one and "status" in other
-        return not are_both and ("root" in one or "root" in other)
-    return name == "nonce" and one.get("type") == other.get("type") == _DEPOSIT_TYPE
-
-
-def is_evidence(method: str, result: bytes) -> bool:
-    """Whether a result can be compared. A null is not: history may be pruned, and who lags is no
-    liar. Neither is what is not yet in a block.
-    """
-    start = result.lstrip()[:1]
-    if start == b"{" and "blockHash" in AUDITED[method].core:
-        said = meaning(method, result)
-        return not isinstance(said, dict) or "blockHash" in said
-    return start != b"n"
-
-
-def fingerprint(method: str, result: bytes) -> str:
-    """A short hash of what a result says, for people to compare. Different fingerprints may still
-    mean the same: members that only one of them has count here.
-    """
-    said = meaning(method, result)
-    text = said if isinstance(said, bytes) else msgspec.json.encode(said, order="deterministic")
-    return hashlib.blake2b(text, digest_size=FINGERPRINT_BYTES).hexdigest()
-
-
-# --------------------------------------------------------------------------
-# Who stands alone
 
 
 class Given(msgspec.Struct, frozen=True, gc=False):
@@ -246,24 +60,114 @@ class AuditResult(msgspec.Struct, frozen=True, gc=False):
     where: str = ""
 
 
-def judge(method: str, answers: Sequence[Given]) -> AuditResult:
-    """Compare all answers (two or three, each of another upstream) with each other."""
-    said = [meaning(method, given.result) for given in answers]
-    parted = {
-        (i, j): where
-        for i, j in combinations(range(len(answers)), 2)
-        if (where := _parting(method, said[i], said[j]))
-    }
-    if not parted:
-        return AuditResult(AuditFinding.AGREED)
-    first_where = next(iter(parted.values()))
-    if len(answers) == 2:
-        return AuditResult(AuditFinding.DIFFERED, where=first_where)
-    alone = dict(_alone(answers, parted))
-    if len(alone) != 1:
-        return AuditResult(AuditFinding.UNDECIDED, where=first_where)
-    odd, where = alone.popitem()
-    return AuditResult(AuditFinding.ODD_ONE_OUT, answers[odd].upstream, where)
+class Comparer:
+    """Compares results by what they mean, for the methods in ``forms`` of its ``comparison``;
+    ``KeyError`` for others. No state.
+    """
+
+    def __init__(self, comparison: Comparison) -> None:
+        self._forms = comparison.forms
+        self._spell = comparison.spell
+        self._ignored = comparison.ignored
+        self._within = comparison.within
+        self._is_waived = comparison.is_waived
+
+    def judge(self, method: str, answers: Sequence[Given]) -> AuditResult:
+        """Compare all answers (two or three, each of another upstream) with each other."""
+        said = [self.meaning(method, given.result) for given in answers]
+        parted = {
+            (i, j): where
+            for i, j in combinations(range(len(answers)), 2)
+            if (where := self._parting(method, said[i], said[j]))
+        }
+        if not parted:
+            return AuditResult(AuditFinding.AGREED)
+        first_where = next(iter(parted.values()))
+        if len(answers) == 2:
+            return AuditResult(AuditFinding.DIFFERED, where=first_where)
+        alone = dict(_alone(answers, parted))
+        if len(alone) != 1:
+            return AuditResult(AuditFinding.UNDECIDED, where=first_where)
+        odd, where = alone.popitem()
+        return AuditResult(AuditFinding.ODD_ONE_OUT, answers[odd].upstream, where)
+
+    def difference(self, method: str, one: bytes, other: bytes) -> str:
+        """Where two results part, as a path (``logs[2].data``; ``result`` for the whole of it), and
+        ``""`` where they mean the same.
+        """
+        if one == other:
+            return ""
+        return self._parting(method, self.meaning(method, one), self.meaning(method, other))
+
+    def is_evidence(self, method: str, result: bytes) -> bool:
+        """Whether a result can be compared. A null is not: history may be pruned, and who lags is
+        no liar. Neither is what may still change.
+        """
+        start = result.lstrip()[:1]
+        settled_by = self._forms[method].settled_by
+        if start == b"{" and settled_by:
+            said = self.meaning(method, result)
+            return not isinstance(said, dict) or settled_by in said
+        return start != b"n"
+
+    def fingerprint(self, method: str, result: bytes) -> str:
+        """A short hash of what a result says, for people to compare. Different fingerprints may
+        still mean the same: members that only one of them has count here.
+        """
+        said = self.meaning(method, result)
+        text = said if isinstance(said, bytes) else msgspec.json.encode(said, order="deterministic")
+        return hashlib.blake2b(text, digest_size=FINGERPRINT_BYTES).hexdigest()
+
+    def meaning(self, method: str, result: bytes) -> object:
+        """A result reduced to what it says: plain values, without nulls, spelled in one way. What
+        cannot be read stays bytes.
+        """
+        if len(result) > LARGEST_READ_BYTES:
+            return result
+        try:
+            return self._reduced(msgspec.json.decode(result), self._forms[method].spelled_as)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return result
+
+    def _reduced(self, value: object, member: str) -> object:
+        if isinstance(value, dict):
+            return {
+                name: self._reduced(held, name)
+                for name, held in value.items()
+                if held is not None and name not in self._ignored
+            }
+        if isinstance(value, list):
+            return [self._reduced(item, member) for item in value]
+        if isinstance(value, str | int) and not isinstance(value, bool):
+            return self._spell(value, member)
+        return value
+
+    def _parting(self, method: str, one: object, other: object) -> str:
+        path = self._path(one, other, self._forms[method].core)
+        if path is None:
+            return ""
+        return path.lstrip(".")[:LONGEST_PATH] or "result"
+
+    def _path(self, one: object, other: object, core: Sequence[str]) -> str | None:
+        """The path to the first difference, ``None`` where there is none."""
+        if isinstance(one, dict) and isinstance(other, dict):
+            for name in (*core, *(name for name in one if name not in core)):
+                if self._is_waived(name, one, other):
+                    continue
+                if name in one and name in other:
+                    path = self._path(one[name], other[name], self._within.get(name, ()))
+                    if path is not None:
+                        return f".{name}{path}"
+                elif name in core and (name in one or name in other):
+                    return f".{name}"
+            return None
+        if isinstance(one, list) and isinstance(other, list):
+            for index, (mine, theirs) in enumerate(zip(one, other, strict=False)):
+                path = self._path(mine, theirs, core)
+                if path is not None:
+                    return f"[{index}]{path}"
+            return None if len(one) == len(other) else ".length"
+        return None if one == other else ""
 
 
 def _alone(
@@ -296,10 +200,20 @@ class Auditor:
     or a minute's worth) and two third opinions, which are paid off later.
     """
 
-    __slots__ = ("_drawn_at", "_gap", "_interval_seconds", "_look_at", "_odd", "_passed", "_purse")
+    __slots__ = (
+        "_drawn_at",
+        "_gap",
+        "_interval_seconds",
+        "_look_at",
+        "_methods",
+        "_odd",
+        "_passed",
+        "_purse",
+    )
 
-    def __init__(self, calls_per_hour: float, now: float) -> None:
-        """``calls_per_hour`` is above 0."""
+    def __init__(self, methods: Container[str], calls_per_hour: float, now: float) -> None:
+        """``methods`` can be compared; ``calls_per_hour`` is above 0."""
+        self._methods = methods
         rate = calls_per_hour / 3600.0
         self._interval_seconds = 1.0 / rate
         self._purse = TokenBucket(rate, now, max(BURST_SECONDS, LEAST_BURST / rate))
@@ -311,7 +225,7 @@ class Auditor:
 
     def wants(self, method: str, now: float, rng: Rng) -> bool:
         """Whether this read is to be audited. Asked of every read: mostly a count and a no."""
-        if method not in AUDITED:
+        if method not in self._methods:
             return False
         self._passed += 1
         if self._passed < self._gap and now < self._look_at:

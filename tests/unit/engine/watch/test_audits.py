@@ -12,11 +12,12 @@ from unittest import mock
 import pytest
 
 from rpcproxy.chains import evm
+from rpcproxy.chains.evm.compare import EVM_COMPARISON
 from rpcproxy.engine.reads import profiles
 from rpcproxy.engine.watch import audits as module
 from rpcproxy.engine.watch.audits import DIFFERENCES_KEPT, LARGEST_RESULT_BYTES, Audits
 from rpcproxy.messages import FailureKind, Head, Reply, Verdict
-from rpcproxy.rules.requests.audit import AUDITED, Auditor
+from rpcproxy.rules.requests.audit import Auditor
 from rpcproxy.rules.standing.selection import Rng
 from tests.kits import engine_kit
 from tests.kits.engine_kit import (
@@ -65,7 +66,7 @@ class Eager(Auditor):
     """Wants every read, whatever it costs."""
 
     def wants(self, method: str, now: float, rng: Rng) -> bool:
-        return method in AUDITED
+        return method in EVM_COMPARISON.forms
 
 
 class Case:
@@ -76,13 +77,14 @@ class Case:
         self.engine.all_behave(answering(TRUE))
         self.audits = Audits(
             self.engine.executor,
+            EVM_COMPARISON,
             chain_name="test",
             policies=profiles.policies(self.engine.chain),
             calls_per_hour=60.0 if calls_per_hour is None else calls_per_hour,
             clock=self.engine.clock,
         )
         if calls_per_hour is None:
-            self.audits._auditor = Eager(60.0, now())
+            self.audits._auditor = Eager(EVM_COMPARISON.forms, 60.0, now())
 
     def consider(
         self,
@@ -551,7 +553,7 @@ async def test_a_reload_goes_on() -> None:
 def test_a_bug_in_an_audit_harms_nobody() -> None:
     async def meet_a_bug() -> None:
         case = Case()
-        with mock.patch.object(module, "judge", side_effect=RuntimeError("a bug")):
+        with mock.patch.object(module.Comparer, "judge", side_effect=RuntimeError("a bug")):
             await case.audit()
         await case.audit()
         assert case.counts == {"asked": 2, "agreed": 1}
