@@ -92,6 +92,35 @@ class Questions(msgspec.Struct, frozen=True, kw_only=True):
     )
 
 
+class Ability(msgspec.Struct, frozen=True):
+    """Something that an upstream may do or not; ``title`` is what it is called among people.
+    ``question`` takes the number of its newest block. Only whether it is answered counts.
+    """
+
+    title: str
+    question: Callable[[int], Question[object]]
+
+
+class Survey(msgspec.Struct, frozen=True, kw_only=True):
+    """What a check asks to find out what an upstream can do. ``None``, or empty: not asked.
+
+    - ``ping``: a small question that everybody answers, who takes sends alone included
+    - ``number``: that of the newest block, by a small question
+    - ``batch``: three small questions or more, to be sent as one array
+    - ``version``: the software that answers
+    - ``large``: a request as large as programs send, ``search``: one over many blocks
+    - ``state``: from a block's number, a piece of its state
+    """
+
+    ping: Question[Any]
+    number: Question[int]
+    batch: tuple[Question[Any], ...] = ()
+    version: Question[str] | None = None
+    large: Ability | None = None
+    search: Ability | None = None
+    state: Callable[[int], Question[object]] | None = None
+
+
 class Announcements(msgspec.Struct, frozen=True, kw_only=True):
     """How upstreams announce blocks unasked: by a subscription over a WebSocket. ``title`` is what
     it is called among people.
@@ -145,3 +174,4 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     searches: Searches | None = None
     waiting: Waiting = Waiting()
     comparison: Comparison | None = None
+    survey: Survey | None = None

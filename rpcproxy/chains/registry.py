@@ -15,6 +15,7 @@ from rpcproxy.chains.evm.own_words import OWN_WORDS
 from rpcproxy.chains.evm.pins import EVM_PINS
 from rpcproxy.chains.evm.questions import QUESTIONS
 from rpcproxy.chains.evm.sends.waiting import EVM_WAITING
+from rpcproxy.chains.evm.survey_questions import SURVEY
 from rpcproxy.chains.kind import Kind
 from rpcproxy.chains.traits import Traits
 from rpcproxy.config.model import Chain
@@ -33,6 +34,7 @@ EVM: Final = Kind(
     searches=EVM_SEARCHES,
     waiting=EVM_WAITING,
     comparison=EVM_COMPARISON,
+    survey=SURVEY,
 )
 
 KINDS: Final = {kind.name: kind for kind in (EVM,)}

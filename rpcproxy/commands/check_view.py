@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -16,18 +16,12 @@ from rich.text import Text
 
 from rpcproxy.app.checkup.checkup import ChainCheck, Checkup, UpstreamCheck
 from rpcproxy.app.checkup.inspection import CheckFinding, Inspection
+from rpcproxy.chains.kind import Kind
+from rpcproxy.chains.registry import KINDS
 from rpcproxy.rules.telling.capacity import NAMES, Share, listed
 
 # Where the output is no terminal, nobody wraps lines after us.
 PLAIN_WIDTH: Final = 120
-_FINDINGS: Final = (
-    ("genesis", "genesis block"),
-    ("multicall", "a multicall of 22 KB"),
-    ("batch", "a batch"),
-    ("logs", "eth_getLogs over 1,000 blocks"),
-    ("history", "old state"),
-    ("websocket", "WebSocket"),
-)
 _COLUMNS: Final = (
     "upstream",
     "is",
@@ -54,6 +48,7 @@ def document(checkup: Checkup, warnings: Sequence[str], redact: Redact) -> str:
     found = msgspec.to_builtins(checkup)
     for chain, checked in zip(found["chains"], checkup.chains, strict=True):
         chain["ok"] = not checked.has_trouble
+        del chain["kind"]
         for upstream in chain["upstreams"]:
             if upstream["found"] is not None:
                 del upstream["found"]["seen"]
@@ -144,12 +139,13 @@ class _View:
         for _, row in rows:
             table.add_row(*row[: len(columns)])
         self._console.print(table)
+        titles = _titles(KINDS[chain.kind])
         for found, row in rows:
             if not is_wide and found.is_usable:
                 cells = zip(_COLUMNS[_FIRST:], row[_FIRST:], strict=True)
                 told = ", ".join(f"{column}: {cell.plain}" for column, cell in cells)
                 self.say(f"{found.name}: {told}", indent=2)
-            for words, style in _sentences(found):
+            for words, style in _sentences(found, titles):
                 self.say(words, style, indent=2)
 
     def _row(self, upstream: UpstreamCheck, found: Inspection) -> list[Text]:
@@ -231,14 +227,29 @@ class _View:
             )
 
 
-def _sentences(found: Inspection) -> Iterator[tuple[str, str]]:
+def _titles(kind: Kind) -> Mapping[str, str]:
+    """What the findings are called, by the attributes of ``Inspection`` that hold them."""
+    survey = kind.survey
+    large = survey.large if survey is not None else None
+    search = survey.search if survey is not None else None
+    return {
+        "genesis": "genesis block",
+        "multicall": large.title if large is not None else "",
+        "batch": "a batch",
+        "logs": search.title if search is not None else "",
+        "history": "old state",
+        "websocket": "WebSocket",
+    }
+
+
+def _sentences(found: Inspection, titles: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """What the table has no room for, with a style."""
     if not found.is_usable:
         yield f"{found.name}: {found.trouble}", "red"
         return
     if found.client_version:
         yield f"{found.name}: {found.client_version}", "dim"
-    for key, title in _FINDINGS:
+    for key, title in titles.items():
         finding: CheckFinding | None = getattr(found, key)
         if finding is not None and finding.state != "yes":
             yield f"{found.name}: {title}: {finding.words}", "yellow"

@@ -15,7 +15,6 @@ from typing import Any, Final, Generic
 
 import msgspec
 
-from rpcproxy.chains import evm
 from rpcproxy.chains.errors import ErrorTable
 from rpcproxy.chains.kind import Inquiry, Question, T
 from rpcproxy.config.model import Upstream
@@ -84,12 +83,12 @@ class Asker:
         self._repeats = 0
         self._last_id = 0
 
-    async def ask(self, method: str, params: str = "[]", *, is_vital: bool = False) -> Judgement:
+    async def ask(self, question: Question[Any], *, is_vital: bool = False) -> Judgement:
         """One call, judged. One that comes too soon for the upstream's limit is repeated once,
         after the time that it names, where that is short; so is a vital one whose connection
         broke: one lost packet condemns nobody.
         """
-        judgement = await self._ask_once(method, params)
+        judgement = await self._ask_once(question)
         if self._repeats >= MOST_REPEATS:
             return judgement
         pause = None
@@ -102,7 +101,12 @@ class Asker:
             return judgement
         self._repeats += 1
         await asyncio.sleep(pause)
-        return await self._ask_once(method, params)
+        return await self._ask_once(question)
+
+    async def read(self, question: Question[T]) -> T | None:
+        """What the answer to one call says; ``None`` where it is missing or says nothing."""
+        judgement = await self.ask(question)
+        return question.read(judgement.result or b"") if judgement.verdict is Verdict.OK else None
 
     async def inquire(self, inquiry: Inquiry[T], *, is_vital: bool = False) -> Asked[T]:
         """What an inquiry takes, each call as by ``ask``."""
@@ -110,40 +114,34 @@ class Asker:
 
         async def ask(question: Question[Any]) -> Judgement:
             nonlocal judgement
-            name, params = question.method.name, question.params.decode()
-            judgement = await self.ask(name, params, is_vital=is_vital)
+            judgement = await self.ask(question, is_vital=is_vital)
             return judgement
 
         found = await play(inquiry, ask)
         return Asked(found.value, found.question.method.name, judgement)
 
-    async def ask_batch(self, calls: Sequence[tuple[str, str]]) -> BatchJudgement:
+    async def ask_batch(self, questions: Sequence[Question[Any]]) -> BatchJudgement:
         """Several calls as one array, judged."""
-        await self._wait_for_room(len(calls))
+        await self._wait_for_room(len(questions))
         first = self._last_id + 1
-        self._last_id += len(calls)
-        bodies = [
-            encode_call(first + index, method, params.encode())
-            for index, (method, params) in enumerate(calls)
-        ]
-        outcome = await self._exchange(encode_batch(bodies))
+        self._last_id += len(questions)
         asked = [
-            SentCall(first + index, evm.describe(method), params.encode())
-            for index, (method, params) in enumerate(calls)
+            SentCall(first + index, question.method, question.params)
+            for index, question in enumerate(questions)
         ]
+        bodies = [encode_call(call.id, call.method.name, call.params) for call in asked]
+        outcome = await self._exchange(encode_batch(bodies))
         return self._classifier.judge_batch(outcome, asked, time.time())
 
     async def close(self) -> None:
         await self._wire.close()
 
-    async def _ask_once(self, method: str, params: str) -> Judgement:
+    async def _ask_once(self, question: Question[Any]) -> Judgement:
         await self._wait_for_room(1)
         self._last_id += 1
-        outcome = await self._exchange(encode_call(self._last_id, method, params.encode()))
-        described = evm.describe(method)
-        return self._classifier.judge(
-            outcome, self._last_id, described, time.time(), params.encode()
-        )
+        method, params = question.method, question.params
+        outcome = await self._exchange(encode_call(self._last_id, method.name, params))
+        return self._classifier.judge(outcome, self._last_id, method, time.time(), params)
 
     async def _wait_for_room(self, calls: int) -> None:
         """As fast as the configured ``rate_limit`` allows."""

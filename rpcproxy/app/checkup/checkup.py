@@ -67,6 +67,7 @@ class ChainCheck(msgspec.Struct, kw_only=True):
     """
 
     name: str
+    kind: str
     chain_id: int
     upstreams: list[UpstreamCheck]
     capacity: Capacity
@@ -171,6 +172,7 @@ def _chain_check(
     looks = [_look(configured, found.get(configured.name)) for configured in chain.upstreams]
     return ChainCheck(
         name=chain.name,
+        kind=chain.kind,
         chain_id=chain.chain_id,
         upstreams=upstreams,
         capacity=capacity,

@@ -10,14 +10,13 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
-from collections.abc import Callable
-from typing import Final, Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Literal
 
 import msgspec
 
 from rpcproxy.app.checkup.asking import MOST_REPEATS, Asker, AskSettings
-from rpcproxy.chains import evm
-from rpcproxy.chains.kind import Announcements
+from rpcproxy.chains.kind import Ability, Announcements, Question, Survey, T
 from rpcproxy.chains.known import KNOWN
 from rpcproxy.chains.registry import kind_of
 from rpcproxy.config.model import Chain, Upstream
@@ -143,7 +142,7 @@ class _Work:
         self.subscriptions = 0
 
     async def run(self, on_step: OnStep) -> None:
-        found = self._found
+        found, survey = self._found, self._kind.survey
         found.trouble = ""
         on_step("chain id")
         if not await self._is_right_chain():
@@ -151,13 +150,14 @@ class _Work:
         self._resolving = tasks.start(self._resolve(), f"addresses of {found.name}")
         if self._upstream.role == "sends":
             found.state = "usable"
-            on_step("latency")
-            await self._measure("eth_chainId")
+            if survey is not None:
+                on_step("latency")
+                await self._measure(survey.ping)
         else:
             await self._read(on_step)
-        if found.is_usable:
+        if found.is_usable and survey is not None and survey.version is not None:
             on_step("client version")
-            await self._ask_version()
+            await self._ask_version(survey.version)
         await self._resolving
         if self._subscribing is not None:
             on_step("WebSocket")
@@ -182,7 +182,6 @@ class _Work:
         not_asked = CheckFinding(
             "unknown", f"not asked: {self._settings.total_seconds:g} s were over"
         )
-        found.multicall = found.batch = found.logs = found.history = not_asked
         announcements = self._kind.announcements
         if self._upstream.ws_url is not None and announcements is not None:
             found.websocket = not_asked
@@ -190,17 +189,37 @@ class _Work:
                 self._subscribe(self._upstream.ws_url, announcements),
                 f"subscription at {found.name}",
             )
+        if self._kind.survey is not None:
+            await self._survey(self._kind.survey, head.number, not_asked, on_step)
+
+    async def _survey(
+        self, asked: Survey, head: int, not_asked: CheckFinding, on_step: OnStep
+    ) -> None:
+        """What it can do, as far as there is a question for it."""
+        found = self._found
+        found.multicall = not_asked if asked.large is not None else None
+        found.batch = not_asked if asked.batch else None
+        found.logs = not_asked if asked.search is not None else None
+        found.history = not_asked if asked.state is not None else None
         on_step("latency")
-        await self._measure("eth_blockNumber")
-        on_step("multicall")
-        found.multicall = _of(await self._asker.ask("eth_call", survey.multicall()))
-        on_step("batch")
-        found.batch = await self._ask_batch()
-        on_step("logs")
-        logs = await self._asker.ask("eth_getLogs", survey.logs_until(head.number))
-        found.logs = _of(logs)
-        on_step("history")
-        found.history = await self._find_history(head.number)
+        await self._measure(
+            asked.number, lambda number: found.seen.append(SeenHead(number, time.monotonic()))
+        )
+        if asked.large is not None:
+            on_step("multicall")
+            found.multicall = await self._can(asked.large, head)
+        if asked.batch:
+            on_step("batch")
+            found.batch = await self._ask_batch(asked.batch[:BATCH_CALLS])
+        if asked.search is not None:
+            on_step("logs")
+            found.logs = await self._can(asked.search, head)
+        if asked.state is not None:
+            on_step("history")
+            found.history = await self._find_history(asked.state, head)
+
+    async def _can(self, ability: Ability, head: int) -> CheckFinding:
+        return _of(await self._asker.ask(ability.question(head)))
 
     # ---- who it is
 
@@ -257,13 +276,9 @@ class _Work:
             return head
         return None
 
-    async def _ask_version(self) -> None:
-        judgement = await self._asker.ask("web3_clientVersion")
-        try:
-            version = msgspec.json.decode(judgement.result or b"", type=str)
-            self._found.client_version = tell(self._asker.redact(version))
-        except (msgspec.MsgspecError, UnicodeDecodeError):
-            self._found.client_version = ""
+    async def _ask_version(self, question: Question[str]) -> None:
+        version = await self._asker.read(question)
+        self._found.client_version = tell(self._asker.redact(version or ""))
 
     async def _resolve(self) -> None:
         """Its addresses; nothing is asked of the upstream itself."""
@@ -280,36 +295,39 @@ class _Work:
 
     # ---- what it can do
 
-    async def _measure(self, method: str) -> None:
-        """The median of several small questions over a warm connection."""
+    async def _measure(
+        self, question: Question[T], on_answer: Callable[[T], object] = lambda _: None
+    ) -> None:
+        """The median of several small questions over a warm connection. ``on_answer`` is told what
+        each answer says.
+        """
         seconds: list[float] = []
         until = time.monotonic() + LATENCY_SECONDS
         for _ in range(LATENCY_QUESTIONS):
-            judgement = await self._asker.ask(method)
-            number = evm.parse_quantity(judgement.result or b"")
-            if judgement.verdict is Verdict.OK and number is not None:
+            answer = await self._asker.read(question)
+            if answer is not None:
                 seconds.append(self._asker.seconds)
-                if method == "eth_blockNumber":
-                    self._found.seen.append(SeenHead(number, time.monotonic()))
+                on_answer(answer)
             if time.monotonic() >= until:
                 break
         if seconds:
             self._found.latency_seconds = statistics.median(seconds)
 
-    async def _ask_batch(self) -> CheckFinding:
-        calls = [("eth_chainId", "[]"), ("eth_blockNumber", "[]"), ("eth_gasPrice", "[]")]
-        judged = await self._asker.ask_batch(calls[:BATCH_CALLS])
+    async def _ask_batch(self, questions: Sequence[Question[Any]]) -> CheckFinding:
+        judged = await self._asker.ask_batch(questions)
         if judged.verdict is Verdict.OK:
-            return CheckFinding("yes", f"{len(calls)} calls in one")
+            return CheckFinding("yes", f"{len(questions)} calls in one")
         return _of(Judgement(judged.verdict, detail=judged.detail))
 
-    async def _find_history(self, head: int) -> CheckFinding:
+    async def _find_history(
+        self, state: Callable[[int], Question[object]], head: int
+    ) -> CheckFinding:
         served, missed, steps = 0, None, 0
         deepest = head - 1
         last: Judgement | None = None
         while (depth := survey.next_depth(served, missed, deepest, steps)) is not None:
             steps += 1
-            judgement = await self._asker.ask("eth_getBalance", survey.balance_at(head - depth))
+            judgement = await self._asker.ask(state(head - depth))
             if judgement.verdict in _GOOD:
                 served = depth
             elif judgement.verdict.blame in (Blame.LIMIT, Blame.UPSTREAM) and (

@@ -1,4 +1,4 @@
-"""What a check asks, and what it makes of heads that were told at different moments. Pure."""
+"""What a check makes of heads that were told at different moments; how far back it asks. Pure."""
 
 from __future__ import annotations
 
@@ -8,18 +8,9 @@ from typing import Final
 
 import msgspec
 
-LOG_BLOCKS: Final = 1000
-MULTICALL_BYTES: Final = 22 * 1024
 HISTORY_STEPS: Final = 6
 # Full nodes keep the state of the last 128 blocks (geth), some 64 (Nethermind).
 FIRST_DEPTH: Final = 100
-
-# The same address on almost every chain (mds1/multicall3). Where it is not, a call to it answers
-# nothing, which is an answer as well.
-_MULTICALL3: Final = "0xca11bde05977b3631167028862be2a173976ca11"
-_AGGREGATE3: Final = "82ad56cb"  # aggregate3((address,bool,bytes)[])
-_ETH_BALANCE: Final = "4d2301cc"  # getEthBalance(address)
-_ZERO: Final = "0x" + "00" * 20
 
 
 class SeenHead(msgspec.Struct, frozen=True):
@@ -122,29 +113,3 @@ def reach_words(served: int, missed: int | None, deepest: int) -> str:
     if not served:
         return f"no state {missed:,} blocks back"
     return f"at least {served:,} blocks back, not {missed:,}"
-
-
-def balance_at(number: int) -> str:
-    """Params of ``eth_getBalance`` for nobody's account."""
-    return f'["{_ZERO}","0x{number:x}"]'
-
-
-def logs_until(head: int) -> str:
-    """Params of ``eth_getLogs`` over ``LOG_BLOCKS`` blocks, of nobody's account: what is wide is
-    the range, not the answer.
-    """
-    first = max(0, head - LOG_BLOCKS + 1)
-    return f'[{{"fromBlock":"0x{first:x}","toBlock":"0x{head:x}","address":"{_ZERO}"}}]'
-
-
-def multicall() -> str:
-    """Params of ``eth_call``: a multicall of about ``MULTICALL_BYTES``, as wallets and dapps send
-    them for balances, of balances that anybody may ask for.
-    """
-    # Each entry: an offset; target, may fail, offset of data, length, data in two words.
-    entry = f"{_MULTICALL3[2:]:0>64}{1:064x}{96:064x}{36:064x}{_ETH_BALANCE}{0:064x}{'':0<56}"
-    count = (MULTICALL_BYTES - 500) // (len(entry) + 64)
-    size = len(entry) // 2
-    offsets = "".join(f"{32 * count + size * index:064x}" for index in range(count))
-    data = f"0x{_AGGREGATE3}{32:064x}{count:064x}{offsets}{entry * count}"
-    return f'[{{"to":"{_MULTICALL3}","data":"{data}"}},"latest"]'

@@ -10,8 +10,9 @@ import pytest
 from rpcproxy import cli
 from rpcproxy.app.checkup.asking import AskSettings
 from rpcproxy.app.checkup.inspection import BATCH_CALLS, LATENCY_QUESTIONS, MOST_CALLS
+from rpcproxy.chains.evm.survey_questions import LOG_BLOCKS, MULTICALL_BYTES
 from rpcproxy.commands.check import EPILOG, _epilog
-from rpcproxy.rules.telling.survey import HISTORY_STEPS, LOG_BLOCKS, MULTICALL_BYTES
+from rpcproxy.rules.telling.survey import HISTORY_STEPS
 from tests.kits.pages import DOCS
 
 KEY = "0123456789abcdef0123456789abcdef"

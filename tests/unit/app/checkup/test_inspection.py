@@ -14,8 +14,12 @@ import msgspec
 import pytest
 import trustme
 
+from rpcproxy.app.checkup import inspection
 from rpcproxy.app.checkup.asking import MOST_REPEATS, AskSettings
 from rpcproxy.app.checkup.inspection import MOST_CALLS, CheckFinding, Inspection, inspect
+from rpcproxy.chains.evm.survey_questions import SURVEY
+from rpcproxy.chains.kind import Survey
+from rpcproxy.chains.registry import EVM
 from rpcproxy.config.model import Chain, Upstream
 from rpcproxy.drills.evm.simchain import SimChain
 from rpcproxy.drills.providers.provider import Provider
@@ -106,6 +110,30 @@ def serving(handle: Handle = node) -> Script:
 async def of_node(handle: Handle, **fields: Any) -> Inspection:
     async with Scripted(serving(handle)) as server:
         return await inspected(server.url, **fields)
+
+
+# ---- what a kind may lack
+
+
+@pytest.mark.parametrize(
+    ("survey", "latency", "findings"),
+    [
+        (None, False, 0),
+        (Survey(ping=SURVEY.ping, number=SURVEY.number), True, 0),
+        (SURVEY, True, 4),
+    ],
+)
+async def test_what_a_kind_has_no_question_for_is_not_asked(
+    survey: Survey | None, latency: bool, findings: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = msgspec.structs.replace(EVM, survey=survey)
+    monkeypatch.setattr(inspection, "kind_of", lambda _chain: kind)
+    for role in ("full", "sends"):
+        found = await of_node(node, role=role)
+        told = (found.multicall, found.batch, found.logs, found.history)
+        assert found.is_usable
+        assert (found.latency_seconds is not None) is latency
+        assert sum(each is not None for each in told) == (findings if role == "full" else 0)
 
 
 # ---- all is well

@@ -1,11 +1,8 @@
-"""Heads that were told at different moments; how far back to ask; what is asked."""
+"""Heads that were told at different moments; how far back to ask."""
 
 from __future__ import annotations
 
-import json
-
 import pytest
-from eth_abi import decode  # type: ignore[attr-defined]
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -105,22 +102,3 @@ def test_asking_for_depths_ends_and_never_asks_twice(kept: int, deepest: int) ->
     assert all(0 < depth <= deepest for depth in asked)
     assert served < max(kept, 1)
     assert missed is None or missed >= kept
-
-
-def test_the_multicall_is_one_and_as_large_as_said() -> None:
-    params = survey.multicall()
-    assert 21 * 1024 < len(params) <= survey.MULTICALL_BYTES
-    call, block = json.loads(params)
-    data = bytes.fromhex(call["data"][2:])
-    assert (block, data[:4].hex()) == ("latest", "82ad56cb")
-    (entries,) = decode(["(address,bool,bytes)[]"], data[4:])
-    assert len(entries) > 40
-    assert set(entries) == {(call["to"], True, bytes.fromhex("4d2301cc") + bytes(32))}
-
-
-def test_params_of_the_small_questions() -> None:
-    (query,) = json.loads(survey.logs_until(5000))
-    first, last = int(query["fromBlock"], 16), int(query["toBlock"], 16)
-    assert (last, last - first + 1) == (5000, survey.LOG_BLOCKS)
-    assert json.loads(survey.logs_until(10))[0]["fromBlock"] == "0x0"
-    assert json.loads(survey.balance_at(26)) == ["0x" + "00" * 20, "0x1a"]
