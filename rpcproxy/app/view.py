@@ -17,6 +17,7 @@ from rpcproxy.app.people.chain_report import (
     find_transaction,
 )
 from rpcproxy.app.serving import InForce
+from rpcproxy.chains.registry import kind_of
 from rpcproxy.edges.metrics.exposition import Exposition, ProxyCollector, Sources
 from rpcproxy.edges.metrics.figures import ChainFigures
 from rpcproxy.front.operators.admin import (
@@ -88,6 +89,7 @@ class ProxyView:
             {
                 "name": chain.name,
                 "chain_id": chain.chain_id,
+                "asks": kind_of(chain).own_words.head,
                 "paths": [
                     path
                     for path, door in self._proxy.doors.items()

@@ -19,7 +19,7 @@ from rpcproxy.chains.comparison import Comparison
 from rpcproxy.chains.contents import ContentsReader
 from rpcproxy.chains.errors import ErrorTable
 from rpcproxy.chains.heights import Pins, no_block
-from rpcproxy.chains.method import Method
+from rpcproxy.chains.method import Method, MethodKind
 from rpcproxy.chains.searches import Searches
 from rpcproxy.chains.traits import Traits
 from rpcproxy.chains.unmined import Waiting
@@ -146,6 +146,9 @@ class OwnWords(msgspec.Struct, frozen=True, kw_only=True):
     anybody serves; ``head_text`` and ``flag_text`` make the JSON texts of their results.
     ``told_block`` says of which block the text that the question for the head brings answers a
     request: a number, ``LATEST``, or ``NONE``. It never raises.
+
+    For the developer of a client: ``refused`` says why methods of a kind are not served, and
+    ``refusal`` makes the message, from the name of a method and why.
     """
 
     constants: Callable[[int], Mapping[str, bytes]]
@@ -153,6 +156,8 @@ class OwnWords(msgspec.Struct, frozen=True, kw_only=True):
     head_text: Callable[[int], bytes]
     listening: str
     flag_text: Callable[[bool], bytes]
+    refused: Mapping[MethodKind, str]
+    refusal: Callable[[str, str], str]
     told_block: Callable[[Method, JsonText], BlockNeed] = no_block
 
 

@@ -8,6 +8,7 @@ from typing import Final, Protocol
 
 from rpcproxy import __version__
 from rpcproxy.app.people.report_card import Figures, ReportCard
+from rpcproxy.chains.registry import KINDS
 from rpcproxy.commands.report_view import (
     FIGURES_HEAD,
     figures_cells,
@@ -44,6 +45,8 @@ footer { margin-top: 3rem; font-size: .9rem; }
 @media print { body { max-width: none; margin: 0; } }
 """
 
+# Weights of methods are in units of the cheapest call.
+_UNIT: Final = " or ".join(kind.own_words.head for kind in KINDS.values())
 _NOTES: Final = """\
 Available: share of the time in which it was not down, which is: ejected because its attempts
 failed, on another chain, with a refused key, or off the others' chain.
@@ -53,7 +56,7 @@ Times are those of answers, and of what was waited for in vain; from a histogram
 Answered: share of the attempts; a revert is an answer. Limited: share that it refused because of a
 rate or a quota.
 
-CU est.: an estimate from weights of the methods, in units of eth_blockNumber. Providers have price
+CU est.: an estimate from weights of the methods, in units of {unit}. Providers have price
 lists of their own.
 
 Where all upstreams of all chains were down at once, that may have been the connection of the proxy
@@ -84,7 +87,7 @@ def page(card: ReportCard, plots: Sequence[Drawn]) -> str:
         *_errors(card),
         *_outages(card),
         "<h2>What the figures mean</h2><ul>",
-        *(f"<li>{escape(note)}</li>" for note in _NOTES.split("\n\n")),
+        *(f"<li>{escape(note)}</li>" for note in _NOTES.format(unit=_UNIT).split("\n\n")),
         "</ul>",
     ]
     return "\n".join(

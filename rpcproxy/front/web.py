@@ -13,7 +13,7 @@ from typing import Any, Final
 from rpcproxy.front.operators.access import name_in
 from rpcproxy.front.operators.admin import is_in_rotation
 from rpcproxy.front.pages.landing import SHELL as LANDING
-from rpcproxy.front.pages.landing import landing
+from rpcproxy.front.pages.landing import example_call, landing
 from rpcproxy.front.pages.status_page import PublicStatus
 from rpcproxy.front.protocol import cors, responses
 from rpcproxy.front.protocol.page import HTML, JSON, TEXT, Page, PageRequest
@@ -28,8 +28,9 @@ Describe = Callable[[], list[dict[str, Any]]]
 
 class WalletPages:
     """``ready`` says whether every chain can be served, with details; ``describe`` lists the
-    chains as ``{"name": str, "chain_id": int, "paths": [str, …]}``, the best path first. Where
-    ``people`` is given, pages say how the chains stand.
+    chains as ``{"name": str, "chain_id": int, "asks": str, "paths": [str, …]}``, the best path
+    first; ``asks`` is the method of a call to try it with. Where ``people`` is given, pages say how
+    the chains stand.
     """
 
     def __init__(
@@ -103,7 +104,7 @@ def _as_text(base: str, chains: list[dict[str, Any]]) -> str:
     for chain in chains:
         lines.append(f"  {chain['name']} (chain id {chain['chain_id']})")
         lines += [f"    {base}{path}" for path in chain["paths"]]
-    first = chains[0]["paths"][0] if chains else "/"
-    call = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "eth_blockNumber", "params": []})
-    lines += ["", "Try it:", "", f"  curl {base}{first} -d '{call}'", ""]
+    if chains:
+        first = chains[0]["paths"][0]
+        lines += ["", "Try it:", "", f"  curl {base}{first} -d '{example_call(chains[0])}'", ""]
     return "\n".join(lines)

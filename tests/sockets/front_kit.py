@@ -23,7 +23,14 @@ from rpcproxy.messages import Answer, Pending
 from rpcproxy.rules.answers.holding import Holdings
 from tests.kits.waiting import until
 
-CHAINS = [{"name": "ethereum", "chain_id": 1, "paths": ["/ethereum", "/1", "/"]}]
+CHAINS = [
+    {
+        "name": "ethereum",
+        "chain_id": 1,
+        "asks": "eth_blockNumber",
+        "paths": ["/ethereum", "/1", "/"],
+    }
+]
 
 
 NEW_LOOP = pytest.mark.parametrize(

@@ -8,6 +8,7 @@ does not sync; it listens while an upstream is usable (viem's ranking asks).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -16,7 +17,7 @@ from rpcproxy import __version__
 from rpcproxy.chains.asked_at import NONE, BlockNeed
 from rpcproxy.chains.evm.blocks import required_block
 from rpcproxy.chains.kind import OwnWords
-from rpcproxy.chains.method import Method
+from rpcproxy.chains.method import Method, MethodKind
 
 _BLOCK: Final = "eth_getBlockByNumber"  # as it is asked for the head
 
@@ -51,6 +52,23 @@ def told_block(method: Method, params: bytes | msgspec.Raw) -> BlockNeed:
     return required_block(method, params)
 
 
+def refusal_of(method: str, why: str) -> str:
+    """The message that refuses a method. It begins as geth's does for one that it lacks: by that
+    ethers turns from filters to eth_getLogs (getRpcError of its provider-jsonrpc), and others tell
+    what is not there from what failed.
+    """
+    return f"the method {method} does not exist/is not available: {why}"
+
+
+# Why a method is refused, by what it would need. The wording is for the wallet's developer.
+REFUSED: Final[Mapping[MethodKind, str]] = MappingProxyType(
+    {
+        MethodKind.STATEFUL: "filters and subscriptions are kept on one node and are not served "
+        "here yet: use eth_getLogs",
+        MethodKind.REFUSED: "it needs a node's own keys or settings, which a proxy in front of "
+        "several has not",
+    }
+)
 OWN_WORDS: Final = OwnWords(
     constants=constant_answers,
     head="eth_blockNumber",
@@ -58,4 +76,6 @@ OWN_WORDS: Final = OwnWords(
     listening="net_listening",
     flag_text=flag,
     told_block=told_block,
+    refused=REFUSED,
+    refusal=refusal_of,
 )

@@ -17,7 +17,6 @@ from rpcproxy.engine.reads.ways import ReadWay
 from rpcproxy.engine.sends.broadcast import COPIES, RAW_METHOD, SYNC_METHOD
 from rpcproxy.engine.sends.copies import SendOrder, need_of
 from rpcproxy.messages import CLASS_NAMES, PARSE_ERROR, Malformed, Request
-from rpcproxy.rules.answers.local_answers import REFUSED_KEYS, REFUSED_STATEFUL
 from rpcproxy.rules.requests.explained import AskingOrder, order_of
 from rpcproxy.rules.requests.steps import MAX_ATTEMPTS, Policy
 from rpcproxy.rules.sends.journaled import TransactionState
@@ -86,7 +85,7 @@ class _Explainer:
         if self._pipeline.local.result(self._request.method) is not None:
             return self._tell("proxy", "answered at once, from what the proxy knows itself")
         if method.kind in (MethodKind.STATEFUL, MethodKind.REFUSED):
-            why = REFUSED_STATEFUL if method.kind is MethodKind.STATEFUL else REFUSED_KEYS
+            why = self._pipeline.local.why_refused(method)
             return self._tell("proxy", f"refused: {why}")
         if method.kind is MethodKind.SEND:
             return self._send(method)

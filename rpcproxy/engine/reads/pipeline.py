@@ -41,11 +41,6 @@ from rpcproxy.messages import (
     encode_result,
 )
 from rpcproxy.rules.answers.holding import Holdings, Purse
-from rpcproxy.rules.answers.local_answers import (
-    REFUSED_KEYS,
-    REFUSED_STATEFUL,
-    refusal_of,
-)
 from rpcproxy.states import RequestOutcome
 
 FIRST_HEAD_SECONDS: Final = 2.5
@@ -221,9 +216,8 @@ class Pipeline:
                 outcome = RequestOutcome.OWN_ERROR
             return answer, outcome
         if method.kind in (MethodKind.STATEFUL, MethodKind.REFUSED):
-            why = REFUSED_STATEFUL if method.kind is MethodKind.STATEFUL else REFUSED_KEYS
-            reason = refusal_of(method.name, why)
-            answer = Answer(encode_error(request.id, METHOD_REFUSED, reason))
+            refusal = self.local.refusal(method)
+            answer = Answer(encode_error(request.id, METHOD_REFUSED, refusal))
             return answer, RequestOutcome.OWN_ERROR
         settled = await self.told.ask(self.executor, profile.policy)
         if self.told.text() is None and not settled.exhausted:

@@ -1,15 +1,22 @@
-"""What the proxy answers itself: constants of the chain, the head that was told, whether it serves.
+"""What the proxy answers itself: constants of the chain, the head that was told, whether it serves,
+and why it refuses what it refuses.
 
 No state; the head is ``told``'s.
 """
 
 from __future__ import annotations
 
+from typing import Final
+
 from rpcproxy.chains.kind import OwnWords
+from rpcproxy.chains.method import Method
 from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.watch.told import ToldHead
 from rpcproxy.messages import MethodClass
 from rpcproxy.rules.standing.standings import Standings
+
+# Where the chain's kind has no words for it.
+NOT_SERVED: Final = "it is not served here"
 
 
 class LocalAnswers:
@@ -28,9 +35,19 @@ class LocalAnswers:
         self._head = words.head
         self._listening = words.listening
         self._flag_text = words.flag_text
+        self._refused = words.refused
+        self._refusal = words.refusal
         self._now = clock.monotonic
         self._told = told
         self._standings = standings
+
+    def why_refused(self, method: Method) -> str:
+        """Why a method is not served, in words for the developer of a client."""
+        return self._refused.get(method.kind, NOT_SERVED)
+
+    def refusal(self, method: Method) -> str:
+        """The message that refuses a method."""
+        return self._refusal(method.name, self.why_refused(method))
 
     def result(self, method: str) -> bytes | None:
         """The JSON text of a result that needs nobody else, ``None`` where it does."""

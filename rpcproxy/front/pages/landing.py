@@ -112,11 +112,16 @@ def _listed(parts: Sequence[Markup]) -> Markup:
     return join(*between)
 
 
+def example_call(chain: Mapping[str, Any]) -> str:
+    """The JSON text of a call to try a chain with."""
+    return json.dumps({"jsonrpc": "2.0", "id": 1, "method": chain["asks"], "params": []})
+
+
 def _by_hand(base: str, chains: Sequence[Mapping[str, Any]]) -> Markup | None:
     if not chains:
         return None
     path = str(chains[0]["paths"][0])
-    call = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "eth_blockNumber", "params": []})
+    call = example_call(chains[0])
     command = join("curl ", tag("span", f"{base}{path}", data_path=path), f" -d '{call}'")
     return tag(
         "details",

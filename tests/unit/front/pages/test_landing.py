@@ -11,8 +11,9 @@ from rpcproxy.chains.native import NATIVE, native_of, title_of
 from rpcproxy.front.pages.landing import landing
 from tests.unit.front.pages.test_status_html import EVIL, Tree
 
-ETHEREUM = {"name": "ethereum", "chain_id": 1, "paths": ["/", "/1", "/ethereum"]}
-OURS = {"name": "ours", "chain_id": 31337, "paths": ["/31337", "/ours"]}
+ASKS = "eth_blockNumber"
+ETHEREUM = {"name": "ethereum", "chain_id": 1, "asks": ASKS, "paths": ["/", "/1", "/ethereum"]}
+OURS = {"name": "ours", "chain_id": 31337, "asks": ASKS, "paths": ["/31337", "/ours"]}
 BASE = "http://127.0.0.1:8545"
 
 
@@ -76,7 +77,7 @@ def test_where_the_status_is_public_it_is_linked() -> None:
 
 
 def test_nothing_of_it_becomes_a_tag() -> None:
-    chain = {"name": EVIL, "chain_id": 5, "paths": [f"/{EVIL}"]}
+    chain = {"name": EVIL, "chain_id": 5, "asks": EVIL, "paths": [f"/{EVIL}"]}
     for tree in (
         page(chain, here=f"/{EVIL}"),
         Tree(landing(f"http://{EVIL}", [chain], {}, here=EVIL)[15:]),

@@ -1,21 +1,18 @@
-"""Why the proxy refuses what it refuses."""
+"""Words of ours that wallets read: why a method is refused, why nobody could serve."""
 
 from __future__ import annotations
 
 import re
 
+from rpcproxy.chains.evm.own_words import REFUSED, refusal_of
+from rpcproxy.chains.method import MethodKind
 from rpcproxy.messages import Judgement, Retry, Verdict
-from rpcproxy.rules.answers.local_answers import (
-    REFUSED_KEYS,
-    REFUSED_STATEFUL,
-    refusal_of,
-)
 from rpcproxy.rules.answers.outage import explain
 
 
 def test_refusals_tell_the_wallets_developer_what_to_do_or_why() -> None:
-    assert "use eth_getLogs" in REFUSED_STATEFUL
-    assert "node's own keys" in REFUSED_KEYS
+    assert "use eth_getLogs" in REFUSED[MethodKind.STATEFUL]
+    assert "node's own keys" in REFUSED[MethodKind.REFUSED]
 
 
 # What libraries look for in messages, and what they take it for.
@@ -47,18 +44,18 @@ READ_BY_CLIENTS = (
 def test_a_method_that_is_refused_is_told_as_geth_tells_of_one_that_it_lacks() -> None:
     """ethers 4784, 4162; viem 76; polygon-etl 79, iexec-core 350 wait for these words."""
     for name in ("eth_newFilter", "eth_subscribe", "eth_sendTransaction", "personal_sign"):
-        message = refusal_of(name, REFUSED_STATEFUL)
+        message = refusal_of(name, REFUSED[MethodKind.STATEFUL])
         assert message.startswith(f"the method {name} does not exist/is not available")
         assert re.search(r"the method .* does not exist", message, re.IGNORECASE)
-        assert message.endswith(REFUSED_STATEFUL)
+        assert message.endswith(REFUSED[MethodKind.STATEFUL])
 
 
 def test_no_words_of_ours_are_taken_for_a_nodes_verdict() -> None:
     told = [verdict for verdict in Verdict if verdict.retry is not Retry.NO]
     failures = [(f"u{i}", Judgement(verdict)) for i, verdict in enumerate(told)]
     ours = [
-        refusal_of("eth_newFilter", REFUSED_STATEFUL),
-        refusal_of("eth_sign", REFUSED_KEYS),
+        refusal_of("eth_newFilter", REFUSED[MethodKind.STATEFUL]),
+        refusal_of("eth_sign", REFUSED[MethodKind.REFUSED]),
         *(explain("ethereum", [failure], 3.0, 4) for failure in failures),
         explain("ethereum", failures, None, 4),
         explain("ethereum", [], 90.0, 2, ["a", "b"]),
