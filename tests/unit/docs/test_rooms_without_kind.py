@@ -11,7 +11,10 @@ import pytest
 from tests.kits.pages import PACKAGE
 
 # May grow, and not shrink.
-ROOMS = ("engine/truth", "engine/watch", "edges/ws", "rules/heads")
+ROOMS = (
+    *("engine/truth", "engine/watch", "edges/ws", "front/pages"),
+    *("rules/heads", "rules/standing", "rules/requests", "rules/telling"),
+)
 MODULES = [path for room in ROOMS for path in sorted((PACKAGE / room).glob("*.py"))]
 # Names of methods, numbers and hashes as EVM nodes spell them, and JSON of more than one value.
 SPELLED = re.compile(r"\b(?:eth|net|web3)_|0x|[\[{]\s*\\?\"")
