@@ -4,6 +4,7 @@ import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from rpcproxy.chains.asked_at import EARLIEST, FINALIZED, HASH, LATEST, NONE, PENDING, SAFE
 from rpcproxy.chains.evm.blocks import RANGED
@@ -120,7 +121,8 @@ def test_tags_become_numbers(name, params, pinned, block, as_raw, separators):
     assert found.block == block
     assert type(found.params) is bytes
     assert json.loads(found.params) == pinned
-    assert pin(describe(name), found.params, HEIGHTS) == found
+    assert found.is_from_earliest == ("earliest" in params)
+    assert pin(describe(name), found.params, HEIGHTS) == replace(found, is_from_earliest=False)
 
 
 @pytest.mark.parametrize(
@@ -236,7 +238,8 @@ def test_the_ends_of_a_range(name, asked, ends, block, separators):
     expected["fromBlock"], expected["toBlock"] = ends
     assert json.loads(found.params) == [expected, {"logCount": 5}]
     assert found.block == block
-    assert pin(describe(name), found.params, HEIGHTS) == found
+    assert found.is_from_earliest == ("earliest" in asked.values())
+    assert pin(describe(name), found.params, HEIGHTS) == replace(found, is_from_earliest=False)
 
 
 @pytest.mark.parametrize(
@@ -341,7 +344,7 @@ def test_any_json_is_pinned_in_its_block_alone(name, params, separators, heights
     method = describe(name)
     text = dump(params, separators)
     found = pin(method, text, heights)
-    assert pin(method, found.params, heights) == found
+    assert pin(method, found.params, heights) == replace(found, is_from_earliest=False)
     pinned = json.loads(found.params)
     if found.block < 0:
         assert EARLIEST != found.block >= NONE
