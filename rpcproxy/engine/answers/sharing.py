@@ -76,7 +76,8 @@ class Follower(Pending):
                 answer = Answer(encode_raw_error(id, error or b"null"))
         except Exception:  # noqa: BLE001 - logged; the others are answered, and so is this one
             _log.exception("request failed", extra={"trace_id": self.trace_id})
-            self.end(Answer(encode_error(id, INTERNAL_ERROR, FAILURE)))
+            told_id = id if isinstance(id, bytes) else b"null"  # it may be what cannot be written
+            self.end(Answer(encode_error(told_id, INTERNAL_ERROR, FAILURE)))
             return False
         self.end(answer)
         return True

@@ -24,6 +24,7 @@ from rpcproxy.engine.attempts.executor import Settled
 from rpcproxy.engine.reads.endings import OpenRead
 from rpcproxy.engine.reads.profiles import Profile
 from rpcproxy.messages import Answer, FailureKind, Judgement, Reply, Request, Verdict
+from rpcproxy.rules.answers.caching import AnswerCache
 from rpcproxy.rules.heads.heads import Heads
 from rpcproxy.rules.standing.selection import Need
 from tests.kits.engine_kit import (
@@ -356,10 +357,17 @@ def test_one_whose_answer_cannot_be_written_or_delivered_leaves_the_others_their
     assert len(records) == 2
 
 
+class Full(AnswerCache):
+    """Takes nothing, by a bug."""
+
+    def put_brief(self, key: bytes, text: bytes, block: int, now: float) -> None:
+        raise ZeroDivisionError
+
+
 def test_what_cannot_be_kept_is_answered_all_the_same() -> None:
     async def main() -> None:
         engine = Engine()
-        engine.pipeline.sharing.cache.put_brief = broken  # type: ignore[method-assign,assignment]
+        engine.pipeline.sharing.cache = Full(1_000_000)
         assert await results(balances(engine, 3)) == ["0x1"] * 3
         engine.eject(*engine.wires)
         handles = balances(engine, 3, b'["0x2","latest"]')
