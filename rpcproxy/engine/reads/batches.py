@@ -265,22 +265,22 @@ class Batches:
         now = self._now()
         if replies.caller.is_fresh:
             call.key = b""
-        way, what = self._reads.ways.of(call, now)
+        way = self._reads.ways.of(call, now)
         if way is ReadWay.ASKED:
             flight = SlowFlight()
             if call.key:
                 self._sharing.flights[call.key] = flight
             read = OpenRead(request, profile, call, flight, now, replies.caller.trace_id)
             members.append(BatchMember(index, read, now + profile.policy.deadline_seconds))
-        elif isinstance(what, bytes):
+        elif isinstance(way, bytes):
             self._counters.on_kept(profile.kept_by, MethodClass.LIGHT)
-            replies.put_result(index, request, what)
+            replies.put_result(index, request, way)
             replies.kept.append((index, request))
-        elif what is not None:
-            follower = self._sharing.follow(what, request, replies.caller.trace_id, now)
-            singles.append(Single(index, request, shared=pending_answer(follower)))
-        else:
+        elif isinstance(way, ReadWay):
             singles.append(Single(index, request, call))
+        else:
+            follower = self._sharing.follow(way, request, replies.caller.trace_id, now)
+            singles.append(Single(index, request, shared=pending_answer(follower)))
 
     async def _forward(
         self,

@@ -104,18 +104,18 @@ class Reads:
         now = self._now()
         if caller.is_fresh:
             call.key = b""
-        way, what = self.ways.of(call, now)
+        way = self.ways.of(call, now)
         if way is ReadWay.ASKED:
             return self._ask(request, profile, call, caller, now)
-        if isinstance(what, bytes):
+        if isinstance(way, bytes):
             self.counters.on_kept(profile.kept_by, profile.method_class)
-            self.sharing.remember(profile.key + request.params, call, what)
-            return result_answer(request.id, what)
-        if what is not None:
-            return self.sharing.follow(what, request, caller.trace_id, now)
+            self.sharing.remember(profile.key + request.params, call, way)
+            return result_answer(request.id, way)
         if way is ReadWay.ON_DISK:
             return self._from_disk(request, profile, call, caller)
-        return self._above_head(request, profile, call, caller)
+        if isinstance(way, ReadWay):
+            return self._above_head(request, profile, call, caller)
+        return self.sharing.follow(way, request, caller.trace_id, now)
 
     def _ask(
         self, request: Request, profile: Profile, call: SingleCall, caller: Caller, now: float

@@ -23,9 +23,6 @@ class ReadWay(enum.Enum):
     ASKED = "asked"  # upstreams are
 
 
-_ON_DISK, _AHEAD, _ASKED = (ReadWay.ON_DISK, None), (ReadWay.AHEAD, None), (ReadWay.ASKED, None)
-
-
 class Ways:
     """See the module's docstring. One per chain."""
 
@@ -33,28 +30,33 @@ class Ways:
         self._sharing = sharing
         self._patience = patience
 
-    def of(self, call: SingleCall, now: float) -> tuple[ReadWay, bytes | Flight | None]:
-        """The way of a read whose ``key`` says what it may share (empty: nothing). The second
-        value is the kept result (a JSON text), or the flight that it follows.
+    def of(self, call: SingleCall, now: float) -> bytes | Flight | ReadWay:
+        """The way of a read whose ``key`` says what it may share (empty: nothing): the kept result
+        (a JSON text), the flight that it follows, or what else is to be done.
         """
-        if call.key:
-            result = self._sharing.cache.get(call.key, now)
+        key = call.key
+        if key:
+            sharing = self._sharing
+            result = sharing.cache.get(key, now)
             if result is not None:
-                return ReadWay.KEPT, result
-        return self._beyond_memory(call)
+                return result
+            flight = sharing.flights.get(key)
+            if flight is not None:
+                return flight
+        return self._alone(call)
 
     def look(self, call: SingleCall, now: float) -> ReadWay:
         """The same without a trace: nothing counts as used."""
-        if call.key and self._sharing.cache.has(call.key, now):
-            return ReadWay.KEPT
-        return self._beyond_memory(call)[0]
+        key = call.key
+        if key:
+            if self._sharing.cache.has(key, now):
+                return ReadWay.KEPT
+            if key in self._sharing.flights:
+                return ReadWay.FOLLOWED
+        return self._alone(call)
 
-    def _beyond_memory(self, call: SingleCall) -> tuple[ReadWay, Flight | None]:
-        if call.key:
-            sharing = self._sharing
-            flight = sharing.flights.get(call.key)
-            if flight is not None:
-                return ReadWay.FOLLOWED, flight
-            if sharing.disk is not None and sharing.is_on_disk(call):
-                return _ON_DISK
-        return _AHEAD if self._patience.is_above_head(call) else _ASKED
+    def _alone(self, call: SingleCall) -> ReadWay:
+        """Where no other request has its answer."""
+        if call.key and self._sharing.disk is not None and self._sharing.is_on_disk(call):
+            return ReadWay.ON_DISK
+        return ReadWay.AHEAD if self._patience.is_above_head(call) else ReadWay.ASKED
