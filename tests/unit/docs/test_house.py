@@ -10,11 +10,43 @@ from pathlib import Path
 
 import pytest
 
-from tests.kits.pages import DOCS, PACKAGE, assert_told, names, rows, section
+from tests.kits.pages import DOCS, PACKAGE, ROOT, assert_told, names, rows, section
 
 MOST_MODULES = 15
 MOST_LINES = 6
+MOST_LINES_OF_A_MODULE = 400
+MOST_LINES_OF_A_FUNCTION = 60
+LONG_MODULES = {
+    "rpcproxy/chains/evm/sends/signed.py": 424,
+    "rpcproxy/drills/scenarios/faults.py": 406,
+    "rpcproxy/drills/scenarios/reported.py": 499,
+    "rpcproxy/engine/attempts/executor.py": 482,
+    "rpcproxy/engine/reads/batches.py": 476,
+    "rpcproxy/engine/sends/ledger.py": 448,
+    "rpcproxy/engine/truth/truth.py": 466,
+    "rpcproxy/messages.py": 497,
+    "rpcproxy/rules/heads/heads.py": 520,
+    "rpcproxy/rules/requests/failover.py": 534,
+    "rpcproxy/rules/sends/pool.py": 461,
+    "rpcproxy/rules/standing/selection.py": 409,
+    "rpcproxy/rules/standing/standing.py": 458,
+    "rpcproxy/rules/standing/standings.py": 422,
+}
+LONG_FUNCTIONS = {
+    "rpcproxy/app/chain.py: __init__": 103,
+    "rpcproxy/engine/reads/pipeline.py: __init__": 66,
+    "rpcproxy/engine/sends/copies.py: send": 65,
+}
+SOURCES = [
+    path
+    for folder in ("rpcproxy", "tools", "benchmarks")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+]
 ROOMS = {path.parent: path for path in sorted(PACKAGE.rglob("__init__.py"))}
+
+
+def named(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
 
 
 def dotted(room: Path) -> str:
@@ -27,10 +59,10 @@ def modules(room: Path) -> list[str]:
 
 @pytest.mark.parametrize("room", [room for room in ROOMS if room != PACKAGE], ids=dotted)
 def test_a_room_says_what_it_is_for_and_what_it_may_import(room: Path) -> None:
-    told = ast.get_docstring(ast.parse(ROOMS[room].read_text())) or ""
-    assert len(told.splitlines()) <= MOST_LINES
-    assert "May import" in told
-    assert "Must not" in told
+    words = ast.get_docstring(ast.parse(ROOMS[room].read_text())) or ""
+    assert len(words.splitlines()) <= MOST_LINES
+    assert "May import" in words
+    assert "Must not" in words
 
 
 def test_no_code_is_outside_of_rooms() -> None:
@@ -46,6 +78,30 @@ def test_the_architecture_names_every_room() -> None:
 @pytest.mark.parametrize("room", ROOMS, ids=dotted)
 def test_a_folder_can_be_taken_in_at_a_glance(room: Path) -> None:
     assert len(modules(room)) <= MOST_MODULES
+
+
+def test_a_module_is_about_400_lines() -> None:
+    """Those that are longer may only shrink: lower their numbers, and delete the line of one that
+    has become short.
+    """
+    lengths = {named(path): len(path.read_text().splitlines()) for path in SOURCES}
+    too_long = {name: n for name, n in lengths.items() if n > MOST_LINES_OF_A_MODULE}
+    assert too_long.keys() == LONG_MODULES.keys()
+    assert [name for name, length in too_long.items() if length > LONG_MODULES[name]] == []
+
+
+def test_a_function_is_60_lines() -> None:
+    """Those that are longer may only shrink, as modules."""
+    too_long: dict[str, int] = {}
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                length = (node.end_lineno or 0) - node.lineno + 1
+                if length > MOST_LINES_OF_A_FUNCTION:
+                    name = f"{named(path)}: {node.name}"
+                    too_long[name] = max(length, too_long.get(name, 0))
+    assert too_long.keys() == LONG_FUNCTIONS.keys()
+    assert [name for name, length in too_long.items() if length > LONG_FUNCTIONS[name]] == []
 
 
 def test_the_name_of_a_module_is_new_in_the_whole_tree() -> None:
