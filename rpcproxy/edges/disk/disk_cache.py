@@ -23,12 +23,15 @@ import sqlite3
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
 from rpcproxy.edges.disk.disk_file import (
+    USUAL_FILE,
     AnswerFile,
+    AnswerFileSettings,
     AnswerRow,
     DiskCacheRefused,
     FileTrouble,
@@ -39,25 +42,32 @@ from rpcproxy.edges.disk.disk_file import (
 from rpcproxy.edges.disk.worker import DISK_ERRORS, Duties, Worker, WorkerStopped, settle
 from rpcproxy.edges.logs import event
 
-__all__ = ["DiskCache", "DiskCacheRefused"]
+__all__ = ["DiskCache", "DiskCacheRefused", "DiskCacheSettings"]
 
-# A read that takes longer is given up: an upstream would have answered by then.
-READ_SECONDS: Final = 0.1
-# What waits to be written, at most.
-QUEUED_ROWS: Final = 4096
-QUEUED_BYTES: Final = 16 * 1024 * 1024
-# Writes are gathered for so long, or until one transaction is full.
-GATHER_SECONDS: Final = 0.1
 BATCH_ROWS: Final = 256
 # Larger answers are refused, and a transaction is full at that: it must not push out the rest.
 LARGEST_SHARE: Final = 1 / 32
-CLOSE_SECONDS: Final = 5.0
 # A disk that damages one file after another is not to be filled with what was set aside.
 MOST_SET_ASIDE: Final = 2
 
 _log = logging.getLogger("rpcproxy.disk_cache")
 T = TypeVar("T")
 P = ParamSpec("P")
+
+
+@dataclass(frozen=True, slots=True)
+class DiskCacheSettings:
+    """``read_seconds``: a read that takes longer is given up, as an upstream would have answered by
+    then. ``queued_rows`` and ``queued_bytes``: what waits to be written, at most; it is gathered
+    for ``gather_seconds``, or until one transaction is full.
+    """
+
+    read_seconds: float = 0.1
+    queued_rows: int = 4096
+    queued_bytes: int = 16 * 1024 * 1024
+    gather_seconds: float = 0.1
+    close_seconds: float = 5.0
+    file: AnswerFileSettings = USUAL_FILE
 
 
 class DiskCache:
@@ -69,9 +79,15 @@ class DiskCache:
     """
 
     def __init__(
-        self, path: Path, max_bytes: int, identity: str, clock: Callable[[], float]
+        self,
+        path: Path,
+        max_bytes: int,
+        identity: str,
+        clock: Callable[[], float],
+        settings: DiskCacheSettings,
     ) -> None:
         self._path = path
+        self._settings = settings
         self._max_bytes = max_bytes
         self._identity = identity
         self._clock = clock
@@ -105,7 +121,7 @@ class DiskCache:
             leave=self._leave,
             on_crash=self._on_crash,
         )
-        self._worker = Worker("rpcproxy-disk", duties, CLOSE_SECONDS)
+        self._worker = Worker("rpcproxy-disk", duties, settings.close_seconds)
 
     @classmethod
     async def open(
@@ -115,6 +131,7 @@ class DiskCache:
         identity: str,
         *,
         clock: Callable[[], float] = time.time,
+        settings: DiskCacheSettings | None = None,
     ) -> DiskCache:
         """Open or begin the file. Answers of another ``identity`` (the chain's id and what its
         first block is known by) are never given. ``max_bytes`` (64 KiB or more) bounds the file,
@@ -123,7 +140,7 @@ class DiskCache:
         Raises ``DiskCacheRefused`` where it is a newer version's or another program's. Where it
         cannot be opened for other reasons that is logged, and nothing is kept.
         """
-        cache = cls(Path(path), max_bytes, identity, clock)
+        cache = cls(Path(path), max_bytes, identity, clock, settings or DiskCacheSettings())
         await cache._worker.open()
         return cache
 
@@ -140,13 +157,13 @@ class DiskCache:
         return bool(self._digests) and self._digest(key) in self._digests
 
     async def get(self, key: bytes) -> bytes | None:
-        """The answer, ``None`` where there is none, or none within ``READ_SECONDS``."""
+        """The answer, ``None`` where there is none, or none within ``read_seconds``."""
         digest = self._digest(key)
         if self._is_closing or digest not in self._digests:
             self.misses += 1
             return None
         done = self._worker.ask(partial(self._read, digest, key))
-        timer = self._loop.call_later(READ_SECONDS, self._give_up, done)
+        timer = self._loop.call_later(self._settings.read_seconds, self._give_up, done)
         try:
             result = await done
         except WorkerStopped:
@@ -169,8 +186,8 @@ class DiskCache:
         size = len(key) + len(result)
         if (
             size > self._largest
-            or self._queued_rows - self._taken_rows >= QUEUED_ROWS
-            or self._queued_bytes - self._taken_bytes + size > QUEUED_BYTES
+            or self._queued_rows - self._taken_rows >= self._settings.queued_rows
+            or self._queued_bytes - self._taken_bytes + size > self._settings.queued_bytes
         ):
             self._refused += 1
             return
@@ -178,10 +195,10 @@ class DiskCache:
         self._queued_bytes += size
         self._rows.append(AnswerRow(digest, key, result))
         is_full = len(self._rows) >= BATCH_ROWS
-        self._worker.schedule(self._write_some, 0.0 if is_full else GATHER_SECONDS)
+        self._worker.schedule(self._write_some, 0.0 if is_full else self._settings.gather_seconds)
 
     async def close(self) -> None:
-        """Write what waits, and close; gives up after ``CLOSE_SECONDS``. Idempotent."""
+        """Write what waits, and close; gives up after ``close_seconds``. Idempotent."""
         self._is_closing = True
         await self._worker.close()
 
@@ -204,7 +221,9 @@ class DiskCache:
             self._on_error(error)
 
     def _open_file(self) -> None:
-        self._file = open_file(self._path, self._max_bytes, self._identity, self._clock)
+        self._file = open_file(
+            self._path, self._max_bytes, self._identity, self._clock, self._settings.file
+        )
         self._is_loading = True
         self._worker.schedule(self._load)
 
@@ -251,7 +270,9 @@ class DiskCache:
         batch = self._batch()
         if self._rows:
             has_time = len(batch) == BATCH_ROWS > len(self._rows)
-            self._worker.schedule(self._write_some, GATHER_SECONDS if has_time else 0.0)
+            self._worker.schedule(
+                self._write_some, self._settings.gather_seconds if has_time else 0.0
+            )
         self._write(batch)
 
     def _write_all(self) -> None:

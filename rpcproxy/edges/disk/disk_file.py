@@ -16,6 +16,7 @@ import sqlite3
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -23,16 +24,11 @@ from typing import Final, NamedTuple
 # Marks a file as ours: "RPCA" in ASCII.
 APPLICATION_ID: Final = 0x52504341
 SCHEMA_VERSION: Final = 1
-# Each row of ours takes about 100 bytes of memory, so that what is not there costs no read.
-MAX_ROWS: Final = 1_000_000
 # How far "last used" may be behind the truth: a read is not to become a write.
 USED_SECONDS: Final = 600
-# That many reads are written down together.
-TOUCHED_ROWS: Final = 256
 # Another process that holds the file's lock longer costs us the transaction.
 BUSY_SECONDS: Final = 1.0
 OPEN_TRIES: Final = 5
-OPEN_PAUSE_SECONDS: Final = 0.1
 # The write-ahead log beside the file; it is not counted in the budget.
 WAL_BYTES: Final = 4 * 1024 * 1024
 
@@ -40,7 +36,6 @@ _PAGE_BYTES: Final = 4096
 # A row's own columns, its cell and its place in the index.
 _ROW_BYTES: Final = 100
 _DELETED_AT_ONCE: Final = 64
-_LOADED_AT_ONCE: Final = 4096
 _VACUUMED_PAGES: Final = 1024
 
 _SCHEMA: Final = (
@@ -52,6 +47,24 @@ _SCHEMA: Final = (
     f"PRAGMA application_id = {APPLICATION_ID}",
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerFileSettings:
+    """``max_rows``: each of ours takes about 100 bytes of memory, so that what is not there costs
+    no read. ``loaded_at_once``: of those, at the start. ``touched_rows``: that many reads are
+    written down together. ``busy_seconds``: another process that holds the lock longer costs us
+    the transaction. ``pause_seconds``: between two tries of an opening.
+    """
+
+    max_rows: int = 1_000_000
+    loaded_at_once: int = 4096
+    touched_rows: int = 256
+    busy_seconds: float = BUSY_SECONDS
+    pause_seconds: float = 0.1
+
+
+USUAL_FILE: Final = AnswerFileSettings()
 
 
 class DiskCacheRefused(Exception):
@@ -93,8 +106,9 @@ def trouble(error: sqlite3.Error | OSError) -> FileTrouble:
     return FileTrouble.LOST if code is None else _TROUBLES.get(code & 0xFF, FileTrouble.LOST)
 
 
-def connect(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+def connect(path: Path, busy_seconds: float = BUSY_SECONDS) -> sqlite3.Connection:
+    """``busy_seconds``: how long another process's lock is waited for."""
+    return sqlite3.connect(path, timeout=busy_seconds, isolation_level=None)
 
 
 def connect_read_only(path: Path) -> sqlite3.Connection:
@@ -124,9 +138,15 @@ class AnswerFile:
     """
 
     def __init__(
-        self, path: Path, max_bytes: int, identity: str, clock: Callable[[], float]
+        self,
+        path: Path,
+        max_bytes: int,
+        identity: str,
+        clock: Callable[[], float],
+        settings: AnswerFileSettings,
     ) -> None:
         self._path = path
+        self._settings = settings
         self._identity = identity
         self._clock = clock
         # One transaction may go past the room before the next makes some.
@@ -136,7 +156,7 @@ class AnswerFile:
         self._rows = 0
         self._loaded_to = (1 << 62, 0)
         self._inode = 0
-        self._db = connect(path)
+        self._db = connect(path, settings.busy_seconds)
         try:
             self._prepare()
         except BaseException:
@@ -186,12 +206,12 @@ class AnswerFile:
 
     def next_digests(self) -> list[bytes]:
         """Some more of what is kept for this identity, the last used first; none at the end."""
-        if self._rows >= MAX_ROWS:
+        if self._rows >= self._settings.max_rows:
             return []
         rows = self._db.execute(
             "SELECT used, digest FROM answers WHERE space = ? AND (used, digest) < (?, ?)"
             " ORDER BY used DESC, digest DESC LIMIT ?",
-            (self._space, *self._loaded_to, _LOADED_AT_ONCE),
+            (self._space, *self._loaded_to, self._settings.loaded_at_once),
         ).fetchall()
         if rows:
             self._loaded_to = rows[-1]
@@ -230,7 +250,7 @@ class AnswerFile:
             touched = [(now, number) for number in self._touched]
             self._db.executemany("UPDATE answers SET used = ? WHERE digest = ?", touched)
             gone = self._make_room(sum(len(r.key) + len(r.result) + _ROW_BYTES for r in rows))
-            gone += self._keep_rows_under(MAX_ROWS - len(rows))
+            gone += self._keep_rows_under(self._settings.max_rows - len(rows))
             self._db.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?)", values)
         self._touched.clear()
         self._rows += len(rows)
@@ -242,7 +262,7 @@ class AnswerFile:
     @property
     def needs_write(self) -> bool:
         """Enough was read for "last used" to be written down."""
-        return len(self._touched) >= TOUCHED_ROWS
+        return len(self._touched) >= self._settings.touched_rows
 
     def close(self) -> None:
         try:
@@ -307,17 +327,23 @@ class AnswerFile:
             raise
 
 
-def open_file(path: Path, max_bytes: int, identity: str, clock: Callable[[], float]) -> AnswerFile:
+def open_file(
+    path: Path,
+    max_bytes: int,
+    identity: str,
+    clock: Callable[[], float],
+    settings: AnswerFileSettings,
+) -> AnswerFile:
     """Two that begin one file at once can find it busy in ways that SQLite does not wait out."""
     tries_left = OPEN_TRIES
     while True:
         try:
-            return AnswerFile(path, max_bytes, identity, clock)
+            return AnswerFile(path, max_bytes, identity, clock, settings)
         except sqlite3.Error as error:
             tries_left -= 1
             if trouble(error) is not FileTrouble.BUSY or not tries_left:
                 raise
-        time.sleep(OPEN_PAUSE_SECONDS)
+        time.sleep(settings.pause_seconds)
 
 
 def _number(digest: bytes) -> int:

@@ -47,10 +47,10 @@ __all__ = [
 # Below this a file holds next to nothing.
 LEAST_BYTES: Final = 256 * 1024
 # What waits for a disk that is full: more is dropped, the oldest first.
-HELD_ROWS: Final = 20_000
+_HELD_ROWS: Final = 20_000
 # Figures on their way to the thread, in pieces; where it hangs, the loop keeps them.
 QUEUED: Final = 4
-CLOSE_SECONDS: Final = 5.0
+_CLOSE_SECONDS: Final = 5.0
 # A disk that damages one file after another is not to be filled with what was set aside.
 MOST_SET_ASIDE: Final = 3
 
@@ -66,8 +66,17 @@ class _Figures(NamedTuple):
 class DiskHistory:
     """See the module's docstring. Made on the event loop's thread; ``put``, then ``close``."""
 
-    def __init__(self, path: Path, max_bytes: int, run: ProcessRun) -> None:
+    def __init__(
+        self,
+        path: Path,
+        max_bytes: int,
+        run: ProcessRun,
+        *,
+        held_rows: int = _HELD_ROWS,
+        close_seconds: float = _CLOSE_SECONDS,
+    ) -> None:
         self._path = path
+        self._held_rows = held_rows
         self._max_bytes = max(LEAST_BYTES, max_bytes)
         self._me = run
         self._coming: deque[_Figures] = deque()
@@ -82,7 +91,7 @@ class DiskHistory:
         self._times_set_aside = 0
         self._trouble = ""
         duties = Duties(finish=self._write_coming, leave=self._leave_file, on_crash=self._on_crash)
-        self._worker = Worker("rpcproxy-history", duties, CLOSE_SECONDS)
+        self._worker = Worker("rpcproxy-history", duties, close_seconds)
         self._worker.start()
 
     @property
@@ -99,7 +108,7 @@ class DiskHistory:
         self._worker.schedule(self._write_coming)
 
     async def close(self) -> None:
-        """Write what waits, and close; gives up after ``CLOSE_SECONDS``. Idempotent."""
+        """Write what waits, and close; gives up after ``close_seconds``. Idempotent."""
         self._is_closing = True
         await self._worker.close()
 
@@ -125,7 +134,7 @@ class DiskHistory:
         for outage in figures.outages:
             self._outages[outage.chain, outage.upstream, outage.start] = outage
         for held in (self._tallies, self._outages):
-            for key in tuple(islice(held, max(0, len(held) - HELD_ROWS))):
+            for key in tuple(islice(held, max(0, len(held) - self._held_rows))):
                 del held[key]
 
     def _write(self, unix_seconds: float) -> None:

@@ -32,6 +32,7 @@ from rpcproxy.edges.disk.journal_place import JournalPlace
 from rpcproxy.edges.disk.journal_row import JournalRow, RowChange, Values, values_of
 from rpcproxy.edges.disk.journal_salvage import read_rows
 from rpcproxy.edges.disk.journal_schema import JournalInUse, JournalRefused, words_of
+from rpcproxy.edges.disk.journal_settings import USUAL, JournalSettings
 from rpcproxy.edges.disk.worker import DISK_ERRORS, Duties, Worker, WorkerStopped, settle
 from rpcproxy.edges.logs import event
 
@@ -41,16 +42,10 @@ __all__ = [
     "JournalInUse",
     "JournalRefused",
     "JournalRow",
+    "JournalSettings",
     "read_rows",
 ]
 
-# What was noted is written at the latest after so long; tried again as often while it fails.
-NOTE_SECONDS: Final = 1.0
-# Notes that wait for a disk that fails; the oldest go first.
-NOTES_HELD: Final = 100_000
-SWEEP_SECONDS: Final = 600.0
-# A disk that hangs must not keep the process from ending.
-CLOSE_SECONDS: Final = 10.0
 _DROPPED: Final = "too many changes waited for the disk, and this one was dropped"
 _CLOSED: Final = "the journal is closed"
 _TROUBLES: Final = (*DISK_ERRORS, JournalRefused)
@@ -101,8 +96,15 @@ class DiskJournal:
     ``secrets``: hashes of private ones that no block took, with the first bytes of each.
     """
 
-    def __init__(self, place: JournalPlace, path: Path, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        place: JournalPlace,
+        path: Path,
+        clock: Callable[[], float],
+        settings: JournalSettings,
+    ) -> None:
         self._path = path
+        self._settings = settings
         self._clock = clock
         self._lock = threading.Lock()
         self._waiting = _Waiting()
@@ -125,7 +127,7 @@ class DiskJournal:
             on_crash=self._on_crash,
             on_end=self._on_end,
         )
-        self._worker = Worker("rpcproxy-journal", duties, CLOSE_SECONDS)
+        self._worker = Worker("rpcproxy-journal", duties, settings.close_seconds)
 
     @classmethod
     async def open(
@@ -135,6 +137,7 @@ class DiskJournal:
         *,
         clock: Callable[[], float] = time.time,
         fault: Callable[[str], None] | None = None,
+        settings: JournalSettings = USUAL,
     ) -> DiskJournal:
         """Open or begin the file, which is of one ``identity`` (the chain's kind and id) for ever.
         ``clock`` gives Unix seconds; ``fault`` is called in the thread with "before commit" and
@@ -144,7 +147,7 @@ class DiskJournal:
         does not let us.
         """
         path = Path(path)
-        journal = cls(JournalPlace(path, identity, fault), path, clock)
+        journal = cls(JournalPlace(path, identity, settings, fault), path, clock, settings)
         await journal._worker.open()
         return journal
 
@@ -181,7 +184,7 @@ class DiskJournal:
         await done
 
     def note(self, hash: str, state: str, block: int, said: dict[str, str]) -> None:
-        """Write the change with the next commit, or within ``NOTE_SECONDS``. The last of a hash
+        """Write the change with the next commit, or within ``note_seconds``. The last of a hash
         wins; after ``close`` nothing is written.
         """
         change = RowChange.of(hash, state, block, said, self._clock())
@@ -189,7 +192,7 @@ class DiskJournal:
             return
         with self._lock:
             self._hold(change)
-        self._worker.schedule(self._commit, NOTE_SECONDS)
+        self._worker.schedule(self._commit, self._settings.note_seconds)
 
     async def find(self, hash: str) -> JournalRow | None:
         """The row, with everything noted by now; a row that is still being added need not be found.
@@ -211,7 +214,7 @@ class DiskJournal:
             raise JournalBroken(words_of(error)) from error
 
     async def close(self) -> None:
-        """Write what waits, and close; gives up after ``CLOSE_SECONDS``. Idempotent."""
+        """Write what waits, and close; gives up after ``close_seconds``. Idempotent."""
         self._is_closing = True
         if not await self._worker.close():
             self._give_up("the disk did not answer before the end")
@@ -228,7 +231,7 @@ class DiskJournal:
 
     def _bound_notes(self) -> None:
         changes = self._waiting.changes
-        while len(changes) > NOTES_HELD:
+        while len(changes) > self._settings.notes_held:
             del changes[next(iter(changes))]
             self.notes_dropped += 1
 
@@ -265,7 +268,7 @@ class DiskJournal:
         with self._lock:
             self._waiting.changes = batch.changes | self._waiting.changes
             self._bound_notes()
-        self._worker.schedule(self._commit, NOTE_SECONDS)
+        self._worker.schedule(self._commit, self._settings.note_seconds)
         self._worker.tell([(done, JournalBroken(reason)) for done in batch.done])
 
     def _on_committed(self, batch: _Waiting, wrong: dict[int, str]) -> None:
@@ -301,7 +304,7 @@ class DiskJournal:
         has_more = False
         with self._upkeep():
             has_more = self._place.on_file(lambda file: file.sweep(self._clock()))
-        self._worker.schedule(self._sweep, 0.0 if has_more else SWEEP_SECONDS)
+        self._worker.schedule(self._sweep, 0.0 if has_more else self._settings.sweep_seconds)
         self._tidy()
 
     @contextlib.contextmanager

@@ -10,12 +10,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import functools
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from rpcproxy.edges.disk import journal_schema
 from rpcproxy.edges.disk.disk_file import connect
@@ -36,10 +35,11 @@ from rpcproxy.edges.disk.journal_schema import (
     check,
     migrate,
 )
+from rpcproxy.edges.disk.journal_settings import USUAL, JournalSettings
+from rpcproxy.edges.disk.journal_statements import flat, insert_sql, pieces, update_sql
 
-# Closed rows are kept so long after the last word about them, and so many of them.
+# Closed rows are kept so long after the last word about them.
 CLOSED_SECONDS: Final = 7 * 86_400
-CLOSED_ROWS: Final = 500_000
 # Of private ones that were given up, so much is told: hashes, and how their bytes begin.
 MOST_SECRETS: Final = 20_000
 SECRET_BYTES: Final = 128
@@ -47,12 +47,8 @@ SECRET_BYTES: Final = 128
 AHEAD_SECONDS: Final = 86_400
 # Checked page by page at opening up to that size; larger ones show their damage when it is met.
 CHECKED_BYTES: Final = 64 * 1024 * 1024
-WAL_BYTES: Final = 8 * 1024 * 1024
 
 PAGE_BYTES: Final = 4096
-# Rows per statement, the largest that fits first: each statement gives up the interpreter's lock
-# once, which a busy event loop may take some milliseconds to hand back.
-_AT_ONCE: Final = (256, 32, 4, 1)
 _DELETED_AT_ONCE: Final = 256
 _VACUUMED_PAGES: Final = 256
 # Of one row alone: the others of its group need not fail with it.
@@ -105,9 +101,14 @@ class JournalFile:
     """
 
     def __init__(
-        self, path: Path, identity: str, fault: Callable[[str], None] | None = None
+        self,
+        path: Path,
+        identity: str,
+        settings: JournalSettings = USUAL,
+        fault: Callable[[str], None] | None = None,
     ) -> None:
         self._path = path
+        self._settings = settings
         self._identity = identity
         self._fault = fault
         # After a commit that failed, the log may still hold it, and a later opening would find
@@ -117,7 +118,7 @@ class JournalFile:
         self._logged_bytes = 0
         _make_directory(path.parent)
         _make_file(path)
-        self._db = connect(path)
+        self._db = connect(path, settings.busy_seconds)
         try:
             self._prepare()
             self._found = path.stat()
@@ -139,8 +140,8 @@ class JournalFile:
             "fullfsync = ON",
             "cell_size_check = ON",
             # ``tidy`` does it when nobody waits; this is for a group far too large.
-            f"wal_autocheckpoint = {8 * WAL_BYTES // PAGE_BYTES}",
-            f"journal_size_limit = {WAL_BYTES}",
+            f"wal_autocheckpoint = {8 * self._settings.wal_bytes // PAGE_BYTES}",
+            f"journal_size_limit = {self._settings.wal_bytes}",
         ):
             db.execute(f"PRAGMA {pragma}").fetchall()
         if db.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
@@ -201,8 +202,8 @@ class JournalFile:
 
         def insert(rows: Sequence[Values]) -> None:
             nonlocal last_seq
-            for some in _pieces(rows):
-                cursor = self._db.execute(_insert_sql(len(some)), _flat(some))
+            for some in pieces(rows):
+                cursor = self._db.execute(insert_sql(len(some)), flat(some))
                 if cursor.rowcount:
                     # Not lastrowid: of a row that began anew it says nothing.
                     last_seq = self._db.execute("SELECT max(seq) FROM transactions").fetchone()[0]
@@ -216,8 +217,8 @@ class JournalFile:
             self._fault("after commit")
 
     def _update(self, changes: Sequence[RowChange]) -> None:
-        for some in _pieces(changes):
-            self._db.execute(_update_sql(len(some)), _flat(some))
+        for some in pieces(changes):
+            self._db.execute(update_sql(len(some)), flat(some))
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -264,7 +265,7 @@ class JournalFile:
 
     def tidy(self) -> None:
         """Move the log into the file once it is long."""
-        if self._logged_bytes >= WAL_BYTES:
+        if self._logged_bytes >= self._settings.wal_bytes:
             self._logged_bytes = 0
             self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
@@ -286,7 +287,7 @@ class JournalFile:
                 due = self._db.execute(
                     f"SELECT seq FROM transactions WHERE {CLOSED}"  # noqa: S608 - constants
                     " ORDER BY updated DESC LIMIT ? OFFSET ?",
-                    (_DELETED_AT_ONCE, CLOSED_ROWS),
+                    (_DELETED_AT_ONCE, self._settings.closed_rows),
                 ).fetchall()
             self._db.executemany("DELETE FROM transactions WHERE seq = ?", due)
         free_pages = self._pragma("freelist_count")
@@ -358,42 +359,3 @@ def _is_same_file(path: Path, known: os.stat_result) -> bool:
         return os.path.samestat(path.stat(), known)
     except OSError:
         return False
-
-
-# --------------------------------------------------------------------------
-# Statements
-
-
-@functools.cache
-def _insert_sql(count: int) -> str:
-    row = "({})".format(", ".join("?" * (COLUMNS.count(",") + 1)))
-    rows = ", ".join([row] * count)
-    excluded = ", ".join(f"excluded.{name}" for name in COLUMNS.split(", "))
-    # Not OR IGNORE, which would pass over a row that breaks another rule.
-    return (
-        f"INSERT INTO transactions ({COLUMNS}) VALUES {rows} ON CONFLICT (hash) DO UPDATE"  # noqa: S608 - constants
-        # It is as new as the others of its group: rows are in the order in which wallets sent.
-        f" SET seq = (SELECT max(seq) + 1 FROM transactions), ({COLUMNS}) = ({excluded})"
-        " WHERE transactions.state IN ('refused', 'expired')"
-    )
-
-
-@functools.cache
-def _update_sql(count: int) -> str:
-    rows = ", ".join(["(?, ?, ?, ?, ?)"] * count)
-    return (
-        "UPDATE transactions SET state = new.column2, block = new.column3, said = new.column4,"  # noqa: S608 - constants
-        f" updated = new.column5 FROM (VALUES {rows}) AS new WHERE hash = new.column1"
-    )
-
-
-def _pieces(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    start = 0
-    for size in _AT_ONCE:
-        while len(items) - start >= size:
-            yield items[start : start + size]
-            start += size
-
-
-def _flat(rows: Sequence[Values]) -> list[Any]:
-    return [value for row in rows for value in row]

@@ -13,17 +13,15 @@ import logging
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from rpcproxy.edges.disk.disk_file import FileTrouble, trouble
 from rpcproxy.edges.disk.journal_file import JournalFile, JournalLock
 from rpcproxy.edges.disk.journal_row import JournalRow, Values
 from rpcproxy.edges.disk.journal_salvage import open_journal, renew
 from rpcproxy.edges.disk.journal_schema import words_of
+from rpcproxy.edges.disk.journal_settings import USUAL, JournalSettings
 from rpcproxy.edges.logs import event
-
-# A disk that damages one file after another is not to be filled with what was set aside.
-MOST_SET_ASIDE: Final = 3
 
 _log = logging.getLogger("rpcproxy.journal")
 T = TypeVar("T")
@@ -35,9 +33,14 @@ class JournalPlace:
     """
 
     def __init__(
-        self, path: Path, identity: str, fault: Callable[[str], None] | None = None
+        self,
+        path: Path,
+        identity: str,
+        settings: JournalSettings = USUAL,
+        fault: Callable[[str], None] | None = None,
     ) -> None:
         self._path = path
+        self._settings = settings
         self._identity = identity
         self._fault = fault
         self._lock: JournalLock | None = None
@@ -63,10 +66,11 @@ class JournalPlace:
         try:
             return action(self._usable_file())
         except sqlite3.Error as error:
-            if trouble(error) is not FileTrouble.DAMAGED or self._times_set_aside >= MOST_SET_ASIDE:
+            has_room = self._times_set_aside < self._settings.most_set_aside
+            if trouble(error) is not FileTrouble.DAMAGED or not has_room:
                 raise
             self._leave_file()
-            self._on_set_aside(renew(self._path, self._identity), words_of(error))
+            self._on_set_aside(renew(self._path, self._identity, self._settings), words_of(error))
         return action(self._usable_file())
 
     def leave(self) -> None:
@@ -96,7 +100,7 @@ class JournalPlace:
     def _open_file(self) -> JournalFile:
         if self._lock is None:
             self._lock = JournalLock(self._path)
-        self._file, aside = open_journal(self._path, self._identity, self._fault)
+        self._file, aside = open_journal(self._path, self._identity, self._settings, self._fault)
         self._on_set_aside(aside, "it was found damaged when it was opened")
         return self._file
 

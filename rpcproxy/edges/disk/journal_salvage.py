@@ -21,9 +21,8 @@ from rpcproxy.edges.disk.disk_file import FileTrouble, connect_read_only, set_as
 from rpcproxy.edges.disk.journal_file import PAGE_BYTES, JournalFile, beside, sync_directory
 from rpcproxy.edges.disk.journal_row import COLUMNS, JournalRow, Values, row_of
 from rpcproxy.edges.disk.journal_schema import JournalRefused, check, migrate, words_of
+from rpcproxy.edges.disk.journal_settings import USUAL, JournalSettings
 
-# Each damaged page costs about two reads per row on it.
-_MOST_FAILED_READS: Final = 20_000
 _CARRIED_AT_ONCE: Final = 1024
 _LAST_SEQ: Final = (1 << 63) - 1
 _SUFFIXES: Final = ("", "-wal", "-shm")
@@ -31,7 +30,10 @@ _SPAN: Final = f"SELECT seq, {COLUMNS} FROM transactions WHERE seq BETWEEN ? AND
 
 
 def open_journal(
-    path: Path, identity: str, fault: Callable[[str], None] | None = None
+    path: Path,
+    identity: str,
+    settings: JournalSettings = USUAL,
+    fault: Callable[[str], None] | None = None,
 ) -> tuple[JournalFile, Path | None]:
     """The file, and under which name a damaged one was set aside. ``fault`` is for the file.
 
@@ -39,24 +41,24 @@ def open_journal(
     """
     aside = _finish(path)
     try:
-        return JournalFile(path, identity, fault), aside
+        return JournalFile(path, identity, settings, fault), aside
     except sqlite3.Error as error:
         if trouble(error) is not FileTrouble.DAMAGED:
             raise
-    aside = renew(path, identity)
-    return JournalFile(path, identity, fault), aside
+    aside = renew(path, identity, settings)
+    return JournalFile(path, identity, settings, fault), aside
 
 
-def renew(path: Path, identity: str) -> Path | None:
+def renew(path: Path, identity: str, settings: JournalSettings) -> Path | None:
     """Set a damaged file aside, under the name returned, and put what is sound of it in its
     place. Nobody may have it open. Raises ``sqlite3.Error`` and ``OSError``.
     """
     part = beside(path, ".part")
     _remove(part)
-    fresh = JournalFile(part, identity)
+    fresh = JournalFile(part, identity, settings)
     fresh.close()  # complete, without a log: its first page is what any journal begins with
-    rows = list(salvaged(path, part))
-    fresh = JournalFile(part, identity)
+    rows = list(salvaged(path, part, settings.most_failed_reads))
+    fresh = JournalFile(part, identity, settings)
     try:
         for start in range(0, len(rows), _CARRIED_AT_ONCE):
             fresh.write(rows[start : start + _CARRIED_AT_ONCE], [])
@@ -88,11 +90,11 @@ def _remove(path: Path) -> None:
 # What is sound of a damaged file
 
 
-def salvaged(path: Path, sample: Path) -> Iterator[Values]:
+def salvaged(path: Path, sample: Path, most_failed_reads: int) -> Iterator[Values]:
     """Rows of a damaged file, in the order of their creation. ``sample`` is an empty journal."""
     with contextlib.suppress(sqlite3.Error), contextlib.closing(connect_read_only(path)) as db:
         db.execute("SELECT seq FROM transactions LIMIT 0")
-        yield from _sound_values(db)
+        yield from _sound_values(db, most_failed_reads)
         return
     # The first page is gone, which says where everything else is: lend it another one's.
     copy = beside(path, ".copy")
@@ -102,7 +104,7 @@ def salvaged(path: Path, sample: Path) -> Iterator[Values]:
                 shutil.copyfile(beside(path, suffix), beside(copy, suffix))
         _lend_first_page(copy, sample)
         with contextlib.suppress(sqlite3.Error), contextlib.closing(connect_read_only(copy)) as db:
-            yield from _sound_values(db)
+            yield from _sound_values(db, most_failed_reads)
     finally:
         _remove(copy)
 
@@ -115,11 +117,11 @@ def _lend_first_page(path: Path, sample: Path) -> None:
         file.write(page)
 
 
-def _sound_values(db: sqlite3.Connection) -> Iterator[Values]:
+def _sound_values(db: sqlite3.Connection, most_failed_reads: int) -> Iterator[Values]:
     """Halves the span of rows wherever reading fails, until what is damaged is narrowed down."""
     spans = [(1, _LAST_SEQ)]
     failed = 0
-    while spans and failed < _MOST_FAILED_READS:
+    while spans and failed < most_failed_reads:
         low, high = spans.pop()
         try:
             for seq, *values in db.execute(_SPAN, (low, high)):

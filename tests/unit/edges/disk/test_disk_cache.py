@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rpcproxy.edges.disk import disk_cache, disk_file
-from rpcproxy.edges.disk.disk_cache import DiskCache, DiskCacheRefused
+from rpcproxy.edges.disk.disk_cache import DiskCache, DiskCacheRefused, DiskCacheSettings
+from rpcproxy.edges.disk.disk_file import AnswerFileSettings
 from tests.kits.waiting import LIMIT_SECONDS, until
 from tests.sockets.scripted import on_both_loops
 
@@ -38,20 +40,22 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "answers.db"
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Writes are not gathered, locks not waited for, and no slow machine makes a read late."""
-    monkeypatch.setattr(disk_cache, "GATHER_SECONDS", 0.0)
-    monkeypatch.setattr(disk_cache, "READ_SECONDS", 20.0)
-    monkeypatch.setattr(disk_file, "BUSY_SECONDS", 0.02)
-    monkeypatch.setattr(disk_file, "OPEN_PAUSE_SECONDS", 0.01)
+# Writes are not gathered, locks not waited for, and no slow machine makes a read late.
+QUICK_FILE = AnswerFileSettings(busy_seconds=0.02, pause_seconds=0.01)
+QUICK = DiskCacheSettings(gather_seconds=0.0, read_seconds=20.0, file=QUICK_FILE)
 
 
 @asynccontextmanager
 async def opened(
-    path: Path, max_bytes: int = MIB, identity: str = CHAIN, clock: Clock | None = None
+    path: Path,
+    max_bytes: int = MIB,
+    identity: str = CHAIN,
+    clock: Clock | None = None,
+    settings: DiskCacheSettings = QUICK,
 ) -> AsyncIterator[DiskCache]:
-    cache = await DiskCache.open(path, max_bytes, identity, clock=clock or Clock())
+    cache = await DiskCache.open(
+        path, max_bytes, identity, clock=clock or Clock(), settings=settings
+    )
     try:
         await until(lambda: not cache._is_loading)
         yield cache
@@ -172,11 +176,8 @@ async def test_an_answer_too_large_is_refused(path: Path) -> None:
         assert cache.has(b"a")
 
 
-async def test_too_many_that_wait_are_dropped_and_counted(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(disk_cache, "QUEUED_ROWS", 5)
-    async with opened(path) as cache:
+async def test_too_many_that_wait_are_dropped_and_counted(path: Path) -> None:
+    async with opened(path, settings=replace(QUICK, queued_rows=5)) as cache:
         with held_up(cache):
             for n in range(8):
                 cache.put(b"%d" % n, b"1")
@@ -184,8 +185,7 @@ async def test_too_many_that_wait_are_dropped_and_counted(
         await until(lambda: cache.written == 5)
         cache.put(b"8", b"1")
         assert cache.dropped == 3
-    monkeypatch.setattr(disk_cache, "QUEUED_BYTES", 1000)
-    async with opened(path) as cache:
+    async with opened(path, settings=replace(QUICK, queued_bytes=1000)) as cache:
         with held_up(cache):
             cache.put(b"long", b"x" * 900)
             cache.put(b"longer", b"x" * 900)
@@ -223,7 +223,7 @@ def held_up(cache: DiskCache) -> Iterator[None]:
 async def test_a_disk_that_hangs_holds_up_nobody(path: Path) -> None:
     async with opened(path) as cache:
         await put(cache, (b"a", b"1"))
-        disk_cache.READ_SECONDS = 0.01  # the fixture puts it back
+        cache._settings = replace(QUICK, read_seconds=0.01)
         with held_up(cache):
             assert await cache.get(b"a") is None
             assert (cache.late, cache.misses) == (1, 1)
@@ -231,15 +231,12 @@ async def test_a_disk_that_hangs_holds_up_nobody(path: Path) -> None:
             await asyncio.sleep(0)
             waiting.cancel()
             await asyncio.wait([waiting])
-        disk_cache.READ_SECONDS = 20.0
+        cache._settings = QUICK
         assert await cache.get(b"a") == b"1"
 
 
-async def test_close_gives_up_on_a_disk_that_hangs(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(disk_cache, "CLOSE_SECONDS", 0.01)
-    cache = await DiskCache.open(path, MIB, CHAIN)
+async def test_close_gives_up_on_a_disk_that_hangs(path: Path) -> None:
+    cache = await DiskCache.open(path, MIB, CHAIN, settings=replace(QUICK, close_seconds=0.01))
     with held_up(cache):
         cache.put(b"a", b"1")
         await cache.close()
@@ -249,7 +246,7 @@ async def test_close_gives_up_on_a_disk_that_hangs(
 
 @on_both_loops
 async def test_closed_it_is_quiet(path: Path) -> None:
-    cache = await DiskCache.open(path, MIB, CHAIN)
+    cache = await DiskCache.open(path, MIB, CHAIN, settings=QUICK)
     cache.put(b"a", b"1")
     await cache.close()
     await cache.close()
@@ -269,7 +266,7 @@ async def test_reads_under_way_are_answered_before_the_end(path: Path) -> None:
 
 def test_a_loop_that_is_gone_is_no_trouble(path: Path) -> None:
     async def leave() -> DiskCache:
-        cache = await DiskCache.open(path, MIB, CHAIN)
+        cache = await DiskCache.open(path, MIB, CHAIN, settings=QUICK)
         cache.put(b"a", b"1")
         return cache
 
@@ -294,7 +291,7 @@ async def test_an_opening_given_up_ends_its_thread(
     monkeypatch.setattr(disk_cache, "open_file", slow)
     begin = DiskCache._open
     monkeypatch.setattr(DiskCache, "_open", lambda self: (caches.append(self), begin(self)))
-    opening = asyncio.ensure_future(DiskCache.open(path, MIB, CHAIN))
+    opening = asyncio.ensure_future(DiskCache.open(path, MIB, CHAIN, settings=QUICK))
     await until(lambda: bool(caches))
     opening.cancel()
     await asyncio.wait([opening])
@@ -353,10 +350,8 @@ async def test_the_last_used_stay(path: Path) -> None:
         assert not cache.has(b"0")
 
 
-async def test_reads_are_written_down_in_time_and_at_the_end(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(disk_file, "TOUCHED_ROWS", 2)
+async def test_reads_are_written_down_in_time_and_at_the_end(path: Path) -> None:
+    soon = replace(QUICK, file=replace(QUICK_FILE, touched_rows=2))
     clock = Clock()
     started = int(clock.now)
 
@@ -364,7 +359,7 @@ async def test_reads_are_written_down_in_time_and_at_the_end(
         with other(path) as db:
             return [used for (used,) in db.execute("SELECT used FROM answers ORDER BY key")]
 
-    async with opened(path, clock=clock) as cache:
+    async with opened(path, clock=clock, settings=soon) as cache:
         await put(cache, (b"a", b"1"), (b"b", b"1"), (b"c", b"1"))
         await cache.get(b"a")
         await cache.get(b"b")
@@ -401,18 +396,17 @@ async def test_a_smaller_budget_gives_room_back(path: Path) -> None:
     assert size_on_disk(path) <= MIB
 
 
-async def test_the_number_of_rows_is_bounded(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(disk_file, "MAX_ROWS", 10)
+async def test_the_number_of_rows_is_bounded(path: Path) -> None:
+    ten = replace(QUICK, file=replace(QUICK_FILE, max_rows=10))
+    four = replace(QUICK, file=replace(QUICK_FILE, max_rows=4, loaded_at_once=2))
     clock = Clock()
-    async with opened(path, clock=clock) as cache:
+    async with opened(path, clock=clock, settings=ten) as cache:
         for n in range(30):
             clock.now += 1
             await put(cache, (b"%d" % n, b"1"))
         assert len(cache) == 10
         assert cache.has(b"29")
-    monkeypatch.setattr(disk_file, "MAX_ROWS", 4)
-    monkeypatch.setattr(disk_file, "_LOADED_AT_ONCE", 2)
-    async with opened(path, clock=clock) as cache:
+    async with opened(path, clock=clock, settings=four) as cache:
         assert len(cache) == 4
         assert cache.has(b"26")
 
@@ -642,7 +636,7 @@ async def test_a_newer_versions_file_is_refused_in_words(path: Path) -> None:
         db.execute("PRAGMA user_version = 2")
     before = content(path)
     with pytest.raises(DiskCacheRefused, match=r"newer version of rpcproxy .*update, or give"):
-        await DiskCache.open(path, MIB, CHAIN)
+        await DiskCache.open(path, MIB, CHAIN, settings=QUICK)
     assert content(path) == before
 
 
@@ -652,7 +646,7 @@ async def test_another_programs_database_is_refused_in_words(path: Path, applica
         db.execute("CREATE TABLE customers (name)")
         db.execute(f"PRAGMA application_id = {application}")
     with pytest.raises(DiskCacheRefused, match="database of another program"):
-        await DiskCache.open(path, MIB, CHAIN)
+        await DiskCache.open(path, MIB, CHAIN, settings=QUICK)
     with other(path) as db:
         assert db.execute("SELECT count(*) FROM customers").fetchone() == (0,)
 
@@ -681,8 +675,8 @@ async def test_a_file_that_turns_newer_while_it_is_renewed_stops_the_cache(
 def connecting(monkeypatch: pytest.MonkeyPatch, then: Callable[[sqlite3.Connection], None]) -> None:
     connect = disk_file.connect
 
-    def connect_and(path: Path) -> sqlite3.Connection:
-        db = connect(path)
+    def connect_and(path: Path, busy_seconds: float) -> sqlite3.Connection:
+        db = connect(path, busy_seconds)
         then(db)
         return db
 

@@ -221,7 +221,7 @@ async def test_a_full_disk_costs_figures_for_a_while(
     path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.INFO)
-    history = DiskHistory(path, MIB, ME)
+    history = DiskHistory(path, MIB, ME, held_rows=3)
     whole = HistoryFile.write
     is_full = threading.Event()
     is_full.set()
@@ -232,7 +232,6 @@ async def test_a_full_disk_costs_figures_for_a_while(
         whole(self, *arguments)
 
     monkeypatch.setattr(HistoryFile, "write", write)
-    monkeypatch.setattr(edge, "HELD_ROWS", 3)
     for hour in range(5):
         history.put([tally(NOON + hour * HOUR, data=b"x" * 9000)], [], NOON)
         await until(lambda: history.has_room and history._queued == history._taken)
@@ -280,8 +279,7 @@ async def test_a_disk_that_hangs_holds_up_nobody(
         whole(self, *arguments)
 
     monkeypatch.setattr(HistoryFile, "write", write)
-    monkeypatch.setattr(edge, "CLOSE_SECONDS", 0.05)
-    history = DiskHistory(path, MIB, ME)
+    history = DiskHistory(path, MIB, ME, close_seconds=0.05)
     put = 0
     while history.has_room:
         history.put([tally(NOON, str(put))], [], NOON)

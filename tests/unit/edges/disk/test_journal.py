@@ -13,17 +13,19 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from rpcproxy.edges.disk import disk_file, journal, journal_file, journal_place
+from rpcproxy.edges.disk import disk_file, journal_file
 from rpcproxy.edges.disk.journal import (
     DiskJournal,
     JournalBroken,
     JournalRefused,
     JournalRow,
+    JournalSettings,
     read_rows,
 )
 from rpcproxy.edges.disk.journal_place import JournalPlace
@@ -62,17 +64,22 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "state" / "ethereum.sqlite"
 
 
+QUICK = JournalSettings(note_seconds=0.01, busy_seconds=0.02)
+
+
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(journal, "NOTE_SECONDS", 0.01)
-    monkeypatch.setattr(disk_file, "BUSY_SECONDS", 0.02)
+def without_faults() -> Iterator[None]:
     yield
     faults.act = None
 
 
 @asynccontextmanager
-async def opened(path: Path, clock: Clock | None = None) -> AsyncIterator[DiskJournal]:
-    opened = await DiskJournal.open(path, CHAIN, clock=clock or Clock(), fault=faults)
+async def opened(
+    path: Path, clock: Clock | None = None, settings: JournalSettings = QUICK
+) -> AsyncIterator[DiskJournal]:
+    opened = await DiskJournal.open(
+        path, CHAIN, clock=clock or Clock(), fault=faults, settings=settings
+    )
     try:
         yield opened
     finally:
@@ -102,6 +109,11 @@ def nonces(path: Path) -> list[int]:
 
 def other(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(path, isolation_level=None)
+
+
+def free_pages(path: Path) -> int:
+    with closing(other(path)) as db:
+        return int(db.execute("PRAGMA freelist_count").fetchone()[0])
 
 
 def fill(path: Path, content: bytes) -> None:
@@ -259,9 +271,8 @@ async def test_notes_are_written_soon_and_the_last_wins(path: Path) -> None:
     }
 
 
-async def test_a_note_waits_for_company(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal, "NOTE_SECONDS", 60.0)
-    async with opened(path) as one:
+async def test_a_note_waits_for_company(path: Path) -> None:
+    async with opened(path, settings=replace(QUICK, note_seconds=60.0)) as one:
         await one.add(row(1))
         one.note(hash_of(1), "sent", -1, {})
         assert await one.find(hash_of(1)) is not None
@@ -317,10 +328,9 @@ async def test_a_row_the_file_refuses_fails_alone(path: Path) -> None:
     assert nonces(path) == [0, 1, 3]
 
 
-async def test_closed_rows_go_after_a_week(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal, "SWEEP_SECONDS", 0.01)
+async def test_closed_rows_go_after_a_week(path: Path) -> None:
     clock = Clock()
-    async with opened(path, clock) as one:
+    async with opened(path, clock, settings=replace(QUICK, sweep_seconds=0.01)) as one:
         await asyncio.gather(*(one.add(row(n, size=2000)) for n in range(1000)))
         for n in range(900):
             one.note(hash_of(n), ("final", "replaced", "refused", "expired")[n % 4], n, {})
@@ -330,6 +340,7 @@ async def test_closed_rows_go_after_a_week(path: Path, monkeypatch: pytest.Monke
         clock.now += 7 * DAY + 7200
         await until(lambda: len(read_rows(path)) == 100)
         assert nonces(path) == list(range(900, 1000))
+        await until(lambda: free_pages(path) == 0, "their room to be given back")
     assert len(content(path)) < 700_000
     assert one.size_bytes > 100_000
 
@@ -340,7 +351,7 @@ async def test_closed_rows_go_after_a_week(path: Path, monkeypatch: pytest.Monke
 
 @on_both_loops
 async def test_closed_it_takes_nothing(path: Path) -> None:
-    one = await DiskJournal.open(path, CHAIN)
+    one = await DiskJournal.open(path, CHAIN, settings=QUICK)
     adding = [asyncio.ensure_future(one.add(row(n))) for n in range(20)]
     await asyncio.sleep(0)
     await asyncio.gather(one.close(), one.close())
@@ -355,11 +366,9 @@ async def test_closed_it_takes_nothing(path: Path) -> None:
         assert len(again.open_rows) == 20
 
 
-async def test_close_gives_up_on_a_disk_that_hangs(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(journal, "CLOSE_SECONDS", 0.02)
-    one = await DiskJournal.open(path, CHAIN, fault=faults)
+async def test_close_gives_up_on_a_disk_that_hangs(path: Path) -> None:
+    soon = replace(QUICK, close_seconds=0.02)
+    one = await DiskJournal.open(path, CHAIN, fault=faults, settings=soon)
     with hanging() as is_held:
         adding = asyncio.ensure_future(one.add(row(1)))
         await until(is_held.is_set)
@@ -386,7 +395,7 @@ async def test_a_client_that_goes_away_leaves_its_row(path: Path) -> None:
 
 def test_a_loop_that_is_gone_is_no_trouble(path: Path) -> None:
     async def leave() -> DiskJournal:
-        one = await DiskJournal.open(path, CHAIN)
+        one = await DiskJournal.open(path, CHAIN, settings=QUICK)
         await one.add(row(1))
         one.note(hash_of(1), "sent", 1, {})
         return one
@@ -411,7 +420,7 @@ async def test_an_opening_given_up_ends_its_thread(
         begin(self)
 
     monkeypatch.setattr(DiskJournal, "_open", slow)
-    opening = asyncio.ensure_future(DiskJournal.open(path, CHAIN))
+    opening = asyncio.ensure_future(DiskJournal.open(path, CHAIN, settings=QUICK))
     await until(lambda: bool(found))
     opening.cancel()
     await asyncio.wait([opening])
@@ -428,7 +437,7 @@ async def test_a_bug_at_the_opening_is_told_to_who_opens(
     monkeypatch.setattr(JournalPlace, "open", lambda _: 1 / 0)
     async with limited():
         with pytest.raises(ZeroDivisionError):
-            await DiskJournal.open(path, CHAIN)
+            await DiskJournal.open(path, CHAIN, settings=QUICK)
     monkeypatch.undo()
     async with opened(path) as one:
         assert one.trouble == ""
@@ -551,7 +560,7 @@ def test_a_crash_at_a_commit_loses_no_row(path: Path, where: str, at: int) -> No
 async def test_a_journal_in_use_is_refused_in_words(path: Path) -> None:
     async with opened(path) as one:
         with pytest.raises(JournalRefused, match=r"in use by another rpcproxy .*`journal: off`"):
-            await DiskJournal.open(path, CHAIN)
+            await DiskJournal.open(path, CHAIN, settings=QUICK)
         await one.add(row(1))
     with pytest.raises(JournalRefused, match="the journal of evm:1, not of evm:2"):
         await DiskJournal.open(path, "evm:2")
@@ -595,8 +604,10 @@ def connecting(
     connect = disk_file.connect
     found: list[sqlite3.Connection] = []
 
-    def connect_and(path: Path) -> sqlite3.Connection:
-        db = sqlite3.connect(path, timeout=0.02, isolation_level=None, check_same_thread=False)
+    def connect_and(path: Path, busy_seconds: float) -> sqlite3.Connection:
+        db = sqlite3.connect(
+            path, timeout=busy_seconds, isolation_level=None, check_same_thread=False
+        )
         for pragma in pragmas:
             db.execute(f"PRAGMA {pragma}")
         found.append(db)
@@ -636,9 +647,8 @@ async def test_notes_wait_for_a_disk_that_fails(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    monkeypatch.setattr(journal, "NOTES_HELD", 3)
     with connecting(monkeypatch) as found:
-        async with opened(path) as one:
+        async with opened(path, settings=replace(QUICK, notes_held=3)) as one:
             await asyncio.gather(*(one.add(row(n)) for n in range(5)))
             [db] = found
             db.execute("PRAGMA query_only = ON")
@@ -661,11 +671,8 @@ async def test_notes_wait_for_a_disk_that_fails(
     assert events(caplog) == ["journal_broken", "journal_well"]
 
 
-async def test_a_change_dropped_is_never_called_durable(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(journal, "NOTES_HELD", 2)
-    async with opened(path) as one:
+async def test_a_change_dropped_is_never_called_durable(path: Path) -> None:
+    async with opened(path, settings=replace(QUICK, notes_held=2)) as one:
         await asyncio.gather(*(one.add(row(n)) for n in range(4)))
         with hanging() as is_held:
             adding = asyncio.ensure_future(one.add(row(4, state="final")))
@@ -731,7 +738,7 @@ async def test_a_path_that_cannot_be_opened_is_said_in_words(path: Path) -> None
     path.parent.mkdir()
     fill(file, b"")
     with pytest.raises(OSError, match=r"cannot be opened: the disk fails \(unable to open"):
-        await DiskJournal.open(path, CHAIN)
+        await DiskJournal.open(path, CHAIN, settings=QUICK)
     with pytest.raises(NotADirectoryError):
         await DiskJournal.open(file / "deep" / "j.sqlite", CHAIN)
 
@@ -743,7 +750,7 @@ async def test_a_disk_read_only_from_the_start_is_said_in_words(
         connecting(monkeypatch, "query_only = ON"),
         pytest.raises(OSError, match="the file cannot be written"),
     ):
-        await DiskJournal.open(path, CHAIN)
+        await DiskJournal.open(path, CHAIN, settings=QUICK)
     async with opened(path) as one:
         await one.add(row(1))
 
@@ -809,11 +816,8 @@ async def test_damage_under_way_costs_no_row_that_is_sound(
     assert nonces(path) == [60]
 
 
-async def test_a_disk_that_damages_everything_is_not_filled(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(journal_place, "MOST_SET_ASIDE", 1)
-    async with opened(path) as one:
+async def test_a_disk_that_damages_everything_is_not_filled(path: Path) -> None:
+    async with opened(path, settings=replace(QUICK, most_set_aside=1)) as one:
         for n in range(2):
             await one.add(row(n))
             with closing(other(path)) as db:
@@ -840,7 +844,7 @@ async def test_what_was_removed_is_written_again(
         await one.add(row(20))
         await one.settle(hash_of(3), "mined", 5, {})
         with pytest.raises(JournalRefused, match="in use"):
-            await DiskJournal.open(path, CHAIN)
+            await DiskJournal.open(path, CHAIN, settings=QUICK)
     assert nonces(path) == list(range(21))
     assert read_rows(path, hash_of(3))[0].block == 5
     assert set(events(caplog)) == {"journal_moved"}

@@ -28,6 +28,7 @@ from rpcproxy.edges.disk.journal_row import (
 )
 from rpcproxy.edges.disk.journal_salvage import open_journal, read_rows
 from rpcproxy.edges.disk.journal_schema import JournalRefused, words_of
+from rpcproxy.edges.disk.journal_settings import USUAL, JournalSettings
 
 CHAIN = "evm:1"
 NOW = 1_700_000_000.0
@@ -220,7 +221,7 @@ class Broken(sqlite3.Connection):
 
 @pytest.fixture
 def broken(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    def connect(path: Path) -> sqlite3.Connection:
+    def connect(path: Path, _: float) -> sqlite3.Connection:
         return sqlite3.connect(path, timeout=0.02, isolation_level=None, factory=Broken)
 
     monkeypatch.setattr(journal_file, "connect", connect)
@@ -277,10 +278,9 @@ def test_closed_rows_go_after_a_week_and_give_room_back(path: Path) -> None:
         assert {row_of(v).state for v in file.all_values()} == left
 
 
-def test_closed_rows_are_bounded_in_number(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal_file, "CLOSED_ROWS", 10)
+def test_closed_rows_are_bounded_in_number(path: Path) -> None:
     rows = [row(n, state="refused" if n % 2 else "sent", updated=NOW + n) for n in range(600)]
-    with closing(JournalFile(path, CHAIN)) as file:
+    with closing(JournalFile(path, CHAIN, JournalSettings(closed_rows=10))) as file:
         file.write([values_of(each) for each in rows], [])
         swept(file, NOW + 600)
         left = [row_of(values) for values in file.all_values()]
@@ -299,10 +299,9 @@ def test_a_clock_that_jumped_back_keeps_nothing_for_ever(path: Path) -> None:
         assert file.find(hash_of(2)) == rows[1]
 
 
-def test_the_log_is_bounded(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal_file, "WAL_BYTES", 256 * 1024)
+def test_the_log_is_bounded(path: Path) -> None:
     longest = 0
-    with closing(JournalFile(path, CHAIN)) as file:
+    with closing(JournalFile(path, CHAIN, JournalSettings(wal_bytes=256 * 1024))) as file:
         for n in range(300):
             file.write([values_of(row(n, size=8000))], [])
             file.tidy()
@@ -360,7 +359,9 @@ def test_a_file_system_without_a_log_is_refused(
             sql = sql.replace("= WAL", "= DELETE")
             return super().execute(sql, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(journal_file, "connect", lambda path: sqlite3.connect(path, factory=NoLog))
+    monkeypatch.setattr(
+        journal_file, "connect", lambda path, _: sqlite3.connect(path, factory=NoLog)
+    )
     with pytest.raises(JournalRefused, match="file system without shared memory: give"):
         open_journal(path, CHAIN)
 
@@ -501,9 +502,9 @@ def damage(path: Path, page: int, count: int = 1) -> None:
         file.write(random.Random(page).randbytes(4096 * count))
 
 
-def reopened(path: Path) -> tuple[list[JournalRow], Path]:
+def reopened(path: Path, settings: JournalSettings = USUAL) -> tuple[list[JournalRow], Path]:
     content = path.read_bytes()
-    file, aside = open_journal(path, CHAIN)
+    file, aside = open_journal(path, CHAIN, settings)
     with closing(file):
         assert aside is not None
         assert aside.read_bytes() == content
@@ -589,13 +590,12 @@ def test_a_missing_table_is_damage(path: Path) -> None:
     assert reopened(path)[0] == []
 
 
-def test_a_table_without_bottom_ends(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal_salvage, "_MOST_FAILED_READS", 100)
+def test_a_table_without_bottom_ends(path: Path) -> None:
     rows = filled(path)
     with closing(other(path)) as db:
         [root] = db.execute("SELECT rootpage FROM sqlite_master WHERE name='transactions'")
     damage(path, root[0] - 1)
-    found, _ = reopened(path)
+    found, _ = reopened(path, JournalSettings(most_failed_reads=100))
     assert len(found) < len(rows)
 
 
