@@ -25,10 +25,17 @@ _LAST_PAGE_SECONDS: Final = 2.0
 
 
 class AdminPort:
-    """See the module's docstring. ``start`` once, then ``close``; ``address`` is where it is."""
+    """See the module's docstring. ``start`` once, then ``close``; ``address`` is where it is.
+    ``connections``: those of another bound than usual.
+    """
 
-    def __init__(self, app: web.Application, limits: Limits = Limits()) -> None:  # noqa: B008 -- frozen
-        self._connections = AdminConnections(limits)
+    def __init__(
+        self,
+        app: web.Application,
+        limits: Limits = Limits(),  # noqa: B008 -- frozen
+        connections: AdminConnections | None = None,
+    ) -> None:
+        self._connections = connections or AdminConnections(limits)
         app.middlewares.insert(1, self._connections.watched)  # below what words errors
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_LAST_PAGE_SECONDS)
         self._sockets: list[socket.socket] = []

@@ -29,9 +29,12 @@ FEEDS: Final = 3
 class Service:
     """See the module's docstring. ``start`` once the ports listen, ``stopping`` at the end."""
 
-    def __init__(self, proxy: Proxy, notify: NotifySocket) -> None:
+    def __init__(
+        self, proxy: Proxy, notify: NotifySocket, status_seconds: float = STATUS_SECONDS
+    ) -> None:
         self._proxy = proxy
         self._notify = notify
+        self._status_seconds = status_seconds
         self._task: asyncio.Task[None] | None = None
         self._told = ""
         self._served_at = time.monotonic()
@@ -77,7 +80,7 @@ class Service:
         return any(runtime.standings.usable(MethodClass.LIGHT) for runtime in chains)
 
     async def _run(self) -> None:
-        every = STATUS_SECONDS
+        every = self._status_seconds
         if self._notify.watchdog_seconds is not None:
             every = min(every, self._notify.watchdog_seconds / FEEDS)
         while True:

@@ -64,8 +64,16 @@ class AdminConnections:
     middleware by which they know what they are doing. ``start`` once a server is there, ``close``.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        *,
+        most: int = MOST_CONNECTIONS,
+        stall_seconds: float = STALL_SECONDS,
+    ) -> None:
         self.limits = limits
+        self.most = most
+        self.stall_seconds = stall_seconds
         self.open: dict[asyncio.BaseTransport, AdminConnection] = {}
         self._server: web.Server | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -137,7 +145,7 @@ class AdminConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._inner.connection_made(transport)
-        if len(self._port.open) >= MOST_CONNECTIONS:
+        if len(self._port.open) >= self._port.most:
             transport.abort()  # type: ignore[attr-defined]
         self._port.open[transport] = self
 
@@ -188,7 +196,7 @@ class AdminConnection(asyncio.Protocol):
             if pending != self._pending:
                 self._pending = pending
                 self._stalled_since = now
-            elif now - self._stalled_since > STALL_SECONDS:
+            elif now - self._stalled_since > self._port.stall_seconds:
                 transport.abort()
             return
         self._pending = 0

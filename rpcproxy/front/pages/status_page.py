@@ -19,7 +19,7 @@ from rpcproxy.front.pages.outlook import public_part
 from rpcproxy.front.pages.status_html import moment_of, status_body, status_main
 from rpcproxy.front.protocol.page import HTML, JSON, SERVER_HEADER, PageRequest
 from rpcproxy.front.protocol.page import Page as WholePage
-from rpcproxy.front.wire.live import Live
+from rpcproxy.front.wire.live import USUAL_LIVE, Live, LiveSettings
 
 Tell = Callable[[], Mapping[str, Any]]
 T = TypeVar("T")
@@ -38,9 +38,9 @@ class PlainPage(Protocol):
 class StatusPage:
     """``tell`` gives the status as plain values, fit for whoever may see the page."""
 
-    def __init__(self, tell: Tell) -> None:
+    def __init__(self, tell: Tell, settings: LiveSettings = USUAL_LIVE) -> None:
         self._tell = tell
-        self.live = Live(self._picture)
+        self.live = Live(self._picture, settings)
 
     def html(self) -> WholePage:
         """The page, which asks for ``/events`` below its path."""
@@ -59,13 +59,13 @@ class StatusPage:
         return msgspec.json.encode(picture).decode()
 
 
-def _remembered(make: Callable[[], T]) -> Callable[[], T]:
-    """``make``, at most once a second."""
+def _remembered(make: Callable[[], T], seconds: float) -> Callable[[], T]:
+    """``make``, at most once in so many seconds."""
     known: list[tuple[float, T]] = []
 
     def remembered() -> T:
         now = time.monotonic()
-        if not known or now - known[0][0] >= PUBLIC_SECONDS:
+        if not known or now - known[0][0] >= seconds:
             known[:] = [(now, make())]
         return known[0][1]
 
@@ -103,11 +103,15 @@ class PublicStatus:
     """
 
     def __init__(
-        self, tell: Tell, outlooks: Callable[[], Outlooks], path: Callable[[], str | None]
+        self,
+        tell: Tell,
+        outlooks: Callable[[], Outlooks],
+        path: Callable[[], str | None],
+        seconds: float = PUBLIC_SECONDS,
     ) -> None:
-        shown = _remembered(lambda: public_part(tell()))
-        self._json = _remembered(lambda: msgspec.json.encode(shown()))
-        self.outlooks = _remembered(outlooks)
+        shown = _remembered(lambda: public_part(tell()), seconds)
+        self._json = _remembered(lambda: msgspec.json.encode(shown()), seconds)
+        self.outlooks = _remembered(outlooks, seconds)
         self.path = path
         self._page = StatusPage(shown)
 

@@ -15,6 +15,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
@@ -23,14 +24,8 @@ from rpcproxy.engine import tasks
 from rpcproxy.front.protocol.page import TEXT, Page
 from rpcproxy.front.wire.sites import site_of
 
-MOST_LISTENERS: Final = 128
-PICTURE_SECONDS: Final = 2.0
 # Drawing may take so much of the time, and the pauses grow where it would be more.
 DRAWING_SHARE: Final = 0.02
-SLOW_SECONDS: Final = 10.0
-# One that reads nothing is not slow while the system's buffers take it all.
-AGE_SECONDS: Final = 600.0
-CLOSE_SECONDS: Final = 0.5
 _RETRY_MILLISECONDS: Final = 3000
 _AGED_RETRY_MILLISECONDS: Final = 200  # nothing is wrong: nobody need see it
 RETRY_AFTER_SECONDS: Final = 10  # status.js waits so long by itself
@@ -46,6 +41,23 @@ _log = logging.getLogger("rpcproxy.live")
 Draw = Callable[[], str]
 
 
+@dataclass(frozen=True, slots=True)
+class LiveSettings:
+    """``most`` listeners at once; a picture each ``picture_seconds``. Who takes nothing for
+    ``slow_seconds`` is let go, and everybody after ``age_seconds``: one that reads nothing is not
+    slow while the system's buffers take it all.
+    """
+
+    most: int = 128
+    picture_seconds: float = 2.0
+    slow_seconds: float = 10.0
+    age_seconds: float = 600.0
+    close_seconds: float = 0.5
+
+
+USUAL_LIVE: Final = LiveSettings()
+
+
 class Listening:
     """The stream of one listener (``messages.AnswerStream``)."""
 
@@ -56,7 +68,7 @@ class Listening:
         self.closed = asyncio.get_running_loop().create_future()
         self._live = live
         self._number = 0  # of the picture it has, 0 for none
-        self._until = time.monotonic() + AGE_SECONDS
+        self._until = time.monotonic() + live.settings.age_seconds
         self._is_aged = False
 
     async def read(self) -> bytes:
@@ -97,9 +109,9 @@ class Listening:
 class Live:
     """``draw`` gives one line of text. ``close`` ends every stream: no drain waits for them."""
 
-    def __init__(self, draw: Draw, most: int = MOST_LISTENERS) -> None:
+    def __init__(self, draw: Draw, settings: LiveSettings = USUAL_LIVE) -> None:
         self._draw = draw
-        self._most = most
+        self.settings = settings
         self.picture = b""
         self.number = 0  # of the picture
         self._news = asyncio.Condition()
@@ -117,7 +129,7 @@ class Live:
         """
         site = site_of(address)
         if self.is_closed or not self._has_place(site):
-            words = f"no more than {self._most} pages can be live at once\n"
+            words = f"no more than {self.settings.most} pages can be live at once\n"
             later = {"Retry-After": str(RETRY_AFTER_SECONDS), "Cache-Control": "no-store"}
             return Page(words.encode(), 503, headers={"Content-Type": TEXT, **later})
         if not self._listeners:
@@ -155,7 +167,7 @@ class Live:
 
     def _has_place(self, site: str) -> bool:
         """Whether there is one for ``site``; that of another, who has more, is taken for it."""
-        if len(self._listeners) < self._most:
+        if len(self._listeners) < self.settings.most:
             return True
         counts = Counter(each.site for each in self._listeners)
         fullest, most = counts.most_common(1)[0]
@@ -187,10 +199,10 @@ class Live:
     async def _keep_drawing(self) -> None:
         seconds = 0.0
         while self._listeners:
-            await asyncio.sleep(max(PICTURE_SECONDS, seconds / DRAWING_SHARE))
+            await asyncio.sleep(max(self.settings.picture_seconds, seconds / DRAWING_SHARE))
             now = time.monotonic()
             for each in [*self._listeners]:
-                if each.given_at and now - each.given_at > SLOW_SECONDS:
+                if each.given_at and now - each.given_at > self.settings.slow_seconds:
                     self._drop(each)
             if not self._listeners:
                 return
@@ -209,6 +221,6 @@ class Live:
         await tasks.stop(self._drawing)
         if self._listeners:
             closed = {each.closed for each in self._listeners}
-            await asyncio.wait(closed, timeout=CLOSE_SECONDS)
+            await asyncio.wait(closed, timeout=self.settings.close_seconds)
         for each in [*self._listeners]:
             self._drop(each)  # it takes nothing, and does not look up

@@ -6,11 +6,8 @@ import asyncio
 from pathlib import Path
 from typing import Any, cast
 
-import pytest
-
-from rpcproxy.app import service as service_module
 from rpcproxy.app.proxy import Proxy
-from rpcproxy.app.service import OUTAGE_SECONDS, Service
+from rpcproxy.app.service import OUTAGE_SECONDS, STATUS_SECONDS, Service
 from rpcproxy.config import model
 from rpcproxy.edges.process.notify_socket import NotifySocket
 from tests.kits.fleet import Fleet, upstream
@@ -42,10 +39,12 @@ class _Proxy:
         self.reload_listeners: list[Any] = []
 
 
-def of(*fleets: Fleet, **options: Any) -> tuple[Service, Heard]:
+def of(
+    *fleets: Fleet, status_seconds: float = STATUS_SECONDS, **options: Any
+) -> tuple[Service, Heard]:
     heard = Heard(**options)
     names = dict(zip(("one", "two"), fleets, strict=False))
-    return Service(cast("Proxy", _Proxy(**names)), heard), heard
+    return Service(cast("Proxy", _Proxy(**names)), heard, status_seconds), heard
 
 
 def test_how_it_goes_is_told_when_it_changes() -> None:
@@ -86,10 +85,9 @@ def test_without_a_watchdog_only_the_status_is_told() -> None:
     assert [word.partition("=")[0] for word in heard.words] == ["STATUS"]
 
 
-async def test_it_says_ready_lives_reloads_and_stops(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service_module, "STATUS_SECONDS", 0.005)
+async def test_it_says_ready_lives_reloads_and_stops() -> None:
     fleet = Fleet([upstream("a")])
-    service, heard = of(fleet)
+    service, heard = of(fleet, status_seconds=0.005)
     service.start()
     await until(lambda: heard.words.count("WATCHDOG=1") > 2)
     assert heard.words[0] == "READY=1"

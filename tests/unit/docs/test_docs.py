@@ -34,7 +34,7 @@ from rpcproxy.front.operators.admin_transactions import (
     TransactionEntry,
 )
 from rpcproxy.front.pages.outlook import IncidentEntry, StripEntry, StripsEntry, TrafficEntry
-from rpcproxy.front.wire.live import MOST_LISTENERS
+from rpcproxy.front.wire.live import USUAL_LIVE
 from rpcproxy.messages import Verdict
 from rpcproxy.rules.heads import cadence
 from rpcproxy.rules.requests import failover, steps
@@ -212,7 +212,7 @@ def test_numbers_are_those_of_the_code() -> None:
     assert f"{EdgeSettings().hold_bytes >> 20} MiB" in DOCS["architecture.md"]
     assert f"At most {encoder.LOG_LINES_PER_SECOND:g} a second" in METRICS
     assert f"the last {CHANGES_KEPT} changes" in METRICS
-    assert f"at most {MOST_LISTENERS} at once" in METRICS
+    assert f"at most {USUAL_LIVE.most} at once" in METRICS
     assert f"the last {incidents.KEPT} that are over" in METRICS
     assert round(1 / executor.TICK_SECONDS) == 20, "architecture.md: twenty times a second"
 

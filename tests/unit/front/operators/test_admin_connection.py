@@ -12,7 +12,6 @@ from aiohttp import web
 
 from rpcproxy.app.admin_port import AdminPort
 from rpcproxy.config.model import Address, Limits
-from rpcproxy.front.operators import admin_connection
 from rpcproxy.front.operators.admin import _answer_in_json, json_page
 from rpcproxy.front.operators.admin_connection import AdminConnections
 from tests.kits.waiting import until
@@ -35,7 +34,7 @@ class Port:
 
 
 @asynccontextmanager
-async def a_port(limits: Limits = LIMITS) -> AsyncIterator[Port]:
+async def a_port(limits: Limits = LIMITS, **bounds: float) -> AsyncIterator[Port]:
     async def page(_request: web.Request) -> web.Response:
         return json_page({"fine": True})
 
@@ -49,7 +48,7 @@ async def a_port(limits: Limits = LIMITS) -> AsyncIterator[Port]:
     app.router.add_get("/page", page)
     app.router.add_post("/order", order)
     app.router.add_get("/large", large)
-    admin = AdminPort(app, limits)
+    admin = AdminPort(app, limits, AdminConnections(limits, **bounds))
     await admin.start(Address(host="127.0.0.1", port=0))
     port = Port(admin.address[1], admin._connections)
     try:
@@ -133,9 +132,8 @@ async def test_what_is_no_http_is_refused_and_no_error_of_ours(caplog):
 
 
 @both_loops
-async def test_who_takes_nothing_of_a_page_is_cut_off(monkeypatch):
-    monkeypatch.setattr(admin_connection, "STALL_SECONDS", 0.1)
-    async with a_port() as port:
+async def test_who_takes_nothing_of_a_page_is_cut_off():
+    async with a_port(stall_seconds=0.1) as port:
         client = await port.client()
         client.send(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
         await until(lambda: len(port.connections.open) == 1)
@@ -143,9 +141,8 @@ async def test_who_takes_nothing_of_a_page_is_cut_off(monkeypatch):
 
 
 @both_loops
-async def test_connections_are_bounded(monkeypatch):
-    monkeypatch.setattr(admin_connection, "MOST_CONNECTIONS", 2)
-    async with a_port(Limits()) as port:
+async def test_connections_are_bounded():
+    async with a_port(Limits(), most=2) as port:
         clients = [await port.client() for _ in range(2)]
         for client in clients:
             client.send(GET)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,11 +14,9 @@ from aiohttp import ClientResponse, ClientSession, TCPConnector, web
 from aiohttp.test_utils import TestClient, TestServer
 
 from rpcproxy.front.operators.admin import json_page
-from rpcproxy.front.pages import status_page as status_page_module
 from rpcproxy.front.pages.status_page import PublicStatus, StatusPage, status_routes
 from rpcproxy.front.protocol.page import PageRequest
-from rpcproxy.front.wire import live as live_module
-from rpcproxy.front.wire.live import Live
+from rpcproxy.front.wire.live import Live, LiveSettings
 from rpcproxy.front.wire.sites import site_of
 from tests.kits.statuses import REASON, a_status
 from tests.kits.waiting import limited, until
@@ -25,9 +24,7 @@ from tests.kits.waiting import limited, until
 BROWSER = {"Accept": "text/html,application/xhtml+xml"}
 
 
-@pytest.fixture(autouse=True)
-def quick_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live_module, "PICTURE_SECONDS", 0.01)
+QUICK = LiveSettings(picture_seconds=0.01)
 
 
 @contextlib.asynccontextmanager
@@ -63,9 +60,9 @@ class Pictures:
 
 
 @contextlib.asynccontextmanager
-async def streaming(**given: int) -> AsyncIterator[tuple[TestClient[Any, Any], Live, Pictures]]:
+async def streaming(**given: float) -> AsyncIterator[tuple[TestClient[Any, Any], Live, Pictures]]:
     pictures = Pictures()
-    live = Live(pictures, **given)
+    live = Live(pictures, replace(QUICK, **given))
     async with serving(web.get("/events", live.listen)) as client:
         yield client, live, pictures
         await live.close()
@@ -135,9 +132,8 @@ def test_what_one_visitor_has_of_addresses(one, other, is_same) -> None:
     assert (site_of(one) == site_of(other)) is is_same
 
 
-async def test_a_stream_ends_at_a_certain_age(monkeypatch) -> None:
-    monkeypatch.setattr(live_module, "AGE_SECONDS", 0.05)
-    async with streaming() as (client, live, _), client.get("/events") as one:
+async def test_a_stream_ends_at_a_certain_age() -> None:
+    async with streaming(age_seconds=0.05) as (client, live, _), client.get("/events") as one:
         async with limited():
             text = await one.text()  # to its end
         assert text.startswith("retry: 3000\n")
@@ -157,10 +153,9 @@ async def test_a_picture_that_cannot_be_drawn_is_left_out(caplog) -> None:
                 pass
 
 
-async def test_one_that_takes_nothing_is_let_go(monkeypatch) -> None:
-    monkeypatch.setattr(live_module, "SLOW_SECONDS", 0.05)
+async def test_one_that_takes_nothing_is_let_go() -> None:
     pictures = Pictures()
-    live = Live(lambda: pictures() + "x" * 4_000_000)
+    live = Live(lambda: pictures() + "x" * 4_000_000, replace(QUICK, slow_seconds=0.05))
     async with serving(web.get("/events", live.listen)) as client:
         _, writer = await asyncio.open_connection("127.0.0.1", client.port)
         writer.write(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -181,10 +176,9 @@ async def test_closing_ends_every_stream_at_once() -> None:
             assert late.status == 503
 
 
-async def test_closing_does_not_wait_for_one_that_takes_nothing(monkeypatch) -> None:
-    monkeypatch.setattr(live_module, "CLOSE_SECONDS", 0.05)
+async def test_closing_does_not_wait_for_one_that_takes_nothing() -> None:
     pictures = Pictures()
-    live = Live(lambda: pictures() + "x" * 4_000_000)
+    live = Live(lambda: pictures() + "x" * 4_000_000, replace(QUICK, close_seconds=0.05))
     async with serving(web.get("/events", live.listen)) as client:
         _, writer = await asyncio.open_connection("127.0.0.1", client.port)
         writer.write(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -200,7 +194,7 @@ async def test_closing_does_not_wait_for_one_that_takes_nothing(monkeypatch) -> 
 
 @contextlib.asynccontextmanager
 async def admin_port() -> AsyncIterator[TestClient[Any, Any]]:
-    page = StatusPage(a_status)
+    page = StatusPage(a_status, QUICK)
     async with serving(*status_routes(page, json_page, a_status)) as client:
         yield client
         await page.live.close()
@@ -277,8 +271,7 @@ async def test_it_is_nowhere_unless_it_is_wanted() -> None:
         assert (await client.get("/status", headers=BROWSER)).status == 404
 
 
-async def test_however_often_anybody_asks_it_is_made_once_a_second(monkeypatch) -> None:
-    monkeypatch.setattr(status_page_module, "PUBLIC_SECONDS", 1000.0)
+async def test_however_often_anybody_asks_it_is_made_once_a_second() -> None:
     made = 0
 
     def tell() -> dict[str, Any]:
@@ -286,7 +279,7 @@ async def test_however_often_anybody_asks_it_is_made_once_a_second(monkeypatch) 
         made += 1
         return a_status()
 
-    public = PublicStatus(tell, dict, lambda: "/how")
+    public = PublicStatus(tell, dict, lambda: "/how", 1000.0)
 
     async def anything(request: web.Request) -> web.StreamResponse:
         return await page_by_aiohttp(public, request)
