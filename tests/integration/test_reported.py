@@ -16,7 +16,8 @@ import pytest
 from rpcproxy.drills.evm.simchain import BUSY_ACCOUNTS
 from rpcproxy.drills.scenarios.cases import Case, CaseRequest, judge
 from rpcproxy.drills.scenarios.faults import WELL
-from rpcproxy.drills.scenarios.reported import CANCEL_HASH, PAYMENT_HASH, REPORTED
+from rpcproxy.drills.scenarios.reported import REPORTED
+from rpcproxy.drills.scenarios.reported_sends import CANCEL_HASH, PAYMENT_HASH
 from tests.integration.running_proxy import RunningProxy
 from tests.integration.wire import Wire
 from tests.kits.waiting import wait_until

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import msgspec
 
 from rpcproxy.drills.scenarios.faults import WELL, Fault
+from rpcproxy.drills.scenarios.particular import Particular
 
 Right = Literal["as_well", "null", "error", "result"]
 
@@ -80,3 +81,19 @@ def judge(ask: CaseRequest, reply: dict[str, Any], well: dict[str, Any]) -> str:
     if ask.right == "result":
         return "" if ask.result in ("", result) else f"another result: {str(result)[:120]}"
     return "" if result == well.get("result") else f"not what a well one says: {str(result)[:120]}"
+
+
+def odd(*particulars: Particular, name: str = "particular") -> Fault:
+    """A provider that answers certain requests oddly, and all others well."""
+    return Fault(
+        name=name,
+        description="is well but for certain requests",
+        cost="those requests failed, or were answered wrongly",
+        particulars=particulars,
+    )
+
+
+def four_odd(*particulars: Particular) -> tuple[Fault, Fault, Fault, Fault]:
+    """All providers of a case, odd in the same way."""
+    fault = odd(*particulars)
+    return (fault, fault, fault, fault)

@@ -7,46 +7,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from rpcproxy.drills.scenarios.cases import Case, CaseRequest
+from rpcproxy.drills.scenarios.cases import Case, CaseRequest, four_odd, odd
 from rpcproxy.drills.scenarios.faults import WELL, Fault
 from rpcproxy.drills.scenarios.particular import Particular
-
-# Signed once for chain 1337 with the key 0x46…46 (EIP-155's example): a payment with nonce 5, its
-# cancel (nonce 5, fees × 1.5), and one whose tip is above its fee.
-PAYMENT: Final = (
-    "0x02f87482053905843b9aca008504a817c80082520894353535353535353535353535353535353535353587038d7e"
-    "a4c6800080c001a0301cdd41d39fba17df0f6b9534dafd7a12c45831c1aea3b1267f58c261a1f4d3a009f6cddc9f56"
-    "aeb61388835bcba132f099278519cb435b6dee24a87d10e1d143"
-)
-PAYMENT_HASH: Final = "0xf5130d0fde32e319518254505d224b5a2d6b57705c69d31df2eee5f02291e796"
-CANCEL: Final = (
-    "0x02f86d820539058459682f008506fc23ac00825208949d8a62f656a8d1615c1294fd71e9cfb3e4855a4f8080c080"
-    "a0e55fc6f2c591495201b5150b1f8c3588fefc34ce0ecfad841183f16c1359f22ca04b1611d5e05c4faf33894faa41"
-    "4a9989fcdcb89af2bbe09cb8890db88fff81e9"
-)
-CANCEL_HASH: Final = "0x3c4759a0961878ed3edc3de176d8e88f4c292508976078fc67f77c5d71dfe15a"
-TIP_ABOVE_FEE: Final = (
-    "0x02f873820539058477359400843b9aca0082520894353535353535353535353535353535353535353587038d7ea4"
-    "c6800080c080a0f2ba08dc7ef56acdd7a58a7fce3177073b1bf2f426634276b2d5b8ab6f1206d2a0184144a5915fc7"
-    "1c305259ff6554bbd5756e247ad8d4d37a9134ba1b29fcb188"
-)
-# A type that is nobody's but one rollup's: to whom it is sent, its bytes say nothing.
-FOREIGN: Final = "0x71" + "c0ffee" * 40
-
-
-def _odd(*particulars: Particular, name: str = "particular") -> Fault:
-    return Fault(
-        name=name,
-        description="is well but for certain requests",
-        cost="those requests failed, or were answered wrongly",
-        particulars=particulars,
-    )
-
-
-def _all(*particulars: Particular) -> tuple[Fault, Fault, Fault, Fault]:
-    fault = _odd(*particulars)
-    return (fault, fault, fault, fault)
-
+from rpcproxy.drills.scenarios.reported_sends import PAYMENT_HASH, REPORTED_SENDS
 
 _LATE: Final = 0.05  # seconds: after the quickest, and long before a second copy
 _RECEIPT: Final = ("eth_getTransactionReceipt",)
@@ -79,14 +43,15 @@ _ZERO_RECEIPT: Final = (
 
 
 def _receipts(result: str) -> tuple[Fault, Fault, Fault, Fault]:
-    quick = _odd(Particular(methods=_RECEIPT, result=result))
-    late = _odd(Particular(delay_seconds=_LATE))
+    quick = odd(Particular(methods=_RECEIPT, result=result))
+    late = odd(Particular(delay_seconds=_LATE))
     return (quick, late, late, late)
 
 
 REPORTED: Final[dict[str, Case]] = {
     case.name: case
     for case in (
+        *REPORTED_SENDS,
         Case(
             name="receipt_without_a_block",
             told_by="viem 4012, rust-web3 749",
@@ -117,28 +82,10 @@ REPORTED: Final[dict[str, Case]] = {
             asks=(CaseRequest(method=_RECEIPT[0], params='["$tx"]', times=5),),
         ),
         Case(
-            name="account_refuses_a_send",
-            told_by="zkSync 442",
-            description="an account's own code refuses, in words of gateways",
-            providers=_all(
-                Particular(
-                    methods=_SEND,
-                    code=3,
-                    message="account validation: unauthorized, forbidden: rate limit",
-                )
-            ),
-            asks=(
-                CaseRequest(
-                    method=_SEND[0], params=f'["{PAYMENT}"]', right="error", code=3,
-                    words="unauthorized",
-                ),
-            ),
-        ),
-        Case(
             name="archive_behind_403",
             told_by="antseed 842",
             description="three of four refuse old blocks with HTTP 403",
-            providers=(_odd(_FIREWALL), _odd(_FIREWALL), _odd(_FIREWALL), WELL),
+            providers=(odd(_FIREWALL), odd(_FIREWALL), odd(_FIREWALL), WELL),
             asks=(
                 CaseRequest(method="eth_getBalance", params=_OLD_BALANCE, times=3),
                 CaseRequest(method="eth_getBalance", params='["$account","$head"]', times=3),
@@ -148,7 +95,7 @@ REPORTED: Final[dict[str, Case]] = {
             name="archive_refused_by_all",
             told_by="antseed 842",
             description="all refuse old blocks with HTTP 403",
-            providers=_all(_FIREWALL),
+            providers=four_odd(_FIREWALL),
             asks=(
                 CaseRequest(
                     method="eth_getBalance", params=_OLD_BALANCE, right="error",
@@ -161,7 +108,7 @@ REPORTED: Final[dict[str, Case]] = {
             name="unknown_words",
             told_by="rpc-plane 18, nimbus-eth1 4687",
             description="all refuse a request in the same words, which no table knows",
-            providers=_all(
+            providers=four_odd(
                 Particular(
                     methods=("eth_estimateGas",), code=-32099,
                     message="the frobnicator is out of cheese (request {id})",
@@ -179,7 +126,7 @@ REPORTED: Final[dict[str, Case]] = {
             name="method_switched_off",
             told_by="bsc 1215",
             description="all have a method switched off, under the code of a limit",
-            providers=_all(
+            providers=four_odd(
                 Particular(
                     methods=("eth_getLogs",), code=-32005, message="method eth_getLogs is disabled"
                 )
@@ -196,7 +143,7 @@ REPORTED: Final[dict[str, Case]] = {
             name="gas_cap_as_a_limit",
             told_by="hiero-relay 2091",
             description="all refuse a call's gas under the code of a limit",
-            providers=_all(
+            providers=four_odd(
                 Particular(
                     methods=("eth_call",), holding='"gas"', code=-32005,
                     message="gas limit of the call exceeds the cap of 15000000",
@@ -215,28 +162,18 @@ REPORTED: Final[dict[str, Case]] = {
             told_by="hyperlane 9365, hardhat 2513",
             description="two quick ones refuse a state override, two slower ones take it",
             providers=(
-                _odd(_NO_OVERRIDES), _odd(_NO_OVERRIDES),
-                _odd(Particular(delay_seconds=_LATE)), _odd(Particular(delay_seconds=_LATE)),
+                odd(_NO_OVERRIDES), odd(_NO_OVERRIDES),
+                odd(Particular(delay_seconds=_LATE)), odd(Particular(delay_seconds=_LATE)),
             ),
             asks=(CaseRequest(method="eth_call", params=_OVERRIDE, times=8),),
-        ),
-        Case(
-            name="foreign_type",
-            told_by="chainlink 12600, zkSync",
-            description="four doors of one sequencer: one takes it, the others know it already",
-            asks=(
-                CaseRequest(
-                    method=_SEND[0], params=f'["{FOREIGN}"]', times=4, right="result",
-                ),
-            ),
         ),
         Case(
             name="block_without_receipts",
             told_by="reth 23394, geth 28789",
             description="the quickest has no receipts and no logs of the newest block yet",
             providers=(
-                _odd(Particular(methods=("eth_getBlockReceipts", "eth_getLogs"), result="[]")),
-                *((_odd(Particular(delay_seconds=_LATE)),) * 3),
+                odd(Particular(methods=("eth_getBlockReceipts", "eth_getLogs"), result="[]")),
+                *((odd(Particular(delay_seconds=_LATE)),) * 3),
             ),
             asks=(
                 CaseRequest(method="eth_getBlockByNumber", params='["$head",true]'),
@@ -310,7 +247,7 @@ REPORTED: Final[dict[str, Case]] = {
             name="slow_and_sound",
             told_by="archive nodes, tried",
             description="every eth_call takes 2 s at everybody's",
-            providers=_all(Particular(methods=("eth_call",), delay_seconds=2.0)),
+            providers=four_odd(Particular(methods=("eth_call",), delay_seconds=2.0)),
             asks=(
                 CaseRequest(method="eth_call", params='[{"to":"$account","data":"0x"},"$head"]'),
                 CaseRequest(method="eth_call", params='[{"to":"$account","data":"0x01"},"$head"]'),
@@ -320,7 +257,7 @@ REPORTED: Final[dict[str, Case]] = {
             name="trace_of_a_block_to_come",
             told_by="alloy and go-ethereum's clients, tried",
             description="null is not what nodes say",
-            providers=_all(
+            providers=four_odd(
                 Particular(
                     methods=("debug_traceBlockByNumber",), code=-32000, message="block not found"
                 )
@@ -336,7 +273,7 @@ REPORTED: Final[dict[str, Case]] = {
             name="client_mistakes",
             told_by="geth 1.17.10's words",
             description="all refuse what is the client's mistake",
-            providers=_all(
+            providers=four_odd(
                 Particular(
                     methods=("eth_estimateGas",), code=-32000,
                     message="both gasPrice and (maxFeePerGas or maxPriorityFeePerGas) specified",
@@ -375,7 +312,7 @@ REPORTED: Final[dict[str, Case]] = {
                         ),
                     ),
                 ),
-                *((_odd(Particular(delay_seconds=_LATE)),) * 3),
+                *((odd(Particular(delay_seconds=_LATE)),) * 3),
             ),
             asks=(
                 CaseRequest(
@@ -388,7 +325,7 @@ REPORTED: Final[dict[str, Case]] = {
             name="logs_of_pending",
             told_by="geth 1.17.10",
             description="a tag is not supported, the method is",
-            providers=_all(
+            providers=four_odd(
                 Particular(
                     methods=("eth_getLogs",), holding="pending", code=-32602,
                     message="pending logs are not supported",
@@ -402,34 +339,6 @@ REPORTED: Final[dict[str, Case]] = {
                 CaseRequest(
                     method="eth_getLogs", params='[{"fromBlock":"$head","toBlock":"$head"}]',
                     times=4,
-                ),
-            ),
-        ),
-        Case(
-            name="error_of_a_send_that_is_in",
-            told_by="hardhat 2.29.1",
-            description="a transaction that reverts is an error, and mined",
-            providers=_all(
-                Particular(
-                    methods=_SEND, is_performed=True, code=-32603,
-                    message="Error: VM Exception while processing transaction: reverted",
-                    data=f'{{"txHash":"{PAYMENT_HASH}"}}',
-                )
-            ),
-            asks=(
-                CaseRequest(
-                    method=_SEND[0], params=f'["{PAYMENT}"]', right="result", result=PAYMENT_HASH
-                ),
-            ),
-        ),
-        Case(
-            name="tip_above_fee",
-            told_by="viem and ethers, which read geth's words",
-            description="what no node takes is refused in the words of nodes",
-            asks=(
-                CaseRequest(
-                    method=_SEND[0], params=f'["{TIP_ABOVE_FEE}"]', right="error",
-                    words="max priority fee per gas higher than max fee per gas",
                 ),
             ),
         ),
@@ -464,36 +373,6 @@ REPORTED: Final[dict[str, Case]] = {
             providers=(WELL, WELL, WELL, Fault(name="flood", heads_per_second=5000.0)),
             asks=(CaseRequest(method="eth_getBalance", params='["$account","$head"]', times=50),),
             is_calm=False,
-        ),
-        Case(
-            name="private_and_public",
-            told_by="MetaMask 30419",
-            description="sends go to a private upstream alone, reads to the others",
-            upstreams=({"private": True, "role": "sends"}, {}, {}, {}),
-            asks=(
-                CaseRequest(
-                    method=_SEND[0], params=f'["{PAYMENT}"]', right="result", result=PAYMENT_HASH
-                ),
-                CaseRequest(
-                    method="eth_getTransactionReceipt", params=f'["{PAYMENT_HASH}"]', right="null",
-                    times=3,
-                ),
-            ),
-            providers=(Fault(name="keeps to itself", forgets_sends=True), WELL, WELL, WELL),
-        ),
-        Case(
-            name="a_payment_and_its_cancel",
-            told_by="MetaMask 7305, MyCrypto 2517",
-            description="pools forget, and the payment that was cancelled is not sent again",
-            providers=(Fault(name="forgets", forgets_sends=True),) * 4,
-            asks=(
-                CaseRequest(
-                    method=_SEND[0], params=f'["{PAYMENT}"]', right="result", result=PAYMENT_HASH
-                ),
-                CaseRequest(
-                    method=_SEND[0], params=f'["{CANCEL}"]', right="result", result=CANCEL_HASH
-                ),
-            ),
         ),
     )
 }  # fmt: skip

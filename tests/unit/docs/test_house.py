@@ -19,7 +19,6 @@ MOST_LINES_OF_A_FUNCTION = 60
 LONG_MODULES = {
     "rpcproxy/chains/evm/sends/signed.py": 424,
     "rpcproxy/drills/scenarios/faults.py": 406,
-    "rpcproxy/drills/scenarios/reported.py": 499,
     "rpcproxy/engine/attempts/executor.py": 482,
     "rpcproxy/engine/reads/batches.py": 476,
     "rpcproxy/engine/sends/ledger.py": 448,
