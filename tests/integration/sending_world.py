@@ -29,7 +29,7 @@ from tests.integration.odd_upstreams import Ask, Call, Lie, Reply
 from tests.integration.running_proxy import RunningProxy
 from tests.integration.uneven_chain import UnevenChain
 from tests.integration.wire import Wire
-from tests.kits.waiting import LIMIT_SECONDS
+from tests.kits.waiting import LIMIT_SECONDS, wait_until
 
 SIGN: Final = Path(__file__).resolve().parents[1] / "clients" / "sign.mjs"
 OUTSTANDING: Final = 6
@@ -273,6 +273,36 @@ class SendingWorld:
 
     def is_done(self) -> bool:
         return not any(wallet.is_alive() for wallet in self.wallets)
+
+    def taken(self) -> int:
+        """How many transactions wallets were told are sent."""
+        return sum(len(wallet.sent) for wallet in self.wallets)
+
+    def wait_for_sends(self, count: int) -> None:
+        """So many more are taken; or so many blocks went by in which nobody had one left to send:
+        while nothing is mined each wallet waits for those that it has sent.
+        """
+        goal, height = self.taken() + count, self.chain.height + count
+
+        def is_there() -> bool:
+            has_stalled = self.chain.height >= height
+            return self.taken() >= goal or has_stalled or self.is_done()
+
+        wait_until(is_there, f"{count} more transactions are taken")
+
+    def wait_until_done(self) -> None:
+        """As long as it goes on: another transaction is taken, or seen to be mined."""
+
+        def steps() -> int:
+            seen = [sent for wallet in self.wallets for sent in list(wallet.sent) if sent.receipt]
+            return self.taken() + len(seen)
+
+        while not self.is_done():
+            before = steps()
+            wait_until(
+                lambda before=before: self.is_done() or steps() > before,
+                "another transaction is taken or mined",
+            )
 
     def count(self) -> Count:
         """Hold what wallets were told against the chain."""
