@@ -11,31 +11,28 @@ import asyncio
 import contextlib
 import functools
 import inspect
-import selectors
-import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any
-from unittest import mock
 
 import msgspec
 import uvloop
 
 from rpcproxy.app.proxy import Proxy
 from rpcproxy.config import model
-from rpcproxy.engine.clock import SYSTEM_CLOCK, Clock
+from rpcproxy.engine.clock import SYSTEM_CLOCK
 from rpcproxy.messages import METHOD_CLASSES
-from tests.kits.waiting import LIMIT_SECONDS, until
+from tests.kits.jumping import InTheLoop, JumpingLoop
+from tests.kits.waiting import until
 from tests.sockets import front_kit, scripted
 
 CHAIN_ID = 7
 NUMBER = 1000
 CLOUDS = ("aws", "gcp", "azure", "hetzner")
-# Keys of ``server``, for a proxy without threads.
-IN_MEMORY: dict[str, Any] = {
+# Keys of ``server``, for a proxy without threads: on a jumping loop.
+_IN_MEMORY: dict[str, Any] = {
     "journal": model.Journal(is_on=False),
     "history": model.History(is_on=False),
 }
-_ON_ITS_WAY_SECONDS = 0.003
 
 
 class Call(msgspec.Struct):
@@ -287,11 +284,18 @@ async def a_proxy(
     in their order and never hedged, so that calls can be counted. Nothing may be left behind.
     """
     before = asyncio.all_tasks()
+    loop = asyncio.get_running_loop()
+    jumping = loop if isinstance(loop, JumpingLoop) else None
     given = {"selection": "ordered", "hedge": "off", "chain_id": CHAIN_ID, **chain}
     settings = [dict(more[i]) if i < len(more) else {} for i in range(len(upstreams))]
     config = model.Config(
         server=model.Server(
-            **{"listen": model.Address(host="127.0.0.1", port=0), "admin": None, **(server or {})}
+            **{
+                "listen": model.Address(host="127.0.0.1", port=0),
+                "admin": None,
+                **(_IN_MEMORY if jumping else {}),
+                **(server or {}),
+            }
         ),
         chains=(
             model.Chain(
@@ -304,9 +308,10 @@ async def a_proxy(
             ),
         ),
     )
-    loop = asyncio.get_running_loop()
-    proxy = Proxy(config, clock=getattr(loop, "clock", SYSTEM_CLOCK))
+    proxy = Proxy(config, clock=jumping.clock if jumping else SYSTEM_CLOCK)
     await proxy.start()
+    if jumping:
+        proxy.chains["test"].pipeline._broadcast._reader = InTheLoop()  # type: ignore[assignment]
     wallet = None
     try:
         standings = proxy.chains["test"].standings
@@ -331,79 +336,24 @@ async def a_proxy(
         raise AssertionError(f"left behind: {asyncio.all_tasks() - before - serving}") from None
 
 
-class _Jumps(selectors.DefaultSelector):
-    """Sleeps by moving the clock, where no socket and no thread has anything for us."""
-
-    loop: JumpingLoop
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        ready = super().select(0)
-        if ready or (timeout is not None and timeout <= 0):
-            return ready
-        # What was written a moment ago may still be on its way through the kernel.
-        ready = super().select(LIMIT_SECONDS if timeout is None else _ON_ITS_WAY_SECONDS)
-        if not ready and timeout is not None:
-            self.loop.now += timeout
-        return ready
-
-
-class JumpingLoop(asyncio.SelectorEventLoop):
-    """Real sockets, all of whose ends are in this loop, and a clock that jumps to the next timer
-    whenever all of them are quiet. ``now`` is the loop's time, and everybody's ``time.monotonic``.
-    """
-
-    def __init__(self) -> None:
-        self.now = time.monotonic()
-        self.clock = Clock(self.time, time.time)
-        selector = _Jumps()
-        selector.loop = self
-        super().__init__(selector)
-
-    def time(self) -> float:
-        return self.now
-
-
-def on_jumping_time(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """As ``on_uvloop``, but no time passes while the machine works: what takes longer than what is
-    decided by the waits that the test asks for. No thread may be waited for: ``IN_MEMORY``.
-    """
-
-    @functools.wraps(test)
-    def run(**fixtures: Any) -> None:
-        loop = JumpingLoop()
-        with mock.patch("time.monotonic", loop.time):
-            _run(test, lambda: loop, fixtures)
-
-    run.__signature__ = inspect.signature(test)  # type: ignore[attr-defined]
-    return run
-
-
 def on_uvloop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
     """Run an ``async def`` test on the loop that serves; unhandled errors fail it."""
 
     @functools.wraps(test)
     def run(**fixtures: Any) -> None:
-        _run(test, uvloop.new_event_loop, fixtures)
+        unhandled: list[dict[str, Any]] = []
+
+        async def watched() -> None:
+            loop = asyncio.get_running_loop()
+            loop.set_exception_handler(lambda _, context: unhandled.append(context))
+            await test(**fixtures)
+
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(watched())
+        assert not unhandled, unhandled
 
     run.__signature__ = inspect.signature(test)  # type: ignore[attr-defined]
     return run
-
-
-def _run(
-    test: Callable[..., Coroutine[Any, Any, None]],
-    new_loop: Callable[[], asyncio.AbstractEventLoop],
-    fixtures: dict[str, Any],
-) -> None:
-    unhandled: list[dict[str, Any]] = []
-
-    async def watched() -> None:
-        loop = asyncio.get_running_loop()
-        loop.set_exception_handler(lambda _, context: unhandled.append(context))
-        await test(**fixtures)
-
-    with asyncio.Runner(loop_factory=new_loop) as runner:
-        runner.run(watched())
-    assert not unhandled, unhandled
 
 
 # ---- upstreams that are well, and what they say

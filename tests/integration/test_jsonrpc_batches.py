@@ -13,7 +13,6 @@ import pytest
 
 from rpcproxy.config.model import Deadlines
 from tests.integration.rpc_kit import (
-    IN_MEMORY,
     Call,
     Post,
     Script,
@@ -25,11 +24,11 @@ from tests.integration.rpc_kit import (
     array,
     each,
     ok,
-    on_jumping_time,
     on_uvloop,
     request,
     wrong,
 )
+from tests.kits.jumping import on_a_jumping_loop
 
 Harm = Callable[[Post, list[bytes]], Sent | bytes]
 
@@ -198,7 +197,7 @@ async def test_invalid_params_within_a_batch_are_confirmed() -> None:
         assert (a.shapes, b.shapes) == ([2, 5, 5], [0] * 4)
 
 
-@on_jumping_time
+@on_a_jumping_loop
 async def test_what_a_lone_upstream_does_not_have_is_asked_again_a_few_times() -> None:
     def empty(call: Call) -> bytes:
         if call.method == "eth_getTransactionReceipt":
@@ -220,13 +219,13 @@ async def test_what_a_lone_upstream_does_not_have_is_asked_again_a_few_times() -
         assert len(a.shapes) <= 1 + 2 * 4
 
 
-@on_jumping_time
+@on_a_jumping_loop
 async def test_all_rounds_of_a_batch_share_one_deadline() -> None:
     down = always(Sent(b"no", 503))
     async with (
         Upstream(down, "a") as a,
         Upstream(down, "b") as b,
-        a_proxy(a, b, deadlines=Deadlines(light_seconds=1.0), server=IN_MEMORY) as wallet,
+        a_proxy(a, b, deadlines=Deadlines(light_seconds=1.0)) as wallet,
     ):
         started = time.monotonic()
         replies = msgspec.json.decode(await wallet.ask(array(asks(20))))

@@ -23,7 +23,6 @@ from rpcproxy.config import model
 from rpcproxy.messages import MethodClass
 from tests.integration.rpc_kit import (
     GOOD,
-    IN_MEMORY,
     NUMBER,
     Post,
     Script,
@@ -36,9 +35,9 @@ from tests.integration.rpc_kit import (
     fleet,
     good,
     ok,
-    on_jumping_time,
     request,
 )
+from tests.kits.jumping import on_a_jumping_loop
 from tests.kits.signed_transactions import RAW, SIGNED, as_hex
 from tests.sockets import front_kit
 
@@ -50,7 +49,6 @@ SHORT: dict[str, Any] = {
     "deadlines": DEADLINES,
     "attempt_timeout_seconds": ATTEMPT_SECONDS,
     "hedge": "auto",
-    "server": IN_MEMORY,
 }
 
 
@@ -94,7 +92,7 @@ def assert_nobody_is_ejected(wallet: Wallet, upstreams: list[Upstream]) -> None:
         assert not any(record.breaker.is_open for record in standing.classes), standing
 
 
-@on_jumping_time
+@on_a_jumping_loop
 async def test_calls_that_take_longer_than_an_attempt_are_answered() -> None:
     async with fleet(*[slow(SLOW_SECONDS, "eth_call")] * 4, **SHORT) as (wallet, upstreams):
         replies = await ask_together(wallet, [call_of(index) for index in range(1, 22)])
@@ -102,7 +100,7 @@ async def test_calls_that_take_longer_than_an_attempt_are_answered() -> None:
         assert_nobody_is_ejected(wallet, upstreams)
 
 
-@on_jumping_time
+@on_a_jumping_loop
 async def test_the_only_upstream_may_be_slow() -> None:
     script = slow(SLOW_SECONDS, "eth_call", "eth_estimateGas")
     async with fleet(script, slow(0.0), **SHORT) as (wallet, upstreams):
@@ -112,7 +110,7 @@ async def test_the_only_upstream_may_be_slow() -> None:
         assert wallet.state(upstreams[0]) == "up"
 
 
-@on_jumping_time
+@on_a_jumping_loop
 async def test_a_slow_trace_is_answered_and_made_once() -> None:
     """Its first upstream is well, so that a second copy would only double what it costs."""
     given = {**SHORT, "attempt_timeout_seconds": 0.5}
@@ -125,7 +123,7 @@ async def test_a_slow_trace_is_answered_and_made_once() -> None:
         assert_nobody_is_ejected(wallet, upstreams)
 
 
-@on_jumping_time
+@on_a_jumping_loop
 async def test_a_trace_goes_elsewhere_where_its_upstream_hangs_at_everything() -> None:
     async with fleet(each(good), slow(0.2, "debug_traceBlockByNumber"), **SHORT) as fleet_:
         wallet, upstreams = fleet_
@@ -137,7 +135,7 @@ async def test_a_trace_goes_elsewhere_where_its_upstream_hangs_at_everything() -
         assert counts(upstreams)[1] == 1
 
 
-@on_jumping_time
+@on_a_jumping_loop
 async def test_who_hangs_where_others_answer_is_ejected() -> None:
     """The contrary evidence: the others answer the very same."""
     async with fleet(*[each(good)] * 4, **SHORT) as (wallet, upstreams):
@@ -149,7 +147,7 @@ async def test_who_hangs_where_others_answer_is_ejected() -> None:
         assert [wallet.state(upstream) for upstream in upstreams[1:]] == ["up"] * 3
 
 
-@on_jumping_time
+@on_a_jumping_loop
 async def test_what_nobody_answers_in_time_ejects_nobody() -> None:
     deadlines = model.Deadlines(light_seconds=1.0, heavy_seconds=1.0, send_seconds=1.0)
     given = {**SHORT, "deadlines": deadlines}
@@ -167,7 +165,7 @@ def blocks(size: int) -> Script:
     return each(lambda call: ok(call, text))
 
 
-@on_jumping_time
+@on_a_jumping_loop
 async def test_a_batch_whose_answer_is_too_large_to_hold_is_answered() -> None:
     """As a hundred full blocks are; its second time it goes out in parts from the start."""
     count, size = 60, 200_000
@@ -188,7 +186,7 @@ async def test_a_batch_whose_answer_is_too_large_to_hold_is_answered() -> None:
         assert sum(counts(upstreams)) == count
 
 
-@on_jumping_time
+@on_a_jumping_loop
 async def test_a_slow_batch_is_left_to_run() -> None:
     async with fleet(*[slow(1.2)] * 3, **SHORT) as (wallet, upstreams):
         (replies,) = await ask_together(wallet, [array([call_of(n) for n in range(1, 60)])])
@@ -197,7 +195,7 @@ async def test_a_slow_batch_is_left_to_run() -> None:
 
 
 @pytest.mark.parametrize("method", ["eth_getStorageAt", "debug_traceCall"])
-@on_jumping_time
+@on_a_jumping_loop
 async def test_an_answer_that_arrives_steadily_is_not_cut(method: str) -> None:
     """Longer than its deadline, at 200 KB/s."""
     deadlines = model.Deadlines(light_seconds=1.0, heavy_seconds=1.0, send_seconds=1.0)
@@ -214,7 +212,7 @@ async def test_an_answer_that_arrives_steadily_is_not_cut(method: str) -> None:
         assert_nobody_is_ejected(wallet, upstreams)
 
 
-@on_jumping_time
+@on_a_jumping_loop
 async def test_a_slow_sequencer_is_waited_for() -> None:
     """Longer than an attempt; every door of it is as slow."""
     hash = as_hex(SIGNED["for any chain"].hash)
