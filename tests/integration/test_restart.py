@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
 import threading
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
 
@@ -74,13 +77,15 @@ class Sender:
         self._thread.join()
 
 
+@dataclass
 class Restarted:
-    """What wallets saw of a restart."""
+    """What wallets saw of a restart; its moments by the machine's monotonic clock."""
 
-    def __init__(self, report: Report, sender: Sender, state: Path) -> None:
-        self.report = report
-        self.sender = sender
-        self.state = state
+    report: Report
+    sender: Sender
+    state: Path
+    began_at: float
+    ended_at: float
 
     def check(self, after: RunningProxy) -> None:
         report, sender = self.report, self.sender
@@ -90,7 +95,10 @@ class Restarted:
             f"{len(sender.hashes)} sends, {len(sender.wrong)} failed"
         )
         assert report.error_count == 0, report.errors[:5]
-        assert report.total > 0
+        before = report.between(0.0, self.began_at)
+        during = report.between(self.began_at, self.ended_at)
+        later = report.between(self.ended_at, math.inf)
+        assert min(before.count, during.count, later.count) > 0, (before, during, later)
         assert report.backward_heads == 0
         assert sender.wrong == []
         assert len(sender.hashes) >= 2 * SENDS_EACH
@@ -118,6 +126,7 @@ def config_on(wallet: int, admin: int, providers: ProviderProcess) -> str:
 def under_load(url: str, account: int, state: Path) -> Iterator[list[Restarted]]:
     """Reads and sends while the block runs; what they saw is in the list afterwards."""
     seen: list[Restarted] = []
+    began_at = ended_at = math.inf
     load = start_load(
         url,
         rate_per_second=RATE_PER_SECOND,
@@ -128,13 +137,16 @@ def under_load(url: str, account: int, state: Path) -> Iterator[list[Restarted]]
     sender = Sender(url, account)
     try:
         sender.wait_for_more()
+        # Reads are due all the while: each of these takes longer than the time between two.
+        began_at = time.monotonic()
         yield seen
+        ended_at = time.monotonic()
         sender.wait_for_more()
         report = load.end()
     finally:
         sender.end()
         load.stop()
-    seen.append(Restarted(report, sender, state))
+    seen.append(Restarted(report, sender, state, began_at, ended_at))
 
 
 def test_the_next_process_takes_the_ports_over(providers: ProviderProcess, tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ import uvloop
 from rpcproxy.drills.evm.simchain import TOKEN, block_of_balance
 from rpcproxy.drills.evm.simrpc import BALANCE_OF
 from rpcproxy.engine import tasks
+from tests.kits.waiting import LIMIT_SECONDS
 from tests.loads.load_connection import Ask, Connection
 from tests.loads.load_report import Report, Sample
 
@@ -141,7 +142,9 @@ class Load:
                 connection.transport.abort()
 
     def end(self) -> None:
-        """Begin no more; what is on its way is waited for."""
+        """Begin what is due by now, and no more; what is on its way is waited for."""
+        if self.report.started_at:
+            self._tick()
         self._count = self._started
         if len(self.report.samples) == self._count and not self._over.done():
             self._over.set_result(None)
@@ -306,7 +309,8 @@ class RunningLoad:
         self, process: subprocess.Popen[bytes], seconds: float, limit_seconds: float
     ) -> None:
         self._process = process
-        self._longest_seconds = seconds + 3 * limit_seconds
+        # Answers have their own limit; the process is given ours to come to its end.
+        self._seconds, self._rest_seconds = seconds, limit_seconds + LIMIT_SECONDS
         assert process.stdout is not None
         line = process.stdout.readline()
         if not line:
@@ -316,17 +320,22 @@ class RunningLoad:
         self.started_at = float(line)
 
     def end(self) -> Report:
-        """Before its time: what was begun by now is waited for."""
+        """Before its time: what is due by now is waited for."""
         self._process.terminate()
+        self._seconds = 0.0
         return self.result()
 
     def result(self) -> Report:
-        """Wait for the end. Raises ``subprocess.TimeoutExpired`` when it does not come."""
+        """Wait for the end. Raises ``AssertionError``, which names the process, without it."""
+        longest_seconds = self._seconds + self._rest_seconds
         try:
-            output, _ = self._process.communicate(timeout=self._longest_seconds)
+            output, _ = self._process.communicate(timeout=longest_seconds)
         except subprocess.TimeoutExpired:
             self.stop()
-            raise
+            raise AssertionError(
+                f"process {self._process.pid} was left after {longest_seconds:g} s: "
+                f"{self._process.args}"
+            ) from None
         return msgspec.json.decode(output, type=Report)
 
     def stop(self) -> None:

@@ -1,7 +1,8 @@
 """An event loop in a thread of its own, for servers that a test talks to from its own thread.
 
 The loop ends when nothing is left in it: a loop that is stopped with a task or a closing transport
-in it leaves sockets open, which then fails whatever test runs when they are collected.
+in it leaves sockets open, which then fails whatever test runs when they are collected. What does not
+end is named in the failure, and cancelled.
 
 State: the loop, in ``LoopThread``.
 """
@@ -37,7 +38,8 @@ class LoopThread:
         if self._loop.is_closed():
             return
         try:
-            self.run(_nothing_is_left())
+            # It has its own limit, and then something to say.
+            asyncio.run_coroutine_threadsafe(_nothing_is_left(), self._loop).result()
         finally:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(LIMIT_SECONDS)
@@ -50,8 +52,17 @@ async def _nothing_is_left() -> None:
     def others() -> set[asyncio.Task[Any]]:
         return {task for task in asyncio.all_tasks() if task is not ours}
 
-    await until(lambda: not others(), "the tasks of the loop have ended")
-    await asyncio.get_running_loop().shutdown_asyncgens()
+    try:
+        await until(lambda: not others(), "the tasks of the loop have ended")
+    except AssertionError as error:
+        left = others()
+        names = sorted(f"{task.get_name()}: {task.get_coro()!r}" for task in left)
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        raise AssertionError(f"{error}; left were {', '.join(names)}") from None
+    finally:
+        await asyncio.get_running_loop().shutdown_asyncgens()
 
 
 async def close_and_wait(*writers: asyncio.StreamWriter, at_once: bool) -> None:
