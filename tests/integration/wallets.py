@@ -74,9 +74,13 @@ class Wallet:
     @property
     def slowest_seconds(self) -> float:
         """The longest wait for an answer on any journey."""
+        return self.slowest_since(0)
+
+    def slowest_since(self, number: int) -> float:
+        """The longest wait for an answer on the journeys from this one on."""
         return max(
             float(seconds)
-            for journey in self.journeys
+            for journey in self.journeys[number:]
             for step, seconds in journey["seconds"].items()
             if step not in WAITING_STEPS
         )
@@ -121,6 +125,7 @@ class Readers:
         pause_seconds: float = 0.02,
     ) -> None:
         self.errors: list[str] = []
+        self.begun = 0
         self.count = 0
         self.slowest_seconds = 0.0
         self._url = url
@@ -148,6 +153,8 @@ class Readers:
         while not self._stopping.wait(self._pause_seconds):
             method, params = self._calls[position % len(self._calls)]
             position += 1
+            with self._lock:
+                self.begun += 1
             highest = self._highest
             started = time.monotonic()
             try:
