@@ -26,7 +26,7 @@ import uvloop
 from rpcproxy.drills.evm.simchain import BUSY_ACCOUNTS, TOKEN, SimChain
 from rpcproxy.drills.evm.simrpc import BALANCE_OF
 from rpcproxy.drills.scenarios.faults import capacity
-from tests.exam.judging import Sheet, assert_within, granted
+from tests.exam.judging import Sheet, assert_is_judged, assert_within, granted
 from tests.integration.running_proxy import RunningProxy
 from tests.kits.waiting import LIMIT_SECONDS
 from tests.loads.consistency import Asking, Checker
@@ -245,7 +245,8 @@ def test_wallets_ask_three_times_what_upstreams_allow(
         raise
     finally:
         gc.enable()
-    beside = control.result().whole
+    told = control.result()
+    beside = told.whole
     after = providers.state()
     calls = {
         name: sum(provider.counts.calls.values())
@@ -264,6 +265,7 @@ def test_wallets_ask_three_times_what_upstreams_allow(
         control=beside.p99_seconds,
         calls=sum(calls.values()) / len(wallets.latencies),
     )
+    assert_is_judged(beside, told.errors)
     assert not wallets.errors, f"{len(wallets.errors)} errors:\n" + "\n".join(wallets.errors[:5])
     assert not checker.violations, checker.summary()
     assert len(wallets.latencies) > 0.99 * RATE_PER_SECOND * SECONDS

@@ -32,7 +32,7 @@ import msgspec
 import uvloop
 
 from rpcproxy.engine import tasks
-from tests.exam.judging import IS_SHORT, granted
+from tests.exam.judging import IS_SHORT, assert_is_judged, granted
 from tests.integration.running_proxy import RunningProxy
 from tests.kits.waiting import LIMIT_SECONDS, wait_until
 from tests.loads.load import MAX_REQUESTS, TIME_LIMIT_SECONDS, Load
@@ -281,6 +281,7 @@ class Bench:
         seen.backward_heads = sum(report.backward_heads for report in news)
         self.control.wait_for_answers(seen.ended_at)
         seen.control = self.control.report.between(seen.began_at, seen.ended_at)
+        assert_is_judged(seen.control, self.control.report.errors)
 
     def pass_time(self, seconds: float) -> None:
         """Let wallets go on for so long."""
@@ -289,9 +290,10 @@ class Bench:
     def wait_until_normal(self, seconds: float) -> Seen:
         """Wait until all upstreams are up, share the load again, and answer as quickly as ever.
         Return what the moments before that were like. Moments in which the control was late, too,
-        do not count as time.
+        do not count as time, up to the one limit.
         """
-        end = time.monotonic() + (LIMIT_SECONDS if IS_SHORT else seconds)
+        began_at = time.monotonic()
+        end = began_at + (LIMIT_SECONDS if IS_SHORT else seconds)
         while True:
             with self.watch() as last:
                 self.pass_time(NORMAL_WINDOW_SECONDS)
@@ -311,6 +313,7 @@ class Bench:
                 return last
             if last.granted(0.0) > DISTURBED_SECONDS:
                 end += last.ended_at - last.began_at
+            end = min(end, began_at + LIMIT_SECONDS)
             assert last.began_at < end, (
                 f"not back to normal within {seconds:g} s: {states}, shares {shares}, {last}"
             )

@@ -1,14 +1,18 @@
 """How an exam judges: errors, backward answers and losses absolutely, times beside a control.
 
 The control is the same load, straight to a well provider, in the same seconds. What a busy machine
-adds to it, it adds to the proxy's times as well, so that much is granted. A short exam
+adds to it, it adds to the proxy's times as well, so that much is granted. A control that has errors
+itself says nothing of the proxy: the scenario fails as one that was not judged. A short exam
 (``RPCPROXY_EXAM=short``) judges no times and no counts that depend on them.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Final
+
+from tests.loads.load_report import Window
 
 IS_SHORT: Final = os.environ.get("RPCPROXY_EXAM") == "short"
 
@@ -29,6 +33,15 @@ def granted(bound_seconds: float, control_seconds: float, usual_seconds: float) 
     it ``usual_seconds`` on an idle machine.
     """
     return bound_seconds + max(0.0, control_seconds - usual_seconds)
+
+
+def assert_is_judged(control: Window, errors: Sequence[str] = ()) -> None:
+    """The control had requests, and no errors. The load goes straight to a provider that is well."""
+    assert control.count, "not judged: the control asked nothing"
+    assert not control.error_count, (
+        f"not judged: {control.error_count} of the control's {control.count} requests failed: "
+        f"{list(errors[-3:])}"
+    )
 
 
 def assert_within(seconds: float, bound_seconds: float, what: str) -> None:

@@ -11,6 +11,7 @@ import pytest
 from benchmarks import exam
 from benchmarks.exam import Line
 from tests.exam import judging
+from tests.loads.load_report import Window
 
 
 @pytest.mark.parametrize(
@@ -142,6 +143,14 @@ def test_an_exam_of_some_or_judged_by_less_is_not_kept(
 def test_times_are_granted_what_the_machine_took_from_the_control() -> None:
     assert judging.granted(0.075, 0.024, 0.025) == 0.075
     assert judging.granted(0.075, 0.125, 0.025) == pytest.approx(0.175)
+
+
+def test_a_control_with_errors_judges_nothing() -> None:
+    judging.assert_is_judged(Window(0.0, 100, 0, 0.02, 0.03, 0.04))
+    with pytest.raises(AssertionError, match=r"not judged: 2 of the control's 100 .*HTTP 503"):
+        judging.assert_is_judged(Window(0.0, 100, 2, 0.02, 0.03, 0.04), ["HTTP 503"])
+    with pytest.raises(AssertionError, match="not judged: the control asked nothing"):
+        judging.assert_is_judged(Window(0.0, 0, 0, 0.0, 0.0, 0.0))
 
 
 def test_a_short_exam_judges_no_times(monkeypatch: pytest.MonkeyPatch) -> None:
