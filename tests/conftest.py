@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, settings
 # Properties try the same examples each time, however long one takes: a run fails for what was
 # changed. ``--hypothesis-profile=search`` looks for new ones.
 UNTIMED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
-settings.register_profile("same", max_examples=40, derandomize=True, database=None, **UNTIMED)
+settings.register_profile("same", max_examples=100, derandomize=True, database=None, **UNTIMED)
 settings.register_profile("search", max_examples=1000, **UNTIMED)
 settings.load_profile("same")
 
