@@ -23,7 +23,7 @@ def test_params_go_as_they_are_and_name_no_block(params: bytes) -> None:
         assert type(pinned.params) is bytes
         assert heights.by_hash(text) is text
         assert PINS.required_block(READ, text) == NONE
-        assert PINS.as_spelled(READ, text) is None
+        assert not pinned.is_ambiguous
 
 
 def test_one_head_is_told_from_another() -> None:
