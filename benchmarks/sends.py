@@ -27,8 +27,8 @@ from coincurve import PrivateKey
 
 from benchmarks import contenders, procfs, stub
 from benchmarks.contenders import CannotStart, Stage
+from rpcproxy.chains.evm.sends.raw_transactions import keccak256
 from rpcproxy.chains.evm.sends.rlp import Item, encode
-from rpcproxy.chains.evm.sends.transactions import keccak256
 
 UPSTREAMS = 3
 ACCOUNTS = 50

@@ -5,8 +5,8 @@ from hashlib import sha256
 from coincurve import PrivateKey
 from eth_account import Account
 
+from rpcproxy.chains.evm.sends.raw_transactions import keccak256
 from rpcproxy.chains.evm.sends.rlp import encode
-from rpcproxy.chains.evm.sends.transactions import keccak256
 
 CHAIN = 1
 KEY = "0x" + "11" * 32

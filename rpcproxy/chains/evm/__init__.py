@@ -12,10 +12,7 @@ from rpcproxy.chains.evm.blocks import (
 )
 from rpcproxy.chains.evm.methods import TRANSACTION_BY_HASH, describe
 from rpcproxy.chains.evm.sends.pending_object import pending_object
-from rpcproxy.chains.evm.sends.said_hashes import candidate_hashes, hashes_in, may_be_out
-from rpcproxy.chains.evm.sends.signed import SignedTransaction, decode
-from rpcproxy.chains.evm.sends.transactions import (
-    BadTransaction,
+from rpcproxy.chains.evm.sends.raw_transactions import (
     Oversized,
     cancelled_by,
     check_size,
@@ -23,7 +20,10 @@ from rpcproxy.chains.evm.sends.transactions import (
     transaction_hash,
     transactions_in,
 )
+from rpcproxy.chains.evm.sends.said_hashes import candidate_hashes, hashes_in, may_be_out
+from rpcproxy.chains.evm.sends.signed import SignedTransaction, decode
 from rpcproxy.chains.evm.sends.user_operations import user_operation_hash
+from rpcproxy.chains.transactions import BadTransaction
 
 __all__ = [
     "TRANSACTION_BY_HASH",

@@ -23,7 +23,7 @@ import msgspec
 
 from rpcproxy.chains.contents import Contents, ContentsReader, Fit, Wanted
 from rpcproxy.chains.evm.blocks import UNREADABLE, need_of, parse_quantity
-from rpcproxy.chains.evm.sends.transactions import keccak256
+from rpcproxy.chains.evm.sends.raw_transactions import keccak256
 from rpcproxy.chains.method import Method
 
 MOST_ITEMS: Final = 64  # of a filter: more are not looked for in blooms

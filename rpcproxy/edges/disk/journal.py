@@ -201,7 +201,7 @@ class DiskJournal:
         return await self._found(lambda file: file.find(hash))
 
     async def find_raw(self, raw: bytes) -> JournalRow | None:
-        """The row of these bytes, where its sender is not known. Raises ``JournalBroken``."""
+        """The row of these bytes, where its lane is not known. Raises ``JournalBroken``."""
         return await self._found(lambda file: file.find_raw(raw))
 
     async def _found(self, look: Callable[[JournalFile], JournalRow | None]) -> JournalRow | None:

@@ -247,9 +247,9 @@ class JournalFile:
         return None if found is None else row_of(found)
 
     def find_raw(self, raw: bytes) -> JournalRow | None:
-        """Of those whose sender is not known."""
+        """Of those whose lane is not known."""
         found = self._db.execute(
-            f"SELECT {COLUMNS} FROM transactions WHERE sender = '' AND raw = ?",  # noqa: S608 - constants
+            f"SELECT {COLUMNS} FROM transactions WHERE lane = '' AND raw = ?",  # noqa: S608 - constants
             (raw,),
         ).fetchone()
         return None if found is None else row_of(found)

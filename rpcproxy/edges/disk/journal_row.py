@@ -20,7 +20,7 @@ CLOSED_STATES: Final = ("final", "replaced", "refused", "expired")
 # Of what one upstream said, that much is kept.
 SAID_CHARACTERS: Final = 500
 COLUMNS: Final = (
-    "hash, raw, sender, nonce, created, is_private, checksum, state, block, said, updated"
+    "hash, raw, lane, lane_order, created, is_private, checksum, state, block, said, updated"
 )
 
 Values = tuple[Any, ...]
@@ -29,15 +29,15 @@ _said_decoder = msgspec.json.Decoder(dict[str, str])
 
 
 class JournalRow(msgspec.Struct):
-    """One transaction. ``created`` and ``updated`` are Unix seconds; ``nonce`` and ``block`` are
+    """One transaction. ``created`` and ``updated`` are Unix seconds; ``order`` and ``block`` are
     -1 where unknown; ``state`` is one of ``STATES``; ``said`` is what each upstream said last.
     A row written with ``updated`` 0 is as old as its creation.
     """
 
     hash: str
     raw: bytes
-    sender: str
-    nonce: int
+    lane: str
+    order: int
     created: float
     state: str
     block: int = -1
@@ -86,7 +86,7 @@ def values_of(row: JournalRow) -> Values:
     if not math.isfinite(row.created):
         raise ValueError("a transaction's time must be finite")
     fixed = (
-        *(_clean(row.hash), row.raw, _clean(row.sender), str(int(row.nonce))),
+        *(_clean(row.hash), row.raw, _clean(row.lane), str(int(row.order))),
         *(float(row.created), int(row.is_private)),
     )
     updated = row.updated or row.created
@@ -99,10 +99,10 @@ def row_of(values: Values) -> JournalRow:
     *fixed, checksum, state, block, said, updated = values
     try:
         if _checksum(fixed) == checksum and state in STATES:
-            hash, raw, sender, nonce, created, is_private = fixed
+            hash, raw, lane, order, created, is_private = fixed
             changing = (state, int(block), bool(is_private), _said_decoder.decode(said))
             return JournalRow(
-                hash, raw, sender, int(nonce), created, *changing, updated=float(updated)
+                hash, raw, lane, int(order), created, *changing, updated=float(updated)
             )
     except (TypeError, ValueError, msgspec.MsgspecError):  # a column of another type
         pass

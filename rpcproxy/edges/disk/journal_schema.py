@@ -34,6 +34,12 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX by_raw ON transactions (raw) WHERE sender = ''",
         f"CREATE INDEX by_secret ON transactions (seq) WHERE {GIVEN_UP}",
     ),
+    # Version 3: other kinds of chain have no senders and no nonces. Where a column stands, and what
+    # it is in the checksum, stays.
+    (
+        "ALTER TABLE transactions RENAME COLUMN sender TO lane",
+        "ALTER TABLE transactions RENAME COLUMN nonce TO lane_order",
+    ),
 )
 WHAT_TO_DO: Final = "give this chain another path with `journal:`, or set `journal: off`"
 

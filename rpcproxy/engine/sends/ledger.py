@@ -119,7 +119,7 @@ class Ledger:
         for row in journal.open_rows:
             if row.is_private:
                 self.privacy.remember(row.hash, row.raw)
-            if not row.sender:
+            if not row.lane:
                 self._remember_bytes(row.hash, row.raw)
         self._settle()
 
@@ -165,9 +165,9 @@ class Ledger:
             return entry
         if is_private:
             self.privacy.remember(tx.hash, tx.raw)
-        if not tx.sender:
+        if not tx.lane:
             self._remember_bytes(tx.hash, tx.raw)
-        row = JournalRow(tx.hash, tx.raw, tx.sender, tx.nonce, unix, entry.state.value)
+        row = JournalRow(tx.hash, tx.raw, tx.lane, tx.order, unix, entry.state.value)
         row.is_private = is_private
         is_written = self._being_written[tx.hash] = asyncio.Event()
         try:
@@ -311,7 +311,7 @@ class Ledger:
             await self._close(entry)
 
     async def on_replaced(self, hash: str) -> None:
-        """Another transaction has its nonce, for good."""
+        """Another transaction has its place, for good."""
         entry = self.pool.on_replaced(hash)
         if entry is not None:
             await self._close(entry)

@@ -174,7 +174,7 @@ class Rebroadcast:
             seen = await self._whereabouts.find(entry)
             if seen is not None and seen.is_it:
                 self._on_mined(seen.block, seen.block_hash, [entry.hash])
-            return seen is not None or not entry.sender
+            return seen is not None or not entry.lane
         receipt = await self._receipt(entry)
         if receipt is not None:
             self._on_mined(int(receipt.block_number, 16), receipt.block_hash, [entry.hash])
@@ -236,17 +236,17 @@ class Rebroadcast:
         if not self._standings.usable(MethodClass.SEND):
             return  # nobody to send to: it stays due
         now = self._now()
-        by_sender: dict[str, list[PoolEntry]] = {}
+        by_lane: dict[str, list[PoolEntry]] = {}
         due = self._ledger.due(served, now, MOST_DUE)
         for entry in due:
-            by_sender.setdefault(entry.sender or entry.hash, []).append(entry)
+            by_lane.setdefault(entry.owner, []).append(entry)
         gate = asyncio.Semaphore(MOST_AT_ONCE)
-        await asyncio.gather(*(self._send_row(row, gate) for row in by_sender.values()))
+        await asyncio.gather(*(self._send_row(row, gate) for row in by_lane.values()))
         if len(due) == MOST_DUE:
             self._woken.set()  # there are more: no pause between
 
     async def _send_row(self, row: Sequence[PoolEntry], gate: asyncio.Semaphore) -> None:
-        """One sender's, in the order of their nonces."""
+        """One lane's, in order."""
         async with gate:
             for entry in row:
                 await self._send_again(entry)
@@ -283,8 +283,8 @@ class Rebroadcast:
         """Its nonce is gone: it is mined where we did not look, or another took its place."""
         is_told = await self._sight(entry)
         floor = self._floor(self._heads.served)
-        if not is_told or not entry.state.is_pending or floor < 0 or not entry.sender:
+        if not is_told or not entry.state.is_pending or floor < 0 or not entry.lane:
             return
-        nonce = await self._whereabouts.nonce(entry.sender, floor)
-        if nonce is not None and nonce > entry.nonce:
+        nonce = await self._whereabouts.nonce(entry.lane, floor)
+        if nonce is not None and nonce > entry.order:
             await self._ledger.on_replaced(entry.hash)

@@ -85,29 +85,29 @@ class Whereabouts:
     async def find(self, entry: PoolEntry) -> Sighting | None:
         """``None`` where it cannot be told now."""
         served = self._heads.served
-        if not entry.sender or served < 0:
+        if not entry.lane or served < 0:
             return None
-        now = await self.nonce(entry.sender, served)
+        now = await self.nonce(entry.lane, served)
         if now is None:
             return None
-        if now <= entry.nonce:
+        if now <= entry.order:
             return Sighting()
         low, high = served, served  # its nonce is used at ``high``, and not at ``low`` in the end
         step = 1
         while low == high and low > 0:
             low = max(0, high - step)
-            before = await self.nonce(entry.sender, low)
+            before = await self.nonce(entry.lane, low)
             if before is None:
                 return await self._read_down(entry, high)
-            if before > entry.nonce:
+            if before > entry.order:
                 high = low
             step *= 2
         while high - low > 1:
             middle = (low + high) // 2
-            between = await self.nonce(entry.sender, middle)
+            between = await self.nonce(entry.lane, middle)
             if between is None:
                 return await self._read_down(entry, high)
-            low, high = (low, middle) if between > entry.nonce else (middle, high)
+            low, high = (low, middle) if between > entry.order else (middle, high)
         block = await self.block(high)
         return None if block is None else _seen_in(block, high, entry)
 

@@ -56,9 +56,9 @@ class AccountCounters:
         use = self._used_by(result) or self._uses.get(key)
         if use is None:
             entry = self._ledger.pool.get(key)
-            if entry is None or not entry.sender:
+            if entry is None or not entry.lane:
                 return
-            use = CounterUse(entry.sender, entry.nonce)
+            use = CounterUse(entry.lane, entry.order)
         if number < 0:
             self._uses[key] = use
             if len(self._uses) > self._most:
@@ -118,7 +118,7 @@ class AccountCounters:
         mined = self._mined.get(account)
         if mined is not None and value < mined.value:
             return Judgement(Verdict.STALE, detail=f"{standing.name} is behind what was told")
-        ours = self._ledger.pool.pending_nonce(account, value)
+        ours = self._ledger.pool.next_order(account, value)
         if ours > value:
             value, judgement = ours, Judgement(Verdict.OK, msgspec.Raw(self._text(ours)))
         now = self._now()

@@ -309,8 +309,8 @@ class Truth:
     def on_mined(self, entry: PoolEntry) -> None:
         """A transaction of ours is in a block: whoever does not know it has forgotten it."""
         self.seen.set_mined(entry.hash, entry.block)
-        if entry.sender and self.counters is not None:
-            self.counters.pass_(entry.sender, entry.nonce, entry.block)
+        if entry.lane and self.counters is not None:
+            self.counters.pass_(entry.lane, entry.order, entry.block)
 
     def forget(self, hash: str) -> None:
         """It is in no block after all."""

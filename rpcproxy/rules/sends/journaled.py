@@ -22,7 +22,7 @@ class TransactionState(Enum):
     RESTING = "resting"  # its wallet's last word for its place in the lane is another one
     MINED = "mined"  # seen in a block of our chain
     FINAL = "final"  # its block is finalized
-    REPLACED = "replaced"  # another transaction took its nonce, for good
+    REPLACED = "replaced"  # another transaction took its place in the lane, for good
     REFUSED = "refused"  # the client was told no
     EXPIRED = "expired"  # given up
 
@@ -55,24 +55,19 @@ _CLOSED: Final = frozenset(
 )
 
 
-class DecodedTransaction(Protocol):
-    """What is needed of a decoded transaction. ``sender`` is ``""`` and ``nonce`` −1 where they
-    are unknown.
+class JournaledRow(Protocol):
+    """What is needed of a row of the journal. ``created`` in Unix seconds; ``lane`` is ``""`` and
+    ``order`` −1 where they are unknown.
     """
 
     @property
     def hash(self) -> str: ...
     @property
-    def sender(self) -> str: ...
+    def lane(self) -> str: ...
     @property
-    def nonce(self) -> int: ...
+    def order(self) -> int: ...
     @property
     def raw(self) -> bytes: ...
-
-
-class JournaledRow(DecodedTransaction, Protocol):
-    """What is needed of a row of the journal. ``created`` in Unix seconds."""
-
     @property
     def created(self) -> float: ...
     @property
@@ -97,8 +92,8 @@ class PoolEntry(msgspec.Struct, eq=False):
     """
 
     hash: str
-    sender: str
-    nonce: int
+    lane: str
+    order: int
     raw: bytes
     created_unix: float
     is_private: bool = False
@@ -118,18 +113,17 @@ class PoolEntry(msgspec.Struct, eq=False):
 
     @property
     def owner(self) -> str:
-        """Whose nonces it belongs to: its sender, or itself where the sender is unknown."""
-        return self.sender or self.hash
+        """The lane it belongs to, or itself where that is unknown."""
+        return self.lane or self.hash
 
     @property
-    def place(self) -> SenderNonce:
+    def place(self) -> LanePlace:
         """Which of all sends it is instead of: one of them alone can ever be in a block."""
-        return self.owner, self.nonce
+        return self.owner, self.order
 
 
-# A lane in which transactions come one after the other, and the order in it: on EVM chains an
-# account and its nonce.
-SenderNonce = tuple[str, int]
+# A lane in which transactions come one after the other, and the order in it.
+LanePlace = tuple[str, int]
 
 
 class EntryQueue:
@@ -192,7 +186,7 @@ class EntryQueue:
 
 
 class Shelves:
-    """Entries by a whole number (a block, a nonce), several of them on one shelf."""
+    """Entries by a whole number (a block, an order), several of them on one shelf."""
 
     __slots__ = ("_numbers", "_shelves")
 

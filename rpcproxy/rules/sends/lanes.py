@@ -1,10 +1,11 @@
 """Lanes: transactions that come one after the other, and which of several in one place is sent.
 
-On EVM chains a lane is an account and the order in it is the nonce. A wallet that speeds a
-transaction up, or cancels it, signs another one for the same *place*. Once that one was *taken* (an
-upstream said yes, or its hash was promised), the earlier ones *rest*: they are watched, since one
-of them may still be mined, and never sent again. Nodes' pools forget and fees fall, so that a
-payment that was cancelled could otherwise be carried out (MetaMask 7305, MyCrypto 2517).
+Where accounts count their transactions, a lane is an account and the order in it is that number. A
+wallet that speeds a transaction up, or cancels it, signs another one for the same *place*. Once
+that one was *taken* (an upstream said yes, or its hash was promised), the earlier ones *rest*: they
+are watched, since one of them may still be mined, and never sent again. Nodes' pools forget and
+fees fall, so that a payment that was cancelled could otherwise be carried out (MetaMask 7305,
+MyCrypto 2517).
 
 Which is the later one, wallets say by sending: the last that was sent, or sent once more. What
 was refused was not taken, and what ends without a block (it expired) stays the last word.
@@ -19,15 +20,15 @@ from collections.abc import Iterable, Iterator
 
 from rpcproxy.rules.sends.journaled import (
     JournaledRow,
+    LanePlace,
     PoolEntry,
-    SenderNonce,
     Shelves,
     TransactionState,
 )
 
 
 class Lanes:
-    """Entries by account and nonce, with the last word for each place. ``len`` is 0 when nothing is
+    """Entries by lane and order, with the last word for each place. ``len`` is 0 when nothing is
     left of any.
     """
 
@@ -35,7 +36,7 @@ class Lanes:
 
     def __init__(self) -> None:
         self._lanes: dict[str, Shelves] = {}
-        self._last: dict[SenderNonce, PoolEntry] = {}
+        self._last: dict[LanePlace, PoolEntry] = {}
         self._spoken = 0
 
     def __len__(self) -> int:
@@ -44,17 +45,17 @@ class Lanes:
     # ---- places
 
     def put(self, entry: PoolEntry) -> None:
-        if entry.sender:
-            self._lanes.setdefault(entry.sender, Shelves()).put(entry, entry.nonce)
+        if entry.lane:
+            self._lanes.setdefault(entry.lane, Shelves()).put(entry, entry.order)
 
     def drop(self, entry: PoolEntry) -> None:
         """It has ended. Those that rest go on resting."""
         self.forget_word(entry)
-        if entry.sender:
-            shelves = self._lanes[entry.sender]
-            shelves.drop(entry, entry.nonce)
+        if entry.lane:
+            shelves = self._lanes[entry.lane]
+            shelves.drop(entry, entry.order)
             if not shelves:
-                del self._lanes[entry.sender]
+                del self._lanes[entry.lane]
 
     def at(self, lane: str, order: int) -> list[PoolEntry]:
         """All that ask for a place."""
@@ -63,11 +64,11 @@ class Lanes:
 
     def beside(self, entry: PoolEntry) -> list[PoolEntry]:
         """All that ask for its place, with itself."""
-        return self.at(entry.sender, entry.nonce) if entry.sender else [entry]
+        return self.at(entry.lane, entry.order) if entry.lane else [entry]
 
     def has_rivals(self, entry: PoolEntry) -> bool:
         """Whether others ask for its place."""
-        return bool(entry.sender) and self._lanes[entry.sender].count(entry.nonce) > 1
+        return bool(entry.lane) and self._lanes[entry.lane].count(entry.order) > 1
 
     def next_free(self, lane: str, order: int) -> int:
         """The first place from ``order`` on that nobody asks for."""

@@ -2,7 +2,7 @@
 
 The pool decides, others do: they write the journal, ask the upstreams and tell it what came of
 it. A transaction leaves it only with a reason (``TransactionState``): its block is final, another
-one took its nonce for good, its client was told no, or it is a day old. Until then it is broadcast
+one took its place for good, its client was told no, or it is a day old. Until then it is broadcast
 again and again (``rebroadcasts``), or it is in a block, or it rests for its wallet's last word
 (``lanes``).
 
@@ -29,9 +29,9 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Final
 
+from rpcproxy.chains.transactions import DecodedTransaction
 from rpcproxy.messages import Verdict
 from rpcproxy.rules.sends.journaled import (
-    DecodedTransaction,
     EntryQueue,
     JournaledRow,
     PoolEntry,
@@ -120,8 +120,8 @@ class Pool:
             return known, False
         entry = PoolEntry(
             transaction.hash,
-            transaction.sender,
-            transaction.nonce,
+            transaction.lane,
+            transaction.order,
             transaction.raw,
             unix,
             is_private,
@@ -152,7 +152,7 @@ class Pool:
                 continue
             age = max(0.0, unix - row.created)
             entry = PoolEntry(
-                row.hash, row.sender, row.nonce, row.raw, row.created, row.is_private, state
+                row.hash, row.lane, row.order, row.raw, row.created, row.is_private, state
             )
             entry.said.update(row.said)
             entry.is_promised = True
@@ -206,11 +206,11 @@ class Pool:
         """How it was closed, where that is not too long ago."""
         return self._ends.get(hash)
 
-    def pending_nonce(self, sender: str, base: int) -> int:
-        """The sender's next nonce, where an upstream or the chain says ``base``: the entries that
+    def next_order(self, lane: str, base: int) -> int:
+        """The lane's next order, where an upstream or the chain says ``base``: the entries that
         follow on it without a gap are counted. Mined ones too, since the upstream may be behind.
         """
-        return self._lanes.next_free(sender, base)
+        return self._lanes.next_free(lane, base)
 
     # ---- what upstreams and clients were told
 
@@ -248,7 +248,7 @@ class Pool:
 
     def on_word_elsewhere(self, transaction: DecodedTransaction) -> None:
         """It was taken by another way than ours, as its wallet's last word for its place."""
-        for entry in self._lanes.at(transaction.sender, transaction.nonce):
+        for entry in self._lanes.at(transaction.lane, transaction.order):
             if entry.hash != transaction.hash:
                 self.on_taken_back(entry.hash)
 
@@ -292,7 +292,7 @@ class Pool:
 
     def due(self, served: int, now: float, limit: int) -> list[PoolEntry]:
         """Hand out those to be broadcast again now, at most ``limit``: the oldest first, with it
-        what else of its sender is due, by nonce. ``served`` is the served head's number, −1 where
+        what else of its lane is due, in order. ``served`` is the served head's number, −1 where
         it is not known. The caller sends each to its ``targets`` and reports ``on_rebroadcast``
         (also where there was none to send it to, but not where none could be reached).
         """
@@ -380,19 +380,19 @@ class Pool:
 
     def on_final(self, hash: str) -> list[PoolEntry]:
         """Its block is final: it is closed. Those that are closed with it as replaced, since they
-        have its nonce.
+        have its place.
         """
         entry = self._entries.get(hash)
         if entry is None:
             return []
         self._close(entry, TransactionState.FINAL)
-        replaced = self._lanes.at(entry.sender, entry.nonce)
+        replaced = self._lanes.at(entry.lane, entry.order)
         for other in replaced:
             self._close(other, TransactionState.REPLACED)
         return replaced
 
     def on_replaced(self, hash: str) -> PoolEntry | None:
-        """Another transaction has its nonce for good: it is closed."""
+        """Another transaction has its place for good: it is closed."""
         entry = self._entries.get(hash)
         if entry is not None:
             self._close(entry, TransactionState.REPLACED)

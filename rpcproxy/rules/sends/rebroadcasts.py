@@ -5,8 +5,7 @@ At each of the first three new blocks after it was sent; then after 2, 4, 8 … 
 intervals too. Blocks are counted by how much the served head rose, so that a head that falls (a
 reorg, a chain that begins anew) delays nothing.
 
-Several that are due: the oldest first, and with it whatever else of its sender is due, in the
-order of nonces.
+Several that are due: the oldest first, and with it whatever else of its lane is due, in order.
 
 Who is due is *handed out*, once: the caller tells ``on_rebroadcast`` when it was carried out.
 Where he never does, it is handed out again half a minute later.
@@ -45,7 +44,7 @@ class Rebroadcasts:
         self.blocks = 0
         # An entry is either ready (in both of these) or waits (in one or both of the others).
         self._ready = EntryQueue()  # by when it was created
-        self._ready_of: dict[str, EntryQueue] = {}  # of one owner, by nonce
+        self._ready_of: dict[str, EntryQueue] = {}  # of one owner, in order
         self._by_block = EntryQueue()
         self._by_time = EntryQueue()  # handed out ones too: for when nobody reports them
 
@@ -139,7 +138,7 @@ class Rebroadcasts:
         self._by_block.drop(entry)
         self._by_time.drop(entry)
         self._ready.put(entry, entry.created_unix)
-        self._ready_of.setdefault(entry.owner, EntryQueue()).put(entry, entry.nonce)
+        self._ready_of.setdefault(entry.owner, EntryQueue()).put(entry, entry.order)
 
     def _wait(self, entry: PoolEntry, since: int, now: float) -> None:
         """Until its next turn; the last one was when ``since`` blocks had come."""

@@ -20,7 +20,7 @@ def pending_object(tx: SignedTransaction) -> bytes:
         "blockHash": None,
         "blockNumber": None,
         "blockTimestamp": None,
-        "from": tx.sender,
+        "from": tx.lane,
         "gas": hex(body.gas),
         "gasPrice": hex(body.gas_price),
     }
@@ -31,7 +31,7 @@ def pending_object(tx: SignedTransaction) -> bytes:
     members |= {
         "hash": tx.hash,
         "input": "0x" + body.input.hex(),
-        "nonce": hex(tx.nonce),
+        "nonce": hex(tx.order),
         "to": body.to,
         "transactionIndex": None,
         "value": hex(body.value),

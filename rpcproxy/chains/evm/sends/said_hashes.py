@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from rpcproxy.chains.evm.sends.transactions import keccak256
+from rpcproxy.chains.evm.sends.raw_transactions import keccak256
 from rpcproxy.chains.evm.sends.zksync import zksync_hashes
 
 _WHOLE: Final = re.compile(rb"(?<![0-9a-zA-Z])(?:0[xX])?([0-9a-fA-F]{64})(?![0-9a-zA-Z])")

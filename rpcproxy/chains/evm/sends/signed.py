@@ -17,16 +17,16 @@ import msgspec
 from coincurve import PublicKey
 
 from rpcproxy.chains.evm.sends import rlp
-from rpcproxy.chains.evm.sends.transactions import (
+from rpcproxy.chains.evm.sends.raw_transactions import (
     MOST_FIELDS,
     NEITHER,
-    BadTransaction,
     keccak256,
     transaction_hash,
     typed_items,
     unhex,
     without_blobs,
 )
+from rpcproxy.chains.transactions import BadTransaction, DecodedTransaction
 
 LEGACY: Final = 0
 _ACCESS: Final = 1  # EIP-2930
@@ -94,20 +94,16 @@ class Body(msgspec.Struct, frozen=True, gc=False):
     s: int
 
 
-class SignedTransaction(msgspec.Struct, frozen=True, gc=False):
+class SignedTransaction(DecodedTransaction, frozen=True, gc=False):
     """A signed transaction; addresses and hashes are ``0x`` and lower-case digits.
 
-    ``raw`` is as it was sent, blobs included. ``body`` is ``None`` where the type is not ours to
-    read: ``sender`` is empty and ``nonce`` −1 then, but for Celo's, and ``hash`` is empty where
-    only the chain can compute it. ``chain_id`` is ``None`` there, and where the transaction may go
-    to any chain.
+    ``raw`` is as it was sent, blobs included; ``lane`` is the sender's address, ``order`` the
+    nonce. ``body`` is ``None`` where the type is not ours to read: lane and order are unknown then,
+    but for Celo's, and ``hash`` is empty where only the chain can compute it. ``chain_id`` is
+    ``None`` there, and where the transaction may go to any chain.
     """
 
-    raw: bytes
-    hash: str
-    type: int
-    sender: str = ""
-    nonce: int = -1
+    type: int = LEGACY
     chain_id: int | None = None
     body: Body | None = None
 
@@ -125,7 +121,7 @@ def decode(raw_hex: str, chain_id: int) -> SignedTransaction:
     if first < 0x80 and first not in (_ACCESS, _FEES, _BLOBS, _SET_CODE):
         hash = _foreign_hash(raw_hex)
         sender, nonce = _celo_place(raw) if first == _CELO and hash else ("", -1)
-        return SignedTransaction(raw, hash, first, sender, nonce)
+        return SignedTransaction(raw, hash, sender, nonce, type=first)
     try:
         return _read(raw, chain_id)
     except rlp.BadRlp as bad:
@@ -180,7 +176,7 @@ def _read(raw: bytes, chain_id: int) -> SignedTransaction:
         _check_wrapper(raw, body.blob_hashes or ())
     hash = "0x" + keccak256(bare).hex()
     sender = _sender(_signed_digest(fields, type, own_chain), parity, body.r, body.s)
-    return SignedTransaction(raw, hash, type, sender, nonce, own_chain, body)
+    return SignedTransaction(raw, hash, sender, nonce, type, own_chain, body)
 
 
 def _must_match(own_chain: int, chain_id: int) -> None:

@@ -10,7 +10,8 @@ from hashlib import sha256
 from typing import Final
 
 from rpcproxy.chains.evm.sends import rlp
-from rpcproxy.chains.evm.sends.transactions import BadTransaction, keccak256, typed_items
+from rpcproxy.chains.evm.sends.raw_transactions import keccak256, typed_items
+from rpcproxy.chains.transactions import BadTransaction
 
 TYPE: Final = 0x71
 _FIELDS: Final = 16

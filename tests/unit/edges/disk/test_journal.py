@@ -95,16 +95,16 @@ def row(n: int, *, state: str = "journaled", size: int = 100) -> JournalRow:
     return JournalRow(
         hash=hash_of(n),
         raw=random.Random(n).randbytes(size),
-        sender="0x" + "ab" * 20,
-        nonce=n,
+        lane="0x" + "ab" * 20,
+        order=n,
         created=1_700_000_000.0 + n,
         state=state,
         updated=1_700_000_000.0 + n,
     )
 
 
-def nonces(path: Path) -> list[int]:
-    return sorted(each.nonce for each in read_rows(path))
+def orders(path: Path) -> list[int]:
+    return sorted(each.order for each in read_rows(path))
 
 
 def other(path: Path) -> sqlite3.Connection:
@@ -159,7 +159,7 @@ def hanging(at: str = "before commit") -> Iterator[threading.Event]:
 @on_both_loops
 async def test_rows_survive_a_restart_in_full(path: Path) -> None:
     odd = row(2)
-    odd.nonce, odd.is_private, odd.said, odd.block = (1 << 64) - 2, True, {"a": "no"}, 1 << 63
+    odd.order, odd.is_private, odd.said, odd.block = (1 << 64) - 2, True, {"a": "no"}, 1 << 63
     async with opened(path) as first:
         assert first.open_rows == []
         await first.add(odd)
@@ -189,7 +189,7 @@ async def test_a_thousand_at_once_are_few_commits(path: Path) -> None:
         turning.cancel()
         assert opened_journal.commits < 20
         assert turns > 1
-        assert nonces(path) == list(range(1000))
+        assert orders(path) == list(range(1000))
 
 
 @on_both_loops
@@ -205,7 +205,7 @@ async def test_what_waits_while_the_disk_hangs_goes_into_one_commit(path: Path) 
             assert not any(each.done() for each in rest)
         await asyncio.gather(first, *rest)
         assert held.commits == 2
-    assert nonces(path) == list(range(200))
+    assert orders(path) == list(range(200))
 
 
 async def test_the_loop_is_told_once_per_commit(
@@ -265,7 +265,7 @@ async def test_notes_are_written_soon_and_the_last_wins(path: Path) -> None:
         await one.settle(hash_of(1), "final", 51, {})
         one.note(hash_of(2), "sent", 8, {})  # close writes it
     one.note(hash_of(2), "mined", 9, {})  # too late
-    assert {(each.nonce, each.state, each.block) for each in read_rows(path)} == {
+    assert {(each.order, each.state, each.block) for each in read_rows(path)} == {
         (1, "final", 51),
         (2, "sent", 8),
     }
@@ -311,21 +311,21 @@ async def test_what_is_no_row_is_told_and_fails_nobody_else(path: Path) -> None:
         assert isinstance(results[1], ValueError)
         with pytest.raises(ValueError, match="'gone' is no state"):
             one.note(hash_of(1), "gone", -1, {})
-    assert nonces(path) == [1]
+    assert orders(path) == [1]
 
 
 async def test_a_row_the_file_refuses_fails_alone(path: Path) -> None:
     async with opened(path) as one:
         with closing(other(path)) as db:
             db.execute(
-                "CREATE TRIGGER picky BEFORE INSERT ON transactions WHEN new.nonce = '2'"
+                "CREATE TRIGGER picky BEFORE INSERT ON transactions WHEN new.lane_order = '2'"
                 " BEGIN SELECT RAISE(ABORT, 'not this one'); END"
             )
         results = await asyncio.gather(*(one.add(row(n)) for n in range(4)), return_exceptions=True)
         assert [str(each) for each in results if each] == ["it cannot be journaled (not this one)"]
         assert isinstance(results[2], JournalBroken)
         assert (one.trouble, one.commits) == ("", 1)
-    assert nonces(path) == [0, 1, 3]
+    assert orders(path) == [0, 1, 3]
 
 
 async def test_closed_rows_go_after_a_week(path: Path) -> None:
@@ -339,7 +339,7 @@ async def test_closed_rows_go_after_a_week(path: Path) -> None:
         await one.settle(hash_of(950), "mined", 1, {})
         clock.now += 7 * DAY + 7200
         await until(lambda: len(read_rows(path)) == 100)
-        assert nonces(path) == list(range(900, 1000))
+        assert orders(path) == list(range(900, 1000))
         await until(lambda: free_pages(path) == 0, "their room to be given back")
     assert len(content(path)) < 700_000
     assert one.size_bytes > 100_000
@@ -361,7 +361,7 @@ async def test_closed_it_takes_nothing(path: Path) -> None:
         with pytest.raises(JournalBroken, match="the journal is closed") as caught:
             await late
         assert caught.value.reason == "the journal is closed"
-    assert nonces(path) == list(range(20))
+    assert orders(path) == list(range(20))
     async with opened(path) as again:
         assert len(again.open_rows) == 20
 
@@ -390,7 +390,7 @@ async def test_a_client_that_goes_away_leaves_its_row(path: Path) -> None:
             adding.cancel()
             await asyncio.wait([adding])
         await one.add(row(2))
-    assert nonces(path) == [1, 2]
+    assert orders(path) == [1, 2]
 
 
 def test_a_loop_that_is_gone_is_no_trouble(path: Path) -> None:
@@ -461,7 +461,7 @@ async def test_a_bug_in_the_thread_leaves_nobody_waiting(
             await one.add(row(4))
         assert one.trouble == "the journal stopped by a fault of its own"
     assert events(caplog) == ["journal_stopped"]
-    assert nonces(path) == [1]
+    assert orders(path) == [1]
 
 
 # --------------------------------------------------------------------------
@@ -510,7 +510,7 @@ def writer(path: Path, start: int, where: str = "", at: int = -1) -> subprocess.
 def check_promises(path: Path, out: bytes) -> int:
     """Every row whose ``add`` had returned is there, whole; so are settled changes."""
     lines = [line.split() for line in out.decode().splitlines()]
-    kept = {each.nonce: each for each in read_rows(path)}
+    kept = {each.order: each for each in read_rows(path)}
     for what, number in lines:
         n = int(number)
         assert kept[n].raw == random.Random(n).randbytes(300)
@@ -590,7 +590,7 @@ async def test_a_file_locked_by_another_program_is_said_and_waited_for(path: Pat
                 await one.add(row(1))
             db.execute("ROLLBACK")
         await one.add(row(2))
-    assert nonces(path) == [2]
+    assert orders(path) == [2]
 
 
 # --------------------------------------------------------------------------
@@ -632,14 +632,14 @@ async def test_a_full_disk_fails_the_group_and_recovers(
             results = await asyncio.gather(*group, return_exceptions=True)
             assert {str(each) for each in results} == {"the disk is full"}
             assert one.trouble == "the disk is full"
-            assert nonces(path) == [0]
+            assert orders(path) == [0]
             assert await one.find(hash_of(0)) == row(0)
             with pytest.raises(JournalBroken):
                 await one.add(row(61, size=100_000))
             db.execute("PRAGMA max_page_count = 1000000")
             await asyncio.gather(*(one.add(row(n, size=2000)) for n in range(1, 60, 2)))
             assert one.trouble == ""
-    assert nonces(path) == [0, *range(1, 60, 2)]
+    assert orders(path) == [0, *range(1, 60, 2)]
     assert events(caplog) == ["journal_broken", "journal_well"]
 
 
@@ -726,7 +726,7 @@ def test_a_disk_that_takes_no_more_loses_nothing_it_took(path: Path) -> None:
     assert ended.returncode == 0, ended.stderr
     done, reason = ended.stdout.splitlines()
     kept = [int(n) for n in done.split()]
-    assert nonces(path) == kept
+    assert orders(path) == kept
     assert 20 < len(kept) < 190
     assert kept[-1] == 199
     assert reason.startswith("the disk ")
@@ -781,7 +781,7 @@ async def test_noise_is_set_aside_and_said(path: Path, caplog: pytest.LogCapture
         await one.add(row(1))
     assert events(caplog) == ["journal_set_aside"]
     assert one.set_aside.name in caplog.text
-    assert nonces(path) == [1]
+    assert orders(path) == [1]
 
 
 async def test_damage_found_at_the_start_carries_over_what_is_sound(path: Path) -> None:
@@ -803,7 +803,7 @@ async def test_damage_under_way_costs_no_row_that_is_sound(
     async with opened(path) as one:
         await asyncio.gather(*(one.add(row(n)) for n in range(50)))
         with closing(other(path)) as db:
-            db.execute("UPDATE transactions SET raw = x'00' WHERE nonce = '7'")
+            db.execute("UPDATE transactions SET raw = x'00' WHERE lane_order = '7'")
         assert await one.find(hash_of(7)) is None
         assert one.set_aside is not None
         assert await one.find(hash_of(8)) == row(8)
@@ -813,7 +813,7 @@ async def test_damage_under_way_costs_no_row_that_is_sound(
         await one.add(row(60))
         assert one.trouble == ""
     assert events(caplog) == ["journal_set_aside"] * 2
-    assert nonces(path) == [60]
+    assert orders(path) == [*range(7), *range(8, 50), 60]
 
 
 async def test_a_disk_that_damages_everything_is_not_filled(path: Path) -> None:
@@ -845,7 +845,7 @@ async def test_what_was_removed_is_written_again(
         await one.settle(hash_of(3), "mined", 5, {})
         with pytest.raises(JournalRefused, match="in use"):
             await DiskJournal.open(path, CHAIN, settings=QUICK)
-    assert nonces(path) == list(range(21))
+    assert orders(path) == list(range(21))
     assert read_rows(path, hash_of(3))[0].block == 5
     assert set(events(caplog)) == {"journal_moved"}
 
@@ -865,7 +865,7 @@ async def test_a_place_taken_by_another_chain_is_left_to_it(path: Path) -> None:
             await one.add(row(2))
         remove(path)
         await one.add(row(3))
-    assert nonces(path) == [1, 3]
+    assert orders(path) == [1, 3]
 
 
 # ---- a second time
@@ -882,11 +882,11 @@ async def test_what_was_refused_begins_anew_and_what_is_final_stays(path: Path) 
         for n in (1, 2, 3):
             await two.add(row(n))
         await two.add(row(4))
-    assert {each.nonce: each.state for each in read_rows(path)} == {
+    assert {each.order: each.state for each in read_rows(path)} == {
         1: "journaled",
         2: "final",
         3: "journaled",
         4: "journaled",
     }
     async with opened(path) as three:
-        assert [each.nonce for each in three.open_rows] == [3, 1, 4]
+        assert [each.order for each in three.open_rows] == [3, 1, 4]

@@ -10,10 +10,12 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Final
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from rpcproxy.edges.disk import disk_file, journal_file, journal_salvage, journal_schema
 from rpcproxy.edges.disk.journal_file import JournalFile, JournalLock
@@ -31,6 +33,7 @@ from rpcproxy.edges.disk.journal_schema import JournalRefused, words_of
 from rpcproxy.edges.disk.journal_settings import USUAL, JournalSettings
 
 CHAIN = "evm:1"
+GIVEN_UP = ("replaced", "refused", "expired")
 NOW = 1_700_000_000.0
 DAY = 86_400
 
@@ -48,8 +51,8 @@ def row(n: int, *, state: str = "journaled", size: int = 100, updated: float = N
     return JournalRow(
         hash=hash_of(n),
         raw=random.Random(n).randbytes(size),
-        sender="0x" + "ab" * 20,
-        nonce=n,
+        lane="0x" + "ab" * 20,
+        order=n,
         created=NOW + n / 8,
         state=state,
         updated=updated,
@@ -83,8 +86,8 @@ def beside(path: Path) -> dict[str, bytes]:
         JournalRow,
         hash=st.text("0123456789abcdefx", min_size=1),
         raw=st.binary(max_size=200),
-        sender=st.text("0123456789abcdefx"),
-        nonce=st.integers(-1, (1 << 64) - 1),
+        lane=st.text("0123456789abcdefx"),
+        order=st.integers(-1, (1 << 64) - 1),
         created=st.floats(0, 1e11),
         state=st.sampled_from(STATES),
         block=st.integers(-1, (1 << 64) - 1),
@@ -191,7 +194,7 @@ def test_one_bad_row_does_not_fail_the_others(path: Path) -> None:
     with closing(JournalFile(path, CHAIN)) as file:
         with closing(other(path)) as db:
             db.execute(
-                "CREATE TRIGGER picky BEFORE INSERT ON transactions WHEN new.nonce = '2'"
+                "CREATE TRIGGER picky BEFORE INSERT ON transactions WHEN new.lane_order = '2'"
                 " BEGIN SELECT RAISE(ABORT, 'not this one'); END"
             )
             db.execute(
@@ -284,7 +287,7 @@ def test_closed_rows_are_bounded_in_number(path: Path) -> None:
         file.write([values_of(each) for each in rows], [])
         swept(file, NOW + 600)
         left = [row_of(values) for values in file.all_values()]
-    assert [each.nonce for each in left if each.state == "refused"] == list(range(581, 600, 2))
+    assert [each.order for each in left if each.state == "refused"] == list(range(581, 600, 2))
     assert sum(each.state == "sent" for each in left) == 300
 
 
@@ -403,6 +406,7 @@ TO_THIS = (
     "ALTER TABLE transactions ADD COLUMN said TEXT NOT NULL DEFAULT '{}'",
     "ALTER TABLE transactions ADD COLUMN updated REAL NOT NULL DEFAULT 0",
     f"CREATE INDEX by_close ON transactions (updated) WHERE {journal_schema.CLOSED}",
+    *journal_schema.MIGRATIONS[2],
 )
 
 
@@ -438,16 +442,24 @@ def test_an_older_schema_is_read_as_it_is(older: Path) -> None:
     assert beside(older) == before
 
 
-def test_a_file_of_the_first_version_loses_no_row(path: Path) -> None:
+def written_by(path: Path, version: int, rows: list[JournalRow]) -> None:
+    """A file as that version left it, closed."""
     path.parent.mkdir()
-    states = [row(n, state=state) for n, state in enumerate(STATES) if state != "resting"]
     with closing(other(path)) as db:
-        for statement in journal_schema.MIGRATIONS[0]:
-            db.execute(statement)
-        db.execute("PRAGMA user_version = 1")
+        db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        db.execute("PRAGMA journal_mode = WAL")
+        for statements in journal_schema.MIGRATIONS[:version]:
+            for statement in statements:
+                db.execute(statement)
+        db.execute(f"PRAGMA user_version = {version}")
         db.execute("INSERT INTO about VALUES ('identity', ?)", (CHAIN,))
-        rows = [(n, *values_of(each)) for n, each in enumerate(states, 1)]
-        db.executemany(f"INSERT INTO transactions VALUES ({', '.join('?' * 12)})", rows)
+        values = [(n, *values_of(each)) for n, each in enumerate(rows, 1)]
+        db.executemany(f"INSERT INTO transactions VALUES ({', '.join('?' * 12)})", values)
+
+
+def test_a_file_of_the_first_version_loses_no_row(path: Path) -> None:
+    states = [row(n, state=state) for n, state in enumerate(STATES) if state != "resting"]
+    written_by(path, 1, states)
     assert kept(path) == states  # by `rpcproxy tx`, which changes nothing
     file, aside = open_journal(path, CHAIN)
     with closing(file):
@@ -456,11 +468,52 @@ def test_a_file_of_the_first_version_loses_no_row(path: Path) -> None:
         file.write([], [RowChange.of(hash_of(1), "resting", -1, {}, NOW)])
     assert [each.state for each in kept(path)] == ["journaled", "resting", *STATES[3:]]
     with closing(other(path)) as db:
-        assert db.execute("PRAGMA user_version").fetchone() == (2,)
+        assert db.execute("PRAGMA user_version").fetchone() == (3,)
+
+
+# Written when the columns were called ``sender`` and ``nonce``.
+SECOND: Final = Path(__file__).parent / "journal_of_version_2.sqlite"
+
+
+def of_the_second() -> list[JournalRow]:
+    """What is in that file: one of each state, private ones, and two of no known lane."""
+    states = [
+        replace(row(n, state=state), said={"a": "ok"}, is_private=n % 2 == 1, block=n - 1)
+        for n, state in enumerate(STATES)
+    ]
+    return [*states, *(replace(row(n), lane="", order=-1) for n in (100, 101))]
+
+
+def test_a_file_that_the_second_version_wrote_loses_no_row(path: Path) -> None:
+    rows = of_the_second()
+    path.parent.mkdir()
+    path.write_bytes(SECOND.read_bytes())
+    assert kept(path) == rows
+    assert path.read_bytes() == SECOND.read_bytes()
+    file, aside = open_journal(path, CHAIN)
+    with closing(file):
+        assert aside is None
+        assert file.open_rows == [each for each in rows if each.state not in CLOSED_STATES]
+        given_up = [each for each in rows if each.is_private and each.state in GIVEN_UP]
+        assert given_up
+        assert file.secrets == [(each.hash, each.raw) for each in reversed(given_up)]
+        assert file.find_raw(rows[-1].raw) == rows[-1]
+        assert file.find_raw(rows[0].raw) is None
+        assert file.write([values_of(row(9))], []) == {}
+    assert kept(path) == [*rows, row(9)]
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_what_is_sound_of_an_older_version_is_taken(path: Path, version: int) -> None:
+    rows = [row(n) for n in range(50)]
+    written_by(path, version, rows)
+    sample = path.with_name("sample.sqlite")
+    JournalFile(sample, CHAIN).close()
+    assert [row_of(values) for values in journal_salvage.salvaged(path, sample)] == rows
 
 
 def test_one_that_begins_anew_is_the_latest(path: Path) -> None:
-    """Of two with one nonce the last row is what the wallet sent last."""
+    """Of two in one place the last row is what the wallet sent last."""
     written(path, [row(1, state="refused"), row(2), row(3)])
     written(path, [row(4), row(1), row(5)])
     assert [each.hash for each in kept(path)] == [hash_of(n) for n in (2, 3, 4, 1, 5)]
@@ -580,7 +633,7 @@ def test_a_damaged_value_is_noticed(path: Path) -> None:
     content[content.index(rows[77].raw[100:200])] ^= 1
     path.write_bytes(content)
     found, _ = reopened(path)
-    assert found == [each for each in rows if each.nonce != 77]
+    assert found == [each for each in rows if each.order != 77]
 
 
 def test_a_missing_table_is_damage(path: Path) -> None:
@@ -674,7 +727,7 @@ def test_reading_changes_nothing_and_sees_the_last_commit(path: Path) -> None:
         assert set(beside(path)) == names
     before = beside(path)
     assert set(before) == {path.name}
-    assert [each.nonce for each in read_rows(path)] == [4, 3, 2, 1, 0]
+    assert [each.order for each in read_rows(path)] == [4, 3, 2, 1, 0]
     assert beside(path) == before
 
 
@@ -693,7 +746,7 @@ def test_reading_what_a_kill_left_behind(path: Path, tmp_path: Path) -> None:
 def test_reading_leaves_damaged_rows_out(path: Path) -> None:
     written(path, [row(1), row(2)])
     with closing(other(path)) as db:
-        db.execute("UPDATE transactions SET raw = x'00' WHERE nonce = '1'")
+        db.execute("UPDATE transactions SET raw = x'00' WHERE lane_order = '1'")
     assert kept(path) == [row(2)]
 
 

@@ -59,8 +59,8 @@ async def test_it_is_on_disk_when_begin_returns(path: Path) -> None:
         entry = await ledger.begin(decoded(tx), is_private=False)
         assert entry.state is TransactionState.JOURNALED
         (row,) = read_rows(path)
-        assert (row.hash, row.raw, row.sender) == (tx.hash, bytes.fromhex(tx.raw[2:]), tx.sender)
-        assert (row.nonce, row.state, row.is_private) == (0, "journaled", False)
+        assert (row.hash, row.raw, row.lane) == (tx.hash, bytes.fromhex(tx.raw[2:]), tx.sender)
+        assert (row.order, row.state, row.is_private) == (0, "journaled", False)
 
 
 @on_both_loops
@@ -108,7 +108,7 @@ async def test_after_a_restart_the_open_ones_are_there(path: Path) -> None:
         assert again.is_private(txs[2].hash)
         assert not again.is_private(txs[1].hash)
         due = again.pool.due(10, 1e9, 10)
-        assert [entry.nonce for entry in due] == [1, 2]
+        assert [entry.order for entry in due] == [1, 2]
         # Nobody knows any more what the client was told: it cannot be taken back.
         assert found[2] is not None
         assert await again.refuse(found[2]) is Denial.TOO_LATE

@@ -15,10 +15,10 @@ from rpcproxy.rules.sends.pool import EXPIRY_SECONDS, Pool
 from rpcproxy.rules.sends.rebroadcasts import HELD_SECONDS
 from tests.unit.rules.sends.test_pool import UNIX, Line, Tx, assert_empty, due, sent, state
 
-PAY = Tx("0xpay", nonce=5)
-CANCEL = Tx("0xcancel", nonce=5)
-AGAIN = Tx("0xagain", nonce=5)
-NEXT = Tx("0xnext", nonce=6)
+PAY = Tx("0xpay", order=5)
+CANCEL = Tx("0xcancel", order=5)
+AGAIN = Tx("0xagain", order=5)
+NEXT = Tx("0xnext", order=6)
 
 
 def over_many_blocks(pool: Pool, *, after: int = 100, now: float = 0.0) -> set[str]:
@@ -45,7 +45,7 @@ def test_a_cancelled_payment_is_not_sent_again() -> None:
     # It is watched, and shown.
     assert state(pool, PAY.hash) is TransactionState.RESTING
     assert pool.pending(PAY.hash) is not None
-    assert pool.pending_nonce("0xs", 5) == 6
+    assert pool.next_order("0xs", 5) == 6
 
 
 def test_one_that_nobody_took_overtakes_nothing() -> None:
@@ -141,8 +141,8 @@ def test_after_a_block_that_had_none_after_all() -> None:
 
 def test_the_last_word_that_expired_is_still_the_last_word() -> None:
     pool = Pool()
-    pool.restore([Line("0xcancel", "sent", nonce=5, created=UNIX - EXPIRY_SECONDS)], UNIX, 0.0)
-    pool.restore([Line("0xpay", "resting", nonce=5)], UNIX, 0.0)
+    pool.restore([Line("0xcancel", "sent", order=5, created=UNIX - EXPIRY_SECONDS)], UNIX, 0.0)
+    pool.restore([Line("0xpay", "resting", order=5)], UNIX, 0.0)
     assert [entry.hash for entry in pool.expire(700.0)] == [CANCEL.hash]
     assert state(pool, PAY.hash) is TransactionState.RESTING
     assert over_many_blocks(pool, now=700.0) == set()
@@ -163,23 +163,23 @@ def test_the_last_word_that_expired_is_still_the_last_word() -> None:
 )
 def test_after_a_restart(first: str, second: str, goes_out: set[str]) -> None:
     pool = Pool()
-    lines = [Line("0xpay", first, nonce=5, block=3), Line("0xcancel", second, nonce=5, block=3)]
+    lines = [Line("0xpay", first, order=5, block=3), Line("0xcancel", second, order=5, block=3)]
     if second in ("refused", "expired"):
-        lines[1] = replace(lines[1], sender="", nonce=-1)
+        lines[1] = replace(lines[1], lane="", order=-1)
     pool.restore(lines, UNIX, 0.0)
     assert over_many_blocks(pool) == goes_out
 
 
 def test_what_came_before_the_journal_was_open_is_later_than_what_is_in_it() -> None:
     pool = sent(CANCEL)
-    pool.restore([Line("0xpay", "sent", nonce=5)], UNIX, 0.0)
+    pool.restore([Line("0xpay", "sent", order=5)], UNIX, 0.0)
     assert over_many_blocks(pool) == {CANCEL.hash}
 
 
 def test_after_a_restart_one_that_was_never_taken_and_is_refused_by_all() -> None:
     pool = Pool()
     pool.restore(
-        [Line("0xpay", "sent", nonce=5), Line("0xcancel", "journaled", nonce=5)], UNIX, 0.0
+        [Line("0xpay", "sent", order=5), Line("0xcancel", "journaled", order=5)], UNIX, 0.0
     )
     assert due(pool, 100, 0.0) == [CANCEL.hash]
     pool.on_denied(CANCEL.hash)
@@ -197,7 +197,7 @@ def test_a_word_that_went_another_way() -> None:
     for other in (NEXT, Tx("0xother", "0xunknown", 6)):
         pool.on_word_elsewhere(other)
     assert over_many_blocks(pool, after=300, now=5000.0) == {NEXT.hash}
-    pool.on_word_elsewhere(Tx("0xbundled", nonce=6))
+    pool.on_word_elsewhere(Tx("0xbundled", order=6))
     assert over_many_blocks(pool, after=400, now=9000.0) == set()
     pool.add(PAY, UNIX, 20_000.0)
     assert over_many_blocks(pool, after=900, now=20_000.0) == {PAY.hash}

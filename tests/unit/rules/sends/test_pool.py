@@ -31,8 +31,8 @@ UNIX = 1_800_000_000.0
 @dataclass(frozen=True)
 class Tx:
     hash: str
-    sender: str = "0xs"
-    nonce: int = 0
+    lane: str = "0xs"
+    order: int = 0
     raw: bytes = b"\x02raw"
 
 
@@ -40,8 +40,8 @@ class Tx:
 class Line:
     hash: str
     state: str
-    sender: str = "0xs"
-    nonce: int = 0
+    lane: str = "0xs"
+    order: int = 0
     raw: bytes = b"\x02raw"
     created: float = UNIX
     block: int = -1
@@ -109,9 +109,9 @@ def test_the_words_of_the_journal() -> None:
 
 def test_a_new_one_is_journaled() -> None:
     pool = Pool()
-    added, is_new = pool.add(Tx("0x1", nonce=7), UNIX, 5.0, is_private=True)
+    added, is_new = pool.add(Tx("0x1", order=7), UNIX, 5.0, is_private=True)
     assert is_new
-    assert (added.hash, added.sender, added.nonce, added.raw) == ("0x1", "0xs", 7, b"\x02raw")
+    assert (added.hash, added.lane, added.order, added.raw) == ("0x1", "0xs", 7, b"\x02raw")
     assert (added.state, added.block, added.block_hash) == (TransactionState.JOURNALED, -1, "")
     assert (added.created_unix, added.is_private, added.said) == (UNIX, True, {})
     assert pool.get("0x1") is pool.pending("0x1") is added
@@ -135,9 +135,9 @@ def test_without_a_hash_it_cannot_be_kept() -> None:
         Pool().add(Tx(""), UNIX, 0.0)
 
 
-def test_without_a_sender_it_has_no_nonce() -> None:
+def test_without_a_lane_it_has_no_order() -> None:
     pool = sent(Tx("0x1", "", -1), Tx("0x2", "", -1))
-    assert pool.pending_nonce("", -1) == -1
+    assert pool.next_order("", -1) == -1
     assert due(pool, 101, 1.0) == ["0x1", "0x2"]
     assert pool.on_final("0x1") == []
     assert state(pool, "0x2") is TransactionState.SENT
@@ -219,18 +219,18 @@ def test_a_final_one_makes_no_new_row() -> None:
 def test_ends_are_bounded() -> None:
     pool = Pool()
     for i in range(MOST_ENDS + 1):
-        pool.add(Tx(f"0x{i}", nonce=i), UNIX, 0.0)
+        pool.add(Tx(f"0x{i}", order=i), UNIX, 0.0)
         pool.on_final(f"0x{i}")
     assert len(pool._ends) == MOST_ENDS
     assert pool.end_of("0x0") is None
     assert pool.end_of("0x1") is TransactionState.FINAL
 
 
-# ---- nonces
+# ---- orders
 
 
 @pytest.mark.parametrize(
-    ("nonces", "base", "expected"),
+    ("orders", "base", "expected"),
     [
         ([], 3, 3),
         ([3, 4, 5], 3, 6),
@@ -241,35 +241,35 @@ def test_ends_are_bounded() -> None:
         ([5, 4, 3], 4, 6),
     ],
 )
-def test_pending_nonce(nonces: list[int], base: int, expected: int) -> None:
+def test_next_order(orders: list[int], base: int, expected: int) -> None:
     pool = Pool()
-    for i, nonce in enumerate(nonces):
-        pool.add(Tx(f"0x{i}", nonce=nonce), UNIX, 0.0)
-    assert pool.pending_nonce("0xs", base) == expected
-    assert pool.pending_nonce("0xother", base) == base
+    for i, order in enumerate(orders):
+        pool.add(Tx(f"0x{i}", order=order), UNIX, 0.0)
+    assert pool.next_order("0xs", base) == expected
+    assert pool.next_order("0xother", base) == base
 
 
 def test_mined_ones_count_for_an_upstream_that_is_behind() -> None:
-    pool = sent(Tx("0x1", nonce=3), Tx("0x2", nonce=4))
+    pool = sent(Tx("0x1", order=3), Tx("0x2", order=4))
     pool.on_block(101, "0xb", ["0x1"])
-    assert pool.pending_nonce("0xs", 3) == pool.pending_nonce("0xs", 4) == 5
+    assert pool.next_order("0xs", 3) == pool.next_order("0xs", 4) == 5
 
 
 def test_refused_ones_do_not_count() -> None:
     pool = Pool()
-    pool.add(Tx("0x1", nonce=3), UNIX, 0.0)
-    pool.add(Tx("0x2", nonce=3), UNIX, 0.0)
+    pool.add(Tx("0x1", order=3), UNIX, 0.0)
+    pool.add(Tx("0x2", order=3), UNIX, 0.0)
     pool.refuse("0x1")
-    assert pool.pending_nonce("0xs", 3) == 4
+    assert pool.next_order("0xs", 3) == 4
     pool.refuse("0x2")
-    assert pool.pending_nonce("0xs", 3) == 3
+    assert pool.next_order("0xs", 3) == 3
 
 
 # ---- blocks
 
 
 def test_mined() -> None:
-    pool = sent(Tx("0x1"), Tx("0x2", nonce=1))
+    pool = sent(Tx("0x1"), Tx("0x2", order=1))
     found = pool.on_block(101, "0xb", ["0xother", "0x2"])
     assert [(e.hash, e.state, e.block, e.block_hash) for e in found] == [
         ("0x2", TransactionState.MINED, 101, "0xb")
@@ -291,7 +291,7 @@ def test_mined_in_another_block() -> None:
 
 
 def test_a_reorg_sends_again() -> None:
-    pool = sent(Tx("0x1"), Tx("0x2", nonce=1), Tx("0x3", nonce=2))
+    pool = sent(Tx("0x1"), Tx("0x2", order=1), Tx("0x3", order=2))
     for i in (1, 2, 3):
         pool.on_block(100 + i, f"0xb{i}", [f"0x{i}"])
     fallen = pool.on_turn(101, 50.0)
@@ -342,8 +342,8 @@ def test_without_a_receipt_it_is_sent_again() -> None:
     assert due(pool, 101, 9.0) == ["0x1"]
 
 
-def test_a_final_one_replaces_those_of_its_nonce() -> None:
-    pool = sent(Tx("0x1"), Tx("0x2"), Tx("0x3"), Tx("0x4", nonce=1), Tx("0x5", "0xt"))
+def test_a_final_one_replaces_those_of_its_place() -> None:
+    pool = sent(Tx("0x1"), Tx("0x2"), Tx("0x3"), Tx("0x4", order=1), Tx("0x5", "0xt"))
     pool.on_block(101, "0xb", ["0x2"])
     assert state(pool, "0x1") is TransactionState.RESTING
     assert [(e.hash, e.state) for e in pool.on_final("0x2")] == [
@@ -355,8 +355,8 @@ def test_a_final_one_replaces_those_of_its_nonce() -> None:
     assert (again.state, is_new) == (TransactionState.REPLACED, False)
 
 
-def test_another_transaction_took_the_nonce() -> None:
-    pool = sent(*(Tx(f"0x{i}", nonce=i) for i in range(5)))
+def test_another_transaction_took_the_place() -> None:
+    pool = sent(*(Tx(f"0x{i}", order=i) for i in range(5)))
     pool.on_block(101, "0xb", ["0x1"])
     closed = pool.on_replaced("0x0")
     assert closed is not None
@@ -371,10 +371,10 @@ def test_another_transaction_took_the_nonce() -> None:
 def test_after_a_restart_all_are_due() -> None:
     pool = Pool()
     lines = [
-        Line("0x2", "sent", nonce=1, created=UNIX + 1, said={"a": "yes"}, is_private=True),
+        Line("0x2", "sent", order=1, created=UNIX + 1, said={"a": "yes"}, is_private=True),
         Line("0x1", "journaled"),
         Line("0x1", "sent"),
-        Line("0x3", "final", nonce=2),
+        Line("0x3", "final", order=2),
     ]
     pool.restore(lines, UNIX + 60, 0.0)
     assert (len(pool), pool.count, pool.oldest_unix) == (2, 2, UNIX)
@@ -391,7 +391,7 @@ def test_after_a_restart_all_are_due() -> None:
 
 def test_after_a_restart_mined_ones_await_a_receipt() -> None:
     pool = Pool()
-    pool.restore([Line(f"0x{i}", "mined", nonce=i, block=100 + i) for i in range(4)], UNIX, 0.0)
+    pool.restore([Line(f"0x{i}", "mined", order=i, block=100 + i) for i in range(4)], UNIX, 0.0)
     assert (len(pool), pool.count) == (4, 0)
     assert due(pool, 110, 1.0) == []
     assert [e.hash for e in pool.to_confirm(101)] == ["0x0", "0x1", "0x2", "0x3"]
@@ -499,7 +499,7 @@ def test_mined_while_it_is_broadcast() -> None:
     assert pool.due(110, 5000.0, 10) == []
 
 
-def test_oldest_senders_first_each_by_nonce() -> None:
+def test_oldest_lanes_first_each_in_order() -> None:
     transactions = [
         Tx("0xb2", "0xb", 2), Tx("0xa9", "0xa", 9), Tx("0xa1", "0xa", 1), Tx("0xb0", "0xb", 0),
         Tx("0xc0", "0xc", 0),
@@ -511,7 +511,7 @@ def test_oldest_senders_first_each_by_nonce() -> None:
 
 
 def test_what_is_closed_while_it_is_ready_is_not_due() -> None:
-    pool = sent(Tx("0x1"), Tx("0x2", nonce=1), Tx("0x3", "0xt"))
+    pool = sent(Tx("0x1"), Tx("0x2", order=1), Tx("0x3", "0xt"))
     assert pool.due(101, 1.0, 0) == []
     for hash in ("0x1", "0x3"):
         pool.on_replaced(hash)
@@ -555,7 +555,7 @@ def test_who_takes_it_afresh_did_not_have_it() -> None:
 
 
 def test_expired() -> None:
-    pool = sent(Tx("0x1"), Tx("0x2", nonce=1))
+    pool = sent(Tx("0x1"), Tx("0x2", order=1))
     pool.on_block(101, "0xb", ["0x2"])
     assert pool.expire(EXPIRY_SECONDS - 1) == []
     assert [(e.hash, e.state) for e in pool.expire(EXPIRY_SECONDS)] == [
@@ -647,15 +647,15 @@ def test_shelves() -> None:
 
 
 def live_through(count: int) -> None:
-    """From the first submission to the last block, for so many; fifty for each sender."""
-    senders = count // 50
+    """From the first submission to the last block, for so many; fifty for each lane."""
+    lanes = count // 50
     pool = Pool()
     pool.due(0, 0.0, 100)
     for i in range(count):
-        pool.add(Tx(f"0x{i}", f"0xs{i % senders}", i // senders), UNIX + i, 0.0)
+        pool.add(Tx(f"0x{i}", f"0xs{i % lanes}", i // lanes), UNIX + i, 0.0)
         pool.on_said(f"0x{i}", "a", "yes", 0.0, is_yes=True)
     for i in range(count):
-        assert pool.pending_nonce(f"0xs{i % senders}", 49) == 50
+        assert pool.next_order(f"0xs{i % lanes}", 49) == 50
         assert pool.pending(f"0x{i}") is not None
         pool.due(0, 1.0, 100)
         pool.expire(1.0)

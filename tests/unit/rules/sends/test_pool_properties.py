@@ -27,9 +27,9 @@ from rpcproxy.rules.sends.rebroadcasts import HELD_SECONDS, LONGEST_SECONDS, UNA
 
 EXAMPLES = int(os.environ.get("POOL_EXAMPLES", "60"))
 UNIX = 1_800_000_000.0
-SENDERS = ("0xa", "0xb", "0xc")
+LANES = ("0xa", "0xb", "0xc")
 UPSTREAMS = ("u", "v", "w")
-NONCES = range(6)
+ORDERS = range(6)
 
 
 @dataclass
@@ -37,8 +37,8 @@ class Tx:
     """A wallet's transaction, and what its client was told."""
 
     hash: str
-    sender: str
-    nonce: int
+    lane: str
+    order: int
     raw: bytes = b""
     added: float = 0.0  # last
     word: int = 0  # the wishes of wallets, counted
@@ -49,8 +49,8 @@ class Tx:
 @dataclass
 class Row:
     hash: str
-    sender: str
-    nonce: int
+    lane: str
+    order: int
     raw: bytes
     created: float
     state: str
@@ -61,7 +61,7 @@ class Row:
 
 def row_of(entry: PoolEntry) -> Row:
     return Row(
-        entry.hash, entry.sender, entry.nonce, entry.raw, entry.created_unix, entry.state.value,
+        entry.hash, entry.lane, entry.order, entry.raw, entry.created_unix, entry.state.value,
         entry.block, entry.is_private, dict(entry.said),
     )  # fmt: skip
 
@@ -74,7 +74,7 @@ class Histories(RuleBasedStateMachine):
         self.pool = Pool()
         self.now = 1000.0
         self.all: list[Tx] = []
-        self.chain: list[dict[tuple[str, int], str]] = [{}]  # hashes by sender and nonce
+        self.chain: list[dict[tuple[str, int], str]] = [{}]  # hashes by lane and order
         self.floor = 0
         self.branch = 0
         self.words = 0
@@ -88,13 +88,13 @@ class Histories(RuleBasedStateMachine):
     def unix(self) -> float:
         return UNIX + self.now
 
-    def nonce_at(self, sender: str, height: int) -> int:
-        return sum(1 for block in self.chain[: height + 1] for owner, _ in block if owner == sender)
+    def order_at(self, lane: str, height: int) -> int:
+        return sum(1 for block in self.chain[: height + 1] for owner, _ in block if owner == lane)
 
     def block_of(self, tx: Tx) -> int:
         """−1 where it is in none."""
         for number, block in enumerate(self.chain):
-            if block.get((tx.sender, tx.nonce)) == tx.hash:
+            if block.get((tx.lane, tx.order)) == tx.hash:
                 return number
         return -1
 
@@ -116,9 +116,9 @@ class Histories(RuleBasedStateMachine):
 
     # ---- what happens
 
-    @rule(sender=st.sampled_from(SENDERS), nonce=st.sampled_from(NONCES), is_private=st.booleans())
-    def send(self, sender: str, nonce: int, is_private: bool) -> None:
-        tx = Tx(f"0x{len(self.all)}", sender, nonce, added=self.now)
+    @rule(lane=st.sampled_from(LANES), order=st.sampled_from(ORDERS), is_private=st.booleans())
+    def send(self, lane: str, order: int, is_private: bool) -> None:
+        tx = Tx(f"0x{len(self.all)}", lane, order, added=self.now)
         self.all.append(tx)
         self.speak(tx)
         entry, is_new = self.pool.add(tx, self.unix, self.now, is_private=is_private)
@@ -182,15 +182,15 @@ class Histories(RuleBasedStateMachine):
     def mine(self, data: st.DataObject, is_seen: bool) -> None:
         block: dict[tuple[str, int], str] = {}
         height = len(self.chain) - 1
-        for sender in SENDERS:
-            nonce = self.nonce_at(sender, height)
+        for lane in LANES:
+            order = self.order_at(lane, height)
             for _ in range(data.draw(st.integers(0, 2))):
-                out = [tx for tx in self.all if (tx.sender, tx.nonce) == (sender, nonce)]
+                out = [tx for tx in self.all if (tx.lane, tx.order) == (lane, order)]
                 # Or one that was sent elsewhere, or was refused and is out nevertheless.
-                block[sender, nonce] = data.draw(
+                block[lane, order] = data.draw(
                     st.sampled_from([*(tx.hash for tx in out), f"0xforeign{height}"])
                 )
-                nonce += 1
+                order += 1
         self.chain.append(block)
         if is_seen:
             self.told(height + 1)
@@ -223,18 +223,18 @@ class Histories(RuleBasedStateMachine):
                 self.pool.on_mined(entry.hash, number, f"0x{self.branch}.{number}")
             else:
                 for other in self.pool.on_final(entry.hash):
-                    assert (other.sender, other.nonce) == (entry.sender, entry.nonce)
+                    assert (other.lane, other.order) == (entry.lane, entry.order)
                     assert other.state is TransactionState.REPLACED
         assert all(e.block > self.floor for e in self.pool.to_confirm(self.floor))
 
-    @rule(sender=st.sampled_from(SENDERS))
-    def count_final_nonce(self, sender: str) -> None:
-        nonce = self.nonce_at(sender, self.floor)
+    @rule(lane=st.sampled_from(LANES))
+    def count_final_order(self, lane: str) -> None:
+        order = self.order_at(lane, self.floor)
         for tx in self.all:
             entry = self.pool.get(tx.hash)
             if entry is None or not entry.state.is_pending:
                 continue
-            if entry.sender != sender or entry.nonce >= nonce:
+            if entry.lane != lane or entry.order >= order:
                 continue
             number = self.block_of(tx)
             if number < 0:
@@ -259,12 +259,12 @@ class Histories(RuleBasedStateMachine):
             by_hash[entry.hash].can_be_refused = False
             assert self.now - self.handed.get(entry.hash, -1000.0) >= UNANSWERED_SECONDS
             self.handed[entry.hash] = self.now
-        owners = [entry.sender for entry in handed]
-        for sender in set(owners):
-            nonces = [entry.nonce for entry in handed if entry.sender == sender]
-            assert nonces == sorted(nonces)
-            first = owners.index(sender)
-            assert owners[first : first + len(nonces)] == [sender] * len(nonces)
+        owners = [entry.lane for entry in handed]
+        for lane in set(owners):
+            orders = [entry.order for entry in handed if entry.lane == lane]
+            assert orders == sorted(orders)
+            first = owners.index(lane)
+            assert owners[first : first + len(orders)] == [lane] * len(orders)
         for entry in handed:
             for upstream in self.pool.targets(entry, UPSTREAMS):
                 word = data.draw(st.sampled_from(("yes", ALREADY_KNOWN, "")))
@@ -317,7 +317,7 @@ class Histories(RuleBasedStateMachine):
                 assert 0 <= self.block_of(tx) <= self.floor
             elif end is TransactionState.REPLACED:
                 assert self.block_of(tx) < 0
-                assert tx.nonce < self.nonce_at(tx.sender, self.floor)
+                assert tx.order < self.order_at(tx.lane, self.floor)
             elif end is TransactionState.REFUSED:
                 assert tx.refused
             else:
@@ -345,18 +345,18 @@ class Histories(RuleBasedStateMachine):
         assert set(turns._by_block._places) <= waiting
 
     @invariant()
-    def pending_nonces_have_no_gap_and_fall_with_a_reason(self) -> None:
+    def next_orders_have_no_gap_and_fall_with_a_reason(self) -> None:
         entries = self.pool._entries.values()
-        for sender in SENDERS:
-            known = {entry.nonce for entry in entries if entry.sender == sender}
-            hashes = {entry.hash for entry in entries if entry.sender == sender}
-            for base in NONCES:
-                nonce = self.pool.pending_nonce(sender, base)
-                assert known >= set(range(base, nonce))
-                assert nonce not in known
-                before, then = self.counted.get((sender, base), (base, set()))
-                assert nonce >= before or then - hashes  # one of them was closed
-                self.counted[sender, base] = nonce, hashes
+        for lane in LANES:
+            known = {entry.order for entry in entries if entry.lane == lane}
+            hashes = {entry.hash for entry in entries if entry.lane == lane}
+            for base in ORDERS:
+                order = self.pool.next_order(lane, base)
+                assert known >= set(range(base, order))
+                assert order not in known
+                before, then = self.counted.get((lane, base), (base, set()))
+                assert order >= before or then - hashes  # one of them was closed
+                self.counted[lane, base] = order, hashes
 
     @invariant()
     def the_last_word_that_was_taken_goes_out_alone(self) -> None:
@@ -370,7 +370,7 @@ class Histories(RuleBasedStateMachine):
                 assert any(
                     other.word > tx.word
                     for other in self.all
-                    if (other.sender, other.nonce) == (tx.sender, tx.nonce)
+                    if (other.lane, other.order) == (tx.lane, tx.order)
                 )
             elif entry.state.is_sent_again:
                 assert not later
@@ -402,8 +402,8 @@ class Histories(RuleBasedStateMachine):
 
     def at_last_the_pool_is_empty(self) -> None:
         self.finalize(0)
-        for sender in SENDERS:
-            self.count_final_nonce(sender)
+        for lane in LANES:
+            self.count_final_order(lane)
         self.finalize(0)
         self.each_is_open_or_ended_with_a_reason()
         self.now += EXPIRY_SECONDS + GRACE_SECONDS

@@ -97,7 +97,7 @@ def test_what_geth_tells_of_a_mined_transaction(name):
     type, chain_id = int(geths["type"], 16), int(geths.get("chainId", "0x1"), 16)
     raw = written(type, _fields_of(geths))
     transaction = decode(as_hex(raw), chain_id)
-    assert (transaction.hash, transaction.sender) == (geths["hash"], geths["from"])
+    assert (transaction.hash, transaction.lane) == (geths["hash"], geths["from"])
     ours = json.loads(pending_object(transaction))
     for where in ("blockHash", "blockNumber", "blockTimestamp", "transactionIndex"):
         assert ours.pop(where, 0) is None

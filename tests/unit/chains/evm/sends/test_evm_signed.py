@@ -5,9 +5,7 @@ import pytest
 
 from rpcproxy.chains.evm.sends import rlp
 from rpcproxy.chains.evm.sends.pending_object import pending_object
-from rpcproxy.chains.evm.sends.rlp import enclose, encode
-from rpcproxy.chains.evm.sends.signed import decode
-from rpcproxy.chains.evm.sends.transactions import (
+from rpcproxy.chains.evm.sends.raw_transactions import (
     MOST_FIELDS,
     BadTransaction,
     Oversized,
@@ -15,6 +13,8 @@ from rpcproxy.chains.evm.sends.transactions import (
     raw_transaction,
     transaction_hash,
 )
+from rpcproxy.chains.evm.sends.rlp import enclose, encode
+from rpcproxy.chains.evm.sends.signed import decode
 from tests.kits.signed_transactions import (
     BLOB,
     CHAIN,
@@ -41,7 +41,7 @@ def test_hash_sender_and_nonce_are_the_signers(kind):
     transaction = decode(as_hex(RAW[kind]), CHAIN)
     assert transaction.raw == RAW[kind]
     assert transaction.hash == SIGNED[kind].hash.to_0x_hex() == transaction_hash(as_hex(RAW[kind]))
-    assert (transaction.sender, transaction.nonce) == (SENDER, 7)
+    assert (transaction.lane, transaction.order) == (SENDER, 7)
     assert transaction.type == WANTED[kind][0]
     assert transaction.chain_id == (None if kind == "for any chain" else CHAIN)
 
@@ -53,14 +53,14 @@ def test_the_example_of_eip_155():
         "a067cbe9d8997f761aecb703304b3800ccf555c9f3dc64214b297fb1966a3b6d83",
         1,
     )
-    assert transaction.sender == "0x9d8a62f656a8d1615c1294fd71e9cfb3e4855a4f"
-    assert (transaction.nonce, transaction.chain_id) == (9, 1)
+    assert transaction.lane == "0x9d8a62f656a8d1615c1294fd71e9cfb3e4855a4f"
+    assert (transaction.order, transaction.chain_id) == (9, 1)
 
 
 @pytest.mark.parametrize("type", PLAIN)
 def test_transactions_of_our_own(type):
     transaction = decode(as_hex(written(type, signed_fields(type, PLAIN[type]))), CHAIN)
-    assert (transaction.sender, transaction.nonce, transaction.type) == (SENDER, 7, type)
+    assert (transaction.lane, transaction.order, transaction.type) == (SENDER, 7, type)
 
 
 _LONG = b"\x01" + bytes(32)
@@ -141,7 +141,7 @@ def test_each_field_is_checked(type, position, item, reason):
 )
 def test_what_is_just_within_bounds(type, position, item):
     transaction = decode(as_hex(signed_with(type, position, item)), CHAIN)
-    assert transaction.sender == SENDER
+    assert transaction.lane == SENDER
     assert json.loads(pending_object(transaction))["from"] == SENDER
 
 
@@ -188,7 +188,7 @@ def test_the_other_half_of_s_signs_the_same_and_is_refused():
 def test_another_chain_is_named():
     for kind in WANTED:
         if kind == "for any chain":
-            assert decode(as_hex(RAW[kind]), 10).sender == SENDER
+            assert decode(as_hex(RAW[kind]), 10).lane == SENDER
         else:
             with pytest.raises(BadTransaction, match="it is for chain 1, this is chain 10"):
                 decode(as_hex(RAW[kind]), 10)
@@ -205,7 +205,7 @@ def test_another_chain_is_named():
 def test_blobs_stay_out_of_the_hash_and_in_the_bytes(rest):
     bare = decode(as_hex(written(3, signed_fields(3, PLAIN[3]))), CHAIN)
     whole = decode(as_hex(wrapped(*rest)), CHAIN)
-    assert (whole.hash, whole.sender) == (bare.hash, SENDER)
+    assert (whole.hash, whole.lane) == (bare.hash, SENDER)
     assert whole.raw == wrapped(*rest)
     assert pending_object(whole) == pending_object(bare)
 
@@ -245,7 +245,7 @@ def test_a_chains_own_types_are_never_refused(type, rest):
     raw = bytes((type,)) + rest
     transaction = decode(as_hex(raw), CHAIN)
     assert (transaction.type, transaction.raw) == (type, raw)
-    assert (transaction.sender, transaction.nonce, transaction.chain_id) == ("", -1, None)
+    assert (transaction.lane, transaction.order, transaction.chain_id) == ("", -1, None)
     assert pending_object(transaction) == b""
     try:
         assert transaction.hash == (transaction_hash(as_hex(raw)) or "")
@@ -293,9 +293,9 @@ def test_of_celos_own_type_sender_and_nonce_are_known() -> None:
     """A cancel that pays in a token has the place of the payment that it cancels."""
     tx = decode(CIP64, 42220)
     assert tx.hash == "0xb34d2c09ae1cc62cc8673519a8faab4db3166a155c117ab473691fb9a1b12f62"
-    assert (tx.sender, tx.nonce, tx.body) == ("0x19e7e376e7c213b7e7e7e46cc70a5dd086daff2a", 5, None)
+    assert (tx.lane, tx.order, tx.body) == ("0x19e7e376e7c213b7e7e7e46cc70a5dd086daff2a", 5, None)
     spoiled = decode(CIP64[:-66] + "00" * 33, 42220)
-    assert (spoiled.sender, spoiled.nonce) == ("", -1)
+    assert (spoiled.lane, spoiled.order) == ("", -1)
 
 
 # ---- what is more work than a transaction can be
@@ -400,6 +400,6 @@ def test_blobs_and_what_goes_to_builders_may_be_larger():
 
 
 def test_what_is_far_too_large_is_not_even_read(monkeypatch):
-    monkeypatch.setattr("rpcproxy.chains.evm.sends.transactions.members_of", None)
+    monkeypatch.setattr("rpcproxy.chains.evm.sends.raw_transactions.members_of", None)
     with pytest.raises(Oversized):
         raw_transaction(b'["0x' + b"00" * 2_500_000 + b'"]')

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from rpcproxy.chains.evm.sends.pending_object import pending_object
 from rpcproxy.chains.evm.sends.rlp import enclose, encode
 from rpcproxy.chains.evm.sends.signed import decode
-from rpcproxy.chains.evm.sends.transactions import BadTransaction
+from rpcproxy.chains.transactions import BadTransaction
 from tests.kits.signed_transactions import (
     BLOB,
     CHAIN,
@@ -30,9 +30,9 @@ def _decoded(raw):
     except BadTransaction as bad:
         return bad.reason
     shown = pending_object(transaction)
-    assert (shown == b"") == (transaction.sender == "")
+    assert (shown == b"") == (transaction.lane == "")
     assert shown == b"" or json.loads(shown)["hash"] == transaction.hash
-    return transaction.hash, transaction.sender
+    return transaction.hash, transaction.lane
 
 
 @settings(max_examples=200, deadline=None)

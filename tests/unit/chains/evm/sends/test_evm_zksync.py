@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rpcproxy.chains.evm.sends import rlp
-from rpcproxy.chains.evm.sends.transactions import typed_items
+from rpcproxy.chains.evm.sends.raw_transactions import typed_items
 from rpcproxy.chains.evm.sends.zksync import zksync_hashes
 
 VECTORS = {

@@ -17,7 +17,8 @@ from Crypto.Hash import keccak
 from rpcproxy.arrays import members_of
 from rpcproxy.chains.evm.sends import rlp
 from rpcproxy.chains.method import Method
-from rpcproxy.messages import INVALID_PARAMS, SERVER_REFUSED
+from rpcproxy.chains.transactions import BadTransaction
+from rpcproxy.messages import INVALID_PARAMS
 
 NEITHER: Final = (
     "rlp: expected input list for types.LegacyTx",
@@ -60,20 +61,6 @@ MOST_IN_ONE: Final = 100
 # With and without 0x (bloXroute); no transaction is shorter than 80 bytes.
 _ANY_RAW: Final = re.compile(rb'"(?:0[xX])?((?:[0-9a-fA-F]{2}){80,})"')
 _text_decoder = msgspec.json.Decoder(str)
-
-
-class BadTransaction(Exception):
-    """The bytes are no transaction, for any node.
-
-    ``told`` is for the client, with geth's ``code`` and beginning with geth's own words (1.17.10),
-    by which libraries know the fault; ``reason`` is what is wrong in ours.
-    """
-
-    def __init__(self, words: str, reason: str, code: int = SERVER_REFUSED) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.told = f"{words} (not sent: {reason})"
-        self.code = code
 
 
 class Oversized(BadTransaction):
