@@ -1,14 +1,13 @@
 """What a kind of chain is to the engine: the whole contract, as values. Pure.
 
-A *question* is one call, together with how its answer is read. An *inquiry* asks as many questions
-as it takes, one after the other, and returns one value. Who asks, of whom and when is the engine's
-business. A part that a kind lacks is ``None``, and the engine goes without it.
+What is asked of upstreams is in ``inquiries``, what signed transactions are in ``transactions``. A
+part that a kind lacks is ``None``, and the engine goes without it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Hashable, Mapping
-from typing import Any, Generic, TypeAlias, TypeVar
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any
 
 import msgspec
 
@@ -19,39 +18,12 @@ from rpcproxy.chains.comparison import Comparison
 from rpcproxy.chains.contents import ContentsReader
 from rpcproxy.chains.errors import ErrorTable
 from rpcproxy.chains.heights import Pins, no_block
+from rpcproxy.chains.inquiries import Inquiry, JsonText, Question
 from rpcproxy.chains.method import Method, MethodKind
 from rpcproxy.chains.searches import Searches
 from rpcproxy.chains.traits import Traits
 from rpcproxy.chains.unmined import Waiting
-from rpcproxy.messages import Head, MethodClass, Verdict
-
-T = TypeVar("T")
-JsonText: TypeAlias = bytes | msgspec.Raw
-
-
-class Question(msgspec.Struct, Generic[T], frozen=True, gc=False):
-    """One call. ``params`` is JSON text; ``read`` takes the JSON text of a result and returns what
-    it says, ``None`` where it is no answer to this question. ``read`` never raises.
-    """
-
-    method: Method
-    params: bytes
-    read: Callable[[JsonText], T | None]
-
-    @property
-    def method_class(self) -> MethodClass:
-        return self.method.method_class
-
-
-# Yields questions and is sent what ``read`` made of each answer, never ``None``: where a question
-# has no answer the inquiry is not resumed. Returns the value, ``None`` where it cannot be made out.
-Inquiry: TypeAlias = Generator[Question[Any], Any, T | None]
-
-
-def single(question: Question[T]) -> Inquiry[T]:
-    """An inquiry of one question."""
-    answer: T = yield question
-    return answer
+from rpcproxy.messages import Head, Verdict
 
 
 class Methods(msgspec.Struct, frozen=True):

@@ -1,7 +1,7 @@
 """The EVM as the engine sees it: one door to its tables.
 
 Reads and builds JSON of Ethereum's API: tags, numbers, what an answer claims, what a block holds.
-May import ``chains.method``, ``chains.kind``, ``arrays`` and ``messages``.
+May import what is of every kind in ``chains``, ``arrays`` and ``messages``.
 Must not know other kinds of chain.
 """
 

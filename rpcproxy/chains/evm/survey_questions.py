@@ -9,7 +9,8 @@ import msgspec
 from rpcproxy.chains.evm.blocks import parse_quantity
 from rpcproxy.chains.evm.methods import describe
 from rpcproxy.chains.evm.questions import CHAIN_ID
-from rpcproxy.chains.kind import Ability, JsonText, Question, Survey
+from rpcproxy.chains.inquiries import JsonText, Question
+from rpcproxy.chains.kind import Ability, Survey
 
 LOG_BLOCKS: Final = 1000
 MULTICALL_BYTES: Final = 22 * 1024

@@ -15,7 +15,8 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from rpcproxy.chains.kind import Question, Questions
+from rpcproxy.chains.inquiries import Question
+from rpcproxy.chains.kind import Questions
 from rpcproxy.config.model import Chain
 from rpcproxy.engine import tasks
 from rpcproxy.engine.attempts.doubts import cannot_ask
