@@ -37,6 +37,7 @@ from rpcproxy.app.takeover import takeover
 from rpcproxy.app.takeover.offer import Offer
 from rpcproxy.app.tracing import check_traces
 from rpcproxy.chains.known import KNOWN
+from rpcproxy.chains.registry import HASH_WORDS, hash_of
 from rpcproxy.commands import Commands, check, completion, init, manual, report, schema, top
 from rpcproxy.config.load import from_names, load_file
 from rpcproxy.config.model import Config
@@ -45,7 +46,7 @@ from rpcproxy.edges.logs import Redactor, catch_crashes, configure, event, secre
 from rpcproxy.edges.process.notify_socket import NotifySocket
 from rpcproxy.engine import tasks
 from rpcproxy.engine.sends.ledger import OnStep, unheard
-from rpcproxy.front.operators.admin_transactions import NO_HASH, hash_of
+from rpcproxy.front.operators.admin_transactions import no_hash
 
 _log = logging.getLogger("rpcproxy.cli")
 
@@ -154,7 +155,7 @@ def _add_tx(parser: argparse.ArgumentParser) -> None:
     )
     every.set_defaults(run=_tx_list)
     one = commands.add_parser("show", parents=[whose], help="everything known of one")
-    one.add_argument("hash", type=_hash, metavar="HASH", help="0x and 64 digits: which one")
+    one.add_argument("hash", type=_hash, metavar="HASH", help=f"{HASH_WORDS}: which one")
     one.set_defaults(run=_tx_show)
 
 
@@ -173,7 +174,7 @@ def _count(text: str) -> int:
 def _hash(text: str) -> str:
     hash = hash_of(text)
     if hash is None:
-        raise argparse.ArgumentTypeError(f"{text[:80]!r} is {NO_HASH}")
+        raise argparse.ArgumentTypeError(no_hash(text, HASH_WORDS))
     return hash
 
 

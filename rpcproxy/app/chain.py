@@ -13,6 +13,7 @@ from rpcproxy.app.storage.disk import Disk, DiskPlace
 from rpcproxy.app.storage.transaction_journal import SendSettings, Transactions
 from rpcproxy.chains.errors import ErrorTable
 from rpcproxy.chains.registry import kind_of
+from rpcproxy.chains.transactions import Sends
 from rpcproxy.config.model import Chain, Server, Upstream
 from rpcproxy.config.secrets import Redactor, secrets_of_upstream
 from rpcproxy.edges.disk.disk_cache import DiskCache
@@ -24,7 +25,7 @@ from rpcproxy.engine.attempts.executor import Executor
 from rpcproxy.engine.clock import SYSTEM_CLOCK, Clock
 from rpcproxy.engine.reads.pipeline import Pipeline
 from rpcproxy.engine.reads.profiles import policies
-from rpcproxy.engine.sends.broadcast import SYNC_LONGEST_SECONDS, Broadcast
+from rpcproxy.engine.sends.broadcast import Broadcast
 from rpcproxy.engine.sends.copies import Copies
 from rpcproxy.engine.sends.ledger import OnStep, unheard
 from rpcproxy.engine.sends.rebroadcast import Rebroadcast
@@ -65,6 +66,7 @@ class ChainRuntime:
         """
         now = clock.monotonic()
         kind = self.kind = kind_of(chain)
+        self._sends = kind.sends
         self.chain = chain
         self.counters = counters
         holdings = holdings or Holdings()
@@ -84,31 +86,18 @@ class ChainRuntime:
             self.standings.adopt(old.standings, now)
             self.told.adopt(old.told)
         settings = SendSettings.of(chain, server)
+        if kind.sends is None:
+            settings = settings._replace(path=None)  # there is nothing to write down
         # Those of before go on where they are written down: another place takes effect at the next
         # start, for what is pending is in this one. So do those of a chain that comes back.
         known = next((gone for gone in retired if gone.is_at(settings.path, chain)), None)
         if old is not None:
             known = old.transactions
         self.transactions: Transactions = known or Transactions(
-            chain, settings, counters, clock=clock, on_step=on_step
+            chain, settings, counters, kind.sends, clock=clock, on_step=on_step
         )
         self.transactions.take(settings)
-        ledger = self.transactions.ledger
-        copies = Copies(
-            self.executor,
-            chain_name=chain.name,
-            policies=policies(chain),
-            on_said=ledger.on_said,
-            clock=clock,
-        )
-        broadcast = Broadcast(
-            chain,
-            ledger,
-            copies,
-            counters.sends,
-            clock=clock,
-            accepts_while_down=settings.accepts_while_down,
-        )
+        broadcast = self._broadcast(kind.sends, settings, clock)
         self.audits = Audits(
             self.executor,
             kind.comparison,
@@ -125,13 +114,12 @@ class ChainRuntime:
             LocalAnswers(chain.chain_id, self.told, self.standings, kind.own_words, clock=clock),
             server,
             kind=kind,
+            ledger=self.transactions.ledger,
             audits=self.audits,
             clock=clock,
             purse=holdings.purse(""),
         )
-        self.rebroadcast = Rebroadcast(
-            self.executor, ledger, copies, self.pipeline.truth, policies(chain), clock=clock
-        )
+        self.rebroadcast = self._rebroadcast(kind.sends, broadcast, clock)
         self.feeds = Feeds(
             chain,
             members,
@@ -174,6 +162,45 @@ class ChainRuntime:
             clock=clock,
         )
 
+    def _broadcast(
+        self, sends: Sends | None, settings: SendSettings, clock: Clock
+    ) -> Broadcast | None:
+        if sends is None:
+            return None
+        ledger = self.transactions.ledger
+        copies = Copies(
+            self.executor,
+            sends,
+            chain_name=self.chain.name,
+            policies=policies(self.chain),
+            on_said=ledger.on_said,
+            clock=clock,
+        )
+        return Broadcast(
+            self.chain,
+            sends,
+            ledger,
+            copies,
+            self.counters.sends,
+            clock=clock,
+            accepts_while_down=settings.accepts_while_down,
+        )
+
+    def _rebroadcast(
+        self, sends: Sends | None, broadcast: Broadcast | None, clock: Clock
+    ) -> Rebroadcast | None:
+        if sends is None or broadcast is None:
+            return None
+        return Rebroadcast(
+            self.executor,
+            broadcast.ledger,
+            broadcast.copies,
+            self.pipeline.truth,
+            policies(self.chain),
+            sends=sends,
+            clock=clock,
+        )
+
     @staticmethod
     def _wires(
         chain: Chain,
@@ -212,11 +239,13 @@ class ChainRuntime:
     def longest_seconds(self) -> float:
         """For how long a request may be under way."""
         deadlines = self.chain.deadlines
+        sync = None if self._sends is None else self._sends.sync
+        waits_seconds = 0.0 if sync is None else sync.longest_seconds
         return max(
             deadlines.light_seconds,
             deadlines.heavy_seconds,
             # A send may wait for its receipt, and the last look-up has a deadline of its own.
-            deadlines.send_seconds + SYNC_LONGEST_SECONDS + deadlines.light_seconds,
+            deadlines.send_seconds + waits_seconds + deadlines.light_seconds,
         )
 
     def expect_predecessor(self, seconds: float) -> None:
@@ -233,21 +262,30 @@ class ChainRuntime:
             self.disk.start(self._on_disk)
         self.transactions.start()
         self.watcher.start()
-        self.rebroadcast.start()
+        if self.rebroadcast is not None:
+            self.rebroadcast.start()
 
     def _on_disk(self, cache: DiskCache) -> None:
         self.pipeline.sharing.disk = cache
 
+    async def stop_watching(self) -> None:
+        """Ask nothing more that no client asks for; idempotent."""
+        await self.watcher.stop()
+        await self.stop_sending()
+
+    async def stop_sending(self) -> None:
+        """Send nothing again; idempotent."""
+        if self.rebroadcast is not None:
+            await self.rebroadcast.close()
+
     async def retire(self) -> None:
         """Stop asking, and telling what changes; what is in flight goes on."""
         self.executor.retire()
-        await self.watcher.stop()
-        await self.rebroadcast.close()
+        await self.stop_watching()
 
     async def close(self, kept: Sequence[Held] = ()) -> None:
         """Give up what is in flight and close what is ``held`` but for ``kept``."""
-        await self.watcher.stop()
-        await self.rebroadcast.close()
+        await self.stop_watching()
         self.pipeline.close()
         self.executor.close()
         for mine in self.held:

@@ -32,5 +32,5 @@ async def release_journals(
     ):
         await asyncio.sleep(LOOK_SECONDS)
     for runtime in runtimes:
-        await runtime.rebroadcast.close()
+        await runtime.stop_sending()
         await runtime.transactions.close()

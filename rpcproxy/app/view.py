@@ -17,7 +17,7 @@ from rpcproxy.app.people.chain_report import (
     find_transaction,
 )
 from rpcproxy.app.serving import InForce
-from rpcproxy.chains.registry import kind_of
+from rpcproxy.chains.registry import HASH_WORDS, hash_of, kind_of
 from rpcproxy.edges.metrics.exposition import Exposition, ProxyCollector, Sources
 from rpcproxy.edges.metrics.figures import ChainFigures
 from rpcproxy.front.operators.admin import (
@@ -104,6 +104,16 @@ class ProxyView:
         return [
             chain_transactions(runtime, unix_seconds) for runtime in self._proxy.chains.values()
         ]
+
+    @property
+    def hash_words(self) -> str:
+        """What a hash of a transaction looks like."""
+        return HASH_WORDS
+
+    @staticmethod
+    def hash_of(text: str) -> str | None:
+        """A transaction's hash as it is kept, ``None`` where the text is none."""
+        return hash_of(text)
 
     async def transaction(self, hash: str) -> tuple[TransactionEntry | None, dict[str, str]]:
         return await find_transaction(list(self._proxy.chains.values()), hash, time.time())

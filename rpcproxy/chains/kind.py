@@ -22,7 +22,7 @@ from rpcproxy.chains.inquiries import Inquiry, JsonText, Question
 from rpcproxy.chains.method import Method, MethodKind
 from rpcproxy.chains.searches import Searches
 from rpcproxy.chains.traits import Traits
-from rpcproxy.chains.unmined import Waiting
+from rpcproxy.chains.transactions import Sends
 from rpcproxy.messages import Head, Verdict
 
 
@@ -146,9 +146,9 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     claims: Claims = Claims()
     contents: ContentsReader | None = None
     traits: Traits = Traits()
+    sends: Sends | None = None
     announcements: Announcements | None = None
     pins: Pins = Pins()
     searches: Searches | None = None
-    waiting: Waiting = Waiting()
     comparison: Comparison | None = None
     survey: Survey | None = None

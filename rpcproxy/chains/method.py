@@ -55,6 +55,15 @@ class Data(enum.IntEnum):
     TRACES = 2  # what executes old blocks again
 
 
+class SendForm(enum.Enum):
+    """How a send is carried out."""
+
+    OURS = "ours"  # of one transaction: written down, sent in copies and sent again
+    SYNC = "sync"  # the same; the client is answered with the receipt
+    OPERATION = "operation"  # of what is no transaction and has a hash that may be ours to compute
+    OTHER = "other"  # of anything, to one upstream at a time
+
+
 # How the JSON text of a result begins. One match on the hot path answers both "is it null"
 # and "can it be what was asked for"; null is the only JSON text that begins with n.
 NOT_NULL: Final = re.compile(rb"[^n]")
@@ -96,6 +105,7 @@ class Method:
     is_known: bool = False  # it is in the table of its kind, not only presumed from its name
     is_everywhere: bool = False  # no node lacks it
     data: Data = Data.STATE  # which kind it reads; by hash or at a number makes no difference
+    send_form: SendForm = SendForm.OTHER  # of a send
 
     @property
     def is_ranged(self) -> bool:

@@ -14,7 +14,7 @@ from rpcproxy.chains.evm.naming import EVM_CLAIMS
 from rpcproxy.chains.evm.own_words import OWN_WORDS
 from rpcproxy.chains.evm.pins import EVM_PINS
 from rpcproxy.chains.evm.questions import QUESTIONS
-from rpcproxy.chains.evm.sends.waiting import EVM_WAITING
+from rpcproxy.chains.evm.sending import EVM_SENDS
 from rpcproxy.chains.evm.survey_questions import SURVEY
 from rpcproxy.chains.kind import Kind
 from rpcproxy.chains.traits import Traits
@@ -29,15 +29,30 @@ EVM: Final = Kind(
     claims=EVM_CLAIMS,
     contents=BLOCK_TEXTS,
     traits=Traits(anchors=("finalized", "safe")),
+    sends=EVM_SENDS,
     announcements=NEW_HEADS,
     pins=EVM_PINS,
     searches=EVM_SEARCHES,
-    waiting=EVM_WAITING,
     comparison=EVM_COMPARISON,
     survey=SURVEY,
 )
 
 KINDS: Final = {kind.name: kind for kind in (EVM,)}
+
+
+# What is expected of a text that is to be a transaction's hash, of any chain.
+HASH_WORDS: Final = " or ".join(
+    kind.sends.names.hash_words for kind in KINDS.values() if kind.sends is not None
+)
+
+
+def hash_of(text: str) -> str | None:
+    """The hash of a transaction of any chain, as it is kept; ``None`` where it is none."""
+    for kind in KINDS.values():
+        hash = None if kind.sends is None else kind.sends.names.hash_of(text)
+        if hash is not None:
+            return hash
+    return None
 
 
 def kind_of(chain: Chain) -> Kind:

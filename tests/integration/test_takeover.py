@@ -16,7 +16,8 @@ from rpcproxy.app.proxy import Proxy
 from rpcproxy.app.storage.transaction_journal import SendSettings, Transactions, journal_path
 from rpcproxy.app.takeover import offer, takeover
 from rpcproxy.app.takeover.handover import ServedHeads, heads_of, plans_of
-from rpcproxy.chains import evm
+from rpcproxy.chains.evm.sends.signed import decode
+from rpcproxy.chains.registry import EVM
 from rpcproxy.config import model
 from rpcproxy.edges.disk.journal import DiskJournal
 from rpcproxy.edges.metrics.metrics import ChainCounters
@@ -211,7 +212,7 @@ async def test_what_would_be_lost_is_refused_in_words() -> None:
         chain = config.chains[0]
         elsewhere = chain.model_copy(update={"journal": model.Journal(path="elsewhere")})
         ledger = old.proxy.chains[NAME].transactions.ledger
-        tx = evm.decode(signed().raw, engine_kit.CHAIN_ID)
+        tx = decode(signed().raw, engine_kit.CHAIN_ID)
         await ledger.begin(tx, is_private=False)
         for other, words in (
             (chain.model_copy(update={"name": "other"}), f"chain test .id {CHAIN_ID}. is served"),
@@ -404,13 +405,13 @@ async def test_sends_wait_for_a_journal_that_is_about_to_be_left() -> None:
     settings = SendSettings.of(chain, model.Server())
     path = journal_path(NAME, model.Server().journal)
     old = await DiskJournal.open(path, f"evm:{engine_kit.CHAIN_ID}")
-    transactions = Transactions(chain, settings, ChainCounters())
+    transactions = Transactions(chain, settings, ChainCounters(), EVM.sends)
     transactions.take(settings)
     transactions.expect_predecessor(600.0)
     async with limited():  # nobody is kept waiting for it
         await transactions.open()
     assert transactions.ledger.journal is None
-    tx = evm.decode(signed().raw, engine_kit.CHAIN_ID)
+    tx = decode(signed().raw, engine_kit.CHAIN_ID)
     sending = asyncio.ensure_future(transactions.ledger.begin(tx, is_private=False))
     await asyncio.wait([sending], timeout=0.2)
     assert not sending.done()
@@ -427,14 +428,12 @@ async def test_one_that_is_not_left_in_time_is_told_of() -> None:
     chain = model.Chain(name=NAME, chain_id=engine_kit.CHAIN_ID, upstreams=())
     settings = SendSettings.of(chain, model.Server())
     old = await DiskJournal.open(settings.path or "", f"evm:{engine_kit.CHAIN_ID}")
-    transactions = Transactions(chain, settings, ChainCounters())
+    transactions = Transactions(chain, settings, ChainCounters(), EVM.sends)
     transactions.take(settings)
     transactions.expect_predecessor(0.05)
     await transactions.open()
     await until(lambda: "is in use by another rpcproxy" in transactions.ledger.trouble)
     with pytest.raises(Unwritten, match="in use by another rpcproxy"):
-        await transactions.ledger.begin(
-            evm.decode(signed().raw, engine_kit.CHAIN_ID), is_private=False
-        )
+        await transactions.ledger.begin(decode(signed().raw, engine_kit.CHAIN_ID), is_private=False)
     await transactions.close()
     await old.close()

@@ -24,9 +24,10 @@ from typing import Any
 
 import msgspec
 
-from rpcproxy.chains import evm
+from rpcproxy.chains.evm.methods import describe
 from rpcproxy.chains.kind import Kind
 from rpcproxy.chains.registry import EVM
+from rpcproxy.chains.transactions import Sends
 from rpcproxy.config import model
 from rpcproxy.edges.metrics.metrics import ChainCounters
 from rpcproxy.engine.attempts import executor
@@ -348,6 +349,7 @@ class _Executor(executor.Executor):
 class Engine:
     """Everything of one chain but the watcher. Upstreams a, b, c, d, asked in this order
     (``selection="ordered"``) unless said otherwise; all admitted, head 100, answering in 20 ms.
+    ``sends`` is how the chain's kind sends, ``None`` where it does not.
     """
 
     def __init__(
@@ -382,17 +384,8 @@ class Engine:
             rng=random.Random(7),
         )
         self.told = told.ToldHead(self.standings, self.chain.block_time_seconds, kind, clock=clock)
-        self.ledger = ledger.Ledger("test", CHAIN_ID, self.counters, clock=clock)
-        self.copies = copies.Copies(
-            self.executor,
-            chain_name="test",
-            policies=profiles.policies(self.chain),
-            on_said=self.ledger.on_said,
-            clock=clock,
-        )
-        self.broadcast = broadcast.Broadcast(
-            self.chain, self.ledger, self.copies, self.counters.sends, clock=clock
-        )
+        self.ledger = ledger.Ledger("test", CHAIN_ID, self.counters, kind.sends, clock=clock)
+        self.broadcast = self._broadcast(kind.sends)
         answers = local.LocalAnswers(
             CHAIN_ID, self.told, self.standings, kind.own_words, clock=clock
         )
@@ -404,6 +397,7 @@ class Engine:
             answers,
             model.Server(),
             kind=kind,
+            ledger=self.ledger,
             clock=clock,
         )
         self._asked_new = 0
@@ -415,6 +409,21 @@ class Engine:
             for name in self.wires:
                 self.admit(name)
             self.changes.clear()
+
+    def _broadcast(self, sends: Sends | None) -> broadcast.Broadcast | None:
+        if sends is None:
+            return None
+        self.copies = copies.Copies(
+            self.executor,
+            sends,
+            chain_name="test",
+            policies=profiles.policies(self.chain),
+            on_said=self.ledger.on_said,
+            clock=self.clock,
+        )
+        return broadcast.Broadcast(
+            self.chain, sends, self.ledger, self.copies, self.counters.sends, clock=self.clock
+        )
 
     def admit(self, name: str, head: int = 100) -> None:
         self.observe(name, Verdict.OK, is_probe=True, is_identity=True)
@@ -446,7 +455,7 @@ class Engine:
     async def run(
         self, name: str = "eth_gasPrice", policy: Policy = POLICY, **need: Any
     ) -> executor.Settled:
-        method = evm.describe(name)
+        method = describe(name)
         given = {"last_resort": False, **need}
         call = SingleCall(method, Need(method.method_class, name, **given), b"[]")
         return await self.executor.run(call, policy)

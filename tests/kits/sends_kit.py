@@ -1,4 +1,6 @@
-"""Signed transactions for the engine of ``engine_kit``, by account and nonce."""
+"""Sends for the engine of ``engine_kit``: signed transactions by account and nonce, and what looks
+after them.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,11 @@ from typing import NamedTuple
 
 from eth_account import Account
 
-from tests.kits.engine_kit import CHAIN_ID
+from rpcproxy.chains.evm.sending import EVM_SENDS
+from rpcproxy.chains.transactions import Sends
+from rpcproxy.engine.reads import profiles
+from rpcproxy.engine.sends.rebroadcast import Rebroadcast
+from tests.kits.engine_kit import CHAIN_ID, Engine
 
 TO = "0x" + "22" * 20
 
@@ -33,3 +39,16 @@ def signed(nonce: int = 0, account: int = 1, tip: int = 1) -> Signed:
     made = Account.sign_transaction({**fields, **fees}, key)
     sender = Account.from_key(key).address.lower()
     return Signed(made.raw_transaction.to_0x_hex(), made.hash.to_0x_hex(), sender, nonce)
+
+
+def rebroadcast_of(engine: Engine, sends: Sends = EVM_SENDS) -> Rebroadcast:
+    """Not started."""
+    return Rebroadcast(
+        engine.executor,
+        engine.ledger,
+        engine.copies,
+        engine.pipeline.truth,
+        profiles.policies(engine.chain),
+        sends=sends,
+        clock=engine.clock,
+    )

@@ -14,6 +14,7 @@ import os
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from rpcproxy.chains.transactions import Sends
 from rpcproxy.config import model
 from rpcproxy.edges.disk.journal import DiskJournal, JournalInUse, JournalRefused
 from rpcproxy.edges.logs import event
@@ -79,6 +80,7 @@ class Transactions:
         chain: model.Chain,
         settings: SendSettings,
         counters: ChainCounters,
+        sends: Sends | None,
         *,
         clock: Clock = SYSTEM_CLOCK,
         on_step: OnStep = unheard,
@@ -92,7 +94,9 @@ class Transactions:
         self._patient_until = -math.inf  # a journal in use is waited for
         self._was_tried = asyncio.Event()
         self._send_seconds = chain.deadlines.send_seconds
-        self.ledger = Ledger(chain.name, chain.chain_id, counters, clock=clock, on_step=on_step)
+        self.ledger = Ledger(
+            chain.name, chain.chain_id, counters, sends, clock=clock, on_step=on_step
+        )
 
     def is_at(self, path: Path | None, chain: model.Chain) -> bool:
         """Whether it is open for this chain, in this place."""

@@ -27,6 +27,7 @@ from rpcproxy.chains.method import (
     Keep,
     Method,
     MethodKind,
+    SendForm,
     Subject,
 )
 from rpcproxy.messages import MethodClass
@@ -189,11 +190,15 @@ _GROUPS: Final[tuple[tuple[Method, str], ...]] = (
         "debug_traceTransaction",
     ),
     # Sends: signed by the client, so no key of ours is needed
-    (replace(_SEND, shape=DATA, null_is_data=False), "eth_sendRawTransaction"),
-    (_SEND, "eth_sendRawTransactionSync eth_sendRawTransactionConditional"),
+    (
+        replace(_SEND, shape=DATA, null_is_data=False, send_form=SendForm.OURS),
+        "eth_sendRawTransaction",
+    ),
+    (replace(_SEND, send_form=SendForm.SYNC), "eth_sendRawTransactionSync"),
+    (replace(_SEND, send_form=SendForm.OPERATION), "eth_sendUserOperation"),
+    (_SEND, "eth_sendRawTransactionConditional timeboost_sendExpressLaneTransaction"),
     (_SEND, "eth_sendPrivateTransaction eth_sendPrivateRawTransaction eth_sendBundle"),
-    (_SEND, "mev_sendBundle eth_sendUserOperation timeboost_sendExpressLaneTransaction"),
-    (_SEND, "eth_cancelPrivateTransaction eth_cancelBundle"),
+    (_SEND, "mev_sendBundle eth_cancelPrivateTransaction eth_cancelBundle"),
     # Filters and subscriptions
     (_STATEFUL, "eth_newFilter eth_newBlockFilter eth_newPendingTransactionFilter"),
     (_STATEFUL, "eth_getFilterChanges eth_getFilterLogs eth_uninstallFilter"),

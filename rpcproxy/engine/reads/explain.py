@@ -9,12 +9,12 @@ from typing import Any
 
 import msgspec
 
-from rpcproxy.chains import evm
 from rpcproxy.chains.method import Method, MethodKind, Subject
-from rpcproxy.engine.reads.pipeline import Pipeline
+from rpcproxy.chains.transactions import BadTransaction
+from rpcproxy.engine.reads.pipeline import REFUSED, Pipeline
 from rpcproxy.engine.reads.profiles import Profile
 from rpcproxy.engine.reads.ways import ReadWay
-from rpcproxy.engine.sends.broadcast import COPIES, RAW_METHOD, SYNC_METHOD
+from rpcproxy.engine.sends.broadcast import COPIES, OURS
 from rpcproxy.engine.sends.copies import SendOrder, need_of
 from rpcproxy.messages import CLASS_NAMES, PARSE_ERROR, Malformed, Request
 from rpcproxy.rules.requests.explained import AskingOrder, order_of
@@ -84,10 +84,11 @@ class _Explainer:
         method = self._profile.method
         if self._pipeline.local.result(self._request.method) is not None:
             return self._tell("proxy", "answered at once, from what the proxy knows itself")
-        if method.kind in (MethodKind.STATEFUL, MethodKind.REFUSED):
+        is_sent = method.kind is MethodKind.SEND and self._pipeline.can_send
+        if method.kind in REFUSED and not is_sent:
             why = self._pipeline.local.why_refused(method)
             return self._tell("proxy", f"refused: {why}")
-        if method.kind is MethodKind.SEND:
+        if is_sent:
             return self._send(method)
         if method.subject is Subject.HEAD:
             need = self._pipeline.told.need
@@ -121,11 +122,10 @@ class _Explainer:
         ledger, params = self._pipeline.ledger, self._request.params
         is_private = any(upstream.private for upstream in self._pipeline.chain.upstreams)
         order = SendOrder(method, params, "", 1, is_private)
-        if method.name in (RAW_METHOD, SYNC_METHOD):
-            raw = evm.raw_transaction(params)
+        if method.send_form in OURS:
             try:
-                tx = None if raw is None else evm.decode(raw, ledger.chain_id)
-            except evm.BadTransaction as bad:
+                tx = ledger.decoded(params)
+            except BadTransaction as bad:
                 return self._tell("proxy", f"refused, not sent: {bad.told}")
             if tx is not None:
                 entry = ledger.pool.get(tx.hash)

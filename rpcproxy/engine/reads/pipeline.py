@@ -22,7 +22,7 @@ from rpcproxy.engine.reads.encoder import Encoder
 from rpcproxy.engine.reads.profiles import Profile, Profiles
 from rpcproxy.engine.reads.reads import Reads
 from rpcproxy.engine.sends.broadcast import Broadcast
-from rpcproxy.engine.sends.whereabouts import Whereabouts
+from rpcproxy.engine.sends.ledger import Ledger
 from rpcproxy.engine.truth.truth import Truth
 from rpcproxy.engine.watch.audits import Audits
 from rpcproxy.engine.watch.local import LocalAnswers
@@ -44,6 +44,8 @@ from rpcproxy.rules.answers.holding import Holdings, Purse
 from rpcproxy.states import RequestOutcome
 
 FIRST_HEAD_SECONDS: Final = 2.5
+# Sends are served where there is a broadcast.
+REFUSED: Final = (MethodKind.STATEFUL, MethodKind.REFUSED, MethodKind.SEND)
 
 
 class Pipeline:
@@ -53,17 +55,20 @@ class Pipeline:
         self,
         chain: Chain,
         executor: Executor,
-        broadcast: Broadcast,
+        broadcast: Broadcast | None,
         told: ToldHead,
         local: LocalAnswers,
         server: Server,
         *,
         kind: Kind,
+        ledger: Ledger,
         clock: Clock,
         audits: Audits | None = None,
         purse: Purse | None = None,
     ) -> None:
-        """``purse`` holds what belongs to clients whose connection is not known."""
+        """``broadcast`` is ``None`` where nothing is sent. ``purse`` holds what belongs to clients
+        whose connection is not known.
+        """
         self.chain = chain
         self.kind = kind
         self.now = clock.monotonic
@@ -73,7 +78,7 @@ class Pipeline:
         self.audits = audits if audits is not None and audits.is_on else None
         self._heads = executor.standings.heads
         self._turns = self._heads.turns
-        ledger = self.ledger = broadcast.ledger
+        self.ledger = ledger
         ledger.privacy.is_guarding = any(upstream.private for upstream in chain.upstreams)
         self.truth = Truth(executor, ledger, kind.claims, kind.contents, clock=clock)
         self.profiles = Profiles(
@@ -84,7 +89,6 @@ class Pipeline:
             methods=kind.methods,
             pins=kind.pins,
             searches=kind.searches,
-            waiting=kind.waiting,
             clock=clock,
         )
         executor.hearings.on_shape = self.profiles.watch_shapes
@@ -119,14 +123,12 @@ class Pipeline:
             audits=self.audits,
             searches=kind.searches,
             read_range=kind.errors.read_range,
-            waiting=kind.waiting,
             clock=clock,
         )
         self._read = self.reads.read
         self._broadcast = broadcast
-        broadcast.on_accepted = self.truth.on_sent
-        self.whereabouts = Whereabouts(executor, self.profiles.policies, self.truth)
-        broadcast.copies.is_mined_quietly = self._is_mined_quietly
+        if broadcast is not None:
+            broadcast.attend(self.truth, executor, self.profiles.policies)
         told.on_block = self.truth.contents.learn
         self._max_batch = server.limits.batch
         self.local = local
@@ -138,9 +140,14 @@ class Pipeline:
         executor.standings.on_distrust.append(self.sharing.on_distrust)
 
     @property
+    def can_send(self) -> bool:
+        """Whether transactions of this kind of chain are sent at all."""
+        return self._broadcast is not None
+
+    @property
     def is_sending(self) -> bool:
         """Whether a send is under way."""
-        return self._broadcast.is_sending
+        return self._broadcast is not None and self._broadcast.is_sending
 
     # ---- the front's door
 
@@ -207,7 +214,7 @@ class Pipeline:
         self, request: Request, profile: Profile, caller: Caller
     ) -> tuple[Answer, RequestOutcome]:
         method = profile.method
-        if method.kind is MethodKind.SEND:
+        if method.kind is MethodKind.SEND and self._broadcast is not None:
             answer, outcome = await self._broadcast.send(request, method)
             if outcome is None:
                 reason = "a transaction could not be sent"
@@ -215,7 +222,7 @@ class Pipeline:
                 answer.status = self.encoder.outage_status
                 outcome = RequestOutcome.OWN_ERROR
             return answer, outcome
-        if method.kind in (MethodKind.STATEFUL, MethodKind.REFUSED):
+        if method.kind in REFUSED:
             refusal = self.local.refusal(method)
             answer = Answer(encode_error(request.id, METHOD_REFUSED, refusal))
             return answer, RequestOutcome.OWN_ERROR
@@ -227,16 +234,6 @@ class Pipeline:
         if number is not None:
             return Answer(encode_result(request.id, number)), RequestOutcome.OK
         return self.encoder.encode(request, settled, caller.trace_id)
-
-    async def _is_mined_quietly(self, hash: str) -> bool:
-        """Whether a private transaction is in a block; nobody hears its hash."""
-        entry = self.ledger.pool.get(hash)
-        seen = None if entry is None else await self.whereabouts.find(entry)
-        if entry is None or seen is None or not seen.is_it:
-            return False
-        for mined in self.ledger.on_block(seen.block, seen.block_hash, [hash]):
-            self.truth.on_mined(mined)
-        return True
 
     # ---- the chain moves, the configuration changes
 
@@ -254,12 +251,14 @@ class Pipeline:
         """A reload: what was told stays true, and what is kept is kept."""
         self.truth.adopt(old.truth)
         self.sharing.adopt(old.sharing)
-        self._broadcast.adopt(old._broadcast)
+        if self._broadcast is not None and old._broadcast is not None:
+            self._broadcast.adopt(old._broadcast)
 
     def close(self) -> None:
         """Stop the clocks, and the tasks that outlive their requests."""
         self.reads.express.close()
-        self._broadcast.close()
+        if self._broadcast is not None:
+            self._broadcast.close()
         if self.audits is not None:
             self.audits.close()
         self.told.close()

@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from rpcproxy.chains.unmined import Waiting
 from rpcproxy.edges.metrics.metrics import ChainCounters
 from rpcproxy.engine.answers.sharing import answer_of
 from rpcproxy.engine.attempts.calls import SingleCall
@@ -53,14 +52,13 @@ NOBODY: Final = (
 class PrivateReads:
     """See the module's docstring. One per chain."""
 
-    def __init__(  # noqa: PLR0913 -- what an answer may need; nothing of it is made here
+    def __init__(
         self,
         ledger: Ledger,
         heads: Heads,
         counters: ChainCounters,
         read: Callable[[Request, Profile, Caller], Handled],
         *,
-        waiting: Waiting,
         has_readers: bool,
         clock: Clock,
     ) -> None:
@@ -72,7 +70,6 @@ class PrivateReads:
         self._heads = heads
         self._counters = counters
         self._read = read
-        self._asked_hash, self._said = waiting.asked_hash, waiting.said
         self._has_readers = has_readers
 
     def read(
@@ -81,7 +78,7 @@ class PrivateReads:
         """``None`` where private upstreams are to be asked."""
         if self._ledger.privacy.is_unsure:
             return self._after_opening(request, profile, caller)
-        if not self._asked_hash(profile.method, request.params):
+        if not self._ledger.looked_up(profile.method, request.params):
             if self._has_readers:
                 return None
             self._counters.on_request(call.need.method_class, 0.0, RequestOutcome.OWN_ERROR)
@@ -109,8 +106,7 @@ class PrivateReads:
 
     def _answer(self, request: Request, profile: Profile) -> Answer:
         self._counters.on_local()
-        tx = self._ledger.waiting(self._asked_hash(profile.method, request.params))
-        said = self._said(profile.method, tx)
+        said = self._ledger.said(profile.method, request.params)
         if said.error:
             return Answer(encode_raw_error(request.id, said.error))
         return Answer(encode_result(request.id, said.result))

@@ -15,7 +15,6 @@ from rpcproxy.chains.heights import Heights, Pins
 from rpcproxy.chains.kind import Methods
 from rpcproxy.chains.method import Keep, Method, MethodKind, Subject
 from rpcproxy.chains.searches import Searches
-from rpcproxy.chains.unmined import Waiting
 from rpcproxy.config.model import Chain
 from rpcproxy.engine.attempts.calls import SingleCall, Touchstone
 from rpcproxy.engine.clock import Clock
@@ -75,7 +74,6 @@ class Profiles:
         methods: Methods,
         pins: Pins,
         searches: Searches | None,
-        waiting: Waiting,
         clock: Clock,
     ) -> None:
         """``truth``: what answers are held against."""
@@ -83,7 +81,6 @@ class Profiles:
         self._heights_at, self._pin = pins.heights, pins.pin
         self._required_block = pins.required_block
         self._range_of = None if searches is None else searches.range_of
-        self._asked_hash = waiting.asked_hash
         self._ledger = ledger
         self._now = clock.monotonic
         self._privacy = ledger.privacy
@@ -219,10 +216,6 @@ class Profiles:
             profile.close_look_bytes = -1
             profile.shaped_until = self._now() + SHAPED_SECONDS
 
-    def looks_up(self, profile: Profile, params: bytes) -> bool:
-        """Whether it asks for a transaction by its hash."""
-        return bool(self._asked_hash(profile.method, params))
-
     def is_outdated(self, call: SingleCall) -> bool:
         """Whether it names a transaction that became private after it was prepared."""
         return (
@@ -233,7 +226,7 @@ class Profiles:
 
     def _is_private(self, method: Method, params: bytes) -> bool:
         """Whether nobody but private upstreams may hear of it, or that is not known yet."""
-        if self._privacy.is_unsure and self._asked_hash(method, params):
+        if self._privacy.is_unsure and self._ledger.looked_up(method, params):
             return True
         return self._ledger.names_private(params)
 

@@ -9,7 +9,6 @@ import functools
 
 from rpcproxy.chains.errors import ReadRange
 from rpcproxy.chains.searches import Searches
-from rpcproxy.chains.unmined import Waiting
 from rpcproxy.config.model import Chain
 from rpcproxy.engine.answers.carried import Carried
 from rpcproxy.engine.answers.shared_text import result_answer
@@ -50,13 +49,12 @@ class Reads:
         audits: Audits | None,
         searches: Searches | None,
         read_range: ReadRange,
-        waiting: Waiting,
         clock: Clock,
     ) -> None:
         self.executor = executor
         self._now = clock.monotonic
         self.truth = truth
-        self.privacy = ledger.privacy
+        self.ledger = ledger
         self.profiles = profiles
         self.sharing = sharing
         self.counters = executor.counters
@@ -84,7 +82,6 @@ class Reads:
             executor.standings.heads,
             executor.counters,
             self.read,
-            waiting=waiting,
             has_readers=has_readers,
             clock=clock,
         )

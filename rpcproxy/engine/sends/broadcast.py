@@ -16,44 +16,44 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import msgspec
 
-from rpcproxy.chains import evm
-from rpcproxy.chains.method import Method
+from rpcproxy.chains.method import Method, SendForm
+from rpcproxy.chains.transactions import BadTransaction, DecodedTransaction, Sends, SyncSends
 from rpcproxy.config.model import Chain
 from rpcproxy.edges.metrics.send_counters import SendCounters
 from rpcproxy.engine import tasks
+from rpcproxy.engine.attempts.executor import Executor
 from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.sends.copies import Copies, SendOrder, SendOutcome
 from rpcproxy.engine.sends.ledger import Denial, Ledger, Unwritten
 from rpcproxy.engine.sends.other_hashes import OtherHashes
+from rpcproxy.engine.sends.whereabouts import Remembering, Whereabouts
 from rpcproxy.messages import (
     INTERNAL_ERROR,
     Answer,
     Judgement,
+    MethodClass,
     Request,
     Verdict,
     encode_error,
     encode_raw_error,
     encode_result,
 )
+from rpcproxy.rules.requests.steps import Policy
 from rpcproxy.rules.sends.journaled import TransactionState
 from rpcproxy.states import RequestOutcome
 
-# Of hex digits: what reads a shorter one takes half a millisecond at most.
+# Of the text: what reads a shorter one takes half a millisecond at most.
 READ_AT_ONCE: Final = 8 * 1024
 COPIES: Final = 3  # asked at once, on distinct fault domains
-RAW_METHOD: Final = "eth_sendRawTransaction"
-SYNC_METHOD: Final = "eth_sendRawTransactionSync"
 # The sends that are ours to copy, to write down and to send again.
-_OURS: Final = (RAW_METHOD, SYNC_METHOD)
+OURS: Final = (SendForm.OURS, SendForm.SYNC)
 RECEIPT_SECONDS: Final = 0.25
-SYNC_DEFAULT_SECONDS: Final = 20.0  # Nitro's default; its cap is 60 s
-SYNC_LONGEST_SECONDS: Final = 60.0
 UNWRITTEN: Final = (
     "it was not sent, and may be sent later: that it is not to be was not written down"
 )
@@ -63,9 +63,10 @@ CLOSED: Final = "it may or may not have been sent: the proxy was closed meanwhil
 class Broadcast:
     """See the module's docstring. One per chain."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that a send goes through
         self,
         chain: Chain,
+        sends: Sends,
         ledger: Ledger,
         copies: Copies,
         counters: SendCounters,
@@ -74,11 +75,12 @@ class Broadcast:
         accepts_while_down: bool = False,
     ) -> None:
         self._now = clock.monotonic
+        self._sends = sends
         self._counters = counters
         self.ledger = ledger
         self.copies = copies
         self._chain_id = chain.chain_id
-        self.hashes = OtherHashes(copies, chain.chain_id)
+        self.hashes = OtherHashes(copies, sends, chain.chain_id)
         self._has_private = any(upstream.private for upstream in chain.upstreams)
         self._accepts_while_down = accepts_while_down
         self.on_accepted: Callable[[str], None] = lambda _hash: None
@@ -101,14 +103,37 @@ class Broadcast:
         self.copies.close()
         self._reader.shutdown(wait=False, cancel_futures=True)
 
+    def attend(
+        self, truth: Remembering, executor: Executor, policies: Mapping[MethodClass, Policy]
+    ) -> None:
+        """``truth`` is told what was accepted; a private transaction is looked for without its
+        hash.
+        """
+        self.on_accepted = truth.on_sent
+        whereabouts = Whereabouts(executor, policies, truth, self._sends.look_ups)
+        self.copies.is_mined_quietly = functools.partial(self._is_mined_quietly, truth, whereabouts)
+
+    async def _is_mined_quietly(
+        self, truth: Remembering, whereabouts: Whereabouts, hash: str
+    ) -> bool:
+        """Whether a private transaction is in a block; nobody hears its hash."""
+        entry = self.ledger.pool.get(hash)
+        seen = None if entry is None else await whereabouts.find(entry)
+        if entry is None or seen is None or not seen.is_it:
+            return False
+        for mined in self.ledger.on_block(seen.block, seen.block_hash, [hash]):
+            truth.on_mined(mined)
+        return True
+
     async def send(self, request: Request, method: Method) -> tuple[Answer, RequestOutcome | None]:
         """Carry out a send; the second value is for the counters, ``None`` where nobody could
         take it.
         """
         params = request.params
+        is_public = method.send_form in OURS and not self._has_private
         try:
-            tx = await self._read(params, is_public=method.name in _OURS and not self._has_private)
-        except evm.BadTransaction as bad:
+            tx = await self._read(params, is_public=is_public)
+        except BadTransaction as bad:
             self._counters.on_rejected("unreadable")
             return Answer(encode_error(request.id, bad.code, bad.told)), RequestOutcome.OWN_ERROR
         hash = "" if tx is None else tx.hash
@@ -131,18 +156,19 @@ class Broadcast:
         answer = Answer(encode_error(request.id, INTERNAL_ERROR, outcome.reason))
         return answer, None
 
-    async def _read(self, params: bytes, *, is_public: bool) -> evm.SignedTransaction | None:
+    async def _read(self, params: bytes, *, is_public: bool) -> DecodedTransaction | None:
         """The transaction in it, ``None`` where there is none to read. Raises ``BadTransaction``
         for what no node can include.
         """
-        raw = evm.raw_transaction(params)
+        sends = self._sends
+        raw = sends.raw_of(params)
         if raw is None:
             return None
-        evm.check_size(raw, self._chain_id, is_public=is_public)
+        sends.check_size(raw, self._chain_id, is_public=is_public)
         if len(raw) <= READ_AT_ONCE:
-            return evm.decode(raw, self._chain_id)
+            return sends.decode(raw, self._chain_id)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._reader, evm.decode, raw, self._chain_id)
+        return await loop.run_in_executor(self._reader, sends.decode, raw, self._chain_id)
 
     @staticmethod
     async def _outcome_of(task: asyncio.Task[SendOutcome]) -> SendOutcome:
@@ -156,22 +182,21 @@ class Broadcast:
             return SendOutcome(reason=CLOSED)
 
     async def _send(
-        self, method: Method, params: bytes, tx: evm.SignedTransaction | None
+        self, method: Method, params: bytes, tx: DecodedTransaction | None
     ) -> SendOutcome:
-        if tx is None or method.name not in _OURS:
+        if tx is None or method.send_form not in OURS:
             return await self._send_otherwise(method, params, tx)
-        plain = evm.describe(RAW_METHOD)
-        is_sync = method.name == SYNC_METHOD
-        texts = msgspec.json.decode(params, type=list[msgspec.Raw])
-        order = SendOrder(plain, b"[%b]" % bytes(texts[0]), tx.hash, COPIES, self._has_private)
+        sends = self._sends
+        plain = sends.plain(params)
+        order = SendOrder(sends.method, plain, tx.hash, COPIES, self._has_private)
         outcome = await (self._send_known(order, tx) if tx.hash else self._send_foreign(order, tx))
-        if not outcome.result or not is_sync:
+        if not outcome.result or method.send_form is not SendForm.SYNC or sends.sync is None:
             return outcome
-        hash = tx.hash or msgspec.json.decode(outcome.result, type=str)
-        return await self._receipt_of(hash, bytes(texts[1]) if len(texts) > 1 else b"")
+        hash = tx.hash or sends.hash_told(outcome.result)
+        return await self._receipt_of(hash, sends.sync.seconds(params), sends.sync)
 
     async def _send_otherwise(
-        self, method: Method, params: bytes, tx: evm.SignedTransaction | None
+        self, method: Method, params: bytes, tx: DecodedTransaction | None
     ) -> SendOutcome:
         """Not written down. What it says of those that are, counts for them."""
         hash = "" if tx is None else tx.hash
@@ -180,18 +205,21 @@ class Broadcast:
         outcome = await self.copies.send(SendOrder(method, params, hash, 1, self._has_private))
         if tx is None:
             outcome = await self.hashes.of_operation(
-                method.name, params, outcome, is_private=self._has_private
+                method, params, outcome, is_private=self._has_private
             )
         elif outcome.result:
             await self.ledger.on_word_elsewhere(tx)
-        if outcome.result and (taken_back := evm.cancelled_by(method, params, outcome.result)):
-            await self.ledger.on_taken_back(taken_back)
+        cancelled_by = self._sends.cancelled_by
+        if outcome.result and cancelled_by is not None:
+            taken_back = cancelled_by(method, params, outcome.result)
+            if taken_back:
+                await self.ledger.on_taken_back(taken_back)
         return outcome
 
-    async def _send_known(self, order: SendOrder, tx: evm.SignedTransaction) -> SendOutcome:
+    async def _send_known(self, order: SendOrder, tx: DecodedTransaction) -> SendOutcome:
         """Written down first. What was sent before is answered with its hash, and goes on."""
         ledger = self.ledger
-        yes = SendOutcome(result=b'"%b"' % tx.hash.encode())
+        yes = SendOutcome(result=self._sends.result_of(tx.hash))
         try:
             entry = await ledger.begin(tx, is_private=order.is_private)
         except Unwritten as unwritten:
@@ -214,7 +242,7 @@ class Broadcast:
             outcome.reason = f"{UNWRITTEN}: {ledger.trouble}"
         return outcome
 
-    async def _send_foreign(self, order: SendOrder, tx: evm.SignedTransaction) -> SendOutcome:
+    async def _send_foreign(self, order: SendOrder, tx: DecodedTransaction) -> SendOutcome:
         """Of a chain's own type: its hash is the upstream's to tell, and is written down then. Sent
         once more, it has the hash that it had.
         """
@@ -231,40 +259,22 @@ class Broadcast:
             known_tx = msgspec.structs.replace(tx, hash=hash)
             await self.ledger.begin(known_tx, is_private=order.is_private)
             self.ledger.on_said(hash, "", Judgement(Verdict.OK))
-        return outcome if outcome.result else SendOutcome(result=b'"%b"' % hash.encode())
+        return outcome if outcome.result else SendOutcome(result=self._sends.result_of(hash))
 
-    async def _receipt_of(self, hash: str, patience: bytes) -> SendOutcome:
-        """Wait for the receipt (EIP-7966): works over every upstream. A private transaction is
-        asked for by nobody before its block was seen here.
+    async def _receipt_of(self, hash: str, seconds: float, sync: SyncSends) -> SendOutcome:
+        """Wait for the receipt: works over every upstream. A private transaction is asked for by
+        nobody before its block was seen here.
         """
-        seconds = sync_timeout_seconds(patience)
         deadline = self._now() + seconds
+        question = self._sends.look_ups.receipt(hash)
         while True:
             if not self.ledger.is_private(hash):
                 left = max(RECEIPT_SECONDS, deadline - self._now())
-                settled = await self.copies.look_up("eth_getTransactionReceipt", hash, left)
+                settled = await self.copies.look_up(question, left)
                 judgement = settled.judgement
                 if judgement is not None and judgement.verdict is Verdict.OK and judgement.result:
                     return SendOutcome(result=bytes(judgement.result))
             if self._now() >= deadline:
                 break
             await asyncio.sleep(RECEIPT_SECONDS)
-        # Code 4: sent, and not mined in time; the hash is in `data` (EIP-7966).
-        # The words are geth 1.17.10's.
-        message = (
-            "The transaction was added to the transaction pool but wasn't processed in"
-            f" {seconds:g}s (it was sent)"
-        )
-        error = msgspec.json.encode({"code": 4, "message": message, "data": hash})
-        return SendOutcome(error=error, verdict=Verdict.TIMEOUT)
-
-
-def sync_timeout_seconds(text: bytes) -> float:
-    """The second parameter: milliseconds, as a number (geth) or a hex quantity (viem, Nitro)."""
-    milliseconds = evm.parse_quantity(text)
-    if milliseconds is None:
-        try:
-            milliseconds = int(text)
-        except ValueError:
-            return SYNC_DEFAULT_SECONDS
-    return min(SYNC_LONGEST_SECONDS * 1000, max(0, milliseconds)) / 1000
+        return SendOutcome(error=sync.late(hash, seconds), verdict=Verdict.TIMEOUT)

@@ -10,12 +10,13 @@ import asyncio
 import math
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
-from rpcproxy.chains import evm
+from rpcproxy.chains.inquiries import Question
 from rpcproxy.chains.method import Method
+from rpcproxy.chains.transactions import Sends
 from rpcproxy.engine import tasks
 from rpcproxy.engine.attempts.attempts import Settled
 from rpcproxy.engine.attempts.calls import SingleCall
@@ -94,6 +95,7 @@ class Copies:
     def __init__(
         self,
         executor: Executor,
+        sends: Sends,
         *,
         chain_name: str,
         policies: Mapping[MethodClass, Policy],
@@ -101,6 +103,9 @@ class Copies:
         clock: Clock,
     ) -> None:
         self._executor = executor
+        self._look_ups = sends.look_ups
+        self._result_of = sends.result_of
+        self._foreign = sends.foreign
         self._now = clock.monotonic
         self._chain_name = chain_name
         self._policy = policies[MethodClass.SEND]
@@ -153,7 +158,7 @@ class Copies:
                 if not self._is_young_outage(now) or deadline - now < 2 * RECHECK_SECONDS:
                     break
                 if len(tally.failures) > looked and await self._is_out(order, tally, made):
-                    return SendOutcome(result=b'"%b"' % order.hash.encode())
+                    return SendOutcome(result=self._result_of(order.hash))
                 looked = len(tally.failures)
                 has_recovered = await self._has_recovered(recheck_seconds, tally, made)
                 # Who refused all of it is not asked in a hurry.
@@ -174,12 +179,12 @@ class Copies:
                 return_when=asyncio.FIRST_COMPLETED,
             )
             for copy in done:
-                _count(tally, made, order, *copy.result(), now=self._now())
+                self._count(tally, made, order, *copy.result())
         silent = [self._under_way.get(copy) for copy in running]
         tally.failures += [(each.name, _STILL_OUT) for each in silent if each is not None]
         outcome = self._conclude(tally, order.hash, still_out=len(running))
         if not outcome.result and await self._is_out(order, tally, made):
-            return SendOutcome(result=b'"%b"' % order.hash.encode())
+            return SendOutcome(result=self._result_of(order.hash))
         return outcome
 
     def _pick(
@@ -276,7 +281,7 @@ class Copies:
                     return await self.is_mined_quietly(hash)
             except TimeoutError:
                 return False
-        settled = await self.look_up(evm.TRANSACTION_BY_HASH, hash)
+        settled = await self.look_up(self._look_ups.transaction(hash))
         judgement = settled.judgement
         return judgement is not None and judgement.verdict is Verdict.OK
 
@@ -302,29 +307,23 @@ class Copies:
 
     async def _shows(self, standing: Standing, hash: str) -> bool:
         """Whether this very upstream, which was sent the transaction, has it."""
-        method = evm.describe(evm.TRANSACTION_BY_HASH)
-        need = Need(MethodClass.LIGHT, method.name, last_resort=False)
+        question = self._look_ups.transaction(hash)
         policy = msgspec.structs.replace(
             self._read_policy, attempt_seconds=SIGHTING_SECONDS, deadline_seconds=SIGHTING_SECONDS
         )
-        call = SingleCall(method, need, b'["%b"]' % hash.encode())
-        settled = await self._executor.ask(call, policy, standing)
+        settled = await self._executor.ask(_look_up_of(question), policy, standing)
         settled.close()
         judgement = settled.judgement
         return judgement is not None and judgement.verdict is Verdict.OK
 
-    async def look_up(self, name: str, hash: str, seconds: float = math.inf) -> Settled:
-        """What is known of a transaction under its hash; anybody is asked, for so long at most."""
-        method = evm.describe(name)
-        need = Need(MethodClass.LIGHT, name, last_resort=False)
+    async def look_up(self, question: Question[Any], seconds: float = math.inf) -> Settled:
+        """What is known of a transaction; anybody is asked, for so long at most."""
         policy = msgspec.structs.replace(
             self._read_policy,
             confirm_nulls=True,
             deadline_seconds=min(seconds, self._read_policy.deadline_seconds),
         )
-        settled = await self._executor.run(
-            SingleCall(method, need, b'["%b"]' % hash.encode()), policy
-        )
+        settled = await self._executor.run(_look_up_of(question), policy)
         settled.close()
         return settled
 
@@ -338,11 +337,34 @@ class Copies:
         since = self._executor.standings.outage_since(MethodClass.SEND)
         return since is None or now - since < YOUNG_OUTAGE_SECONDS
 
+    def _count(
+        self,
+        tally: SendTally,
+        made: CallsMade,
+        order: SendOrder,
+        standing: Standing,
+        judgement: Judgement,
+    ) -> None:
+        made.on_failure(standing, judgement.verdict)
+        tally.on_judgement(
+            standing.name,
+            judgement,
+            self._now(),
+            is_at_head=not standing.is_stale,
+            is_believed=standing.role != "sends" and not self._lacks_hash(order, judgement),
+        )
+
+    def _lacks_hash(self, order: SendOrder, judgement: Judgement) -> bool:
+        """Whether it is said to be known, and not as what."""
+        if not order.wants_hash or judgement.verdict is not Verdict.ALREADY_KNOWN:
+            return False
+        return self._foreign is None or not self._foreign.named_in(judgement.error or b"").only
+
     def _conclude(self, tally: SendTally, hash: str, *, still_out: int) -> SendOutcome:
         accepted = tally.accepted or tally.accepted_alone
         if accepted is not None:
             if hash:
-                return SendOutcome(result=b'"%b"' % hash.encode())
+                return SendOutcome(result=self._result_of(hash))
             result, error = bytes(accepted.result or b""), bytes(accepted.error or b"")
             return SendOutcome(result, error, verdict=None if result else accepted.verdict)
         rejection = tally.rejection or tally.weak or tally.lasting
@@ -372,27 +394,6 @@ def need_of(order: SendOrder) -> Need:
     )
 
 
-def _count(
-    tally: SendTally,
-    made: CallsMade,
-    order: SendOrder,
-    standing: Standing,
-    judgement: Judgement,
-    *,
-    now: float,
-) -> None:
-    made.on_failure(standing, judgement.verdict)
-    tally.on_judgement(
-        standing.name,
-        judgement,
-        now,
-        is_at_head=not standing.is_stale,
-        is_believed=standing.role != "sends" and not _lacks_hash(order, judgement),
-    )
-
-
-def _lacks_hash(order: SendOrder, judgement: Judgement) -> bool:
-    """Whether it is said to be known, and not as what."""
-    if not order.wants_hash or judgement.verdict is not Verdict.ALREADY_KNOWN:
-        return False
-    return not evm.hashes_in(judgement.error or b"").only
+def _look_up_of(question: Question[Any]) -> SingleCall:
+    need = Need(question.method_class, question.method.name, last_resort=False)
+    return SingleCall(question.method, need, question.params)

@@ -17,13 +17,14 @@ import asyncio
 import contextlib
 import enum
 import logging
-import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from hashlib import sha256
 from typing import Final
 
-from rpcproxy.chains import evm
+from rpcproxy.chains.inquiries import JsonText
+from rpcproxy.chains.method import Method
+from rpcproxy.chains.transactions import BadTransaction, DecodedTransaction, Said, Sends
 from rpcproxy.edges.disk.journal import DiskJournal, JournalBroken, JournalRow
 from rpcproxy.edges.logs import event
 from rpcproxy.edges.metrics.metrics import ChainCounters
@@ -44,7 +45,6 @@ OnStep = Callable[[str], None]
 OPENING_SECONDS: Final = 5.0
 # Of transactions of a chain's own type, found by their bytes without a look at the disk.
 MOST_HASHES: Final = 10_000
-_HASH: Final = re.compile(rb'"0[xX]([0-9a-fA-F]{64})"')
 # One that nobody may include: who says so, and who says yes, cannot both be right.
 _HARD: Final = (Verdict.SEND_REFUSED, Verdict.INVALID_PARAMS)
 _HARD_LABELS: Final = frozenset(verdict.label for verdict in _HARD)
@@ -71,6 +71,7 @@ class Ledger:
 
     ``needs_journal``: what cannot be written down is not sent. ``opening_seconds``: how long a
     send waits for a journal that is being opened. ``on_step`` is told of the steps of sends.
+    ``sends`` is ``None`` where the chain's kind has none: nothing is ever in it then.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Ledger:
         chain_name: str,
         chain_id: int,
         counters: ChainCounters,
+        sends: Sends | None,
         *,
         clock: Clock,
         on_step: OnStep = unheard,
@@ -87,10 +89,11 @@ class Ledger:
         self._counters = counters
         self._now, self._unix = clock.monotonic, clock.unix
         self.on_step = on_step
-        self.pool = Pool()
+        self._sends = sends
+        self.pool = Pool() if sends is None else Pool(sends.lifetime_seconds)
         self.journal: DiskJournal | None = None
         self.needs_journal = False
-        self.privacy = Privacy(self.pool)
+        self.privacy = Privacy(self.pool, None if sends is None else sends.names)
         self.opening_seconds = OPENING_SECONDS
         self._refusal = ""
         self._told_reason = ""
@@ -148,7 +151,7 @@ class Ledger:
 
     # ---- a send
 
-    async def begin(self, tx: evm.SignedTransaction, *, is_private: bool) -> PoolEntry:
+    async def begin(self, tx: DecodedTransaction, *, is_private: bool) -> PoolEntry:
         """Take up a transaction; a new one is written down, durably, where there is a journal.
         Raises ``Unwritten`` where there must be one, and it cannot be.
         """
@@ -260,7 +263,7 @@ class Ledger:
         self.pool.on_denied(entry.hash)
         self._note_moved()
 
-    async def on_word_elsewhere(self, tx: evm.SignedTransaction) -> None:
+    async def on_word_elsewhere(self, tx: DecodedTransaction) -> None:
         """It was taken, and is not written down here: those in its place are not sent again."""
         self.pool.on_word_elsewhere(tx)
         await self._write_moved()
@@ -372,18 +375,40 @@ class Ledger:
 
     # ---- what wallets see
 
-    def waiting(self, hash: str) -> evm.SignedTransaction | None:
+    def decoded(self, params: bytes) -> DecodedTransaction | None:
+        """The transaction in the params of a send, ``None`` where there is none to read. Raises
+        ``BadTransaction``.
+        """
+        raw = None if self._sends is None else self._sends.raw_of(params)
+        if self._sends is None or raw is None:
+            return None
+        return self._sends.decode(raw, self.chain_id)
+
+    def looked_up(self, method: Method, params: JsonText) -> str:
+        """The hash of the transaction that a request looks up, empty where it is none that does."""
+        return "" if self._sends is None else self._sends.waiting.looked_up(method, params)
+
+    def said(self, method: Method, params: JsonText) -> Said:
+        """What a node says to such a look-up while the transaction is in no block."""
+        if self._sends is None:
+            return Said()
+        waiting = self._sends.waiting
+        return waiting.said(method, self._waiting(waiting.looked_up(method, params)))
+
+    def _waiting(self, hash: str) -> DecodedTransaction | None:
         """A transaction while it waits for its block; ``None`` for one that was given up."""
         entry = self.pool.pending(hash)
         raw = self.privacy.bytes_of(hash) if entry is None else entry.raw
+        if self._sends is None or not raw:
+            return None
         try:
-            return evm.decode("0x" + raw.hex(), self.chain_id) if raw else None
-        except evm.BadTransaction:  # of another chain, say
+            return self._sends.decode(self._sends.text_of(raw), self.chain_id)
+        except BadTransaction:  # of another chain, say
             return None
 
     def watch_private(self, params: bytes) -> None:
         """Whatever transactions are in it go to private upstreams, and are not written down."""
-        for hash, raw in evm.transactions_in(params):
+        for hash, raw in () if self._sends is None else self._sends.names.transactions_in(params):
             self.privacy.watch(hash, raw, self._now())
 
     def is_private(self, hash: str) -> bool:
@@ -402,14 +427,17 @@ class Ledger:
         """The JSON text of a transaction as it is while it waits, empty where it is of a chain's
         own type.
         """
-        return evm.pending_object(evm.decode("0x" + entry.raw.hex(), self.chain_id))
+        sends = self._sends
+        if sends is None:
+            return b""
+        return sends.waiting.object_of(sends.decode(sends.text_of(entry.raw), self.chain_id))
 
     def object_in(self, params: bytes) -> bytes:
         """``object_of`` the hash in the params, where nobody else can say more; empty where it is
         not open here.
         """
-        found = _HASH.search(params)
-        entry = None if found is None else self.pool.get("0x" + found[1].decode().lower())
+        hash = "" if self._sends is None else self._sends.names.hash_in(params)
+        entry = self.pool.get(hash)
         return b"" if entry is None else self.object_of(entry)
 
     @property

@@ -13,28 +13,31 @@ State: at most ``MOST_TOLD`` results of sends that are not written down, by a di
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import sha256
-from typing import Final
+from typing import Any, Final
 
-import msgspec
-
-from rpcproxy.chains import evm
+from rpcproxy.chains.inquiries import Question
+from rpcproxy.chains.method import Method, SendForm
+from rpcproxy.chains.transactions import ForeignHashes, Sends
 from rpcproxy.engine.sends.copies import Copies, SendOutcome
 from rpcproxy.messages import Verdict
 
 MOST_TOLD: Final = 10_000
 LARGEST_TOLD_BYTES: Final = 68  # a hash as JSON
 LOOK_SECONDS: Final = 2.0
-OPERATION: Final = "eth_getUserOperationByHash"
 _KNOWN: Final = Verdict.ALREADY_KNOWN
 
 
 class OtherHashes:
     """See the module's docstring."""
 
-    def __init__(self, copies: Copies, chain_id: int) -> None:
+    def __init__(self, copies: Copies, sends: Sends, chain_id: int) -> None:
         self._copies = copies
+        self._transaction = sends.look_ups.transaction
+        self._result_of = sends.result_of
+        self._hash_told = sends.hash_told
+        self._foreign = sends.foreign
         self._chain_id = chain_id
         self._told: OrderedDict[bytes, bytes] = OrderedDict()
 
@@ -45,50 +48,59 @@ class OtherHashes:
     async def of_transaction(self, outcome: SendOutcome, raw: bytes, *, is_private: bool) -> str:
         """The hash of a transaction of a chain's own type; empty where nothing proves it."""
         if outcome.result:
-            try:
-                return msgspec.json.decode(outcome.result, type=str).lower()
-            except msgspec.MsgspecError:
-                return ""
-
-        def candidates() -> list[str]:
-            return evm.candidate_hashes(raw)
-
+            return self._hash_told(outcome.result)
+        foreign = self._foreign
+        if foreign is None:
+            return ""
         return await self._proved(
-            outcome, candidates, evm.TRANSACTION_BY_HASH, may_ask=not is_private
+            foreign,
+            outcome,
+            lambda: foreign.candidates(raw),
+            self._transaction,
+            may_ask=not is_private,
         )
 
     async def of_operation(
-        self, method: str, params: bytes, outcome: SendOutcome, *, is_private: bool
+        self, method: Method, params: bytes, outcome: SendOutcome, *, is_private: bool
     ) -> SendOutcome:
         """A send that is not written down, with the result that it had before, or has now. Of one
         that ``is_private`` nobody is asked: all would hear its hash.
         """
-        digest = sha256(method.encode() + params).digest()
+        digest = sha256(method.name.encode() + params).digest()
         if outcome.result:
-            if len(outcome.result) <= LARGEST_TOLD_BYTES and outcome.result.startswith(b'"0x'):
+            if len(outcome.result) <= LARGEST_TOLD_BYTES and self._hash_told(outcome.result):
                 self._told[digest] = outcome.result
                 if len(self._told) > MOST_TOLD:
                     self._told.popitem(last=False)
             return outcome
         if outcome.verdict is _KNOWN and digest in self._told:
             return SendOutcome(result=self._told[digest])
-        if method != "eth_sendUserOperation":
+        foreign = self._foreign
+        if foreign is None or method.send_form is not SendForm.OPERATION:
             return outcome
 
         def candidates() -> list[str]:
-            hash = evm.user_operation_hash(params, self._chain_id)
+            hash = foreign.of_operation(params, self._chain_id)
             return [hash] if hash else []
 
-        found = await self._proved(outcome, candidates, OPERATION, may_ask=not is_private)
-        return SendOutcome(result=b'"%b"' % found.encode()) if found else outcome
+        found = await self._proved(
+            foreign, outcome, candidates, foreign.operation, may_ask=not is_private
+        )
+        return SendOutcome(result=self._result_of(found)) if found else outcome
 
     async def _proved(
-        self, outcome: SendOutcome, hashes: Callable[[], list[str]], name: str, *, may_ask: bool
+        self,
+        foreign: ForeignHashes,
+        outcome: SendOutcome,
+        hashes: Callable[[], Sequence[str]],
+        ask_for: Callable[[str], Question[Any]],
+        *,
+        may_ask: bool,
     ) -> str:
         """``hashes`` computes what it may have: only where the words leave open that it is out."""
-        if not outcome.error or not evm.may_be_out(outcome.error):
+        if not outcome.error or not foreign.may_be_out(outcome.error):
             return ""
-        candidates, named = hashes(), evm.hashes_in(outcome.error)
+        candidates, named = hashes(), foreign.named_in(outcome.error)
         if outcome.verdict is _KNOWN:
             for candidate in candidates:
                 if named.names(candidate):
@@ -97,7 +109,7 @@ class OtherHashes:
                 return named.only
             candidates = [*named.whole, *candidates]
         for candidate in candidates if may_ask else ():
-            settled = await self._copies.look_up(name, candidate, LOOK_SECONDS)
+            settled = await self._copies.look_up(ask_for(candidate), LOOK_SECONDS)
             judgement = settled.judgement
             if judgement is not None and judgement.verdict is Verdict.OK and judgement.result:
                 return candidate

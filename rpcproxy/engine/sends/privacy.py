@@ -1,10 +1,9 @@
 """Which transactions are for private upstreams alone, and whether a request names one.
 
 A private one is known by its hash, where that stands for itself in a request, and by its first
-bytes, where a text begins with them (within a call's data neither is looked for), until it is seen
-in a block, or goes to everybody after ``private_fallback``. Of one that was given up
-(refused, expired, replaced) copies may still be in private pools, so that it stays private; for an
-hour blocks are looked through for it.
+bytes, where a text begins with them, until it is seen in a block, or goes to everybody after
+``private_fallback``. Of one that was given up (refused, expired, replaced) copies may still be in
+private pools, so that it stays private; for an hour blocks are looked through for it.
 
 One that was sent to private upstreams by another method (a bundle, a relay's own) is not in the
 pool, and is remembered with its bytes.
@@ -20,19 +19,16 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Final
 
+from rpcproxy.chains.transactions import TransactionNames
 from rpcproxy.rules.sends.journaled import PoolEntry, TransactionState
 from rpcproxy.rules.sends.pool import Pool
 
 MOST_PRIVATE: Final = 20_000
 MOST_BYTES: Final = 8 * 1024 * 1024
 GIVEN_UP_SECONDS: Final = 3600.0
-# A transaction is known by its first bytes: they hold its nonce and its fees.
-START_DIGITS: Final = 160
-_ANY_HASH: Final = re.compile(rb"(?<![0-9a-fA-F])([0-9a-fA-F]{64})(?![0-9a-fA-F])")
 # Letters and digits may be spelled by their numbers in JSON.
 _ESCAPED: Final = re.compile(rb"\\u00([0-7][0-9a-fA-F])")
 MOST_ESCAPES: Final = 1000
-_ANY_RAW: Final = re.compile(rb"[0-9a-fA-F]{%d}" % START_DIGITS)
 
 
 class Privacy:
@@ -43,8 +39,10 @@ class Privacy:
     monotonic seconds.
     """
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, names: TransactionNames | None) -> None:
+        """``names`` is ``None`` where no transaction is ever sent."""
         self._pool = pool
+        self._names = names
         self._starts: dict[str, bytes] = {}  # how each begins, by hash
         self._hashes: dict[bytes, str] = {}  # the other way round
         self._whole: OrderedDict[str, bytes] = OrderedDict()  # of those that the pool lacks
@@ -55,7 +53,9 @@ class Privacy:
 
     def remember(self, hash: str, raw: bytes) -> None:
         """It is private, whatever becomes of it."""
-        start = raw[: START_DIGITS // 2].hex().encode()
+        if self._names is None:
+            return
+        start = self._names.start_of(raw)
         self._starts[hash] = start
         self._hashes[start] = hash
         self._renew()
@@ -138,14 +138,13 @@ class Privacy:
 
     def is_named(self, params: bytes, now: float) -> bool:
         """Whether something in the params is for private upstreams alone."""
+        names = self._names
+        if names is None:
+            return False
         if b"\\u00" in params:
             if params.count(b"\\u00") > MOST_ESCAPES:
                 return True  # nobody spells like that who does not hide something
             params = _ESCAPED.sub(lambda found: bytes((int(found[1], 16),)), params)
-        return any(
-            self.is_private("0x" + found.decode().lower(), now)
-            for found in _ANY_HASH.findall(params)
-        ) or any(
-            self.is_private(self._hashes.get(found.lower(), ""), now)
-            for found in _ANY_RAW.findall(params)
+        return any(self.is_private(hash, now) for hash in names.hashes_in(params)) or any(
+            self.is_private(self._hashes.get(start, ""), now) for start in names.starts_in(params)
         )

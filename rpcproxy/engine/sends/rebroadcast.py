@@ -15,20 +15,17 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, Protocol
+from typing import Final
 
-import msgspec
-
-from rpcproxy.chains import evm
+from rpcproxy.chains.transactions import Inclusion, Sends
 from rpcproxy.edges.metrics.metrics import ChainCounters
 from rpcproxy.engine import tasks
-from rpcproxy.engine.attempts.calls import SingleCall, Touchstone
+from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.attempts.executor import Executor
 from rpcproxy.engine.clock import Clock
-from rpcproxy.engine.sends.broadcast import RAW_METHOD
 from rpcproxy.engine.sends.copies import Copies, SendOrder, need_of
 from rpcproxy.engine.sends.ledger import Ledger
-from rpcproxy.engine.sends.whereabouts import Whereabouts, result_of
+from rpcproxy.engine.sends.whereabouts import Remembering, Whereabouts, value_of
 from rpcproxy.messages import MethodClass, Verdict
 from rpcproxy.rules.requests.steps import Policy
 from rpcproxy.rules.sends.ballot import REJECTIONS
@@ -50,28 +47,10 @@ BELIEVED_LOOKS: Final = 2
 _NO_SUCH: Final = (Verdict.NULL, Verdict.FORGOTTEN, Verdict.DROPPED)
 
 
-class _Receipt(msgspec.Struct, gc=False):
-    block_number: str = msgspec.field(name="blockNumber")
-    block_hash: str = msgspec.field(name="blockHash")
-
-
-_receipt_decoder = msgspec.json.Decoder(_Receipt)
-
-
-class Remembering(Touchstone, Protocol):
-    """What answers are held against, told what became of a transaction;
-    ``engine.truth.truth.Truth``.
-    """
-
-    def on_mined(self, entry: PoolEntry) -> None: ...
-
-    def forget(self, hash: str) -> None: ...
-
-
 class Rebroadcast:
     """See the module's docstring. ``start`` it once; ``close`` ends it."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that looks after transactions
         self,
         executor: Executor,
         ledger: Ledger,
@@ -79,6 +58,7 @@ class Rebroadcast:
         truth: Remembering,
         policies: Mapping[MethodClass, Policy],
         *,
+        sends: Sends,
         clock: Clock,
     ) -> None:
         self._executor = executor
@@ -89,7 +69,8 @@ class Rebroadcast:
         self._ledger = ledger
         self._copies = copies
         self._truth = truth
-        self._whereabouts = Whereabouts(executor, policies, truth)
+        self._sends = sends
+        self._whereabouts = Whereabouts(executor, policies, truth, sends.look_ups)
         self._read_to = -1
         self._unsure: deque[str] = deque()
         self._missed: dict[str, int] = {}
@@ -174,20 +155,21 @@ class Rebroadcast:
             seen = await self._whereabouts.find(entry)
             if seen is not None and seen.is_it:
                 self._on_mined(seen.block, seen.block_hash, [entry.hash])
-            return seen is not None or not entry.lane
+            return seen is not None or not self._whereabouts.can_tell(entry)
         receipt = await self._receipt(entry)
         if receipt is not None:
-            self._on_mined(int(receipt.block_number, 16), receipt.block_hash, [entry.hash])
+            self._on_mined(receipt.block, receipt.block_hash, [entry.hash])
         return True
 
-    async def _receipt(self, entry: PoolEntry) -> _Receipt | None:
+    async def _receipt(self, entry: PoolEntry) -> Inclusion | None:
         """``None`` where there is none, or nobody could be asked. A mined one that has none at two
         looks has lost its block without our noticing: a block's transactions are one upstream's
         word, as long as nobody asked for a receipt.
         """
-        name = "eth_getTransactionReceipt"
-        need = Need(MethodClass.LIGHT, name, wants_head=True, last_resort=False)
-        judgement = await self._whereabouts.ask(name, need, b'["%b"]' % entry.hash.encode())
+        question = self._sends.look_ups.receipt(entry.hash)
+        name = question.method.name
+        need = Need(question.method_class, name, wants_head=True, last_resort=False)
+        judgement = await self._whereabouts.ask(question, need)
         if judgement.verdict in _NO_SUCH and entry.state is TransactionState.MINED:
             missed = self._missed[entry.hash] = self._missed.get(entry.hash, 0) + 1
             if missed >= BELIEVED_LOOKS:
@@ -196,10 +178,7 @@ class Rebroadcast:
                 self._ledger.on_missing(entry)
         else:
             self._missed.pop(entry.hash, None)
-        try:
-            return _receipt_decoder.decode(result_of(judgement))
-        except msgspec.MsgspecError:
-            return None
+        return value_of(question, judgement)
 
     async def _look_up_unsure(self) -> None:
         untold: list[str] = []
@@ -220,9 +199,8 @@ class Rebroadcast:
             receipts = await asyncio.gather(*map(self._receipt, some))
             for entry, receipt in zip(some, receipts, strict=True):
                 if receipt is not None:
-                    number = int(receipt.block_number, 16)
-                    self._on_mined(number, receipt.block_hash, [entry.hash])
-                    if number <= floor:
+                    self._on_mined(receipt.block, receipt.block_hash, [entry.hash])
+                    if receipt.block <= floor:
                         await self._ledger.on_final(entry.hash)
 
     def _floor(self, served: int) -> int:
@@ -261,8 +239,7 @@ class Rebroadcast:
         if not by_name:
             return  # nobody who may hear of it can be reached: it is due again before long
         names = self._ledger.pool.targets(entry, by_name)
-        method = evm.describe(RAW_METHOD)
-        params = b'["0x%b"]' % entry.raw.hex().encode()
+        method, params = self._sends.method, self._sends.params_of(entry.raw)
         call = SingleCall(
             method, need_of(SendOrder(method, params, entry.hash, 1, is_private)), params
         )
@@ -280,11 +257,11 @@ class Rebroadcast:
             self._ledger.on_denied(entry)
 
     async def _see_whether_replaced(self, entry: PoolEntry) -> None:
-        """Its nonce is gone: it is mined where we did not look, or another took its place."""
+        """Its place is taken: it is mined where we did not look, or another took its place."""
         is_told = await self._sight(entry)
         floor = self._floor(self._heads.served)
         if not is_told or not entry.state.is_pending or floor < 0 or not entry.lane:
             return
-        nonce = await self._whereabouts.nonce(entry.lane, floor)
-        if nonce is not None and nonce > entry.order:
+        counted = await self._whereabouts.counter(entry.lane, floor)
+        if counted is not None and counted > entry.order:
             await self._ledger.on_replaced(entry.hash)

@@ -6,7 +6,6 @@ private one are nobody else's. No state.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Final, Protocol, TypedDict
 
@@ -15,13 +14,11 @@ from aiohttp import web
 # Open entries of one chain on one page, the newest.
 OPEN_SHOWN: Final = 100
 
-_HASH: Final = re.compile(r"0[xX][0-9a-fA-F]{64}")
-NO_HASH: Final = "no hash of a transaction; expected 0x and 64 hexadecimal digits"
-
 
 class TransactionEntry(TypedDict):
-    """What is known of one transaction. Times are UTC, ISO 8601. ``sender``, ``nonce`` and
-    ``block`` are ``None`` where they are unknown, ``updated`` where it is not on disk.
+    """What is known of one transaction. Times are UTC, ISO 8601. ``sender`` and ``nonce``
+    are its lane and its order in there; they and ``block`` are ``None`` where they are unknown,
+    ``updated`` where it is not on disk.
     ``upstreams``: what each said last.
     """
 
@@ -60,7 +57,14 @@ class ChainTransactions(TransactionsStatus):
 
 
 class TransactionsView(Protocol):
-    """What the admin port may know of transactions."""
+    """What the admin port may know of transactions. ``hash_words`` says what a hash looks like."""
+
+    @property
+    def hash_words(self) -> str: ...
+
+    def hash_of(self, text: str) -> str | None:
+        """A transaction's hash as it is kept, ``None`` where the text is none."""
+        ...
 
     def transactions(self) -> Sequence[ChainTransactions]: ...
 
@@ -69,15 +73,15 @@ class TransactionsView(Protocol):
         ...
 
 
+def no_hash(text: str, words: str) -> str:
+    """What is wrong with a text that is no hash; ``words`` say what is expected."""
+    return f"{text[:80]!r} is no hash of a transaction; expected {words}"
+
+
 class JsonPage(Protocol):
     """Makes a page of JSON."""
 
     def __call__(self, content: object, status: int = 200) -> web.Response: ...
-
-
-def hash_of(text: str) -> str | None:
-    """A transaction's hash as we write it, ``None`` where the text is none."""
-    return text.lower() if _HASH.fullmatch(text) else None
 
 
 def transaction_routes(view: TransactionsView, page: JsonPage) -> list[web.RouteDef]:
@@ -88,9 +92,9 @@ def transaction_routes(view: TransactionsView, page: JsonPage) -> list[web.Route
 
     async def one(request: web.Request) -> web.Response:
         text = request.match_info["hash"]
-        hash = hash_of(text)
+        hash = view.hash_of(text)
         if hash is None:
-            return page({"error": f"{text[:80]!r} is {NO_HASH}"}, status=400)
+            return page({"error": no_hash(text, view.hash_words)}, status=400)
         entry, unasked = await view.transaction(hash)
         if entry is not None:
             return page(entry)

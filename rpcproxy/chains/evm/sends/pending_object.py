@@ -7,14 +7,14 @@ from typing import Any
 import msgspec
 
 from rpcproxy.chains.evm.sends.signed import LEGACY, SignedTransaction
+from rpcproxy.chains.transactions import DecodedTransaction
 
 
-def pending_object(tx: SignedTransaction) -> bytes:
+def pending_object(tx: DecodedTransaction) -> bytes:
     """The JSON text of eth_getTransactionByHash's result while ``tx`` is in no block, with the
     members, spellings and order of geth's. Empty where the type is not ours to read.
     """
-    body = tx.body
-    if body is None:
+    if not isinstance(tx, SignedTransaction) or (body := tx.body) is None:
         return b""
     members: dict[str, Any] = {
         "blockHash": None,

@@ -14,6 +14,7 @@ import msgspec
 
 from rpcproxy.chains.evm.sends.raw_transactions import keccak256
 from rpcproxy.chains.evm.sends.zksync import zksync_hashes
+from rpcproxy.chains.transactions import NamedHashes
 
 _WHOLE: Final = re.compile(rb"(?<![0-9a-zA-Z])(?:0[xX])?([0-9a-fA-F]{64})(?![0-9a-zA-Z])")
 _SHORTENED: Final = re.compile(
@@ -26,29 +27,6 @@ _MAY_BE_OUT: Final = (
     *(b"known", b"already", b"exist", b"duplicate", b"replace", b"underpriced"),
     *(b"nonce", b"aa25", b"aa10"),
 )
-
-
-class Named(msgspec.Struct, frozen=True, gc=False):
-    """``whole`` hashes in the order in which they stand, each once; of one that is ``shortened``,
-    how it begins and ends. Lower case, ``whole`` with ``0x``.
-    """
-
-    whole: tuple[str, ...] = ()
-    shortened: tuple[str, str] | None = None
-
-    @property
-    def only(self) -> str:
-        """The one hash that is named, empty where there are none or several."""
-        return self.whole[0] if len(self.whole) == 1 else ""
-
-    def names(self, hash: str) -> bool:
-        """Whether it is named, wholly or in part."""
-        if hash in self.whole:
-            return True
-        if self.shortened is None:
-            return False
-        start, end = self.shortened
-        return hash.startswith("0x" + start) and hash.endswith(end)
 
 
 def may_be_out(error: bytes | msgspec.Raw) -> bool:
@@ -64,16 +42,16 @@ def candidate_hashes(raw: bytes) -> list[str]:
     return [*zksync_hashes(raw), "0x" + keccak256(raw).hex()]
 
 
-def hashes_in(error: bytes | msgspec.Raw) -> Named:
-    """What the JSON text of an error names."""
+def hashes_in(error: bytes | msgspec.Raw) -> NamedHashes:
+    """What the JSON text of an error names, in lower case."""
     whole = dict.fromkeys("0x" + found.decode().lower() for found in _WHOLE.findall(error))
     try:
         text = msgspec.json.decode(error, type=_Message).message
     except (msgspec.MsgspecError, UnicodeDecodeError):
         text = ""
     found = _SHORTENED.search(text)
-    shortened = None if found is None else (found[1].lower(), found[2].lower())
-    return Named(tuple(whole), shortened)
+    shortened = None if found is None else ("0x" + found[1].lower(), found[2].lower())
+    return NamedHashes(tuple(whole), shortened)
 
 
 class _Message(msgspec.Struct, gc=False):

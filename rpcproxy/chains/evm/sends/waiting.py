@@ -13,9 +13,8 @@ from typing import Final
 import msgspec
 
 from rpcproxy.chains.evm.sends.pending_object import pending_object
-from rpcproxy.chains.evm.sends.signed import SignedTransaction
 from rpcproxy.chains.method import Method
-from rpcproxy.chains.unmined import Said, Waiting
+from rpcproxy.chains.transactions import DecodedTransaction, Said
 
 # The transaction's hash is the first parameter of each.
 _SHOWN: Final = frozenset(("eth_getTransactionByHash", "eth_getPrivateTransactionByHash"))
@@ -30,6 +29,7 @@ _NOT_FOUND: Final = frozenset(
     ("debug_traceTransaction", "trace_replayTransaction", "ots_traceTransaction",
      "ots_getTransactionError", "ots_getInternalOperations")
 )  # fmt: skip
+_LOOK_UPS: Final = _SHOWN | _RAW | _NULL | _NOT_FOUND
 _ERROR: Final = b'{"code":-32000,"message":"transaction not found"}'
 _HASH: Final = re.compile(r"0[xX][0-9a-fA-F]{64}")
 _list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
@@ -40,7 +40,7 @@ def asked_hash(method: Method, params: bytes | msgspec.Raw) -> str:
     """The hash of the transaction that is looked up, in lower case; empty where the method is no
     such look-up.
     """
-    if method.name not in _SHOWN | _RAW | _NULL | _NOT_FOUND:
+    if method.name not in _LOOK_UPS:
         return ""
     try:
         first = _text_decoder.decode(_list_decoder.decode(params)[0])
@@ -49,16 +49,12 @@ def asked_hash(method: Method, params: bytes | msgspec.Raw) -> str:
     return first.lower() if _HASH.fullmatch(first) else ""
 
 
-def said_while_waiting(method: Method, tx: SignedTransaction | None) -> Said:
+def said_while_waiting(method: Method, tx: DecodedTransaction | None) -> Said:
     """What a node says to such a look-up; ``None`` for one that no pool has."""
-    name = method.name
-    if name in _NOT_FOUND:
+    if method.name in _NOT_FOUND:
         return Said(error=_ERROR)
-    if tx is not None and name in _SHOWN:
+    if tx is not None and method.name in _SHOWN:
         return Said(pending_object(tx) or b"null")
-    if tx is not None and name in _RAW:
+    if tx is not None and method.name in _RAW:
         return Said(b'"0x%b"' % tx.raw.hex().encode())
     return Said(b"null")
-
-
-EVM_WAITING: Final = Waiting(asked_hash=asked_hash, said=said_while_waiting)

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import settings as run_with
 from hypothesis import strategies as st
 
-from rpcproxy.chains import evm
 from rpcproxy.chains.evm.compare import EVM_COMPARISON
+from rpcproxy.chains.evm.methods import describe
 from rpcproxy.chains.method import MethodKind
 from rpcproxy.rules.requests.audit import LARGEST_READ_BYTES, LONGEST_PATH, Comparer
 
@@ -93,7 +93,7 @@ def without(value: dict[str, Any], *names: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("method", EVM_COMPARISON.forms)
 def test_only_reads_that_can_be_pinned_or_looked_up_are_audited(method: str) -> None:
-    assert evm.describe(method).kind in (MethodKind.BLOCK_READ, MethodKind.LOOKUP)
+    assert describe(method).kind in (MethodKind.BLOCK_READ, MethodKind.LOOKUP)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import settings as run_with
 from hypothesis import strategies as st
 
-from rpcproxy.chains import evm
+from rpcproxy.chains.evm.methods import describe
 from rpcproxy.config import model
 from rpcproxy.engine.answers.sharing import (
     LARGEST_LATELY_BYTES,
@@ -66,7 +66,7 @@ def balances(engine: Engine, count: int, params: bytes = BALANCE) -> list[Handle
 
 def test_what_was_given_lately_is_bounded_in_bytes_too() -> None:
     sharing = new_sharing(Heads(0.0))
-    method = evm.describe("eth_getTransactionByHash")
+    method = describe("eth_getTransactionByHash")
     call = SingleCall(method, Need(LIGHT, method.name), b"[]")
     sharing.remember(b"short", call, b"1")
     sharing.remember(b"x" * LARGEST_LATELY_BYTES, call, b"1")
@@ -425,7 +425,7 @@ async def test_what_is_left_of_an_answer_is_closed_where_another_way_fails() -> 
     engine = Engine()
     rest = Rest()
     endings = engine.pipeline.reads.endings
-    call = SingleCall(evm.describe("eth_getBalance"), Need(LIGHT, "eth_getBalance"), b"[]")
+    call = SingleCall(describe("eth_getBalance"), Need(LIGHT, "eth_getBalance"), b"[]")
     profile = engine.pipeline.profiles.of("eth_getBalance")
     read = OpenRead(Request("eth_getBalance", b"1"), profile, call, SlowFlight(), now(), "t")
     engine.pipeline.reads.patience.again = broken  # type: ignore[method-assign,assignment]
@@ -603,7 +603,7 @@ class Kept:
         self.sharing = new_sharing(self.heads, max_bytes)
 
     def keep(self, name: str, result: bytes, block: int = 100) -> bool:
-        method = evm.describe(name)
+        method = describe(name)
         call = SingleCall(method, Need(LIGHT, name, block=block), b"[]", key=name.encode())
         self.sharing.keep(call, result, now())
         return self.sharing.cache.get(call.key, now()) == result

@@ -7,7 +7,7 @@ import json
 import msgspec
 import pytest
 
-from rpcproxy.chains import evm
+from rpcproxy.chains.evm.methods import describe
 from rpcproxy.engine.attempts.calls import (
     BATCH_METHOD,
     BatchCall,
@@ -37,11 +37,11 @@ ANYBODY = Standing(upstream("a"), 0, 0.0)
 
 
 def single(name: str = "eth_call", params: bytes = b'[{"to":"0x1"},"latest"]') -> SingleCall:
-    return SingleCall(evm.describe(name), LIGHT, params)
+    return SingleCall(describe(name), LIGHT, params)
 
 
 def batch(*names: str) -> BatchCall:
-    members = [SingleCall(evm.describe(name), LIGHT, b'"x"') for name in names]
+    members = [SingleCall(describe(name), LIGHT, b'"x"') for name in names]
     return BatchCall(BATCH_METHOD, LIGHT, members)
 
 

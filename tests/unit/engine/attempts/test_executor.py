@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import settings as run_with
 from hypothesis import strategies as st
 
-from rpcproxy.chains import evm
+from rpcproxy.chains.evm.methods import describe
 from rpcproxy.engine.attempts.attempts import Settled
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.messages import FailureKind, Judgement, MethodClass, Reply, Verdict
@@ -147,7 +147,7 @@ async def test_a_deadline_that_is_over_asks_nobody() -> None:
 @virtual
 async def test_members_of_a_batch_that_failed_elsewhere_are_asked_of_others() -> None:
     engine = Engine()
-    call = SingleCall(evm.describe("eth_gasPrice"), Need(LIGHT, "eth_gasPrice"), b"[]")
+    call = SingleCall(describe("eth_gasPrice"), Need(LIGHT, "eth_gasPrice"), b"[]")
     judgement = Judgement(Verdict.SERVER_ERROR)
     a, b = engine.standings["a"], engine.standings["b"]
     settled = await engine.executor.run(call, POLICY, (b,), (a, judgement))
@@ -161,7 +161,7 @@ async def test_members_of_a_batch_that_failed_elsewhere_are_asked_of_others() ->
 async def test_ask_asks_this_very_upstream_once() -> None:
     engine = Engine()
     engine.behave(c=refusing(-32603, "internal error"))
-    call = SingleCall(evm.describe("eth_gasPrice"), Need(LIGHT, "eth_gasPrice"), b"[]")
+    call = SingleCall(describe("eth_gasPrice"), Need(LIGHT, "eth_gasPrice"), b"[]")
     settled = await engine.executor.ask(call, POLICY, engine.standings["c"])
     assert settled.judgement is not None
     assert settled.judgement.verdict is Verdict.SERVER_ERROR
@@ -178,7 +178,7 @@ async def test_a_batch_counts_whole_against_a_rate() -> None:
     from rpcproxy.engine.attempts.calls import BATCH_METHOD, BatchCall, SingleCall
 
     engine = Engine([upstream("a", rate_limit_per_second=10.0), upstream("b")])
-    method = evm.describe("eth_gasPrice")
+    method = describe("eth_gasPrice")
     members = [SingleCall(method, Need(LIGHT), b"[]")] * 9
     call = BatchCall(BATCH_METHOD, Need(LIGHT, "batch", batch=True), members)
     await engine.executor.run(call, POLICY)
@@ -291,7 +291,7 @@ async def test_a_single_attempt_that_stops_in_the_middle_ends_at_its_deadline() 
         sent.received_bytes += 100_000
 
     engine.behave(a=after(1.0, stall))
-    call = SingleCall(evm.describe("eth_gasPrice"), Need(LIGHT, "eth_gasPrice"), b"[]")
+    call = SingleCall(describe("eth_gasPrice"), Need(LIGHT, "eth_gasPrice"), b"[]")
     policy = Policy(60.0, 6.0, can_hedge=False)
     settled = await engine.executor.ask(call, policy, engine.standings["a"])
     assert settled.judgement is not None
@@ -709,9 +709,9 @@ def test_every_request_ends_in_time_and_nothing_stays_in_flight(
 
 
 def test_the_classes_are_what_this_file_thinks() -> None:
-    assert evm.describe("eth_getLogs").method_class is HEAVY
-    assert evm.describe("eth_gasPrice").method_class is LIGHT
-    assert evm.describe("eth_sendRawTransaction").method_class is SEND is MethodClass.SEND
+    assert describe("eth_getLogs").method_class is HEAVY
+    assert describe("eth_gasPrice").method_class is LIGHT
+    assert describe("eth_sendRawTransaction").method_class is SEND is MethodClass.SEND
 
 
 # ---- after a reload

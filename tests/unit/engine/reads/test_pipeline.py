@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from rpcproxy.chains import evm
+from rpcproxy.chains.evm.methods import describe
 from rpcproxy.engine.reads.profiles import LARGE_REQUEST_BYTES
 from rpcproxy.messages import Answer, FailureKind, Head, Verdict
 from rpcproxy.rules.requests.steps import YOUNG_OUTAGE_SECONDS
@@ -573,7 +573,7 @@ async def test_what_counts_over_the_whole_is_refused_in_the_upstreams_words(
 )
 @virtual
 async def test_of_a_block_to_come_nodes_have_words_of_their_own(method: str) -> None:
-    position = evm.describe(method).block_param
+    position = describe(method).block_param
     params = b'["0x1","0x64"]'.replace(b"0x1" if position == 0 else b"0x64", b"0xffff")
     for code, message in (
         (-32000, "header not found"),

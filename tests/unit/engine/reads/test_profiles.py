@@ -41,11 +41,10 @@ def made(served: int = SERVED, kind: Kind = EVM, **fields: Any) -> Profiles:
     return Profiles(
         chain(**fields),
         heads,
-        Ledger("x", 1, ChainCounters(), clock=SYSTEM_CLOCK),
+        Ledger("x", 1, ChainCounters(), kind.sends, clock=SYSTEM_CLOCK),
         methods=kind.methods,
         pins=kind.pins,
         searches=kind.searches,
-        waiting=kind.waiting,
         clock=SYSTEM_CLOCK,
     )
 

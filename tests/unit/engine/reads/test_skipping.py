@@ -13,8 +13,6 @@ import pytest
 
 from rpcproxy.chains.evm.feed import NEW_HEADS
 from rpcproxy.chains.evm.questions import QUESTIONS
-from rpcproxy.engine.reads import profiles
-from rpcproxy.engine.sends.rebroadcast import Rebroadcast
 from rpcproxy.engine.watch.feeds import Feeds
 from rpcproxy.engine.watch.watcher import Watcher
 from rpcproxy.messages import Head
@@ -33,6 +31,7 @@ from tests.kits.engine_kit import (
     virtual,
 )
 from tests.kits.fleet import upstream
+from tests.kits.sends_kit import rebroadcast_of
 
 BLOCK = "eth_getBlockByNumber"
 SECONDS = 40.0
@@ -184,14 +183,7 @@ async def test_blocks_are_read_past_heights_without_one() -> None:
         sent.reply(b"null" if number in (101, 102) else known % (number, hash_of(number).encode()))
 
     engine.all_behave(after(0.01, read))
-    rebroadcast = Rebroadcast(
-        engine.executor,
-        engine.ledger,
-        engine.copies,
-        engine.pipeline.truth,
-        profiles.policies(engine.chain),
-        clock=engine.clock,
-    )
+    rebroadcast = rebroadcast_of(engine)
     rebroadcast._read_to = 99
     await rebroadcast._read_blocks(103)
     assert rebroadcast._read_to == 103

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from rpcproxy.engine.sends.broadcast import SYNC_DEFAULT_SECONDS, sync_timeout_seconds
 from rpcproxy.messages import FailureKind, MethodClass, Reply
 from rpcproxy.rules.sends.journaled import TransactionState
 from tests.kits.engine_kit import (
@@ -738,25 +737,6 @@ async def test_sync_is_refused_as_any_send() -> None:
     engine.all_behave(SIGNATURE)
     assert (await error_of(send(engine, SYNC)))["message"] == "invalid sender"
     await engine.assert_soon_idle()
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        (b"5000", 5.0),
-        (b'"0x1388"', 5.0),
-        (b"0", 0.0),
-        (b"-5", 0.0),
-        (b"100000", 60.0),
-        (b"1" + b"0" * 400, 60.0),
-        (b"null", SYNC_DEFAULT_SECONDS),
-        (b"1.5e3", SYNC_DEFAULT_SECONDS),
-        (b"", SYNC_DEFAULT_SECONDS),
-        (b"{}", SYNC_DEFAULT_SECONDS),
-    ],
-)
-def test_the_time_that_a_client_names(text: bytes, seconds: float) -> None:
-    assert sync_timeout_seconds(text) == seconds
 
 
 # ---- odd replies, and the end

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from rpcproxy.chains import evm
+from rpcproxy.chains.evm.sending import EVM_SENDS
+from rpcproxy.chains.evm.sends.signed import SignedTransaction, decode
 from rpcproxy.edges.disk.journal import DiskJournal, JournalBroken, JournalRow, read_rows
 from rpcproxy.edges.metrics.metrics import ChainCounters
 from rpcproxy.engine.clock import SYSTEM_CLOCK
@@ -21,12 +22,12 @@ from tests.kits.sends_kit import Signed, signed
 from tests.sockets.scripted import on_both_loops
 
 
-def decoded(tx: Signed) -> evm.SignedTransaction:
-    return evm.decode(tx.raw, CHAIN_ID)
+def decoded(tx: Signed) -> SignedTransaction:
+    return decode(tx.raw, CHAIN_ID)
 
 
 def made() -> Ledger:
-    ledger = Ledger("test", CHAIN_ID, ChainCounters(), clock=SYSTEM_CLOCK)
+    ledger = Ledger("test", CHAIN_ID, ChainCounters(), EVM_SENDS, clock=SYSTEM_CLOCK)
     ledger.needs_journal = True
     return ledger
 

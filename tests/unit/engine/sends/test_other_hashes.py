@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from rpcproxy.chains import evm
+from rpcproxy.chains.evm.sends.said_hashes import candidate_hashes
+from rpcproxy.chains.evm.sends.signed import decode
 from rpcproxy.edges.disk.journal import DiskJournal
 from tests.kits.engine_kit import (
     CHAIN_ID,
@@ -36,7 +37,7 @@ from tests.unit.engine.sends.test_ledger import journaled
 RAW = "0x71" + "c0" * 40
 PARAMS = b'["%b"]' % RAW.encode()
 HASH = "0x" + "5e" * 32  # not of its bytes: the chain's own way
-KECCAK = evm.candidate_hashes(bytes.fromhex(RAW[2:]))[-1]
+KECCAK = candidate_hashes(bytes.fromhex(RAW[2:]))[-1]
 KNOWN = refusing(3, "known transaction. transaction with hash 0x7a24…4a64 is already in the system")
 YES = answering(b'"%b"' % HASH.encode())
 
@@ -186,7 +187,7 @@ async def test_a_private_user_operation_is_not_looked_up() -> None:
 @on_both_loops
 async def test_after_a_restart_it_is_known_by_its_bytes(tmp_path: Path) -> None:
     path = tmp_path / "test.sqlite"
-    tx = evm.decode(RAW, CHAIN_ID)
+    tx = decode(RAW, CHAIN_ID)
     async with journaled(path) as ledger:
         assert await ledger.hash_of(tx.raw) == ""
         for raw, hash in ((tx.raw, HASH), (tx.raw + b"\x01", "0x" + "77" * 32)):

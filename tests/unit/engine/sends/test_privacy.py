@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from rpcproxy.chains.evm.sends.naming import EVM_NAMES
 from rpcproxy.edges.disk.journal import JournalRow
 from rpcproxy.engine.answers.sharing import answer_of
 from rpcproxy.engine.sends.ledger import Denial
@@ -35,7 +36,7 @@ def guarded() -> Engine:
 
 def test_what_was_given_up_is_looked_for_an_hour() -> None:
     pool = Pool()
-    privacy = Privacy(pool)
+    privacy = Privacy(pool, EVM_NAMES)
     entry, _ = pool.add(Tx("0x1"), UNIX, 0.0, is_private=True)
     privacy.remember("0x1", b"\x02raw")
     assert not privacy.is_looking(0.0)
@@ -54,7 +55,7 @@ def test_what_was_given_up_is_looked_for_an_hour() -> None:
 
 def test_one_that_rests_goes_to_nobody_though_others_would_go_to_all() -> None:
     pool = Pool()
-    privacy = Privacy(pool)
+    privacy = Privacy(pool, EVM_NAMES)
     privacy.fallback_seconds = 30.0
     for n in (1, 2):
         pool.add(Tx(f"0x{n}"), UNIX, 0.0, is_private=True)
@@ -64,7 +65,7 @@ def test_one_that_rests_goes_to_nobody_though_others_would_go_to_all() -> None:
 
 
 def test_a_bounded_number_is_remembered() -> None:
-    privacy = Privacy(Pool())
+    privacy = Privacy(Pool(), EVM_NAMES)
     for n in range(MOST_PRIVATE + 5):
         privacy.remember(f"0x{n}", b"%d" % n)
     assert len(privacy._starts) == len(privacy._hashes) == MOST_PRIVATE
@@ -73,7 +74,7 @@ def test_a_bounded_number_is_remembered() -> None:
 
 def test_no_number_of_others_makes_public_what_waits_for_its_block() -> None:
     pool = Pool()
-    privacy = Privacy(pool)
+    privacy = Privacy(pool, EVM_NAMES)
     pool.add(Tx("0xpay"), UNIX, 0.0, is_private=True)
     privacy.remember("0xpay", b"\x02pay")
     for n in range(MOST_PRIVATE + 5):

@@ -11,14 +11,13 @@ from typing import Any
 
 import pytest
 
-from rpcproxy.engine.reads import profiles
-from rpcproxy.engine.sends.rebroadcast import LOOK_SECONDS, Rebroadcast
+from rpcproxy.engine.sends.rebroadcast import LOOK_SECONDS
 from rpcproxy.messages import Head, Verdict
 from rpcproxy.rules.sends.journaled import TransactionState
 from rpcproxy.rules.sends.pool import Pool
 from tests.kits.engine_kit import Behaviour, Engine, Sent, after, failing, now, virtual
 from tests.kits.fleet import upstream
-from tests.kits.sends_kit import Signed, signed
+from tests.kits.sends_kit import Signed, rebroadcast_of, signed
 
 HEAD = 100
 
@@ -44,14 +43,7 @@ class World:
         self.head = HEAD
         for name, wire in self.engine.wires.items():
             wire.behaviour = self._upstream(name)
-        self.rebroadcast = Rebroadcast(
-            self.engine.executor,
-            self.engine.ledger,
-            self.engine.copies,
-            self.engine.pipeline.truth,
-            profiles.policies(self.engine.chain),
-            clock=self.engine.clock,
-        )
+        self.rebroadcast = rebroadcast_of(self.engine)
 
     def _upstream(self, name: str) -> Behaviour:
         answers: dict[str, Callable[[str, Any], object]] = {

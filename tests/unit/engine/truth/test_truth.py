@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from rpcproxy.chains import evm
 from rpcproxy.chains.claims import Claims
+from rpcproxy.chains.evm.blocks import head_of_block
 from rpcproxy.chains.registry import EVM
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.truth.counters import PENDING_SECONDS
@@ -587,7 +587,7 @@ async def test_an_upstream_that_says_another_block_is_the_head_is_counted_out() 
     engine.behave(a=in_turn(answering(block(100, 1))))
     reply = await engine.ask("eth_getBlockByNumber", b'["latest",false]').reply()
     assert reply["result"]["hash"] == hash_of(100)
-    assert evm.head_of_block(block(100)) is not None
+    assert head_of_block(block(100)) is not None
     await engine.assert_soon_idle()
 
 

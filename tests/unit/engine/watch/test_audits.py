@@ -11,8 +11,8 @@ from unittest import mock
 
 import pytest
 
-from rpcproxy.chains import evm
 from rpcproxy.chains.evm.compare import EVM_COMPARISON
+from rpcproxy.chains.evm.methods import describe
 from rpcproxy.engine.reads import profiles
 from rpcproxy.engine.watch import audits as module
 from rpcproxy.engine.watch.audits import DIFFERENCES_KEPT, LARGEST_RESULT_BYTES, Audits
@@ -94,7 +94,7 @@ class Case:
         method: str = "eth_getBalance",
         block: int = 100,
     ) -> None:
-        self.audits.consider(evm.describe(method), PARAMS, block, upstream, result)
+        self.audits.consider(describe(method), PARAMS, block, upstream, result)
 
     async def audit(self, upstream: str = "a", result: bytes = TRUE, **read: Any) -> None:
         """One audit from begin to end."""

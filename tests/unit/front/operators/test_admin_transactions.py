@@ -15,6 +15,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from rpcproxy.app.chain import ChainRuntime
 from rpcproxy.app.people import chain_report
 from rpcproxy.app.proxy import Proxy
+from rpcproxy.chains import registry
 from rpcproxy.config.model import Address, Chain, Config, Journal, Server, Upstream
 from rpcproxy.edges.disk.journal import JournalBroken, JournalRow
 from rpcproxy.edges.logs import Redactor
@@ -78,6 +79,11 @@ class View(OtherPages):
                 "open": list(self.known.values()),
             }
         ]
+
+    hash_words = registry.HASH_WORDS
+
+    def hash_of(self, text: str) -> str | None:
+        return registry.hash_of(text)
 
     async def transaction(self, hash: str) -> tuple[TransactionEntry | None, Mapping[str, str]]:
         return self.known.get(hash), self.unasked

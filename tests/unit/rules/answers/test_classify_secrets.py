@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rpcproxy.chains import evm
+from rpcproxy.chains.evm.methods import describe
 from rpcproxy.config.model import ErrorPhrase
 from rpcproxy.config.secrets import Redactor
 from rpcproxy.messages import Judgement, Reply, Verdict
@@ -16,7 +16,7 @@ from tests.kits.evm_rules import classifier
 
 KEY = "hQ7zk3Vw9p"
 CLASSIFIER = classifier((ErrorPhrase(contains="of hq7zk3vw9p", verdict="quota"),), Redactor([KEY]))
-READ = evm.describe("eth_getBalance")
+READ = describe("eth_getBalance")
 
 
 def judged(body: Any, status: int = 200) -> Judgement:
@@ -82,7 +82,7 @@ def test_what_a_contract_returned_is_left_alone() -> None:
 
 
 def test_results_are_never_touched() -> None:
-    method = evm.describe("web3_clientVersion")
+    method = describe("web3_clientVersion")
     body = json.dumps({"jsonrpc": "2.0", "id": 1, "result": f"node of {KEY}"}).encode()
     judgement = CLASSIFIER.judge(Reply(200, body), 1, method, 0.0)
     assert judgement.verdict is Verdict.OK

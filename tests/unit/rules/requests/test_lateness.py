@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rpcproxy.chains import evm
+from rpcproxy.chains.evm.methods import describe
 from rpcproxy.config.model import Upstream
 from rpcproxy.messages import MethodClass, Observation, Verdict
 from rpcproxy.rules.requests import lateness
@@ -69,7 +69,7 @@ def test_waiting_in_vain_is_no_sign_of_life() -> None:
     ],
 )
 def test_which_second_copies_cost_too_much(method: str, span: int, is_costly: bool) -> None:
-    assert lateness.is_costly(evm.describe(method), span) is is_costly
+    assert lateness.is_costly(describe(method), span) is is_costly
 
 
 @pytest.mark.parametrize(("members", "seconds"), [(1, 1.56), (25, 3.0), (100, 6.0), (1000, 6.0)])

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
-from rpcproxy.chains import evm
 from rpcproxy.chains.evm.methods import describe
+from rpcproxy.chains.evm.sends.raw_transactions import raw_transaction
+from rpcproxy.chains.evm.sends.signed import decode
+from rpcproxy.chains.transactions import BadTransaction
 from rpcproxy.messages import Blame, Reply, Verdict
 from tests.kits.evm_rules import classifier
 
@@ -42,12 +44,12 @@ def test_several_nodes_in_several_versions_were_asked() -> None:
     assert {node.partition("-")[0] for node in nodes} == {"geth", "anvil", "hardhat"}
 
 
-def our_refusal(record: dict[str, Any]) -> evm.BadTransaction | None:
-    raw = evm.raw_transaction(record["params"].encode())
+def our_refusal(record: dict[str, Any]) -> BadTransaction | None:
+    raw = raw_transaction(record["params"].encode())
     assert raw is not None
     try:
-        evm.decode(raw, GETH_CHAIN)
-    except evm.BadTransaction as bad:
+        decode(raw, GETH_CHAIN)
+    except BadTransaction as bad:
         return bad
     return None
 
@@ -62,9 +64,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("record", "ours"), REFUSED, ids=[named(record) for record, _ in REFUSED])
-def test_our_own_refusals_are_in_geths_words(
-    record: dict[str, Any], ours: evm.BadTransaction
-) -> None:
+def test_our_own_refusals_are_in_geths_words(record: dict[str, Any], ours: BadTransaction) -> None:
     geths = json.loads(record["body"])["error"]
     words, _, reason = ours.told.partition(" (not sent: ")
     # Beyond the fault itself geth names its own types, and we the figures.

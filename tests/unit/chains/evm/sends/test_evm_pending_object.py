@@ -3,9 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from rpcproxy.chains import evm
 from rpcproxy.chains.evm.sends.pending_object import pending_object
-from rpcproxy.chains.evm.sends.signed import decode
+from rpcproxy.chains.evm.sends.signed import SignedTransaction, decode
 from tests.kits.signed_transactions import (
     CHAIN,
     HASHES,
@@ -57,9 +56,9 @@ def test_the_pending_object_says_what_was_signed(kind):
 
 
 def test_the_engine_finds_it_behind_the_one_door():
-    transaction = evm.decode(as_hex(RAW["1559"]), CHAIN)
-    assert isinstance(transaction, evm.SignedTransaction)
-    assert evm.pending_object(transaction) == pending_object(transaction)
+    transaction = decode(as_hex(RAW["1559"]), CHAIN)
+    assert isinstance(transaction, SignedTransaction)
+    assert pending_object(transaction) == pending_object(transaction)
 
 
 def _answer(file):

@@ -30,7 +30,7 @@ def test_whole(error: object, whole: list[str]) -> None:
 def test_shortened() -> None:
     words = "known transaction. transaction with hash 0xa1a1…a1a1 is already in the system"
     found = hashes_in(msgspec.json.encode({"code": 3, "message": words, "data": "0x"}))
-    assert found.shortened == ("a1a1", "a1a1")
+    assert found.shortened == ("0xa1a1", "a1a1")
     assert found.names(A)
     assert not found.names(B)
     assert not hashes_in(b"no JSON").names(A)

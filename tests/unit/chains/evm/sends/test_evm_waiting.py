@@ -1,4 +1,4 @@
-"""What is said of a transaction that is in no block yet, without asking anybody."""
+"""What nodes say of a transaction that is in no block, without asking one."""
 
 from __future__ import annotations
 
