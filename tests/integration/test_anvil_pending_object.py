@@ -70,7 +70,7 @@ def test_a_pending_transaction_as_a_real_node_shows_it(kind: str, node: Anvil) -
     hash = node.call("eth_sendRawTransaction", raw)
     transaction = decode(raw, CHAIN_ID)
     assert transaction.hash == hash
-    assert transaction.sender == account.address.lower()
+    assert transaction.lane == account.address.lower()
     ours = json.loads(pending_object(transaction))
     theirs = node.call("eth_getTransactionByHash", hash)
 
