@@ -246,8 +246,8 @@ class Observation(msgspec.Struct, gc=False, frozen=True):
     the kind's ``Traits.anchors``; empty where it was not asked.
     ``lowest`` and ``span`` are those of the need: the lowest block that was read, where that was
     an old one or a range of ``span`` blocks. ``shape``: what it refused is of this shape
-    (``chains.param_shapes``), and another upstream took it. ``is_identity``: it was asked which
-    chain it is on; where the verdict is OK, it is on the right one.
+    (``chains.parts.param_shapes``), and another upstream took it. ``is_identity``: it was asked
+    which chain it is on; where the verdict is OK, it is on the right one.
     A plain value: another process or replica can send its own, under the name ``replica``.
     """
 

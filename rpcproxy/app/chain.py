@@ -11,9 +11,9 @@ from typing import Final
 
 from rpcproxy.app.storage.disk import Disk, DiskPlace
 from rpcproxy.app.storage.transaction_journal import SendSettings, Transactions
-from rpcproxy.chains.errors import ErrorTable
+from rpcproxy.chains.parts.errors import ErrorTable
+from rpcproxy.chains.parts.transactions import Sends
 from rpcproxy.chains.registry import kind_of
-from rpcproxy.chains.transactions import Sends
 from rpcproxy.config.model import Chain, Server, Upstream
 from rpcproxy.config.secrets import Redactor, secrets_of_upstream
 from rpcproxy.edges.disk.disk_cache import DiskCache

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from rpcproxy.app.chain import ChainRuntime
-from rpcproxy.chains.errors import ErrorTable
+from rpcproxy.chains.parts.errors import ErrorTable
 from rpcproxy.config.model import Server, Upstream
 from rpcproxy.config.problems import ConfigError
 from rpcproxy.engine.attempts.attempts import ChainMember

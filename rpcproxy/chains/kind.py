@@ -11,18 +11,18 @@ from typing import Any
 
 import msgspec
 
-from rpcproxy.chains import param_shapes
-from rpcproxy.chains.asked_at import BlockNeed
-from rpcproxy.chains.claims import Claims
-from rpcproxy.chains.comparison import Comparison
-from rpcproxy.chains.contents import ContentsReader
-from rpcproxy.chains.errors import ErrorTable
-from rpcproxy.chains.heights import Pins, no_block
-from rpcproxy.chains.inquiries import Inquiry, JsonText, Question
 from rpcproxy.chains.method import Method, MethodKind
-from rpcproxy.chains.searches import Searches
-from rpcproxy.chains.traits import Traits
-from rpcproxy.chains.transactions import Sends
+from rpcproxy.chains.parts import param_shapes
+from rpcproxy.chains.parts.asked_at import BlockNeed
+from rpcproxy.chains.parts.claims import Claims
+from rpcproxy.chains.parts.comparison import Comparison
+from rpcproxy.chains.parts.contents import ContentsReader
+from rpcproxy.chains.parts.errors import ErrorTable
+from rpcproxy.chains.parts.heights import Pins, no_block
+from rpcproxy.chains.parts.inquiries import Inquiry, JsonText, Question
+from rpcproxy.chains.parts.searches import Searches
+from rpcproxy.chains.parts.traits import Traits
+from rpcproxy.chains.parts.transactions import Sends
 from rpcproxy.messages import Head, Verdict
 
 

@@ -17,7 +17,7 @@ from rpcproxy.chains.evm.questions import QUESTIONS
 from rpcproxy.chains.evm.sending import EVM_SENDS
 from rpcproxy.chains.evm.survey_questions import SURVEY
 from rpcproxy.chains.kind import Kind
-from rpcproxy.chains.traits import Traits
+from rpcproxy.chains.parts.traits import Traits
 from rpcproxy.config.model import Chain
 
 EVM: Final = Kind(

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from rpcproxy.chains.contents import Contents
 from rpcproxy.chains.evm.entries import wanted_logs
+from rpcproxy.chains.parts.contents import Contents
 from tests.integration.anvil import proxy_config
 from tests.integration.odd_upstreams import OddReceipts, empty_lists
 from tests.integration.running_proxy import RunningProxy

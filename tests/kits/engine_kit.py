@@ -26,8 +26,8 @@ import msgspec
 
 from rpcproxy.chains.evm.methods import describe
 from rpcproxy.chains.kind import Kind
+from rpcproxy.chains.parts.transactions import Sends
 from rpcproxy.chains.registry import EVM
-from rpcproxy.chains.transactions import Sends
 from rpcproxy.config import model
 from rpcproxy.edges.metrics.metrics import ChainCounters
 from rpcproxy.engine.attempts import executor

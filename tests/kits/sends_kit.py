@@ -10,7 +10,7 @@ from typing import NamedTuple
 from eth_account import Account
 
 from rpcproxy.chains.evm.sending import EVM_SENDS
-from rpcproxy.chains.transactions import Sends
+from rpcproxy.chains.parts.transactions import Sends
 from rpcproxy.engine.reads import profiles
 from rpcproxy.engine.sends.rebroadcast import Rebroadcast
 from tests.kits.engine_kit import CHAIN_ID, Engine

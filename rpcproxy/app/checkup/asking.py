@@ -15,8 +15,8 @@ from typing import Any, Final, Generic
 
 import msgspec
 
-from rpcproxy.chains.errors import ErrorTable
-from rpcproxy.chains.inquiries import Inquiry, Question, T
+from rpcproxy.chains.parts.errors import ErrorTable
+from rpcproxy.chains.parts.inquiries import Inquiry, Question, T
 from rpcproxy.config.model import Upstream
 from rpcproxy.config.secrets import Redactor, secrets_of_upstream
 from rpcproxy.edges.http.target import EdgeSettings, target_of

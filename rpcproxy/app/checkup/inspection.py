@@ -16,9 +16,9 @@ from typing import Any, Final, Literal
 import msgspec
 
 from rpcproxy.app.checkup.asking import MOST_REPEATS, Asker, AskSettings
-from rpcproxy.chains.inquiries import Question, T
 from rpcproxy.chains.kind import Ability, Announcements, Survey
 from rpcproxy.chains.known import KNOWN
+from rpcproxy.chains.parts.inquiries import Question, T
 from rpcproxy.chains.registry import kind_of
 from rpcproxy.config.model import Chain, Upstream
 from rpcproxy.config.outbound import shown, ws_proxy_of

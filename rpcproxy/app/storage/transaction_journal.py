@@ -14,7 +14,7 @@ import os
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from rpcproxy.chains.transactions import Sends
+from rpcproxy.chains.parts.transactions import Sends
 from rpcproxy.config import model
 from rpcproxy.edges.disk.journal import DiskJournal, JournalInUse, JournalRefused
 from rpcproxy.edges.logs import event

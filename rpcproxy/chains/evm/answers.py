@@ -7,7 +7,13 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from rpcproxy.chains.claims import (
+from rpcproxy.chains.evm.blocks import (
+    UNREADABLE,
+    need_of,
+    parse_quantity,
+)
+from rpcproxy.chains.method import Method, Subject
+from rpcproxy.chains.parts.claims import (
     NO_BLOCK,
     BlockToCome,
     CounterClaim,
@@ -15,12 +21,6 @@ from rpcproxy.chains.claims import (
     CounterUse,
     ToldBlock,
 )
-from rpcproxy.chains.evm.blocks import (
-    UNREADABLE,
-    need_of,
-    parse_quantity,
-)
-from rpcproxy.chains.method import Method, Subject
 
 # eth_sendRawTransactionSync (EIP-7966) answers with the receipt.
 IN_A_BLOCK: Final = frozenset(

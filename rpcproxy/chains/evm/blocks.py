@@ -11,7 +11,8 @@ from typing import Final
 import msgspec
 
 from rpcproxy.arrays import members_of
-from rpcproxy.chains.asked_at import (
+from rpcproxy.chains.method import Method
+from rpcproxy.chains.parts.asked_at import (
     EARLIEST,
     FINALIZED,
     HASH,
@@ -21,7 +22,6 @@ from rpcproxy.chains.asked_at import (
     SAFE,
     BlockNeed,
 )
-from rpcproxy.chains.method import Method
 from rpcproxy.messages import Head
 
 _TAGS: Final = {

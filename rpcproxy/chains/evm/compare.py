@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from rpcproxy.chains.comparison import Comparison, Form
+from rpcproxy.chains.parts.comparison import Comparison, Form
 
 # Hex of which every digit counts. All other hex is a number, and 0x00 is 0x0.
 _DATA: Final = frozenset(

@@ -21,10 +21,10 @@ from typing import Final
 
 import msgspec
 
-from rpcproxy.chains.contents import Contents, ContentsReader, Fit, Wanted
 from rpcproxy.chains.evm.blocks import UNREADABLE, need_of, parse_quantity
 from rpcproxy.chains.evm.sends.raw_transactions import keccak256
 from rpcproxy.chains.method import Method
+from rpcproxy.chains.parts.contents import Contents, ContentsReader, Fit, Wanted
 
 MOST_ITEMS: Final = 64  # of a filter: more are not looked for in blooms
 LONGEST_FILTER_BYTES: Final = 8192

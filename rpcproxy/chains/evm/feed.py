@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from rpcproxy.chains.errors import READS
 from rpcproxy.chains.evm.blocks import head_of_block
 from rpcproxy.chains.evm.errors import EVM_ERRORS
 from rpcproxy.chains.kind import Announcements
+from rpcproxy.chains.parts.errors import READS
 from rpcproxy.messages import Verdict
 
 

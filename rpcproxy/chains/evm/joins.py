@@ -22,7 +22,7 @@ from rpcproxy.arrays import members_of
 from rpcproxy.chains.evm.blocks import UNREADABLE, need_of, read_block, read_filter
 from rpcproxy.chains.evm.pins import filter_between
 from rpcproxy.chains.method import Method
-from rpcproxy.chains.searches import Join, Searches
+from rpcproxy.chains.parts.searches import Join, Searches
 
 _LOGS: Final = frozenset(("fromBlock", "toBlock", "blockHash", "address", "topics"))
 _TRACES: Final = frozenset(("fromBlock", "toBlock", "fromAddress", "toAddress", "mode"))

@@ -15,15 +15,6 @@ from typing import Final
 
 import msgspec
 
-from rpcproxy.chains.asked_at import HASH
-from rpcproxy.chains.claims import (
-    NO_BLOCK,
-    BlockClaim,
-    Claims,
-    Naming,
-    SearchClaim,
-    ToldBlock,
-)
 from rpcproxy.chains.evm.answers import (
     BLOCKS,
     IN_A_BLOCK,
@@ -37,6 +28,15 @@ from rpcproxy.chains.evm.answers import (
 from rpcproxy.chains.evm.blocks import RANGED, UNREADABLE, head_of_block, required_block
 from rpcproxy.chains.evm.joins import log_range
 from rpcproxy.chains.method import Method
+from rpcproxy.chains.parts.asked_at import HASH
+from rpcproxy.chains.parts.claims import (
+    NO_BLOCK,
+    BlockClaim,
+    Claims,
+    Naming,
+    SearchClaim,
+    ToldBlock,
+)
 
 RECEIPTS: Final = frozenset(("eth_getTransactionReceipt",))
 

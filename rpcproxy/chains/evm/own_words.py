@@ -14,10 +14,10 @@ from typing import Final
 import msgspec
 
 from rpcproxy import __version__
-from rpcproxy.chains.asked_at import NONE, BlockNeed
 from rpcproxy.chains.evm.blocks import required_block
 from rpcproxy.chains.kind import OwnWords
 from rpcproxy.chains.method import Method, MethodKind
+from rpcproxy.chains.parts.asked_at import NONE, BlockNeed
 
 _BLOCK: Final = "eth_getBlockByNumber"  # as it is asked for the head
 

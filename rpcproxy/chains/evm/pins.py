@@ -13,7 +13,16 @@ from typing import Final
 import msgspec
 
 from rpcproxy.arrays import members_of
-from rpcproxy.chains.asked_at import (
+from rpcproxy.chains.evm.blocks import (
+    RANGED,
+    UNREADABLE,
+    need_of,
+    read_block,
+    read_filter,
+    required_block,
+)
+from rpcproxy.chains.method import Method
+from rpcproxy.chains.parts.asked_at import (
     EARLIEST,
     FINALIZED,
     HASH,
@@ -23,16 +32,7 @@ from rpcproxy.chains.asked_at import (
     SAFE,
     BlockNeed,
 )
-from rpcproxy.chains.evm.blocks import (
-    RANGED,
-    UNREADABLE,
-    need_of,
-    read_block,
-    read_filter,
-    required_block,
-)
-from rpcproxy.chains.heights import Heights, Pinned, Pins
-from rpcproxy.chains.method import Method
+from rpcproxy.chains.parts.heights import Heights, Pinned, Pins
 
 
 class EvmHeights(Heights, gc=False, frozen=True):

@@ -11,8 +11,8 @@ from typing import Final
 
 from rpcproxy.chains.evm.blocks import head_of_block, parse_quantity, payee_of
 from rpcproxy.chains.evm.methods import describe
-from rpcproxy.chains.inquiries import Inquiry, JsonText, Question, single
 from rpcproxy.chains.kind import Questions
+from rpcproxy.chains.parts.inquiries import Inquiry, JsonText, Question, single
 from rpcproxy.messages import Head
 
 _BLOCK: Final = describe("eth_getBlockByNumber")

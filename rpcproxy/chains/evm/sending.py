@@ -11,15 +11,15 @@ import msgspec
 
 from rpcproxy.chains.evm.blocks import parse_quantity
 from rpcproxy.chains.evm.methods import TRANSACTION_BY_HASH, describe
-from rpcproxy.chains.evm.sends.naming import EVM_NAMES
+from rpcproxy.chains.evm.sends.hash_names import EVM_NAMES
 from rpcproxy.chains.evm.sends.pending_object import pending_object
 from rpcproxy.chains.evm.sends.raw_transactions import cancelled_by, check_size, raw_transaction
 from rpcproxy.chains.evm.sends.said_hashes import candidate_hashes, hashes_in, may_be_out
 from rpcproxy.chains.evm.sends.signed import decode
 from rpcproxy.chains.evm.sends.user_operations import user_operation_hash
 from rpcproxy.chains.evm.sends.waiting import asked_hash, said_while_waiting
-from rpcproxy.chains.inquiries import JsonText, Question
-from rpcproxy.chains.transactions import (
+from rpcproxy.chains.parts.inquiries import JsonText, Question
+from rpcproxy.chains.parts.transactions import (
     ForeignHashes,
     Inclusion,
     ListedBlock,

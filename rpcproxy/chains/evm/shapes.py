@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from rpcproxy.chains import param_shapes
+from rpcproxy.chains.parts import param_shapes
 
 _HEX: Final = re.compile(r"0x[0-9a-fA-F]*", re.ASCII)
 _LENGTHS: Final = {42: "address", 66: "hash"}

@@ -9,8 +9,8 @@ import msgspec
 from rpcproxy.chains.evm.blocks import parse_quantity
 from rpcproxy.chains.evm.methods import describe
 from rpcproxy.chains.evm.questions import CHAIN_ID
-from rpcproxy.chains.inquiries import JsonText, Question
 from rpcproxy.chains.kind import Ability, Survey
+from rpcproxy.chains.parts.inquiries import JsonText, Question
 
 LOG_BLOCKS: Final = 1000
 MULTICALL_BYTES: Final = 22 * 1024

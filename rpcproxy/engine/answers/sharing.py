@@ -18,9 +18,9 @@ from typing import Final, Protocol
 
 import msgspec
 
-from rpcproxy.chains.claims import Claims
 from rpcproxy.chains.kind import Methods
 from rpcproxy.chains.method import Keep
+from rpcproxy.chains.parts.claims import Claims
 from rpcproxy.edges.disk.disk_cache import DiskCache
 from rpcproxy.edges.metrics.metrics import ChainCounters
 from rpcproxy.engine.answers.carried import FAILURE

@@ -11,8 +11,8 @@ from typing import Final, Protocol
 
 import msgspec
 
-from rpcproxy.chains.heights import Heights
 from rpcproxy.chains.method import Method, MethodKind
+from rpcproxy.chains.parts.heights import Heights
 from rpcproxy.edges.metrics.attempt_times import Charge
 from rpcproxy.messages import (
     Judgement,

@@ -11,9 +11,9 @@ from typing import Final
 
 import msgspec
 
-from rpcproxy.chains.asked_at import LATEST
 from rpcproxy.chains.kind import Methods, OwnWords
 from rpcproxy.chains.method import Subject
+from rpcproxy.chains.parts.asked_at import LATEST
 from rpcproxy.config.model import Chain
 from rpcproxy.edges.logs import event
 from rpcproxy.engine.answers.streaming import restore_id

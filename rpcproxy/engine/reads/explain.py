@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from rpcproxy.chains.method import Method, MethodKind, Subject
-from rpcproxy.chains.transactions import BadTransaction
+from rpcproxy.chains.parts.transactions import BadTransaction
 from rpcproxy.engine.reads.pipeline import REFUSED, Pipeline
 from rpcproxy.engine.reads.profiles import Profile
 from rpcproxy.engine.reads.ways import ReadWay

@@ -13,10 +13,10 @@ from typing import Final
 
 import msgspec
 
-from rpcproxy.chains.asked_at import PENDING
-from rpcproxy.chains.errors import ReadRange
 from rpcproxy.chains.method import MethodKind
-from rpcproxy.chains.searches import Searches
+from rpcproxy.chains.parts.asked_at import PENDING
+from rpcproxy.chains.parts.errors import ReadRange
+from rpcproxy.chains.parts.searches import Searches
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.attempts.executor import Executor, Settled
 from rpcproxy.engine.clock import Clock

@@ -10,11 +10,11 @@ from typing import Final
 
 import msgspec
 
-from rpcproxy.chains.asked_at import HASH, LATEST, PENDING, BlockNeed
-from rpcproxy.chains.heights import Heights, Pins
 from rpcproxy.chains.kind import Methods
 from rpcproxy.chains.method import Keep, Method, MethodKind, Subject
-from rpcproxy.chains.searches import Searches
+from rpcproxy.chains.parts.asked_at import HASH, LATEST, PENDING, BlockNeed
+from rpcproxy.chains.parts.heights import Heights, Pins
+from rpcproxy.chains.parts.searches import Searches
 from rpcproxy.config.model import Chain
 from rpcproxy.engine.attempts.calls import SingleCall, Touchstone
 from rpcproxy.engine.clock import Clock

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import functools
 
-from rpcproxy.chains.errors import ReadRange
-from rpcproxy.chains.searches import Searches
+from rpcproxy.chains.parts.errors import ReadRange
+from rpcproxy.chains.parts.searches import Searches
 from rpcproxy.config.model import Chain
 from rpcproxy.engine.answers.carried import Carried
 from rpcproxy.engine.answers.shared_text import result_answer

@@ -12,9 +12,9 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
-from rpcproxy.chains.errors import RangeRefusal, ReadRange
 from rpcproxy.chains.method import Method
-from rpcproxy.chains.searches import Join, Searches
+from rpcproxy.chains.parts.errors import RangeRefusal, ReadRange
+from rpcproxy.chains.parts.searches import Join, Searches
 from rpcproxy.engine.attempts.executor import Settled
 from rpcproxy.engine.tasks import start, stop
 from rpcproxy.messages import Judgement, Verdict

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from rpcproxy.chains.asked_at import PENDING
+from rpcproxy.chains.parts.asked_at import PENDING
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.attempts.executor import Executor
 from rpcproxy.engine.clock import Clock

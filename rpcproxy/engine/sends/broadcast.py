@@ -23,7 +23,7 @@ from typing import Final
 import msgspec
 
 from rpcproxy.chains.method import Method, SendForm
-from rpcproxy.chains.transactions import BadTransaction, DecodedTransaction, Sends, SyncSends
+from rpcproxy.chains.parts.transactions import BadTransaction, DecodedTransaction, Sends, SyncSends
 from rpcproxy.config.model import Chain
 from rpcproxy.edges.metrics.send_counters import SendCounters
 from rpcproxy.engine import tasks

@@ -14,9 +14,9 @@ from typing import Any, Final
 
 import msgspec
 
-from rpcproxy.chains.inquiries import Question
 from rpcproxy.chains.method import Method
-from rpcproxy.chains.transactions import Sends
+from rpcproxy.chains.parts.inquiries import Question
+from rpcproxy.chains.parts.transactions import Sends
 from rpcproxy.engine import tasks
 from rpcproxy.engine.attempts.attempts import Settled
 from rpcproxy.engine.attempts.calls import SingleCall

@@ -22,9 +22,9 @@ from collections.abc import Callable, Iterable
 from hashlib import sha256
 from typing import Final
 
-from rpcproxy.chains.inquiries import JsonText
 from rpcproxy.chains.method import Method
-from rpcproxy.chains.transactions import BadTransaction, DecodedTransaction, Said, Sends
+from rpcproxy.chains.parts.inquiries import JsonText
+from rpcproxy.chains.parts.transactions import BadTransaction, DecodedTransaction, Said, Sends
 from rpcproxy.edges.disk.journal import DiskJournal, JournalBroken, JournalRow
 from rpcproxy.edges.logs import event
 from rpcproxy.edges.metrics.metrics import ChainCounters

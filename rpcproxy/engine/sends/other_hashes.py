@@ -17,9 +17,9 @@ from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import Any, Final
 
-from rpcproxy.chains.inquiries import Question
 from rpcproxy.chains.method import Method, SendForm
-from rpcproxy.chains.transactions import ForeignHashes, Sends
+from rpcproxy.chains.parts.inquiries import Question
+from rpcproxy.chains.parts.transactions import ForeignHashes, Sends
 from rpcproxy.engine.sends.copies import Copies, SendOutcome
 from rpcproxy.messages import Verdict
 

@@ -19,7 +19,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Final
 
-from rpcproxy.chains.transactions import TransactionNames
+from rpcproxy.chains.parts.transactions import TransactionNames
 from rpcproxy.rules.sends.journaled import PoolEntry, TransactionState
 from rpcproxy.rules.sends.pool import Pool
 

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from rpcproxy.chains.transactions import Inclusion, Sends
+from rpcproxy.chains.parts.transactions import Inclusion, Sends
 from rpcproxy.edges.metrics.metrics import ChainCounters
 from rpcproxy.engine import tasks
 from rpcproxy.engine.attempts.calls import SingleCall

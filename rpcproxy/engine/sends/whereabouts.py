@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
-from rpcproxy.chains.inquiries import Question
-from rpcproxy.chains.transactions import ListedBlock, TransactionLookUps
+from rpcproxy.chains.parts.inquiries import Question
+from rpcproxy.chains.parts.transactions import ListedBlock, TransactionLookUps
 from rpcproxy.engine.attempts.calls import SingleCall, Touchstone
 from rpcproxy.engine.attempts.executor import Executor
 from rpcproxy.messages import Judgement, MethodClass, Verdict

@@ -19,9 +19,9 @@ from typing import Final
 
 import msgspec
 
-from rpcproxy.chains.claims import SearchClaim, ToldBlock
-from rpcproxy.chains.contents import Contents, ContentsReader, Fit
 from rpcproxy.chains.method import Method
+from rpcproxy.chains.parts.claims import SearchClaim, ToldBlock
+from rpcproxy.chains.parts.contents import Contents, ContentsReader, Fit
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.clock import Clock
 from rpcproxy.messages import Blame, Judgement, Verdict
@@ -48,8 +48,8 @@ class BlockContents:
         clock: Clock,
         most_bytes: int = MOST_BYTES,
     ) -> None:
-        """``asked_block`` as in ``chains.claims``. ``most_bytes``: of what blocks say that they
-        hold, as ``RecentBlocks`` counts it.
+        """``asked_block`` as in ``chains.parts.claims``. ``most_bytes``: of what blocks say that
+        they hold, as ``RecentBlocks`` counts it.
         """
         self._standings = standings
         self._reader = reader

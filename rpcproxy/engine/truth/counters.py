@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from rpcproxy.chains.claims import CounterClaim, CounterReader, CounterUse
+from rpcproxy.chains.parts.claims import CounterClaim, CounterReader, CounterUse
 from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.sends.ledger import Ledger
 from rpcproxy.messages import Judgement, Verdict

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
-from rpcproxy.chains.claims import Claims
 from rpcproxy.chains.method import Subject
+from rpcproxy.chains.parts.claims import Claims
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.sends.ledger import Ledger
 from rpcproxy.engine.truth.block_contents import BlockContents

@@ -3,8 +3,8 @@
 A transaction may be shown by itself, or within a list (a block, its receipts, logs): lists are read
 only where somebody looks for one of their transactions.
 
-State: of transactions and of blocks, by their keys (``chains.claims``), the block that each was
-seen in (at most ``MOST_SEEN`` of each); and the lists that were not read yet, at most
+State: of transactions and of blocks, by their keys (``chains.parts.claims``), the block that each
+was seen in (at most ``MOST_SEEN`` of each); and the lists that were not read yet, at most
 ``MOST_LISTS`` of ``MOST_BYTES`` together. Written by ``engine.truth.truth`` alone.
 """
 

@@ -20,10 +20,10 @@ from typing import Final
 
 import msgspec
 
-from rpcproxy.chains.asked_at import LATEST, PENDING
-from rpcproxy.chains.claims import Claims, Naming, ToldBlock
-from rpcproxy.chains.contents import ContentsReader
 from rpcproxy.chains.method import Subject
+from rpcproxy.chains.parts.asked_at import LATEST, PENDING
+from rpcproxy.chains.parts.claims import Claims, Naming, ToldBlock
+from rpcproxy.chains.parts.contents import ContentsReader
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.attempts.executor import Executor
 from rpcproxy.engine.clock import Clock

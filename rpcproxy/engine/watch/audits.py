@@ -17,8 +17,8 @@ from typing import Any, Final
 
 import msgspec
 
-from rpcproxy.chains.comparison import Comparison
 from rpcproxy.chains.method import Method
+from rpcproxy.chains.parts.comparison import Comparison
 from rpcproxy.edges.logs import event, utc
 from rpcproxy.engine import tasks
 from rpcproxy.engine.attempts.calls import SingleCall

@@ -14,8 +14,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
-from rpcproxy.chains.inquiries import Question
 from rpcproxy.chains.kind import Questions
+from rpcproxy.chains.parts.inquiries import Question
 from rpcproxy.engine.attempts.executor import ChainMember, Executor
 from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.watch.probes import Probes

@@ -7,7 +7,7 @@ from typing import Any, Generic
 
 import msgspec
 
-from rpcproxy.chains.inquiries import Inquiry, Question, T
+from rpcproxy.chains.parts.inquiries import Inquiry, Question, T
 from rpcproxy.messages import Judgement, Verdict
 
 

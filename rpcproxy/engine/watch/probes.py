@@ -14,7 +14,7 @@ from typing import Any, Final, Generic
 
 import msgspec
 
-from rpcproxy.chains.inquiries import Inquiry, Question, T
+from rpcproxy.chains.parts.inquiries import Inquiry, Question, T
 from rpcproxy.engine.attempts.executor import (
     LATE_TIMER_SECONDS,
     REREAD_SECONDS,

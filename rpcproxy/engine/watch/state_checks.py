@@ -16,8 +16,8 @@ import math
 from collections.abc import Hashable, Mapping
 from typing import Final
 
-from rpcproxy.chains.inquiries import Question
 from rpcproxy.chains.kind import Questions
+from rpcproxy.chains.parts.inquiries import Question
 from rpcproxy.engine import tasks
 from rpcproxy.engine.attempts.executor import ChainMember, Executor
 from rpcproxy.engine.clock import Clock

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import msgspec
 
-from rpcproxy.chains.inquiries import Question
 from rpcproxy.chains.kind import Kind
+from rpcproxy.chains.parts.inquiries import Question
 from rpcproxy.engine import tasks
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.attempts.executor import Executor, Settled

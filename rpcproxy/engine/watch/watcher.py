@@ -15,8 +15,8 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from rpcproxy.chains.inquiries import Question
 from rpcproxy.chains.kind import Questions
+from rpcproxy.chains.parts.inquiries import Question
 from rpcproxy.config.model import Chain
 from rpcproxy.engine import tasks
 from rpcproxy.engine.attempts.doubts import cannot_ask

@@ -22,14 +22,13 @@ from typing import Final
 
 import msgspec
 
-from rpcproxy.chains.errors import CALLS, READS, ErrorTable, scope
 from rpcproxy.chains.method import Method
+from rpcproxy.chains.parts.errors import CALLS, READS, ErrorTable, scope
 from rpcproxy.config.model import ErrorPhrase
 from rpcproxy.messages import (
     INVALID_REQUEST,
     PARSE_ERROR,
     Failure,
-    FailureKind,
     Judgement,
     Outcome,
     Reply,
@@ -37,21 +36,9 @@ from rpcproxy.messages import (
 )
 from rpcproxy.rules.answers import hints, replies
 from rpcproxy.rules.answers.batched import BatchJudgement, SentCall, all_alike, on_the_whole
+from rpcproxy.rules.answers.failures import judge_failure
 from rpcproxy.rules.answers.replies import NULL, UNREADABLE, ErrorText, Read
 
-_FAILURES: Final = {
-    FailureKind.RESOLVE: Verdict.UNREACHABLE,
-    FailureKind.CONNECT: Verdict.UNREACHABLE,
-    FailureKind.TLS: Verdict.UNREACHABLE,
-    FailureKind.RESET: Verdict.BROKEN,
-    FailureKind.TRUNCATED: Verdict.BROKEN,
-    FailureKind.PROTOCOL: Verdict.BROKEN,
-    FailureKind.TOO_LARGE: Verdict.RANGE_TOO_LARGE,  # an answer too large is nobody's fault
-    FailureKind.TIMEOUT: Verdict.TIMEOUT,
-    FailureKind.OVERTAKEN: Verdict.OVERTAKEN,
-    FailureKind.CANCELLED: Verdict.CANCELLED,
-    FailureKind.OWN: Verdict.OWN_FAULT,
-}
 _LIMITS: Final = (Verdict.RATE_LIMITED, Verdict.QUOTA)
 # What an upstream refuses, it refuses whatever id it wrote beside it.
 _REGARDLESS_OF_ID: Final = (*_LIMITS, Verdict.KEY_REFUSED, Verdict.SENDER_LIMITED)
@@ -101,7 +88,7 @@ class Classifier:
         a date.
         """
         if isinstance(outcome, Failure):
-            return _judge_failure(outcome)
+            return judge_failure(outcome)
         result = plain_result(outcome, id, method)
         if result is not None:
             return Judgement(Verdict.OK, result)
@@ -116,7 +103,7 @@ class Classifier:
         upstream's fault and no other member's.
         """
         if isinstance(outcome, Failure):
-            return all_alike(_judge_failure(outcome), calls)
+            return all_alike(judge_failure(outcome), calls)
         decided = self._by_status(outcome, READS, now_unix)
         if decided is not None:
             if decided.verdict is Verdict.UNSUPPORTED:  # says nothing of the methods inside
@@ -386,10 +373,6 @@ def _first(phrases: Sequence[tuple[str, Verdict]], text: str) -> Verdict | None:
 def _of_a_page(verdict: Verdict) -> Verdict:
     """A page is no null to be given to a client, even where the user's phrase says so."""
     return Verdict.MISSING_DATA if verdict is Verdict.NULL else verdict
-
-
-def _judge_failure(failure: Failure) -> Judgement:
-    return Judgement(_FAILURES[failure.kind], detail=hints.tell(failure.detail))
 
 
 def _judge_result(result: msgspec.Raw, method: Method) -> Judgement:

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from rpcproxy import arrays
-from rpcproxy.chains.errors import ANY_DIGITS, Encoded
+from rpcproxy.chains.parts.errors import ANY_DIGITS, Encoded
 from rpcproxy.messages import INTERNAL_ERROR, Verdict, decode_envelope
 from rpcproxy.rules.answers import hints
 

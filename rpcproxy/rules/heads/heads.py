@@ -36,7 +36,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-from rpcproxy.chains.traits import Traits
+from rpcproxy.chains.parts.traits import Traits
 from rpcproxy.messages import Head
 from rpcproxy.rules.heads.ahead import Ahead, reach, second_height
 from rpcproxy.rules.heads.finality import Finality

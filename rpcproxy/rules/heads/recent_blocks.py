@@ -23,7 +23,7 @@ from typing import Final
 
 import msgspec
 
-from rpcproxy.chains.contents import Contents
+from rpcproxy.chains.parts.contents import Contents
 
 MOST_BLOCKS: Final = 256
 MOST_OTHERS: Final = 64

@@ -19,7 +19,7 @@ from typing import Final
 
 import msgspec
 
-from rpcproxy.chains.comparison import Comparison
+from rpcproxy.chains.parts.comparison import Comparison
 from rpcproxy.rules.standing.limits import TokenBucket
 from rpcproxy.rules.standing.selection import Rng
 

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from rpcproxy.chains.errors import RangeRefusal
+from rpcproxy.chains.parts.errors import RangeRefusal
 
 MAX_PARTS: Final = 64  # asked in all, refused ones included
 MAX_AT_ONCE: Final = 4

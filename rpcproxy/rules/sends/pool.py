@@ -29,7 +29,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Final
 
-from rpcproxy.chains.transactions import DecodedTransaction
+from rpcproxy.chains.parts.transactions import DecodedTransaction
 from rpcproxy.messages import Verdict
 from rpcproxy.rules.sends.journaled import (
     EntryQueue,

@@ -35,8 +35,8 @@ class Exclusions:
     request it refused as too large, 0 for none; ``took_bytes`` the largest that it took.
     ``refused_blocks`` and ``took_blocks`` are the same of ranges; they are asked about only for
     requests that have one, so the truth of the whole leaves them out.
-    ``shapes``: shape of params (``chains.param_shapes``) → until when; ``listens``: an answer of
-    some method may take something back. ``limited``: method → until when it is left alone, since
+    ``shapes``: shape of params (``chains.parts.param_shapes``) → until when; ``listens``: an answer
+    of some method may take something back. ``limited``: method → until when it is left alone, since
     its limit is reached and that of others is not.
     """
 

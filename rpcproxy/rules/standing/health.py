@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from rpcproxy.chains.errors import ReadRange
 from rpcproxy.chains.method import Method
+from rpcproxy.chains.parts.errors import ReadRange
 from rpcproxy.messages import METHOD_CLASSES, Blame, MethodClass, Observation, Verdict
 from rpcproxy.rules.standing.breaker import SLOWNESS
 from rpcproxy.rules.standing.domains import FAILING_SHARE

@@ -16,9 +16,9 @@ from typing import Any, Final
 
 import msgspec
 
-from rpcproxy.chains.errors import ReadRange
 from rpcproxy.chains.kind import Methods
-from rpcproxy.chains.traits import Traits
+from rpcproxy.chains.parts.errors import ReadRange
+from rpcproxy.chains.parts.traits import Traits
 from rpcproxy.config.model import Chain, Upstream
 from rpcproxy.messages import METHOD_CLASSES, Blame, Head, MethodClass, Observation, Verdict
 from rpcproxy.rules.heads.heads import Heads

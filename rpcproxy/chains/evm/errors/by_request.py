@@ -6,8 +6,8 @@ from typing import Final
 
 import msgspec
 
-from rpcproxy.chains.asked_at import NONE
 from rpcproxy.chains.evm.blocks import UNREADABLE, need_of
+from rpcproxy.chains.parts.asked_at import NONE
 from rpcproxy.messages import Verdict
 
 # What a node that gives no reason refused for its size: anvil takes 2 MiB, others 1 MB or 5 MiB.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from rpcproxy.chains.errors import ANY, NOT_SENDS, SENDS, ErrorRow, code_row
 from rpcproxy.chains.evm.errors.by_request import unreadable_verdict
+from rpcproxy.chains.parts.errors import ANY, NOT_SENDS, SENDS, ErrorRow, code_row
 from rpcproxy.messages import Verdict
 
 V = Verdict

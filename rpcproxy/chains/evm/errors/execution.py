@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from rpcproxy.chains.errors import (
+from rpcproxy.chains.parts.errors import (
     ANY,
     CALLS,
     NOT_SENDS,

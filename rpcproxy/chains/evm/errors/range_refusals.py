@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from rpcproxy.chains.errors import RangeRefusal
+from rpcproxy.chains.parts.errors import RangeRefusal
 
 # A number of blocks: 2048, 10,000, 2k. What counts other things is none.
 _WIDTH: Final = (

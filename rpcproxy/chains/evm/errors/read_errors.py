@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from rpcproxy.chains.errors import (
+from rpcproxy.chains.evm.errors.by_request import range_verdict, script_verdict
+from rpcproxy.chains.parts.errors import (
     ANY,
     CALLS,
     LOOKUPS,
@@ -14,7 +15,6 @@ from rpcproxy.chains.errors import (
     pattern_row,
     text_row,
 )
-from rpcproxy.chains.evm.errors.by_request import range_verdict, script_verdict
 from rpcproxy.messages import Verdict
 
 V = Verdict

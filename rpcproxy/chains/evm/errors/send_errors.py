@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from rpcproxy.chains.errors import SENDS, ErrorRow, code_row, pattern_row, text_row
+from rpcproxy.chains.parts.errors import SENDS, ErrorRow, code_row, pattern_row, text_row
 from rpcproxy.messages import Verdict
 
 V = Verdict

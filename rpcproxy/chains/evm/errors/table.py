@@ -14,9 +14,9 @@ import re
 from types import MappingProxyType
 from typing import Final
 
-from rpcproxy.chains.errors import Encoded, ErrorRow, ErrorTable, by_scope
 from rpcproxy.chains.evm.errors import codes, execution, gateways, read_errors, send_errors
 from rpcproxy.chains.evm.errors.range_refusals import read_refusal
+from rpcproxy.chains.parts.errors import Encoded, ErrorRow, ErrorTable, by_scope
 from rpcproxy.messages import Verdict
 
 V = Verdict

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from rpcproxy.chains.evm.sends.signed import LEGACY, SignedTransaction
-from rpcproxy.chains.transactions import DecodedTransaction
+from rpcproxy.chains.parts.transactions import DecodedTransaction
 
 
 def pending_object(tx: DecodedTransaction) -> bytes:

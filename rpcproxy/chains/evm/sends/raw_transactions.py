@@ -17,7 +17,7 @@ from Crypto.Hash import keccak
 from rpcproxy.arrays import members_of
 from rpcproxy.chains.evm.sends import rlp
 from rpcproxy.chains.method import Method
-from rpcproxy.chains.transactions import BadTransaction
+from rpcproxy.chains.parts.transactions import BadTransaction
 from rpcproxy.messages import INVALID_PARAMS
 
 NEITHER: Final = (

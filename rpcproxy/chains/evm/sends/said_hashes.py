@@ -14,7 +14,7 @@ import msgspec
 
 from rpcproxy.chains.evm.sends.raw_transactions import keccak256
 from rpcproxy.chains.evm.sends.zksync import zksync_hashes
-from rpcproxy.chains.transactions import NamedHashes
+from rpcproxy.chains.parts.transactions import NamedHashes
 
 _WHOLE: Final = re.compile(rb"(?<![0-9a-zA-Z])(?:0[xX])?([0-9a-fA-F]{64})(?![0-9a-zA-Z])")
 _SHORTENED: Final = re.compile(

@@ -26,7 +26,7 @@ from rpcproxy.chains.evm.sends.raw_transactions import (
     unhex,
     without_blobs,
 )
-from rpcproxy.chains.transactions import BadTransaction, DecodedTransaction
+from rpcproxy.chains.parts.transactions import BadTransaction, DecodedTransaction
 
 LEGACY: Final = 0
 _ACCESS: Final = 1  # EIP-2930

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from rpcproxy.chains.evm.sends.raw_transactions import keccak256, unhex
-from rpcproxy.chains.transactions import BadTransaction
+from rpcproxy.chains.parts.transactions import BadTransaction
 
 _V06: Final = "0x5ff137d4b0fdcd49dca30c7cf57e578a026d2789"
 _V07: Final = "0x0000000071727de22e5e9d8baf0edac6f37da032"

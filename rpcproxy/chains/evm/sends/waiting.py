@@ -14,7 +14,7 @@ import msgspec
 
 from rpcproxy.chains.evm.sends.pending_object import pending_object
 from rpcproxy.chains.method import Method
-from rpcproxy.chains.transactions import DecodedTransaction, Said
+from rpcproxy.chains.parts.transactions import DecodedTransaction, Said
 
 # The transaction's hash is the first parameter of each.
 _SHOWN: Final = frozenset(("eth_getTransactionByHash", "eth_getPrivateTransactionByHash"))

@@ -11,7 +11,7 @@ from typing import Final
 
 from rpcproxy.chains.evm.sends import rlp
 from rpcproxy.chains.evm.sends.raw_transactions import keccak256, typed_items
-from rpcproxy.chains.transactions import BadTransaction
+from rpcproxy.chains.parts.transactions import BadTransaction
 
 TYPE: Final = 0x71
 _FIELDS: Final = 16

@@ -21,8 +21,8 @@ from rpcproxy.drills.evm.simchain import SimChain
 from rpcproxy.drills.providers.provider import Provider
 from rpcproxy.edges.disk.disk_cache import DiskCache
 from rpcproxy.messages import Answer, Pending
-from tests.kits.jumping import on_a_jumping_loop
 from tests.kits.waiting import until
+from tests.sockets.scripted import on_both_loops
 
 START = 1000
 MIB = 1 << 20
@@ -226,7 +226,7 @@ async def test_all_who_ask_for_it_are_told_once_it_is_open(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("is_patient", [False, True])
-@on_a_jumping_loop
+@on_both_loops
 async def test_a_fault_of_our_own_in_an_opening_is_told(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,

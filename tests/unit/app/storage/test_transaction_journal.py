@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from rpcproxy.app.storage.transaction_journal import SendSettings, Transactions
+from rpcproxy.chains.registry import EVM
 from rpcproxy.config.model import Chain
 from rpcproxy.edges.disk.journal import DiskJournal, JournalRefused
 from rpcproxy.edges.metrics.metrics import ChainCounters
@@ -51,6 +52,7 @@ def transactions() -> Transactions:
         Chain(name="test", chain_id=7, upstreams=()),
         settings,
         ChainCounters(),
+        EVM.sends,
         clock=loop.clock,
     )
 

@@ -5,13 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rpcproxy.chains.claims import ToldBlock
 from rpcproxy.chains.evm.answers import (
     NONCES,
     nonce_of,
     told_by,
 )
 from rpcproxy.chains.evm.methods import METHODS, describe
+from rpcproxy.chains.parts.claims import ToldBlock
 
 ADDRESS = "0x" + "ab" * 20
 HASH = "0x" + "Cd" * 32

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rpcproxy.chains.asked_at import EARLIEST, FINALIZED, HASH, LATEST, NONE, PENDING, SAFE
 from rpcproxy.chains.evm.blocks import head_of_block, parse_quantity, required_block
 from rpcproxy.chains.evm.methods import METHODS, describe
+from rpcproxy.chains.parts.asked_at import EARLIEST, FINALIZED, HASH, LATEST, NONE, PENDING, SAFE
 from rpcproxy.messages import Head
 
 ADDRESS = "0x" + "ab" * 20

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rpcproxy.chains.contents import Contents, Fit
 from rpcproxy.chains.evm.entries import (
     ENTRIES,
     LARGEST_LIST_BYTES,
@@ -26,6 +25,7 @@ from rpcproxy.chains.evm.entries import (
     wants_all_traces,
 )
 from rpcproxy.chains.evm.methods import METHODS, describe
+from rpcproxy.chains.parts.contents import Contents, Fit
 
 HASH = "0x" + "Cd" * 32
 TX = "0x" + "12" * 32

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rpcproxy.chains.claims import Claims, Naming
 from rpcproxy.chains.evm.answers import NAMING_BLOCK
 from rpcproxy.chains.evm.methods import METHODS, describe
 from rpcproxy.chains.evm.naming import (
@@ -20,6 +19,7 @@ from rpcproxy.chains.evm.naming import (
     of_block,
     of_search,
 )
+from rpcproxy.chains.parts.claims import Claims, Naming
 
 HASH = "0x" + "cd" * 32
 OTHER = "0x" + "ab" * 32

@@ -6,9 +6,9 @@ import msgspec
 import pytest
 
 import rpcproxy
-from rpcproxy.chains.asked_at import LATEST, NONE, PENDING
 from rpcproxy.chains.evm.methods import describe
 from rpcproxy.chains.evm.own_words import OWN_WORDS, constant_answers
+from rpcproxy.chains.parts.asked_at import LATEST, NONE, PENDING
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from rpcproxy.chains.asked_at import EARLIEST, FINALIZED, HASH, LATEST, NONE, PENDING, SAFE
 from rpcproxy.chains.evm.blocks import RANGED
 from rpcproxy.chains.evm.methods import METHODS, describe
 from rpcproxy.chains.evm.pins import EVM_PINS, EvmHeights, pin
+from rpcproxy.chains.parts.asked_at import EARLIEST, FINALIZED, HASH, LATEST, NONE, PENDING, SAFE
 from rpcproxy.chains.registry import EVM
 
 ADDRESS = "0x" + "ab" * 20

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rpcproxy.chains.evm.questions import QUESTIONS
-from rpcproxy.chains.inquiries import Inquiry, Question
+from rpcproxy.chains.parts.inquiries import Inquiry, Question
 from rpcproxy.messages import Head, MethodClass
 
 HASH = "0x" + "ab" * 31 + "cd"

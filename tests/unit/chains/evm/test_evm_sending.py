@@ -8,7 +8,7 @@ import pytest
 from rpcproxy.chains.evm.methods import METHODS
 from rpcproxy.chains.evm.sending import EVM_SENDS, SYNC_DEFAULT_SECONDS
 from rpcproxy.chains.method import MethodKind, SendForm
-from rpcproxy.chains.transactions import Inclusion, ListedBlock
+from rpcproxy.chains.parts.transactions import Inclusion, ListedBlock
 
 HASH = "0x" + "a1" * 32
 LOOK_UPS = EVM_SENDS.look_ups

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rpcproxy.chains.evm.shapes import shape_of
-from rpcproxy.chains.param_shapes import LARGEST_BYTES
+from rpcproxy.chains.parts.param_shapes import LARGEST_BYTES
 
 ONE, TWO = "0x" + "1" * 40, "0x" + "ab" * 20
 HASH = "0x" + "c" * 64

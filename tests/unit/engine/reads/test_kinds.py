@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
+from msgspec.structs import replace
 
-from rpcproxy.chains.heights import Pins
+from rpcproxy.chains.parts.heights import Pins
 from rpcproxy.chains.registry import EVM
-from rpcproxy.chains.unmined import Waiting
 from tests.kits.engine_kit import Engine, refusing, virtual
 from tests.kits.fleet import upstream
 from tests.kits.sends_kit import signed
 from tests.unit.engine.sends.test_ledger import decoded
 
-BARE = msgspec.structs.replace(EVM, name="bare", pins=Pins(), searches=None, waiting=Waiting())
+assert EVM.sends is not None
+NO_LOOK_UPS = replace(EVM.sends.waiting, looked_up=lambda _method, _params: "")
+BARE = replace(
+    EVM,
+    name="bare",
+    pins=Pins(),
+    searches=None,
+    sends=replace(EVM.sends, waiting=NO_LOOK_UPS),
+)
 TX = signed()
 LOG_PARAMS = b'[{"fromBlock":"0x1","toBlock":"0x64"}]'
 

@@ -11,9 +11,10 @@ from msgspec.structs import replace
 
 from rpcproxy.chains.evm.methods import describe
 from rpcproxy.chains.evm.sending import EVM_SENDS
-from rpcproxy.chains.inquiries import JsonText, Question
+from rpcproxy.chains.kind import Kind
 from rpcproxy.chains.method import OBJECT
-from rpcproxy.chains.transactions import (
+from rpcproxy.chains.parts.inquiries import JsonText, Question
+from rpcproxy.chains.parts.transactions import (
     DecodedTransaction,
     Inclusion,
     ListedBlock,
@@ -23,6 +24,7 @@ from rpcproxy.chains.transactions import (
     TransactionNames,
     WaitingTransactions,
 )
+from rpcproxy.chains.registry import EVM
 from rpcproxy.messages import METHOD_REFUSED
 from rpcproxy.rules.sends.journaled import TransactionState
 from tests.kits.engine_kit import Engine, Sent, after, now, virtual
@@ -32,12 +34,18 @@ from tests.kits.sends_kit import rebroadcast_of, signed
 TX = signed()
 HASH_PARAMS = b'["%b"]' % TX.hash.encode()
 
+
+def kind_with(sends: Sends | None) -> Kind:
+    """EVM, but for how transactions are sent."""
+    return replace(EVM, sends=sends)
+
+
 # ---- without sends
 
 
 @virtual
 async def test_where_nothing_is_sent_a_send_is_refused_in_words() -> None:
-    engine = Engine(sends=None)
+    engine = Engine(kind=kind_with(None))
     error = (await engine.ask("eth_sendRawTransaction", TX.params).reply())["error"]
     assert error["code"] == METHOD_REFUSED
     assert "eth_sendRawTransaction does not exist/is not available" in error["message"]
@@ -47,13 +55,13 @@ async def test_where_nothing_is_sent_a_send_is_refused_in_words() -> None:
 
 @virtual
 async def test_where_nothing_is_sent_reads_go_on() -> None:
-    engine = Engine(sends=None)
+    engine = Engine(kind=kind_with(None))
     assert (await engine.ask("eth_gasPrice").reply())["result"] == "0x1"
     for wire in engine.wires.values():
         wire.behaviour = after(0.01, lambda sent: sent.reply(b"null"))
     for method in ("eth_getTransactionByHash", "eth_getTransactionReceipt"):
         assert (await engine.ask(method, HASH_PARAMS).reply())["result"] is None
-    engine.pipeline.adopt(Engine(sends=None).pipeline)
+    engine.pipeline.adopt(Engine(kind=kind_with(None)).pipeline)
     engine.close()
 
 
@@ -64,7 +72,7 @@ async def test_where_nothing_is_sent_reads_go_on() -> None:
 async def test_without_counters_nobody_can_tell_where_a_private_one_is() -> None:
     """It is not asked for by its hash, nor looked for at each look: only its block tells."""
     sends = replace(EVM_SENDS, look_ups=replace(EVM_SENDS.look_ups, counter=None))
-    engine = Engine([upstream("a", private=True), upstream("b")], sends=sends)
+    engine = Engine([upstream("a", private=True), upstream("b")], kind=kind_with(sends))
     chain = Chain(engine)
     rebroadcast = rebroadcast_of(engine, sends)
     assert "result" in await engine.ask("eth_sendRawTransaction", TX.params).reply()
@@ -165,7 +173,7 @@ PLAIN_SENDS = Sends(
 
 @virtual
 async def test_a_kind_without_lanes_is_copied_and_found_in_its_block() -> None:
-    engine = Engine(sends=PLAIN_SENDS)
+    engine = Engine(kind=kind_with(PLAIN_SENDS))
     engine.all_behave(
         after(
             0.01,
@@ -191,7 +199,7 @@ async def test_a_kind_without_lanes_is_copied_and_found_in_its_block() -> None:
 
 @virtual
 async def test_a_kind_says_for_how_long_it_is_sent_again() -> None:
-    engine = Engine(sends=PLAIN_SENDS)
+    engine = Engine(kind=kind_with(PLAIN_SENDS))
     engine.all_behave(after(0.01, lambda sent: sent.reply(b'{"hash":"dog"}')))
     await engine.ask("eth_sendRawTransaction", b'["dog!"]').reply()
     assert engine.ledger.pool.expire(now() + 590) == []
@@ -200,7 +208,9 @@ async def test_a_kind_says_for_how_long_it_is_sent_again() -> None:
 
 @virtual
 async def test_a_private_one_is_known_by_its_own_kind_of_hash() -> None:
-    engine = Engine([upstream("a", private=True, role="sends"), upstream("b")], sends=PLAIN_SENDS)
+    engine = Engine(
+        [upstream("a", private=True, role="sends"), upstream("b")], kind=kind_with(PLAIN_SENDS)
+    )
     engine.all_behave(after(0.01, lambda sent: sent.reply(b'{"hash":"dog"}')))
     engine.ledger.on_no_journal("")
     await engine.ask("eth_sendRawTransaction", b'["dog!"]').reply()

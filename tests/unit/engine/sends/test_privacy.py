@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from rpcproxy.chains.evm.sends.naming import EVM_NAMES
+from rpcproxy.chains.evm.sends.hash_names import EVM_NAMES
 from rpcproxy.edges.disk.journal import JournalRow
 from rpcproxy.engine.answers.sharing import answer_of
 from rpcproxy.engine.sends.ledger import Denial

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from rpcproxy.chains.claims import Claims
 from rpcproxy.chains.evm.blocks import head_of_block
+from rpcproxy.chains.parts.claims import Claims
 from rpcproxy.chains.registry import EVM
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.truth.counters import PENDING_SECONDS

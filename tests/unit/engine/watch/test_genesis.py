@@ -8,7 +8,7 @@ import pytest
 from msgspec import structs
 
 from rpcproxy.chains.evm.questions import NEWEST, QUESTIONS
-from rpcproxy.chains.inquiries import single
+from rpcproxy.chains.parts.inquiries import single
 from rpcproxy.config.load import load_text
 from rpcproxy.config.model import KnownChain
 from rpcproxy.engine.watch.genesis import Genesis

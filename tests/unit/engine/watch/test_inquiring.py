@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from rpcproxy.chains.evm.questions import CHAIN_ID, NEWEST
-from rpcproxy.chains.inquiries import Inquiry, Question, single
+from rpcproxy.chains.parts.inquiries import Inquiry, Question, single
 from rpcproxy.engine.watch.inquiring import Inquired, play
 from rpcproxy.messages import Head, Judgement, Verdict
 

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from rpcproxy.chains.evm.questions import CHAIN_ID, LOGS, NEWEST
-from rpcproxy.chains.inquiries import Inquiry, single
+from rpcproxy.chains.parts.inquiries import Inquiry, single
 from rpcproxy.engine.watch.probes import PROBE_SECONDS, Probes
 from rpcproxy.messages import FailureKind, Reply, Verdict
 from rpcproxy.rules.heads.cadence import DARK_PAUSE_SECONDS

@@ -8,7 +8,7 @@ import pytest
 from msgspec import structs
 
 from rpcproxy.chains.evm.questions import CHAIN_ID, NEWEST
-from rpcproxy.chains.inquiries import Inquiry
+from rpcproxy.chains.parts.inquiries import Inquiry
 from rpcproxy.chains.registry import EVM
 from rpcproxy.config.model import Deadlines
 from rpcproxy.engine.watch.told import BLOCKS_KEPT, ToldHead

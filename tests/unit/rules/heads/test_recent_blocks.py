@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rpcproxy.chains.contents import Contents
+from rpcproxy.chains.parts.contents import Contents
 from rpcproxy.rules.heads.recent_blocks import (
     FALSE_ALARMS,
     MOST_BLOCKS,

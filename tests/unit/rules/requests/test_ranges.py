@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rpcproxy.chains.errors import RangeRefusal
+from rpcproxy.chains.parts.errors import RangeRefusal
 from rpcproxy.chains.registry import EVM
 from rpcproxy.engine.attempts.executor import Settled
 from rpcproxy.engine.reads.split_searches import SplitSearch, split_and_join, splittable

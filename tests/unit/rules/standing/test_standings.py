@@ -1,6 +1,6 @@
 import pytest
 
-from rpcproxy.chains.traits import Traits
+from rpcproxy.chains.parts.traits import Traits
 from rpcproxy.config.model import Chain
 from rpcproxy.messages import Head, Observation, Verdict
 from rpcproxy.rules.standing.standings import Settings

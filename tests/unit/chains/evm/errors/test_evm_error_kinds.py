@@ -9,9 +9,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from rpcproxy.chains.errors import scope
 from rpcproxy.chains.evm.errors import EVM_ERRORS
 from rpcproxy.chains.evm.methods import describe
+from rpcproxy.chains.parts.errors import scope
 from rpcproxy.messages import Blame, Verdict
 
 V = Verdict

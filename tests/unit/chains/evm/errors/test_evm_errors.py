@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from rpcproxy.chains.errors import CALLS, LOOKUPS, READS, SENDS, scope
 from rpcproxy.chains.evm.errors import EVM_ERRORS, ROWS
 from rpcproxy.chains.evm.methods import describe
+from rpcproxy.chains.parts.errors import CALLS, LOOKUPS, READS, SENDS, scope
 from rpcproxy.messages import Blame, Retry, Verdict
 
 CORPUS = Path(__file__).parents[6] / "shared/corpora/execution-apis"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rpcproxy.chains.errors import RangeRefusal
 from rpcproxy.chains.evm.errors.range_refusals import read_refusal
+from rpcproxy.chains.parts.errors import RangeRefusal
 
 
 @pytest.mark.parametrize(

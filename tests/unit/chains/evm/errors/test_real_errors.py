@@ -13,7 +13,7 @@ import pytest
 from rpcproxy.chains.evm.methods import describe
 from rpcproxy.chains.evm.sends.raw_transactions import raw_transaction
 from rpcproxy.chains.evm.sends.signed import decode
-from rpcproxy.chains.transactions import BadTransaction
+from rpcproxy.chains.parts.transactions import BadTransaction
 from rpcproxy.messages import Blame, Reply, Verdict
 from tests.kits.evm_rules import classifier
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rpcproxy.chains.evm.sends.naming import EVM_NAMES, START_DIGITS
+from rpcproxy.chains.evm.sends.hash_names import EVM_NAMES, START_DIGITS
 from tests.kits.signed_transactions import RAW, SIGNED
 
 A, B = "0x" + "a1" * 32, "0x" + "b2" * 32

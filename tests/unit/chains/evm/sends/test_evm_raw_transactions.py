@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rpcproxy.chains.evm.sends.raw_transactions import raw_transaction, transaction_hash
-from rpcproxy.chains.transactions import BadTransaction
+from rpcproxy.chains.parts.transactions import BadTransaction
 
 KEY = "0x" + "11" * 32
 TO = "0x" + "22" * 20

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from rpcproxy.chains.evm.sends.pending_object import pending_object
 from rpcproxy.chains.evm.sends.rlp import enclose, encode
 from rpcproxy.chains.evm.sends.signed import decode
-from rpcproxy.chains.transactions import BadTransaction
+from rpcproxy.chains.parts.transactions import BadTransaction
 from tests.kits.signed_transactions import (
     BLOB,
     CHAIN,

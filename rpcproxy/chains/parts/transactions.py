@@ -12,8 +12,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from rpcproxy.chains.inquiries import JsonText, Question
 from rpcproxy.chains.method import Method
+from rpcproxy.chains.parts.inquiries import JsonText, Question
 from rpcproxy.messages import SERVER_REFUSED
 
 DAY_SECONDS = 86_400.0

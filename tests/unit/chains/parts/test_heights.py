@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from rpcproxy.chains.asked_at import NONE
-from rpcproxy.chains.heights import Pins
 from rpcproxy.chains.method import Method, MethodKind
+from rpcproxy.chains.parts.asked_at import NONE
+from rpcproxy.chains.parts.heights import Pins
 from rpcproxy.messages import MethodClass
 
 READ = Method("getblock", MethodKind.BLOCK_READ, MethodClass.LIGHT, block_param=0)

@@ -7,7 +7,7 @@ import pytest
 
 from rpcproxy.chains.kind import Methods
 from rpcproxy.chains.method import Method, MethodKind
-from rpcproxy.chains.param_shapes import LARGEST_BYTES, shape_of
+from rpcproxy.chains.parts.param_shapes import LARGEST_BYTES, shape_of
 from rpcproxy.messages import MethodClass
 
 ACCOUNT = "9WzDXwBbmkg8ZTbNMqUxvQRAyrZzDsGYdLVL9zYtAWWM"

@@ -7,7 +7,8 @@ import re
 import msgspec
 import pytest
 
-from rpcproxy.chains.errors import (
+from rpcproxy.chains.method import Method, MethodKind
+from rpcproxy.chains.parts.errors import (
     ANY,
     CALLS,
     READS,
@@ -24,7 +25,6 @@ from rpcproxy.chains.errors import (
     start_row,
     text_row,
 )
-from rpcproxy.chains.method import Method, MethodKind
 from rpcproxy.messages import Judgement, MethodClass, Reply, Verdict
 from rpcproxy.rules.answers import replies
 from rpcproxy.rules.answers.batched import SentCall

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rpcproxy.chains.comparison import Comparison, Form
+from rpcproxy.chains.parts.comparison import Comparison, Form
 from rpcproxy.rules.requests.audit import Comparer
 
 SETTLED = Form(core=("hash",), settled_by="confirmations")

@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
-from rpcproxy.chains.asked_at import NONE, BlockNeed
 from rpcproxy.chains.method import Method
+from rpcproxy.chains.parts.asked_at import NONE, BlockNeed
 
 
 class Heights(msgspec.Struct, gc=False, frozen=True):

@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 from rpcproxy.chains.evm.sends.raw_transactions import transactions_in
-from rpcproxy.chains.transactions import TransactionNames
+from rpcproxy.chains.parts.transactions import TransactionNames
 
 _WRITTEN: Final = re.compile(r"0[xX][0-9a-fA-F]{64}")
 _QUOTED: Final = re.compile(rb'"0[xX]([0-9a-fA-F]{64})"')
