@@ -6,13 +6,13 @@ State: none of its own; it holds the objects that do.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
+from rpcproxy.app.graph import ChainGraph, GraphParts
 from rpcproxy.app.storage.disk import Disk, DiskPlace
 from rpcproxy.app.storage.transaction_journal import SendSettings, Transactions
 from rpcproxy.chains.parts.errors import ErrorTable
-from rpcproxy.chains.parts.transactions import Sends
 from rpcproxy.chains.registry import kind_of
 from rpcproxy.config.model import Chain, Server, Upstream
 from rpcproxy.config.secrets import Redactor, secrets_of_upstream
@@ -21,23 +21,10 @@ from rpcproxy.edges.http.target import EdgeSettings, target_of
 from rpcproxy.edges.http.upstream_http import HttpUpstream as Wire
 from rpcproxy.edges.metrics.metrics import ChainCounters
 from rpcproxy.engine.attempts.attempts import ChainMember
-from rpcproxy.engine.attempts.executor import Executor
 from rpcproxy.engine.clock import SYSTEM_CLOCK, Clock
-from rpcproxy.engine.reads.pipeline import Pipeline
-from rpcproxy.engine.reads.profiles import policies
-from rpcproxy.engine.sends.broadcast import Broadcast
-from rpcproxy.engine.sends.copies import Copies
 from rpcproxy.engine.sends.ledger import OnStep, unheard
-from rpcproxy.engine.sends.rebroadcast import Rebroadcast
-from rpcproxy.engine.watch.audits import Audits
-from rpcproxy.engine.watch.feeds import Feeds
-from rpcproxy.engine.watch.local import LocalAnswers
-from rpcproxy.engine.watch.told import ToldHead
-from rpcproxy.engine.watch.watcher import Watcher
 from rpcproxy.rules.answers.classify import Classifier
 from rpcproxy.rules.answers.holding import Holdings
-from rpcproxy.rules.requests.steps import Budgets
-from rpcproxy.rules.standing.limits import HedgeAllowance, RetryBudget
 from rpcproxy.rules.standing.standings import Settings, Standings
 
 WARM_CONNECTIONS: Final = 2  # a failover pays no handshake
@@ -66,7 +53,6 @@ class ChainRuntime:
         """
         now = clock.monotonic()
         kind = self.kind = kind_of(chain)
-        self._sends = kind.sends
         self.chain = chain
         self.counters = counters
         holdings = holdings or Holdings()
@@ -78,13 +64,6 @@ class ChainRuntime:
             read_range=kind.errors.read_range,
         )
         self.wires = self._wires(chain, ssl_context, old, holdings)
-        members = {each.name: self._member(each, kind.errors) for each in chain.upstreams}
-        budgets = Budgets(RetryBudget(now), HedgeAllowance())
-        self.executor = self._executor(members, budgets, clock)
-        self.told = ToldHead(self.standings, chain.block_time_seconds, kind, clock=clock)
-        if old is not None:
-            self.standings.adopt(old.standings, now)
-            self.told.adopt(old.told)
         settings = SendSettings.of(chain, server)
         if kind.sends is None:
             settings = settings._replace(path=None)  # there is nothing to write down
@@ -97,109 +76,35 @@ class ChainRuntime:
             chain, settings, counters, kind.sends, clock=clock, on_step=on_step
         )
         self.transactions.take(settings)
-        broadcast = self._broadcast(kind.sends, settings, clock)
-        self.audits = Audits(
-            self.executor,
-            kind.comparison,
-            chain_name=chain.name,
-            policies=policies(chain),
-            calls_per_hour=chain.audits_per_hour,
-            clock=clock,
-        )
-        self.pipeline = Pipeline(
-            chain,
-            self.executor,
-            broadcast,
-            self.told,
-            LocalAnswers(chain.chain_id, self.told, self.standings, kind.own_words, clock=clock),
-            server,
+        given = GraphParts(
+            chain=chain,
             kind=kind,
+            server=server,
+            counters=counters,
+            standings=self.standings,
+            members={each.name: self._member(each, kind.errors) for each in chain.upstreams},
             ledger=self.transactions.ledger,
-            audits=self.audits,
-            clock=clock,
             purse=holdings.purse(""),
-        )
-        self.rebroadcast = self._rebroadcast(kind.sends, broadcast, clock)
-        self.feeds = Feeds(
-            chain,
-            members,
-            self.executor,
-            kind.announcements,
-            ssl_context,
             clock=clock,
+            accepts_while_down=settings.accepts_while_down,
         )
-        self.watcher = Watcher(
-            chain,
-            members,
-            self.executor,
-            self.told,
-            self.feeds,
-            kind.questions,
-            clock=clock,
-        )
+        graph = self.graph = ChainGraph(self._given(given))
+        self.executor, self.pipeline, self.audits = graph.executor, graph.pipeline, graph.audits
+        self.watcher = graph.watcher(ssl_context)
+        self.feeds = self.watcher.feeds
         self.disk = self._disk(chain, server, old)
         if old is not None:
-            self.audits.adopt(old.audits)
-            self.pipeline.adopt(old.pipeline)
-        self.executor.listeners.append(self.watcher.on_changes)
+            graph.learned.adopt(old.graph.learned, now)
+
+    def _given(self, given: GraphParts) -> GraphParts:
+        """What the graph is made from."""
+        return given
 
     def _member(self, upstream: Upstream, errors: ErrorTable) -> ChainMember:
         name = upstream.name
         redact = Redactor(secrets_of_upstream(upstream))
         classifier = Classifier(errors, upstream.errors, redact)
         return ChainMember(self.standings[name], self.wires[name], classifier)
-
-    def _executor(
-        self, members: Mapping[str, ChainMember], budgets: Budgets, clock: Clock
-    ) -> Executor:
-        return Executor(
-            members,
-            self.standings,
-            budgets,
-            self.counters,
-            methods=self.kind.methods,
-            chain_name=self.chain.name,
-            clock=clock,
-        )
-
-    def _broadcast(
-        self, sends: Sends | None, settings: SendSettings, clock: Clock
-    ) -> Broadcast | None:
-        if sends is None:
-            return None
-        ledger = self.transactions.ledger
-        copies = Copies(
-            self.executor,
-            sends,
-            chain_name=self.chain.name,
-            policies=policies(self.chain),
-            on_said=ledger.on_said,
-            clock=clock,
-        )
-        return Broadcast(
-            self.chain,
-            sends,
-            ledger,
-            copies,
-            self.counters.sends,
-            clock=clock,
-            accepts_while_down=settings.accepts_while_down,
-        )
-
-    def _rebroadcast(
-        self, sends: Sends | None, broadcast: Broadcast | None, clock: Clock
-    ) -> Rebroadcast | None:
-        if sends is None or broadcast is None:
-            return None
-        return Rebroadcast(
-            self.executor,
-            broadcast.ledger,
-            broadcast.copies,
-            self.pipeline.truth,
-            policies(self.chain),
-            sends=sends,
-            clock=clock,
-        )
 
     @staticmethod
     def _wires(
@@ -239,7 +144,7 @@ class ChainRuntime:
     def longest_seconds(self) -> float:
         """For how long a request may be under way."""
         deadlines = self.chain.deadlines
-        sync = None if self._sends is None else self._sends.sync
+        sync = None if self.kind.sends is None else self.kind.sends.sync
         waits_seconds = 0.0 if sync is None else sync.longest_seconds
         return max(
             deadlines.light_seconds,
@@ -262,8 +167,8 @@ class ChainRuntime:
             self.disk.start(self._on_disk)
         self.transactions.start()
         self.watcher.start()
-        if self.rebroadcast is not None:
-            self.rebroadcast.start()
+        if self.graph.rebroadcast is not None:
+            self.graph.rebroadcast.start()
 
     def _on_disk(self, cache: DiskCache) -> None:
         self.pipeline.sharing.disk = cache
@@ -275,8 +180,8 @@ class ChainRuntime:
 
     async def stop_sending(self) -> None:
         """Send nothing again; idempotent."""
-        if self.rebroadcast is not None:
-            await self.rebroadcast.close()
+        if self.graph.rebroadcast is not None:
+            await self.graph.rebroadcast.close()
 
     async def retire(self) -> None:
         """Stop asking, and telling what changes; what is in flight goes on."""

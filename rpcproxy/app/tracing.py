@@ -9,19 +9,19 @@ import importlib.util
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from rpcproxy.app.chain import ChainRuntime
+from rpcproxy.app.graph import GraphParts
 from rpcproxy.chains.parts.errors import ErrorTable
 from rpcproxy.config.model import Server, Upstream
 from rpcproxy.config.problems import ConfigError
 from rpcproxy.engine.attempts.attempts import ChainMember
-from rpcproxy.engine.attempts.executor import Executor
-from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.reads.pipeline import Pipeline
 from rpcproxy.engine.spans import TracedDoors, TracedExecutor, TracedWire
 from rpcproxy.front.wire.http import HttpConnection
 from rpcproxy.front.wire.shared import Doors
 from rpcproxy.front.wire.traceparent import TracedConnection
-from rpcproxy.rules.requests.steps import Budgets
 
 if TYPE_CHECKING:
     from rpcproxy.edges.traces import Traces
@@ -81,25 +81,14 @@ class TracedChain(ChainRuntime):
     def __init__(self, traces: Traces, *given: Any, **named: Any) -> None:  # noqa: ANN401 -- as is
         self._traces = traces
         super().__init__(*given, **named)
+        self._traced().trace(traces)
 
     def _member(self, upstream: Upstream, errors: ErrorTable) -> ChainMember:
         usual = super()._member(upstream, errors)
         return ChainMember(usual.standing, TracedWire(usual.wire, self._traced), usual.classifier)
 
-    def _executor(
-        self, members: Mapping[str, ChainMember], budgets: Budgets, clock: Clock
-    ) -> Executor:
-        executor = TracedExecutor(
-            members,
-            self.standings,
-            budgets,
-            self.counters,
-            methods=self.kind.methods,
-            chain_name=self.chain.name,
-            clock=clock,
-        )
-        executor.trace(self._traces)
-        return executor
+    def _given(self, given: GraphParts) -> GraphParts:
+        return msgspec.structs.replace(given, new_executor=TracedExecutor)
 
     def _traced(self) -> TracedExecutor:
         executor = self.executor

@@ -65,7 +65,7 @@ class TracedDoor:
     def handle(
         self, body: bytes, trace_id: str, *, is_fresh: bool = False, purse: Purse | None = None
     ) -> Handled:
-        name, describe = self._pipeline.chain.name, self._pipeline.kind.methods.describe
+        name, describe = self._pipeline.chain.name, self._pipeline.profiles.describe
         span = self._traces.request(name, trace_id, body, traceparent.get(), describe)
         with _working_for(span):
             try:

@@ -24,21 +24,16 @@ from typing import Any
 
 import msgspec
 
+from rpcproxy.app.graph import ChainGraph, GraphParts
 from rpcproxy.chains.evm.methods import describe
 from rpcproxy.chains.kind import Kind
-from rpcproxy.chains.parts.transactions import Sends
 from rpcproxy.chains.registry import EVM
 from rpcproxy.config import model
 from rpcproxy.edges.metrics.metrics import ChainCounters
 from rpcproxy.engine.attempts import executor
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.clock import Clock
-from rpcproxy.engine.reads import pipeline, profiles
-from rpcproxy.engine.sends import broadcast, copies, ledger
-from rpcproxy.engine.watch import (
-    local,
-    told,
-)
+from rpcproxy.engine.sends import ledger
 from rpcproxy.messages import (
     Answer,
     Failure,
@@ -51,8 +46,8 @@ from rpcproxy.messages import (
     Reply,
     Verdict,
 )
-from rpcproxy.rules.requests.steps import Budgets, Policy
-from rpcproxy.rules.standing.limits import HedgeAllowance, RetryBudget
+from rpcproxy.rules.answers.holding import Holdings
+from rpcproxy.rules.requests.steps import Policy
 from rpcproxy.rules.standing.selection import Need
 from rpcproxy.rules.standing.standings import Settings
 from tests.kits.evm_rules import classifier, standings_of
@@ -363,7 +358,7 @@ class Engine:
         upstreams = four() if upstreams is None else upstreams
         given = {"name": "test", "chain_id": CHAIN_ID, "selection": "ordered", **chain}
         self.chain = model.Chain(upstreams=tuple(upstreams), **given)
-        settings = Settings.of(self.chain, EVM.traits)
+        settings = Settings.of(self.chain, kind.traits)
         self.standings = standings_of(self.chain.upstreams, settings, now())
         self.wires = {u.name: FakeWire(u.name, answering()) for u in self.chain.upstreams}
         self.members = {
@@ -372,34 +367,28 @@ class Engine:
         }
         clock = self.clock = current_loop().clock
         self.counters = ChainCounters()
-        self.budgets = Budgets(RetryBudget(now()), HedgeAllowance())
-        self.executor = _Executor(
-            self.members,
-            self.standings,
-            self.budgets,
-            self.counters,
-            methods=kind.methods,
-            chain_name="test",
-            clock=clock,
-            rng=random.Random(7),
-        )
-        self.told = told.ToldHead(self.standings, self.chain.block_time_seconds, kind, clock=clock)
         self.ledger = ledger.Ledger("test", CHAIN_ID, self.counters, kind.sends, clock=clock)
-        self.broadcast = self._broadcast(kind.sends)
-        answers = local.LocalAnswers(
-            CHAIN_ID, self.told, self.standings, kind.own_words, clock=clock
+        graph = self.graph = ChainGraph(
+            GraphParts(
+                chain=self.chain,
+                kind=kind,
+                server=model.Server(),
+                counters=self.counters,
+                standings=self.standings,
+                members=self.members,
+                ledger=self.ledger,
+                purse=Holdings().purse(""),
+                clock=clock,
+                new_executor=_Executor,
+                rng=random.Random(7),
+            )
         )
-        self.pipeline = pipeline.Pipeline(
-            self.chain,
-            self.executor,
-            self.broadcast,
-            self.told,
-            answers,
-            model.Server(),
-            kind=kind,
-            ledger=self.ledger,
-            clock=clock,
-        )
+        assert isinstance(graph.executor, _Executor)
+        self.budgets = graph.executor._budgets
+        self.executor, self.told, self.pipeline = graph.executor, graph.told, graph.pipeline
+        self.broadcast = graph.broadcast
+        if graph.broadcast is not None:
+            self.copies = graph.broadcast.copies
         self._asked_new = 0
         self.changes: list[str] = []
         self.executor.listeners.append(
@@ -409,21 +398,6 @@ class Engine:
             for name in self.wires:
                 self.admit(name)
             self.changes.clear()
-
-    def _broadcast(self, sends: Sends | None) -> broadcast.Broadcast | None:
-        if sends is None:
-            return None
-        self.copies = copies.Copies(
-            self.executor,
-            sends,
-            chain_name="test",
-            policies=profiles.policies(self.chain),
-            on_said=self.ledger.on_said,
-            clock=self.clock,
-        )
-        return broadcast.Broadcast(
-            self.chain, sends, self.ledger, self.copies, self.counters.sends, clock=self.clock
-        )
 
     def admit(self, name: str, head: int = 100) -> None:
         self.observe(name, Verdict.OK, is_probe=True, is_identity=True)

@@ -3,28 +3,22 @@
 Answers from memory are returned at once, without a task. Reads go to ``reads``, batches to
 ``batches``, sends to ``broadcast``.
 
-State: how often the chain had reorganised when it last looked.
+No state; nothing of what it uses is made here.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from rpcproxy.chains.kind import Kind
 from rpcproxy.chains.method import MethodKind
-from rpcproxy.config.model import Chain, Server
-from rpcproxy.engine.answers.sharing import Sharing, answer_of
+from rpcproxy.config.model import Chain
+from rpcproxy.engine.answers.sharing import answer_of
 from rpcproxy.engine.attempts.calls import SingleCall
-from rpcproxy.engine.attempts.executor import Executor
 from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.reads.batches import Batches
-from rpcproxy.engine.reads.encoder import Encoder
-from rpcproxy.engine.reads.profiles import Profile, Profiles
+from rpcproxy.engine.reads.profiles import Profile
 from rpcproxy.engine.reads.reads import Reads
 from rpcproxy.engine.sends.broadcast import Broadcast
-from rpcproxy.engine.sends.ledger import Ledger
-from rpcproxy.engine.truth.truth import Truth
-from rpcproxy.engine.watch.audits import Audits
 from rpcproxy.engine.watch.local import LocalAnswers
 from rpcproxy.engine.watch.told import ToldHead
 from rpcproxy.messages import (
@@ -40,7 +34,7 @@ from rpcproxy.messages import (
     encode_error,
     encode_result,
 )
-from rpcproxy.rules.answers.holding import Holdings, Purse
+from rpcproxy.rules.answers.holding import Purse
 from rpcproxy.states import RequestOutcome
 
 FIRST_HEAD_SECONDS: Final = 2.5
@@ -51,93 +45,38 @@ REFUSED: Final = (MethodKind.STATEFUL, MethodKind.REFUSED, MethodKind.SEND)
 class Pipeline:
     """See the module's docstring."""
 
-    def __init__(  # noqa: PLR0913 - the roots of a chain's graph
+    def __init__(  # noqa: PLR0913 - what a body may need; nothing of it is made here
         self,
         chain: Chain,
-        executor: Executor,
+        reads: Reads,
         broadcast: Broadcast | None,
         told: ToldHead,
         local: LocalAnswers,
-        server: Server,
         *,
-        kind: Kind,
-        ledger: Ledger,
+        max_batch: int,
+        purse: Purse,
         clock: Clock,
-        audits: Audits | None = None,
-        purse: Purse | None = None,
     ) -> None:
         """``broadcast`` is ``None`` where nothing is sent. ``purse`` holds what belongs to clients
         whose connection is not known.
         """
         self.chain = chain
-        self.kind = kind
         self.now = clock.monotonic
-        self.executor = executor
+        self.reads = reads
         self.told = told
-        self.counters = executor.counters
-        self.audits = audits if audits is not None and audits.is_on else None
-        self._heads = executor.standings.heads
-        self._turns = self._heads.turns
-        self.ledger = ledger
-        ledger.privacy.is_guarding = any(upstream.private for upstream in chain.upstreams)
-        self.truth = Truth(executor, ledger, kind.claims, kind.contents, clock=clock)
-        self.profiles = Profiles(
-            chain,
-            self._heads,
-            ledger,
-            self.truth,
-            methods=kind.methods,
-            pins=kind.pins,
-            searches=kind.searches,
-            clock=clock,
-        )
-        executor.hearings.on_shape = self.profiles.watch_shapes
-        self.sharing = Sharing(
-            server.cache.memory_bytes,
-            self._heads,
-            executor.counters,
-            kind.claims,
-            kind.methods,
-            clock=clock,
-        )
-        self.encoder = Encoder(
-            chain,
-            executor,
-            told,
-            ledger,
-            server.outage_status,
-            methods=kind.methods,
-            own_words=kind.own_words,
-            clock=clock,
-        )
-        self.purse = purse or Holdings().purse("")
-        self.reads = Reads(
-            chain,
-            executor,
-            profiles=self.profiles,
-            ledger=ledger,
-            truth=self.truth,
-            encoder=self.encoder,
-            sharing=self.sharing,
-            purse=self.purse,
-            audits=self.audits,
-            searches=kind.searches,
-            read_range=kind.errors.read_range,
-            clock=clock,
-        )
-        self._read = self.reads.read
-        self._broadcast = broadcast
-        if broadcast is not None:
-            broadcast.attend(self.truth, executor, self.profiles.policies)
-        told.on_block = self.truth.contents.learn
-        self._max_batch = server.limits.batch
         self.local = local
-        self._constant = self.local.constant
+        self.purse = purse
+        self.executor, self.counters = reads.executor, reads.executor.counters
+        self.profiles, self.sharing = reads.profiles, reads.sharing
+        self.truth, self.ledger, self.encoder = reads.truth, reads.ledger, reads.encoder
+        self._broadcast = broadcast
+        self._max_batch = max_batch
+        # Bound once: a look-up less for each request.
+        self._read = reads.read
+        self._constant = local.constant
         self._batches = Batches(
-            self.reads, self.local, self.answer, chain.deadlines.light_seconds, clock=clock
+            reads, local, self.answer, chain.deadlines.light_seconds, clock=clock
         )
-        executor.standings.on_served.append(self._on_served)
-        executor.standings.on_distrust.append(self.sharing.on_distrust)
 
     @property
     def can_send(self) -> bool:
@@ -235,30 +174,9 @@ class Pipeline:
             return Answer(encode_result(request.id, number)), RequestOutcome.OK
         return self.encoder.encode(request, settled, caller.trace_id)
 
-    # ---- the chain moves, the configuration changes
-
-    def _on_served(self) -> None:
-        """The served head moved."""
-        self.sharing.on_served()
-        self.reads.patience.on_served()
-        if self._heads.turns != self._turns:
-            self._turns = self._heads.turns
-            ancestor = self._heads.ancestor
-            self.sharing.on_turn(ancestor)
-            self.truth.on_turn(ancestor)
-
-    def adopt(self, old: Pipeline) -> None:
-        """A reload: what was told stays true, and what is kept is kept."""
-        self.truth.adopt(old.truth)
-        self.sharing.adopt(old.sharing)
-        if self._broadcast is not None and old._broadcast is not None:
-            self._broadcast.adopt(old._broadcast)
-
     def close(self) -> None:
         """Stop the clocks, and the tasks that outlive their requests."""
-        self.reads.express.close()
+        self.reads.close()
         if self._broadcast is not None:
             self._broadcast.close()
-        if self.audits is not None:
-            self.audits.close()
         self.told.close()

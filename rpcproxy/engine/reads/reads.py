@@ -52,7 +52,11 @@ class Reads:
         clock: Clock,
     ) -> None:
         self.executor = executor
+        self._heads = executor.standings.heads
+        self._turns = self._heads.turns
         self._now = clock.monotonic
+        self.encoder = encoder
+        self.audits = audits
         self.truth = truth
         self.ledger = ledger
         self.profiles = profiles
@@ -85,6 +89,30 @@ class Reads:
             has_readers=has_readers,
             clock=clock,
         )
+
+    def on_served(self) -> None:
+        """The served head moved."""
+        self.sharing.on_served()
+        self.patience.on_served()
+        if self._heads.turns != self._turns:
+            self._turns = self._heads.turns
+            ancestor = self._heads.ancestor
+            self.sharing.on_turn(ancestor)
+            self.truth.on_turn(ancestor)
+
+    def adopt(self, old: Reads) -> None:
+        """A reload: what was told stays true, and what is kept is kept. The heads are the old ones
+        already.
+        """
+        self._turns = self._heads.turns
+        self.truth.adopt(old.truth)
+        self.sharing.adopt(old.sharing)
+
+    def close(self) -> None:
+        """Stop the clocks, and the tasks that outlive their requests."""
+        self.express.close()
+        if self.audits is not None:
+            self.audits.close()
 
     def read(
         self, request: Request, profile: Profile, caller: Caller, call: SingleCall | None = None

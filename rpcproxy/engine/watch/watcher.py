@@ -72,7 +72,7 @@ class Watcher:
         self._executor = executor
         self._told = told
         self._counters = executor.counters
-        self._feeds = feeds
+        self.feeds = feeds
         self._questions = questions
         self._now = clock.monotonic
         feeds.on_head = self._on_announced
@@ -105,7 +105,7 @@ class Watcher:
     def start(self) -> None:
         """Begin to watch."""
         self._executor.standings.on_served.append(self._state_checks.on_served)
-        self._feeds.start()
+        self.feeds.start()
         self._tasks = [
             tasks.start(self._watch(member), f"watch {self._chain.name}/{name}")
             for name, member in self._members.items()
@@ -117,7 +117,7 @@ class Watcher:
         self._probes.close()
         await self._linker.stop()
         await self._state_checks.stop()
-        await self._feeds.stop()
+        await self.feeds.stop()
 
     def on_changes(self, changes: Sequence[Change]) -> None:
         """What changed may be worth a look now rather than at the next round."""
@@ -180,7 +180,7 @@ class Watcher:
         if not is_well(standing):
             return DARK_PAUSE_SECONDS  # it answers again: soon it has proven itself
         await self._ask_anchors(member)
-        if self._feeds.is_reliable(name, self._now()):
+        if self.feeds.is_reliable(name, self._now()):
             return FED_PAUSE_SECONDS
         pause = self.cadence.pause(number, self._now())
         return max(pause, self._over_budget_seconds(name))
@@ -242,7 +242,7 @@ class Watcher:
         is_plausible = self._executor.standings.heads.served >= 0 and not standing.is_far_above
         if is_plausible and is_well(standing):
             if self.cadence.on_head(head.number, now):
-                self._feeds.learn_block_time(self._executor.standings.heads.block_time_seconds)
+                self.feeds.learn_block_time(self._executor.standings.heads.block_time_seconds)
                 self._wake_those_below(head.number)
             self._told.on_report(head, now, text)
         self._linker.look()
@@ -270,7 +270,7 @@ class Watcher:
         """The block is out: who was not seen there yet is likely to be soon."""
         for name, member in self._members.items():
             standing = member.standing
-            is_fed = self._feeds.is_reliable(name, self._now())
+            is_fed = self.feeds.is_reliable(name, self._now())
             if standing.track.number < number and is_well(standing) and not is_fed:
                 self._wake[name].set()
 

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -103,7 +104,7 @@ class Door:
     """In the place of a pipeline: answers with what it is given."""
 
     chain = A_CHAIN
-    kind = EVM
+    profiles = SimpleNamespace(describe=EVM.methods.describe)
 
     def __init__(self, answer: Any) -> None:
         self.answer = answer

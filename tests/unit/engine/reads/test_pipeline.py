@@ -379,7 +379,7 @@ async def test_a_range_that_is_too_wide_for_everybody_is_asked_in_parts() -> Non
 async def test_a_reload_keeps_what_was_told_and_kept() -> None:
     old, new = Engine(), Engine()
     await old.ask("eth_getBalance", b'["0x1","0x64"]').answer()
-    new.pipeline.adopt(old.pipeline)
+    new.graph.learned.adopt(old.graph.learned, now())
     assert new.ask("eth_getBalance", b'["0x1","0x64"]').is_done
 
 

@@ -24,6 +24,7 @@ from tests.kits.engine_kit import (
     answering,
     failing,
     in_turn,
+    now,
     refusing,
     silent,
     virtual,
@@ -238,7 +239,7 @@ async def test_a_reload_knows_what_it_was_answered_with() -> None:
     params = msgspec.json.encode([PAID, "0x" + "12" * 20])
     old.all_behave(answering(b'"%b"' % HASH.encode()))
     assert (await operate(old, params))["result"] == HASH
-    new.pipeline.adopt(old.pipeline)
+    new.graph.learned.adopt(old.graph.learned, now())
     new.all_behave(refusing(-32000, "already known"))
     assert (await operate(new, params))["result"] == HASH
 

@@ -61,7 +61,7 @@ async def test_where_nothing_is_sent_reads_go_on() -> None:
         wire.behaviour = after(0.01, lambda sent: sent.reply(b"null"))
     for method in ("eth_getTransactionByHash", "eth_getTransactionReceipt"):
         assert (await engine.ask(method, HASH_PARAMS).reply())["result"] is None
-    engine.pipeline.adopt(Engine(kind=kind_with(None)).pipeline)
+    engine.graph.learned.adopt(Engine(kind=kind_with(None)).graph.learned, now())
     engine.close()
 
 
