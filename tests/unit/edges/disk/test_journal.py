@@ -14,8 +14,8 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -152,6 +152,33 @@ def hanging(at: str = "before commit") -> Iterator[threading.Event]:
         go_on.set()
 
 
+class Held(NamedTuple):
+    """One commit: whether the disk hangs on it, and its way on."""
+
+    is_held: threading.Event
+    go_on: threading.Event
+
+
+@contextmanager
+def hanging_twice() -> Iterator[tuple[Held, Held]]:
+    """The disk hangs on the next commit, and on the one after it."""
+    both = (Held(threading.Event(), threading.Event()), Held(threading.Event(), threading.Event()))
+    left = iter(both)
+
+    def hold(where: str) -> None:
+        if where == "before commit" and (held := next(left, None)) is not None:
+            held.is_held.set()
+            held.go_on.wait(LIMIT_SECONDS)
+
+    faults.act = hold
+    try:
+        yield both
+    finally:
+        faults.act = None
+        for held in both:
+            held.go_on.set()
+
+
 # --------------------------------------------------------------------------
 # Add, settle, note, find
 
@@ -282,25 +309,25 @@ async def test_a_note_waits_for_company(path: Path) -> None:
 
 
 @on_both_loops
-async def test_look_ups_wait_for_no_commit(path: Path) -> None:
-    go_on = threading.Event()
+async def test_look_ups_wait_for_no_commit_that_has_not_begun(path: Path) -> None:
     async with opened(path) as one:
         await one.add(row(1))
-        busy = one._worker.ask(partial(go_on.wait, LIMIT_SECONDS))
-        with hanging() as is_held:
-            adding = asyncio.ensure_future(one.add(row(2)))
+        with hanging_twice() as (first, second):
+            under_way = asyncio.ensure_future(one.add(row(2)))
+            await until(first.is_held.is_set)
+            adding = asyncio.ensure_future(one.add(row(3)))
             settling = asyncio.ensure_future(one.settle(hash_of(1), "final", 7, {}))
             await asyncio.sleep(0)
             finding = [asyncio.ensure_future(one.find(hash_of(1))) for _ in range(3)]
             await asyncio.sleep(0)
-            go_on.set()
+            first.go_on.set()
             async with limited():
                 found = await asyncio.gather(*finding)
-            await until(is_held.is_set)
+            await until(second.is_held.is_set)
             assert not adding.done()
-        await asyncio.gather(busy, adding, settling)
+        await asyncio.gather(under_way, adding, settling)
         assert [each and (each.state, each.block) for each in found] == [("final", 7)] * 3
-        assert one.commits == 2, "all that waited is one commit, whoever looked meanwhile"
+        assert one.commits == 3, "all that waited is one commit, whoever looked meanwhile"
 
 
 async def test_what_is_no_row_is_told_and_fails_nobody_else(path: Path) -> None:

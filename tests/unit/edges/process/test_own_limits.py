@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rpcproxy.chains.evm import describe
+from rpcproxy.chains.evm.methods import describe
 from rpcproxy.config.model import Server
 from rpcproxy.edges.http import names, upstream_http
 from rpcproxy.edges.process import own_limits
