@@ -22,13 +22,15 @@ from rpcproxy.chains.known import KNOWN
 from rpcproxy.config.problems import Unfit
 from rpcproxy.config.urls import check, guess_provider
 
+Key = tuple[str, str]  # kind and identity of a chain
+
 PACKAGE: Final = "@revoke.cash/chains"
 VERSION: Final = "80.0.0"
 LICENCE: Final = "MIT"
 MADE: Final = Path(__file__).parents[1] / "rpcproxy" / "chains" / "public.py"
 
 # 999 is another chain in that list.
-WRONG_CHAINS: Final = frozenset({999})
+WRONG_CHAINS: Final = frozenset({("evm", "999")})
 # Companies, as the configuration guesses them from a host, that are not shipped.
 LEFT_OUT: Final = {
     "flashbots": "keeps transactions private, so that a wallet misses its own",
@@ -62,7 +64,7 @@ _DUMP: Final = (
 )
 
 _HEAD: Final = '''\
-"""Public endpoints by chain id. Made by ``tools/public_urls.py``, not by hand. Pure.
+"""Public endpoints by kind and identity. Made by ``tools/public_urls.py``, not by hand. Pure.
 
 From the npm package ``{package}`` {version}, licence {licence}, which copies ethereum-lists (MIT).
 Keyless, one URL per company; what is left out, and why, stands in the script. The list is not
@@ -75,7 +77,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-PUBLIC: Final[Mapping[int, tuple[str, ...]]] = MappingProxyType(
+PUBLIC: Final[Mapping[tuple[str, str], tuple[str, ...]]] = MappingProxyType(
     {{
 '''
 
@@ -96,20 +98,21 @@ def chosen(urls: Iterable[str]) -> tuple[str, ...]:
     return tuple(found.values())
 
 
-def rendered(lists: Mapping[int, Iterable[str]], version: str = VERSION) -> str:
+def rendered(lists: Mapping[Key, Iterable[str]], version: str = VERSION) -> str:
     """The text of the module for our chains."""
     lines = [_HEAD.format(package=PACKAGE, version=version, licence=LICENCE)]
     for chain in KNOWN.values():
-        urls = () if chain.chain_id in WRONG_CHAINS else chosen(lists.get(chain.chain_id, ()))
+        key = (chain.kind, chain.identity)
+        urls = () if key in WRONG_CHAINS else chosen(lists.get(key, ()))
         if urls:
-            lines.append(f"        {chain.chain_id}: (  # {chain.name}\n")
+            lines.append(f'        ("{chain.kind}", "{chain.identity}"): (  # {chain.name}\n')
             lines += [f'            "{url}",\n' for url in urls]
             lines.append("        ),\n")
     return "".join((*lines, "    }\n)\n"))
 
 
-def fetched() -> dict[int, list[str]]:
-    """The package's URLs by chain id. Raises where npm or node fails."""
+def fetched() -> dict[Key, list[str]]:
+    """The package's URLs by chain. Raises where npm or node fails."""
     with tempfile.TemporaryDirectory() as place:
         pack = ["npm", "pack", "--silent", f"{PACKAGE}@{VERSION}", "--pack-destination", place]
         subprocess.run(pack, check=True, stdout=subprocess.DEVNULL)
@@ -121,7 +124,7 @@ def fetched() -> dict[int, list[str]]:
             raise SystemExit(f"{PACKAGE} is not {VERSION} under {LICENCE} any more")
         dump = ["node", "-e", _DUMP, str(Path(place) / "package")]
         lists = json.loads(subprocess.run(dump, check=True, stdout=subprocess.PIPE).stdout)
-    return {int(chain_id): urls for chain_id, urls in lists.items()}
+    return {("evm", chain_id): urls for chain_id, urls in lists.items()}
 
 
 def main() -> int:

@@ -86,7 +86,7 @@ class ChainGraph:
             self.reads,
             self.broadcast,
             self.told,
-            LocalAnswers(chain.chain_id, self.told, given.standings, kind.own_words, clock=clock),
+            LocalAnswers(chain.identity, self.told, given.standings, kind.own_words, clock=clock),
             max_batch=given.server.limits.batch,
             purse=given.purse,
             clock=clock,

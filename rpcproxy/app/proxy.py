@@ -25,7 +25,7 @@ from rpcproxy.app.process.allocator import Trimmer
 from rpcproxy.app.process.process import room_for_clients
 from rpcproxy.app.tracing import Tracing
 from rpcproxy.app.view import ProxyView
-from rpcproxy.config.model import Address, Config, Server
+from rpcproxy.config.model import Address, Chain, Config, Server
 from rpcproxy.edges.logs import Redactor, event, secrets_of, utc
 from rpcproxy.edges.metrics.metrics import Counters, LoopLag
 from rpcproxy.edges.process.given_sockets import ADMIN, NO_SOCKETS, WALLET, Sockets
@@ -218,8 +218,8 @@ class Proxy:
         for position, runtime in enumerate(self.chains.values()):
             if position == 0:
                 self.doors["/"] = runtime.pipeline
-            # Of two chains with one id, the first has the number.
-            self.doors.setdefault(f"/{runtime.chain.chain_id}", runtime.pipeline)
+            # Of two chains with one identity, the first has it as its path.
+            self.doors.setdefault(f"/{runtime.chain.identity}", runtime.pipeline)
             self.doors[f"/{runtime.chain.name}"] = runtime.pipeline
 
     def _build_chains(
@@ -228,7 +228,7 @@ class Proxy:
         server = share_of(config)
         for chain in config.chains:
             before = old.get(chain.name)
-            if before is not None and before.chain.chain_id != chain.chain_id:
+            if before is not None and _key(before.chain) != _key(chain):
                 before = None
             runtime = self._tracing.chain(
                 chain,
@@ -324,6 +324,11 @@ class Proxy:
             kept = [held for runtime in living for held in runtime.held]
             for runtime in old:
                 await runtime.close(kept)
+
+
+def _key(chain: Chain) -> tuple[str, str]:
+    """Which chain it is, whatever it is called here."""
+    return chain.kind, chain.identity
 
 
 def share_of(config: Config) -> Server:

@@ -88,6 +88,8 @@ class ProxyView:
         return [
             {
                 "name": chain.name,
+                "kind": chain.kind,
+                "identity": chain.identity,
                 "chain_id": chain.chain_id,
                 "asks": kind_of(chain).own_words.head,
                 "paths": [

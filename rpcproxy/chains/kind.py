@@ -39,7 +39,7 @@ class Methods(msgspec.Struct, frozen=True):
 class Questions(msgspec.Struct, frozen=True, kw_only=True):
     """What the engine asks upstreams by itself. Each call begins a new inquiry.
 
-    - ``identity``: the number that the configuration calls the chain's id
+    - ``identity``: what tells the chain from others of its kind, spelled as ``Chain.identity``
     - ``head``: the newest block
     - ``header``: of the block with this hash, and of no other
     - ``genesis``: the first block, with its hash; its number is ``first_number``
@@ -51,7 +51,7 @@ class Questions(msgspec.Struct, frozen=True, kw_only=True):
       and at a hash that no block has; ``None`` where the block does not say what to read
     """
 
-    identity: Callable[[], Inquiry[int]]
+    identity: Callable[[], Inquiry[str]]
     head: Callable[[], Inquiry[Head]]
     header: Callable[[str], Inquiry[Head]]
     genesis: Callable[[], Inquiry[Head]] | None = None
@@ -113,9 +113,10 @@ class Announcements(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OwnWords(msgspec.Struct, frozen=True, kw_only=True):
-    """What the proxy tells by itself. ``constants`` takes the chain's id and returns JSON texts of
-    results by method; ``head`` and ``listening`` are the methods that ask for the head, and whether
-    anybody serves; ``head_text`` and ``flag_text`` make the JSON texts of their results.
+    """What the proxy tells by itself. ``constants`` takes the chain's identity and returns JSON
+    texts of results by method; ``head`` and ``listening`` are the methods that ask for the head,
+    and whether anybody serves; ``head_text`` and ``flag_text`` make the JSON texts of their
+    results.
     ``told_block`` says of which block the text that the question for the head brings answers a
     request: a number, ``LATEST``, or ``NONE``. It never raises.
 
@@ -123,7 +124,7 @@ class OwnWords(msgspec.Struct, frozen=True, kw_only=True):
     ``refusal`` makes the message, from the name of a method and why.
     """
 
-    constants: Callable[[int], Mapping[str, bytes]]
+    constants: Callable[[str], Mapping[str, bytes]]
     head: str
     head_text: Callable[[int], bytes]
     listening: str

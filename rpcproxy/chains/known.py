@@ -53,10 +53,10 @@ _GENESIS: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 
-def _urls(chain_id: int, ours: tuple[str, ...]) -> tuple[str, ...]:
+def _urls(identity: str, ours: tuple[str, ...]) -> tuple[str, ...]:
     """The list's, then ours; of one company ours alone."""
     companies = {_company(url) for url in ours}
-    listed = (url for url in PUBLIC.get(chain_id, ()) if _company(url) not in companies)
+    listed = (url for url in PUBLIC.get(("evm", identity), ()) if _company(url) not in companies)
     return (*listed, *ours)
 
 
@@ -80,7 +80,7 @@ def _chain(
         max_lag_blocks=max_lag_blocks,
         consistency=consistency,
         aliases=tuple(also.split()),
-        public_urls=_urls(chain_id, urls),
+        public_urls=_urls(str(chain_id), urls),
         genesis_hash=_GENESIS.get(name),
     )
 
@@ -238,3 +238,16 @@ _CHAINS: Final = (
 )
 
 KNOWN: Final[Mapping[str, KnownChain]] = MappingProxyType({chain.name: chain for chain in _CHAINS})
+_NAMES: Final[Mapping[tuple[str, str], str]] = {
+    (chain.kind, chain.identity): chain.name for chain in _CHAINS
+}
+
+
+def name_of(kind: str, identity: str) -> str | None:
+    """The name of the chain of this kind that is known by this identity."""
+    return _NAMES.get((kind, identity))
+
+
+def told_identity(identity: str) -> int | str:
+    """An identity as JSON tells it: a number where it is one."""
+    return int(identity) if identity.isdecimal() else identity

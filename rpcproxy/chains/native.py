@@ -23,7 +23,7 @@ class Native(msgspec.Struct, frozen=True):
     explorer: str = ""
 
 
-_NATIVE: Final[Mapping[int, tuple[str, Native]]] = {
+_EVM: Final[Mapping[int, tuple[str, Native]]] = {
     1: ("ethereum", Native("Ethereum", "ETH", "https://etherscan.io")),
     11155111: ("sepolia", Native("Sepolia", "ETH", "https://sepolia.etherscan.io")),
     560048: ("hoodi", Native("Hoodi", "ETH", "https://hoodi.etherscan.io")),
@@ -49,10 +49,11 @@ _NATIVE: Final[Mapping[int, tuple[str, Native]]] = {
     143: ("monad", Native("Monad", "MON", "https://monadscan.com")),
     999: ("hyperevm", Native("HyperEVM", "HYPE", "https://hyperevmscan.io")),
 }
-NATIVE: Final[Mapping[int, Native]] = MappingProxyType(
-    {chain_id: native for chain_id, (_, native) in _NATIVE.items()}
+# By kind and identity.
+NATIVE: Final[Mapping[tuple[str, str], Native]] = MappingProxyType(
+    {("evm", str(chain_id)): native for chain_id, (_, native) in _EVM.items()}
 )
-_TITLES: Final = {name: native.title for name, native in _NATIVE.values()}
+_TITLES: Final = {name: native.title for name, native in _EVM.values()}
 
 
 def title_of(name: str) -> str:
@@ -60,7 +61,7 @@ def title_of(name: str) -> str:
     return _TITLES.get(name, name)
 
 
-def native_of(name: str, chain_id: int) -> Native:
+def native_of(name: str, kind: str, identity: str) -> Native:
     """What a wallet is told; a chain that is not in the table has ETH, as most of them do."""
-    known = NATIVE.get(chain_id, Native(""))
+    known = NATIVE.get((kind, identity), Native(""))
     return Native(title_of(name), known.symbol, known.explorer)

@@ -17,6 +17,7 @@ from rich.text import Text
 from rpcproxy.app.checkup.checkup import ChainCheck, Checkup, UpstreamCheck
 from rpcproxy.app.checkup.inspection import CheckFinding, Inspection
 from rpcproxy.chains.kind import Kind
+from rpcproxy.chains.known import told_identity
 from rpcproxy.chains.registry import KINDS
 from rpcproxy.rules.telling.capacity import NAMES, Share, listed
 
@@ -50,8 +51,11 @@ def document(checkup: Checkup, warnings: Sequence[str], redact: Redact) -> str:
         chain["ok"] = not checked.has_trouble
         del chain["kind"]
         for upstream in chain["upstreams"]:
-            if upstream["found"] is not None:
-                del upstream["found"]["seen"]
+            told = upstream["found"]
+            if told is not None:
+                del told["seen"]
+                if told["chain_id"] is not None:
+                    told["chain_id"] = told_identity(told["chain_id"])
     whole = {"ok": not checkup.has_trouble, "warnings": list(warnings), **found}
     return json.dumps(_redacted(whole, redact), indent=2)
 

@@ -186,6 +186,11 @@ class Chain(Frozen):
     genesis_guessed: bool = False  # it is ours, not the user's
     upstreams: tuple[Upstream, ...]
 
+    @property
+    def identity(self) -> str:
+        """What tells it from every other chain of its kind, in the spelling of its nodes."""
+        return str(self.chain_id)
+
 
 class Config(Frozen):
     """``warnings`` are sentences for the person who wrote the file."""
@@ -208,3 +213,8 @@ class KnownChain(Frozen):
     aliases: tuple[str, ...] = ()
     public_urls: tuple[str, ...] = ()
     genesis_hash: str | None = None
+
+    @property
+    def identity(self) -> str:
+        """What tells it from every other chain of its kind, in the spelling of its nodes."""
+        return str(self.chain_id)

@@ -28,9 +28,9 @@ Describe = Callable[[], list[dict[str, Any]]]
 
 class WalletPages:
     """``ready`` says whether every chain can be served, with details; ``describe`` lists the
-    chains as ``{"name": str, "chain_id": int, "asks": str, "paths": [str, …]}``, the best path
-    first; ``asks`` is the method of a call to try it with. Where ``people`` is given, pages say how
-    the chains stand.
+    chains as ``{"name": str, "kind": str, "identity": str, "chain_id": int, "asks": str,
+    "paths": [str, …]}``, the best path first; ``asks`` is the method of a call to try it with.
+    Where ``people`` is given, pages say how the chains stand.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ def _base(request: PageRequest) -> str | None:
 def _as_text(base: str, chains: list[dict[str, Any]]) -> str:
     lines = ["rpcproxy: JSON-RPC for wallets and dapps. Point a wallet at one of these URLs:", ""]
     for chain in chains:
-        lines.append(f"  {chain['name']} (chain id {chain['chain_id']})")
+        lines.append(f"  {chain['name']} (chain id {chain['identity']})")
         lines += [f"    {base}{path}" for path in chain["paths"]]
     if chains:
         first = chains[0]["paths"][0]

@@ -353,11 +353,12 @@ class Engine:
         *,
         are_admitted: bool = True,
         kind: Kind = EVM,
+        chain_class: type[model.Chain] = model.Chain,
         **chain: Any,
     ) -> None:
         upstreams = four() if upstreams is None else upstreams
         given = {"name": "test", "chain_id": CHAIN_ID, "selection": "ordered", **chain}
-        self.chain = model.Chain(upstreams=tuple(upstreams), **given)
+        self.chain = chain_class(upstreams=tuple(upstreams), **given)
         settings = Settings.of(self.chain, kind.traits)
         self.standings = standings_of(self.chain.upstreams, settings, now())
         self.wires = {u.name: FakeWire(u.name, answering()) for u in self.chain.upstreams}
@@ -367,7 +368,9 @@ class Engine:
         }
         clock = self.clock = current_loop().clock
         self.counters = ChainCounters()
-        self.ledger = ledger.Ledger("test", CHAIN_ID, self.counters, kind.sends, clock=clock)
+        self.ledger = ledger.Ledger(
+            "test", self.chain.identity, self.counters, kind.sends, clock=clock
+        )
         graph = self.graph = ChainGraph(
             GraphParts(
                 chain=self.chain,

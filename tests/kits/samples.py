@@ -36,7 +36,7 @@ def a_chain(*upstreams: UpstreamSample, **fields: Any) -> ChainSample:
     upstreams = upstreams or tuple(an_upstream(name) for name in "abcd")
     told: dict[str, Any] = {
         "name": "ethereum",
-        "chain_id": 1,
+        "identity": "1",
         "usable": sum(each.state == "up" and each.role != "sends" for each in upstreams),
         "served_head": 21_000_000,
         "head_age_seconds": 1.0,

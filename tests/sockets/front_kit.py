@@ -26,6 +26,8 @@ from tests.kits.waiting import until
 CHAINS = [
     {
         "name": "ethereum",
+        "kind": "evm",
+        "identity": "1",
         "chain_id": 1,
         "asks": "eth_blockNumber",
         "paths": ["/ethereum", "/1", "/"],

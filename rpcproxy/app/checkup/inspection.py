@@ -17,7 +17,7 @@ import msgspec
 
 from rpcproxy.app.checkup.asking import MOST_REPEATS, Asker, AskSettings
 from rpcproxy.chains.kind import Ability, Announcements, Survey
-from rpcproxy.chains.known import KNOWN
+from rpcproxy.chains.known import name_of
 from rpcproxy.chains.parts.inquiries import Question, T
 from rpcproxy.chains.registry import kind_of
 from rpcproxy.config.model import Chain, Upstream
@@ -59,7 +59,7 @@ class Inspection(msgspec.Struct, kw_only=True):
     name: str
     state: Literal["usable", "unusable", "wrong_chain"] = "unusable"
     trouble: str = "not asked"
-    chain_id: int | None = None
+    identity: str | None = msgspec.field(default=None, name="chain_id")
     genesis: CheckFinding | None = None
     head: int | None = None
     head_hash: str = ""
@@ -226,20 +226,22 @@ class _Work:
 
     async def _is_right_chain(self) -> bool:
         asked = await self._asker.inquire(self._kind.questions.identity(), is_vital=True)
-        judgement, number = asked.judgement, asked.value
+        judgement, identity = asked.judgement, asked.value
         if judgement.verdict is not Verdict.OK:
             self._found.trouble = in_words(judgement)
             if judgement.verdict is Verdict.WRONG_CHAIN:
                 self._found.state = "wrong_chain"
             return False
-        if number is None:
+        if identity is None:
             self._found.trouble = f"answers {asked.method} with something that is no number"
             return False
-        self._found.chain_id = number
-        if number != self._chain.chain_id:
+        self._found.identity = identity
+        if identity != self._chain.identity:
+            name = name_of(self._chain.kind, identity)
+            known_as = f" ({name})" if name else ""
             self._found.state = "wrong_chain"
             self._found.trouble = (
-                f"is on chain {number}{_known_as(number)}; configured is {self._chain.chain_id}"
+                f"is on chain {identity}{known_as}; configured is {self._chain.identity}"
             )
             return False
         return True
@@ -391,8 +393,3 @@ def _of(judgement: Judgement) -> CheckFinding:
     if judgement.verdict.blame is Blame.LIMIT:
         return CheckFinding("unknown", in_words(judgement))
     return CheckFinding("no", in_words(judgement))
-
-
-def _known_as(chain_id: int) -> str:
-    name = next((known.name for known in KNOWN.values() if known.chain_id == chain_id), None)
-    return f" ({name})" if name else ""

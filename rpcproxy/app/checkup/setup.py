@@ -94,12 +94,12 @@ async def _try(chain: Chain, upstream: Upstream, settings: AskSettings) -> Trial
             found = await asker.inquire(identity())
             if found.judgement.verdict is not Verdict.OK:
                 return Trial("silent", in_words(found.judgement))
-            number = found.value
-            if number is None:
+            told = found.value
+            if told is None:
                 words = f"answers {found.method} with something that is no number"
                 return Trial("silent", words)
-            if number != chain.chain_id:
-                return Trial("wrong_chain", f"is on chain {number}, not {chain.chain_id}")
+            if told != chain.identity:
+                return Trial("wrong_chain", f"is on chain {told}, not {chain.identity}")
             first = asker.seconds
             again = await asker.inquire(identity())  # the first one opened the connection
             seconds = asker.seconds if again.judgement.verdict is Verdict.OK else first
@@ -151,7 +151,7 @@ def _lines(plan: SetupPlan, trials: Trials) -> Iterator[str]:
         if position:
             yield ""
         place = f"/{chain.name}" if position else f"/ and /{chain.name}"
-        yield _beside(f"  - name: {chain.name}", f"chain id {chain.chain_id}, at {place}")
+        yield _beside(f"  - name: {chain.name}", f"chain id {chain.identity}, at {place}")
         yield "    upstreams:"
         yield from _upstreams(plan, chain, trials)
 

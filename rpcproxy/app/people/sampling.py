@@ -79,7 +79,7 @@ def sample_chain(runtime: ChainRuntime, now: float) -> ChainSample:
             requests[outcome] = requests.get(outcome, 0) + count
     return ChainSample(
         name=runtime.chain.name,
-        chain_id=runtime.chain.chain_id,
+        identity=runtime.chain.identity,
         usable=len(standings.usable(MethodClass.LIGHT)),
         served_head=figures.served,
         head_age_seconds=figures.head_age_seconds,

@@ -41,7 +41,7 @@ class DiskPlace(NamedTuple):
         if cache.path is None or cache.disk_bytes <= 0:
             return None
         path = Path(cache.path).expanduser() / f"{chain.name}.sqlite"
-        identity = f"{chain.kind}:{chain.chain_id}:{chain.name}"
+        identity = f"{chain.kind}:{chain.identity}:{chain.name}"
         return cls(path, max(LEAST_BYTES, cache.disk_bytes), identity)
 
 

@@ -95,7 +95,7 @@ class Transactions:
         self._was_tried = asyncio.Event()
         self._send_seconds = chain.deadlines.send_seconds
         self.ledger = Ledger(
-            chain.name, chain.chain_id, counters, sends, clock=clock, on_step=on_step
+            chain.name, chain.identity, counters, sends, clock=clock, on_step=on_step
         )
 
     def is_at(self, path: Path | None, chain: model.Chain) -> bool:
@@ -181,4 +181,4 @@ class Transactions:
 
 
 def _identity(chain: model.Chain) -> str:
-    return f"{chain.kind}:{chain.chain_id}"
+    return f"{chain.kind}:{chain.identity}"

@@ -12,6 +12,7 @@ import msgspec
 
 from rpcproxy.app.proxy import Proxy
 from rpcproxy.app.storage.transaction_journal import SendSettings
+from rpcproxy.chains.known import told_identity
 from rpcproxy.config.model import Config
 from rpcproxy.edges.process.given_sockets import Broken
 from rpcproxy.messages import MethodClass
@@ -25,9 +26,11 @@ _INSTEAD: Final = "to change that, stop the old process and start this one witho
 
 
 class HandoverPlan(msgspec.Struct):
-    """A chain as the successor will serve it; ``journal`` is the file, ``None`` without one."""
+    """A chain as the successor will serve it; ``id`` is its identity, ``journal`` is the file,
+    ``None`` without one. What is a number is told as one: older versions take nothing else.
+    """
 
-    id: int
+    id: int | str
     journal: str | None
 
 
@@ -49,7 +52,7 @@ def plans_of(config: Config) -> dict[str, HandoverPlan]:
     for chain in config.chains:
         path = SendSettings.of(chain, config.server).path
         plans[chain.name] = HandoverPlan(
-            chain.chain_id, None if path is None else str(path.resolve())
+            told_identity(chain.identity), None if path is None else str(path.resolve())
         )
     return plans
 
@@ -68,9 +71,9 @@ def lost_by(proxy: Proxy, plans: Plans) -> str:
     """
     lost = []
     for name, runtime in proxy.chains.items():
-        plan, chain_id = plans.get(name), runtime.chain.chain_id
-        if plan is None or plan.id != chain_id:
-            lost.append(f"chain {name} (id {chain_id}) is served here, and would not be there")
+        plan, identity = plans.get(name), runtime.chain.identity
+        if plan is None or plan.id != told_identity(identity):
+            lost.append(f"chain {name} (id {identity}) is served here, and would not be there")
             continue
         path, pending = runtime.transactions.path, runtime.transactions.ledger.pool.count
         if path is not None and pending and str(path.resolve()) != plan.journal:

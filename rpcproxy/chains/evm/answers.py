@@ -235,9 +235,10 @@ def _filled_in(params: bytes | msgspec.Raw, result: bytes | msgspec.Raw) -> Coun
     chain_id, nonce = (
         -1 if told is None else max(need_of(told), -1) for told in (tx.chain_id, tx.nonce)
     )
+    identity = "" if chain_id < 0 else str(chain_id)
     is_its_own = nonce >= 0 and not _GIVEN_NONCE.search(params)
     sender = (tx.sender or "").lower() if is_its_own else ""
-    return CounterClaim(sender, nonce, is_to_come=True, identity=chain_id)
+    return CounterClaim(sender, nonce, is_to_come=True, identity=identity)
 
 
 def _nonce_text(nonce: int) -> bytes:

@@ -22,8 +22,9 @@ from rpcproxy.chains.parts.asked_at import NONE, BlockNeed
 _BLOCK: Final = "eth_getBlockByNumber"  # as it is asked for the head
 
 
-def constant_answers(chain_id: int) -> Mapping[str, bytes]:
+def constant_answers(identity: str) -> Mapping[str, bytes]:
     """Method → JSON text of the result, for what never changes while the chain is configured."""
+    chain_id = int(identity)
     return {
         "eth_chainId": b'"0x%x"' % chain_id,
         "net_version": b'"%d"' % chain_id,

@@ -25,12 +25,18 @@ def _anything(result: JsonText) -> object:
     return result
 
 
+def _identity(result: JsonText) -> str | None:
+    """The chain id in decimal digits."""
+    chain_id = parse_quantity(result)
+    return None if chain_id is None else str(chain_id)
+
+
 def _with_hash(result: JsonText) -> Head | None:
     block = head_of_block(result)
     return block if block is not None and block.hash else None
 
 
-CHAIN_ID: Final = Question(describe("eth_chainId"), b"[]", parse_quantity)
+CHAIN_ID: Final = Question(describe("eth_chainId"), b"[]", _identity)
 NEWEST: Final = Question(_BLOCK, b'["latest",false]', head_of_block)
 SAFE: Final = Question(_BLOCK, b'["safe",false]', head_of_block)
 FINALIZED: Final = Question(_BLOCK, b'["finalized",false]', head_of_block)

@@ -15,7 +15,7 @@ from rpcproxy.chains.evm.sends.hash_names import EVM_NAMES
 from rpcproxy.chains.evm.sends.pending_object import pending_object
 from rpcproxy.chains.evm.sends.raw_transactions import cancelled_by, check_size, raw_transaction
 from rpcproxy.chains.evm.sends.said_hashes import candidate_hashes, hashes_in, may_be_out
-from rpcproxy.chains.evm.sends.signed import decode
+from rpcproxy.chains.evm.sends.signed import SignedTransaction, decode
 from rpcproxy.chains.evm.sends.user_operations import user_operation_hash
 from rpcproxy.chains.evm.sends.waiting import asked_hash, said_while_waiting
 from rpcproxy.chains.parts.inquiries import JsonText, Question
@@ -37,6 +37,23 @@ _OPERATION: Final = describe("eth_getUserOperationByHash")
 
 SYNC_DEFAULT_SECONDS: Final = 20.0  # Nitro's default; its cap is 60 s
 SYNC_LONGEST_SECONDS: Final = 60.0
+
+
+# --------------------------------------------------------------------------
+# An identity is a chain id in decimal digits: what is signed has it as a number
+
+
+def decode_for(text: str, identity: str) -> SignedTransaction:
+    """``signed.decode`` for the chain with this identity."""
+    return decode(text, int(identity))
+
+
+def _check_size(text: str, identity: str, /, *, is_public: bool) -> None:
+    check_size(text, int(identity), is_public=is_public)
+
+
+def _operation_hash(params: bytes, identity: str) -> str:
+    return user_operation_hash(params, int(identity))
 
 
 # --------------------------------------------------------------------------
@@ -177,8 +194,8 @@ def _too_late(hash: str, seconds: float) -> bytes:
 EVM_SENDS: Final = Sends(
     method=describe("eth_sendRawTransaction"),
     raw_of=raw_transaction,
-    check_size=check_size,
-    decode=decode,
+    check_size=_check_size,
+    decode=decode_for,
     text_of=text_of,
     params_of=params_of,
     plain=plain,
@@ -195,7 +212,7 @@ EVM_SENDS: Final = Sends(
         named_in=hashes_in,
         may_be_out=may_be_out,
         candidates=candidate_hashes,
-        of_operation=user_operation_hash,
+        of_operation=_operation_hash,
         operation=_operation,
     ),
     sync=SyncSends(seconds=sync_seconds, longest_seconds=SYNC_LONGEST_SECONDS, late=_too_late),

@@ -72,13 +72,14 @@ class SearchClaim(NamedTuple):
 class CounterClaim(NamedTuple):
     """An account's counter is ``value``, at the block that was asked for or, ``is_to_come``, with
     all that waits. ``account`` is its key, empty where there is nothing to hold a value against.
-    ``identity``: of the chain that a transaction was filled in for, −1 where it is not said.
+    ``identity``: of the chain that a transaction was filled in for, empty where it is not
+    said.
     """
 
     account: str
     value: int
     is_to_come: bool = False
-    identity: int = -1
+    identity: str = ""
 
 
 class CounterUse(NamedTuple):

@@ -105,7 +105,7 @@ class CheckSize(Protocol):
     ``is_public``: it is for anybody's pool.
     """
 
-    def __call__(self, text: str, identity: int, /, *, is_public: bool) -> None: ...
+    def __call__(self, text: str, identity: str, /, *, is_public: bool) -> None: ...
 
 
 class TransactionLookUps(msgspec.Struct, frozen=True, kw_only=True):
@@ -161,14 +161,14 @@ class ForeignHashes(msgspec.Struct, frozen=True, kw_only=True):
     - ``named_in``: what the JSON text of an error names
     - ``may_be_out``: whether an error may mean that this very thing is out already
     - ``candidates``: what the hash of these bytes may be
-    - ``of_operation``: the hash of an operation by the params of its send, empty where they are of
-      no known shape; ``operation`` asks for it
+    - ``of_operation``: the hash of an operation by the params of its send and the chain's identity,
+      empty where they are of no known shape; ``operation`` asks for it
     """
 
     named_in: Callable[[JsonText], NamedHashes]
     may_be_out: Callable[[JsonText], bool]
     candidates: Callable[[bytes], Sequence[str]]
-    of_operation: Callable[[bytes, int], str]
+    of_operation: Callable[[bytes, str], str]
     operation: Callable[[str], Question[Any]]
 
 
@@ -203,7 +203,7 @@ class Sends(msgspec.Struct, frozen=True, kw_only=True):
     method: Method
     raw_of: Callable[[bytes], str | None]
     check_size: CheckSize
-    decode: Callable[[str, int], DecodedTransaction]
+    decode: Callable[[str, str], DecodedTransaction]
     text_of: Callable[[bytes], str]
     params_of: Callable[[bytes], bytes]
     plain: Callable[[bytes], bytes]

@@ -188,11 +188,11 @@ def chains(node: Node, reading: Reading, section: Section) -> tuple[Chain, ...]:
                 reading.report.problem(
                     line, f"{wrong}, the first on line {earlier_line}; expected a name of its own"
                 )
-            elif earlier.chain_id == chain.chain_id:
+            elif (earlier.kind, earlier.identity) == (chain.kind, chain.identity):
                 names = listed((quoted(earlier.name), quoted(chain.name)), "and")
                 reading.report.warn(
                     line,
-                    f"chains {names} have the same chain_id: /{chain.chain_id} reaches the first",
+                    f"chains {names} have the same chain_id: /{chain.identity} reaches the first",
                 )
     return tuple(chain for _, chain in found)
 

@@ -79,8 +79,8 @@ class Broadcast:
         self._counters = counters
         self.ledger = ledger
         self.copies = copies
-        self._chain_id = chain.chain_id
-        self.hashes = OtherHashes(copies, sends, chain.chain_id)
+        self._identity = chain.identity
+        self.hashes = OtherHashes(copies, sends, chain.identity)
         self._has_private = any(upstream.private for upstream in chain.upstreams)
         self._accepts_while_down = accepts_while_down
         self.on_accepted: Callable[[str], None] = lambda _hash: None
@@ -164,11 +164,11 @@ class Broadcast:
         raw = sends.raw_of(params)
         if raw is None:
             return None
-        sends.check_size(raw, self._chain_id, is_public=is_public)
+        sends.check_size(raw, self._identity, is_public=is_public)
         if len(raw) <= READ_AT_ONCE:
-            return sends.decode(raw, self._chain_id)
+            return sends.decode(raw, self._identity)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._reader, sends.decode, raw, self._chain_id)
+        return await loop.run_in_executor(self._reader, sends.decode, raw, self._identity)
 
     @staticmethod
     async def _outcome_of(task: asyncio.Task[SendOutcome]) -> SendOutcome:

@@ -77,7 +77,7 @@ class Ledger:
     def __init__(
         self,
         chain_name: str,
-        chain_id: int,
+        identity: str,
         counters: ChainCounters,
         sends: Sends | None,
         *,
@@ -85,7 +85,7 @@ class Ledger:
         on_step: OnStep = unheard,
     ) -> None:
         self._chain_name = chain_name
-        self.chain_id = chain_id
+        self.identity = identity
         self._counters = counters
         self._now, self._unix = clock.monotonic, clock.unix
         self.on_step = on_step
@@ -382,7 +382,7 @@ class Ledger:
         raw = None if self._sends is None else self._sends.raw_of(params)
         if self._sends is None or raw is None:
             return None
-        return self._sends.decode(raw, self.chain_id)
+        return self._sends.decode(raw, self.identity)
 
     def looked_up(self, method: Method, params: JsonText) -> str:
         """The hash of the transaction that a request looks up, empty where it is none that does."""
@@ -402,7 +402,7 @@ class Ledger:
         if self._sends is None or not raw:
             return None
         try:
-            return self._sends.decode(self._sends.text_of(raw), self.chain_id)
+            return self._sends.decode(self._sends.text_of(raw), self.identity)
         except BadTransaction:  # of another chain, say
             return None
 
@@ -430,7 +430,7 @@ class Ledger:
         sends = self._sends
         if sends is None:
             return b""
-        return sends.waiting.object_of(sends.decode(sends.text_of(entry.raw), self.chain_id))
+        return sends.waiting.object_of(sends.decode(sends.text_of(entry.raw), self.identity))
 
     def object_in(self, params: bytes) -> bytes:
         """``object_of`` the hash in the params, where nobody else can say more; empty where it is

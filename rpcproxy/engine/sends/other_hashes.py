@@ -32,13 +32,13 @@ _KNOWN: Final = Verdict.ALREADY_KNOWN
 class OtherHashes:
     """See the module's docstring."""
 
-    def __init__(self, copies: Copies, sends: Sends, chain_id: int) -> None:
+    def __init__(self, copies: Copies, sends: Sends, identity: str) -> None:
         self._copies = copies
         self._transaction = sends.look_ups.transaction
         self._result_of = sends.result_of
         self._hash_told = sends.hash_told
         self._foreign = sends.foreign
-        self._chain_id = chain_id
+        self._identity = identity
         self._told: OrderedDict[bytes, bytes] = OrderedDict()
 
     def adopt(self, old: OtherHashes) -> None:
@@ -80,7 +80,7 @@ class OtherHashes:
             return outcome
 
         def candidates() -> list[str]:
-            hash = foreign.of_operation(params, self._chain_id)
+            hash = foreign.of_operation(params, self._identity)
             return [hash] if hash else []
 
         found = await self._proved(

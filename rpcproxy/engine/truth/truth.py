@@ -369,7 +369,7 @@ class Truth:
             return judgement
         if call.method.subject is Subject.COUNTER:
             return self.counters.check(claim, call.need.block, judgement, standing)
-        if 0 <= claim.identity != self._ledger.chain_id:
+        if claim.identity and claim.identity != self._ledger.identity:
             return self._off_chain(standing, f"it fills in chain id {claim.identity}")
         return self.counters.check_filled(claim, judgement, standing)
 

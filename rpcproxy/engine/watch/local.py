@@ -24,14 +24,14 @@ class LocalAnswers:
 
     def __init__(
         self,
-        chain_id: int,
+        identity: str,
         told: ToldHead,
         standings: Standings,
         words: OwnWords,
         *,
         clock: Clock,
     ) -> None:
-        self.constant = words.constants(chain_id)
+        self.constant = words.constants(identity)
         self._head = words.head
         self._listening = words.listening
         self._flag_text = words.flag_text

@@ -204,12 +204,12 @@ class Watcher:
         found = await self._probes.inquire(member, self._questions.identity())
         judgement = found.judgement
         if judgement.verdict is Verdict.OK:
-            number = found.value
-            if number is None:
+            identity = found.value
+            if identity is None:
                 judgement.verdict = Verdict.BAD_RESULT
-            elif number != self._chain.chain_id:
+            elif identity != self._chain.identity:
                 judgement.verdict = Verdict.WRONG_CHAIN
-                judgement.detail = f"chain id {number}, configured {self._chain.chain_id}"
+                judgement.detail = f"chain id {identity}, configured {self._chain.identity}"
             elif objection := await self._genesis.objection(member):
                 judgement.verdict = Verdict.WRONG_CHAIN
                 judgement.detail = objection

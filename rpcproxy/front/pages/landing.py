@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from rpcproxy.chains.native import DECIMALS, native_of
+from rpcproxy.chains.native import DECIMALS, native_of, title_of
 from rpcproxy.front.pages.markup import Markup, Shell, join, tag
 from rpcproxy.front.pages.outlook import ChainOutlook
 from rpcproxy.front.pages.wording import MARKS
@@ -63,15 +63,15 @@ _WITHOUT_SCRIPT: Final = (
 
 
 def _title(chain: Mapping[str, Any]) -> str:
-    return native_of(str(chain["name"]), int(chain["chain_id"])).title
+    return title_of(str(chain["name"]))
 
 
 def _network(base: str, chain: Mapping[str, Any], outlook: ChainOutlook | None) -> Markup:
     name, paths = str(chain["name"]), [str(path) for path in chain["paths"]]
-    chain_id = int(chain["chain_id"])
-    native = native_of(name, chain_id)
+    identity = str(chain["identity"])
+    native = native_of(name, str(chain["kind"]), identity)
     asked: dict[str, Any] = {
-        "chainId": hex(chain_id),
+        "chainId": hex(int(chain["chain_id"])),
         "chainName": native.title,
         "nativeCurrency": {
             "name": native.symbol,
@@ -90,7 +90,7 @@ def _network(base: str, chain: Mapping[str, Any], outlook: ChainOutlook | None) 
         standing = tag("p", mark, outlook["sentence"], class_="standing")
     return tag(
         "section",
-        tag("h2", native.title, tag("span", f" chain id {chain_id}"), id=f"chain-{name}"),
+        tag("h2", native.title, tag("span", f" chain id {identity}"), id=f"chain-{name}"),
         standing,
         tag(
             "div",

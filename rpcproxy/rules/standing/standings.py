@@ -56,7 +56,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     block_time_seconds: float = 12.0
     max_lag_blocks: int = 2
     policy: SelectionPolicy = "fastest"
-    chain_id: int = 1
+    identity: str = ""
     shows_ahead: bool = False  # clients may see blocks above the served head
     traits: Traits = Traits()
 
@@ -66,7 +66,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             block_time_seconds=chain.block_time_seconds,
             max_lag_blocks=chain.max_lag_blocks,
             policy=chain.selection,
-            chain_id=chain.chain_id,
+            identity=chain.identity,
             shows_ahead=chain.consistency == "routed",
             traits=traits,
         )
@@ -427,7 +427,7 @@ class Standings:
         """A reload: keep what was learned about upstreams that stay, and the served head.
         Nothing is kept when the chain is another one.
         """
-        if old._settings.chain_id != self._settings.chain_id:
+        if old._settings.identity != self._settings.identity:
             return
         now = self._now = self._ticked_at = max(now, old._now)
         for standing in self._all:

@@ -171,7 +171,7 @@ class Chronicle:
             (seconds - sample.seconds, before)
             for sample in self._samples
             for before in sample.chains
-            if before.name == chain.name and before.chain_id == chain.chain_id
+            if before.name == chain.name and before.identity == chain.identity
         ]
         if not known:
             return LastMinute()

@@ -54,7 +54,7 @@ class ChainSample(msgspec.Struct, frozen=True, kw_only=True):
     """One chain. ``requests`` of clients, by ``states.RequestOutcome``."""
 
     name: str
-    chain_id: int
+    identity: str
     usable: int
     served_head: int | None
     head_age_seconds: float | None

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from rpcproxy.chains.known import KNOWN
+from rpcproxy.chains.known import KNOWN, name_of, told_identity
 from rpcproxy.config.load import ConfigError, by_any_name, from_names
 
 IDS = {
@@ -134,3 +134,15 @@ def test_names_that_cannot_be_served(names: list[str], message: str) -> None:
 def test_a_name_wins_over_an_alias() -> None:
     other = KNOWN["base"].model_copy(update={"name": "other", "aliases": ("ethereum",)})
     assert by_any_name({**KNOWN, "other": other})["ethereum"].chain_id == 1
+
+
+def test_chains_are_found_by_kind_and_identity() -> None:
+    assert {name_of(chain.kind, chain.identity) for chain in KNOWN.values()} == set(KNOWN)
+    assert name_of("evm", "8453") == "base"
+    assert name_of("evm", "31337") is None
+    assert name_of("another", "8453") is None
+
+
+def test_an_identity_is_told_as_a_number_where_it_is_one() -> None:
+    assert told_identity("8453") == 8453
+    assert told_identity("dydx-mainnet-1") == "dydx-mainnet-1"

@@ -37,12 +37,12 @@ def test_what_is_taken(urls: list[str], expected: list[str]) -> None:
 
 
 def test_a_chain_that_is_another_in_the_list_is_left_out() -> None:
-    assert "wrong.example" not in rendered({999: ["https://wrong.example.com"]})
-    assert {999} == WRONG_CHAINS
+    assert "wrong.example" not in rendered({("evm", "999"): ["https://wrong.example.com"]})
+    assert {("evm", "999")} == WRONG_CHAINS
 
 
 def test_the_list_is_used_and_ours_come_before_it() -> None:
-    assert set(PUBLIC) <= {chain.chain_id for chain in KNOWN.values()}
+    assert set(PUBLIC) <= {(chain.kind, chain.identity) for chain in KNOWN.values()}
     taken = {url for urls in PUBLIC.values() for url in urls}
     shipped = {url for chain in KNOWN.values() for url in chain.public_urls}
     assert taken - shipped == {"https://bsc-dataseed1.bnbchain.org"}

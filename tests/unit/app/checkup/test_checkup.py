@@ -142,6 +142,14 @@ async def test_an_upstream_that_repeats_its_key_is_shown_without() -> None:
     assert json.loads(told)["chains"][0]["upstreams"][1]["found"]["client_version"] == "Node/v1"
 
 
+async def test_chain_ids_of_the_document_are_numbers() -> None:
+    config, checkup = await checked(a=node(50), b=node(50))
+    (chain,) = json.loads(document(checkup, config.warnings, str))["chains"]
+    assert [chain["chain_id"], *(each["found"]["chain_id"] for each in chain["upstreams"])] == [
+        1
+    ] * 3
+
+
 async def test_narrow_and_wide() -> None:
     config, checkup = await checked(a=node(50), b=node(50))
     for width, is_terminal in ((60, True), (60, False), (200, True)):

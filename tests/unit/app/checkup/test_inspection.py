@@ -146,7 +146,7 @@ async def test_a_well_one() -> None:
             name="it", url=provider.url, ws_url=provider.url.replace("http", "ws"), provider="x"
         )
         found = await inspect(CHAIN, upstream, SETTINGS, steps.append)
-        assert (found.state, found.trouble, found.chain_id) == ("usable", "", 1337)
+        assert (found.state, found.trouble, found.identity) == ("usable", "", "1337")
         assert found.head == SIM.head
         assert found.head_hash.startswith("0x")
         assert found.head_seconds > 0

@@ -18,27 +18,27 @@ from rpcproxy.chains.parts.asked_at import LATEST, NONE, PENDING
 def test_the_chain_id_comes_from_the_configuration(
     chain_id: int, hex_id: str, decimal: str
 ) -> None:
-    answers = constant_answers(chain_id)
+    answers = constant_answers(str(chain_id))
     assert msgspec.json.decode(answers["eth_chainId"]) == hex_id
     assert msgspec.json.decode(answers["net_version"]) == decimal
 
 
 def test_the_rest_is_what_is_true_of_a_proxy() -> None:
-    answers = constant_answers(1)
+    answers = constant_answers("1")
     assert msgspec.json.decode(answers["web3_clientVersion"]) == f"rpcproxy/{rpcproxy.__version__}"
     assert msgspec.json.decode(answers["eth_syncing"]) is False
     assert msgspec.json.decode(answers["eth_accounts"]) == []
 
 
 def test_every_answer_is_compact_json() -> None:
-    for text in constant_answers(42161).values():
+    for text in constant_answers("42161").values():
         assert msgspec.json.encode(msgspec.json.decode(text)) == text
 
 
 def test_what_changes_is_no_constant() -> None:
     assert OWN_WORDS.listening == "net_listening"
-    assert OWN_WORDS.listening not in constant_answers(1)
-    assert OWN_WORDS.head not in constant_answers(1)
+    assert OWN_WORDS.listening not in constant_answers("1")
+    assert OWN_WORDS.head not in constant_answers("1")
 
 
 def test_a_flag_is_a_boolean() -> None:

@@ -55,8 +55,8 @@ def test_the_questions_are_spelled_as_nodes_take_them() -> None:
     assert next(QUESTIONS.head()).method_class is MethodClass.LIGHT
 
 
-@pytest.mark.parametrize(("result", "value"), [(b'"0x1a"', 26), (b'"1a"', None), (b"{}", None)])
-def test_a_chain_id_is_a_quantity(result: bytes, value: int | None) -> None:
+@pytest.mark.parametrize(("result", "value"), [(b'"0x1a"', "26"), (b'"1a"', None), (b"{}", None)])
+def test_a_chain_id_is_a_quantity_and_told_in_decimal(result: bytes, value: str | None) -> None:
     assert said(QUESTIONS.identity(), result) == value
 
 

@@ -41,7 +41,7 @@ def made(served: int = SERVED, kind: Kind = EVM, **fields: Any) -> Profiles:
     return Profiles(
         chain(**fields),
         heads,
-        Ledger("x", 1, ChainCounters(), kind.sends, clock=SYSTEM_CLOCK),
+        Ledger("x", "1", ChainCounters(), kind.sends, clock=SYSTEM_CLOCK),
         methods=kind.methods,
         pins=kind.pins,
         searches=kind.searches,

@@ -27,7 +27,7 @@ def decoded(tx: Signed) -> SignedTransaction:
 
 
 def made() -> Ledger:
-    ledger = Ledger("test", CHAIN_ID, ChainCounters(), EVM_SENDS, clock=SYSTEM_CLOCK)
+    ledger = Ledger("test", str(CHAIN_ID), ChainCounters(), EVM_SENDS, clock=SYSTEM_CLOCK)
     ledger.needs_journal = True
     return ledger
 

@@ -107,7 +107,7 @@ class Chain:
 # ---- a kind of its own: no hexadecimal digits, no lanes, numbers in plain
 
 
-def _decode(text: str, identity: int) -> DecodedTransaction:
+def _decode(text: str, identity: str) -> DecodedTransaction:
     del identity
     return DecodedTransaction(text.encode(), text.removesuffix("!"))
 

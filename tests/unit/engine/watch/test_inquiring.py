@@ -18,7 +18,7 @@ SEVEN = b'{"number":"0x7"}'
 
 def head_by_steps() -> Inquiry[Head]:
     """The head, from those that are on chain 5."""
-    if (yield CHAIN_ID) != 5:
+    if (yield CHAIN_ID) != "5":
         return None
     head: Head = yield NEWEST
     return head

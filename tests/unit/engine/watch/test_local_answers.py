@@ -22,6 +22,6 @@ async def test_a_method_is_refused_in_the_words_of_the_chains_kind() -> None:
         refusal=lambda name, why: f"no {name}: {why}",
     )
     engine = Engine()
-    local = LocalAnswers(1, engine.told, engine.standings, words, clock=engine.clock)
+    local = LocalAnswers("1", engine.told, engine.standings, words, clock=engine.clock)
     assert local.refusal(FILTER) == "no newfilter: poll instead"
     assert local.why_refused(KEYS) == NOT_SERVED

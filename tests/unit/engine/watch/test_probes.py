@@ -148,8 +148,8 @@ async def test_a_probe_that_is_cancelled_is_given_up() -> None:
 
 def newest_by_steps() -> Inquiry[str]:
     """The hash of the newest block, and then its header, as on a chain without tags."""
-    number = yield CHAIN_ID
-    assert number == 5
+    identity = yield CHAIN_ID
+    assert identity == "5"
     head = yield NEWEST
     return f"block {head.number}"
 

@@ -32,6 +32,7 @@ from tests.kits.engine_kit import (
     virtual,
 )
 from tests.kits.fleet import four, upstream
+from tests.kits.word_kind import WORD_KIND, WordChain
 
 
 def block(number: int) -> bytes:
@@ -189,6 +190,24 @@ async def test_a_chain_id_that_cannot_be_read_is_no_other_chain() -> None:
         assert engine.standings["b"].state == "unknown"
         assert "quarantined" not in " ".join(engine.changes)
         assert engine.counters.probes["b"] == {"bad_result": 1}
+
+
+@virtual
+async def test_a_chain_may_be_told_apart_by_a_word() -> None:
+    engine = Engine(four(), are_admitted=False, kind=WORD_KIND, chain_class=WordChain, word="toy-1")
+    nodes = {name: Node() for name in "abcd"}
+    for name, word in zip("abcd", (b'"toy-1"', b'"toy-2"', b"1", b'"toy-1"'), strict=True):
+        nodes[name].chain_id = word
+    engine.behave(**nodes)
+    async with watching(engine, WORD_KIND.questions):
+        await asyncio.sleep(0.1)
+        states = {name: engine.standings[name].state for name in nodes}
+        assert states == {"a": "up", "b": "quarantined", "c": "unknown", "d": "up"}
+        assert "chain id toy-2, configured toy-1" in engine.standings["b"].reason
+        assert (await engine.ask("eth_chainId").reply())["result"] == "toy-1"
+        nodes["b"].chain_id = b'"toy-1"'
+        await asyncio.sleep(8)
+        assert engine.standings["b"].state == "up"
 
 
 @virtual

@@ -12,8 +12,15 @@ from rpcproxy.front.pages.landing import landing
 from tests.unit.front.pages.test_status_html import EVIL, Tree
 
 ASKS = "eth_blockNumber"
-ETHEREUM = {"name": "ethereum", "chain_id": 1, "asks": ASKS, "paths": ["/", "/1", "/ethereum"]}
-OURS = {"name": "ours", "chain_id": 31337, "asks": ASKS, "paths": ["/31337", "/ours"]}
+
+
+def described(name: str, chain_id: int, asks: str, *paths: str) -> dict[str, Any]:
+    which = {"kind": "evm", "identity": str(chain_id), "chain_id": chain_id}
+    return {"name": name, **which, "asks": asks, "paths": list(paths)}
+
+
+ETHEREUM = described("ethereum", 1, ASKS, "/", "/1", "/ethereum")
+OURS = described("ours", 31337, ASKS, "/31337", "/ours")
 BASE = "http://127.0.0.1:8545"
 
 
@@ -24,15 +31,15 @@ def page(*chains: dict[str, Any], **given: Any) -> Tree:
 
 
 def test_every_known_chain_has_its_coin() -> None:
-    assert {chain.chain_id for chain in KNOWN.values()} == set(NATIVE)
+    assert {(chain.kind, chain.identity) for chain in KNOWN.values()} == set(NATIVE)
     for chain in KNOWN.values():
-        native = native_of(chain.name, chain.chain_id)
-        assert title_of(chain.name) == native.title == NATIVE[chain.chain_id].title
+        native = native_of(chain.name, chain.kind, chain.identity)
+        assert title_of(chain.name) == native.title == NATIVE[chain.kind, chain.identity].title
         assert re.fullmatch(r"[A-Z]{1,6}", native.symbol)
         assert re.fullmatch(r"https://[a-z.]+", native.explorer)
-    ours = native_of("my-archive", 1)
+    ours = native_of("my-archive", "evm", "1")
     assert (ours.title, ours.symbol) == ("my-archive", "ETH")
-    assert native_of("ours", 31337).explorer == ""
+    assert native_of("ours", "evm", "31337").explorer == ""
 
 
 def test_the_page_of_two_chains() -> None:
@@ -77,7 +84,7 @@ def test_where_the_status_is_public_it_is_linked() -> None:
 
 
 def test_nothing_of_it_becomes_a_tag() -> None:
-    chain = {"name": EVIL, "chain_id": 5, "asks": EVIL, "paths": [f"/{EVIL}"]}
+    chain = described(EVIL, 5, EVIL, f"/{EVIL}")
     for tree in (
         page(chain, here=f"/{EVIL}"),
         Tree(landing(f"http://{EVIL}", [chain], {}, here=EVIL)[15:]),

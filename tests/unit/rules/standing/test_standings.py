@@ -681,7 +681,7 @@ def test_settings_of_a_chain() -> None:
         block_time_seconds=2.0,
         max_lag_blocks=9,
         policy="ordered",
-        chain_id=7,
+        identity="7",
         traits=Traits(final_depth=1),
     )
 
@@ -722,7 +722,7 @@ def test_a_reload_keeps_what_was_learned() -> None:
 
 def test_a_reload_to_another_chain_keeps_nothing() -> None:
     old = Fleet(four())
-    new = Fleet(four(), admit=False, chain_id=5)
+    new = Fleet(four(), admit=False, identity="5")
     new.standings.adopt(old.standings, new.now)
     assert new.usable() == []
     assert new.standings.heads.served == -1

@@ -114,7 +114,7 @@ def a_sample(seconds: float, outage_seconds: float | None, chain: str = "ethereu
     )
     chains = ChainSample(
         name=chain,
-        chain_id=1,
+        identity="1",
         usable=0,
         served_head=None,
         head_age_seconds=None,

@@ -60,7 +60,7 @@ def chain(*upstreams: UpstreamSample, name: str = "eth", **fields: Any) -> Chain
         "requests": {},
         **fields,
     }
-    return ChainSample(name=name, chain_id=1, upstreams=upstreams, **known)
+    return ChainSample(name=name, identity="1", upstreams=upstreams, **known)
 
 
 class World:
