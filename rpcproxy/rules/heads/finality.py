@@ -1,9 +1,9 @@
 """Settled blocks: what the chain does not take back.
 
 Each of them moves to what a majority of those that tell it has reached, and never falls. Where a
-kind's blocks are final by their depth, or at once, that counts as well. Who holds another block at
-a final height, or falls below one, contradicts what cannot change: a hard alarm against that
-upstream, never a reorg.
+kind's blocks are final by their depth, or at once, that counts as well, once a majority has them.
+Who holds another block at a final height, or falls below one that was told, contradicts what cannot
+change: a hard alarm against that upstream, never a reorg.
 
 State: ``Finality``, one per chain, written by ``heads.Heads`` alone.
 """
@@ -59,13 +59,14 @@ class Finality:
         ``is_backed``: two of different providers have had the served head. A lone claim makes
         nothing final by its depth.
         """
-        tracks = [vote.claimant.track for vote in votes if not vote.is_forked]
+        ours = [vote for vote in votes if not vote.is_forked]
+        tracks = [vote.claimant.track for vote in ours]
         settled: list[Head | None] = []
         for index, before in enumerate(self.anchors):
             told = [track.anchors[index] for track in tracks if len(track.anchors) > index]
             head = _agreed(told, before, count, served, hash_at)
             if index == 0 and is_backed:
-                head = self._deepest(head, served, hash_at)
+                head = self._deepest(head, ours, count, served, hash_at)
             below = settled[-1] if settled else None
             if below is not None and (head is None or head.number < below.number):
                 head = below
@@ -74,15 +75,23 @@ class Finality:
             self.anchors = tuple(settled)
 
     def _deepest(
-        self, told: Head | None, served: int, hash_at: Callable[[int], str]
+        self,
+        told: Head | None,
+        ours: Sequence[Vote],
+        count: int,
+        served: int,
+        hash_at: Callable[[int], str],
     ) -> Head | None:
-        """What is final by its depth, where that is higher."""
+        """What is final by its depth, where that is higher and a majority has come to it. Fewer may
+        be wrong together, and what is final is never left.
+        """
         if self._final_depth is None:
             return told
         number = served - self._final_depth
         if number < 0 or (told is not None and told.number >= number):
             return told
-        return Head(number, hash_at(number))
+        having = sum(vote.head.number >= number for vote in ours)
+        return Head(number, hash_at(number)) if having * 2 > count else told
 
     def contradiction(self, track: HeadTrack, hash_at: Callable[[int], str]) -> str:
         """How an upstream's words contradict what is final, ``""`` where they do not."""
@@ -90,8 +99,10 @@ class Finality:
         if final is None:
             return ""
         last = track.last
-        # Whoever was never there is only late; who was, and is no more, lost final blocks.
-        if last is not None and last.number < final.number <= track.number:
+        # Whoever was never there is only late; who was, and is no more, lost final blocks. Where
+        # these are as high as the head, another machine behind its URL is a block behind.
+        is_far_below = self._final_depth is None
+        if is_far_below and last is not None and last.number < final.number <= track.number:
             return f"its head fell to {last.number}, below the finalized block {final.number}"
         for told in (last, *track.anchors[:1]):
             if told is None or told.number > final.number or not told.hash:

@@ -263,6 +263,28 @@ def test_a_lone_claim_makes_nothing_final_by_its_depth() -> None:
     assert world.settle()[1] == -1
 
 
+def test_what_fewer_than_most_have_come_to_is_not_final_by_its_depth() -> None:
+    """Two of four may be wrong together; what is final is never left."""
+    world = World()
+    world.finality = Finality(final_depth=0)
+    for claimant in world.claimants[:2]:
+        claimant.track = HeadTrack()
+        world.report(claimant, block(99))
+    assert world.settle()[1] == -1
+    world.report(world.claimants[0], block(100))
+    assert world.settle()[1] == 100
+
+
+def test_where_blocks_are_final_at_once_a_machine_a_block_behind_contradicts_nothing() -> None:
+    world = World()
+    world.finality = Finality(final_depth=0)
+    assert world.settle()[1] == 100
+    world.report(world.claimants[0], block(98), 1.0)
+    assert world.contradiction() == ""
+    world.report(world.claimants[0], block(100, "f", 99), 2.0)
+    assert world.contradiction() == "its block 100 is not the finalized one"
+
+
 def test_before_there_are_so_many_blocks_nothing_is_final() -> None:
     world = World()
     world.finality = Finality(final_depth=6)
