@@ -386,9 +386,9 @@ class Heads:
                 return
 
     def _reorganise(self, votes: Sequence[Vote], count: int, now: float) -> None:
-        """More than half have left our chain: where they agree on a block, follow them."""
+        """More than half left our chain above what is final: where they agree, follow them."""
         floor = self.finality.floor
-        forked = [vote for vote in votes if vote.is_forked]
+        forked = [v for v in votes if v.is_forked and not self.lineage.misses(v.head, floor)]
         for block in blocks_of(forked, self.lineage, floor):
             if len(block.votes) * 2 <= count:
                 continue

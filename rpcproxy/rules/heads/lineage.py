@@ -235,6 +235,13 @@ class Lineage:
                 return False  # it has no block at that height
         return None
 
+    def misses(self, head: Head, number: int) -> bool:
+        """Whether ``head`` is known not to follow our chain's block at that height."""
+        ours = self.chain.get(number, "")
+        if not ours or is_numbered(ours) or is_numbered(name_of(head)):
+            return False
+        return self.has(head, number, ours) is False
+
     def meets(self, head: Head) -> tuple[int, bool] | None:
         """Where the way back from ``head`` first meets a number of our chain: that number, and
         whether the block is ours. ``None`` where the way is not known so far.

@@ -521,6 +521,21 @@ def test_who_contradicts_a_final_block_is_isolated_even_as_a_majority() -> None:
     assert chain.heads.forked["p0"] == "its block 98 is not the finalized one"
 
 
+def test_a_majority_that_contradicts_a_final_block_is_not_followed_for_want_of_headers() -> None:
+    chain = Chain(3)
+    for number in range(90, 101):
+        chain.tell(float(number), number, number, number)
+    finalize(chain, *[block(98)] * 3)
+    chain.tell(101.0)
+    for claimant in chain.claimants[:2]:
+        for number in (98, 99, 100, 101):  # what comes before nobody tells
+            chain.heads.learn(block(number, "b", 94), claimant.name)
+    for second in (102.0, 104.0, 106.0):
+        chain.tell(second, block(101, "b", 94), block(101, "b", 94))
+        assert chain.heads.served_head == block(100)
+    assert chain.heads.turns == 0
+
+
 def test_a_head_that_falls_below_a_final_block() -> None:
     chain = Chain(3)
     for number in range(90, 101):
