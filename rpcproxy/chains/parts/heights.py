@@ -1,8 +1,8 @@
 """Which block a request asks for, and names of blocks that move made numbers. Pure.
 
 Whoever answers ``latest`` answers of a block of its own. With a number in its place all answer of
-one block, and their answers can be shared, kept and held against each other. A kind whose params
-name no blocks has ``Pins()``: they go as they came.
+one block, and their answers can be shared, kept and held against each other. A kind that cannot put
+numbers for names leaves ``pin`` out; one whose params name no blocks at all has ``Pins()``.
 """
 
 from __future__ import annotations
@@ -54,12 +54,6 @@ def heights_at(latest: int, anchors: Sequence[int], hash: str) -> Heights:
     return Heights(latest, b"%d" % latest if latest >= 0 else b"")
 
 
-def unpinned(method: Method, params: bytes | msgspec.Raw, heights: Heights) -> Pinned:
-    """The params as they are, of no block that can be read."""
-    del method, heights
-    return Pinned(bytes(params), NONE)
-
-
 def no_block(method: Method, params: bytes | msgspec.Raw) -> BlockNeed:
     """Say that no block can be read."""
     del method, params
@@ -72,11 +66,12 @@ class Pins(msgspec.Struct, frozen=True, kw_only=True):
     - ``heights``: of the newest block's number, those of the settled ones in the order of
       ``Traits.anchors`` (−1: unknown, and none while nothing is known), and the newest one's hash
       (empty: unknown)
-    - ``pin``: the params with numbers for names, by what ``heights`` of the same part returned
+    - ``pin``: the params with numbers for names, by what ``heights`` of the same part returned;
+      ``None`` where they always go as they came
     - ``required_block``: what an upstream must have to serve the request as it is spelled, for a
       range its higher end
     """
 
     heights: Callable[[int, Sequence[int], str], Heights] = heights_at
-    pin: Callable[[Method, bytes | msgspec.Raw, Any], Pinned] = unpinned
+    pin: Callable[[Method, bytes | msgspec.Raw, Any], Pinned] | None = None
     required_block: Callable[[Method, bytes | msgspec.Raw], BlockNeed] = no_block

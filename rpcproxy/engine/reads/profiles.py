@@ -130,7 +130,9 @@ class Profiles:
             ),
             is_read=is_read,
             is_large=method.method_class is MethodClass.HEAVY,
-            is_pinned=self._is_pinning and method.kind is MethodKind.BLOCK_READ,
+            is_pinned=self._is_pinning
+            and self._pin is not None
+            and method.kind is MethodKind.BLOCK_READ,
             is_state=method.takes_hash,
             is_watched=True,
             is_kept=is_read and self._is_routing and method.keep is not Keep.NEVER,
@@ -164,7 +166,7 @@ class Profiles:
         params = request.params
         key, tag = b"", 0
         by_hash: Heights | None = None
-        if profile.is_pinned:
+        if profile.is_pinned and self._pin is not None:
             pinned = self._pin(method, params, self.heights)
             params, block = pinned.params, pinned.block
             if block == served:
@@ -233,7 +235,7 @@ class Profiles:
     def as_spelled(self, request: Request, profile: Profile) -> SingleCall | None:
         """The same as it came, ``None`` where its names of blocks mean the same to all."""
         method, params = profile.method, request.params
-        if not self._pin(method, params, self.heights).is_ambiguous:
+        if self._pin is None or not self._pin(method, params, self.heights).is_ambiguous:
             return None
         block = self._required_block(method, params)
         need, tag = self._unpinned(profile, block), tag_of(block)
