@@ -13,11 +13,11 @@ from typing import Any, Final
 
 import msgspec
 
+from rpcproxy.chains.parts.asked_at import LATEST
 from rpcproxy.messages import Answer, Pending
 from rpcproxy.rules.answers.caching import AnswerCache
 from tests.kits.chain_world import (
     FROM_ELSEWHERE,
-    TOKEN,
     UNTOLD,
     WALLETS,
     Block,
@@ -28,17 +28,30 @@ from tests.kits.chain_world import (
     state_of,
 )
 from tests.kits.engine_kit import Engine, current_loop, now, request
+from tests.kits.evm_spelling import EVM_SPELLING, TOKEN
+from tests.kits.spelling import (
+    BALANCE,
+    BLOCK,
+    CALL,
+    HEADER,
+    LOGS,
+    LOOKUPS,
+    NONCE,
+    NUMBER,
+    RECEIPT,
+    STATE,
+    TX,
+    Ask,
+    Entry,
+    Header,
+    Spelling,
+    Told,
+    Value,
+)
 
 # Between a reorg and the moment when the proxy has followed it: reports, and headers in between.
 FOLLOW_SECONDS: Final = 3.0
-STATE: Final = ("eth_getBalance", "eth_call")
-LOOKUPS: Final = ("eth_getTransactionReceipt", "eth_getTransactionByHash")
 BEHIND: Final = ("alternating", "falling", "two_branches")
-KINDS: Final = (
-    *("number", "number", "latest", "by number", "by hash", "balance", "balance", "call", "nonce"),
-    *("nonce", "balance at", "nonce at", "receipt", "receipt", "tx", "logs", "logs range"),
-)
-Ask = tuple[str, list[Any]]
 
 
 @dataclass
@@ -87,8 +100,6 @@ class _Watched(AnswerCache):
 class Witness:
     """See the module's docstring. ``violations``: what must never be, in words."""
 
-    kinds: tuple[str, ...] = KINDS
-
     def __init__(
         self,
         engine: Engine,
@@ -97,7 +108,11 @@ class Witness:
         start: float,
         values: dict[str, Block],
         rng: random.Random,
+        *,
+        spelling: Spelling = EVM_SPELLING,
     ) -> None:
+        self.spelling = spelling
+        self.kinds = self.asked_kinds(spelling)
         self.engine, self.chain, self.spells, self.start = engine, chain, spells, start
         self.values, self.rng = values, rng
         self.violations: list[str] = []
@@ -112,6 +127,11 @@ class Witness:
         self.untold: set[bytes] = set()
         engine.pipeline.sharing.cache = _Watched(self)
         engine.standings.on_served.append(self._on_served)
+
+    @staticmethod
+    def asked_kinds(spelling: Spelling) -> tuple[str, ...]:
+        """What wallets ask for, some more often."""
+        return tuple(spelling.wallets_ask)
 
     # ---- the served head
 
@@ -185,27 +205,25 @@ class Witness:
         wallet = rng.choice(WALLETS)
         top = client.blocks[-1] if client.blocks else None
         block = rng.choice(client.blocks[-6:]) if client.blocks else None
-        call = {"to": TOKEN, "data": "0x70a08231" + wallet[2:].zfill(64)}
         if kind == "number" or top is None or block is None:
-            return ("eth_blockNumber", []) if kind == "number" else (
-                "eth_getBlockByNumber", ["latest", False])  # fmt: skip
-        number = hex(block.number)
+            return Ask(NUMBER if kind == "number" else BLOCK)
         tip = self.chain.tip(now())
-        tx = Tx(wallet, max(0, tip.nonces[wallet] + rng.choice((-3, -2, -1, -1, 0))))
-        range_ = {"address": TOKEN, "fromBlock": hex(max(0, top.number - 3)), "toBlock": "latest"}
+        nonce = max(0, tip.nonces[wallet] + rng.choice((-3, -2, -1, -1, 0)))
+        tx = Tx(wallet, nonce, self.chain.hash_prefix)
+        logs = Ask(LOGS, TOKEN, low=max(0, top.number - 3))
         asks: dict[str, Ask] = {
-            "latest": ("eth_getBlockByNumber", ["latest", False]),
-            "by number": ("eth_getBlockByNumber", [number, False]),
-            "by hash": ("eth_getBlockByHash", [block.hash, False]),
-            "balance": ("eth_getBalance", [wallet, "latest"]),
-            "call": ("eth_call", [call, "latest"]),
-            "nonce": ("eth_getTransactionCount", [wallet, "latest"]),
-            "balance at": ("eth_getBalance", [wallet, number]),
-            "nonce at": ("eth_getTransactionCount", [wallet, number]),
-            "receipt": ("eth_getTransactionReceipt", [tx.hash]),
-            "tx": ("eth_getTransactionByHash", [tx.hash]),
-            "logs": ("eth_getLogs", [range_]),
-            "logs range": ("eth_getLogs", [range_ | {"toBlock": number}]),
+            "latest": Ask(BLOCK),
+            "by number": Ask(BLOCK, at=block.number),
+            "by hash": Ask(HEADER, block.hash),
+            "balance": Ask(BALANCE, wallet),
+            "call": Ask(CALL, wallet),
+            "nonce": Ask(NONCE, wallet),
+            "balance at": Ask(BALANCE, wallet, block.number),
+            "nonce at": Ask(NONCE, wallet, block.number),
+            "receipt": Ask(RECEIPT, tx.hash),
+            "tx": Ask(TX, tx.hash),
+            "logs": logs,
+            "logs range": logs._replace(at=block.number),
         }
         return asks[kind]
 
@@ -214,7 +232,7 @@ class Witness:
         askings = [self._asking(client, ask) for ask in asks]
         bodies = [
             request(method, msgspec.json.encode(params), b"%d" % id)
-            for id, (method, params) in enumerate(asks)
+            for id, (method, params) in enumerate(map(self.spelling.request, asks))
         ]
         body = bodies[0] if len(bodies) == 1 else b"[%b]" % b",".join(bodies)
         self.open += 1
@@ -240,8 +258,8 @@ class Witness:
 
     def _asking(self, client: Client, ask: Ask) -> Asking:
         was_mined = False
-        if ask[0] in LOOKUPS and self.served:
-            was_mined = self.served[-1][1].holding(ask[1][0]) is not None
+        if ask.what in LOOKUPS and self.served:
+            was_mined = self.served[-1][1].holding(ask.of) is not None
         return Asking(client, ask, now(), (client.seen, client.seen_at), dict(client.nonces),
                       len(self.served) - 1, was_mined)  # fmt: skip
 
@@ -255,7 +273,7 @@ class Witness:
             before = len(self.violations)
             self.answered += 1
             if "result" in reply:
-                self._check(asking, reply["result"])
+                self._check(asking, self.spelling.read(asking.ask, reply["result"]))
             else:
                 self._check_error(asking, reply)
             if len(self.violations) > before:
@@ -275,33 +293,28 @@ class Witness:
         """Whether it asked for a block that a reorg lowered the head below, or at a height that
         has none since then.
         """
-        last = asking.ask[1][-1] if asking.ask[1] else None
-        number = last if isinstance(last, str) else asking.ask[1][0] if asking.ask[1] else ""
-        if isinstance(number, dict):
-            number = number["toBlock"]
-        if not number.startswith("0x") or len(number) > 20:
-            return False
+        at = asking.ask.at
         heads = self.candidates(asking.served)
-        height = int(number, 16)
-        return any(height > head.number or head.at(height) is None for head in heads)
+        return at >= 0 and any(at > head.number or head.at(at) is None for head in heads)
 
-    def _check(self, asking: Asking, result: Any) -> None:
-        method, params = asking.ask
-        if method == "eth_blockNumber":
-            number = int(result, 16)
-            if number not in {block.number for block in self.candidates(asking.served)}:
+    def _check(self, asking: Asking, told: Told) -> None:
+        what = asking.ask.what
+        if what == NUMBER and isinstance(told, int):
+            if told not in {block.number for block in self.candidates(asking.served)}:
                 self.say("a number that was not the served head")
-            self._saw(asking, number)
-        elif method in STATE:
-            self._check_state(asking, result)
-        elif method == "eth_getTransactionCount":
-            self._check_nonce(asking, int(result, 16))
-        elif method == "eth_getLogs":
-            self._check_logs(asking, params[0], result)
-        elif method in LOOKUPS:
-            self._check_lookup(asking, result)
+            self._saw(asking, told)
+        elif what in STATE and isinstance(told, Value):
+            self._check_state(asking, told)
+        elif what == NONCE and isinstance(told, int):
+            self._check_nonce(asking, told)
+        elif what == LOGS and isinstance(told, list):
+            self._check_logs(asking, told)
+        elif what in LOOKUPS and (told is None or isinstance(told, Entry)):
+            self._check_lookup(asking, told)
+        elif what in (BLOCK, HEADER) and (told is None or isinstance(told, Header)):
+            self._check_block(asking, told)
         else:
-            self._check_block(asking, result)
+            self.say("an answer to another question")
 
     def _saw(self, asking: Asking, number: int, block: Block | None = None) -> None:
         client = asking.client
@@ -313,82 +326,83 @@ class Witness:
         if block is not None:
             client.blocks = [*client.blocks[-10:], block]
 
-    def _check_block(self, asking: Asking, result: Any) -> None:
-        method, params = asking.ask
-        if result is None:
+    def _check_block(self, asking: Asking, told: Header | None) -> None:
+        ask = asking.ask
+        if told is None:
             self._check_no_block(asking)
             return
-        block = self.chain.blocks.get(result["hash"])
+        block = self.chain.blocks.get(told.hash)
         if block is None:
             self.say("an invented block")
             return
-        right = (hex(block.number), block.parent_hash, hex(block.timestamp))
-        if (result["number"], result["parentHash"], result["timestamp"]) != right:
+        right = (block.number, block.hash, block.parent_hash, block.timestamp)
+        if told[:4] != right:
             self.say("a block's header is not the true one")
         heads = self.candidates(asking.served)
-        if params[0] == "latest":
+        if ask == Ask(BLOCK):
             if block not in self.latest(asking):
                 self.say("latest is not the served head")
             self._saw(asking, block.number, block)
         elif not any(head.at(block.number) is block for head in heads):
             self.say("a block that is not on our chain")
-        if method == "eth_getBlockByNumber" and params[0] not in ("latest", result["number"]):
+        if ask.what == BLOCK and 0 <= ask.at != told.number:
             self.say("another block")
 
     def _check_no_block(self, asking: Asking) -> None:
-        method, params = asking.ask
-        if method == "eth_getBlockByHash":
-            block = self.chain.blocks[params[0]]
+        if asking.ask.what == HEADER:
+            block = self.chain.blocks[asking.ask.of]
             if not self.is_reorg(block.number, self.start):
                 self.say("null for a block that was seen")
         elif not self._is_taken(asking):
             self.say("null for a block that is there")
 
-    def _check_state(self, asking: Asking, result: str) -> None:
-        block = self.values.get(result)
+    def _check_state(self, asking: Asking, told: Value) -> None:
+        block = self.values.get(told.word)
         if block is None:
             self.say("a value that nobody gave")
             return
-        tag = asking.ask[1][1]
+        if told.hash and (told.number, told.hash) != (block.number, block.hash):
+            self.say(f"a value of {block} as one of {told.number}")
+        at = asking.ask.at
         heads = self.candidates(asking.served)
         latest = self.latest(asking)
-        allowed = latest if tag == "latest" else [head.at(int(tag, 16)) for head in heads]
+        allowed = latest if at == LATEST else [head.at(at) for head in heads]
         if not any(block is each for each in allowed):
-            if self.is_excused() or self._was_untold(asking):
+            is_told = bool(told.hash)  # then it can always be told
+            if not is_told and (self.is_excused() or self._was_untold(asking)):
                 return
             self.say(f"state of {block}")
-        if tag == "latest" and block.is_true:
+        if at == LATEST and block.is_true:
             self._saw(asking, block.number)
 
     def _check_nonce(self, asking: Asking, nonce: int) -> None:
-        address, tag = asking.ask[1]
+        address, at_block = asking.ask.of, asking.ask.at
         heads = self.candidates(asking.served)
         latest = self.latest(asking)
-        blocks = latest if tag == "latest" else [head.at(int(tag, 16)) for head in heads]
+        blocks = latest if at_block == LATEST else [head.at(at_block) for head in heads]
         if nonce not in {block.nonces[address] for block in blocks if block is not None}:
             if not (self.is_excused() or self._was_untold(asking)):
                 self.say(f"nonce {nonce} of another block")
             return
-        if tag != "latest":
+        if at_block != LATEST:
             return
         before, at = asking.nonces.get(address, (-1, 0.0))
         if nonce < before and not self.chain.turned_below(10**9, at - self.follow, now()):
             self.say(f"nonce {nonce} after {before}")
         asking.client.nonces[address] = (nonce, now())
 
-    def _check_logs(self, asking: Asking, query: dict[str, Any], result: Any) -> None:
-        low = int(query["fromBlock"], 16)
-        high = query["toBlock"]
-        if high == "latest":
+    def _check_logs(self, asking: Asking, result: list[Entry]) -> None:
+        low, high = asking.ask.low, asking.ask.at
+        if high == LATEST:
             right = [logs_of(head, low, head.number) for head in self.latest(asking)]
         else:
             heads = self.candidates(asking.served)
-            right = [logs_of(head, low, int(high, 16)) for head in heads]
+            right = [logs_of(head, low, high) for head in heads]
         if result not in right and not self._is_cut_short(result, right):
-            named = [self.chain.blocks.get(log["blockHash"]) for log in result]
+            named = [self.chain.blocks.get(entry.hash) for entry in result]
             self.say(f"logs of {named}, right were {[len(r) for r in right]}")
 
-    def _is_cut_short(self, result: list[Any], right: list[list[Any]]) -> bool:
+    def _is_cut_short(self, result: list[Entry], right: list[list[Entry]]) -> bool:
         """A machine behind the head leaves out the logs of blocks that it lacks, and says nothing:
         until it is seen to be behind, that cannot be told.
         """
@@ -401,8 +415,8 @@ class Witness:
         is_behind |= any(turned <= now() < turned + grace for turned, _, _ in self.chain.turns)
         return is_behind and any(result == logs[: len(result)] for logs in right)
 
-    def _check_lookup(self, asking: Asking, result: Any) -> None:
-        method, (hash,) = asking.ask
+    def _check_lookup(self, asking: Asking, result: Entry | None) -> None:
+        method, hash = asking.ask.what, asking.ask.of
         heads = self.candidates(asking.served)
         if result is None:
             number, at = self.seen_txs.get(hash, (-1, 0.0))
@@ -412,7 +426,7 @@ class Witness:
             elif asking.was_mined and not is_lost:
                 self.say("null for a transaction that is mined")
             return
-        block = self.chain.blocks.get(result["blockHash"])
+        block = self.chain.blocks.get(result.hash)
         if block is None:
             self.say(f"{method} of an invented block")
             return
@@ -424,11 +438,11 @@ class Witness:
             "",  # further back than is known so far
             block.hash,
         ):
-            self.say(f"{method} of {block}, which eth_getBlockByNumber does not give now")
+            self.say(f"{method} of {block}, which is not given by its number now")
         self.seen_txs[hash] = (block.number, now())
         self._saw(asking, max(block.number, asking.seen[0]))
         # And it is there to be asked for.
-        self.ask(asking.client, ("eth_getBlockByNumber", [hex(block.number), False]))
+        self.ask(asking.client, Ask(BLOCK, at=block.number))
 
     # ---- what is kept
 
@@ -445,51 +459,45 @@ class Witness:
     def _check_kept(self, key: bytes, result: Any, tip: Block) -> None:
         name, _, text = key.decode().partition(" ")
         params = msgspec.json.Decoder(list[Any]).decode(text[: text.rindex("]") + 1])
-        if name in STATE or name == "eth_getTransactionCount":
-            block = tip.at(int(params[1], 16))
+        ask = self.spelling.asked(name, params)
+        told = self.spelling.read(ask, result)
+        if ask.what in STATE or ask.what == NONCE:
+            block = tip.at(ask.at)
             assert block is not None, key
+            word = told.word if isinstance(told, Value) else ""
             right: Any = (
-                hex(block.nonces[params[0]])
-                if name == "eth_getTransactionCount"
-                else state_of(block, name, params[0])
+                block.nonces[ask.of] if ask.what == NONCE else state_of(block, ask.what, ask.of)
             )
-            if result != right and key not in self.untold:
-                self.say(f"kept: {name} {params} is {result} of {self.values.get(result)}")
-        elif name == "eth_getLogs":
-            low, high = int(params[0]["fromBlock"], 16), int(params[0]["toBlock"], 16)
-            if result != logs_of(tip, low, high):
-                self.say(
-                    f"kept: {key!r} {[(r['blockNumber'], r['blockHash'][:8]) for r in result]}"
-                )
-        else:
-            hash = result.get("blockHash") or result["hash"]
-            number = int(result.get("blockNumber") or result["number"], 16)
-            block = tip.at(number)
-            if block is None or block.hash != hash:
-                self.say(f"kept: {name} {params} is in {number} {hash[:8]}")
+            if right not in (told, word) and key not in self.untold:
+                self.say(f"kept: {name} {params} is {told} of {self.values.get(word)}")
+        elif ask.what == LOGS:
+            if told != logs_of(tip, ask.low, ask.at):
+                self.say(f"kept: {key!r} {told}")
+        elif isinstance(told, Header | Entry):
+            block = tip.at(told.number)
+            if block is None or block.hash != told.hash:
+                self.say(f"kept: {name} {params} is in {told.number} {told.hash[:8]}")
 
     def _was_untold(self, asking: Asking) -> bool:
         """Whether the answer may have been kept at a moment that excuses it."""
-        method, params = asking.ask
-        *_, tag = params
-        numbers = (
-            [head.number for head in self.candidates(asking.served)]
-            if tag == "latest"
-            else [int(tag, 16)]
-        )
+        at = asking.ask.at
+        heads = self.candidates(asking.served)
+        asks = (asking.ask._replace(at=n) for n in ([h.number for h in heads] if at < 0 else [at]))
         return any(
-            b"%b %b" % (method.encode(), msgspec.json.encode([*params[:-1], hex(number)]))
-            in self.untold
-            for number in numbers
+            b"%b %b" % (method.encode(), msgspec.json.encode(params)) in self.untold
+            for method, params in map(self.spelling.request, asks)
         )
 
 
 class RoutedWitness(Witness):
     """Where upstreams answer `latest` from their own heads: these may be above the served one. State
-    tells no block, so it is not asked for.
+    is not asked for: where it tells no block, nobody knows which one it is of.
     """
 
-    kinds = tuple(kind for kind in KINDS if not kind.startswith(("balance", "call", "nonce")))
+    @staticmethod
+    def asked_kinds(spelling: Spelling) -> tuple[str, ...]:
+        asked = Witness.asked_kinds(spelling)
+        return tuple(kind for kind in asked if not kind.startswith(("balance", "call", "nonce")))
 
     def candidates(self, index: int) -> list[Block]:
         """All that were the end of the chain since the served head of then was."""

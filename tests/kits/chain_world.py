@@ -2,7 +2,8 @@
 
 The true chain is a tree of blocks: what the majority mined, reorged-away branches included. State
 is a function of the block's hash, so that every value tells which block it is from. Liars grow
-branches of their own; nothing of these may ever reach a client.
+branches of their own; nothing of these may ever reach a client. How questions and answers are
+spelled is the ``spelling`` of a kind of chain.
 """
 
 from __future__ import annotations
@@ -13,18 +14,35 @@ import math
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
-from rpcproxy.messages import FailureKind
+from rpcproxy.chains.parts.asked_at import FINALIZED, HASH, LATEST, SAFE
+from rpcproxy.messages import FailureKind, Head
 from tests.kits.engine_kit import CHAIN_ID, Sent, current_loop, error_of, now, result_of
+from tests.kits.evm_spelling import EVM_SPELLING, TOKEN
+from tests.kits.spelling import (
+    BALANCE,
+    BLOCK,
+    CALL,
+    HEADER,
+    IDENTITY,
+    LOGS,
+    LOOKUPS,
+    NONCE,
+    NUMBER,
+    Ask,
+    Entry,
+    Header,
+    Spelling,
+    Told,
+    Value,
+)
 
 START: Final = 1000
 PAST: Final = 24  # blocks before the first second
 WALLETS: Final = tuple("0x" + f"{i + 1:02x}" * 20 for i in range(3))
-MINER: Final = "0x" + "dd" * 20
-TOKEN: Final = "0x" + "ee" * 20
 WALL_SECONDS: Final = 1_800_000_000  # of the engine kit's clock, at loop time 0
 LIES: Final = (
     "inflated",
@@ -44,27 +62,26 @@ FAULTS: Final = ("silent", "refused", "errors")
 TAKE_HASHES: Final = "ace"  # these look at a hash in place of a number
 # Lies under which an upstream gives state of another block, and nothing tells.
 UNTOLD: Final = frozenset({"stale_values"})
-NULLED: Final = frozenset(
-    {
-        *("eth_getBlockByNumber", "eth_getBlockByHash"),
-        *("eth_getTransactionReceipt", "eth_getTransactionByHash"),
-    }
-)
+NULLED: Final = frozenset({BLOCK, HEADER, *LOOKUPS})
 FROM_ELSEWHERE: Final = frozenset({"two_branches", "forked", "wrong_chain"})
 
 
-def digest(*words: object) -> str:
-    return "0x" + hashlib.blake2b("|".join(map(str, words)).encode(), digest_size=32).hexdigest()
+def digest(*words: object, prefix: str = "0x") -> str:
+    digits = hashlib.blake2b("|".join(map(str, words)).encode(), digest_size=32).hexdigest()
+    return prefix + digits
 
 
 @dataclass(frozen=True)
 class Tx:
+    """``prefix``: of hashes on its chain."""
+
     wallet: str
     nonce: int
+    prefix: str = "0x"
 
     @property
     def hash(self) -> str:
-        return digest("tx", self.wallet, self.nonce)
+        return digest("tx", self.wallet, self.nonce, prefix=self.prefix)
 
 
 @dataclass(eq=False)
@@ -77,6 +94,7 @@ class Block:
     txs: tuple[Tx, ...]
     nonces: dict[str, int]
     is_true: bool
+    prefix: str = "0x"  # of hashes
 
     def __repr__(self) -> str:
         return f"{self.number}:{self.hash[2:8]}{'' if self.is_true else ' INVENTED'}"
@@ -121,19 +139,27 @@ def mine(
     number = parent.number + 1 + skipped
     return Block(
         number,
-        digest(parent.hash, number, salt),
+        digest(parent.hash, number, salt, prefix=parent.prefix),
         parent,
         parent.hash,
         max(int(WALL_SECONDS + at), parent.timestamp + 1),
         txs,
         nonces,
         is_true,
+        parent.prefix,
     )
 
 
 def next_txs(parent: Block, rng: random.Random) -> tuple[Tx, ...]:
     """What the wallets send next: nothing, or one each."""
-    return tuple(Tx(w, parent.nonces[w]) for w in WALLETS if rng.random() < 0.4)
+    prefix = parent.prefix
+    return tuple(Tx(w, parent.nonces[w], prefix) for w in WALLETS if rng.random() < 0.4)
+
+
+def head_of_block(block: Block, *, tells_parent_number: bool) -> Head:
+    """As an upstream tells it."""
+    before = -1 if block.parent is None or not tells_parent_number else block.parent.number
+    return Head(block.number, block.hash, block.parent_hash, block.timestamp, before)
 
 
 @dataclass(frozen=True)
@@ -158,14 +184,17 @@ class TrueChain:
         rng: random.Random,
         *,
         skips: bool = False,
+        hash_prefix: str = "0x",
     ) -> None:
         self.skips = skips
+        self.hash_prefix = hash_prefix
         self.block_time = block_time
         self.blocks: dict[str, Block] = {}
         self.tips: list[tuple[float, Block]] = []
         self.turns: list[tuple[float, int, int]] = []  # when, the common ancestor, the depth
-        block = Block(START - PAST, digest("first"), None, digest("zero"), WALL_SECONDS, (),
-                      dict.fromkeys(WALLETS, 5), True)  # fmt: skip
+        first, zero = (digest(word, prefix=hash_prefix) for word in ("first", "zero"))
+        block = Block(START - PAST, first, None, zero, WALL_SECONDS, (),
+                      dict.fromkeys(WALLETS, 5), True, hash_prefix)  # fmt: skip
         self.blocks[block.hash] = block
         for left in range(PAST, 0, -1):
             block = self._mine(block, "main", start - left * block_time, rng)
@@ -228,6 +257,7 @@ class Node:
     rng: random.Random
     values: dict[str, Block]
     clock: Callable[[], float] = now
+    spelling: Spelling = EVM_SPELLING
     _delays: dict[str, float] = field(default_factory=dict)
     _invented: dict[tuple[str, str], Block] = field(default_factory=dict)
     _turn: int = 0
@@ -279,11 +309,11 @@ class Node:
                     block,
                     f"{self.name} {salt}",
                     self.clock(),
-                    tuple(Tx(w, block.nonces[w]) for w in WALLETS[:2]),
+                    tuple(Tx(w, block.nonces[w], block.prefix) for w in WALLETS[:2]),
                     is_true=False,
                 )
             if not is_linked:
-                block.parent_hash = digest("nobody", block.hash)
+                block.parent_hash = digest("nobody", block.hash, prefix=block.prefix)
             self._invented[key] = block
         return block
 
@@ -328,61 +358,64 @@ class Node:
 
     def _answer(self, sent: Sent) -> None:
         texts = []
+        status = 200
         for call in sent.calls:
             try:
-                result = msgspec.json.encode(self._result(call["method"], call["params"]))
-                texts.append(result_of(call, result))
+                ask = self.spelling.asked(call["method"], call["params"])
+                answer = self.spelling.answer(ask, self._told(ask))
+                texts.append(result_of(call, msgspec.json.encode(answer)))
             except LookupError:
-                texts.append(error_of(call, -32000, "header not found"))
+                code, words, status = self.spelling.no_block
+                texts.append(error_of(call, code, words))
             except TypeError:
                 texts.append(error_of(call, -32602, "cannot unmarshal object into string"))
-        sent.say(b"[%b]" % b",".join(texts) if sent.is_batch else texts[0])
+        if sent.is_batch:
+            sent.say(b"[%b]" % b",".join(texts))
+        else:
+            sent.say(texts[0], status)
 
-    def _result(self, method: str, params: list[Any]) -> Any:
+    def _told(self, ask: Ask) -> Told:
         lie = self.spell(LIES)
         kind = lie.kind if lie is not None else ""
-        if method == "eth_chainId":
-            return hex(CHAIN_ID + (kind == "wrong_chain"))
-        if kind == "nulls" and method in NULLED and params[0] != "latest":
+        if ask.what == IDENTITY:
+            return CHAIN_ID + (kind == "wrong_chain")
+        is_newest = ask.what == BLOCK and ask.at == LATEST
+        if kind == "nulls" and ask.what in NULLED and not is_newest:
             return None
         tip = self.tip()
-        if method == "eth_blockNumber":
-            return hex(tip.number)
-        if method in ("eth_getBalance", "eth_getTransactionCount", "eth_call"):
-            return self._state(method, params, tip, lie)
-        if method == "eth_getLogs":
-            return self._logs(params[0], tip)
-        if method == "eth_getBlockByNumber":
-            block = self._by_tag(params[0], tip)
-            return block and self.shown(block, kind)
-        if method == "eth_getBlockByHash":
-            known = next((b for b in tip.back() if b.hash == params[0]), None)
-            return known and self.shown(known, kind)
-        assert method in ("eth_getTransactionReceipt", "eth_getTransactionByHash"), method
-        found = tip.holding(params[0])
+        if ask.what == NUMBER:
+            return tip.number
+        if ask.what in (BALANCE, NONCE, CALL):
+            return self._state(ask, tip, lie)
+        if ask.what == LOGS:
+            low, high = (tip.number if end == LATEST else end for end in (ask.low, ask.at))
+            return logs_of(tip, low, high)
+        if ask.what == BLOCK:
+            block = self._at(ask, tip)
+            return block and self._header(block, kind)
+        if ask.what == HEADER:
+            known = next((b for b in tip.back() if b.hash == ask.of), None)
+            return known and self._header(known, kind)
+        assert ask.what in LOOKUPS, ask
+        found = tip.holding(ask.of)
         if found is None:
             return None
         block, index = found
-        return {
-            "blockHash": block.hash,
-            "blockNumber": hex(block.number),
-            "from": block.txs[index].wallet,
-            ("hash" if method.endswith("ByHash") else "transactionHash"): params[0],
-        }
+        return Entry(block.number, block.hash, ask.of, index, block.txs[index].wallet)
 
-    def _by_tag(self, tag: str | dict[str, str], tip: Block) -> Block | None:
-        if isinstance(tag, dict):
+    def _at(self, ask: Ask, tip: Block) -> Block | None:
+        if ask.at == HASH:
             if self.name not in TAKE_HASHES:
                 raise TypeError
-            return next((block for block in tip.back() if block.hash == tag["blockHash"]), None)
-        if tag == "latest":
+            return next((block for block in tip.back() if block.hash == ask.hash), None)
+        if ask.at == LATEST:
             return tip
-        if tag in ("safe", "finalized"):
+        if ask.at in (SAFE, FINALIZED):
             return tip.below(tip.number - 12)
-        return tip if int(tag, 16) == tip.number else tip.at(int(tag, 16))
+        return tip if ask.at == tip.number else tip.at(ask.at)
 
-    def _state(self, method: str, params: list[Any], tip: Block, lie: Spell | None) -> str:
-        block = self._by_tag(params[1], tip)
+    def _state(self, ask: Ask, tip: Block, lie: Spell | None) -> int | Value:
+        block = self._at(ask, tip)
         if block is None:
             raise LookupError
         if lie is not None and lie.kind in ("stale_state", "stale_values"):
@@ -391,49 +424,36 @@ class Node:
                 if lie.kind == "stale_state":
                     raise LookupError
                 block = frozen
-        if method == "eth_getTransactionCount":
-            return hex(block.nonces[params[0].lower()])
-        word = state_of(block, method, params[0])
+        if ask.what == NONCE:
+            return block.nonces[ask.of]
+        word = state_of(block, ask.what, ask.of)
         self.values[word] = block
-        return word
+        return Value(word, block.number, block.hash)
 
     @staticmethod
-    def _logs(query: dict[str, Any], tip: Block) -> list[dict[str, Any]]:
-        if query.get("address") == "0x" + "0" * 40:
-            return []
-        ends = [query["fromBlock"], query["toBlock"]]
-        low, high = (tip.number if end == "latest" else int(end, 16) for end in ends)
-        return logs_of(tip, low, high)
-
-    @staticmethod
-    def shown(block: Block, kind: str = "") -> dict[str, Any]:
-        return {
-            "number": hex(block.number),
-            "hash": block.hash,
-            "parentHash": block.parent_hash,
-            "miner": MINER,
-            "timestamp": hex(block.timestamp + (3600 if kind == "future_times" else 0)),
-            "transactions": [tx.hash for tx in block.txs],
-        }
+    def _header(block: Block, lie: str) -> Header:
+        head = head_of_block(block, tells_parent_number=True)
+        return Header(
+            head.number,
+            head.hash,
+            head.parent_hash,
+            head.timestamp + (3600 if lie == "future_times" else 0),
+            head.parent_number,
+            tuple(tx.hash for tx in block.txs),
+        )
 
 
-def state_of(block: Block, method: str, of: Any) -> str:
+def state_of(block: Block, what: str, of: str) -> str:
     """A balance, or what a call of the token returns."""
-    if method == "eth_getBalance":
-        return "0x1" + digest("balance", of.lower(), block.hash)[2:18]
-    return digest("call", of["to"], of["data"], block.hash)
+    if what == BALANCE:
+        return "0x1" + digest("balance", of, block.hash)[2:18]
+    return digest("call", TOKEN, of, block.hash)
 
 
-def logs_of(tip: Block, low: int, high: int) -> list[dict[str, Any]]:
+def logs_of(tip: Block, low: int, high: int) -> list[Entry]:
     blocks = [block for block in tip.back() if low <= block.number <= high]
     return [
-        {
-            "address": TOKEN,
-            "blockHash": block.hash,
-            "blockNumber": hex(block.number),
-            "transactionHash": tx.hash,
-            "logIndex": hex(index),
-        }
+        Entry(block.number, block.hash, tx.hash, index)
         for block in reversed(blocks)
         for index, tx in enumerate(block.txs)
     ]

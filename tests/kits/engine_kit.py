@@ -34,6 +34,7 @@ from rpcproxy.engine.attempts import executor
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.sends import ledger
+from rpcproxy.engine.watch.watcher import Watcher
 from rpcproxy.messages import (
     Answer,
     Failure,
@@ -344,7 +345,7 @@ class _Executor(executor.Executor):
 class Engine:
     """Everything of one chain but the watcher. Upstreams a, b, c, d, asked in this order
     (``selection="ordered"``) unless said otherwise; all admitted, head 100, answering in 20 ms.
-    ``sends`` is how the chain's kind sends, ``None`` where it does not.
+    ``kind``: of the chain; what has names of methods in it is for EVM.
     """
 
     def __init__(
@@ -359,11 +360,14 @@ class Engine:
         upstreams = four() if upstreams is None else upstreams
         given = {"name": "test", "chain_id": CHAIN_ID, "selection": "ordered", **chain}
         self.chain = chain_class(upstreams=tuple(upstreams), **given)
+        self.kind = kind
         settings = Settings.of(self.chain, kind.traits)
-        self.standings = standings_of(self.chain.upstreams, settings, now())
+        self.standings = standings_of(self.chain.upstreams, settings, now(), kind)
         self.wires = {u.name: FakeWire(u.name, answering()) for u in self.chain.upstreams}
         self.members = {
-            u.name: executor.ChainMember(self.standings[u.name], self.wires[u.name], classifier())
+            u.name: executor.ChainMember(
+                self.standings[u.name], self.wires[u.name], classifier(kind=kind)
+            )
             for u in self.chain.upstreams
         }
         clock = self.clock = current_loop().clock
@@ -484,6 +488,16 @@ class Engine:
         """As soon as lingering attempts are out of time: heavy ones have ten seconds."""
         await self.rest(12)
         self.assert_idle()
+
+    def watcher(self, seed: int = 1) -> Watcher:
+        """What looks at all upstreams. Not started."""
+        watcher = self.graph.watcher()
+        watcher._rng = random.Random(seed)
+        return watcher
+
+    def adopt(self, old: Engine) -> None:
+        """Take over from another, as at a reload."""
+        self.graph.learned.adopt(old.graph.learned, now())
 
     def close(self) -> None:
         self.pipeline.close()

@@ -1,9 +1,12 @@
-"""Rules that are told of a kind of chain, for EVM: judges of answers, and standings."""
+"""Rules that are told of a kind of chain, of EVM where nothing else is said: judges of answers, and
+standings.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rpcproxy.chains.kind import Kind
 from rpcproxy.chains.registry import EVM
 from rpcproxy.config.model import ErrorPhrase, Upstream
 from rpcproxy.rules.answers.classify import Classifier
@@ -11,11 +14,15 @@ from rpcproxy.rules.answers.replies import Redact
 from rpcproxy.rules.standing.standings import Settings, Standings
 
 
-def classifier(phrases: Sequence[ErrorPhrase] = (), redact: Redact = str) -> Classifier:
-    return Classifier(EVM.errors, phrases, redact)
+def classifier(
+    phrases: Sequence[ErrorPhrase] = (), redact: Redact = str, kind: Kind = EVM
+) -> Classifier:
+    return Classifier(kind.errors, phrases, redact)
 
 
-def standings_of(upstreams: Sequence[Upstream], settings: Settings, now: float) -> Standings:
+def standings_of(
+    upstreams: Sequence[Upstream], settings: Settings, now: float, kind: Kind = EVM
+) -> Standings:
     return Standings(
-        upstreams, settings, now, methods=EVM.methods, read_range=EVM.errors.read_range
+        upstreams, settings, now, methods=kind.methods, read_range=kind.errors.read_range
     )

@@ -218,6 +218,8 @@ class Truth:
         if number > heads.served >= 0 and not self._tagged.may_show(told, standing, block):
             if is_canonical and self._preconfirmed.is_so(number, standing):
                 naming = Naming.NOWHERE
+            if call.tag == LATEST:
+                self._executor.on_doubt(standing.name)  # it has a block that it did not tell yet
             if naming is not Naming.NOWHERE:
                 return refused(f"it is in block {number}, above the served head {heads.served}")
         if naming is Naming.NOWHERE:

@@ -11,10 +11,6 @@ import random
 
 import pytest
 
-from rpcproxy.chains.evm.feed import NEW_HEADS
-from rpcproxy.chains.evm.questions import QUESTIONS
-from rpcproxy.engine.watch.feeds import Feeds
-from rpcproxy.engine.watch.watcher import Watcher
 from rpcproxy.messages import Head
 from tests.kits.chain_world import Block, Node, TrueChain, until
 from tests.kits.engine_kit import (
@@ -54,17 +50,7 @@ def test_the_head_follows_however_many_heights_are_skipped(count: int, block_tim
         values: dict[str, Block] = {}
         for name, wire in engine.wires.items():
             wire.behaviour = Node(name, chain, start, 0.1, 0.02, [], random.Random(name), values)
-        feeds = Feeds(engine.chain, engine.members, engine.executor, NEW_HEADS, clock=engine.clock)
-        watcher = Watcher(
-            engine.chain,
-            engine.members,
-            engine.executor,
-            engine.told,
-            feeds,
-            QUESTIONS,
-            clock=engine.clock,
-        )
-        watcher._rng = random.Random(1)
+        watcher = engine.watcher()
         heads = engine.standings.heads
         watcher.start()
         try:

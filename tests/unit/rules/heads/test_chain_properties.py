@@ -22,21 +22,32 @@ import os
 import random
 from dataclasses import dataclass, replace
 
+import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
-from rpcproxy.chains.evm.feed import NEW_HEADS
-from rpcproxy.chains.evm.questions import QUESTIONS
-from rpcproxy.engine.watch.feeds import Feeds
-from rpcproxy.engine.watch.watcher import Watcher
 from rpcproxy.messages import Head
 from rpcproxy.rules.heads.head_track import HeadTrack
 from rpcproxy.rules.heads.heads import Heads
 from rpcproxy.rules.heads.heads import Reorg as Reorged
 from tests.kits.chain_witness import Client, RoutedWitness, Witness
-from tests.kits.chain_world import FAULTS, LIES, Block, Node, Reorg, Spell, TrueChain, until
+from tests.kits.chain_world import (
+    FAULTS,
+    LIES,
+    Block,
+    Node,
+    Reorg,
+    Spell,
+    TrueChain,
+    head_of_block,
+    until,
+)
 from tests.kits.engine_kit import Engine, current_loop, now, run_virtual
+from tests.kits.evm_spelling import EVM_SPELLING
 from tests.kits.fleet import upstream
+from tests.kits.spelling import Spelling
+from tests.kits.toy_spelling import TOY_SPELLING
 
 EXAMPLES = int(os.environ.get("CHAIN_EXAMPLES", "10"))
 # Shrinking a story takes minutes.
@@ -44,6 +55,11 @@ SHRINKING = (Phase.shrink,) if "CHAIN_SHRINK" in os.environ else ()
 PHASES = (Phase.explicit, Phase.generate, *SHRINKING)
 SECONDS = 30.0
 CLIENTS = 3
+of_each_kind = pytest.mark.parametrize(
+    "spelling",
+    [EVM_SPELLING, TOY_SPELLING],
+    ids=lambda spelling: spelling.kind.name,
+)
 # Until a block of the honest is served: it reaches them, they report it, and it is held.
 SETTLED_SECONDS = 3.0
 
@@ -61,6 +77,19 @@ class Story:
     spells: tuple[Spell, ...]
     requests: int
     skips: bool = False
+    spelling: Spelling = EVM_SPELLING
+
+    def of(self, spelling: Spelling) -> Story:
+        """The same on a chain of another kind, as far as its traits allow: what is final at once
+        never turns.
+        """
+        traits = spelling.kind.traits
+        return replace(
+            self,
+            spelling=spelling,
+            reorgs=() if traits.final_depth == 0 else self.reorgs,
+            skips=self.skips or traits.skips_numbers,
+        )
 
 
 @st.composite
@@ -105,12 +134,13 @@ async def live(
     rng = random.Random(story.seed)
     start = now()
     chain = TrueChain(
-        start, SECONDS, story.block_time, story.reorgs, story.halts, rng, skips=story.skips
-    )
+        start, SECONDS, story.block_time, story.reorgs, story.halts, rng, skips=story.skips,
+        hash_prefix=story.spelling.hash_prefix,
+    )  # fmt: skip
     upstreams = [upstream(name) for name in "abcde"[: story.count]]
     engine = Engine(
         upstreams, are_admitted=False, block_time_seconds=story.block_time, selection="fastest",
-        consistency=consistency,
+        consistency=consistency, kind=story.spelling.kind,
     )  # fmt: skip
     engine.executor.rng = random.Random(story.seed)
     engine.executor.tick_every(0.1)  # as seldom as the standings allow: ticks are half the cost
@@ -119,21 +149,10 @@ async def live(
         own = [spell for spell in story.spells if spell.upstream == name]
         wire.behaviour = Node(
             name, chain, start, story.delay, rng.choice((0.005, 0.02, 0.08)), own,
-            random.Random(f"{story.seed} {name}"), values,
+            random.Random(f"{story.seed} {name}"), values, spelling=story.spelling,
         )  # fmt: skip
-    feeds = Feeds(engine.chain, engine.members, engine.executor, NEW_HEADS, clock=engine.clock)
-    watcher = Watcher(
-        engine.chain,
-        engine.members,
-        engine.executor,
-        engine.told,
-        feeds,
-        QUESTIONS,
-        clock=engine.clock,
-    )
-    watcher._rng = random.Random(story.seed)
-    engine.executor.listeners.append(watcher.on_changes)
-    witness = witnessing(engine, chain, story.spells, start, values, rng)
+    watcher = engine.watcher(story.seed)
+    witness = witnessing(engine, chain, story.spells, start, values, rng, spelling=story.spelling)
     engine.executor.listeners.append(
         lambda changes: witness.trace.extend(
             f"{now() - start:.3f}: {c.upstream} {c.kind} {c.reason}" for c in changes
@@ -192,6 +211,7 @@ REPLACED_MEANWHILE = Story(
 )
 
 
+@of_each_kind
 @settings(
     max_examples=EXAMPLES,
     deadline=None,
@@ -200,10 +220,10 @@ REPLACED_MEANWHILE = Story(
     phases=PHASES,
     suppress_health_check=list(HealthCheck),
 )
-@example(REPLACED_MEANWHILE)
-@given(stories())
-def test_every_client_sees_one_chain(story: Story) -> None:
-    witness = play(story)
+@example(story=REPLACED_MEANWHILE)
+@given(story=stories())
+def test_every_client_sees_one_chain(story: Story, spelling: Spelling) -> None:
+    witness = play(story.of(spelling))
     assert not witness.violations, "\n".join([*witness.violations, "", *witness.trace])
 
 
@@ -221,6 +241,7 @@ def fast_stories(draw: st.DrawFn) -> Story:
     return replace(story, block_time=block_time, spells=faults, halts=())
 
 
+@of_each_kind
 @settings(
     max_examples=EXAMPLES,
     deadline=None,
@@ -229,9 +250,11 @@ def fast_stories(draw: st.DrawFn) -> Story:
     phases=PHASES,
     suppress_health_check=list(HealthCheck),
 )
-@given(fast_stories())
-def test_latest_never_goes_back_where_it_is_left_to_the_upstreams(story: Story) -> None:
-    witness = play(story, "routed", RoutedWitness)
+@given(story=fast_stories())
+def test_latest_never_goes_back_where_it_is_left_to_the_upstreams(
+    story: Story, spelling: Spelling
+) -> None:
+    witness = play(story.of(spelling), "routed", RoutedWitness)
     assert not witness.violations, "\n".join([*witness.violations, "", *witness.trace])
 
 
@@ -274,8 +297,9 @@ class Telling:
         rng = random.Random(story.seed)
         self.now = self.start = 1000.0
         self.chain = TrueChain(
-            self.start, SECONDS, story.block_time, story.reorgs, (), rng, skips=story.skips
-        )
+            self.start, SECONDS, story.block_time, story.reorgs, (), rng, skips=story.skips,
+            hash_prefix=story.spelling.hash_prefix,
+        )  # fmt: skip
         names = "abcde"[: story.count]
         self.nodes = {
             name: Node(
@@ -287,7 +311,8 @@ class Telling:
         }  # fmt: skip
         self.tellers = {name: Teller(name, name, HeadTrack()) for name in names}
         self.liars = {spell.upstream for spell in story.spells}
-        self.heads = Heads(story.block_time)
+        self.heads = Heads(story.block_time, traits=story.spelling.kind.traits)
+        self.tells_parent_number = story.spelling.kind.traits.skips_numbers
         self.told: set[str] = set()
         self.due = dict.fromkeys(names, self.start)
         self.rng = rng
@@ -296,9 +321,9 @@ class Telling:
         self.stale_since: float | None = None
 
     def learn(self, name: str, block: Block) -> Head:
-        head = Head(block.number, block.hash, block.parent_hash, block.timestamp)
+        head = head_of_block(block, tells_parent_number=self.tells_parent_number)
         if self.nodes[name].has_lie("future_times"):
-            head = Head(head.number, head.hash, head.parent_hash, head.timestamp + 3600)
+            head = structs.replace(head, timestamp=head.timestamp + 3600)
         self.told |= {head.hash, head.parent_hash}
         self.heads.learn(head, name)
         return head
@@ -357,6 +382,7 @@ class Telling:
         return not self.chain.turned_below(2**60, self.now - SETTLED_SECONDS - 2, self.now)
 
 
+@of_each_kind
 @settings(
     max_examples=EXAMPLES * 8,
     deadline=None,
@@ -365,9 +391,9 @@ class Telling:
     phases=PHASES,
     suppress_health_check=list(HealthCheck),
 )
-@given(tales())
-def test_the_served_head_follows_the_majority_alone(story: Story) -> None:
-    telling = Telling(story)
+@given(story=tales())
+def test_the_served_head_follows_the_majority_alone(story: Story, spelling: Spelling) -> None:
+    telling = Telling(story.of(spelling))
     while telling.now < telling.start + SECONDS + 8:
         telling.step()
     assert telling.served is telling.chain.tip(telling.now)
