@@ -67,8 +67,6 @@ class SendForm(enum.Enum):
 # How the JSON text of a result begins. One match on the hot path answers both "is it null"
 # and "can it be what was asked for"; null is the only JSON text that begins with n.
 NOT_NULL: Final = re.compile(rb"[^n]")
-DATA: Final = re.compile(rb'"0x')
-QUANTITY: Final = re.compile(rb'"0x[0-9a-fA-F]{1,64}"\Z')
 LIST: Final = re.compile(rb"\[")
 OBJECT: Final = re.compile(rb"\{")
 
@@ -76,8 +74,8 @@ OBJECT: Final = re.compile(rb"\{")
 @dataclass(frozen=True, slots=True)
 class Method:
     """``block_param``: position of the block parameter, ``None`` where there is none.
-    ``null_is_data``: the method may answer null. ``weight`` is the cost relative to
-    eth_blockNumber. ``criticality`` orders shedding, 0 is shed last.
+    ``null_is_data``: the method may answer null. ``weight`` is the cost relative to the question
+    for the head's number. ``criticality`` orders shedding, 0 is shed last.
     """
 
     name: str

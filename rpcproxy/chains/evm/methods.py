@@ -7,6 +7,7 @@ metered providers publish, roughly.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
@@ -19,10 +20,8 @@ from rpcproxy.chains.evm.entries import INDEXED, INDEXED_UNCLES, OF_CONTENTS
 from rpcproxy.chains.evm.shapes import shape_of
 from rpcproxy.chains.kind import Methods
 from rpcproxy.chains.method import (
-    DATA,
     LIST,
     OBJECT,
-    QUANTITY,
     Data,
     Keep,
     Method,
@@ -31,6 +30,10 @@ from rpcproxy.chains.method import (
     Subject,
 )
 from rpcproxy.messages import MethodClass
+
+# How results begin; see ``chains.method``.
+DATA: Final = re.compile(rb'"0x')
+QUANTITY: Final = re.compile(rb'"0x[0-9a-fA-F]{1,64}"\Z')
 
 LIGHT: Final = MethodClass.LIGHT
 HEAVY: Final = MethodClass.HEAVY

@@ -11,12 +11,15 @@ from typing import Any
 import msgspec
 
 from rpcproxy.app.chain import ChainRuntime
+from rpcproxy.app.people.chain_report import chain_figures, chain_status
+from rpcproxy.app.people.sampling import sample_chain
 from rpcproxy.chains import registry
 from rpcproxy.config.model import Chain, Server, Upstream
 from rpcproxy.edges.disk.journal import JournalRow
 from rpcproxy.edges.metrics.metrics import ChainCounters
+from rpcproxy.engine.reads.explain import explain
 from rpcproxy.engine.sends.rebroadcast import Rebroadcast
-from rpcproxy.messages import Head, Verdict
+from rpcproxy.messages import Head, Request, Verdict
 from rpcproxy.rules.sends.journaled import PoolEntry, TransactionState
 from rpcproxy.states import ChangeKind
 from tests.kits.engine_kit import CHAIN_ID, Behaviour, Engine, Sent, after, answering, virtual
@@ -417,6 +420,11 @@ async def test_the_root_of_a_chain_puts_it_together(monkeypatch: Any) -> None:
     old = ChainRuntime(chain, Server(), ChainCounters())
     new = ChainRuntime(chain, Server(), ChainCounters(), old=old)
     assert new.kind is TOY
+    now = new.standings._now
+    assert chain_status(new, now, 0.0)["state"] == "down"
+    assert chain_figures(new, now)
+    assert sample_chain(new, now)
+    assert explain(new.pipeline, Request("balance", b"1", text("me")))
     assert new.graph.rebroadcast is not None
     assert new.longest_seconds > 0
     await old.close(new.held)
