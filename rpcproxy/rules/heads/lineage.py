@@ -165,6 +165,13 @@ class Lineage:
             return False
         return self.skips and not is_numbered(self.chain[self.top])
 
+    def blocks_above(self, number: int) -> int:
+        """Count the blocks of our chain above a height; far below the head, the heights."""
+        heights = max(0, self.top - number)
+        if not self.skips or heights > DEEPEST:
+            return heights
+        return sum(not self.is_hole(above) for above in range(number + 1, self.top + 1))
+
     def parent_of(self, name: str, number: int) -> str:
         """The name of the block before it, ``""`` where it is not known."""
         if is_numbered(name):

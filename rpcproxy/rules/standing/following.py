@@ -163,7 +163,7 @@ class Following:
         if is_behind != standing.is_behind:
             standing.is_behind = is_behind
             self._ranking.mark()
-        lag = max(0, heads.served - track.number)
+        lag = heads.lineage.blocks_above(track.number)
         is_late = lag > self._max_lag_blocks
         standing.behind_since = min(standing.behind_since, now) if lag else math.inf
         # By its reports, not by the clock: who was not asked did not stand still.

@@ -319,6 +319,19 @@ def test_a_block_follows_the_one_that_it_names_whatever_the_number() -> None:
     assert not lineage.is_hole(50)
 
 
+def test_blocks_above_a_height_are_counted_without_those_heights() -> None:
+    heads = skipping(97, 100, 103, 104)
+    lineage = known(*heads)
+    lineage.extend(heads[-1])
+    assert [lineage.blocks_above(number) for number in (105, 104, 103, 102, 101, 100)] == [
+        *(0, 0, 1, 2, 2, 2),
+    ]
+    assert lineage.blocks_above(20) == 84
+    plain = led_to(100, 90)
+    assert plain.blocks_above(97) == 3
+    assert Lineage().blocks_above(97) == 0
+
+
 def test_a_block_at_a_height_that_is_ours_without_one_is_not_ours() -> None:
     heads = skipping(97, 99, 100, 103)
     lineage = known(*heads)
