@@ -12,10 +12,42 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
-from rpcproxy.messages import Head, Observation
+from rpcproxy.messages import Head, MethodClass, Verdict
 
 OrderName = Literal["drain", "undrain", "cordon", "uncordon"]
 ORDERS: Final[tuple[OrderName, ...]] = ("drain", "undrain", "cordon", "uncordon")
+
+
+class Observation(msgspec.Struct, gc=False, frozen=True):
+    """What one attempt, probe or notification taught about one upstream.
+
+    ``seconds`` is the time the attempt took, ``None`` where there is none to learn. ``header``
+    is one that was asked for. ``anchors`` are the blocks that it calls settled, in the order of
+    the kind's ``Traits.anchors``; empty where it was not asked.
+    ``lowest`` and ``span`` are those of the need: the lowest block that was read, where that was
+    an old one or a range of ``span`` blocks. ``shape``: what it refused is of this shape
+    (``chains.parts.param_shapes``), and another upstream took it. ``is_identity``: it was asked
+    which chain it is on; where the verdict is OK, it is on the right one.
+    A plain value: another process or replica can send its own, under the name ``replica``.
+    """
+
+    upstream: str
+    method_class: MethodClass
+    verdict: Verdict
+    seconds: float | None = None
+    method: str = ""
+    head: Head | None = None
+    cooldown_seconds: float | None = None
+    request_bytes: int = 0
+    is_probe: bool = False
+    detail: str = ""
+    anchors: tuple[Head | None, ...] = ()
+    header: Head | None = None
+    lowest: int = -1
+    span: int = 0
+    shape: str = ""
+    replica: str = ""
+    is_identity: bool = False
 
 
 class DoubtKind(enum.Enum):

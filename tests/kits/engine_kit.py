@@ -41,7 +41,6 @@ from rpcproxy.messages import (
     FailureKind,
     Head,
     MethodClass,
-    Observation,
     Outcome,
     Pending,
     Reply,
@@ -51,6 +50,7 @@ from rpcproxy.rules.answers.holding import Holdings
 from rpcproxy.rules.requests.steps import Policy
 from rpcproxy.rules.standing.selection import Need
 from rpcproxy.rules.standing.standings import Settings
+from rpcproxy.words import Observation
 from tests.kits.evm_rules import classifier, standings_of
 from tests.kits.fleet import four
 

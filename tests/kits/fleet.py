@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from rpcproxy.config.model import Upstream
-from rpcproxy.messages import Head, MethodClass, Observation, Verdict
+from rpcproxy.messages import Head, MethodClass, Verdict
 from rpcproxy.rules.standing.standings import Need, Settings, Standing
 from rpcproxy.states import Change
+from rpcproxy.words import Observation
 from tests.kits.evm_rules import standings_of
 
 LIGHT, HEAVY, SEND = MethodClass.LIGHT, MethodClass.HEAVY, MethodClass.SEND

@@ -29,7 +29,6 @@ from rpcproxy.messages import (
     FailureKind,
     Judgement,
     MethodClass,
-    Observation,
     Outcome,
     Reply,
     Verdict,
@@ -42,7 +41,7 @@ from rpcproxy.rules.requests.single_attempt import SingleAttempt
 from rpcproxy.rules.requests.steps import MAX_ATTEMPTS, Budgets, Finish, Policy, Send, Wait
 from rpcproxy.rules.standing.standings import Standing, Standings
 from rpcproxy.states import LEAVING, RETURNING, Change
-from rpcproxy.words import Word
+from rpcproxy.words import Observation, Word
 
 __all__ = ["Attempt", "ChainMember", "Executor", "PlanRun", "Settled", "WireCall"]
 

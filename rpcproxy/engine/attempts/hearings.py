@@ -14,7 +14,7 @@ from typing import Final
 from rpcproxy.chains.kind import Methods
 from rpcproxy.engine.attempts.attempts import PlanRun
 from rpcproxy.engine.attempts.calls import BatchCall, BatchVerdict, Call, SingleCall
-from rpcproxy.messages import Judgement, Observation, Verdict
+from rpcproxy.messages import Judgement, Verdict
 from rpcproxy.rules.requests.refusals import (
     WELL,
     Streaks,
@@ -27,6 +27,7 @@ from rpcproxy.rules.requests.refusals import (
     topic_of,
 )
 from rpcproxy.rules.standing.standings import Standing, Standings
+from rpcproxy.words import Observation
 
 # Between two probes that are to tell whether a key still works.
 DOUBT_SECONDS: Final = 1.0

@@ -10,9 +10,10 @@ from typing import Final
 
 from rpcproxy.engine.attempts.attempts import Attempt, PlanRun
 from rpcproxy.engine.attempts.calls import BatchCall, BatchVerdict
-from rpcproxy.messages import Blame, Judgement, MethodClass, Observation, Verdict
+from rpcproxy.messages import Blame, Judgement, MethodClass, Verdict
 from rpcproxy.rules.requests.refusals import is_word
 from rpcproxy.rules.requests.steps import Finish
+from rpcproxy.words import Observation
 
 # How members of a batch are judged that have no reply, or none that can be theirs.
 _LEFT_OUT: Final = (Verdict.BAD_RESULT, Verdict.WRONG_ID)

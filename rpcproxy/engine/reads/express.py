@@ -34,20 +34,12 @@ from rpcproxy.engine.reads.endings import Endings, OpenRead
 from rpcproxy.engine.reads.profiles import Profile
 from rpcproxy.engine.reads.terms import Terms
 from rpcproxy.engine.watch.audits import Audits
-from rpcproxy.messages import (
-    Answer,
-    MethodClass,
-    Observation,
-    Outcome,
-    Pending,
-    Request,
-    Verdict,
-    encode_result,
-)
+from rpcproxy.messages import Answer, MethodClass, Outcome, Pending, Request, Verdict, encode_result
 from rpcproxy.rules.answers.classify import plain_result
 from rpcproxy.rules.standing.need import Need
 from rpcproxy.rules.standing.standings import Standing
 from rpcproxy.states import LEAVING, Change
+from rpcproxy.words import Observation
 
 # The timer looks no more often than this: hedges may be late by as much.
 SHORTEST_LOOK_SECONDS: Final = 0.002

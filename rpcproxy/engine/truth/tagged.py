@@ -11,11 +11,12 @@ from rpcproxy.chains.parts.claims import Claims, ToldBlock
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.attempts.executor import Executor
 from rpcproxy.engine.clock import Clock
-from rpcproxy.messages import Head, Judgement, MethodClass, Observation, Verdict
+from rpcproxy.messages import Head, Judgement, MethodClass, Verdict
 from rpcproxy.rules.answers.replies import NULL
 from rpcproxy.rules.heads.lineage import DEEPEST
 from rpcproxy.rules.heads.pending import objection_to
 from rpcproxy.rules.standing.standings import Standing
+from rpcproxy.words import Observation
 
 
 class Tagged:

@@ -24,7 +24,7 @@ from rpcproxy.engine import tasks
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.attempts.executor import Executor
 from rpcproxy.engine.clock import Clock
-from rpcproxy.messages import MethodClass, Observation, Verdict
+from rpcproxy.messages import MethodClass, Verdict
 from rpcproxy.rules.requests.audit import (
     AuditFinding,
     Auditor,
@@ -34,6 +34,7 @@ from rpcproxy.rules.requests.audit import (
 )
 from rpcproxy.rules.requests.steps import Policy
 from rpcproxy.rules.standing.standings import Need, Standing
+from rpcproxy.words import Observation
 
 _log = logging.getLogger("rpcproxy.audits")
 

@@ -21,8 +21,9 @@ from rpcproxy.edges.logs import event
 from rpcproxy.edges.ws.newheads import FLOOD_WORDS, FeedSettings, HeadFeed
 from rpcproxy.engine.attempts.executor import ChainMember, Executor
 from rpcproxy.engine.clock import Clock
-from rpcproxy.messages import Head, MethodClass, Observation, Verdict
+from rpcproxy.messages import Head, MethodClass, Verdict
 from rpcproxy.states import Change, ChangeKind
+from rpcproxy.words import Observation
 
 _log = logging.getLogger("rpcproxy.feeds")
 

@@ -18,9 +18,10 @@ from rpcproxy.engine import tasks
 from rpcproxy.engine.attempts.executor import ChainMember, Executor
 from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.watch.probes import ProbedInquiry, Probes
-from rpcproxy.messages import Head, MethodClass, Observation, Verdict
+from rpcproxy.messages import Head, MethodClass, Verdict
 from rpcproxy.rules.heads.lineage import DEEPEST
 from rpcproxy.rules.heads.wanted import WantedHeader
+from rpcproxy.words import Observation
 
 # What nobody had is asked for again after the first, doubling up to the second.
 AGAIN_SECONDS: Final = 1.0

@@ -19,10 +19,11 @@ from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.attempts.executor import Executor, Settled
 from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.watch.inquiring import play
-from rpcproxy.messages import Head, Judgement, MethodClass, Observation, Verdict
+from rpcproxy.messages import Head, Judgement, MethodClass, Verdict
 from rpcproxy.rules.requests.steps import Policy
 from rpcproxy.rules.standing.selection import Need
 from rpcproxy.rules.standing.standings import Standings
+from rpcproxy.words import Observation
 
 LONGEST_FRESH_SECONDS: Final = 1.0
 BLOCKS_KEPT: Final = 8

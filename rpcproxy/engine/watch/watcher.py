@@ -29,16 +29,12 @@ from rpcproxy.engine.watch.linker import Linker
 from rpcproxy.engine.watch.probes import HEAVY_PROBE_SECONDS, Probed, Probes
 from rpcproxy.engine.watch.state_checks import StateChecks
 from rpcproxy.engine.watch.told import ToldHead
-from rpcproxy.messages import (
-    Head,
-    MethodClass,
-    Observation,
-    Verdict,
-)
+from rpcproxy.messages import Head, MethodClass, Verdict
 from rpcproxy.rules.heads.cadence import DARK_PAUSE_SECONDS, SICK_PAUSE_SECONDS, Cadence
 from rpcproxy.rules.standing.limits import TokenBucket
 from rpcproxy.rules.standing.standings import Standing
 from rpcproxy.states import LEAVING, Change, ChangeKind
+from rpcproxy.words import Observation
 
 _log = logging.getLogger("rpcproxy.watcher")
 

@@ -33,12 +33,13 @@ from typing import Final
 
 import msgspec
 
-from rpcproxy.messages import Judgement, Observation, Verdict
+from rpcproxy.messages import Judgement, Verdict
 from rpcproxy.rules.answers import replies
 from rpcproxy.rules.standing.breaker import SLOWNESS
 from rpcproxy.rules.standing.need import Need
 from rpcproxy.rules.standing.reach import NEAR_BLOCKS
 from rpcproxy.rules.standing.standing import Standing
+from rpcproxy.words import Observation
 
 UNANIMOUS_SECONDS: Final = 60.0
 MOST_UNANIMOUS: Final = 256

@@ -7,9 +7,10 @@ until two are right. Panic overrides none of it.
 
 from __future__ import annotations
 
-from rpcproxy.messages import Observation, Verdict
+from rpcproxy.messages import Verdict
 from rpcproxy.rules.standing.standing import CLEAN_CHECKS_NEEDED, Standing
 from rpcproxy.states import Change, ChangeKind
+from rpcproxy.words import Observation
 
 
 def is_check(o: Observation) -> bool:

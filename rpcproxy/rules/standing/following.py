@@ -12,12 +12,12 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from rpcproxy.messages import MethodClass, Observation
+from rpcproxy.messages import MethodClass
 from rpcproxy.rules.heads.heads import Heads
 from rpcproxy.rules.standing.selection import Ranking
 from rpcproxy.rules.standing.standing import Standing
 from rpcproxy.states import Change, ChangeKind
-from rpcproxy.words import BlockNamed
+from rpcproxy.words import BlockNamed, Observation
 
 # Of an upstream that left our chain, answers at so many of the last blocks are not believed.
 DISTRUSTED_BLOCKS: Final = 16

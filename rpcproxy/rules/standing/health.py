@@ -11,12 +11,13 @@ from typing import Final
 
 from rpcproxy.chains.method import Method
 from rpcproxy.chains.parts.errors import ReadRange
-from rpcproxy.messages import METHOD_CLASSES, Blame, MethodClass, Observation, Verdict
+from rpcproxy.messages import METHOD_CLASSES, Blame, MethodClass, Verdict
 from rpcproxy.rules.standing.breaker import SLOWNESS
 from rpcproxy.rules.standing.domains import FAILING_SHARE
 from rpcproxy.rules.standing.selection import Ranking
 from rpcproxy.rules.standing.standing import ClassStanding, Standing
 from rpcproxy.states import Change, ChangeKind
+from rpcproxy.words import Observation
 
 # Where nobody probes the heavy class, clean light answers close its breaker after this long.
 UNPROBED_SECONDS: Final = 5.0

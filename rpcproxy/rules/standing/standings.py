@@ -20,7 +20,7 @@ from rpcproxy.chains.kind import Methods
 from rpcproxy.chains.parts.errors import ReadRange
 from rpcproxy.chains.parts.traits import Traits
 from rpcproxy.config.model import Chain, Upstream
-from rpcproxy.messages import METHOD_CLASSES, Blame, Head, MethodClass, Observation, Verdict
+from rpcproxy.messages import METHOD_CLASSES, Blame, Head, MethodClass, Verdict
 from rpcproxy.rules.heads.heads import Heads
 from rpcproxy.rules.standing import admit, orders
 from rpcproxy.rules.standing.domains import FAILING_SHARE, Domains
@@ -31,7 +31,7 @@ from rpcproxy.rules.standing.selection import Need, Ranking, SelectionPolicy
 from rpcproxy.rules.standing.snapshot import describe
 from rpcproxy.rules.standing.standing import ClassStanding, Standing
 from rpcproxy.states import UPSTREAM_STATES, Change, ChangeKind
-from rpcproxy.words import BlockNamed, Doubt, DoubtKind, OperatorOrder, Proof, Word
+from rpcproxy.words import BlockNamed, Doubt, DoubtKind, Observation, OperatorOrder, Proof, Word
 
 __all__ = ["ClassStanding", "Need", "Settings", "Standing", "Standings"]
 

@@ -16,7 +16,8 @@ from rpcproxy.chains.registry import EVM
 from rpcproxy.config.model import Address, Cache, Chain, Config, Journal, Server, Upstream
 from rpcproxy.edges.disk.journal import DiskJournal
 from rpcproxy.edges.metrics.metrics import ChainCounters
-from rpcproxy.messages import Head, MethodClass, Observation, Verdict
+from rpcproxy.messages import Head, MethodClass, Verdict
+from rpcproxy.words import Observation
 from tests.kits.waiting import until
 from tests.kits.word_kind import WORD_KIND, WordChain
 

@@ -22,7 +22,7 @@ LONG_MODULES = {
     "rpcproxy/engine/attempts/executor.py": 485,
     "rpcproxy/engine/reads/batches.py": 518,
     "rpcproxy/engine/sends/ledger.py": 476,
-    "rpcproxy/messages.py": 502,
+    "rpcproxy/messages.py": 469,
     "rpcproxy/rules/heads/heads.py": 527,
     "rpcproxy/rules/requests/failover.py": 534,
     "rpcproxy/rules/sends/pool.py": 461,

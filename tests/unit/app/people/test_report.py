@@ -11,8 +11,9 @@ from rpcproxy.app.people.chain_report import chain_figures, chain_status
 from rpcproxy.config.model import Chain, Server, Upstream
 from rpcproxy.edges.metrics.metrics import ChainCounters
 from rpcproxy.front.operators.admin import ChainStatus, readiness
-from rpcproxy.messages import Head, MethodClass, Observation, Verdict
+from rpcproxy.messages import Head, MethodClass, Verdict
 from rpcproxy.rules.heads.heads import Reorg
+from rpcproxy.words import Observation
 
 
 def name(number: int, branch: str = "a") -> str:

@@ -16,7 +16,8 @@ from rpcproxy.edges.http import names, upstream_http
 from rpcproxy.edges.process import own_limits
 from rpcproxy.edges.process.own_limits import OwnLimits, own_words
 from rpcproxy.front.wire.shared import FrontSettings
-from rpcproxy.messages import Failure, FailureKind, MethodClass, Observation, Reply, Verdict
+from rpcproxy.messages import Failure, FailureKind, MethodClass, Reply, Verdict
+from rpcproxy.words import Observation
 from tests.kits.evm_rules import classifier
 from tests.kits.fleet import Fleet, four
 from tests.kits.waiting import until

@@ -17,16 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rpcproxy.config.model import Upstream
-from rpcproxy.messages import (
-    Failure,
-    FailureKind,
-    Head,
-    Judgement,
-    MethodClass,
-    Observation,
-    Retry,
-    Verdict,
-)
+from rpcproxy.messages import Failure, FailureKind, Head, Judgement, MethodClass, Retry, Verdict
 from rpcproxy.rules.requests import ends, failover, steps
 from rpcproxy.rules.requests.failover import Plan
 from rpcproxy.rules.requests.refusals import Agreed
@@ -34,6 +25,7 @@ from rpcproxy.rules.requests.single_attempt import SingleAttempt
 from rpcproxy.rules.requests.steps import Budgets, Finish, Policy, Send, Wait
 from rpcproxy.rules.standing.limits import HedgeAllowance, RetryBudget
 from rpcproxy.rules.standing.standings import Need, Settings
+from rpcproxy.words import Observation
 from tests.kits.evm_rules import standings_of
 
 START = 1000.0

@@ -6,10 +6,11 @@ import pytest
 
 from rpcproxy.chains.evm.methods import describe
 from rpcproxy.config.model import Upstream
-from rpcproxy.messages import MethodClass, Observation, Verdict
+from rpcproxy.messages import MethodClass, Verdict
 from rpcproxy.rules.requests import lateness
 from rpcproxy.rules.requests.lateness import MOST_METHODS, PACE_SECONDS, Paces
 from rpcproxy.rules.standing.standing import Standing
+from rpcproxy.words import Observation
 
 NOW = 1000.0
 

@@ -2,8 +2,9 @@ import pytest
 
 from rpcproxy.chains.parts.traits import Traits
 from rpcproxy.config.model import Chain
-from rpcproxy.messages import Head, Observation, Verdict
+from rpcproxy.messages import Head, Verdict
 from rpcproxy.rules.standing.standings import Settings
+from rpcproxy.words import Observation
 from tests.kits.fleet import HEAVY, LIGHT, SEND, Fleet, four, upstream
 
 # ---- admission and quarantine

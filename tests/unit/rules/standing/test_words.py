@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from rpcproxy.messages import MethodClass, Observation, Verdict
+from rpcproxy.messages import MethodClass, Verdict
 from rpcproxy.states import ChangeKind
-from rpcproxy.words import BlockNamed, Doubt, DoubtKind, OperatorOrder, Proof, Word
+from rpcproxy.words import BlockNamed, Doubt, DoubtKind, Observation, OperatorOrder, Proof, Word
 from tests.kits.fleet import Fleet, four, upstream
 
 ALL: tuple[Word, ...] = (
