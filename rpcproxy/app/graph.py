@@ -162,7 +162,7 @@ class ChainGraph:
             given.chain,
             self.executor,
             self.told,
-            given.ledger,
+            given.ledger.shown,
             given.server.outage_status,
             methods=kind.methods,
             own_words=kind.own_words,

@@ -123,7 +123,7 @@ class Batches:
         self._executor = reads.executor
         self._heads = reads.executor.standings.heads
         self._profiles = reads.profiles
-        self._ledger = reads.ledger
+        self._privacy, self._shown = reads.ledger.privacy, reads.ledger.shown
         self._sharing = reads.sharing
         self._endings = reads.endings
         self._terms = reads.terms
@@ -226,9 +226,7 @@ class Batches:
         if not (profile.is_read and request.id):
             if request.id or profile.method.kind is MethodKind.SEND:
                 singles.append(Single(index, request))
-        elif self._ledger.privacy.is_guarding and self._ledger.looked_up(
-            profile.method, request.params
-        ):
+        elif self._privacy.is_guarding and self._shown.looked_up(profile.method, request.params):
             replies.look_ups.append((index, request))
         else:
             self._sort_read(replies, index, request, singles, members)

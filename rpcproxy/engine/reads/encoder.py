@@ -19,7 +19,7 @@ from rpcproxy.edges.logs import event
 from rpcproxy.engine.answers.streaming import restore_id
 from rpcproxy.engine.attempts.executor import Executor, Settled
 from rpcproxy.engine.clock import Clock
-from rpcproxy.engine.sends.ledger import Ledger
+from rpcproxy.engine.sends.shown_transactions import ShownTransactions
 from rpcproxy.engine.watch.told import ToldHead
 from rpcproxy.messages import (
     INTERNAL_ERROR,
@@ -54,7 +54,7 @@ class Encoder:
         chain: Chain,
         executor: Executor,
         told: ToldHead,
-        ledger: Ledger,
+        shown: ShownTransactions,
         outage_status: int,
         *,
         methods: Methods,
@@ -62,7 +62,7 @@ class Encoder:
         clock: Clock,
     ) -> None:
         self._chain = chain
-        self._ledger = ledger
+        self._shown = shown
         self._executor = executor
         self._describe = methods.describe
         self._told_block = own_words.told_block
@@ -147,7 +147,7 @@ class Encoder:
         """A transaction that was sent through here is never null, whoever has forgotten it."""
         if self._describe(request.method).subject is not Subject.TRANSACTION:
             return b""
-        return self._ledger.object_in(request.params)
+        return self._shown.object_in(request.params)
 
     def _is_lookup(self, name: str) -> bool:
         """Whether null says that there is no such thing."""

@@ -124,7 +124,7 @@ class _Explainer:
         order = SendOrder(method, params, "", 1, is_private)
         if method.send_form in OURS:
             try:
-                tx = ledger.decoded(params)
+                tx = ledger.shown.decoded(params)
             except BadTransaction as bad:
                 return self._tell("proxy", f"refused, not sent: {bad.told}")
             if tx is not None:

@@ -65,7 +65,7 @@ class PrivateReads:
         """``read`` reads as if it named nothing private. ``has_readers``: whether a private
         upstream takes reads.
         """
-        self._ledger = ledger
+        self._ledger, self._shown = ledger, ledger.shown
         self._now = clock.monotonic
         self._heads = heads
         self._counters = counters
@@ -78,7 +78,7 @@ class PrivateReads:
         """``None`` where private upstreams are to be asked."""
         if self._ledger.privacy.is_unsure:
             return self._after_opening(request, profile, caller)
-        if not self._ledger.looked_up(profile.method, request.params):
+        if not self._shown.looked_up(profile.method, request.params):
             if self._has_readers:
                 return None
             self._counters.on_request(call.need.method_class, 0.0, RequestOutcome.OWN_ERROR)
@@ -106,7 +106,7 @@ class PrivateReads:
 
     def _answer(self, request: Request, profile: Profile) -> Answer:
         self._counters.on_local()
-        said = self._ledger.said(profile.method, request.params)
+        said = self._shown.said(profile.method, request.params)
         if said.error:
             return Answer(encode_raw_error(request.id, said.error))
         return Answer(encode_result(request.id, said.result))

@@ -81,7 +81,7 @@ class Profiles:
         self._heights_at, self._pin = pins.heights, pins.pin
         self._required_block = pins.required_block
         self._range_of = None if searches is None else searches.range_of
-        self._ledger = ledger
+        self._ledger, self._shown = ledger, ledger.shown
         self._now = clock.monotonic
         self._privacy = ledger.privacy
         self.policies = policies(chain)
@@ -228,7 +228,7 @@ class Profiles:
 
     def _is_private(self, method: Method, params: bytes) -> bool:
         """Whether nobody but private upstreams may hear of it, or that is not known yet."""
-        if self._privacy.is_unsure and self._ledger.looked_up(method, params):
+        if self._privacy.is_unsure and self._shown.looked_up(method, params):
             return True
         return self._ledger.names_private(params)
 

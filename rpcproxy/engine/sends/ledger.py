@@ -22,14 +22,13 @@ from collections.abc import Callable, Iterable
 from hashlib import sha256
 from typing import Final
 
-from rpcproxy.chains.method import Method
-from rpcproxy.chains.parts.inquiries import JsonText
-from rpcproxy.chains.parts.transactions import BadTransaction, DecodedTransaction, Said, Sends
+from rpcproxy.chains.parts.transactions import DecodedTransaction, Sends
 from rpcproxy.edges.disk.journal import DiskJournal, JournalBroken, JournalRow
 from rpcproxy.edges.logs import event
 from rpcproxy.edges.metrics.metrics import ChainCounters
 from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.sends.privacy import Privacy
+from rpcproxy.engine.sends.shown_transactions import ShownTransactions
 from rpcproxy.messages import Judgement, Verdict
 from rpcproxy.rules.sends.ballot import ACCEPTED
 from rpcproxy.rules.sends.journaled import PoolEntry, TransactionState
@@ -71,7 +70,8 @@ class Ledger:
 
     ``needs_journal``: what cannot be written down is not sent. ``opening_seconds``: how long a
     send waits for a journal that is being opened. ``on_step`` is told of the steps of sends.
-    ``sends`` is ``None`` where the chain's kind has none: nothing is ever in it then.
+    ``sends`` is ``None`` where the chain's kind has none: nothing is ever in it then. ``shown``:
+    what is shown of those that wait.
     """
 
     def __init__(
@@ -94,6 +94,7 @@ class Ledger:
         self.journal: DiskJournal | None = None
         self.needs_journal = False
         self.privacy = Privacy(self.pool, None if sends is None else sends.names)
+        self.shown = ShownTransactions(self.pool, self.privacy, sends, identity)
         self.opening_seconds = OPENING_SECONDS
         self._refusal = ""
         self._told_reason = ""
@@ -373,38 +374,7 @@ class Ledger:
                 while not self.has_looked_to(block):
                     await self._look.wait()
 
-    # ---- what wallets see
-
-    def decoded(self, params: bytes) -> DecodedTransaction | None:
-        """The transaction in the params of a send, ``None`` where there is none to read. Raises
-        ``BadTransaction``.
-        """
-        raw = None if self._sends is None else self._sends.raw_of(params)
-        if self._sends is None or raw is None:
-            return None
-        return self._sends.decode(raw, self.identity)
-
-    def looked_up(self, method: Method, params: JsonText) -> str:
-        """The hash of the transaction that a request looks up, empty where it is none that does."""
-        return "" if self._sends is None else self._sends.waiting.looked_up(method, params)
-
-    def said(self, method: Method, params: JsonText) -> Said:
-        """What a node says to such a look-up while the transaction is in no block."""
-        if self._sends is None:
-            return Said()
-        waiting = self._sends.waiting
-        return waiting.said(method, self._waiting(waiting.looked_up(method, params)))
-
-    def _waiting(self, hash: str) -> DecodedTransaction | None:
-        """A transaction while it waits for its block; ``None`` for one that was given up."""
-        entry = self.pool.pending(hash)
-        raw = self.privacy.bytes_of(hash) if entry is None else entry.raw
-        if self._sends is None or not raw:
-            return None
-        try:
-            return self._sends.decode(self._sends.text_of(raw), self.identity)
-        except BadTransaction:  # of another chain, say
-            return None
+    # ---- what is private
 
     def watch_private(self, params: bytes) -> None:
         """Whatever transactions are in it go to private upstreams, and are not written down."""
@@ -422,23 +392,6 @@ class Ledger:
     def is_entry_private(self, entry: PoolEntry) -> bool:
         """``is_private`` of one that is open."""
         return self.privacy.is_entry_private(entry, self._now())
-
-    def object_of(self, entry: PoolEntry) -> bytes:
-        """The JSON text of a transaction as it is while it waits, empty where it is of a chain's
-        own type.
-        """
-        sends = self._sends
-        if sends is None:
-            return b""
-        return sends.waiting.object_of(sends.decode(sends.text_of(entry.raw), self.identity))
-
-    def object_in(self, params: bytes) -> bytes:
-        """``object_of`` the hash in the params, where nobody else can say more; empty where it is
-        not open here.
-        """
-        hash = "" if self._sends is None else self._sends.names.hash_in(params)
-        entry = self.pool.get(hash)
-        return b"" if entry is None else self.object_of(entry)
 
     @property
     def is_looking(self) -> bool:

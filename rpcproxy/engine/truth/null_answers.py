@@ -25,7 +25,7 @@ class NullAnswers:
     def __init__(
         self, ledger: Ledger, claims: Claims, seen: SeenHashes, contents: BlockContents
     ) -> None:
-        self._ledger = ledger
+        self._ledger, self._shown = ledger, ledger.shown
         self._asked_key = claims.asked_key
         self._nothing = claims.nothing
         self._seen = seen
@@ -53,7 +53,7 @@ class NullAnswers:
         entry, is_receipt = self._ledger.pool.get(key), method.subject is Subject.RECEIPT
         if entry and entry.state.is_pending and method.subject is Subject.TRANSACTION:
             # Pools forget, and others have not heard of it yet; the wallet was told it is sent.
-            pending = self._ledger.object_of(entry)
+            pending = self._shown.object_of(entry)
             if pending:
                 return Judgement(Verdict.OK, msgspec.Raw(pending))
         known = self._seen.block_of(key)

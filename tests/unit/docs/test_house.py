@@ -21,7 +21,7 @@ LONG_MODULES = {
     "rpcproxy/drills/scenarios/faults.py": 406,
     "rpcproxy/engine/attempts/executor.py": 485,
     "rpcproxy/engine/reads/batches.py": 518,
-    "rpcproxy/engine/sends/ledger.py": 476,
+    "rpcproxy/engine/sends/ledger.py": 429,
     "rpcproxy/messages.py": 469,
     "rpcproxy/rules/heads/heads.py": 527,
     "rpcproxy/rules/requests/failover.py": 534,
