@@ -61,7 +61,7 @@ def chain_figures(runtime: ChainRuntime, now: float) -> ChainFigures:
         last_reorg_depth=None if reorg is None or reorg.is_gap else reorg.depth,
         head_jumps=heads.turns - heads.reorgs,
         is_split=heads.is_split,
-        halted_seconds=_since(heads.halted_since, now) if heads.is_halted else None,
+        halted_seconds=_since(heads.pace.halted_since, now) if heads.pace.is_halted else None,
         usable=len(runtime.standings.usable(MethodClass.LIGHT)),
         outage_seconds=None if since is None else max(0.0, now - since),
         is_panicking=runtime.standings.is_panicking,

@@ -81,7 +81,7 @@ class Patience:
 
     async def wait_for_block(self, block: int) -> bool:
         """A block just above the served head is waited for; says whether it is there."""
-        block_seconds = self._heads.block_time_seconds
+        block_seconds = self._heads.pace.block_time_seconds
         just_above = self._heads.served + JUST_ABOVE_BLOCKS + int(1.0 / block_seconds)
         if block <= just_above:
             seconds = min(2.0 * block_seconds, 0.8 * self._light_seconds)

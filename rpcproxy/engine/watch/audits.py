@@ -134,7 +134,7 @@ class Audits:
             return
         result = self._comparer.judge(name, answers)
         if result.finding is AuditFinding.DIFFERED:
-            block_seconds = self._standings.heads.block_time_seconds
+            block_seconds = self._standings.heads.pace.block_time_seconds
             pause_seconds = min(LONGEST_PAUSE_SECONDS, max(SHORTEST_PAUSE_SECONDS, block_seconds))
             await asyncio.sleep(pause_seconds)
             if not self._has_turned(question) and await self._ask_another(

@@ -92,7 +92,7 @@ class Feeds:
         feed = self._feeds.get(name)
         if feed is None or not feed.is_live:
             return False
-        block_seconds = self._executor.standings.heads.block_time_seconds
+        block_seconds = self._executor.standings.heads.pace.block_time_seconds
         age = now - feed.last_head_at
         return age <= RELIABLE_BLOCKS * block_seconds + RELIABLE_SLACK_SECONDS
 

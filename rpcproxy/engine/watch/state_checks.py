@@ -103,7 +103,7 @@ class StateChecks:
     def _renew(self) -> None:
         """At a new block the comparison begins anew, at most twice a second."""
         heads = self._standings.heads
-        step = max(1, math.ceil(EVERY_SECONDS / heads.block_time_seconds))
+        step = max(1, math.ceil(EVERY_SECONDS / heads.pace.block_time_seconds))
         block = heads.served - heads.served % step
         if block == self._block or heads.served < 0:
             return

@@ -238,7 +238,7 @@ class Watcher:
         is_plausible = self._executor.standings.heads.served >= 0 and not standing.is_far_above
         if is_plausible and is_well(standing):
             if self.cadence.on_head(head.number, now):
-                self.feeds.learn_block_time(self._executor.standings.heads.block_time_seconds)
+                self.feeds.learn_block_time(self._executor.standings.heads.pace.block_time_seconds)
                 self._wake_those_below(head.number)
             self._told.on_report(head, now, text)
         self._linker.look()

@@ -39,12 +39,12 @@ from typing import Final, NamedTuple
 from rpcproxy.chains.parts.traits import Traits
 from rpcproxy.messages import Head
 from rpcproxy.rules.heads.ahead import Ahead, reach, second_height
+from rpcproxy.rules.heads.chain_pace import LONGEST_HOLD_SECONDS, ChainPace
 from rpcproxy.rules.heads.finality import Finality
 from rpcproxy.rules.heads.lineage import DEEPEST, Lineage, is_numbered, name_of
 from rpcproxy.rules.heads.support import Claimant, SupportedBlock, Vote, blocks_of, votes_of
 from rpcproxy.rules.heads.wanted import WantedHeader, wanted_of
 
-LONGEST_HOLD_SECONDS: Final = 2.0
 # How long a majority without links waits for the headers that would link it.
 LINK_SECONDS: Final = 1.0
 # Who claims a number far above is a liar only when more than half of the others have reported this
@@ -63,13 +63,6 @@ FALLEN_BLOCKS: Final = 2
 UNLINKED_SECONDS: Final = 3.0
 SLACK_BLOCKS: Final = 10
 SLACK_SECONDS: Final = 60  # block timestamps are whole seconds of clocks that differ
-STALL_SECONDS: Final = 5.0
-STALL_BLOCKS: Final = 3
-FAST_BLOCK_SECONDS: Final = 2.0
-FAST_STEP_SECONDS: Final = 0.9
-# Block times are measured over at least this many blocks and seconds.
-MEASURE_BLOCKS: Final = 10
-MEASURE_SECONDS: Final = 30.0
 
 
 class Reorg(NamedTuple):
@@ -84,7 +77,8 @@ class Reorg(NamedTuple):
 
 class Heads:
     """``served`` is −1 while nothing is known; ``moved_at`` is when it last moved. ``shown`` is the
-    highest block that clients know: the served one, or one above it (see ``ahead``).
+    highest block that clients know: the served one, or one above it (see ``ahead``). ``pace``: how
+    long its blocks take, and whether the chain stands.
 
     ``forked``: why each upstream is isolated, by name. ``wanted``: headers worth asking for.
     ``last_reorg``: the latest; ``reorgs`` counts them, gaps apart. ``is_split``: half of the
@@ -92,26 +86,21 @@ class Heads:
     """
 
     __slots__ = (
-        "_anchor",
         "_first_claim_at",
-        "_halt_blocks",
-        "_halt_seconds",
         "_held_since",
         "_turning",
         "_unlinked_since",
         "_unreached_since",
         "ahead",
-        "block_time_seconds",
         "depth",
         "finality",
         "forked",
-        "halted_since",
         "is_backed",
-        "is_halted",
         "is_split",
         "last_reorg",
         "lineage",
         "moved_at",
+        "pace",
         "reorgs",
         "served",
         "served_head",
@@ -129,8 +118,7 @@ class Heads:
         traits: Traits = Traits(),  # noqa: B008 -- frozen
         shows_ahead: bool = False,
     ) -> None:
-        self._halt_seconds, self._halt_blocks = traits.halt_seconds, traits.halt_blocks
-        self.block_time_seconds = block_time_seconds
+        self.pace = ChainPace(block_time_seconds, traits)
         self.ahead = Ahead(is_allowed=shows_ahead)
         self.depth = depth  # so many blocks of our chain are to be known by their hashes
         self.served = self.shown = -1
@@ -138,8 +126,6 @@ class Heads:
         self.finality = Finality(traits.anchors, traits.final_depth)
         self.lineage = Lineage(skips=traits.skips_numbers)
         self.moved_at = -math.inf
-        self.is_halted = False
-        self.halted_since = math.inf
         self.is_backed = False  # two of different providers have had the served head
         self.is_split = False
         self.forked: dict[str, str] = {}
@@ -153,24 +139,6 @@ class Heads:
         self._unreached_since = math.inf  # since when nobody is as far as the served head
         self._unlinked_since: dict[str, float] = {}
         self._first_claim_at = math.inf
-        self._anchor: tuple[int, float] | None = None
-
-    # ---- times
-
-    @property
-    def hold_seconds(self) -> float:
-        """For how long two upstreams must have had a block that the majority lacks."""
-        return min(LONGEST_HOLD_SECONDS, self.block_time_seconds / 2.0)
-
-    @property
-    def stall_seconds(self) -> float:
-        """A head that stands still for longer, while the chain moves, is stalled."""
-        return max(STALL_SECONDS, STALL_BLOCKS * self.block_time_seconds)
-
-    @property
-    def halt_seconds(self) -> float:
-        """All heads standing still for longer: the chain stands."""
-        return max(self._halt_seconds, self._halt_blocks * self.block_time_seconds)
 
     # ---- questions
 
@@ -193,7 +161,7 @@ class Heads:
         if self.served < 0:
             return 2**63
         passed = max(0.0, now - self.moved_at)
-        return self.served + SLACK_BLOCKS + int(2.0 * passed / self.block_time_seconds)
+        return self.served + SLACK_BLOCKS + int(2.0 * passed / self.pace.block_time_seconds)
 
     def is_lone_claim(self, claimant: Claimant, usable: Sequence[Claimant], since: float) -> bool:
         """Whether others have contradicted what it has claimed ``since``: more than half of them
@@ -234,7 +202,7 @@ class Heads:
             self._fall_back(votes, count, now)
         self._isolate(votes, count, now)
         if self.shown > self.served and self.ahead.has_lapsed(
-            self.shown, voters, self.block_time_seconds, now
+            self.shown, voters, self.pace.block_time_seconds, now
         ):
             self.shown = self.served
         self.finality.settle(votes, count, self.served, self.hash_at, is_backed=self.is_backed)
@@ -261,7 +229,7 @@ class Heads:
         """How high a block may be that nothing links to the served head: upstreams are ahead of it
         by what came in the last moments.
         """
-        steps = reach(self.block_time_seconds, now - self.moved_at)
+        steps = reach(self.pace.block_time_seconds, now - self.moved_at)
         return max(self.served, second_height(claimants)) + steps
 
     def show(
@@ -322,7 +290,7 @@ class Heads:
         self._held_since = held
         if not self.is_backed:
             self._back(votes)
-        if self._is_pacing(now):
+        if self.pace.is_too_fast(now - self.moved_at):
             return
         for block in blocks:
             held_seconds = now - held[block.name]
@@ -352,7 +320,7 @@ class Heads:
         if count == 1:
             return True
         is_supported = len(block.providers) >= (2 if count > 2 else 1)
-        return is_supported and held_seconds >= self.hold_seconds
+        return is_supported and held_seconds >= self.pace.hold_seconds
 
     def _is_from_the_future(self, tip: Head, now: float) -> bool:
         """By the time that passed since the served head came, whatever our own clock says."""
@@ -360,12 +328,6 @@ class Heads:
         if served is None or not served.timestamp or not tip.timestamp:
             return False
         return tip.timestamp > served.timestamp + (now - self.moved_at) + SLACK_SECONDS
-
-    def _is_pacing(self, now: float) -> bool:
-        """On a fast chain, whether the last move was too short a time ago."""
-        return (
-            self.block_time_seconds < FAST_BLOCK_SECONDS and now - self.moved_at < FAST_STEP_SECONDS
-        )
 
     def _back(self, votes: Sequence[Vote]) -> None:
         served = self.served_head
@@ -412,7 +374,7 @@ class Heads:
             self._unreached_since = math.inf
             return
         self._unreached_since = min(self._unreached_since, now)
-        patience = max(FALLEN_SECONDS, FALLEN_BLOCKS * self.block_time_seconds)
+        patience = max(FALLEN_SECONDS, FALLEN_BLOCKS * self.pace.block_time_seconds)
         if now - self._unreached_since < patience:
             return
         for block in blocks_of(votes, self.lineage, self.finality.floor):
@@ -450,20 +412,7 @@ class Heads:
         self.moved_at = now
         self.is_backed = self.is_backed or len(block.providers) >= 2
         self._held_since.clear()
-        self._measure(block.number, now)
-
-    def _measure(self, number: int, now: float) -> None:
-        """Learn the block time: registries are wrong about several chains."""
-        if self._anchor is None or number < self._anchor[0]:
-            self._anchor = (number, now)
-            return
-        blocks, seconds = number - self._anchor[0], now - self._anchor[1]
-        if blocks < MEASURE_BLOCKS or seconds < MEASURE_SECONDS:
-            return
-        # A jump after an outage or a sleep is no measure.
-        measured = min(4.0, max(0.25, seconds / blocks / self.block_time_seconds))
-        self.block_time_seconds *= 1.0 + 0.3 * (measured - 1.0)
-        self._anchor = (number, now)
+        self.pace.measure(block.number, now)
 
     # ---- who is not on our chain
 
@@ -499,28 +448,12 @@ class Heads:
                 forked[vote.claimant.name] = contradiction
         self.forked = forked
 
-    # ---- halts
-
-    def settle_halt(self, usable: Sequence[Claimant]) -> bool:
-        """Whether ``is_halted`` changed. The chain stands when every usable upstream's reports
-        have said the same for long; upstreams that do not report say nothing.
-        """
-        known = [claimant.track for claimant in usable if claimant.track.head is not None]
-        is_halted = bool(known) and all(
-            track.still_seconds() >= self.halt_seconds for track in known
-        )
-        if is_halted == self.is_halted:
-            return False
-        self.is_halted = is_halted
-        self.halted_since = max(track.moved_at for track in known) if is_halted else math.inf
-        self._anchor = None
-        return True
-
     def adopt(self, old: Heads) -> None:
         """A reload: go on from what was served."""
         for name in self.__slots__:
-            if name not in {"block_time_seconds", "ahead", "_halt_blocks", "_halt_seconds"}:
+            if name not in {"ahead", "pace"}:
                 setattr(self, name, getattr(old, name))
+        self.pace.adopt(old.pace)
         if self.ahead.is_allowed:
             self.ahead.adopt(old.ahead)
         else:

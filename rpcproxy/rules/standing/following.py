@@ -104,10 +104,14 @@ class Following:
             changes.append(
                 Change("", ChangeKind.SPLIT, f"{words}; block {self.heads.served} stays")
             )
-        if self.heads.settle_halt(usable):
-            kind = ChangeKind.CHAIN_HALTED if self.heads.is_halted else ChangeKind.CHAIN_RESUMED
+        if self.heads.pace.settle_halt(usable):
+            kind = (
+                ChangeKind.CHAIN_HALTED if self.heads.pace.is_halted else ChangeKind.CHAIN_RESUMED
+            )
             served = self.heads.served
-            words = "all heads stand still at" if self.heads.is_halted else "heads move again past"
+            words = (
+                "all heads stand still at" if self.heads.pace.is_halted else "heads move again past"
+            )
             changes.append(Change("", kind, f"{words} block {served}"))
         for standing in self._all:
             self.settle_fork(standing, now, changes)
@@ -168,7 +172,7 @@ class Following:
         standing.behind_since = min(standing.behind_since, now) if lag else math.inf
         # By its reports, not by the clock: who was not asked did not stand still.
         still_seconds = track.reported_at - max(track.moved_at, standing.behind_since)
-        is_stalled = lag > 0 and not is_late and still_seconds > heads.stall_seconds
+        is_stalled = lag > 0 and not is_late and still_seconds > heads.pace.stall_seconds
         is_above = heads.served >= 0 and track.number > heads.highest_plausible(now)
         was_stale = standing.is_stale
         standing.is_lagging, standing.is_stalled = is_late, is_stalled

@@ -23,7 +23,7 @@ LONG_MODULES = {
     "rpcproxy/engine/reads/batches.py": 518,
     "rpcproxy/engine/sends/ledger.py": 429,
     "rpcproxy/messages.py": 469,
-    "rpcproxy/rules/heads/heads.py": 527,
+    "rpcproxy/rules/heads/heads.py": 460,
     "rpcproxy/rules/requests/failover.py": 534,
     "rpcproxy/rules/sends/pool.py": 461,
     "rpcproxy/rules/standing/selection.py": 409,

@@ -108,8 +108,8 @@ async def test_a_halt_is_told_in_words_and_is_nobodys_fault() -> None:
             tell(runtime, each, now + step * second, head=block(100))
         runtime.standings.tick(now + step * second)
     heads = runtime.standings.heads
-    assert heads.is_halted
-    moment = heads.halted_since + 100.4
+    assert heads.pace.is_halted
+    moment = heads.pace.halted_since + 100.4
     told = status(runtime, moment)
     assert told["halted"] == "chain halted since block 100, 100 s"
     assert told["state"] == "ok"

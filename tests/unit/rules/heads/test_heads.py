@@ -5,11 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rpcproxy.messages import Head
+from rpcproxy.rules.heads.chain_pace import LONGEST_HOLD_SECONDS
 from rpcproxy.rules.heads.head_track import HeadTrack
 from rpcproxy.rules.heads.heads import (
     FALLEN_BLOCKS,
     LONE_JUMP_SECONDS,
-    LONGEST_HOLD_SECONDS,
     UNLINKED_SECONDS,
     Heads,
     Reorg,
@@ -180,36 +180,7 @@ def test_nobody_usable_changes_nothing() -> None:
     assert not heads.settle([], 4, 0.0)
     assert not heads.settle([Claimant("p")], 1, 0.0)
     assert heads.highest_plausible(0.0) > 2**60
-    assert not heads.settle_halt([])
-
-
-def test_a_chain_that_stands_is_halted_and_resumes() -> None:
-    chain = Chain(3, block_time=2.0)
-    for second in range(21):
-        chain.tell(float(second), 100, 100, 100)
-        changed = chain.heads.settle_halt(chain.claimants)
-        assert changed == (second == 20)
-    assert chain.heads.is_halted
-    chain.tell(21.0, 101, 100, 100)
-    assert chain.heads.settle_halt(chain.claimants)
-    assert not chain.heads.is_halted
-
-
-def test_upstreams_that_do_not_report_are_no_halt() -> None:
-    chain = Chain(2, block_time=2.0)
-    chain.tell(0.0, 100, 100)
-    chain.tell(500.0)
-    assert not chain.heads.settle_halt(chain.claimants)
-
-
-def test_the_block_time_is_learned() -> None:
-    chain = Chain(3, block_time=12.0)
-    assert (chain.heads.hold_seconds, chain.heads.stall_seconds) == (2.0, 36.0)
-    for number in range(2000):
-        chain.tell(number * 2.0, *[100 + number] * 3)
-    assert chain.heads.block_time_seconds == pytest.approx(2.0, rel=0.1)
-    assert chain.heads.hold_seconds == pytest.approx(1.0, rel=0.1)
-    assert chain.heads.halt_seconds == 20.0
+    assert not heads.pace.settle_halt([])
 
 
 def test_a_reload_goes_on_from_what_was_served() -> None:
@@ -217,7 +188,7 @@ def test_a_reload_goes_on_from_what_was_served() -> None:
     chain.tell(0.0, 100, 100, 100)
     new = Heads(6.0)
     new.adopt(chain.heads)
-    assert (new.served, new.hash_at(100), new.block_time_seconds) == (100, "0x64", 6.0)
+    assert (new.served, new.hash_at(100), new.pace.block_time_seconds) == (100, "0x64", 6.0)
 
 
 def test_a_reload_takes_nothing_back_that_was_shown_above_the_head() -> None:
@@ -432,7 +403,7 @@ def test_what_nobody_has_for_long_is_given_up_for_what_a_majority_has() -> None:
     chain = Chain(3)
     for number in range(90, 101):
         chain.tell(float(number), number, number, number)
-    patience = FALLEN_BLOCKS * chain.heads.block_time_seconds
+    patience = FALLEN_BLOCKS * chain.heads.pace.block_time_seconds
     for second in range(101, 111):  # ten reports
         assert chain.tell(float(second), 95, 95, 95) == 100
     assert chain.tell(109.9 + patience) == 100
