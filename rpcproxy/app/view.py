@@ -30,6 +30,7 @@ from rpcproxy.front.operators.admin import (
 )
 from rpcproxy.front.operators.admin_transactions import ChainTransactions, TransactionEntry
 from rpcproxy.front.pages.outlook import ChainOutlook
+from rpcproxy.rules.telling.snapshot import snapshot_of
 
 
 class ProxyView:
@@ -126,7 +127,8 @@ class ProxyView:
     def _snapshots(self) -> Mapping[str, Sequence[Any]]:
         now = time.monotonic()
         return {
-            name: runtime.standings.snapshot(now) for name, runtime in self._proxy.chains.items()
+            name: snapshot_of(runtime.standings, now)
+            for name, runtime in self._proxy.chains.items()
         }
 
     def _front_figures(self) -> Mapping[str, float]:

@@ -40,6 +40,7 @@ from rpcproxy.front.operators.admin_transactions import (
 )
 from rpcproxy.messages import CLASS_NAMES, METHOD_CLASSES, Head, MethodClass
 from rpcproxy.rules.heads.heads import Heads
+from rpcproxy.rules.telling.snapshot import snapshot_of
 
 # A disk that hangs must not keep a page waiting for ever.
 FIND_SECONDS: Final = 5.0
@@ -115,7 +116,7 @@ def chain_status(runtime: ChainRuntime, now: float, unix_seconds: float) -> Chai
             if c is not MethodClass.SEND
         },
         "outage_since": None if since is None else utc(unix_seconds - (now - since)),
-        "upstreams": standings.snapshot(now),
+        "upstreams": snapshot_of(standings, now),
     }
 
 

@@ -15,9 +15,9 @@ from rpcproxy.app.chain import ChainRuntime
 from rpcproxy.app.people.chain_report import chain_figures
 from rpcproxy.engine import tasks
 from rpcproxy.messages import CLASS_NAMES, METHOD_CLASSES, MethodClass
-from rpcproxy.rules.standing.snapshot import describe
 from rpcproxy.rules.standing.standing import Standing
 from rpcproxy.rules.telling.sample import ChainSample, Sample, Times, UpstreamSample
+from rpcproxy.rules.telling.snapshot import describe
 from rpcproxy.states import RequestOutcome
 
 SAMPLE_SECONDS: Final = 5.0

@@ -49,7 +49,7 @@ class Durations(NamedTuple):
 class Scrape:
     """What is known when Prometheus asks.
 
-    ``standings``: chain → one mapping per upstream, as ``Standings.snapshot`` gives it; keys
+    ``standings``: chain → one mapping per upstream, as ``rules.telling.snapshot`` gives it; keys
     that are missing leave their sample out. ``front``: ``client_connections`` and ``held_bytes``
     now, ``client_connections_refused`` and ``client_requests_crowded_out`` so far. ``chains``:
     chain → its heads, kept answers, audits, feeds and transactions. ``connections``: chain →

@@ -1,6 +1,6 @@
 """Rows of the table of metrics: each upstream's place, state, latency and connections.
 
-Standings come as ``Standings.snapshot`` gives them.
+Standings come as ``rules.telling.snapshot`` gives them.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ class ReorgStatus(TypedDict):
 
 
 class ChainStatus(TypedDict):
-    """One chain, as the status shows it. ``upstreams`` are ``Standings.snapshot`` entries.
+    """One chain, as the status shows it. ``upstreams`` are entries of ``rules.telling.snapshot``.
 
     ``halted``: in words that all heads stand still, ``None`` while they move. ``last_reorg`` is
     ``None`` where the last turn was none. ``forked``: why, by upstream. ``cache``, ``audits`` and

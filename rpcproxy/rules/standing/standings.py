@@ -12,7 +12,7 @@ executor and the watcher, on one thread).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -28,7 +28,6 @@ from rpcproxy.rules.standing.following import Following
 from rpcproxy.rules.standing.health import Health
 from rpcproxy.rules.standing.latency import Window
 from rpcproxy.rules.standing.selection import Need, Ranking, SelectionPolicy
-from rpcproxy.rules.standing.snapshot import describe
 from rpcproxy.rules.standing.standing import ClassStanding, Standing
 from rpcproxy.states import UPSTREAM_STATES, Change, ChangeKind
 from rpcproxy.words import BlockNamed, Doubt, DoubtKind, Observation, OperatorOrder, Proof, Word
@@ -421,7 +420,7 @@ class Standings:
         self._ranking.renew(self._now)
         return self._ranking.outage_since[c]
 
-    # ---- reload and status
+    # ---- reload
 
     def adopt(self, old: Standings, now: float) -> None:
         """A reload: keep what was learned about upstreams that stay, and the served head.
@@ -443,10 +442,6 @@ class Standings:
                 record.settle(now)
         self._ranking.mark()
         self._renew([])
-
-    def snapshot(self, now: float) -> list[dict[str, Any]]:
-        """Per upstream, for the status page and metrics; see ``snapshot.describe``."""
-        return [describe(standing, self.heads.served, now) for standing in self._all]
 
 
 def is_word_alone(o: Observation) -> bool:

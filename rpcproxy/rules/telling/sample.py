@@ -27,7 +27,7 @@ class Times(msgspec.Struct, frozen=True, gc=False):
 
 class UpstreamSample(msgspec.Struct, frozen=True, kw_only=True):
     """One upstream. ``attempts`` and ``probes`` by verdict, ``times`` by method class. ``state``
-    and ``reason`` as in ``rules.standing.snapshot``; ``since_seconds`` how long it has been so.
+    and ``reason`` as in ``snapshot``; ``since_seconds`` how long it has been so.
     """
 
     name: str

@@ -44,6 +44,7 @@ from rpcproxy.rules.standing import domains, exclusions
 from rpcproxy.rules.standing import standings as standing_rules
 from rpcproxy.rules.standing.standings import Settings, Standings
 from rpcproxy.rules.telling import incidents
+from rpcproxy.rules.telling.snapshot import snapshot_of
 from rpcproxy.states import BETTER, ChangeKind, UpstreamState
 from tests.kits.evm_rules import standings_of
 from tests.kits.pages import (
@@ -107,7 +108,7 @@ def test_verdicts_and_states_are_told() -> None:
 
 
 def test_the_status_is_told_key_by_key() -> None:
-    snapshot = standings().snapshot(1.0)[0]
+    snapshot = snapshot_of(standings(), 1.0)[0]
     expected = [
         *typing.get_type_hints(Status),
         *typing.get_type_hints(ChainPage),

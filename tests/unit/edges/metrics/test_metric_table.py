@@ -22,6 +22,7 @@ from rpcproxy.edges.metrics.metric_row import (
 from rpcproxy.edges.metrics.metric_table import METRIC_TABLE
 from rpcproxy.edges.metrics.metrics import Counters
 from rpcproxy.rules.standing.standings import Settings
+from rpcproxy.rules.telling.snapshot import snapshot_of
 from tests.kits.evm_rules import standings_of
 from tests.kits.filled_metrics import busy_sources, filled_counters
 
@@ -91,7 +92,7 @@ def test_standings_as_they_are_leave_nothing_out() -> None:
         [Upstream(name="a", url="http://a.test", provider="a")], Settings(), 0.0
     )
     standings["a"].light.latency.add(0.1, 0.5)
-    snapshot = {**standings.snapshot(1.0)[0], "head": 1, "lag": 0}
+    snapshot = {**snapshot_of(standings, 1.0)[0], "head": 1, "lag": 0}
     sources = Sources(standings=lambda: {"c": [snapshot]})
     found = {
         family.name for family in ProxyCollector(Counters(), sources).collect() if family.samples

@@ -9,6 +9,7 @@ from rpcproxy.engine.reads.explain import Explanation, explain
 from rpcproxy.messages import Malformed, Request, Verdict
 from rpcproxy.rules.requests.explained import order_of
 from rpcproxy.rules.standing.need import Need
+from rpcproxy.rules.telling.snapshot import snapshot_of
 from rpcproxy.words import OperatorOrder
 from tests.kits.engine_kit import Engine, answering, now, on_chain, virtual
 from tests.kits.fleet import LIGHT, SEND, Fleet, four, upstream
@@ -97,9 +98,9 @@ def test_every_reason_is_told_in_words() -> None:
 
 def test_nobody_is_drawn_and_nothing_changes() -> None:
     fleet = Fleet(four())
-    before = fleet.rng.getstate(), fleet.standings.snapshot(fleet.now)
+    before = fleet.rng.getstate(), snapshot_of(fleet.standings, fleet.now)
     order_of(fleet.standings, Need(SEND, for_send=True), "fastest", fleet.now)
-    assert (fleet.rng.getstate(), fleet.standings.snapshot(fleet.now)) == before
+    assert (fleet.rng.getstate(), snapshot_of(fleet.standings, fleet.now)) == before
 
 
 # ---- requests

@@ -8,6 +8,7 @@ from rpcproxy.chains.method import Data
 from rpcproxy.messages import Head, Verdict
 from rpcproxy.rules.standing.reach import FORGET_SECONDS
 from rpcproxy.rules.standing.selection import Need
+from rpcproxy.rules.telling.snapshot import snapshot_of
 from tests.kits.fleet import CLOUDS, HEAVY, LIGHT, SEND, Fleet, four, upstream
 
 # ---- first attempts
@@ -579,7 +580,7 @@ def test_missing_data_at_an_old_block_teaches_reach() -> None:
     assert set(fleet.shares(300, **OLD)) == {"a", "c", "d"}
     fleet.tell("b", Verdict.REVERTED, **{**old, "lowest": 900})
     assert len(fleet.shares(300, **OLD)) == 4
-    told = fleet.standings.snapshot(fleet.now)[0]
+    told = snapshot_of(fleet.standings, fleet.now)[0]
     assert told["missing_from_depth"] == {"state": 99_101, "history": None, "traces": None}
 
 
@@ -604,7 +605,7 @@ def test_refused_ranges_teach_their_width() -> None:
     assert set(fleet.shares(300, **WIDE)) == {"b", "d"}
     assert set(fleet.shares(300, **{**WIDE, "span": 101})) == {"b", "c", "d"}
     assert len(fleet.shares(300, **{**WIDE, "span": 100})) == 4
-    assert [s["widest_range"] for s in fleet.standings.snapshot(fleet.now)] == [
+    assert [s["widest_range"] for s in snapshot_of(fleet.standings, fleet.now)] == [
         100,
         None,
         999,

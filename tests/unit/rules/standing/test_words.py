@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from rpcproxy.messages import MethodClass, Verdict
+from rpcproxy.rules.telling.snapshot import snapshot_of
 from rpcproxy.states import ChangeKind
 from rpcproxy.words import BlockNamed, Doubt, DoubtKind, Observation, OperatorOrder, Proof, Word
 from tests.kits.fleet import Fleet, four, upstream
@@ -29,10 +30,10 @@ def kinds(changes: Any) -> list[tuple[str, ChangeKind]]:
 @pytest.mark.parametrize("word", ALL, ids=lambda word: type(word).__name__)
 def test_a_word_about_nobody_here_is_ignored(word: Word) -> None:
     fleet = Fleet(four())
-    before = fleet.standings.snapshot(fleet.now)
+    before = snapshot_of(fleet.standings, fleet.now)
     gone = msgspec.structs.replace(word, upstream="gone", replica="other")
     assert list(fleet.standings.observe(gone, fleet.now)) == []
-    assert fleet.standings.snapshot(fleet.now) == before
+    assert snapshot_of(fleet.standings, fleet.now) == before
 
 
 @pytest.mark.parametrize("word", ALL, ids=lambda word: type(word).__name__)

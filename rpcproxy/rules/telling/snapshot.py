@@ -1,4 +1,4 @@
-"""A standing as plain values, for ``/status`` and metrics. No URLs, no secrets.
+"""Standings as plain values, for ``/status`` and metrics. No URLs, no secrets.
 
 Durations in seconds, latencies in milliseconds (as the keys say), shares between 0 and 1.
 """
@@ -9,7 +9,12 @@ from typing import Any
 
 from rpcproxy.chains.method import Data
 from rpcproxy.messages import CLASS_NAMES
-from rpcproxy.rules.standing.standing import ClassStanding, Standing
+from rpcproxy.rules.standing.standings import ClassStanding, Standing, Standings
+
+
+def snapshot_of(standings: Standings, now: float) -> list[dict[str, Any]]:
+    """What is known of each upstream of a chain, in the order of the configuration."""
+    return [describe(standing, standings.heads.served, now) for standing in standings]
 
 
 def describe(standing: Standing, served: int, now: float) -> dict[str, Any]:
