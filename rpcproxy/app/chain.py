@@ -25,7 +25,8 @@ from rpcproxy.engine.clock import SYSTEM_CLOCK, Clock
 from rpcproxy.engine.sends.ledger import OnStep, unheard
 from rpcproxy.rules.answers.classify import Classifier
 from rpcproxy.rules.answers.holding import Holdings
-from rpcproxy.rules.standing.standings import Settings, Standings
+from rpcproxy.rules.standing.settings import Settings
+from rpcproxy.rules.standing.standings import Standings
 
 WARM_CONNECTIONS: Final = 2  # a failover pays no handshake
 Held = Wire | Disk | Transactions

@@ -49,7 +49,7 @@ from rpcproxy.messages import (
 from rpcproxy.rules.answers.holding import Holdings
 from rpcproxy.rules.requests.steps import Policy
 from rpcproxy.rules.standing.selection import Need
-from rpcproxy.rules.standing.standings import Settings
+from rpcproxy.rules.standing.settings import Settings
 from rpcproxy.words import Observation
 from tests.kits.evm_rules import classifier, standings_of
 from tests.kits.fleet import four

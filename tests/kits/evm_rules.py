@@ -11,7 +11,8 @@ from rpcproxy.chains.registry import EVM
 from rpcproxy.config.model import ErrorPhrase, Upstream
 from rpcproxy.rules.answers.classify import Classifier
 from rpcproxy.rules.answers.replies import Redact
-from rpcproxy.rules.standing.standings import Settings, Standings
+from rpcproxy.rules.standing.settings import Settings
+from rpcproxy.rules.standing.standings import Standings
 
 
 def classifier(

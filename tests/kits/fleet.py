@@ -8,7 +8,8 @@ from typing import Any
 
 from rpcproxy.config.model import Upstream
 from rpcproxy.messages import Head, MethodClass, Verdict
-from rpcproxy.rules.standing.standings import Need, Settings, Standing
+from rpcproxy.rules.standing.settings import Settings
+from rpcproxy.rules.standing.standings import Need, Standing
 from rpcproxy.states import Change
 from rpcproxy.words import Observation
 from tests.kits.evm_rules import standings_of

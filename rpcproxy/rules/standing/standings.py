@@ -14,12 +14,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-import msgspec
-
 from rpcproxy.chains.kind import Methods
 from rpcproxy.chains.parts.errors import ReadRange
-from rpcproxy.chains.parts.traits import Traits
-from rpcproxy.config.model import Chain, Upstream
+from rpcproxy.config.model import Upstream
 from rpcproxy.messages import METHOD_CLASSES, Blame, Head, MethodClass, Verdict
 from rpcproxy.rules.heads.heads import Heads
 from rpcproxy.rules.standing import admit, orders
@@ -27,12 +24,13 @@ from rpcproxy.rules.standing.domains import FAILING_SHARE, Domains
 from rpcproxy.rules.standing.following import Following
 from rpcproxy.rules.standing.health import Health
 from rpcproxy.rules.standing.latency import Window
-from rpcproxy.rules.standing.selection import Need, Ranking, SelectionPolicy
+from rpcproxy.rules.standing.selection import Need, Ranking
+from rpcproxy.rules.standing.settings import Settings
 from rpcproxy.rules.standing.standing import ClassStanding, Standing
 from rpcproxy.states import UPSTREAM_STATES, Change, ChangeKind
 from rpcproxy.words import BlockNamed, Doubt, DoubtKind, Observation, OperatorOrder, Proof, Word
 
-__all__ = ["ClassStanding", "Need", "Settings", "Standing", "Standings"]
+__all__ = ["ClassStanding", "Need", "Standing", "Standings"]
 
 DEFAULT_HEDGE_SECONDS: Final = 0.150
 HEDGE_MIN_SAMPLES: Final = 20
@@ -47,28 +45,6 @@ _OF_OURS: Final = frozenset({Verdict.CANCELLED, Verdict.OWN_FAULT})
 _GOOD: Final = frozenset(
     {Verdict.OK, Verdict.NULL, Verdict.DOUBTED, Verdict.REVERTED, Verdict.ALREADY_KNOWN}
 )
-
-
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What of a chain's configuration concerns its standings."""
-
-    block_time_seconds: float = 12.0
-    max_lag_blocks: int = 2
-    policy: SelectionPolicy = "fastest"
-    identity: str = ""
-    shows_ahead: bool = False  # clients may see blocks above the served head
-    traits: Traits = Traits()
-
-    @classmethod
-    def of(cls, chain: Chain, traits: Traits) -> Settings:
-        return cls(
-            block_time_seconds=chain.block_time_seconds,
-            max_lag_blocks=chain.max_lag_blocks,
-            policy=chain.selection,
-            identity=chain.identity,
-            shows_ahead=chain.consistency == "routed",
-            traits=traits,
-        )
 
 
 class Standings:

@@ -42,7 +42,8 @@ from rpcproxy.rules.sends import ballot, pool, rebroadcasts
 from rpcproxy.rules.sends.journaled import TransactionState
 from rpcproxy.rules.standing import domains, exclusions
 from rpcproxy.rules.standing import standings as standing_rules
-from rpcproxy.rules.standing.standings import Settings, Standings
+from rpcproxy.rules.standing.settings import Settings
+from rpcproxy.rules.standing.standings import Standings
 from rpcproxy.rules.telling import incidents
 from rpcproxy.rules.telling.snapshot import snapshot_of
 from rpcproxy.states import BETTER, ChangeKind, UpstreamState

@@ -21,7 +21,7 @@ from rpcproxy.edges.metrics.metric_row import (
 )
 from rpcproxy.edges.metrics.metric_table import METRIC_TABLE
 from rpcproxy.edges.metrics.metrics import Counters
-from rpcproxy.rules.standing.standings import Settings
+from rpcproxy.rules.standing.settings import Settings
 from rpcproxy.rules.telling.snapshot import snapshot_of
 from tests.kits.evm_rules import standings_of
 from tests.kits.filled_metrics import busy_sources, filled_counters

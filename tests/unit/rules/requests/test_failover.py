@@ -24,7 +24,8 @@ from rpcproxy.rules.requests.refusals import Agreed
 from rpcproxy.rules.requests.single_attempt import SingleAttempt
 from rpcproxy.rules.requests.steps import Budgets, Finish, Policy, Send, Wait
 from rpcproxy.rules.standing.limits import HedgeAllowance, RetryBudget
-from rpcproxy.rules.standing.standings import Need, Settings
+from rpcproxy.rules.standing.settings import Settings
+from rpcproxy.rules.standing.standings import Need
 from rpcproxy.words import Observation
 from tests.kits.evm_rules import standings_of
 

@@ -1,9 +1,6 @@
 import pytest
 
-from rpcproxy.chains.parts.traits import Traits
-from rpcproxy.config.model import Chain
 from rpcproxy.messages import Head, Verdict
-from rpcproxy.rules.standing.standings import Settings
 from rpcproxy.words import Observation
 from tests.kits.fleet import HEAVY, LIGHT, SEND, Fleet, four, upstream
 
@@ -667,24 +664,6 @@ def test_unknown_upstreams_and_clocks_that_go_backward_do_no_harm() -> None:
     assert len(fleet.standings) == 4
     assert fleet.standings.all()[0] is fleet.standings["a"]
     assert repr(fleet["a"]) == "<Standing a ejected>"
-
-
-def test_settings_of_a_chain() -> None:
-    chain = Chain(
-        name="x",
-        chain_id=7,
-        block_time_seconds=2.0,
-        max_lag_blocks=9,
-        selection="ordered",
-        upstreams=(),
-    )
-    assert Settings.of(chain, Traits(final_depth=1)) == Settings(
-        block_time_seconds=2.0,
-        max_lag_blocks=9,
-        policy="ordered",
-        identity="7",
-        traits=Traits(final_depth=1),
-    )
 
 
 def test_a_reload_keeps_what_was_learned() -> None:
