@@ -1,7 +1,7 @@
 """How each upstream follows our chain: what its reports of blocks mean for it, and for the others.
 
 ``heads`` decides which chain is ours; here its decisions reach the standings: who left it, who is
-late, and who has to be told.
+late, and who has to be told. Doubts of answers and of state end here as well.
 
 State: none but that of the standings and the heads; ``Standings`` calls.
 """
@@ -17,7 +17,7 @@ from rpcproxy.rules.heads.heads import Heads
 from rpcproxy.rules.standing.selection import Ranking
 from rpcproxy.rules.standing.standing import Standing
 from rpcproxy.states import Change, ChangeKind
-from rpcproxy.words import BlockNamed, Observation
+from rpcproxy.words import BlockNamed, Doubt, DoubtKind, Observation
 
 # Of an upstream that left our chain, answers at so many of the last blocks are not believed.
 DISTRUSTED_BLOCKS: Final = 16
@@ -50,6 +50,30 @@ class Following:
         if named.number > self.heads.served:
             voters = [standing for standing in self._all if standing.has_vote]
             self.heads.show(named.number, named.head, named.upstream, voters, now)
+
+    def on_doubt(self, standing: Standing, doubt: Doubt, now: float, changes: list[Change]) -> None:
+        """Whether it is on our chain, now that this is said of it."""
+        if doubt.kind is DoubtKind.ANSWER:
+            self.on_off_chain(standing, doubt.reason, now, changes)
+            return
+        if standing.state_fault == doubt.reason or (standing.state_fault and doubt.reason):
+            return
+        standing.state_fault = doubt.reason
+        self.settle_fork(standing, now, changes)
+
+    def on_off_chain(
+        self, standing: Standing, reason: str, now: float, changes: list[Change]
+    ) -> bool:
+        """An answer of it is of another chain: leave it out for a moment. ``False`` where it is
+        left out already, or nobody else can serve.
+        """
+        usable = self._ranking.usable[MethodClass.LIGHT]
+        if standing.is_forked or not any(other is not standing for other in usable):
+            return False
+        standing.on_off_chain(now)
+        standing.answer_fault = reason
+        self.settle_fork(standing, now, changes)
+        return True
 
     def raise_to(self, number: int, hash: str, now: float, changes: list[Change]) -> bool:
         """Serve a block that a client's answer names already, where enough upstreams have it."""
@@ -217,3 +241,9 @@ class Following:
         if kind != standing.stale_kind:
             standing.stale_kind, standing.stale_reason = kind, reason
             changes.append(Change(standing.name, kind, reason))
+
+
+def tells_of_blocks_alone(o: Observation) -> bool:
+    """Whether it tells of blocks alone, and nothing of how the upstream does."""
+    told = o.head or o.header or any(o.anchors)
+    return bool(told) and o.seconds is None and not o.is_probe

@@ -2,7 +2,7 @@
 
 ``observe`` is the only door for knowledge; ``tick`` lets time pass; ``on_sent`` and its kin count
 attempts under way; ``pick`` chooses. Who does what: ``health`` judges failures and refusals,
-``admit`` chain ids and keys, ``following`` and ``heads`` blocks, ``domains`` their own,
+``admit`` chain ids and keys, ``following`` and ``heads`` blocks and doubts, ``domains`` their own,
 ``selection`` ranks and picks; ``standing`` is one upstream.
 
 State: ``Standings``, one per chain, written by whoever calls ``observe`` and ``tick`` (the
@@ -21,14 +21,14 @@ from rpcproxy.messages import METHOD_CLASSES, Blame, Head, MethodClass, Verdict
 from rpcproxy.rules.heads.heads import Heads
 from rpcproxy.rules.standing import admit, orders
 from rpcproxy.rules.standing.domains import FAILING_SHARE, Domains
-from rpcproxy.rules.standing.following import Following
+from rpcproxy.rules.standing.following import Following, tells_of_blocks_alone
 from rpcproxy.rules.standing.health import Health
 from rpcproxy.rules.standing.latency import Window
 from rpcproxy.rules.standing.selection import Need, Ranking
 from rpcproxy.rules.standing.settings import Settings
 from rpcproxy.rules.standing.standing import ClassStanding, Standing
 from rpcproxy.states import UPSTREAM_STATES, Change, ChangeKind
-from rpcproxy.words import BlockNamed, Doubt, DoubtKind, Observation, OperatorOrder, Proof, Word
+from rpcproxy.words import BlockNamed, Doubt, Observation, OperatorOrder, Proof, Word
 
 __all__ = ["ClassStanding", "Need", "Standing", "Standings"]
 
@@ -93,9 +93,7 @@ class Standings:
         self._windows = tuple(Window() for _ in METHOD_CLASSES)
         self._now = self._ticked_at = now
         self.heads = Heads(
-            settings.block_time_seconds,
-            traits=settings.traits,
-            shows_ahead=settings.shows_ahead,
+            settings.block_time_seconds, traits=settings.traits, shows_ahead=settings.shows_ahead
         )
         following = Following(self._all, self.heads, self._ranking, settings.max_lag_blocks)
         self._following = following
@@ -156,7 +154,7 @@ class Standings:
         self._now = max(now, self._now)
         match word:
             case Doubt():
-                self._doubt(standing, word, changes)
+                self._following.on_doubt(standing, word, self._now, changes)
             case Proof():
                 standing.takes_hashes = word.takes_hashes
             case BlockNamed():
@@ -166,20 +164,6 @@ class Standings:
                 self._ranking.mark()
         self._renew(changes)
         return changes
-
-    def _doubt(self, standing: Standing, doubt: Doubt, changes: list[Change]) -> None:
-        """Whether it is on our chain, now that this is said of it."""
-        if doubt.kind is DoubtKind.ANSWER:
-            usable = self._ranking.usable[MethodClass.LIGHT]
-            if standing.is_forked or not any(other is not standing for other in usable):
-                return
-            standing.on_off_chain(self._now)
-            standing.answer_fault = doubt.reason
-        else:
-            if standing.state_fault == doubt.reason or (standing.state_fault and doubt.reason):
-                return
-            standing.state_fault = doubt.reason
-        self._following.settle_fork(standing, self._now, changes)
 
     def on_answered(self, standing: Standing, need: Need, seconds: float, now: float) -> bool:
         """``on_settled`` and ``observe`` for nearly every answer: a good one, of an upstream that
@@ -208,7 +192,7 @@ class Standings:
         if verdict in _GOOD:
             if o.seconds is not None:
                 self._windows[o.method_class].add(o.seconds)
-            if not is_word_alone(o):
+            if not tells_of_blocks_alone(o):
                 self._health.on_good(standing, o, now, changes)
             if admit.is_check(o) and admit.on_checked(
                 standing, now, changes, is_needed=not self._ranking.usable[o.method_class]
@@ -323,16 +307,11 @@ class Standings:
         """An answer of it is of another chain: it is left out for a moment, while others can
         serve. In a reorg it may only be the first to know.
         """
-        standing = self._by_name[name]
-        usable = self._ranking.usable[MethodClass.LIGHT]
-        if standing.is_forked or not any(other is not standing for other in usable):
-            return ()
-        self._now = max(now, self._now)
-        standing.on_off_chain(self._now)
-        standing.answer_fault = reason
         changes: list[Change] = []
-        self._following.settle_fork(standing, self._now, changes)
-        self._renew(changes)
+        now = max(now, self._now)
+        if self._following.on_off_chain(self._by_name[name], reason, now, changes):
+            self._now = now
+            self._renew(changes)
         return changes
 
     def learn_hashes(self, name: str, *, takes: bool) -> None:
@@ -418,9 +397,3 @@ class Standings:
                 record.settle(now)
         self._ranking.mark()
         self._renew([])
-
-
-def is_word_alone(o: Observation) -> bool:
-    """Whether it tells of blocks alone, and nothing of how the upstream does."""
-    told = o.head or o.header or any(o.anchors)
-    return bool(told) and o.seconds is None and not o.is_probe

@@ -28,7 +28,6 @@ LONG_MODULES = {
     "rpcproxy/rules/sends/pool.py": 461,
     "rpcproxy/rules/standing/selection.py": 409,
     "rpcproxy/rules/standing/standing.py": 458,
-    "rpcproxy/rules/standing/standings.py": 426,
 }
 LONG_FUNCTIONS = {
     "rpcproxy/app/chain.py: __init__": 66,
