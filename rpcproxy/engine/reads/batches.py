@@ -19,6 +19,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from rpcproxy.chains.method import MethodKind
+from rpcproxy.engine.answers.batch_sizes import GROUP_BYTES, Sizes
 from rpcproxy.engine.answers.carried import Carried
 from rpcproxy.engine.answers.gathered import Gathered
 from rpcproxy.engine.answers.sharing import SlowFlight, pending_answer
@@ -31,7 +32,6 @@ from rpcproxy.engine.attempts.calls import (
 )
 from rpcproxy.engine.attempts.executor import Settled
 from rpcproxy.engine.clock import Clock
-from rpcproxy.engine.reads.batch_sizes import GROUP_BYTES, Sizes
 from rpcproxy.engine.reads.endings import OpenRead
 from rpcproxy.engine.reads.reads import Reads
 from rpcproxy.engine.reads.ways import ReadWay

@@ -14,8 +14,8 @@ import msgspec
 import pytest
 
 from rpcproxy.chains.evm.questions import QUESTIONS
+from rpcproxy.engine.answers.batch_sizes import GROUP_BYTES
 from rpcproxy.engine.answers.streaming import TailStream
-from rpcproxy.engine.reads.batches import GROUP_BYTES
 from rpcproxy.engine.watch.feeds import Feeds
 from rpcproxy.engine.watch.watcher import Watcher
 from rpcproxy.messages import Answer, Reply, Request, StreamBroken

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import settings as run_with
 from hypothesis import strategies as st
 
+from rpcproxy.engine.answers.batch_sizes import GROUP
 from rpcproxy.engine.attempts.executor import Settled
-from rpcproxy.engine.reads.batch_sizes import GROUP
 from rpcproxy.engine.reads.batches import Batches
 from rpcproxy.messages import FailureKind, Head, Reply, Request, Verdict
 from rpcproxy.rules.requests.steps import Policy
