@@ -1,6 +1,7 @@
 """Batches: split by member, sent on as batches where the upstream takes them, joined in order.
 
-Every member is answered on its own: locally, as a single, or within a batch for one upstream.
+Every member is answered on its own: locally, as a single, or within a batch for one upstream, as
+``batch_sorting`` says.
 Only members that failed are asked again, elsewhere: what the batch brought for a member is the
 first attempt of its own plan, and all its attempts share one deadline. Large ones are read and
 begun in slices, so that nobody else waits for them. An answer that is too large to take apart is
@@ -18,11 +19,9 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from rpcproxy.chains.method import MethodKind
 from rpcproxy.engine.answers.batch_sizes import GROUP_BYTES, Sizes
 from rpcproxy.engine.answers.carried import Carried
 from rpcproxy.engine.answers.gathered import Gathered
-from rpcproxy.engine.answers.sharing import SlowFlight, pending_answer
 from rpcproxy.engine.attempts.calls import (
     BATCH_METHOD,
     BatchCall,
@@ -32,24 +31,19 @@ from rpcproxy.engine.attempts.calls import (
 )
 from rpcproxy.engine.attempts.executor import Settled
 from rpcproxy.engine.clock import Clock
-from rpcproxy.engine.reads.endings import OpenRead
+from rpcproxy.engine.reads.batch_sorting import BatchMember, BatchSorter, Single
 from rpcproxy.engine.reads.reads import Reads
-from rpcproxy.engine.reads.ways import ReadWay
 from rpcproxy.engine.turns import all_of, turn
 from rpcproxy.engine.watch.local import LocalAnswers
 from rpcproxy.messages import (
     Answer,
     Caller,
     Judgement,
-    Malformed,
     MethodClass,
     Pending,
     Request,
     StreamBroken,
     Verdict,
-    decode_request,
-    encode_error,
-    encode_result,
 )
 from rpcproxy.rules.answers.holding import Purse
 from rpcproxy.rules.requests.lateness import batch_attempt_seconds, batch_hedge_seconds
@@ -70,38 +64,6 @@ class Answering(Protocol):
     ) -> Answer: ...
 
 
-class BatchMember(msgspec.Struct):
-    """A member that has to be forwarded within a batch; ``index`` is its place in the client's.
-
-    ``due``: when it has to be answered, in monotonic seconds. ``earlier``: who was asked for it
-    within a batch, and what came back, when that was no answer. ``asked``: how many calls each
-    upstream had for it, that one apart.
-    """
-
-    index: int
-    read: OpenRead
-    due: float
-    earlier: tuple[Standing, Judgement] | None = None
-    asked: Mapping[str, int] | None = None
-
-    @property
-    def request(self) -> Request:
-        return self.read.request
-
-
-class Single(msgspec.Struct, gc=False):
-    """A member that goes its own way; ``index`` is its place. ``call`` is what is sent for a read,
-    at the head that all members are asked at; ``shared`` the answer, where another is being asked
-    the same; ``is_last``: it is asked after the sends of its batch.
-    """
-
-    index: int
-    request: Request
-    call: SingleCall | None = None
-    shared: asyncio.Future[Answer] | None = None
-    is_last: bool = False
-
-
 class Batches:
     """See the module's docstring."""
 
@@ -115,20 +77,17 @@ class Batches:
         clock: Clock,
     ) -> None:
         """``answer`` answers any single request. ``light_seconds``: what a light read may take."""
-        self._reads = reads
         self._now = clock.monotonic
-        self._local = local
         self._answer = answer
         self._light_seconds = light_seconds
         self._executor = reads.executor
         self._heads = reads.executor.standings.heads
         self._profiles = reads.profiles
-        self._privacy, self._shown = reads.ledger.privacy, reads.ledger.shown
-        self._sharing = reads.sharing
         self._endings = reads.endings
         self._terms = reads.terms
         self._counters = reads.counters
         self._sizes = Sizes()
+        self._sorter = BatchSorter(reads, local, clock=clock)
 
     def handle(
         self,
@@ -147,8 +106,8 @@ class Batches:
         if len(texts) > SLICE:
             work = self._in_slices(texts, replies, singles, members)
             return Carried(work, replies.end, caller.trace_id)
-        self._read(texts, 0, replies, singles, members)
-        self._look_ups_last(replies, singles, members)
+        self._sorter.take(texts, 0, replies, singles, members)
+        self._sorter.look_ups_last(replies, singles, members)
         if not (singles or members):
             return self._given(replies)
         undo = functools.partial(self._give_up, replies, singles, members)
@@ -163,39 +122,15 @@ class Batches:
     ) -> Answer:
         try:
             for start in range(0, len(texts), SLICE):
-                self._read(texts[start : start + SLICE], start, replies, singles, members)
+                self._sorter.take(texts[start : start + SLICE], start, replies, singles, members)
                 await turn()
-            self._look_ups_last(replies, singles, members)
+            self._sorter.look_ups_last(replies, singles, members)
         except BaseException:
             self._give_up(replies, singles, members)
             raise
         if not (singles or members):
             return self._given(replies)
         return await self._forward(replies, singles, members)
-
-    def _read(
-        self,
-        texts: Sequence[msgspec.Raw],
-        start: int,
-        replies: Gathered,
-        singles: list[Single],
-        members: list[BatchMember],
-    ) -> None:
-        """Answer what needs nobody else, and sort the rest; the first has place ``start``."""
-        for index, text in enumerate(texts, start):
-            try:
-                request = decode_request(text)
-            except Malformed as malformed:
-                error = encode_error(malformed.id, malformed.code, malformed.reason)
-                replies.put_always(index, error)
-                continue
-            local = self._local.result(request.method)
-            if local is None:
-                self._sort(replies, index, request, singles, members)
-            else:
-                self._counters.on_local()
-                reply = encode_result(request.id, local) if request.id else b""
-                replies.put_always(index, reply)
 
     def _give_up(
         self, replies: Gathered, singles: Sequence[Single], members: Sequence[BatchMember]
@@ -212,75 +147,6 @@ class Batches:
         """Where the client hung up, those who follow ask again."""
         for member in members:
             self._endings.land(member.read, None)
-
-    def _sort(
-        self,
-        replies: Gathered,
-        index: int,
-        request: Request,
-        singles: list[Single],
-        members: list[BatchMember],
-    ) -> None:
-        """Reads go their ways; of others, sends and what somebody waits for."""
-        profile = self._profiles.of(request.method)
-        if not (profile.is_read and request.id):
-            if request.id or profile.method.kind is MethodKind.SEND:
-                singles.append(Single(index, request))
-        elif self._privacy.is_guarding and self._shown.looked_up(profile.method, request.params):
-            replies.look_ups.append((index, request))
-        else:
-            self._sort_read(replies, index, request, singles, members)
-
-    def _look_ups_last(
-        self, replies: Gathered, singles: list[Single], members: list[BatchMember]
-    ) -> None:
-        """What the same batch sends may be for private upstreams alone, and is known as private
-        only when it is sent: nobody is asked for a transaction before that.
-        """
-        has_sends = any(
-            self._profiles.of(single.request.method).method.kind is MethodKind.SEND
-            for single in singles
-        )
-        for index, request in replies.look_ups:
-            if has_sends:
-                singles.append(Single(index, request, is_last=True))
-            else:
-                self._sort_read(replies, index, request, singles, members)
-
-    def _sort_read(
-        self,
-        replies: Gathered,
-        index: int,
-        request: Request,
-        singles: list[Single],
-        members: list[BatchMember],
-    ) -> None:
-        """Light reads travel together; everything else goes its own way."""
-        profile = self._profiles.of(request.method)
-        method = profile.method
-        call = self._profiles.prepare(request, profile)
-        if method.method_class is not MethodClass.LIGHT or call.need.private_only:
-            singles.append(Single(index, request, call))
-            return
-        now = self._now()
-        if replies.caller.is_fresh:
-            call.key = b""
-        way = self._reads.ways.of(call, now)
-        if way is ReadWay.ASKED:
-            flight = SlowFlight()
-            if call.key:
-                self._sharing.flights[call.key] = flight
-            read = OpenRead(request, profile, call, flight, now, replies.caller.trace_id)
-            members.append(BatchMember(index, read, now + profile.policy.deadline_seconds))
-        elif isinstance(way, bytes):
-            self._counters.on_kept(profile.kept_by, MethodClass.LIGHT)
-            replies.put_result(index, request, way)
-            replies.kept.append((index, request))
-        elif isinstance(way, ReadWay):
-            singles.append(Single(index, request, call))
-        else:
-            follower = self._sharing.follow(way, request, replies.caller.trace_id, now)
-            singles.append(Single(index, request, shared=pending_answer(follower)))
 
     async def _forward(
         self,

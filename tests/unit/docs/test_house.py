@@ -20,7 +20,6 @@ LONG_MODULES = {
     "rpcproxy/chains/evm/sends/signed.py": 424,
     "rpcproxy/drills/scenarios/faults.py": 406,
     "rpcproxy/engine/attempts/executor.py": 485,
-    "rpcproxy/engine/reads/batches.py": 518,
     "rpcproxy/engine/sends/ledger.py": 429,
     "rpcproxy/messages.py": 469,
     "rpcproxy/rules/heads/heads.py": 460,

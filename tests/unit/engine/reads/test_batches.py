@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from rpcproxy.engine.answers.batch_sizes import GROUP
 from rpcproxy.engine.attempts.executor import Settled
+from rpcproxy.engine.reads.batch_sorting import BatchSorter
 from rpcproxy.engine.reads.batches import Batches
 from rpcproxy.messages import FailureKind, Head, Reply, Request, Verdict
 from rpcproxy.rules.requests.steps import Policy
@@ -756,8 +757,9 @@ async def test_others_have_their_turn_while_a_large_one_is_read_and_begun(
     engine.all_behave(echo)
     worked = [0]
     most = 0
-    for name in ("_read", "_answer_single", "_answer_group", "_answer_alone"):
-        _count(monkeypatch, name, worked)
+    _count(monkeypatch, BatchSorter, "take", worked)
+    for name in ("_answer_single", "_answer_group", "_answer_alone"):
+        _count(monkeypatch, Batches, name, worked)
 
     async def neighbour() -> None:
         nonlocal most
@@ -776,21 +778,21 @@ async def test_others_have_their_turn_while_a_large_one_is_read_and_begun(
     assert 0 < most <= 2 * GROUP
 
 
-def _count(monkeypatch: pytest.MonkeyPatch, name: str, worked: list[int]) -> None:
-    """Add to ``worked`` how many members each call of a method of ``Batches`` has to do with."""
-    plain = getattr(Batches, name)
+def _count(monkeypatch: pytest.MonkeyPatch, owner: type[Any], name: str, worked: list[int]) -> None:
+    """Add to ``worked`` how many members each call of a method has to do with."""
+    plain = getattr(owner, name)
 
-    def counted(self: Batches, first: Any, second: Any, *rest: Any) -> Any:
-        if name == "_read":
+    def counted(self: Any, first: Any, second: Any, *rest: Any) -> Any:
+        if name == "take":
             worked[0] += len(first)
             return plain(self, first, second, *rest)
         return begun(self, first, second, *rest)
 
-    async def begun(self: Batches, first: Any, second: Any, *rest: Any) -> None:
+    async def begun(self: Any, first: Any, second: Any, *rest: Any) -> None:
         worked[0] += len(second) if name == "_answer_group" else 1
         await plain(self, first, second, *rest)
 
-    monkeypatch.setattr(Batches, name, counted)
+    monkeypatch.setattr(owner, name, counted)
 
 
 @virtual
