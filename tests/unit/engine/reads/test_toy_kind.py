@@ -183,10 +183,10 @@ async def test_a_chain_that_stands_is_said_to_stand() -> None:
     for _ in range(25):
         tell(engine, head(100))
         await engine.rest(1)
-    assert engine.standings.heads.is_halted
+    assert engine.standings.heads.pace.is_halted
     assert f" {ChangeKind.CHAIN_HALTED}" in engine.changes
     tell(engine, head(103))
-    assert not engine.standings.heads.is_halted
+    assert not engine.standings.heads.pace.is_halted
 
 
 # ---- reads
