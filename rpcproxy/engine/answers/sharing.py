@@ -153,22 +153,19 @@ class Sharing:
         raises: what cannot be kept is an answer all the same.
         """
         try:
-            self._keep(call, result, now)
+            if len(result) <= LONGEST_EMPTY and result in self._empty:
+                return
+            block, served = call.need.block, self._heads.served
+            if call.method.is_state and (
+                block == served or self._heads.finality.floor < block <= served
+            ):
+                # State at the head, which is soon asked for at another; and what is not final yet,
+                # an upstream's word, which no hash proves. If it was wrong, it is not for long.
+                self.cache.put_brief(call.key, result, block, now)
+            else:
+                self._keep_long(call, result, now)
         except Exception:  # noqa: BLE001 - logged; whoever has the answer gives it
             _log.exception("an answer was not kept")
-
-    def _keep(self, call: SingleCall, result: bytes, now: float) -> None:
-        if len(result) <= LONGEST_EMPTY and result in self._empty:
-            return
-        block, served = call.need.block, self._heads.served
-        if call.method.is_state and (
-            block == served or self._heads.finality.floor < block <= served
-        ):
-            # State at the head, which is soon asked for at another; and what is not final yet,
-            # an upstream's word, which no hash proves. If it was wrong, it is not for long.
-            self.cache.put_brief(call.key, result, block, now)
-            return
-        self._keep_long(call, result, now)
 
     def _keep_long(self, call: SingleCall, text: bytes, now: float) -> None:
         method, block, heads = call.method, call.need.block, self._heads

@@ -16,7 +16,7 @@ from rpcproxy.rules.answers.replies import NULL
 from rpcproxy.rules.heads.lineage import DEEPEST
 from rpcproxy.rules.heads.pending import objection_to
 from rpcproxy.rules.standing.standings import Standing
-from rpcproxy.words import Observation
+from rpcproxy.words import BlockNamed, Observation
 
 
 class Tagged:
@@ -83,21 +83,14 @@ class Tagged:
         head = self._head_in(block) if block is not None else None
         if heads.ahead.is_allowed and head and head.number > standing.track.number:
             self._learn_head(standing, head, now)
-        if told.number <= heads.served or self._raise_to(told, now):
-            return True
-        return self._standings.show(standing.name, told.number, head, now)
+        if told.number > heads.served:
+            self._executor.observe(BlockNamed(standing.name, told.number, told.hash, head), now)
+        return told.number <= heads.shown
 
     def _learn_head(self, standing: Standing, head: Head, now: float) -> None:
         """What it tells clients of its head is as good as what it would tell us."""
         told = Observation(standing.name, MethodClass.LIGHT, Verdict.OK, head=head)
         self._executor.observe(told, now)
-
-    def _raise_to(self, told: ToldBlock, now: float) -> bool:
-        """Whether the served head could move up to a block that an answer names."""
-        changes = self._standings.raise_served(told.number, told.hash, now)
-        if changes:
-            self._executor.on_changes(changes)
-        return told.number <= self._heads.served
 
     def _ceiling(self) -> int:
         return self._standings.ceiling(self._now())

@@ -40,6 +40,7 @@ from rpcproxy.rules.heads.recent_blocks import MOST_BLOCKS
 from rpcproxy.rules.requests.refusals import WELL
 from rpcproxy.rules.sends.journaled import PoolEntry
 from rpcproxy.rules.standing.standings import Standing
+from rpcproxy.words import Doubt, DoubtKind, Proof
 
 # By the hash of a transaction nodes tell of the chain that they follow.
 _CANONICAL: Final = (Subject.RECEIPT, Subject.TRANSACTION)
@@ -106,7 +107,7 @@ class Truth:
         verdict = judgement.verdict
         if call.misread_by and verdict in WELL:
             # Asked by number it is well: so it was the hash that was not understood.
-            self._standings.learn_hashes(call.misread_by, takes=False)
+            self._executor.observe(Proof(call.misread_by, takes_hashes=False), self._now())
             call.misread_by = ""
         if call.tag == PENDING and verdict is not Verdict.OK:
             return without_pending(judgement)
@@ -320,9 +321,7 @@ class Truth:
 
     def _off_chain(self, standing: Standing, detail: str) -> Judgement:
         """It says itself that it is on another chain."""
-        changes = self._standings.doubt_answer(standing.name, detail, self._now())
-        if changes:
-            self._executor.on_changes(changes)
+        self._executor.observe(Doubt(standing.name, DoubtKind.ANSWER, detail), self._now())
         return refused(detail)
 
     def _check_search(

@@ -17,7 +17,7 @@ from typing import Final
 from rpcproxy.chains.kind import Methods
 from rpcproxy.chains.parts.errors import ReadRange
 from rpcproxy.config.model import Upstream
-from rpcproxy.messages import METHOD_CLASSES, Blame, Head, MethodClass, Verdict
+from rpcproxy.messages import METHOD_CLASSES, Blame, MethodClass, Verdict
 from rpcproxy.rules.heads.heads import Heads
 from rpcproxy.rules.standing import admit, orders
 from rpcproxy.rules.standing.domains import FAILING_SHARE, Domains
@@ -282,41 +282,9 @@ class Standings:
                     record.reprice()
             self._ranking.mark()
 
-    def raise_served(self, number: int, hash: str, now: float) -> Sequence[Change]:
-        """A client's answer names a block above the served head: serve that one already, where
-        enough upstreams have it.
-        """
-        self._now = max(now, self._now)
-        changes: list[Change] = []
-        if self._following.raise_to(number, hash, self._now, changes):
-            self._renew(changes)
-        return changes
-
     def ceiling(self, now: float) -> int:
         """How high an upstream's head may be, as far as we can tell."""
         return self.heads.ceiling((each for each in self._all if each.has_vote), now)
-
-    def show(self, name: str, number: int, head: Head | None, now: float) -> bool:
-        """A client's answer names a block above the served head, ``head`` where it tells the
-        header: whether it may be given all the same.
-        """
-        voters = [standing for standing in self._all if standing.has_vote]
-        return self.heads.show(number, head, name, voters, now)
-
-    def doubt_answer(self, name: str, reason: str, now: float) -> Sequence[Change]:
-        """An answer of it is of another chain: it is left out for a moment, while others can
-        serve. In a reorg it may only be the first to know.
-        """
-        changes: list[Change] = []
-        now = max(now, self._now)
-        if self._following.on_off_chain(self._by_name[name], reason, now, changes):
-            self._now = now
-            self._renew(changes)
-        return changes
-
-    def learn_hashes(self, name: str, *, takes: bool) -> None:
-        """Whether it looks at a block's hash in place of its number."""
-        self._by_name[name].takes_hashes = takes
 
     # ---- attempts under way
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from rpcproxy.messages import Verdict
+from rpcproxy.words import Proof
 from tests.kits.engine_kit import (
     LIGHT,
     ONE,
@@ -589,7 +590,7 @@ async def test_a_shape_that_is_taken_in_between_is_not_left_out() -> None:
 async def test_a_mistake_does_not_turn_off_asking_by_hash() -> None:
     engine = on_chain(100)
     for name in engine.wires:
-        engine.standings.learn_hashes(name, takes=True)
+        engine.executor.observe(Proof(name, takes_hashes=True), now())
     engine.all_behave(refusing(-32602, "invalid argument 0"))
     for _ in range(3):
         assert (await error_of(engine, "eth_call", b'[{"to":"nobody"},"latest"]'))["code"] == -32602

@@ -14,6 +14,7 @@ from rpcproxy.chains.evm.questions import QUESTIONS
 from rpcproxy.engine.watch.hash_proofs import AGAIN_SECONDS, EVERY_SECONDS, HashProofs
 from rpcproxy.engine.watch.probes import Probes
 from rpcproxy.messages import FailureKind
+from rpcproxy.words import Proof
 from tests.kits.engine_kit import (
     Behaviour,
     Engine,
@@ -209,7 +210,7 @@ async def test_what_eip_1898_names_is_asked_by_hash(
 @virtual
 async def test_so_are_the_members_of_a_batch() -> None:
     proving = Proving()
-    proving.engine.standings.learn_hashes("a", takes=True)
+    proving.engine.executor.observe(Proof("a", takes_hashes=True), now())
     members = [request("eth_getCode", b'["0x%x","latest"]' % n, id=b"%d" % n) for n in range(3)]
     proving.engine.handle(b"[%b]" % b",".join(members))
     await asyncio.sleep(0.001)
