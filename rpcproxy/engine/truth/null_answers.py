@@ -31,6 +31,10 @@ class NullAnswers:
         self._seen = seen
         self._contents = contents
 
+    def adopt(self, seen: SeenHashes) -> None:
+        """A reload: ``seen`` is what is known from now on."""
+        self._seen = seen
+
     def is_mined(self, call: SingleCall) -> bool:
         """Whether the transaction that is asked for was seen in a block of our chain."""
         key = self._asked_key(call.params)

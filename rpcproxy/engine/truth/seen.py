@@ -112,11 +112,6 @@ class SeenHashes:
         self._lists = deque(each for each in self._lists if each[0] <= ancestor)
         self._bytes = sum(_size(listed) for _, listed in self._lists)
 
-    def adopt(self, old: SeenHashes) -> None:
-        """A reload forgets nothing."""
-        self._transactions, self._blocks = old._transactions, old._blocks
-        self._receipts, self._lists, self._bytes = old._receipts, old._lists, old._bytes
-
     def _remember(self, seen: OrderedDict[str, int], key: str, number: int) -> None:
         seen[key] = number
         if len(seen) > self._most:

@@ -383,8 +383,11 @@ class Truth:
             self.counters.on_turn(ancestor)
 
     def adopt(self, old: Truth) -> None:
-        """A reload forgets nothing."""
-        self.seen.adopt(old.seen)
+        """A reload forgets nothing. What was seen is one for both: the old one has answers under
+        way, and room for what is not read yet is counted in one place.
+        """
+        self.seen = old.seen
+        self._nulls.adopt(old.seen)
         self.contents.adopt(old.contents)
         if self.counters is not None and old.counters is not None:
             self.counters.adopt(old.counters)

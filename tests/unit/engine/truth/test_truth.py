@@ -13,6 +13,7 @@ from rpcproxy.chains.parts.claims import Claims
 from rpcproxy.chains.registry import EVM
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.truth.counters import PENDING_SECONDS
+from rpcproxy.engine.truth.seen import MOST_BYTES
 from rpcproxy.engine.truth.truth import Truth
 from rpcproxy.messages import Judgement, Request, Verdict
 from tests.kits.engine_kit import (
@@ -630,3 +631,19 @@ async def test_a_kind_whose_answers_claim_nothing_is_believed() -> None:
     assert held.truth.seen.block_of(hash_of(7)) == -1
     error = held.judge("eth_getBalance", b'["0x1","0xffff"]', b'"0x1"').error
     assert bytes(error or b"") == Claims().no_block
+
+
+@virtual
+async def test_what_the_old_chain_and_the_new_one_show_is_remembered_once() -> None:
+    """After a reload both answer for a while, the old one what was under way: what either learns
+    both know, and the room for lists is counted once.
+    """
+    held = Held()
+    twin = held.another()
+    listed = b'[{"hash":"0x%b"}]' % (b"ab" * 32)
+    for number in range(90, 100):
+        held.truth.seen.see_list(number, listed)
+    twin.adopt(held.truth)
+    assert held.truth.seen.block_of("0x" + "ab" * 32) == 99, "they are read, and gone"
+    twin.seen.see_list(100, listed.rjust(MOST_BYTES))
+    assert held.truth.seen.block_of("0x" + "ab" * 32) == 100
