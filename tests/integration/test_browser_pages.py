@@ -199,6 +199,17 @@ def test_a_url_is_copied(world: World) -> None:
     assert tab.run("window.copied") == f"{world.proxy.url}/"
 
 
+def test_what_was_done_stays_said_when_no_wallet_turns_up(world: World) -> None:
+    """The page looks for wallets for a moment; whoever copies at once is told so all the same."""
+    tab = world.tab(f"{world.proxy.url}/", "window.setTimeout = (then) => { window.later = then; }")
+    outcome = "document.querySelector('.outcome').textContent"
+    tab.run("navigator.clipboard.writeText = async () => {}")
+    tab.run("document.querySelector('.copy').click()")
+    tab.until(lambda: tab.run(outcome) == "Copied.", "it to be copied")
+    tab.run("later()")
+    assert tab.run(outcome) == "Copied."
+
+
 def test_one_provider_refuses_and_the_page_follows(world: World) -> None:
     admin = world.proxy.admin_url
     wide = world.tab(f"{admin}/status")

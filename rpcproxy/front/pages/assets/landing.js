@@ -15,7 +15,9 @@
   if (statusLink) statusLink.href = prefix + statusLink.getAttribute("href");
 
   const sections = [...document.querySelectorAll(".network")];
-  const say = (section, text) => { section.querySelector(".outcome").textContent = text; };
+  const outcomeOf = (section) => section.querySelector(".outcome");
+  const say = (section, text) => { outcomeOf(section).textContent = text; };
+  const NO_WALLET = "No wallet was found in this browser. Copy the URL into your wallet’s network settings.";
 
   for (const section of sections) {
     const copy = section.querySelector(".copy");
@@ -74,7 +76,7 @@
       button.append(`Add to ${name}`);
       button.addEventListener("click", () => add(section, button, name, provider));
       section.querySelector(".wallets").append(button);
-      say(section, "");
+      if (outcomeOf(section).textContent === NO_WALLET) say(section, "");
     }
   };
 
@@ -98,7 +100,8 @@
       return;
     }
     for (const section of sections) {
-      say(section, "No wallet was found in this browser. Copy the URL into your wallet’s network settings.");
+      // What was done meanwhile stays said.
+      if (!outcomeOf(section).textContent) say(section, NO_WALLET);
     }
   }, 400);
 })();
