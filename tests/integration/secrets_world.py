@@ -11,7 +11,6 @@ State: what came out, in ``Evidence``, by surface.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import json
 import os
@@ -40,7 +39,8 @@ CHAINS: Final = 8
 NAMES: Final = [f"sim{index}" for index in range(CHAINS)]
 QUESTIONS: Final = 2  # of each wallet, with a fault at two of three upstreams, and again at all
 AT_A_TIME: Final = 24  # of one wallet
-PAUSE_SECONDS: Final = 0.1  # between two requests of one wallet
+PAUSE_SECONDS: Final = 0.1  # between two requests of one wallet, and at most after hang-ups:
+LONGEST_PAUSE_SECONDS: Final = 3.0
 PATIENCE_SECONDS: Final = 1.5
 
 # Keys as providers give them: hexadecimal, short, a token, and a password with every bad letter.
@@ -155,9 +155,20 @@ class Wallets:
 
     async def _ask(self, session: aiohttp.ClientSession, path: str) -> None:
         """One wallet does not wait for one answer before it asks for the next; but so many at a
-        time are enough, or those that a slow machine does not get to fill the queue of the port.
+        time are enough, and after each one that it gave up it waits twice as long, until it has an
+        answer. Who hangs up leaves a connection in the port's queue until the proxy gets to it: at
+        an even pace a slow machine would find nothing else in there.
         """
-        asked: set[asyncio.Task[None]] = set()
+        asked: set[asyncio.Task[bool]] = set()
+        pause_seconds = PAUSE_SECONDS
+
+        def settle(task: asyncio.Task[bool]) -> None:
+            nonlocal pause_seconds
+            asked.discard(task)
+            is_given_up = not task.cancelled() and not task.result()
+            pause_seconds = pause_seconds * 2 if is_given_up else PAUSE_SECONDS
+            pause_seconds = min(pause_seconds, LONGEST_PAUSE_SECONDS)
+
         while not self._has_ended.is_set():
             for body in self._questions():
                 while len(asked) >= AT_A_TIME:
@@ -165,8 +176,8 @@ class Wallets:
                 task = asyncio.ensure_future(self.post(session, path, body))
                 asked.add(task)
                 self._asked[path] += 1
-                task.add_done_callback(asked.discard)
-                await asyncio.sleep(PAUSE_SECONDS)
+                task.add_done_callback(settle)
+                await asyncio.sleep(pause_seconds)
         await asyncio.gather(*asked)
 
     def _questions(self) -> Iterator[object]:
@@ -178,11 +189,17 @@ class Wallets:
         yield call("eth_getLogs", {"fromBlock": "0x1", "toBlock": place})
         yield call("eth_getBlockByNumber", "0x10", False)
 
-    async def post(self, session: aiohttp.ClientSession, path: str, body: object) -> None:
-        with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+    async def post(self, session: aiohttp.ClientSession, path: str, body: object) -> bool:
+        """Whether an answer came before the wallet lost its patience."""
+        try:
             async with session.post(f"{self._url}{path}", json=body) as reply:
                 self.headers.update(f"{name}: {value}" for name, value in reply.headers.items())
                 self.bodies.append(await reply.text())
+        except TimeoutError:
+            return False
+        except aiohttp.ClientError:
+            pass
+        return True
 
 
 def signed(count: int) -> Iterator[str]:
