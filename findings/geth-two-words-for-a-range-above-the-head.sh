@@ -7,6 +7,7 @@
 # Exits with 0 where it is so, with 1 where it changed, with 2 where it could not be tried.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
+folder=$(mktemp -d)
 . "$here/lib/place.sh"
 above='[{"fromBlock":"0x5","toBlock":"0x6"}]'
 backward='[{"fromBlock":"0x2","toBlock":"0x1"}]'

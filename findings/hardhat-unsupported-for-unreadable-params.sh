@@ -6,6 +6,7 @@
 # Exits with 0 where it is so, with 1 where it changed, with 2 where it could not be tried.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
+folder=$(mktemp -d)
 . "$here/lib/place.sh"
 . "$here/lib/hardhat-node.sh"
 

@@ -6,6 +6,7 @@
 # Exits with 0 where it is so, with 1 where it changed, with 2 where it could not be tried.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
+folder=$(mktemp -d)
 . "$here/lib/place.sh"
 npm install --silent --no-audit --no-fund zksync-ethers@6.15.0 ethers@6.13.4 > install.log 2>&1 ||
 	cannot "zksync-ethers could not be installed: $(tail -n 5 install.log)"

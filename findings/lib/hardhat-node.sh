@@ -1,4 +1,4 @@
-# Sourced by the hardhat findings after place.sh: a hardhat node of a pinned version in the current
+# Sourced by the hardhat findings after place.sh: a hardhat node of a pinned version in their temporary
 # folder, on a free port. `ask METHOD PARAMS` prints its answer.
 echo '{"private": true}' > package.json
 echo 'module.exports = { solidity: "0.8.24" };' > hardhat.config.js

@@ -1,7 +1,7 @@
-# Sourced by findings first: the current folder is a temporary one from then on. A node that was
-# started (its process in `node`) is stopped before the folder goes, however the script ends.
+# Sourced by findings that made a temporary folder ($folder), which is the current one from then on. A
+# node that was started (its process in `node`) is stopped before the folder goes, however the script
+# ends.
 # `cannot WORDS` ends it with 2: the finding could not be tried.
-folder=
 node=
 stop() {
 	test -n "$node" || return 0
@@ -12,13 +12,12 @@ stop() {
 leave() {
 	stop
 	cd /
-	test -z "$folder" || rm -rf "$folder"
+	rm -rf "$folder"
 }
 trap leave EXIT
 trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
-folder=$(mktemp -d)
 cd "$folder"
 
 cannot() {

@@ -162,12 +162,15 @@ class Transactions:
 
     def _on_refused(self, error: Exception, *, is_new: bool) -> None:
         is_bug = not isinstance(error, (JournalRefused, OSError))
-        reason = f"by a fault of our own: {error!r}" if is_bug else str(error)
-        self.ledger.on_no_journal(f"the journal cannot be used: {reason}")
+        # Wallets are told the words; what the error holds (paths, values) is for operators.
+        words = "by a fault of our own" if is_bug else str(error)
+        self.ledger.on_no_journal(f"the journal cannot be used: {words}")
         self._was_tried.set()
-        if is_new:
-            bug = error if is_bug else None
-            self._warn(logging.ERROR, "transactions cannot be written down", reason, bug)
+        if is_new and is_bug:
+            reason = f"{words}: {error!r}"
+            self._warn(logging.ERROR, "transactions cannot be written down", reason, error)
+        elif is_new:
+            self._warn(logging.ERROR, "transactions cannot be written down", words)
 
     def _warn(self, level: int, message: str, reason: str, bug: Exception | None = None) -> None:
         event(_log, level, "journal", message, chain=self._chain_name, reason=reason, exc_info=bug)

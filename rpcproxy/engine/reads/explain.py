@@ -11,7 +11,7 @@ import msgspec
 
 from rpcproxy.chains.method import Method, MethodKind, Subject
 from rpcproxy.chains.parts.transactions import BadTransaction
-from rpcproxy.engine.reads.pipeline import REFUSED, Pipeline
+from rpcproxy.engine.reads.pipeline import Pipeline
 from rpcproxy.engine.reads.profiles import Profile
 from rpcproxy.engine.reads.ways import ReadWay
 from rpcproxy.engine.sends.broadcast import COPIES, OURS
@@ -84,11 +84,10 @@ class _Explainer:
         method = self._profile.method
         if self._pipeline.local.result(self._request.method) is not None:
             return self._tell("proxy", "answered at once, from what the proxy knows itself")
-        is_sent = method.kind is MethodKind.SEND and self._pipeline.can_send
-        if method.kind in REFUSED and not is_sent:
+        if self._pipeline.refuses(method):
             why = self._pipeline.local.why_refused(method)
             return self._tell("proxy", f"refused: {why}")
-        if is_sent:
+        if method.kind is MethodKind.SEND:
             return self._send(method)
         if method.subject is Subject.HEAD:
             need = self._pipeline.told.need

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from rpcproxy.chains.method import MethodKind
+from rpcproxy.chains.method import Method, MethodKind
 from rpcproxy.config.model import Chain
 from rpcproxy.engine.answers.sharing import answer_of
 from rpcproxy.engine.attempts.calls import SingleCall
@@ -38,8 +38,6 @@ from rpcproxy.rules.answers.holding import Purse
 from rpcproxy.states import RequestOutcome
 
 FIRST_HEAD_SECONDS: Final = 2.5
-# Sends are served where there is a broadcast.
-REFUSED: Final = (MethodKind.STATEFUL, MethodKind.REFUSED, MethodKind.SEND)
 
 
 class Pipeline:
@@ -78,10 +76,11 @@ class Pipeline:
             reads, local, self.answer, chain.deadlines.light_seconds, clock=clock
         )
 
-    @property
-    def can_send(self) -> bool:
-        """Whether transactions of this kind of chain are sent at all."""
-        return self._broadcast is not None
+    def refuses(self, method: Method) -> bool:
+        """Whether a method is not served at all; sends are where the kind of chain has them."""
+        if method.kind is MethodKind.SEND:
+            return self._broadcast is None
+        return method.kind in (MethodKind.STATEFUL, MethodKind.REFUSED)
 
     @property
     def is_sending(self) -> bool:
@@ -161,7 +160,7 @@ class Pipeline:
                 answer.status = self.encoder.outage_status
                 outcome = RequestOutcome.OWN_ERROR
             return answer, outcome
-        if method.kind in REFUSED:
+        if self.refuses(method):
             refusal = self.local.refusal(method)
             answer = Answer(encode_error(request.id, METHOD_REFUSED, refusal))
             return answer, RequestOutcome.OWN_ERROR

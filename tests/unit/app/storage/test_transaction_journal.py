@@ -89,6 +89,6 @@ async def test_sends_do_not_wait_for_what_failed_by_a_fault_of_our_own(
     held = transactions()
     held.start()
     assert await held.ledger.wait_for_journal(0.5), "it is known not to be open"
-    assert "a fault of our own" in held.ledger.trouble
+    assert held.ledger.trouble == "the journal cannot be used: by a fault of our own", "for wallets"
     await wait_for(held)
     await held.close()
