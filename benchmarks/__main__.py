@@ -43,7 +43,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--before",
         type=Path,
         help="another checkout of rpcproxy, installed in its .venv: its build is measured beside "
-        "this one, round by round, and the ratio of the two is told",
+        "this one, round by round, and the ratio of the two is told, of batches too",
     )
     parser.add_argument("--pid", type=int, help="its process, so that its CPU can be counted")
     parser.add_argument("--stub-port", type=int, default=0, help="first port of the upstream")
@@ -86,6 +86,8 @@ def entries(
     found += [Entry(build["plain"], case) for case in ("kept", "local") for build in builds]
     found += [Entry(one["tls"], "tls") for one in references]
     found += [Entry(build["tls"], "tls") for build in builds]
+    if before:
+        found += [Entry(build["plain"], case) for case in cases.BATCHES for build in builds]
     return found
 
 
@@ -149,6 +151,8 @@ def more(
         )
     say("idle connections")
     results.idle = cases.idle(stage, up)
+    if options.before is not None:
+        results.idle_before = cases.idle(stage, up, before=options.before.resolve())
     say(f"slow readers of {figures.bytes_text(64 * figures.MIB)}")
     results.slow = cases.slow_readers(stage, up)
     say("the age of the head")

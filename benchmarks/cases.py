@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from benchmarks import contenders, figures, load, procfs
 from benchmarks.contenders import Contender, Stage, Upstreams
@@ -14,8 +15,16 @@ from benchmarks.contenders import Contender, Stage, Upstreams
 USUAL_UPSTREAMS = 3
 # CPU per request as a multiple of HAProxy's for the same side, in the same run.
 BOUNDS = {"plain": 2.0, "tls": 2.0, "kept": 0.6, "local": 0.6}
-# What is sent in each case of the forwarding line-up; see post.lua.
-ASKED = {"plain": "balance", "tls": "balance", "kept": "kept", "local": "chain_id"}
+# What is sent in each case of the line-up, and its size; see post.lua.
+ASKED = {
+    "plain": ("balance", 1),
+    "tls": ("balance", 1),
+    "kept": ("kept", 1),
+    "local": ("chain_id", 1),
+    "batch of 10": ("balance", 10),
+    "batch of 100": ("balance", 100),
+}
+BATCHES = ("batch of 10", "batch of 100")  # beside the build before alone: nobody else sorts them
 KEPT_CALLS = 0.05  # per request: each question once per block, and few hedges
 GRACE = 4 / 3  # the small run in CI fails when a bound is passed by a third
 
@@ -91,19 +100,21 @@ class Entry:
     """One line-up of the forwarding case."""
 
     contender: Contender
-    case: str  # plain, tls, kept or local
+    case: str  # one of ASKED
 
 
 def forward(entries: Sequence[Entry], up: Upstreams, *, rounds: int, seconds: float) -> list[Row]:
     """Everyone once per round, so that a ratio compares neighbours in time."""
     rows = [Row(entry.contender.name, entry.case) for entry in entries]
     for entry in entries:  # code warm, connections open
-        measure(entry.contender, up, ASKED[entry.case], seconds=0.3)
+        measure(entry.contender, up, *ASKED[entry.case], seconds=0.3)
     for _ in range(rounds):
         for entry, row in zip(entries, rows, strict=True):
-            row.runs.append(measure(entry.contender, up, ASKED[entry.case], seconds=seconds))
+            row.runs.append(measure(entry.contender, up, *ASKED[entry.case], seconds=seconds))
     reference = {row.case: row for row in rows if row.contender == "haproxy"}
     for row in rows:
+        if row.case in BATCHES:
+            continue
         side = "tls" if row.case == "tls" else "plain"
         if row.micros and side in reference:
             row.ratio = figures.ratio(row.micros, reference[side].micros)
@@ -221,21 +232,25 @@ class Idle:
     cpu_share: float  # of one core, while nothing happens
 
 
-def idle(stage: Stage, up: Upstreams, count: int = 10_000) -> Idle | str:
-    """The memory of idle connections; or in words why it could not be measured."""
+def idle(
+    stage: Stage, up: Upstreams, count: int = 10_000, *, before: Path | None = None
+) -> Idle | str:
+    """The memory of idle connections; or in words why it could not be measured. ``before``: of
+    another checkout's build.
+    """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = count + 500
     if hard != resource.RLIM_INFINITY and hard < needed:
         return f"skipped: {needed} open files are needed, the hard limit here is {hard}"
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # what we start inherits it
-    with contenders.rpcproxy(stage, up, "plain", USUAL_UPSTREAMS) as proxy:
+    with contenders.rpcproxy(stage, up, "plain", USUAL_UPSTREAMS, before=before) as proxy:
         pids = list(proxy.pids)
         measure(proxy, up, seconds=0.5)
-        before = procfs.memory_bytes(pids)
+        empty = procfs.memory_bytes(pids)
         clients = load.idle_connections(proxy.url, count)
         try:
             time.sleep(1)
-            each = (procfs.memory_bytes(pids) - before) / count
+            each = (procfs.memory_bytes(pids) - empty) / count
             cpu = procfs.cpu_seconds(pids)
             time.sleep(2)
             share = (procfs.cpu_seconds(pids) - cpu) / 2

@@ -20,6 +20,8 @@ TITLES = {
     "tls": "forward, TLS",
     "kept": "kept answer",
     "local": "local answer",
+    "batch of 10": "batch of 10",
+    "batch of 100": "batch of 100",
 }
 
 
@@ -32,6 +34,7 @@ class Results:
     latencies: list[cases.Latency] = field(default_factory=list)
     scalings: list[cases.Scaling] = field(default_factory=list)
     idle: cases.Idle | str | None = None
+    idle_before: cases.Idle | str | None = None  # of the build before
     slow: cases.SlowReaders | None = None
     ages: list[age.Scene] = field(default_factory=list)
     rounds: int = 0
@@ -63,8 +66,10 @@ def misses(rows: list[cases.Row], factor: float = 1.0) -> list[str]:
     """In words: where rpcproxy costs more than ``factor`` times its bound."""
     found = []
     for row in rows:
+        if row.contender != "rpcproxy" or row.ratio is None:
+            continue
         bound = cases.BOUNDS[row.case] * factor
-        if row.contender == "rpcproxy" and row.ratio is not None and row.ratio.median > bound:
+        if row.ratio.median > bound:
             found.append(
                 f"{TITLES[row.case]}: {row.ratio.median:.2f} times HAProxy's CPU, "
                 f"at most {bound:.2f} is allowed"
@@ -96,7 +101,8 @@ def cost_table(results: Results) -> list[list[str]]:
         ["", "proxy", "µs CPU", "× HAProxy, same", "× HAProxy, plain", "bound", "req/s", "calls"]
     ]
     for row in results.rows:
-        bound = f"≤ {cases.BOUNDS[row.case]}" if row.contender == "rpcproxy" else ""
+        is_bound = row.contender == "rpcproxy" and row.case in cases.BOUNDS
+        bound = f"≤ {cases.BOUNDS[row.case]}" if is_bound else ""
         last = row.runs[-1]
         per_second = max(run.per_second for run in row.runs)
         lines.append(
@@ -123,6 +129,12 @@ def before_lines(results: Results) -> list[str]:
         if row.contender == "rpcproxy" and then is not None and row.micros and then.micros:
             ratio = figures.ratio(row.micros, then.micros)
             lines.append(f"{TITLES[row.case]}: {ratio} times the CPU of the build before.")
+    if isinstance(results.idle, cases.Idle) and isinstance(results.idle_before, cases.Idle):
+        each, then_each = results.idle.bytes_each, results.idle_before.bytes_each
+        lines.append(
+            f"An idle connection: {figures.bytes_text(each)}, {each / then_each:.2f} times that of "
+            f"the build before ({figures.bytes_text(then_each)})."
+        )
     return lines
 
 

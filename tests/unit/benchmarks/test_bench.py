@@ -398,7 +398,23 @@ class TestCommand:
             ("haproxy", "tls"),
             ("rpcproxy", "tls"),
             ("before", "tls"),
+            *((who, f"batch of {n}") for n in (10, 100) for who in ("rpcproxy", "before")),
         ]
+        alone = command.entries({"plain": ours, "tls": ours}, [], None, {})
+        assert not {entry.case for entry in alone} & set(cases.BATCHES)
+
+    def test_an_idle_connection_is_told_beside_the_build_before(self) -> None:
+        found = report.Results({}, idle=cases.Idle(10_000, 3072.0, 0.01))
+        assert report.before_lines(found) == []
+        found.idle_before = cases.Idle(10_000, 4096.0, 0.01)
+        [line] = report.before_lines(found)
+        assert line == ("An idle connection: 3 KiB, 0.75 times that of the build before (4 KiB).")
+
+    def test_batches_have_no_bound(self) -> None:
+        runs = [cases.Run(500.0, 1, 1.0, 100.0)]
+        found = report.Results({}, [cases.Row("rpcproxy", "batch of 100", runs)])
+        assert report.misses(found.rows) == []
+        assert report.cost_table(found)[1][5] == ""
 
     def test_two_builds_are_told_by_their_ratio(self) -> None:
         def row(name: str, micros: float) -> cases.Row:
