@@ -1,7 +1,7 @@
 """``rpcproxy`` and ``python -m rpcproxy``.
 
-Importing the rest takes half a second, in which signals come too: Ctrl-C ends it in silence, and
-a hang-up, which asks a running proxy to read its configuration again, ends nothing.
+Importing what a command needs takes up to half a second, in which signals come too: Ctrl-C ends it
+in silence, and a hang-up, which asks a running proxy to read its configuration again, ends nothing.
 """
 
 import signal
@@ -13,8 +13,7 @@ def main() -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     from rpcproxy.cli import main as run  # noqa: PLC0415 - see above
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    return run()
+    return run(on_loaded=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
 
 
 if __name__ == "__main__":

@@ -1,16 +1,21 @@
-"""Commands that do not serve: what they take, what they print; one module for each.
+"""Commands: the options of each and its help, one module for each; what they do is in ``runs``.
 
-``add(commands)`` gives a command its parser, and a function of the options that returns the exit
-code: 0, 1 for what was found wrong, 2 for what the user can mend in how it was called.
-May import every floor below. Must not know how something is found out: that is asked of ``app``.
+``add(commands)`` gives a command its parser, with ``load``: it imports what the command needs, and
+returns a function of the options, which returns the exit code.
+May import ``runs``, and every floor below, within functions: each start builds all parsers.
+Must not do what a command does, nor load anything that it needs for that.
 """
 
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 -- no other name
 else:
     Commands = object
+
+# Its exit code: 0, 1 for what was found wrong, 2 for what the user can mend in how it was called.
+Run: TypeAlias = Callable[[argparse.Namespace], int]

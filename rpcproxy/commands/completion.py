@@ -6,7 +6,6 @@ import argparse
 import sys
 from typing import Final
 
-from rpcproxy.chains.known import KNOWN
 from rpcproxy.commands import Commands
 from rpcproxy.commands.manual import commands_of
 
@@ -20,7 +19,7 @@ def add(commands: Commands) -> None:
     """Add the command; its options need ``whole``, the parser of all commands."""
     parser = commands.add_parser("completion", help="a script by which a shell completes these")
     parser.add_argument("shell", choices=SHELLS, help="for which shell")
-    parser.set_defaults(run=run)
+    parser.set_defaults(load=lambda: run)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -32,8 +31,10 @@ def run(options: argparse.Namespace) -> int:
 
 def script(parser: argparse.ArgumentParser, shell: str) -> str:
     """The completion of ``parser``, which is of no use for parsing afterwards."""
-    # Imported here: no other command has use for it.
+    # Imported here: no other command has use for them.
     import shtab  # noqa: PLC0415
+
+    from rpcproxy.chains.known import KNOWN  # noqa: PLC0415
 
     for _, command in (("", parser), *commands_of(parser)):
         _shorten(command)

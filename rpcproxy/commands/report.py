@@ -3,24 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
-import sys
-import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from rpcproxy.app.people.tx import plain
-from rpcproxy.app.process.process import drop_output
-from rpcproxy.chains.known import KNOWN
-from rpcproxy.commands import Commands
-from rpcproxy.config.load import load_file
-
-if TYPE_CHECKING:
-    from rpcproxy.app.people.report_card import ReportCard
-
-FINE: Final = 0
-USAGE_ERROR: Final = 2
+from rpcproxy.commands import Commands, Run
 
 _PERIOD: Final = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?)\s*(m|min|h|d|w)")
 _UNIT_SECONDS: Final = {"m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
@@ -81,7 +67,7 @@ def add(commands: Commands) -> None:
     how.add_argument("--csv", action="store_true", help="one line for each upstream")
     how.add_argument("--json", action="store_true", help="one JSON document")
     how.add_argument("--html", metavar="FILE", help="write one HTML file with plots")
-    parser.set_defaults(run=run)
+    parser.set_defaults(load=_load)
 
 
 def _period(text: str) -> float:
@@ -92,84 +78,8 @@ def _period(text: str) -> float:
     return seconds
 
 
-def run(options: argparse.Namespace) -> int:
-    """Read, add up, and tell."""
-    # Imported here: other commands start without them.
-    from rpcproxy.app.people.history_writer import HistoryRefused, read_history  # noqa: PLC0415
-    from rpcproxy.app.people.report_card import report_card  # noqa: PLC0415
-    from rpcproxy.commands import report_view  # noqa: PLC0415
+def _load() -> Run:
+    # Imported here: no other command has use for it.
+    from rpcproxy.commands.runs.report_run import run  # noqa: PLC0415
 
-    try:
-        path = _path(options)
-    except RuntimeError:  # of expanduser
-        return _refuse("the history: there is no home directory for the ~ in its path")
-    if path is None:
-        return _refuse("the history is off in this configuration (server.history): nothing is kept")
-    now = time.time()
-    since = now - options.since
-    try:
-        card = report_card(read_history(path, since), since, now)
-    except HistoryRefused as refusal:
-        hint = "" if options.config or options.history else _ELSEWHERE
-        return _refuse(f"{refusal}{hint}")
-    if options.html:
-        return _write_page(card, options.html)
-    if options.json:
-        text = report_view.as_json(card)
-    elif options.csv:
-        text = report_view.as_csv(card)
-    else:
-        text = report_view.as_tables(card, is_terminal=sys.stdout.isatty())
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        drop_output()
-    if not card.upstreams:
-        print(plain(f"{path} has no figures of this time"), file=sys.stderr)
-    return FINE
-
-
-_ELSEWHERE: Final = (
-    "; a proxy that runs as a service or as another user may keep it elsewhere: give the place with"
-    " --history, or its configuration with -c"
-)
-
-
-def _path(options: argparse.Namespace) -> Path | None:
-    from rpcproxy.app.people.history_writer import FILE_NAME, history_path  # noqa: PLC0415
-    from rpcproxy.config.model import History  # noqa: PLC0415
-
-    if options.config:
-        history = load_file(options.config, KNOWN, os.environ).server.history
-        return history_path(history) if history.is_on else None
-    if options.history:
-        given = Path(options.history).expanduser()
-        try:
-            return given / FILE_NAME if given.is_dir() else given
-        except OSError:
-            return given  # reading it says why not
-    return history_path(History())
-
-
-def _write_page(card: ReportCard, name: str) -> int:
-    try:
-        # Drawing needs an extra that serving does not.
-        from rpcproxy.commands import report_plots  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        return _refuse(
-            f"--html draws with matplotlib, which is not here ({error.name} is missing): "
-            "pip install 'rpcproxy[report]'"
-        )
-    from rpcproxy.commands.report_page import page  # noqa: PLC0415
-
-    try:
-        Path(name).write_text(page(card, report_plots.plots(card)), encoding="utf-8")
-    except OSError as error:
-        return _refuse(f"{name} cannot be written: {error.strerror or error}")
-    return FINE
-
-
-def _refuse(words: str) -> int:
-    print(f"rpcproxy report: {plain(words)}", file=sys.stderr)
-    return USAGE_ERROR
+    return run

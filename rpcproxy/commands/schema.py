@@ -11,7 +11,7 @@ from rpcproxy.commands import Commands
 
 def add(commands: Commands) -> None:
     parser = commands.add_parser("schema", help="JSON Schema of the configuration, for editors")
-    parser.set_defaults(run=_run)
+    parser.set_defaults(load=lambda: _run)
 
 
 def text() -> str:

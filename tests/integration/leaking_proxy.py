@@ -19,6 +19,7 @@ import warnings
 from typing import Any, Final
 
 from rpcproxy import cli
+from rpcproxy.commands.runs import serve_run
 from rpcproxy.config.secrets import Redactor
 from rpcproxy.edges import logs
 from rpcproxy.engine import tasks
@@ -84,7 +85,7 @@ def arm() -> None:
 
     Classifier.judge = judged  # type: ignore[method-assign]
     Encoder.encode = encoded  # type: ignore[method-assign]
-    cli.__dict__["configure"] = configured
+    serve_run.__dict__["configure"] = configured
 
 
 if __name__ == "__main__":

@@ -293,4 +293,4 @@ def test_commands_in_a_sentence_are_understood(page: str) -> None:
     for text in re.findall(r"`(?:[\w./]*/)?rpcproxy ([a-z][^`]*)`", " ".join(PAGES[page].split())):
         words = shlex.split(text)
         if "--help" not in words and any(word.startswith("-") for word in words):
-            assert callable(cli._parser().parse_args(words).run), text
+            assert callable(cli._parser().parse_args(words).load), text

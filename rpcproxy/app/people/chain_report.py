@@ -14,7 +14,7 @@ from dataclasses import asdict
 from typing import Final
 
 from rpcproxy.app.chain import ChainRuntime
-from rpcproxy.app.people.tx import entry_of_pool, entry_of_row
+from rpcproxy.app.people.tx_view import entry_of_pool, entry_of_row
 from rpcproxy.edges.disk.journal import JournalBroken
 from rpcproxy.edges.logs import utc
 from rpcproxy.edges.metrics.figures import (

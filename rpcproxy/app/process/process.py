@@ -1,62 +1,15 @@
-"""What a process needs before it serves: streams, files, certificates."""
+"""What a process needs before it serves: files, certificates."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import io
 import os
 import resource
 import ssl
-import sys
 from typing import Final
 
 from rpcproxy.config.model import Server
 from rpcproxy.config.problems import ConfigError
-
-
-def open_standard_streams() -> None:
-    """Started with a standard stream closed (``>&-``), the next file opened would take its
-    place, and libuv ends the process when a pipe does.
-    """
-    for descriptor in (0, 1, 2):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number: this one
-
-
-# What writing to a standard stream meets: nobody reads, it is closed, its disk is full or broken.
-_UNWRITTEN: Final = frozenset(
-    {errno.EPIPE, errno.EBADF, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
-)
-
-
-def print_anything() -> None:
-    """What the encoding of standard output lacks is replaced, and ends no command."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")
-
-
-def replace_closed_output() -> None:
-    """Where standard output was closed at the start, Python has ``None``, and drops what is
-    printed: have a stream that fails as one on a broken disk does.
-    """
-    if sys.stdout is None:
-        raw = io.FileIO(os.open(os.devnull, os.O_RDONLY), "w")
-        sys.stdout = io.TextIOWrapper(io.BufferedWriter(raw), encoding="utf-8")
-
-
-def is_unwritten(error: OSError) -> bool:
-    """Of an error that no command met: a standard stream could not be written."""
-    return error.errno in _UNWRITTEN and error.filename is None
-
-
-def drop_output() -> None:
-    """Whoever reads has seen enough, or cannot be reached: what is left in the buffer must not fail
-    again at the end.
-    """
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def raise_file_limit() -> None:

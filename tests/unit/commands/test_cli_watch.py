@@ -10,7 +10,7 @@ from typing import cast
 import pytest
 
 from rpcproxy.app.proxy import Proxy
-from rpcproxy.cli import _watch_file
+from rpcproxy.commands.runs.serve_run import _watch_file
 from rpcproxy.config.model import Config
 from rpcproxy.engine import tasks
 from tests.kits.waiting import until
@@ -68,7 +68,7 @@ def test_a_changed_file_is_seen_without_a_signal(
     new_loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def main() -> None:
-        monkeypatch.setattr("rpcproxy.cli.WATCH_FILE_SECONDS", 0.005)
+        monkeypatch.setattr("rpcproxy.commands.runs.serve_run.WATCH_FILE_SECONDS", 0.005)
         watched = Watched(tmp_path / "f.yaml")
         await asyncio.sleep(0)  # it has seen the first one
         watched.path.write_text(GOOD.replace("base", "ethereum"))

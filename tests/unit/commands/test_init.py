@@ -17,8 +17,8 @@ import yaml
 
 from rpcproxy import cli
 from rpcproxy.app.checkup.asking import AskSettings
-from rpcproxy.commands import init
-from rpcproxy.commands.init import Setting
+from rpcproxy.commands.runs import init_run
+from rpcproxy.commands.runs.init_run import Setting
 from rpcproxy.config.load import ConfigError, load_file
 from rpcproxy.config.model import Config, KnownChain
 from tests.kits.waiting import LIMIT_SECONDS
@@ -96,7 +96,7 @@ class Desk:
             chains=names, output=str(self.file), force=force, offline=offline
         )
         setting = Setting(self.known, environ or {}, ask if typed is not None else None, PATIENT)
-        return init.run(options, setting)
+        return init_run.run_in(options, setting)
 
     @property
     def text(self) -> str:
@@ -173,7 +173,7 @@ def test_a_directory_that_may_not_be_entered_is_told(
         assert desk.run(typed=[]) == 2
     assert "proxy.yaml cannot be written: Permission denied" in capsys.readouterr().err
     with monkeypatch.context() as patched:
-        patched.setattr(init.os, "access", lambda *_: False)
+        patched.setattr(init_run.os, "access", lambda *_: False)
         assert desk.run(typed=[]) == 2
     assert "proxy.yaml cannot be written: no permission to write" in capsys.readouterr().err
     assert desk.asked == []

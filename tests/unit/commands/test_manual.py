@@ -53,7 +53,7 @@ def test_examples_are_understood(name: str) -> None:
         words = shlex.split(example)[1:]
         if ">" in words:
             words = words[: words.index(">")]
-        assert callable(cli._parser().parse_args(words).run), example
+        assert callable(cli._parser().parse_args(words).load), example
 
 
 def test_the_first_page_names_all_and_says_what_is_common() -> None:

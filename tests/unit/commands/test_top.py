@@ -16,7 +16,8 @@ from rich.console import Console
 
 from rpcproxy import cli
 from rpcproxy.commands import top
-from rpcproxy.commands.top_view import Picture
+from rpcproxy.commands.runs import top_run
+from rpcproxy.commands.runs.top_view import Picture
 from tests.kits.statuses import a_chain, a_status, an_incident, an_upstream
 
 TOKEN = "a-token-of-an-operator"
@@ -104,14 +105,14 @@ def test_no_order_to_the_terminal_comes_through() -> None:
 
 
 def test_it_is_printed_once_without_a_terminal(admin, capsys, monkeypatch) -> None:
-    monkeypatch.setenv(top.TOKEN_VARIABLE, TOKEN)
+    monkeypatch.setenv(top_run.TOKEN_VARIABLE, TOKEN)
     assert cli.main(["top", "--url", admin.url]) == 0
     assert "Troubled: a is rate-limited" in capsys.readouterr().out
     assert admin.asked == [("/status", f"Bearer {TOKEN}", "application/json")]
 
 
 def test_the_url_may_end_anyhow(admin, capsys, monkeypatch) -> None:
-    monkeypatch.delenv(top.TOKEN_VARIABLE, raising=False)
+    monkeypatch.delenv(top_run.TOKEN_VARIABLE, raising=False)
     for url in (admin.url.removeprefix("http://"), f"{admin.url}/", f"{admin.url}/status"):
         assert cli.main(["top", "--url", url, "--token", TOKEN]) == 0
     assert cli.main(["top", "--url", f"{admin.url}/below"]) == 0
@@ -131,7 +132,7 @@ def test_the_url_may_end_anyhow(admin, capsys, monkeypatch) -> None:
     ],
 )
 def test_what_is_wrong_is_said(admin, capsys, monkeypatch, code, body, words) -> None:
-    monkeypatch.delenv(top.TOKEN_VARIABLE, raising=False)
+    monkeypatch.delenv(top_run.TOKEN_VARIABLE, raising=False)
     admin.code, admin.body = code, body
     assert cli.main(["top", "--url", admin.url]) == 2
     told = capsys.readouterr()
@@ -168,7 +169,11 @@ def test_a_pause_that_is_none(text) -> None:
 
 def test_while_nothing_comes_the_last_picture_stays(monkeypatch) -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=100, height=30)
-    answers: list[Any] = [top.NoStatus("it went away"), a_status(level="well"), KeyboardInterrupt()]
+    answers: list[Any] = [
+        top_run.NoStatus("it went away"),
+        a_status(level="well"),
+        KeyboardInterrupt(),
+    ]
 
     def ask() -> Any:
         answer = answers.pop(0)
@@ -177,7 +182,7 @@ def test_while_nothing_comes_the_last_picture_stays(monkeypatch) -> None:
         return answer
 
     with pytest.raises(KeyboardInterrupt):
-        top._follow(console, ask, a_status(), 0.0)
+        top_run._follow(console, ask, a_status(), 0.0)
     text = console.file.getvalue()
     assert "trying again. it went away" in text
     assert text.index("Troubled") < text.index("it went away") < text.index("Well")

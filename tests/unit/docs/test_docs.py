@@ -252,7 +252,7 @@ def test_commands_are_understood() -> None:
     served = [words[1:] for words in commands() if words[0].endswith("/rpcproxy")]
     assert len(served) >= 2
     for arguments in served:
-        assert callable(cli._parser().parse_args(arguments).run)
+        assert callable(cli._parser().parse_args(arguments).load)
     (commands_of,) = cli._parser()._subparsers._group_actions  # type: ignore[union-attr]
     every = set(commands_of.choices or ())
     for page, text in PAGES.items():

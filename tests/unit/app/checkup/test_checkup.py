@@ -14,8 +14,8 @@ from rich.console import Console
 
 from rpcproxy.app.checkup.asking import AskSettings
 from rpcproxy.app.checkup.checkup import Checkup, check
-from rpcproxy.commands.check_progress import Progress
-from rpcproxy.commands.check_view import document, show
+from rpcproxy.commands.runs.check_progress import Progress
+from rpcproxy.commands.runs.check_view import document, show
 from rpcproxy.config.model import Chain, Config, Server, Upstream
 from rpcproxy.edges.logs import Redactor, secrets_of
 from tests.kits.waiting import LIMIT_SECONDS

@@ -18,7 +18,8 @@ from rpcproxy import cli
 from rpcproxy.app.people.history_writer import FILE_NAME, Kept, RunFacts
 from rpcproxy.app.people.report_card import PROBE_UNITS, report_card
 from rpcproxy.app.people.sampling import SAMPLE_SECONDS
-from rpcproxy.commands import report, report_page, report_plots, report_view
+from rpcproxy.commands import report
+from rpcproxy.commands.runs import report_page, report_plots, report_run, report_view
 from rpcproxy.edges.disk.history_file import HistoryFile, OutageRow, ProcessRun, TallyRow
 from rpcproxy.edges.logs import utc
 from rpcproxy.edges.metrics.metrics import BUCKET_SECONDS
@@ -249,7 +250,7 @@ def history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     lost = outage("a", 0.0, 36.0)
     file.write(run, rows, [OutageRow("eth", "a", lost.start, msgspec.json.encode(lost))], NOW)
     file.close()
-    monkeypatch.setattr(report.time, "time", lambda: NOW)
+    monkeypatch.setattr(report_run.time, "time", lambda: NOW)
     return path
 
 
@@ -295,10 +296,10 @@ def test_the_command_says_what_is_missing(
     assert "the history is off" in error_of("-c", str(config))
     missing = str(tmp_path / "none" / "card.html")
     assert "cannot be written" in error_of("--history", str(history), "--html", missing)
-    monkeypatch.setattr(report.time, "time", lambda: NOW + 90 * 86_400)
+    monkeypatch.setattr(report_run.time, "time", lambda: NOW + 90 * 86_400)
     assert "no figures of this time" in error_of("--history", str(history), code=0)
-    monkeypatch.delitem(sys.modules, "rpcproxy.commands.report_plots")
-    monkeypatch.delattr("rpcproxy.commands.report_plots")
+    monkeypatch.delitem(sys.modules, "rpcproxy.commands.runs.report_plots")
+    monkeypatch.delattr("rpcproxy.commands.runs.report_plots")
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     words = error_of("--history", str(history), "--html", str(tmp_path / "card.html"))
     assert "pip install 'rpcproxy[report]'" in words

@@ -70,7 +70,7 @@ def test_closed_standard_streams_do_no_harm() -> None:
     code = (
         "import os\n"
         "for fd in (0, 1, 2): os.close(fd)\n"
-        "from rpcproxy.app.process.process import open_standard_streams\n"
+        "from rpcproxy.app.process.standard_streams import open_standard_streams\n"
         "open_standard_streams()\n"
         "import uvloop\n"
         "async def main(): pass\n"

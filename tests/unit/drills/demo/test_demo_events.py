@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from rpcproxy.app.process.ports import explain_port
-from rpcproxy.drills.demo.demo import EVENTS_KEPT, Events, Options
+from rpcproxy.drills.demo.demo_run import EVENTS_KEPT, Events, Options
 from rpcproxy.edges.logs import event, log_change
 from rpcproxy.messages import MethodClass
 from rpcproxy.states import Change

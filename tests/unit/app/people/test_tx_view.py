@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from rpcproxy import cli
-from rpcproxy.app.people import tx
-from rpcproxy.app.people.tx import ChainJournal, NoJournal
+from rpcproxy.app.people import tx_view
+from rpcproxy.app.people.tx_view import ChainJournal, NoJournal
 from rpcproxy.chains.known import KNOWN
 from rpcproxy.config.load import load_text
 from rpcproxy.config.model import Config
@@ -60,7 +60,7 @@ def run(*arguments: str) -> int:
 
 @pytest.fixture(autouse=True)
 def now(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rpcproxy.cli.time.time", lambda: NOW)
+    monkeypatch.setattr("rpcproxy.commands.runs.tx_run.time.time", lambda: NOW)
 
 
 @pytest.fixture
@@ -101,11 +101,11 @@ def journals(tmp_path: Path) -> Path:
     ],
 )
 def test_ages_in_words(seconds: float, words: str) -> None:
-    assert tx.age_words(seconds) == words
+    assert tx_view.age_words(seconds) == words
 
 
 def test_a_row_and_what_is_unknown_of_it() -> None:
-    entry = tx.entry_of_row("ethereum", row(2, updated=NOW - 1), NOW)
+    entry = tx_view.entry_of_row("ethereum", row(2, updated=NOW - 1), NOW)
     assert entry == {
         "hash": hash_of(2),
         "chain": "ethereum",
@@ -121,7 +121,7 @@ def test_a_row_and_what_is_unknown_of_it() -> None:
         "upstreams": {"infura": "ok"},
     }
     foreign = JournalRow(hash_of(1), b"x", "", -1, NOW + 60, "mined", 0)
-    entry = tx.entry_of_row("ethereum", foreign, NOW)
+    entry = tx_view.entry_of_row("ethereum", foreign, NOW)
     assert (entry["sender"], entry["nonce"], entry["block"]) == (None, None, 0)
     assert (entry["age_seconds"], entry["updated"]) == (0.0, None)  # a clock that was put right
 
@@ -129,18 +129,20 @@ def test_a_row_and_what_is_unknown_of_it() -> None:
 def test_an_entry_of_the_pool_is_told_as_its_row_would_be() -> None:
     entry = PoolEntry(hash_of(2), SENDER, 2, b"\x02raw", NOW - 90, state=TransactionState.SENT)
     entry.said["infura"] = "ok"
-    told = tx.entry_of_pool("ethereum", entry, NOW)
-    assert told == tx.entry_of_row("ethereum", row(2), NOW)
+    told = tx_view.entry_of_pool("ethereum", entry, NOW)
+    assert told == tx_view.entry_of_row("ethereum", row(2), NOW)
     entry.said["drpc"] = "ok"
     assert told["upstreams"] == {"infura": "ok"}  # it is not read while it changes
 
 
 def test_a_table_has_one_line_each() -> None:
     entries = [
-        tx.entry_of_row("ethereum", row(2), NOW),
-        tx.entry_of_row("a", JournalRow(hash_of(1), b"x", "", -1, NOW - 7300, "journaled", 8), NOW),
+        tx_view.entry_of_row("ethereum", row(2), NOW),
+        tx_view.entry_of_row(
+            "a", JournalRow(hash_of(1), b"x", "", -1, NOW - 7300, "journaled", 8), NOW
+        ),
     ]
-    head, *lines = tx.table(entries)
+    head, *lines = tx_view.table(entries)
     assert lines == [
         f"sent       1 min      ethereum  {hash_of(2)}  {SENDER}  2        -",
         f"journaled  2 h 1 min  a         {hash_of(1)}  unknown{' ' * 37}unknown  8",
@@ -148,18 +150,18 @@ def test_a_table_has_one_line_each() -> None:
     names = ("age", "chain", "hash", "sender", "nonce", "block")
     cells = ("1 min", "ethereum", hash_of(2), SENDER, "2   ", "-")
     assert [head.index(name) for name in names] == [lines[0].rindex(cell) for cell in cells]
-    assert tx.table([]) == []
+    assert tx_view.table([]) == []
 
 
 @pytest.mark.parametrize("state", TransactionState)
 def test_every_state_is_explained(state: TransactionState) -> None:
-    told = "\n".join(tx.details(tx.entry_of_row("ethereum", row(1, state.value), NOW)))
+    told = "\n".join(tx_view.details(tx_view.entry_of_row("ethereum", row(1, state.value), NOW)))
     assert f"{state.value}: " in told
 
 
 def test_details_tell_everything() -> None:
     known = row(2, said={"infura": "ok", "": "ok", "drpc": "nonce_too_low"}, is_private=True)
-    assert tx.details(tx.entry_of_row("ethereum", known, NOW)) == [
+    assert tx_view.details(tx_view.entry_of_row("ethereum", known, NOW)) == [
         f"transaction     {hash_of(2)}",
         "chain           ethereum",
         "state           sent: an upstream has taken it, and it waits for its block",
@@ -177,11 +179,11 @@ def test_details_tell_everything() -> None:
 
 
 def test_nothing_that_a_terminal_obeys_is_written() -> None:
-    entry = tx.entry_of_row("a\x1b[2Jb\udcffé", row(2), NOW)
-    assert "a\\x1b[2Jb\\udcff\\xe9" in tx.table([entry])[1]
-    assert "chain           a\\x1b[2Jb\\udcff\\xe9" in tx.details(entry)
-    assert json.loads(tx.json_line(entry)) == entry
-    assert tx.json_line(entry).isascii()
+    entry = tx_view.entry_of_row("a\x1b[2Jb\udcffé", row(2), NOW)
+    assert "a\\x1b[2Jb\\udcff\\xe9" in tx_view.table([entry])[1]
+    assert "chain           a\\x1b[2Jb\\udcff\\xe9" in tx_view.details(entry)
+    assert json.loads(tx_view.json_line(entry)) == entry
+    assert tx_view.json_line(entry).isascii()
 
 
 # --------------------------------------------------------------------------
@@ -205,17 +207,17 @@ def test_places_of_a_configuration() -> None:
         ChainJournal("ethereum", Path("/j/ethereum.sqlite")),
         ChainJournal("base", Path("/k/base.sqlite")),
     )
-    assert tx.places_of(config=config) == [ethereum, base]
-    assert tx.places_of(config=config, chain="base") == [base]
+    assert tx_view.places_of(config=config) == [ethereum, base]
+    assert tx_view.places_of(config=config, chain="base") == [base]
     with pytest.raises(NoJournal, match="no chain 'bse', but ethereum, base"):
-        tx.places_of(config=config, chain="bse")
+        tx_view.places_of(config=config, chain="bse")
 
 
 def test_a_chain_without_a_journal_is_left_out() -> None:
     config = config_of("server: {journal: /j}" + CHAINS % "off")
-    assert [place.chain for place in tx.places_of(config=config)] == ["ethereum"]
+    assert [place.chain for place in tx_view.places_of(config=config)] == ["ethereum"]
     with pytest.raises(NoJournal, match="the journal is off for base: no transaction"):
-        tx.places_of(config=config, chain="base")
+        tx_view.places_of(config=config, chain="base")
 
 
 def test_places_in_a_directory(tmp_path: Path) -> None:
@@ -223,29 +225,29 @@ def test_places_in_a_directory(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     (tmp_path / "c.sqlite").mkdir()
     a, b = ChainJournal("a", tmp_path / "a.sqlite"), ChainJournal("b", tmp_path / "b.sqlite")
-    assert tx.places_of(path=str(tmp_path)) == [a, b]
-    assert tx.places_of(path=str(tmp_path), chain="b") == [b]
+    assert tx_view.places_of(path=str(tmp_path)) == [a, b]
+    assert tx_view.places_of(path=str(tmp_path), chain="b") == [b]
     with pytest.raises(NoJournal, match=r"no journal of chain 'c' at .*, but of a, b"):
-        tx.places_of(path=str(tmp_path), chain="c")
+        tx_view.places_of(path=str(tmp_path), chain="c")
 
 
 def test_a_file_by_its_name(tmp_path: Path) -> None:
     aside = tmp_path / "base.sqlite.damaged-20270115T080000Z-1"
     aside.touch()
-    assert tx.places_of(path=str(aside)) == [ChainJournal("base", aside)]
+    assert tx_view.places_of(path=str(aside)) == [ChainJournal("base", aside)]
 
 
 def test_the_default_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     with pytest.raises(NoJournal, match=r"there is no journal at .*; a proxy that runs as a serv"):
-        tx.places_of()
+        tx_view.places_of()
     path = tmp_path / "rpcproxy" / "journal" / "base.sqlite"
     path.parent.mkdir(parents=True)
     path.touch()
-    assert tx.places_of() == [ChainJournal("base", path)]
+    assert tx_view.places_of() == [ChainJournal("base", path)]
     monkeypatch.setenv("STATE_DIRECTORY", f"{tmp_path / 'service'}:/other")
     with pytest.raises(NoJournal, match="service/journal"):
-        tx.places_of()
+        tx_view.places_of()
 
 
 def test_what_cannot_be_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,7 +256,7 @@ def test_what_cannot_be_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(Path, "is_dir", refuse)
     with pytest.raises(NoJournal, match="cannot be read: Permission denied"):
-        tx.places_of(path=str(tmp_path))
+        tx_view.places_of(path=str(tmp_path))
 
 
 # --------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rpcproxy.app.people.report_card import Figures, OutageFigures, ReportCard
-from rpcproxy.app.people.tx import plain
+from rpcproxy.app.people.tx_view import plain
 from rpcproxy.messages import CLASS_NAMES
 
 # Where nobody's window says how wide it may be, nothing is cut.

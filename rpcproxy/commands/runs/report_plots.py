@@ -15,7 +15,7 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
 
 from rpcproxy.app.people.report_card import Figures, ReportCard
-from rpcproxy.commands.report_view import percent, printable
+from rpcproxy.commands.runs.report_view import percent, printable
 from rpcproxy.messages import CLASS_NAMES
 
 # Told apart by people who see few colours (Okabe and Ito's palette), on white and on black.

@@ -9,7 +9,7 @@ from typing import Final, Protocol
 from rpcproxy import __version__
 from rpcproxy.app.people.report_card import Figures, ReportCard
 from rpcproxy.chains.registry import KINDS
-from rpcproxy.commands.report_view import (
+from rpcproxy.commands.runs.report_view import (
     FIGURES_HEAD,
     figures_cells,
     minute,

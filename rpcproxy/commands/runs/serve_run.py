@@ -1,0 +1,183 @@
+"""``rpcproxy serve``: the process that serves, from its configuration to its last signal."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Final
+
+import uvloop
+
+from rpcproxy.app.process.allocator import return_large_blocks
+from rpcproxy.app.process.ports import explain_port
+from rpcproxy.app.process.process import check_certificate, raise_file_limit
+from rpcproxy.app.proxy import Proxy
+from rpcproxy.app.service import Service
+from rpcproxy.app.takeover import takeover
+from rpcproxy.app.takeover.offer import Offer
+from rpcproxy.app.tracing import check_traces
+from rpcproxy.chains.known import KNOWN
+from rpcproxy.config.load import from_names, load_file
+from rpcproxy.config.model import Config
+from rpcproxy.config.problems import ConfigError
+from rpcproxy.edges.logs import Redactor, catch_crashes, configure, event, secrets_of
+from rpcproxy.edges.process.notify_socket import NotifySocket
+from rpcproxy.engine import tasks
+from rpcproxy.engine.sends.ledger import unheard
+
+_log = logging.getLogger("rpcproxy.cli")
+
+USAGE_ERROR: Final = 2
+WATCH_FILE_SECONDS: Final = 1.0
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve until a signal; returns the exit code."""
+    if bool(options.config) == bool(options.chains):
+        print(
+            "rpcproxy serve needs either -c FILE or names of chains, as in: "
+            "rpcproxy serve ethereum base",
+            file=sys.stderr,
+        )
+        return USAGE_ERROR
+    config = _load(options)
+    check_certificate(config.server)
+    check_traces(config.server)
+    raise_file_limit()
+    return_large_blocks()
+    redactor = Redactor(secrets_of(config))
+    handler = configure(config.server.log, redactor=redactor)
+    catch_crashes(handler)
+    for warning in config.warnings:
+        event(_log, logging.WARNING, "config", warning)
+    try:
+        return uvloop.run(_serve_until_signal(config, options, redactor))
+    finally:
+        handler.close()
+
+
+def _load(options: argparse.Namespace) -> Config:
+    if options.config:
+        return load_file(options.config, KNOWN, os.environ)
+    return from_names(options.chains, KNOWN, os.environ)
+
+
+async def _serve_until_signal(
+    config: Config, options: argparse.Namespace, redactor: Redactor
+) -> int:
+    loop = asyncio.get_running_loop()
+    stopping, reloading = asyncio.Event(), asyncio.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stopping.set)
+    if options.config:
+        loop.add_signal_handler(signal.SIGHUP, reloading.set)
+    on_step = options.on_step or unheard
+    proxy = Proxy(config, config_path=options.config, redactor=redactor, on_step=on_step)
+    service = Service(proxy, NotifySocket.of(os.environ, os.getpid()))
+    try:
+        has_taken = await takeover.start(proxy, os.environ, takes_over=options.takeover)
+    except takeover.NotTaken as error:
+        event(_log, logging.ERROR, "start", str(error))
+        return 1
+    except OSError as error:
+        event(_log, logging.ERROR, "start", explain_port(error, takeover.remedy(config)))
+        return USAGE_ERROR
+    offer = Offer(proxy, stopping.set)
+    offer.start()
+    # What was built at the start lives on: keep the collector from walking it again and again.
+    gc.freeze()
+    watching = None
+    if options.config:
+        watching = tasks.start(_watch_file(proxy, options, reloading), "watch configuration")
+        proxy.control.ask_reload = reloading.set
+    _announce(proxy)
+    service.start(is_new_process=has_taken)
+    await stopping.wait()
+    why = "another process has taken over" if offer.is_taken else "stopping"
+    event(_log, logging.INFO, "drain", f"{why}: requests in flight are finished first")
+    service.stopping()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, _leave_at_once)
+    await tasks.stop(watching)
+    await offer.close()
+    await proxy.stop(is_followed=offer.is_taken)
+    await service.close()
+    return 0
+
+
+def _leave_at_once() -> None:
+    """A second signal: somebody is in a hurry."""
+    logging.shutdown()
+    os._exit(130)
+
+
+def _announce(proxy: Proxy) -> None:
+    host, port = proxy.address
+    scheme = "https" if proxy.config.server.tls else "http"
+    for position, chain in enumerate(proxy.config.chains):
+        path = "" if position == 0 else f"/{chain.name}"
+        event(
+            _log,
+            logging.INFO,
+            "serving",
+            f"{chain.name} for wallets at {scheme}://{_host(host)}:{port}{path}",
+            chain=chain.name,
+            upstreams=len(chain.upstreams),
+        )
+    if proxy.admin_address is not None:
+        admin_host, admin_port = proxy.admin_address
+        event(
+            _log, logging.INFO, "admin", f"status at http://{_host(admin_host)}:{admin_port}/status"
+        )
+
+
+def _host(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+async def _watch_file(proxy: Proxy, options: argparse.Namespace, reloading: asyncio.Event) -> None:
+    """Reload on SIGHUP and when the file has changed; a bad file is refused in words."""
+    seen = _fingerprint(options.config)
+    while True:
+        try:
+            # Not wait_for, which until Python 3.12 may swallow the cancellation at the end.
+            async with asyncio.timeout(WATCH_FILE_SECONDS):
+                await reloading.wait()
+            is_asked = True
+        except TimeoutError:
+            is_asked = False
+        reloading.clear()
+        now = _fingerprint(options.config)
+        if now == seen and not is_asked:
+            continue
+        seen = now
+        if now is None and not is_asked:
+            continue  # between an editor's remove and rename
+        try:
+            config = await asyncio.to_thread(_load, options)
+            check_certificate(config.server)
+            check_traces(config.server)
+        except ConfigError as error:
+            proxy.refuse_reload(str(error))
+            continue
+        for warning in config.warnings:
+            event(_log, logging.WARNING, "config", warning)
+        try:
+            proxy.reload(config)
+        except Exception as error:  # noqa: BLE001 - logged; the one in force goes on
+            _log.exception("reload failed")
+            proxy.refuse_reload(type(error).__name__)
+
+
+def _fingerprint(path: str) -> tuple[int, int, int] | None:
+    try:
+        stat = Path(path).stat()
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino
