@@ -1,6 +1,6 @@
 // ethers, with the batches it makes by itself: node ethers.mjs URL PRIVATE_KEY CONTRACT
 import { JsonRpcProvider, NonceManager, Wallet } from "ethers";
-import { ANSWER, POLLING_MILLISECONDS, RECIPIENT, REVERT_REASON, expect, run } from "./journeys.mjs";
+import { ANSWER, POLLING_MILLISECONDS, RECIPIENT, REVERT_REASON, expect, run, settle } from "./journeys.mjs";
 
 const CHAIN_ID = 31337n;
 
@@ -16,7 +16,10 @@ const sender = new NonceManager(wallet);
 
 await run("ethers", async (step) => {
   const heads = [];
-  const head = async () => heads.push(await provider.getBlockNumber());
+  const head = async () => {
+    heads.push(await provider.getBlockNumber());
+    return heads.at(-1);
+  };
 
   const network = await step("chainId", () => provider.getNetwork());
   expect(network.chainId === CHAIN_ID, "chain id");
@@ -34,20 +37,23 @@ await run("ethers", async (step) => {
 
   const sent = await step("send", () => sender.sendTransaction({ to: RECIPIENT, value: 1n }));
   const receipt = await step("receipt", () => sent.wait(1, 30_000));
-  expect(receipt.status === 1, `status ${receipt.status}`);
-  await step("blockNumber after", head);
-  const block = await step("block", () => provider.getBlock(receipt.blockHash));
-  expect(block.transactions.includes(sent.hash), "the block of the receipt holds the transaction");
-  const [again, transaction] = await step("batch", () =>
-    Promise.all([
-      provider.getTransactionReceipt(sent.hash),
-      provider.getTransaction(sent.hash),
-      provider.getBalance(RECIPIENT),
-      head(),
-    ]),
-  );
-  expect(again?.blockHash === receipt.blockHash, "the receipt stays");
-  expect(transaction?.hash === sent.hash, "the transaction stays");
-  return { hash: sent.hash, nonce: sent.nonce, block: receipt.blockNumber, heads };
+  const look = async (receipt) => {
+    expect(receipt.status === 1, `status ${receipt.status}`);
+    await step("blockNumber after", head);
+    const block = await step("block", () => provider.getBlock(receipt.blockHash));
+    expect(block?.transactions.includes(sent.hash), "the block of the receipt holds the transaction");
+    const [again, transaction] = await step("batch", () =>
+      Promise.all([
+        provider.getTransactionReceipt(sent.hash),
+        provider.getTransaction(sent.hash),
+        provider.getBalance(RECIPIENT),
+        head(),
+      ]),
+    );
+    expect(again?.blockHash === receipt.blockHash, "the receipt stays");
+    expect(transaction?.hash === sent.hash, "the transaction stays");
+    return { hash: sent.hash, nonce: sent.nonce, block: receipt.blockNumber, heads };
+  };
+  return settle(receipt, look, () => provider.getTransactionReceipt(sent.hash), head);
 });
 provider.destroy();

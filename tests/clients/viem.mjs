@@ -1,8 +1,16 @@
 // viem, without retries of its own: node viem.mjs URL PRIVATE_KEY CONTRACT
-import { BaseError, ContractFunctionRevertedError, createPublicClient, createWalletClient, http, parseAbi } from "viem";
+import {
+  BaseError,
+  ContractFunctionRevertedError,
+  TransactionReceiptNotFoundError,
+  createPublicClient,
+  createWalletClient,
+  http,
+  parseAbi,
+} from "viem";
 import { nonceManager, privateKeyToAccount } from "viem/accounts";
 import { anvil } from "viem/chains";
-import { ANSWER, POLLING_MILLISECONDS, RECIPIENT, REVERT_REASON, expect, run } from "./journeys.mjs";
+import { ANSWER, POLLING_MILLISECONDS, RECIPIENT, REVERT_REASON, expect, run, settle } from "./journeys.mjs";
 
 const [url, key, contract] = process.argv.slice(2);
 // As wallets do: the higher of what the chain says and what was used last.
@@ -18,7 +26,10 @@ const abi = parseAbi(["function refuse() view"]);
 
 await run("viem", async (step) => {
   const heads = [];
-  const head = async () => heads.push(Number(await single.getBlockNumber()));
+  const head = async () => {
+    heads.push(Number(await single.getBlockNumber()));
+    return heads.at(-1);
+  };
 
   expect((await step("chainId", () => single.getChainId())) === anvil.id, "chain id");
   await step("blockNumber", head);
@@ -40,21 +51,29 @@ await run("viem", async (step) => {
   const receipt = await step("receipt", () =>
     single.waitForTransactionReceipt({ hash, timeout: 30_000 }),
   );
-  expect(receipt.status === "success", `status ${receipt.status}`);
-  await step("blockNumber after", head);
-  const block = await step("block", () => single.getBlock({ blockHash: receipt.blockHash }));
-  expect(block.transactions.includes(hash), "the block of the receipt holds the transaction");
-  const [again, transaction, id] = await step("batch", () =>
-    Promise.all([
-      batching.getTransactionReceipt({ hash }),
-      batching.getTransaction({ hash }),
-      batching.getChainId(),
-      batching.getBalance({ address: RECIPIENT }),
-      batching.getBlockNumber().then((number) => heads.push(Number(number))),
-    ]),
-  );
-  expect(again.blockHash === receipt.blockHash, "the receipt stays");
-  expect(transaction.hash === hash, "the transaction stays");
-  expect(id === anvil.id, "chain id in a batch");
-  return { hash, nonce: transaction.nonce, block: Number(receipt.blockNumber), heads };
+  const look = async (receipt) => {
+    expect(receipt.status === "success", `status ${receipt.status}`);
+    await step("blockNumber after", head);
+    const block = await step("block", () => single.getBlock({ blockHash: receipt.blockHash }));
+    expect(block.transactions.includes(hash), "the block of the receipt holds the transaction");
+    const [again, transaction, id] = await step("batch", () =>
+      Promise.all([
+        batching.getTransactionReceipt({ hash }),
+        batching.getTransaction({ hash }),
+        batching.getChainId(),
+        batching.getBalance({ address: RECIPIENT }),
+        batching.getBlockNumber().then((number) => heads.push(Number(number))),
+      ]),
+    );
+    expect(again.blockHash === receipt.blockHash, "the receipt stays");
+    expect(transaction.hash === hash, "the transaction stays");
+    expect(id === anvil.id, "chain id in a batch");
+    return { hash, nonce: transaction.nonce, block: Number(receipt.blockNumber), heads };
+  };
+  const again = () =>
+    single.getTransactionReceipt({ hash }).catch((error) => {
+      if (error instanceof TransactionReceiptNotFoundError) return null;
+      throw error;
+    });
+  return settle(receipt, look, again, head);
 });

@@ -26,6 +26,7 @@ POLLING_SECONDS = 0.2
 RECEIPT_SECONDS = 30.0
 
 Work = Callable[[], Awaitable[Any]]
+Head = Callable[[], Awaitable[int]]
 
 
 class Steps:
@@ -102,8 +103,9 @@ class Wallet:
         eth, address = self._eth, self._account.address
         heads: list[int] = []
 
-        async def head() -> None:
+        async def head() -> int:
             heads.append(await eth.ask("block_number"))
+            return heads[-1]
 
         expect(await step("chainId", lambda: eth.ask("chain_id")) == CHAIN_ID, "chain id")
         await step("blockNumber", head)
@@ -133,6 +135,56 @@ class Wallet:
         expect(hash == signed.hash, "the hash that was signed")
         self._next_nonce = nonce + 1
         receipt = await step("receipt", lambda: self._receipt(hash))
+        settled, replaced = await self._settle(step, hash, receipt, head)
+        return {
+            "hash": hash.to_0x_hex(),
+            "nonce": nonce,
+            "block": settled["blockNumber"],
+            "blockHash": settled["blockHash"].to_0x_hex(),
+            "replaced": replaced,
+            "heads": heads,
+        }
+
+    async def _settle(
+        self, step: Steps, hash: Any, receipt: Any, head: Head
+    ) -> tuple[Any, list[str]]:
+        """The receipt that everything agrees with, and the hashes of the blocks that it was in
+        before; as ``settle`` in ``journeys.mjs``.
+        """
+        replaced: list[str] = []
+        while True:
+            try:
+                await self._look(step, hash, receipt, head)
+            except Exception:
+                found = await self._replacement(hash, receipt, head)
+                if found is None:
+                    raise
+                replaced.append(receipt["blockHash"].to_0x_hex())
+                receipt = found
+            else:
+                return receipt, replaced
+
+    async def _replacement(self, hash: Any, receipt: Any, head: Head) -> Any:
+        """The receipt in another block; ``None`` when the chain went on and it is the same."""
+        deadline = time.monotonic() + RECEIPT_SECONDS
+        while time.monotonic() < deadline:
+            number = await head()
+            try:
+                found = await self._eth.ask("get_transaction_receipt", hash)
+            except TransactionNotFound:
+                pass
+            else:
+                if found["blockHash"] != receipt["blockHash"]:
+                    return found
+                # A node takes a block back before anybody mines on top of it.
+                if number > receipt["blockNumber"]:
+                    return None
+            await asyncio.sleep(POLLING_SECONDS)
+        return None
+
+    async def _look(self, step: Steps, hash: Any, receipt: Any, head: Head) -> None:
+        """Everything that is asked after the receipt."""
+        eth = self._eth
         expect(receipt["status"] == 1, f"status {receipt['status']}")
         await step("blockNumber after", head)
         block = await step("block", lambda: eth.ask("get_block", receipt["blockHash"]))
@@ -147,12 +199,6 @@ class Wallet:
         )
         expect(again["blockHash"] == receipt["blockHash"], "the receipt stays")
         expect(transaction["hash"] == hash, "the transaction stays")
-        return {
-            "hash": hash.to_0x_hex(),
-            "nonce": nonce,
-            "block": receipt["blockNumber"],
-            "heads": heads,
-        }
 
     async def _refused(self) -> None:
         try:

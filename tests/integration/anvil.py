@@ -230,6 +230,8 @@ class AnvilChain:
         self.nodes = [Anvil(name, binary) for name in names]
         self.blocks: list[Block] = []
         self.contract = ""
+        # Hashes of blocks that a follower had for a moment: to clients a reorg of one block.
+        self.taken_back: set[str] = set()
         self._raw: dict[str, str] = {}
         self._mined: set[str] = set()
         self._lock = threading.RLock()
@@ -381,36 +383,42 @@ class AnvilChain:
         pool = node.pool()
         # Two pools may hold the same transactions in another order.
         is_ready = pool == wanted and len(wanted) < 2
-        if self._mine_exactly(node, block, [] if is_ready else pool, is_ready=is_ready):
-            return
+        mined = self._mine_exactly(node, block, [] if is_ready else pool, is_ready=is_ready)
         # A client's transaction came in between: take the block back, and mine the right one.
         for _ in range(3):
-            pool = [*node.pool(), *wanted]
+            if mined["hash"] == block.hash:
+                return
+            late = [transaction["hash"] for transaction in mined["transactions"]]
+            for hash in late:
+                self._learn(node, hash)
+            self.taken_back.add(mined["hash"])
             node.call("anvil_rollback", 1)
             node.height -= 1
             node.call("anvil_setNextBlockBaseFeePerGas", block.base_fee)
-            if self._mine_exactly(node, block, pool, is_ready=False):
-                return
-        raise AnvilError(f"{node} does not arrive at block {block.number} of the others")
+            pool = list(dict.fromkeys([*late, *node.pool()]))
+            mined = self._mine_exactly(node, block, pool, is_ready=False)
+        if mined["hash"] != block.hash:
+            raise AnvilError(f"{node} does not arrive at block {block.number} of the others")
 
     def _mine_exactly(
         self, node: Anvil, block: Block, pool: Sequence[str], *, is_ready: bool
-    ) -> bool:
-        """Whether the block came out the same. What else the pool held is put back."""
+    ) -> dict[str, Any]:
+        """Mine what the block holds; the block that came of it, which may hold more. What else
+        ``pool`` names is put back.
+        """
         wanted = [hash for hash, _ in block.transactions]
         others = [hash for hash in pool if hash not in wanted and hash not in self._mined]
         if not is_ready:
             for hash in others:
                 self._learn(node, hash)
-            node.call("anvil_dropAllTransactions")
+            # One by one: what came after our look may be here alone, and would be lost with all.
+            for hash in pool:
+                node.call("anvil_dropTransaction", hash)
             self._submit(node, wanted)
         mined = node.mine(block.timestamp)
-        if mined["hash"] != block.hash:
-            for transaction in mined["transactions"]:
-                self._learn(node, transaction["hash"])
         # What this node refuses by now (it came in another block meanwhile), others have: gossip.
         self._submit(node, others, may_refuse=True)
-        return bool(mined["hash"] == block.hash)
+        return mined
 
     # ---- nodes fail and come back
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -24,14 +25,27 @@ WAITING_STEPS: Final = frozenset(("receipt",))
 
 
 class Wallet:
-    """One client on its journeys; see tests/clients/journeys.mjs for what a journey is."""
+    """One client on its journeys; see tests/clients/journeys.mjs for what a journey is.
 
-    def __init__(self, command: list[str], url: str, account: Account, contract: str) -> None:
+    ``taken_back``: hashes of blocks that a node took back. That a receipt moved out of any other
+    block is an error.
+    """
+
+    def __init__(
+        self,
+        command: list[str],
+        url: str,
+        account: Account,
+        contract: str,
+        *,
+        taken_back: AbstractSet[str] = frozenset(),
+    ) -> None:
         self.name = Path(command[1]).stem + (f" {command[2]}" if len(command) > 2 else "")
         self.account = account
         self.journeys: list[dict[str, Any]] = []
         self.errors: list[str] = []
         self.is_ready = False
+        self._taken_back = taken_back
         self._process = subprocess.Popen(
             [*command, url, account.key, contract],
             stdin=subprocess.PIPE,
@@ -56,6 +70,12 @@ class Wallet:
                     self.is_ready = True
                 elif told["event"] == "journey":
                     self.journeys.append(told)
+                    self.errors.extend(
+                        f"{self.name}: the receipt of {told['hash']} was in block {hash}, which no "
+                        "node took back"
+                        for hash in told.get("replaced", ())
+                        if hash not in self._taken_back
+                    )
                 elif told["event"] == "error":
                     self.errors.append(f"{self.name}, {told['step']}: {told['message']}")
 
