@@ -13,11 +13,10 @@ import random
 from typing import Final
 
 import aiohttp
-import aiohttp_socks
 from yarl import URL
 
 from rpcproxy import __version__
-from rpcproxy.edges.http.tunnel import connector, read_way
+from rpcproxy.edges.http.tunnel import connector, errors_of, read_way
 
 TRIES: Final = 8
 TRY_SECONDS: Final = 10.0
@@ -64,13 +63,21 @@ class Webhook:
                     "User-Agent": f"rpcproxy/{__version__}",
                 },
             )
+        refused, unreachable = errors_of(self._way)
+        failures: tuple[type[Exception], ...] = (
+            aiohttp.ClientError,
+            OSError,
+            ValueError,
+            *refused,
+            *unreachable,
+        )
         try:
             # Elsewhere than configured nothing is told.
             async with self._session.post(self._url, data=body, allow_redirects=False) as reply:
                 status, retry_after = reply.status, reply.headers.get("Retry-After", "")
         except TimeoutError:
             return f"no answer within {TRY_SECONDS:g} s", False, 0.0
-        except (aiohttp_socks.ProxyError, aiohttp.ClientError, OSError, ValueError) as error:
+        except failures as error:
             return type(error).__name__, False, 0.0
         if status < 300:
             return "", True, 0.0

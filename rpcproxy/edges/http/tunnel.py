@@ -12,13 +12,11 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import python_socks
 from aiohttp import TCPConnector
-from aiohttp_socks import ProxyConnector
-from python_socks.async_.asyncio import Proxy
 
 from rpcproxy.edges.http.names import SocketAddress
 from rpcproxy.edges.process.own_limits import own_words
@@ -73,6 +71,9 @@ def connector(way: Way | None, **options: object) -> TCPConnector:
     """Connections of aiohttp's that go this way. ``options`` are the connector's."""
     if way is None:
         return TCPConnector(**options)  # type: ignore[arg-type]
+    # Imported here: few have an outbound proxy, and each start would pay for it.
+    from aiohttp_socks import ProxyConnector  # noqa: PLC0415
+
     return ProxyConnector(
         way.host,
         way.port,
@@ -81,6 +82,28 @@ def connector(way: Way | None, **options: object) -> TCPConnector:
         password=way.password or ("" if way.user is not None else None),
         rdns=way.is_naming,
         **options,  # type: ignore[arg-type]
+    )
+
+
+class ConnectorErrors(NamedTuple):
+    """What a connector raises for a proxy that says no, and for one that cannot be reached."""
+
+    refused: tuple[type[Exception], ...] = ()
+    unreachable: tuple[type[Exception], ...] = ()
+
+
+def errors_of(way: Way | None) -> ConnectorErrors:
+    """Return what ``connector`` may raise beside what aiohttp does; none where there is no proxy.
+
+    These are no ``OSError``, and not those of python-socks.
+    """
+    if way is None:
+        return ConnectorErrors()
+    import aiohttp_socks  # noqa: PLC0415 -- as above
+
+    return ConnectorErrors(
+        refused=(aiohttp_socks.ProxyError,),
+        unreachable=(aiohttp_socks.ProxyConnectionError, aiohttp_socks.ProxyTimeoutError),
     )
 
 
@@ -144,6 +167,8 @@ class Tunnel:
         self._fail(words)
 
     async def _connect(self, address: SocketAddress) -> socket.socket:
+        from python_socks.async_.asyncio import Proxy  # noqa: PLC0415 -- as above
+
         way = self._way
         proxy = Proxy(
             way.kind,

@@ -21,12 +21,11 @@ from types import SimpleNamespace
 from typing import Final
 
 import aiohttp
-import aiohttp_socks
 from yarl import URL
 
 from rpcproxy.edges.http.target import Target, read_origin, request_head
 from rpcproxy.edges.http.tls import default_context, prepare
-from rpcproxy.edges.http.tunnel import connector, read_way
+from rpcproxy.edges.http.tunnel import connector, errors_of, read_way
 from rpcproxy.edges.ws.dialogue import (
     Dialogue,
     Ending,
@@ -175,9 +174,9 @@ class HeadFeed:
                 return self._refused(error.status, error.headers)
             except TimeoutError:
                 return Ending(f"no upgrade in {settings.upgrade_seconds:g} s")
-            except aiohttp_socks.ProxyError:
+            except errors_of(self._way).refused:
                 return Ending("refused by the outbound proxy")
-            except (aiohttp_socks.ProxyConnectionError, aiohttp_socks.ProxyTimeoutError):
+            except errors_of(self._way).unreachable:
                 return Ending("the outbound proxy cannot be reached")
             except (aiohttp.ClientError, OSError) as error:
                 return Ending(_in_words(error))

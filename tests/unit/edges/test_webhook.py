@@ -113,6 +113,15 @@ async def test_nobody_there_is_said_without_the_url(unused_tcp_port_of: Callable
     await webhook.close()
 
 
+async def test_an_outbound_proxy_that_is_not_there_is_said_too(
+    unused_tcp_port_of: Callable[[], int],
+) -> None:
+    proxy = f"http://someone:{KEY}@127.0.0.1:{unused_tcp_port_of()}"
+    webhook = Webhook(f"http://hooks.test/{KEY}", proxy=proxy)
+    assert await webhook.post(b"{}", tries=1) == "ProxyConnectionError"
+    await webhook.close()
+
+
 @pytest.fixture
 def unused_tcp_port_of() -> Callable[[], int]:
     import socket
