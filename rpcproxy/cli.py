@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
@@ -18,6 +19,7 @@ from rpcproxy.app.process.standard_streams import (
 )
 from rpcproxy.commands import (
     Commands,
+    Run,
     check,
     completion,
     demo,
@@ -68,7 +70,7 @@ def main(
             options.on_step = on_step
             if options.load not in (serve.load, demo.load):  # which log, for as long as they run
                 replace_closed_output()
-            run = options.load()
+            run = _loaded(options)
             on_loaded()
             code = run(options)
         finally:
@@ -85,6 +87,18 @@ def main(
             raise
         return _end_unwritten(error, code)
     return code
+
+
+def _loaded(options: argparse.Namespace) -> Run:
+    # What is imported lives on: to walk it again and again would be a tenth of the start.
+    was_collecting = gc.isenabled()
+    gc.disable()
+    try:
+        run: Run = options.load()
+    finally:
+        if was_collecting:
+            gc.enable()
+    return run
 
 
 def _end_unwritten(error: OSError, code: int) -> int:

@@ -13,7 +13,8 @@ from tests.kits.waiting import LIMIT_SECONDS
 HEAVY = {"asyncio", "concurrent", "email", "http", "multiprocessing", "socket", "sqlite3", "ssl"}
 # What serving has no use for, or only where a configuration asks for it.
 NOT_TO_SERVE = (
-    *("opentelemetry", "matplotlib", "rich", "shtab", "multiprocessing"),
+    *("aiohttp_socks", "matplotlib", "multiprocessing", "opentelemetry", "rich", "shtab"),
+    *("python_socks.async_", "python_socks.sync"),
     *("rpcproxy.drills", "rpcproxy.app.checkup", "rpcproxy.app.people.report_card"),
     *("rpcproxy.edges.traces", "rpcproxy.edges.cloud_ranges", "rpcproxy.config.json_schema"),
 )
