@@ -6,7 +6,9 @@ To add a key:
 3. Take a converter of ``reading.converters``. Where none fits, write one beside those of the
    section (``reading.read_…``) and say above it what it takes (``@takes``).
 4. ``python -m tools.configuration_page`` writes the key into docs/configuration.md and the schema.
+   Add it to config/example.yaml.
 5. In tests/unit/config: what is refused (test_config_refused), what it fills (test_config_load).
+CONTRIBUTING.md says more.
 """
 
 from __future__ import annotations

@@ -213,7 +213,7 @@ class Standings:
             self._health.on_exclusion(standing, o, now, changes)
 
     def tick(self, now: float) -> Sequence[Change]:
-        """Let time pass: what ends or fades by itself. Call it about every 100 ms."""
+        """Let time pass: what ends or fades by itself. Call it about every 50 ms."""
         now = self._now = max(now, self._now)
         elapsed = now - self._ticked_at
         self._ticked_at = now

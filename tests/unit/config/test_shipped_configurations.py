@@ -68,6 +68,14 @@ def test_paid_and_team_show_what_they_say() -> None:
     assert len(load("minimal").chains[0].upstreams) == 2
 
 
+def test_the_example_has_every_key() -> None:
+    """In place, or behind a # where it has no value to show."""
+    example = FILES["example"].read_text()
+    for title, section in SECTIONS.items():
+        for key in section.by_name:
+            assert f"{key}:" in example, f"{title}: {key} is missing in config/example.yaml"
+
+
 # ---- the schema
 
 
@@ -82,7 +90,7 @@ def test_every_key_is_described() -> None:
         found = schema()["definitions"][title]
         assert set(found["properties"]) == set(section.keys)
         for key, told in found["properties"].items():
-            assert told.get("description"), f"{title}.{key}: a row in rpcproxy/config/meanings.py"
+            assert told.get("description"), f"{title}.{key}: a row in rpcproxy/config/keys"
 
 
 def test_it_fits_what_the_docs_show() -> None:
