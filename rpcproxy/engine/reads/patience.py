@@ -25,6 +25,8 @@ from rpcproxy.engine.reads.split_searches import split_and_join, splittable
 from rpcproxy.engine.reads.terms import Terms
 from rpcproxy.messages import Judgement, MethodClass, Request, Verdict
 from rpcproxy.rules.answers.holding import Purse
+from rpcproxy.rules.requests.calls_made import MOST_CALLS
+from rpcproxy.rules.requests.ends import rank
 
 # A block so far above the served head may be there in a moment.
 JUST_ABOVE_BLOCKS: Final = 2
@@ -142,12 +144,19 @@ class Patience:
                 await self._wait_for_move(min(pause, patience - now))
                 pause *= 2.0
                 call = self._profiles.prepare(request, profile)
+            if not self._is_anyone_left(call, settled):
+                break
             asked = self._now()
             left = max(due - asked, LEAST_AGAIN_SECONDS)
             policy = self._terms.within(left, call, profile)
             again = await self._executor.run(call, policy, asked=settled.asked)
-            if again.judgement is None:
-                break  # nobody may be asked any more
+            if (
+                again.judgement is None
+                or again.exhausted
+                or rank(again.judgement) < rank(judgement)
+            ):
+                again.close()
+                break  # who cannot be reached, or refuses, hides nothing of what others said
             settled = again
             settled.key = call.key
             judgement = settled.judgement
@@ -166,6 +175,12 @@ class Patience:
             return earliest
         earliest.close()
         return settled
+
+    def _is_anyone_left(self, call: SingleCall, settled: Settled) -> bool:
+        """Whether one that is well may be asked once more for this request."""
+        counts = settled.asked or {}
+        usable = self._executor.standings.usable(call.need.method_class)
+        return any(counts.get(standing.name, 0) < MOST_CALLS for standing in usable)
 
     def _may_turn(self, call: SingleCall, settled: Settled, judgement: Judgement) -> bool:
         """Whether a reorg may have taken the block that it is asked at."""

@@ -15,18 +15,21 @@ from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.truth.counters import PENDING_SECONDS
 from rpcproxy.engine.truth.seen import MOST_BYTES
 from rpcproxy.engine.truth.truth import Truth
-from rpcproxy.messages import Judgement, Request, Verdict
+from rpcproxy.messages import FailureKind, Judgement, Request, Verdict
 from tests.kits.engine_kit import (
     CHAIN_ID,
+    Behaviour,
     Engine,
     Sent,
     after,
     answering,
+    failing,
     hash_of,
     head_of,
     in_turn,
     now,
     on_chain,
+    refusing,
     to_head,
     virtual,
 )
@@ -525,6 +528,31 @@ async def test_who_forgets_is_passed_over_and_where_all_do_it_is_null() -> None:
     engine.all_behave(answering(b"null"))
     assert (await engine.ask(RECEIPT, tx()).reply())["result"] is None
     assert all(standing.state == "up" for standing in engine.standings)
+    await engine.assert_soon_idle()
+
+
+@pytest.mark.parametrize(
+    "behaviour", [failing(), failing(FailureKind.RESET), refusing(-32005, "rate limit exceeded")]
+)
+@virtual
+async def test_one_that_fails_hides_nothing_of_what_all_others_say(behaviour: Behaviour) -> None:
+    """Asked again, they have had their calls before the time is up, and it alone is left: that it
+    cannot be reached is no better answer, and not worth waiting for.
+    """
+    engine = on_chain()
+    engine.all_behave(answering(mined(100)))
+    await engine.ask(RECEIPT, tx()).answer()
+    engine.pipeline.sharing.cache.clear()
+    engine.all_behave(answering(b"null"))
+    engine.behave(a=behaviour)
+    asking, began = engine.ask(RECEIPT, tx()), now()
+    for number in range(101, 110):  # the chain goes on: what all forgot is asked for again
+        await engine.rest(0.2)
+        to_head(engine, head_of(number), "bcd")
+    reply = await asking.reply()
+    assert "error" not in reply
+    assert reply["result"] is None
+    assert now() - began < engine.pipeline.chain.deadlines.light_seconds
     await engine.assert_soon_idle()
 
 
