@@ -1,5 +1,6 @@
-"""Clients that ask for more than can be held: memory stays bounded, neighbours are served, and one
-that reads gets all of it. ``benchmarks/greedy.py`` measures the same.
+"""Clients that ask for more than can be held: memory stays bounded, and neighbours are served.
+``benchmarks/greedy.py`` measures the same; that one that reads gets all of it, in order, is
+``tests/integration/test_large_members.py``.
 
 Others that were ended in this way: eRPC 1126 (parts of eth_getLogs, joined without a bound: 14 GiB),
 rust-rpxy 596 (the whole answer in the write buffer of a slow reader), bun 32469 and Gravitee 918
@@ -11,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import json
 import multiprocessing
 import socketserver
 import threading
@@ -22,8 +22,9 @@ from typing import Self
 from rpcproxy.config import model
 from tests.integration import rpc_kit
 from tests.integration.test_fuzz import World, a_world, answer_to, quietly
+from tests.integration.test_large_members import a_batch
 from tests.integration.test_leaks import until_nothing_is_left
-from tests.kits.waiting import limited, until
+from tests.kits.waiting import until
 from tests.sockets import front_kit, scripted
 
 MIB = 1024 * 1024
@@ -111,32 +112,6 @@ class _LargeAnswer(socketserver.StreamRequestHandler):
         self.connection.sendall(end)
 
 
-def a_batch(members: int, first: int = 0) -> bytes:
-    calls = [
-        rpc_kit.request("debug_traceCall", b'[{"data":"0x%04x"},"latest"]' % n, id=b"%d" % n)
-        for n in range(first, first + members)
-    ]
-    return b"[%b]" % b",".join(calls)
-
-
-async def ids_of(client: front_kit.Client) -> tuple[list[int], int]:
-    """The ids in an array of answers that come in chunks, and how large it is."""
-    status, headers = await client.head()
-    assert (status, headers["transfer-encoding"]) == (200, "chunked")
-    ids, size, tail = [], 0, b""
-    while count := int(await client.reader.readuntil(b"\r\n"), 16):
-        piece = (await client.reader.readexactly(count + 2))[:-2]
-        size += count
-        window = tail + piece
-        for part in window.split(b'"id":')[1:]:
-            number = part.split(b",", 1)
-            if len(number) == 2 and number[0].isdigit() and len(number[0]) < 6:
-                ids.append(int(number[0]))
-        tail = window[-40:] if b'"id":' not in window[-40:] else b""
-    await client.reader.readexactly(2)
-    return ids, size
-
-
 async def greedy(world: World, first: int) -> front_kit.Client:
     client = await world.open(limit=1024)
     client.writer.transport.pause_reading()
@@ -161,22 +136,6 @@ async def test_batches_of_large_answers_that_nobody_reads_take_bounded_memory() 
         for client in clients:
             client.reset()
         await until(lambda: holdings.used == 0)
-        await until_nothing_is_left(world)
-
-
-@quietly
-async def test_who_reads_gets_every_member_in_order() -> None:
-    async with a_world(LargeAnswers(), deadlines=SLOW, hedge=5.0) as world:
-        client = await world.open()
-        client.send(front_kit.post(a_batch(6)))
-        async with limited():
-            ids, size = await ids_of(client)
-        assert ids == [0, 1, 2, 3, 4, 5]
-        assert size > 6 * LARGE
-        client.send(front_kit.post(b"[%b]" % rpc_kit.request("eth_gasPrice", id=b"9")))
-        assert json.loads((await client.response()).body)[0]["id"] == 9, "the connection goes on"
-        client.reset()
-        assert world.proxy.holdings.used == 0
         await until_nothing_is_left(world)
 
 
