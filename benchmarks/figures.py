@@ -32,6 +32,11 @@ def ratio(costs: Sequence[float], reference: Sequence[float]) -> Ratio:
     return Ratio(statistics.median(rounds), min(rounds), max(rounds))
 
 
+def difference(values: Sequence[float]) -> float:
+    """How far the largest of positive values lies above the smallest, as a share of that."""
+    return max(values) / min(values) - 1
+
+
 def percentile(values: Sequence[float], share: float) -> float:
     """The smallest value that at least ``share`` of the values do not exceed."""
     ordered = sorted(values)

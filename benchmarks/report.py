@@ -120,6 +120,16 @@ def cost_table(results: Results) -> list[list[str]]:
     return lines
 
 
+def reference_lines(results: Results) -> list[str]:
+    """How steady the machine was: what HAProxy itself cost in each of the rounds."""
+    return [
+        f"{TITLES[row.case]}: HAProxy's own cost differed by {figures.difference(row.micros):.0%} "
+        "between rounds."
+        for row in results.rows
+        if row.contender == "haproxy" and row.micros
+    ]
+
+
 def before_lines(results: Results) -> list[str]:
     """What each case costs beside the build before, the median of the rounds' ratios."""
     before = {row.case: row for row in results.rows if row.contender == contenders.BEFORE}
@@ -234,7 +244,12 @@ def show(results: Results) -> None:
             for line in lines[1:]:
                 table.add_row(*line)
             console.print(table)
-    for text in before_lines(results) + memory_lines(results) + probe_lines(results):
+    for text in (
+        reference_lines(results)
+        + before_lines(results)
+        + memory_lines(results)
+        + probe_lines(results)
+    ):
         console.print(text)
 
 

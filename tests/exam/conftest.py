@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from tests.exam.control_load import ControlLoad, a_control
 from tests.exam.fault_bench import Seen
 from tests.exam.judging import Sheet
 from tests.integration.conftest import anvil_binary, node_binary, require_node_package
@@ -28,6 +30,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def sheet(request: pytest.FixtureRequest) -> Sheet:
     """Where a scenario notes its figures; ``python -m benchmarks.exam`` makes a table of them."""
     return Sheet(request.node.user_properties)
+
+
+@pytest.fixture(scope="module")
+def control() -> Iterator[ControlLoad]:
+    """Where a scenario has no load of its own to compare with."""
+    with a_control() as load:
+        yield load
 
 
 def note_seen(sheet: Sheet, seen: Seen) -> None:

@@ -25,12 +25,15 @@ import uvloop
 
 from rpcproxy.drills.evm.simchain import BUSY_ACCOUNTS, TOKEN, SimChain
 from rpcproxy.drills.evm.simrpc import BALANCE_OF
+from rpcproxy.drills.providers.fleet import FleetState
 from rpcproxy.drills.scenarios.faults import capacity
-from tests.exam.judging import Sheet, assert_is_judged, assert_within, granted
+from tests.exam import control_load
+from tests.exam.control_load import ControlLoad
+from tests.exam.judging import Sheet, assert_within, granted
 from tests.integration.running_proxy import RunningProxy
 from tests.kits.waiting import LIMIT_SECONDS
 from tests.loads.consistency import Asking, Checker
-from tests.loads.load import start_load
+from tests.loads.heartbeat import Heartbeat
 from tests.loads.load_connection import Ask, Connection
 from tests.sockets.providers import ProviderProcess
 
@@ -39,11 +42,10 @@ WALLETS: Final = 50
 RATE_PER_SECOND: Final = 2000.0
 ALLOWED_PER_SECOND: Final = 150.0  # by each upstream
 BLOCK_TIME_SECONDS: Final = 1.0
-LATENCY_SECONDS: Final = 0.02
+LATENCY_SECONDS: Final = control_load.LATENCY_SECONDS
 P99_SECONDS: Final = 0.1
 CONTROL: Final = "control"
 CONTROL_RATE_PER_SECOND: Final = 300.0
-CONTROL_USUAL_SECONDS: Final = LATENCY_SECONDS + 0.005
 GWEI: Final = 10**9
 PLACES: Final = {
     "a": ("aws", "us-east-1"),
@@ -66,6 +68,7 @@ class Wallets:
         self.latencies: list[float] = []
         self.errors: list[str] = []
         self.by_method: Counter[str] = Counter()
+        self.beats = Heartbeat()
 
 
 class Wallet:
@@ -187,7 +190,7 @@ async def poll(wallets: Wallets) -> None:
     try:
         for wallet in everybody:
             await wallet.start()
-        async with asyncio.timeout(3 * SECONDS + LIMIT_SECONDS):
+        async with wallets.beats, asyncio.timeout(3 * SECONDS + LIMIT_SECONDS):
             await asyncio.gather(*(wallet.is_over for wallet in everybody))
     finally:
         for wallet in everybody:
@@ -200,6 +203,13 @@ def providers() -> Iterator[ProviderProcess]:
         *PLACES, CONTROL, latency_seconds=LATENCY_SECONDS, block_time_seconds=BLOCK_TIME_SECONDS
     ) as running:
         yield running
+
+
+@pytest.fixture
+def control(providers: ProviderProcess) -> Iterator[ControlLoad]:
+    load = ControlLoad(providers.urls[CONTROL], CONTROL_RATE_PER_SECOND)
+    yield load
+    load.stop()
 
 
 @pytest.fixture
@@ -224,51 +234,49 @@ def percentile(values: list[float], share: float) -> float:
 
 
 def test_wallets_ask_three_times_what_upstreams_allow(
-    providers: ProviderProcess, proxy: RunningProxy, sheet: Sheet
+    providers: ProviderProcess, proxy: RunningProxy, control: ControlLoad, sheet: Sheet
 ) -> None:
     proxy.wait_until_well()
     for name in PLACES:
         providers.set_fault(name, capacity(ALLOWED_PER_SECOND))
-    chain = SimChain(1337, BLOCK_TIME_SECONDS)
-    checker = Checker(chain, lambda: providers.state().head, time.time)
+    checker = Checker(SimChain(1337, BLOCK_TIME_SECONDS), lambda: providers.state().head, time.time)
     wallets = Wallets(proxy.url, checker)
-    control = start_load(
-        providers.urls[CONTROL], rate_per_second=CONTROL_RATE_PER_SECOND, seconds=SECONDS
-    )
-    before = providers.state()
-    gc.collect()
-    gc.disable()  # collections of some ms would be measured as the proxy's
-    try:
-        uvloop.run(poll(wallets))
-    except BaseException:
-        control.stop()
-        raise
-    finally:
-        gc.enable()
-    told = control.result()
-    beside = told.whole
-    after = providers.state()
-    calls = {
-        name: sum(provider.counts.calls.values())
+    beats = wallets.beats
+    with control.judged(sheet, lambda: (beats.due, beats.late)):
+        began_at = time.monotonic()
+        before = providers.state()
+        gc.collect()
+        gc.disable()  # collections of some ms would be measured as the proxy's
+        try:
+            uvloop.run(poll(wallets))
+        finally:
+            gc.enable()
+        after = providers.state()
+        beside = control.between(began_at, time.monotonic())
+        calls = calls_between(before, after)
+        p50, p99, worst = (percentile(wallets.latencies, share) for share in (0.5, 0.99, 0.99999))
+        sheet.note(
+            requests=len(wallets.latencies),
+            errors=len(wallets.errors),
+            backward=len(checker.violations),
+            p50=p50,
+            p99=p99,
+            slowest=worst,
+            control=beside.p99_seconds,
+            calls=calls / len(wallets.latencies),
+        )
+        assert not wallets.errors, f"{len(wallets.errors)} errors: {wallets.errors[:5]}"
+        assert not checker.violations, checker.summary()
+        assert len(wallets.latencies) > 0.99 * RATE_PER_SECOND * SECONDS
+        assert after.head > before.head
+        bound = granted(P99_SECONDS, beside.p99_seconds, control_load.USUAL_SECONDS)
+        assert_within(p99, bound, "the 99th percentile")
+
+
+def calls_between(before: FleetState, after: FleetState) -> int:
+    """What all upstreams together were asked."""
+    return sum(
+        sum(after.providers[name].counts.calls.values())
         - sum(before.providers[name].counts.calls.values())
-        for name, provider in after.providers.items()
-        if name in PLACES
-    }
-    p50, p99, worst = (percentile(wallets.latencies, share) for share in (0.5, 0.99, 0.99999))
-    sheet.note(
-        requests=len(wallets.latencies),
-        errors=len(wallets.errors),
-        backward=len(checker.violations),
-        p50=p50,
-        p99=p99,
-        slowest=worst,
-        control=beside.p99_seconds,
-        calls=sum(calls.values()) / len(wallets.latencies),
+        for name in PLACES
     )
-    assert_is_judged(beside, told.errors)
-    assert not wallets.errors, f"{len(wallets.errors)} errors:\n" + "\n".join(wallets.errors[:5])
-    assert not checker.violations, checker.summary()
-    assert len(wallets.latencies) > 0.99 * RATE_PER_SECOND * SECONDS
-    assert after.head > before.head
-    bound = granted(P99_SECONDS, beside.p99_seconds, CONTROL_USUAL_SECONDS)
-    assert_within(p99, bound, "the 99th percentile")

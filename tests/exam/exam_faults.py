@@ -45,29 +45,27 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 
 
 def test_without_faults(bench: Bench, sheet: Sheet) -> None:
-    with bench.watch() as seen:
-        bench.pass_time(2.0)
-    note_seen(sheet, seen)
-    assert_nobody_noticed(seen)
-    assert_within(seen.latency.p99_seconds, seen.granted(NORMAL_P99_SECONDS), str(seen))
-    assert_at_most(seen.calls_per_request, CALLS_PER_REQUEST_WHEN_WELL, str(seen))
+    with bench.judged(sheet):
+        with bench.watch() as seen:
+            bench.pass_time(2.0)
+        note_seen(sheet, seen)
+        assert_nobody_noticed(seen)
+        assert_within(seen.latency.p99_seconds, seen.granted(NORMAL_P99_SECONDS), str(seen))
+        assert_at_most(seen.calls_per_request, CALLS_PER_REQUEST_WHEN_WELL, str(seen))
 
 
 @pytest.mark.parametrize("fault", CATALOGUE.values(), ids=CATALOGUE)
 def test_one_provider(bench: Bench, sheet: Sheet, fault: Fault) -> None:
-    seen = _suffer(bench, fault)
-    note_seen(sheet, seen)
-    assert_within(seen.latency.p99_seconds, seen.granted(P99_SECONDS), str(seen))
-    assert_at_most(seen.calls_per_request, CALLS_PER_REQUEST, str(seen))
+    with bench.judged(sheet):
+        seen = _suffer(bench, fault)
+        note_seen(sheet, seen)
+        assert_within(seen.latency.p99_seconds, seen.granted(P99_SECONDS), str(seen))
+        assert_at_most(seen.calls_per_request, CALLS_PER_REQUEST, str(seen))
 
 
-def test_nothing_was_lost_in_between(bench: Bench) -> None:
+def test_nothing_was_lost_in_between(bench: Bench, sheet: Sheet) -> None:
     """Not while upstreams were renamed, either."""
-    assert bench.load is not None
-    now = time.monotonic()
-    bench.load.wait_for_answers(now)
-    assert bench.load.report.errors == []
-    assert bench.load.report.between(0.0, now).error_count == 0
+    bench.assert_nothing_was_lost(sheet)
 
 
 def _suffer(bench: Bench, fault: Fault) -> Seen:

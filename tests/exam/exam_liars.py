@@ -9,6 +9,7 @@ four at a time, once, when the first test asks for its outcome; only those that 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import time
@@ -22,10 +23,19 @@ import pytest
 from rpcproxy.drills.evm.simchain import SimChain
 from rpcproxy.drills.scenarios.faults import NULL_RESULTS, Fault
 from rpcproxy.drills.scenarios.lies import FAR_AHEAD, LIARS, ahead, alternating, late_news
-from tests.exam.judging import IS_SHORT, Sheet, assert_at_most
+from tests.exam.control_load import ControlLoad
+from tests.exam.judging import (
+    IS_SHORT,
+    Beside,
+    Sheet,
+    assert_at_most,
+    judged,
+    why_not_judged,
+)
 from tests.integration.running_proxy import RunningProxy
 from tests.kits.waiting import LIMIT_SECONDS, wait_until
 from tests.loads.consistency import Checker
+from tests.loads.heartbeat import Heartbeat
 from tests.loads.wallet_load import ask_for
 from tests.sockets.providers import ProviderProcess
 
@@ -95,17 +105,22 @@ pytestmark = pytest.mark.timeout(
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What wallets saw from the first to the last request, and how old the head was in the end."""
+    """What wallets saw from the first to the last request, how old the head was in the end, and
+    what these seconds were like.
+    """
 
     checker: Checker
     blocks_passed: int
     behind_blocks: int
     warm_up: str
+    beside: Beside
 
 
 @pytest.fixture(scope="module")
 def outcomes(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    control: ControlLoad,
 ) -> Iterator[dict[str, Outcome]]:
     """The outcome of each selected case, by name."""
     selected = [
@@ -122,17 +137,19 @@ def outcomes(
         for start in range(0, len(cases), CASES_AT_A_TIME):
             wave = cases[start : start + CASES_AT_A_TIME]
             directory = tmp_path_factory.mktemp(f"wave-{start}")
-            found |= _play(wave, providers, directory)
+            found |= _play(wave, providers, control, directory)
         yield found
 
 
-def _play(cases: Sequence[Case], providers: ProviderProcess, directory: Path) -> dict[str, Outcome]:
+def _play(
+    cases: Sequence[Case], providers: ProviderProcess, control: ControlLoad, directory: Path
+) -> dict[str, Outcome]:
     proxy = RunningProxy(_configuration(cases, providers.urls), directory)
     # Liars are reported as they deserve; that is about them, not about us.
     proxy.expected_errors += [" upstream=", " unsuspect ", " chain="]
     try:
         wait_until(lambda: _are_ready(proxy), "all upstreams are up, their heads known")
-        outcomes = asyncio.run(_suffer_all(cases, providers, proxy.url))
+        outcomes = asyncio.run(_suffer_all(cases, providers, control, proxy.url))
     except BaseException:
         proxy.kill()
         raise
@@ -167,13 +184,22 @@ def _configuration(cases: Iterable[Case], urls: dict[str, str]) -> str:
 
 
 async def _suffer_all(
-    cases: Sequence[Case], providers: ProviderProcess, url: str
+    cases: Sequence[Case], providers: ProviderProcess, control: ControlLoad, url: str
 ) -> dict[str, Outcome]:
-    found = await asyncio.gather(*(_suffer(case, providers, url) for case in cases))
-    return {case.name: outcome for case, outcome in zip(cases, found, strict=True)}
+    """Together, so that they have one control and one loop."""
+    began_at = time.monotonic()
+    errors = len(control.report.errors)
+    async with Heartbeat() as beats:
+        found = await asyncio.gather(*(_suffer(case, providers, url) for case in cases))
+    window = control.between(began_at, time.monotonic())
+    beside = Beside(window, control.report.errors[errors:], beats.due, beats.late)
+    return {case.name: Outcome(*seen, beside) for case, seen in zip(cases, found, strict=True)}
 
 
-async def _suffer(case: Case, providers: ProviderProcess, url: str) -> Outcome:
+async def _suffer(
+    case: Case, providers: ProviderProcess, url: str
+) -> tuple[Checker, int, int, str]:
+    """The checker, how many blocks passed, how many the head was behind, what the warm-up was."""
     checker = Checker(SimChain(1337, BLOCK_TIME_SECONDS), lambda: providers.state().head, time.time)
     address = f"{url}/{case.name.replace('_', '-')}"
 
@@ -194,30 +220,39 @@ async def _suffer(case: Case, providers: ProviderProcess, url: str) -> Outcome:
     for name in case.providers:
         providers.set_fault(name, None)
     await ask(RETURN_SECONDS)
-    return Outcome(checker, last - first, behind, warm_up)
+    return checker, last - first, behind, warm_up
 
 
 @pytest.mark.parametrize("case", ALL_HONEST, ids=lambda case: case.name)
 def test_all_honest(outcomes: dict[str, Outcome], sheet: Sheet, case: Case) -> None:
-    _assert_consistent(outcomes[case.name], sheet)
-    assert_at_most(outcomes[case.name].behind_blocks, MAX_BEHIND_BLOCKS, "blocks behind")
+    with _judged(outcomes[case.name], sheet) as outcome:
+        assert_at_most(outcome.behind_blocks, MAX_BEHIND_BLOCKS, "blocks behind")
 
 
 @pytest.mark.parametrize("case", ONE_OF_FOUR, ids=lambda case: case.name)
 def test_one_of_four(outcomes: dict[str, Outcome], sheet: Sheet, case: Case) -> None:
-    _assert_consistent(outcomes[case.name], sheet)
-    assert_at_most(outcomes[case.name].behind_blocks, MAX_BEHIND_BLOCKS, "blocks behind")
+    with _judged(outcomes[case.name], sheet) as outcome:
+        assert_at_most(outcome.behind_blocks, MAX_BEHIND_BLOCKS, "blocks behind")
 
 
 @pytest.mark.parametrize("case", TOGETHER, ids=lambda case: case.name)
 def test_two_of_four(outcomes: dict[str, Outcome], sheet: Sheet, case: Case) -> None:
-    _assert_consistent(outcomes[case.name], sheet)
-    assert_at_most(outcomes[case.name].behind_blocks, MAX_BEHIND_BLOCKS, "blocks behind")
+    with _judged(outcomes[case.name], sheet) as outcome:
+        assert_at_most(outcome.behind_blocks, MAX_BEHIND_BLOCKS, "blocks behind")
 
 
 @pytest.mark.parametrize("case", FEW, ids=lambda case: case.name)
 def test_without_a_majority(outcomes: dict[str, Outcome], sheet: Sheet, case: Case) -> None:
-    _assert_consistent(outcomes[case.name], sheet)
+    with _judged(outcomes[case.name], sheet):
+        pass
+
+
+@contextlib.contextmanager
+def _judged(outcome: Outcome, sheet: Sheet) -> Iterator[Outcome]:
+    """Judge it: no error and no lie, and what the block asserts."""
+    with judged(sheet, lambda: why_not_judged(outcome.beside)):
+        _assert_consistent(outcome, sheet)
+        yield outcome
 
 
 def _assert_consistent(outcome: Outcome, sheet: Sheet) -> None:

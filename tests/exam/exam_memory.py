@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Self
 
 from rpcproxy.config import model
+from tests.exam.control_load import ControlLoad
+from tests.exam.judging import Sheet, assert_at_most
 from tests.integration import rpc_kit
 from tests.integration.test_fuzz import World, a_world, answer_to, quietly
 from tests.integration.test_large_members import a_batch
@@ -120,7 +122,7 @@ async def greedy(world: World, first: int) -> front_kit.Client:
 
 
 @quietly
-async def test_batches_of_large_answers_that_nobody_reads_take_bounded_memory() -> None:
+async def _leave_batches_unread() -> None:
     async with a_world(LargeAnswers(), LargeAnswers(), deadlines=SLOW, hedge=5.0) as world:
         holdings = world.proxy.holdings
         gc.collect()
@@ -140,7 +142,7 @@ async def test_batches_of_large_answers_that_nobody_reads_take_bounded_memory() 
 
 
 @quietly
-async def test_fifty_slow_readers_of_large_answers_take_bounded_memory() -> None:
+async def _read_slowly() -> None:
     async def read(client: front_kit.Client, stop_at: int) -> int:
         """Chunks of an answer, up to so many bytes or its end."""
         got = 0
@@ -174,7 +176,22 @@ async def test_fifty_slow_readers_of_large_answers_take_bounded_memory() -> None
         rest = await asyncio.gather(*(read(client, 2 * LARGE) for client in clients[:4]))
         for first, more in zip(got, rest, strict=False):
             assert LARGE < first + more < LARGE + 200
-        assert sum(upstream.asked() for upstream in upstreams) <= CLIENTS * 1.1
+        asked = sum(upstream.asked() for upstream in upstreams)
+        assert_at_most(asked / CLIENTS, 1.1, "calls for each")
         for client in clients:
             client.reset()
         await until_nothing_is_left(world)
+
+
+def test_batches_of_large_answers_that_nobody_reads_take_bounded_memory(
+    control: ControlLoad, sheet: Sheet
+) -> None:
+    with control.judged(sheet):
+        _leave_batches_unread()
+
+
+def test_fifty_slow_readers_of_large_answers_take_bounded_memory(
+    control: ControlLoad, sheet: Sheet
+) -> None:
+    with control.judged(sheet):
+        _read_slowly()

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.exam.control_load import ControlLoad
+from tests.exam.judging import Sheet
 from tests.exam.one_chain_world import BLOCK_SECONDS, World
 from tests.integration.conftest import missing
 from tests.integration.odd_upstreams import InventedHead, StandingNonces, null_for_what_exists
@@ -32,6 +34,7 @@ def world(
     node_binary: str,
     require_node_package: Callable[[str], None],
     tmp_path_factory: pytest.TempPathFactory,
+    control: ControlLoad,
 ) -> Iterator[World]:
     for package in ("viem", "ethers"):
         require_node_package(package)
@@ -45,11 +48,16 @@ def world(
     with UnevenChain(anvil_binary) as chain:
         chain.start(FIRST_BLOCKS)
         chain.start_mining(BLOCK_SECONDS)
-        world = World(chain, commands, tmp_path_factory.mktemp("one-chain"))
+        world = World(chain, control, commands, tmp_path_factory.mktemp("one-chain"))
         try:
             yield world
         finally:
             world.close()
+
+
+@pytest.fixture(autouse=True)
+def noted(world: World, sheet: Sheet) -> None:
+    world.sheet = sheet
 
 
 def test_all_well(world: World) -> None:
@@ -198,6 +206,7 @@ def mined(world: World) -> dict[str, list[int]]:
 
 
 def test_every_transaction_is_in_one_block(world: World) -> None:
+    """However busy the machine was."""
     blocks = mined(world)
     wallets = [*world.past_wallets, *world.wallets]
     for wallet in wallets:

@@ -99,6 +99,7 @@ class Gone:
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
+        self.began_at = time.monotonic()
         wire = bench.proxy.wire()
         self._told = wire.result("eth_blockNumber")
         self._block = wire.result("eth_getBlockByNumber", self._told, False)
@@ -159,70 +160,79 @@ def gone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gone]:
 
 @pytest.mark.parametrize("outage", OUTAGES.values(), ids=OUTAGES)
 def test_nobody_notices(bench: Bench, sheet: Sheet, outage: Outage) -> None:
-    seen = _suffer(bench, outage)
-    note_seen(sheet, seen)
-    slowest = _slowest_when_known(bench, seen)
-    assert_within(seen.latency.p99_seconds, seen.granted(outage.p99_seconds), str(seen))
-    assert_within(slowest, seen.granted_worst(outage.p99_seconds), str(seen))
-    assert_at_most(seen.calls_per_request, CALLS_PER_REQUEST, str(seen))
+    with bench.judged(sheet):
+        seen = _suffer(bench, outage)
+        note_seen(sheet, seen)
+        slowest = _slowest_when_known(bench, seen)
+        assert_within(seen.latency.p99_seconds, seen.granted(outage.p99_seconds), str(seen))
+        assert_within(slowest, seen.granted_worst(outage.p99_seconds), str(seen))
+        assert_at_most(seen.calls_per_request, CALLS_PER_REQUEST, str(seen))
 
 
 @pytest.mark.parametrize("fault", [faults.REFUSE, faults.BLACKHOLE], ids=["refuse", "blackhole"])
 def test_all_gone_for_three_seconds(bench: Bench, sheet: Sheet, fault: Fault) -> None:
     """Requests wait, and then succeed."""
-    bench.refresh(*PLACES)
-    with bench.watch() as seen:
-        lasting(fault, *PLACES, seconds=DARK_SECONDS)(bench)
-        bench.providers.clear()
-    note_seen(sheet, seen)
-    assert_no_error(seen)
-    assert seen.latency.max_seconds > DARK_SECONDS - 2 * LATENCY_SECONDS  # they did wait
-    bound = seen.granted_worst(DARK_SECONDS + FOUND_WELL_SECONDS)
-    assert_within(seen.latency.max_seconds, bound, str(seen))
-    assert_back_to_normal(bench)
+    with bench.judged(sheet):
+        bench.refresh(*PLACES)
+        with bench.watch() as seen:
+            lasting(fault, *PLACES, seconds=DARK_SECONDS)(bench)
+            bench.providers.clear()
+        note_seen(sheet, seen)
+        assert_no_error(seen)
+        assert seen.latency.max_seconds > DARK_SECONDS - 2 * LATENCY_SECONDS  # they did wait
+        bound = seen.granted_worst(DARK_SECONDS + FOUND_WELL_SECONDS)
+        assert_within(seen.latency.max_seconds, bound, str(seen))
+        assert_back_to_normal(bench)
 
 
-def test_nothing_was_lost_in_between(bench: Bench) -> None:
-    assert bench.load is not None
-    now = time.monotonic()
-    bench.load.wait_for_answers(now)
-    assert bench.load.report.errors == []
-    assert bench.load.report.between(0.0, now).error_count == 0
+def test_nothing_was_lost_in_between(bench: Bench, sheet: Sheet) -> None:
+    bench.assert_nothing_was_lost(sheet)
 
 
-def test_gone_for_good(gone: Gone) -> None:
+def test_gone_for_good(gone: Gone, sheet: Sheet) -> None:
     """Young, the outage is waited out; old, it is told at once. The head and its block are known."""
+    with gone.bench.judged(sheet, since=gone.began_at):
+        _assert_told_in_time(gone)
+        gone.bench.providers.clear()
+        wait_until(gone.bench.are_up, "all upstreams are up")
+        _assert_quick_again(gone.bench)
+
+
+def _assert_told_in_time(gone: Gone) -> None:
+    """While the outage is young, and when it is old."""
+    control = gone.bench.control
     for answers in gone.young:
         turn = [future.result() for future in answers]
         slowest = max(answered.seconds for answered in turn)
-        assert_within(slowest, LIGHT_DEADLINE_SECONDS + GRACE_SECONDS, "while it is young")
+        bound = control.granted_worst(LIGHT_DEADLINE_SECONDS + GRACE_SECONDS, gone.began_at)
+        assert_within(slowest, bound, "while it is young")
         gone.assert_told_why(turn)
 
     wait_until(
         lambda: outage_seconds(gone.bench) > YOUNG_OUTAGE_SECONDS,
         "the outage is old",
     )
+    asked_at = time.monotonic()
     turns = [[future.result() for future in answers] for answers in [gone.ask() for _ in range(3)]]
+    bound = control.granted_worst(OLD_OUTAGE_ANSWER_SECONDS, asked_at)
     for answers in zip(*turns, strict=True):
         # The quickest: a busy machine may hold up one.
         quickest = min(answered.seconds for answered in answers)
-        assert_within(quickest, OLD_OUTAGE_ANSWER_SECONDS, "when it is old")
+        assert_within(quickest, bound, "when it is old")
     for turn in turns:
         gone.assert_told_why(turn)
-
-    gone.bench.providers.clear()
-    wait_until(gone.bench.are_up, "all upstreams are up")
-    _assert_quick_again(gone.bench)
 
 
 def _assert_quick_again(bench: Bench) -> None:
     """In one window at least: a busy machine may slow down another. No window has errors."""
     end = time.monotonic() + NORMAL_WITHIN_SECONDS
     while True:
+        began_at = time.monotonic()
         report = run_load(bench.proxy.url, rate_per_second=300, seconds=1.0)
         assert report.error_count == 0, report.errors
         assert report.backward_heads == 0
-        if IS_SHORT or report.whole.p99_seconds < NORMAL_P99_SECONDS:
+        bound = bench.control.granted_worst(NORMAL_P99_SECONDS, began_at)
+        if IS_SHORT or report.whole.p99_seconds < bound:
             return
         assert time.monotonic() < end, report.whole
 

@@ -1,26 +1,20 @@
 """A proxy before four simulated providers on three clouds, under a load that does not end.
 
     bench.refresh()                                  # upstreams without a past
-    with bench.watch() as seen:
-        bench.providers.set_fault("a", faults.FREEZE)
-        bench.pass_time(1.6)
-    assert seen.latency.p99_seconds < 0.075
+    with bench.judged(sheet):                        # or not judged, on a busy machine
+        with bench.watch() as seen:
+            bench.providers.set_fault("a", faults.FREEZE)
+            bench.pass_time(1.6)
+        assert seen.latency.p99_seconds < 0.075
 
 Processes: the proxy, the providers (one for all), the load, the same load straight to a provider
 of its own that is always well (the control), and the test. State: what the loads have reported so
 far, in ``EndlessLoad``; the names that upstreams go by, in ``Bench``.
-
-By itself (``python -m tests.exam.fault_bench URL RATE``) this is the load's process: it
-answers each line on its input with a report of what came since the last.
 """
 
 from __future__ import annotations
 
-import asyncio
-import gc
 import itertools
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,20 +22,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
 
-import msgspec
-import uvloop
-
-from rpcproxy.engine import tasks
-from tests.exam.judging import IS_SHORT, assert_is_judged, granted
+from tests.exam import control_load
+from tests.exam.control_load import ControlLoad
+from tests.exam.judging import (
+    IS_SHORT,
+    Beside,
+    NotJudged,
+    Sheet,
+    granted,
+    judged,
+    why_not_judged,
+)
 from tests.integration.running_proxy import RunningProxy
 from tests.kits.waiting import LIMIT_SECONDS, wait_until
-from tests.loads.load import MAX_REQUESTS, TIME_LIMIT_SECONDS, Load
+from tests.loads.endless import EndlessLoad
 from tests.loads.load_report import LOCAL_METHODS, Report, Window
-from tests.sockets.providers import ROOT, ProviderProcess
+from tests.sockets.providers import ProviderProcess
 
 RATE_PER_SECOND: Final = 300.0
-CONNECTIONS: Final = 64
-LATENCY_SECONDS: Final = 0.02
+LATENCY_SECONDS: Final = control_load.LATENCY_SECONDS
 BLOCK_TIME_SECONDS: Final = 1.0
 # Three clouds, as the demo has them: two of the four share one, in different regions.
 PLACES: Final = {
@@ -54,7 +53,6 @@ PLACES: Final = {
 HEAVY_PROBE: Final = "eth_getLogs"
 # Never faulty, and unknown to the proxy.
 CONTROL: Final = "control"
-CONTROL_USUAL_SECONDS: Final = LATENCY_SECONDS + 0.005
 DISTURBED_SECONDS: Final = 0.010  # so much later the control shows a busy machine
 
 # What "back to normal" means.
@@ -103,11 +101,11 @@ class Seen:
 
     def granted(self, bound_seconds: float) -> float:
         """The bound for the 99th percentile, with what the machine took from the control."""
-        return granted(bound_seconds, self.control.p99_seconds, CONTROL_USUAL_SECONDS)
+        return granted(bound_seconds, self.control.p99_seconds, control_load.USUAL_SECONDS)
 
     def granted_worst(self, bound_seconds: float) -> float:
         """The bound for a single request, likewise."""
-        return granted(bound_seconds, self.control.max_seconds, CONTROL_USUAL_SECONDS)
+        return granted(bound_seconds, self.control.max_seconds, control_load.USUAL_SECONDS)
 
     def __str__(self) -> str:
         latency = self.latency
@@ -121,70 +119,14 @@ class Seen:
         )
 
 
-class EndlessLoad:
-    """Wallets that go on asking until ``stop``; ``report`` grows with each ``take``."""
-
-    def __init__(self, url: str, rate_per_second: float = RATE_PER_SECOND) -> None:
-        self._gap = 1 / rate_per_second
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.exam.fault_bench", url, str(rate_per_second)],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        self.report = Report(0, 0, [], [], {}, 0, 0, 0, 0)
-        wait_until(lambda: self.take().started_at > 0, "the load began")
-        self.report.started_at = self.take().started_at
-
-    def take(self) -> Report:
-        """What came since the last time; ``report`` has it, too."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(b"\n")
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
-        assert line, "the load has ended: see standard error"
-        news = msgspec.json.decode(line, type=Report)
-        self.report.samples += news.samples
-        self.report.errors += news.errors
-        self.report.by_method = news.by_method
-        return news
-
-    def wait_for_answers(self, until: float) -> Sequence[Report]:
-        """Wait until every request that was due before ``until`` has ended."""
-        began_at = self.report.started_at
-        due = max(0, int((until - began_at) / self._gap) - 2)
-        while began_at + due * self._gap < until:
-            due += 1
-        news: list[Report] = []
-
-        def are_all_there() -> bool:
-            news.append(self.take())
-            return sum(sample.at < until for sample in self.report.samples) >= due
-
-        wait_until(are_all_there, "every request has ended")
-        return news
-
-    def stop(self) -> None:
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                pipe.close()
-        try:
-            self._process.wait(LIMIT_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-            raise
-
-
 class Bench:
     """See the module's docstring. ``load`` is ``None`` where the test asks by itself."""
 
     def __init__(self, directory: Path, *, with_load: bool = True) -> None:
         self._generation = 0
         self._victims = itertools.cycle(PLACES)
+        self._unjudged: list[tuple[float, float]] = []
         self.load: EndlessLoad | None = None
-        self.control: EndlessLoad | None = None
         self.providers = ProviderProcess(
             *PLACES, CONTROL, latency_seconds=LATENCY_SECONDS, block_time_seconds=BLOCK_TIME_SECONDS
         )
@@ -198,9 +140,10 @@ class Bench:
         self.proxy.expected_errors.append(" unsuspect ")
         try:
             self._wait_until_ready()
+            rate = RATE_PER_SECOND if with_load else control_load.RATE_PER_SECOND
+            self.control = ControlLoad(self.providers.urls[CONTROL], rate)
             if with_load:
-                self.load = EndlessLoad(self.proxy.url)
-                self.control = EndlessLoad(self.providers.urls[CONTROL])
+                self.load = EndlessLoad(self.proxy.url, rate)
         except BaseException:
             self.proxy.kill()
             self.providers.close()
@@ -211,9 +154,9 @@ class Bench:
 
     def __exit__(self, *_: object) -> None:
         try:
-            for load in (self.load, self.control):
-                if load is not None:
-                    load.stop()
+            if self.load is not None:
+                self.load.stop()
+            self.control.stop()
             self.proxy.close()
         finally:
             self.providers.close()
@@ -258,7 +201,6 @@ class Bench:
     def watch(self) -> Iterator[Seen]:
         """Watch what happens meanwhile; the requests of that time have ended afterwards."""
         assert self.load is not None
-        assert self.control is not None
         before = self.load.take()
         state = self.providers.state()
         error_count = len(self.load.report.errors)
@@ -279,9 +221,36 @@ class Bench:
         seen.errors = self.load.report.errors[error_count:]
         seen.staleness_blocks = max(report.worst_staleness_blocks for report in news)
         seen.backward_heads = sum(report.backward_heads for report in news)
-        self.control.wait_for_answers(seen.ended_at)
-        seen.control = self.control.report.between(seen.began_at, seen.ended_at)
-        assert_is_judged(seen.control, self.control.report.errors)
+        seen.control = self.control.between(seen.began_at, seen.ended_at)
+
+    @contextmanager
+    def judged(self, sheet: Sheet, *, since: float | None = None) -> Iterator[None]:
+        """Judge what the block asserts by the control, and by how late the load itself was."""
+        began_at = time.monotonic()
+        try:
+            with self.control.judged(sheet, self._due_and_late, since=since):
+                yield
+        except NotJudged:
+            self._unjudged.append((began_at, time.monotonic()))
+            raise
+
+    def _due_and_late(self) -> control_load.DueAndLate:
+        if self.load is None:
+            return control_load.on_no_schedule()
+        due = self.load.due()
+        self.load.take()
+        return due, self.load.report.late
+
+    def assert_nothing_was_lost(self, sheet: Sheet) -> None:
+        """No request failed, watched or not, but in seconds that were not judged."""
+        assert self.load is not None
+        now = time.monotonic()
+        self.load.wait_for_answers(now)
+        self.control.wait_for_answers(now)
+        beside = Beside(self.control.report.outside(self._unjudged), self.control.report.errors)
+        with judged(sheet, lambda: why_not_judged(beside)):
+            lost = self.load.report.outside(self._unjudged).error_count
+            assert not lost, f"{lost} requests failed: {self.load.report.errors[:3]}"
 
     def pass_time(self, seconds: float) -> None:
         """Let wallets go on for so long."""
@@ -327,47 +296,3 @@ def forwarded(counts: Any) -> int:
 def forwardable(report: Report) -> int:
     """Requests so far that the proxy cannot answer by itself."""
     return sum(n for method, n in report.by_method.items() if method not in LOCAL_METHODS)
-
-
-# --- The load's process
-
-
-class Reporter(asyncio.Protocol):
-    """Answers each line of the input with a report, and tells when the input has ended."""
-
-    def __init__(self, load: Load, ended: asyncio.Future[None]) -> None:
-        self._load = load
-        self._ended = ended
-
-    def data_received(self, data: bytes) -> None:
-        for _ in range(data.count(b"\n")):
-            report = self._load.report
-            report.by_method = dict(self._load.by_method)
-            sys.stdout.buffer.write(msgspec.json.encode(report) + b"\n")
-            sys.stdout.buffer.flush()
-            report.samples.clear()
-            report.errors.clear()
-            report.worst_lateness_seconds = report.worst_staleness_blocks = 0
-            report.backward_heads = 0
-
-    def connection_lost(self, _: Exception | None) -> None:
-        if not self._ended.done():
-            self._ended.set_result(None)
-
-
-async def _report(url: str, rate_per_second: float) -> None:
-    loop = asyncio.get_running_loop()
-    load = Load(url, rate_per_second, MAX_REQUESTS / rate_per_second, CONNECTIONS)
-    await load.prepare(TIME_LIMIT_SECONDS)
-    # Collections of some ms would be measured as the proxy's.
-    gc.collect()
-    gc.disable()
-    ended = loop.create_future()
-    await loop.connect_read_pipe(lambda: Reporter(load, ended), sys.stdin)
-    running = tasks.start(load.run(), "load")
-    await ended
-    await tasks.stop(running)
-
-
-if __name__ == "__main__":
-    uvloop.run(_report(sys.argv[1], float(sys.argv[2])))

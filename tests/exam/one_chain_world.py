@@ -1,5 +1,6 @@
-"""Everything that runs from the first test to the last of test_one_chain.py: nodes, their fronts,
-the proxy, and people with wallets who must notice nothing.
+"""Everything that runs from the first test to the last of exam_one_chain.py: nodes, their fronts,
+the proxy, and people with wallets who must notice nothing. How long they wait is judged beside a
+control.
 
 State: the proxy and the clients of the moment. What a failed test left behind in them (a head that
 was believed, a nonce that is stuck) must not fail the next: they are then started anew.
@@ -8,11 +9,13 @@ was believed, a nonce that is stuck) must not fail the next: they are then start
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from tests.exam.judging import assert_within
+from tests.exam.control_load import ControlLoad
+from tests.exam.judging import Sheet, assert_within
 from tests.integration.anvil import Anvil, proxy_config
 from tests.integration.running_proxy import RunningProxy
 from tests.integration.uneven_chain import UnevenChain
@@ -25,10 +28,21 @@ LONGEST_SECONDS: Final = 5.0
 
 
 class World:
-    """See the module's docstring. ``commands`` start the clients; each gets an account."""
+    """See the module's docstring. ``commands`` start the clients; each gets an account. ``sheet``
+    is that of the test that plays.
+    """
 
-    def __init__(self, chain: UnevenChain, commands: list[list[str]], directory: Path) -> None:
+    sheet: Sheet
+
+    def __init__(
+        self,
+        chain: UnevenChain,
+        control: ControlLoad,
+        commands: list[list[str]],
+        directory: Path,
+    ) -> None:
         self.chain = chain
+        self._control = control
         self.wallets: list[Wallet] = []
         self.past_wallets: list[Wallet] = []
         self._commands = commands
@@ -36,6 +50,8 @@ class World:
         self._starts = 0
         self._is_spoilt = False
         self._marks: dict[object, int] = {}
+        self._journeys: dict[Wallet, int] = {}
+        self._began_at = self._began_before_at = time.monotonic()
         self._start()
 
     def _start(self) -> None:
@@ -65,7 +81,12 @@ class World:
     # ---- what people saw
 
     def _mark(self) -> None:
-        """From here on, errors are this test's."""
+        """From here on, errors are this test's, and so is how long people wait. The journeys that
+        they are on began in the test before.
+        """
+        self._began_before_at, self._began_at = self._began_at, time.monotonic()
+        self._journeys = {wallet: len(wallet.journeys) for wallet in self.wallets}
+        self.readers.slowest_seconds = 0.0
         self._marks = {wallet: len(wallet.errors) for wallet in self.wallets}
         self._marks[self.readers] = len(self.readers.errors)
 
@@ -84,11 +105,12 @@ class World:
         if errors:
             log += "\n\nWhat upstreams said of transactions:\n" + self.chain.fronts.witnessed()
         assert not errors, f"{len(errors)} errors:\n" + "\n".join(errors[:12]) + log
+        bound = self._control.granted_worst(LONGEST_SECONDS, self._began_before_at)
         for wallet in self.wallets:
             assert wallet.is_running or wallet.is_stopped, wallet.name
             self._check_against_chain(wallet)
-            assert_within(wallet.slowest_seconds, LONGEST_SECONDS, wallet.name)
-        assert_within(self.readers.slowest_seconds, LONGEST_SECONDS, "the readers")
+            assert_within(wallet.slowest_since(self._journeys[wallet]), bound, wallet.name)
+        assert_within(self.readers.slowest_seconds, bound, "the readers")
 
     def _check_against_chain(self, wallet: Wallet) -> None:
         """What it saw is what is so."""
@@ -126,19 +148,22 @@ class World:
 
     @contextlib.contextmanager
     def while_odd(self, *begin: Callable[[], object]) -> Iterator[None]:
-        """Something is odd inside the block, and mended at its end; that is no excuse either."""
+        """Something is odd inside the block, and mended at its end; that is no excuse either.
+        Raises ``NotJudged``.
+        """
         if self._is_spoilt:
             with contextlib.suppress(AssertionError):  # the test that spoilt it has failed
                 self.close()
             self._start()
         self._is_spoilt = True
         self._mark()
-        try:
-            for go in begin:
-                go()
-            yield
-        finally:
-            self.chain.mend()
-        self.proxy.wait_until_well()
-        self.check()
+        with self._control.judged(self.sheet):
+            try:
+                for go in begin:
+                    go()
+                yield
+            finally:
+                self.chain.mend()
+            self.proxy.wait_until_well()
+            self.check()
         self._is_spoilt = False

@@ -7,22 +7,22 @@ How long people wait for their answers is measured in the exam alone.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import pytest
 
-from tests.exam.judging import assert_within, granted
+from tests.exam.control_load import a_control
+from tests.exam.judging import Sheet, assert_within
 from tests.integration.anvil import Anvil, AnvilChain, proxy_config
 from tests.integration.running_proxy import RunningProxy
 from tests.integration.wallets import CLIENTS, Readers, Wallet, python_client
 from tests.kits.waiting import wait_until
-from tests.sockets.providers import ProviderProcess
 
 BLOCK_SECONDS = 0.3
 # MetaMask counts an answer as degraded from here on.
 LONGEST_SECONDS = 5.0
-CONTROL_USUAL_SECONDS = 0.02  # the slowest of some hundred reads, on an idle machine
 
 
 @dataclass
@@ -215,26 +215,22 @@ def test_nobody_notices_a_rolling_outage(world: World) -> None:
 
 
 @pytest.mark.exam
-def test_nobody_waits_long_in_a_rolling_outage(world: World) -> None:
-    """The control: the same reads, straight to a provider that is well, in the same seconds."""
-    with ProviderProcess("control", latency_seconds=0.0) as well:
-        beside = Readers(well.urls["control"], world.chain.accounts[0].address, pause_seconds=0.05)
-        try:
-            world.readers.slowest_seconds = 0.0
-            first = {wallet: len(wallet.journeys) for wallet in world.wallets}
-            for node in world.chain.nodes:
-                world.strike(frozen(node))
-                world.readers.wait_for(50)
-                world.chain.thaw(node)
-            world.live_on()
-        finally:
-            beside.stop()
-    assert beside.count, "not judged: the control asked nothing"
-    assert not beside.errors, f"not judged: the control has errors: {beside.errors[:3]}"
-    bound = granted(LONGEST_SECONDS, beside.slowest_seconds, CONTROL_USUAL_SECONDS)
-    for wallet in world.wallets:
-        assert_within(wallet.slowest_since(first[wallet]), bound, wallet.name)
-    assert_within(world.readers.slowest_seconds, bound, "the readers")
+def test_nobody_waits_long_in_a_rolling_outage(
+    world: World, request: pytest.FixtureRequest
+) -> None:
+    with a_control() as control, control.judged(Sheet(request.node.user_properties)):
+        began_at = time.monotonic()
+        world.readers.slowest_seconds = 0.0
+        first = {wallet: len(wallet.journeys) for wallet in world.wallets}
+        for node in world.chain.nodes:
+            world.strike(frozen(node))
+            world.readers.wait_for(50)
+            world.chain.thaw(node)
+        world.live_on()
+        bound = control.granted_worst(LONGEST_SECONDS, began_at)
+        for wallet in world.wallets:
+            assert_within(wallet.slowest_since(first[wallet]), bound, wallet.name)
+        assert_within(world.readers.slowest_seconds, bound, "the readers")
 
 
 def test_every_transaction_was_mined_once(world: World) -> None:

@@ -91,18 +91,16 @@ class Wallet:
     def is_stopped(self) -> bool:
         return self._process.stdin is None or self._process.stdin.closed
 
-    @property
-    def slowest_seconds(self) -> float:
-        """The longest wait for an answer on any journey."""
-        return self.slowest_since(0)
-
     def slowest_since(self, number: int) -> float:
-        """The longest wait for an answer on the journeys from this one on."""
+        """The longest wait for an answer on the journeys from this one on; 0 without one."""
         return max(
-            float(seconds)
-            for journey in self.journeys[number:]
-            for step, seconds in journey["seconds"].items()
-            if step not in WAITING_STEPS
+            (
+                float(seconds)
+                for journey in self.journeys[number:]
+                for step, seconds in journey["seconds"].items()
+                if step not in WAITING_STEPS
+            ),
+            default=0.0,
         )
 
     def stop(self) -> None:

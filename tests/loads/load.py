@@ -37,7 +37,7 @@ from rpcproxy.drills.evm.simrpc import BALANCE_OF
 from rpcproxy.engine import tasks
 from tests.kits.waiting import LIMIT_SECONDS
 from tests.loads.load_connection import Ask, Connection
-from tests.loads.load_report import Report, Sample
+from tests.loads.load_report import LATE_SECONDS, Report, Sample
 
 ROOT = Path(__file__).resolve().parents[2]
 MAX_REQUESTS = 200_000
@@ -161,6 +161,7 @@ class Load:
         while due <= now and self._started < self._count:
             lateness = self.report.worst_lateness_seconds
             self.report.worst_lateness_seconds = max(lateness, now - due)
+            self.report.late += now - due > LATE_SECONDS
             self._begin(Ask(next(self._ids), *self._next_call(), due))
             self._started += 1
             due = self.report.started_at + self._started * self._gap

@@ -9,6 +9,8 @@ import msgspec
 
 # Answered by the proxy itself while it knows a fresh head.
 LOCAL_METHODS = frozenset(("eth_chainId", "eth_blockNumber"))
+# A load that begins a request so much later than it is due is outrun by its own work.
+LATE_SECONDS = 0.1
 
 
 class Sample(msgspec.Struct, array_like=True):
@@ -33,8 +35,9 @@ class Window(msgspec.Struct):
 class Report(msgspec.Struct):
     """``errors`` holds the first texts. ``forwardable`` counts what the proxy cannot answer
     by itself. ``worst_lateness_seconds`` is how late the load itself was: a large one says
-    that the machine was busy. ``worst_staleness_blocks`` compares balances with the highest
-    block number answered before they were asked (simulated chain only).
+    that the machine was busy. ``late`` counts the requests that it began more than
+    ``LATE_SECONDS`` after they were due. ``worst_staleness_blocks`` compares balances with the
+    highest block number answered before they were asked (simulated chain only).
     """
 
     started_at: float
@@ -46,6 +49,7 @@ class Report(msgspec.Struct):
     worst_lateness_seconds: float
     worst_staleness_blocks: int
     backward_heads: int
+    late: int = 0
 
     @property
     def total(self) -> int:
@@ -66,6 +70,13 @@ class Report(msgspec.Struct):
     def between(self, start: float, end: float) -> Window:
         """The requests scheduled in ``[start, end)``, moments of ``time.monotonic()``."""
         return _window(start, [sample for sample in self.samples if start <= sample.at < end])
+
+    def outside(self, spans: Sequence[tuple[float, float]]) -> Window:
+        """The requests scheduled at no moment of these spans, each ``[start, end)``."""
+        return _window(
+            self.started_at,
+            [s for s in self.samples if not any(start <= s.at < end for start, end in spans)],
+        )
 
     def windows(self, seconds: float = 1.0) -> list[Window]:
         """The series over time, empty windows left out."""

@@ -331,6 +331,12 @@ class TestReport:
             "spread: 0.200 blocks behind on average, at most 0.15 is allowed"
         ]
 
+    def test_how_steady_the_machine_was_is_said(self) -> None:
+        rows = [self.row("plain", [10.0, 9.0, 12.6], "haproxy"), self.row("plain", [24.0, 99.0])]
+        assert report.reference_lines(report.Results({}, rows=rows)) == [
+            "forward, plain: HAProxy's own cost differed by 40% between rounds."
+        ]
+
     def test_another_proxy_is_never_too_slow(self) -> None:
         assert report.misses([self.row("plain", [99.0], "nginx")]) == []
 

@@ -1,4 +1,4 @@
-"""What ``make exam`` makes of scenarios: names, a table, a verdict, and what it grants a time."""
+"""What ``make exam`` makes of scenarios: names, a table, a verdict, an exit code."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ import pytest
 
 from benchmarks import exam
 from benchmarks.exam import Line
-from tests.exam import judging
-from tests.loads.load_report import Window
 
 
 @pytest.mark.parametrize(
@@ -99,7 +97,7 @@ class Played:
         for number, outcome in enumerate(self.outcomes):
             if outcome:
                 name = f"exam_{number}"
-                gatherer.lines[name] = Line(name, outcome, 1.0)
+                gatherer.lines[name] = Line(name, outcome, 1.0, {"not_judged": "it was late"})
         return 1 if "failed" in self.outcomes else 0
 
 
@@ -109,6 +107,7 @@ class Played:
         (("passed", "passed"), 0, ""),
         (("passed", "skipped"), 0, "1 skipped"),
         (("passed", "failed"), 0, "1 failed"),
+        (("passed", "not judged"), 0, "1 not judged"),
         (("passed", ""), 0, "1 not played"),
         (("passed",), 2, "2 left out"),
     ],
@@ -123,7 +122,8 @@ def test_only_a_whole_exam_is_kept(
 ) -> None:
     monkeypatch.setattr(pytest, "main", Played(outcomes, left_out=left_out))
     monkeypatch.delenv("RPCPROXY_EXAM", raising=False)
-    exam.main(["--out", str(tmp_path)])
+    code = exam.main(["--out", str(tmp_path)])
+    assert code == {"1 failed": 1, "1 not judged": exam.TOO_BUSY}.get(words, 0)
     assert (tmp_path / "exam.md").exists() == (tmp_path / "exam.json").exists() == (not words)
     assert ("Not kept" in capsys.readouterr().out) == bool(words)
 
@@ -140,28 +140,66 @@ def test_an_exam_of_some_or_judged_by_less_is_not_kept(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_times_are_granted_what_the_machine_took_from_the_control() -> None:
-    assert judging.granted(0.075, 0.024, 0.025) == 0.075
-    assert judging.granted(0.075, 0.125, 0.025) == pytest.approx(0.175)
+def test_what_was_not_judged_is_told_by_name_and_with_its_reason() -> None:
+    gatherer = exam.Gatherer()
+    gatherer.pytest_runtest_logreport(
+        pytest.TestReport(
+            "tests/exam/exam_a.py::test_b",
+            ("", 0, ""),
+            {},
+            "skipped",
+            None,
+            "call",
+            user_properties=[
+                ("errors", 3),
+                ("words", "w"),
+                ("not_judged", "the control | was late"),
+            ],
+        )
+    )
+    lines = [*gatherer.lines.values(), Line("c", "skipped", 1.0)]
+    assert exam.told_unjudged(lines) == "Not judged: a: b: the control | was late\n"
+    assert exam.table(lines).splitlines()[2] == (
+        "| a: b | not judged |  | 3 |  |  |  |  |  |  | the control / was late; w |"
+    )
+    assert exam.verdict(lines).startswith("1 not judged, 1 skipped; ")
 
 
-def test_a_control_with_errors_judges_nothing() -> None:
-    judging.assert_is_judged(Window(0.0, 100, 0, 0.02, 0.03, 0.04))
-    with pytest.raises(AssertionError, match=r"not judged: 2 of the control's 100 .*HTTP 503"):
-        judging.assert_is_judged(Window(0.0, 100, 2, 0.02, 0.03, 0.04), ["HTTP 503"])
-    with pytest.raises(AssertionError, match="not judged: the control asked nothing"):
-        judging.assert_is_judged(Window(0.0, 0, 0, 0.0, 0.0, 0.0))
+def test_a_failure_after_it_was_not_judged_is_a_failure() -> None:
+    gatherer = exam.Gatherer()
+    for when, outcome in (("call", "skipped"), ("teardown", "failed")):
+        gatherer.pytest_runtest_logreport(
+            pytest.TestReport(
+                "tests/exam/exam_a.py::test_b",
+                ("", 0, ""),
+                {},
+                outcome,  # type: ignore[arg-type]
+                None,
+                when,  # type: ignore[arg-type]
+                user_properties=[("not_judged", "the control was late")],
+            )
+        )
+    assert [line.outcome for line in gatherer.lines.values()] == ["failed"]
 
 
-def test_a_short_exam_judges_no_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(judging, "IS_SHORT", False)
-    with pytest.raises(AssertionError, match=r"0\.200 s, at most 0\.100 s: the slowest"):
-        judging.assert_within(0.2, 0.1, "the slowest")
-    with pytest.raises(AssertionError, match="calls"):
-        judging.assert_at_most(1.2, 1.1, "calls")
-    monkeypatch.setattr(judging, "IS_SHORT", True)
-    judging.assert_within(0.2, 0.1, "the slowest")
-    judging.assert_at_most(1.2, 1.1, "calls")
+@pytest.mark.parametrize(
+    ("code", "passed", "missed", "whole", "short"),
+    [
+        (0, 4, 0, 0, 0),
+        (0, 3, 1, 75, 0),
+        (0, 5, 2, 75, 75),
+        (0, 0, 1, 75, 75),
+        (1, 1, 3, 1, 1),
+        (5, 0, 0, 5, 5),
+    ],
+)
+def test_the_exit_code_says_that_the_machine_was_too_busy(
+    code: int, passed: int, missed: int, whole: int, short: int
+) -> None:
+    lines = [Line("a", "passed", 1.0)] * passed + [Line("b", "not judged", 1.0)] * missed
+    lines.append(Line("c", "skipped", 1.0))
+    assert exam.exit_code(code, lines, is_short=False) == whole
+    assert exam.exit_code(code, lines, is_short=True) == short
 
 
 def test_every_scenario_of_a_short_exam_names_something() -> None:

@@ -29,6 +29,8 @@ def test_reports_cut_time_into_windows() -> None:
     ]
     assert report.between(10.5, 10.6).count == 10
     assert report.between(50, 60).count == 0
+    left = report.outside([(10.0, 11.0), (11.4, 11.6)])
+    assert (left.count, left.error_count) == (80, 0)
     assert report.summary().startswith("200 requests, 1 errors, p50 100.0 ms")
 
 
@@ -126,6 +128,14 @@ def test_faults_are_seen_when_they_happen_and_time_counts_from_the_schedule(
     assert len(refusals) > 5
     assert not any(sample.is_ok for sample in refusals)
     assert "cannot connect" in " ".join(load.report.errors)
+
+
+def test_what_it_begins_late_itself_is_counted(url: str) -> None:
+    with loading(url) as load:
+        samples = load.report.samples
+        wait_until(lambda: len(samples) >= 20, "answers")
+        load._loop.call_soon_threadsafe(time.sleep, 0.4)
+        wait_until(lambda: load.report.late >= 40, "late requests")
 
 
 @pytest.mark.parametrize(
