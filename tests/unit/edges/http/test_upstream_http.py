@@ -806,11 +806,13 @@ async def test_closing_a_stream_closes_the_connection() -> None:
 @pytest.mark.parametrize("how", ["close", "reset", "garbage"])
 @on_both_loops
 async def test_a_stream_that_breaks_says_so(how: str) -> None:
+    has_begun = asyncio.Event()  # a reset throws away what nobody has read
+
     async def script(peer: Peer) -> None:
         await peer.answer(
             OK + b"Transfer-Encoding: chunked\r\n\r\n" + b"2710\r\n" + bytes(10_000) + b"\r\n"
         )
-        await asyncio.sleep(0.01)
+        await has_begun.wait()
         if how == "reset":
             peer.reset()
         elif how == "garbage":
@@ -820,6 +822,7 @@ async def test_a_stream_that_breaks_says_so(how: str) -> None:
     async with Scripted(script) as server:
         upstream = server.upstream(hold_bytes=1000)
         got = await ask_reply(upstream)
+        has_begun.set()
         assert got.rest is not None
         with pytest.raises(StreamBroken):
             await read_all(got.rest)

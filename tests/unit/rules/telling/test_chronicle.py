@@ -15,6 +15,7 @@ from rpcproxy.messages import MethodClass
 from rpcproxy.rules.telling.chronicle import Chronicle, Traffic, read_packed
 from rpcproxy.rules.telling.sample import Sample
 from rpcproxy.states import Change
+from tests.kits.jumping import on_a_jumping_loop
 from tests.kits.samples import START, a_chain, a_sample, an_upstream, with_state
 from tests.kits.waiting import until
 
@@ -193,6 +194,7 @@ async def test_a_disk_that_cannot_be_written_is_nothing_to_fail_for(tmp_path) ->
         await recorder.close()
 
 
+@on_a_jumping_loop
 async def test_a_change_is_looked_at_at_once_and_not_too_often(monkeypatch) -> None:
     monkeypatch.setattr(chronicle_module, "SETTLE_SECONDS", 0.0)
     recorder = Recorder(a_sample_of_now)
