@@ -26,6 +26,7 @@ ASKED = {
 }
 BATCHES = ("batch of 10", "batch of 100")  # beside the build before alone: nobody else sorts them
 KEPT_CALLS = 0.05  # per request: each question once per block, and few hedges
+LEAST_SHARE = 0.5  # of its time that wrk has to ask: on a busy machine it starts late
 GRACE = 4 / 3  # the small run in CI fails when a bound is passed by a third
 
 
@@ -69,8 +70,8 @@ def measure(
     seconds: float,
     connections: int = 32,
 ) -> Run:
-    """LoadFailed: a request failed, or some that ought to be forwarded were not really answered by
-    the upstream, or some that ought not were.
+    """LoadFailed: the load was outrun, a request failed, or some that ought to be forwarded were
+    not really answered by the upstream, or some that ought not were.
     """
     pids = list(contender.pids)
     answered = up.answered()
@@ -78,12 +79,23 @@ def measure(
     done = load.closed_loop(contender.url, case, size, connections=connections, seconds=seconds)
     spent = procfs.cpu_seconds(pids) - before
     calls = (up.answered() - answered) / max(1, done.requests)
+    if (late := outrun(done, seconds)) is not None:
+        raise load.LoadFailed(f"{late}; {contender.name}, {case}")
     if done.errors or not done.requests:
         raise load.LoadFailed(f"{contender.name}, {case}: {done}")
     if (trouble := misdirected(case, size, calls)) is not None:
         raise load.LoadFailed(f"{contender.name}, {case}: {trouble}")
     micros = spent / done.requests * 1e6 if pids else None
     return Run(micros, done.requests, done.requests / done.seconds, calls)
+
+
+def outrun(done: load.Closed, seconds: float) -> str | None:
+    """In words: without an error wrk asked for much less than its ``seconds``, as it does where the
+    machine let it start too late.
+    """
+    if done.errors or done.seconds >= LEAST_SHARE * seconds:
+        return None
+    return f"the load was outrun: it asked for {done.seconds:.1f} of {seconds:g} s"
 
 
 def misdirected(case: str, size: int, calls: float) -> str | None:

@@ -20,7 +20,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 ROUNDS: Final = 5
 _RATIO = re.compile(r"\d+\.\d+ \(\d+\.\d+–\d+\.\d+\)")
 _DIFFERENCE = re.compile(r"HAProxy's own cost differed by (\d+)%")
-_TROUBLE = re.compile(r"^Stopped: haproxy.*", re.MULTILINE)
+_TROUBLE = re.compile(r"^Stopped: (?:haproxy|the load was outrun).*", re.MULTILINE)
 
 
 @pytest.mark.timeout(600)

@@ -331,6 +331,12 @@ class TestReport:
             "spread: 0.200 blocks behind on average, at most 0.15 is allowed"
         ]
 
+    def test_a_load_that_started_too_late_is_no_fault_of_who_was_asked(self) -> None:
+        late = load.Closed(0, 0.325, 0, 0.0, 0.0)
+        assert cases.outrun(late, 1.2) == "the load was outrun: it asked for 0.3 of 1.2 s"
+        assert cases.outrun(load.Closed(0, 0.325, 1, 0.0, 0.0), 1.2) is None
+        assert cases.outrun(load.Closed(0, 1.1, 0, 0.0, 0.0), 1.2) is None
+
     def test_how_steady_the_machine_was_is_said(self) -> None:
         rows = [self.row("plain", [10.0, 9.0, 12.6], "haproxy"), self.row("plain", [24.0, 99.0])]
         assert report.reference_lines(report.Results({}, rows=rows)) == [
