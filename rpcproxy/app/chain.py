@@ -14,6 +14,7 @@ from rpcproxy.app.storage.disk import Disk, DiskPlace
 from rpcproxy.app.storage.transaction_journal import SendSettings, Transactions
 from rpcproxy.chains.parts.errors import ErrorTable
 from rpcproxy.chains.registry import kind_of
+from rpcproxy.clock import SYSTEM_CLOCK, Clock
 from rpcproxy.config.model import Chain, Server, Upstream
 from rpcproxy.config.secrets import Redactor, secrets_of_upstream
 from rpcproxy.edges.disk.disk_cache import DiskCache
@@ -21,7 +22,6 @@ from rpcproxy.edges.http.target import EdgeSettings, target_of
 from rpcproxy.edges.http.upstream_http import HttpUpstream as Wire
 from rpcproxy.edges.metrics.metrics import ChainCounters
 from rpcproxy.engine.attempts.attempts import ChainMember
-from rpcproxy.engine.clock import SYSTEM_CLOCK, Clock
 from rpcproxy.engine.sends.ledger import OnStep, unheard
 from rpcproxy.rules.answers.classify import Classifier
 from rpcproxy.rules.answers.holding import Holdings
@@ -93,7 +93,7 @@ class ChainRuntime:
         self.executor, self.pipeline, self.audits = graph.executor, graph.pipeline, graph.audits
         self.watcher = graph.watcher(ssl_context)
         self.feeds = self.watcher.feeds
-        self.disk = self._disk(chain, server, old)
+        self.disk = self._disk(chain, server, old, clock)
         if old is not None:
             graph.learned.adopt(old.graph.learned, now)
 
@@ -126,14 +126,14 @@ class ChainRuntime:
         return wires
 
     @staticmethod
-    def _disk(chain: Chain, server: Server, old: ChainRuntime | None) -> Disk | None:
+    def _disk(chain: Chain, server: Server, old: ChainRuntime | None, clock: Clock) -> Disk | None:
         """What is kept on disk; an open one stays open through a reload."""
         place = DiskPlace.of(chain, server.cache)
         if place is None:
             return None
         if old is not None and old.disk is not None and old.disk.place == place:
             return old.disk
-        return Disk(place, chain.name)
+        return Disk(place, chain.name, clock.monotonic)
 
     @property
     def held(self) -> tuple[Held, ...]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-import time
 from collections.abc import Callable, Sequence
 from typing import Final, cast
 
@@ -52,7 +51,8 @@ class Control:
         self, chain: str, methods: Methods, method: str, reason: str, trace_id: str
     ) -> None:
         is_known = methods.describe(method).is_known
-        self._failures.add(chain, method, reason, trace_id, time.time(), is_known=is_known)
+        unix_seconds = self._proxy.clock.unix()
+        self._failures.add(chain, method, reason, trace_id, unix_seconds, is_known=is_known)
 
     def access(self) -> Access:
         """As it is bound and configured now."""
@@ -77,7 +77,7 @@ class Control:
             if needed:
                 raise Denied(409, f"{needed}: not drained (with ?force=1 it would be)")
         order_given = OperatorOrder(upstream, wanted)
-        changes = runtime.executor.observe(order_given, time.monotonic())
+        changes = runtime.executor.observe(order_given, self._proxy.clock.monotonic())
         words = changes[0].reason if changes else "it was so already"
         if wanted == "drain" and standing.in_flight:
             words += f"; {standing.in_flight} in flight finish"

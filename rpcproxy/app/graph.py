@@ -15,12 +15,12 @@ from collections.abc import Mapping
 import msgspec
 
 from rpcproxy.chains.kind import Kind
+from rpcproxy.clock import Clock
 from rpcproxy.config.model import Chain, Server
 from rpcproxy.edges.metrics.metrics import ChainCounters
 from rpcproxy.engine.answers.sharing import Sharing
 from rpcproxy.engine.attempts.attempts import ChainMember
 from rpcproxy.engine.attempts.executor import Executor
-from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.reads.encoder import Encoder
 from rpcproxy.engine.reads.pipeline import Pipeline
 from rpcproxy.engine.reads.profiles import Profiles, policies

@@ -8,8 +8,7 @@ under way. Reads may take their time after that. No state.
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Final
 
 from rpcproxy.app.chain import ChainRuntime
@@ -21,13 +20,16 @@ HANDOVER_SECONDS: Final = 3.0
 
 
 async def release_journals(
-    listener: Listener, runtimes: Collection[ChainRuntime], longest_seconds: float
+    listener: Listener,
+    runtimes: Collection[ChainRuntime],
+    longest_seconds: float,
+    now: Callable[[], float],
 ) -> None:
     """Close the journals once no send can come, after ``longest_seconds`` in any case. The listener
-    drains meanwhile.
+    drains meanwhile. ``now`` tells monotonic seconds.
     """
-    deadline = time.monotonic() + longest_seconds
-    while time.monotonic() < deadline and (  # noqa: ASYNC110 -- connections tell nobody how they do
+    deadline = now() + longest_seconds
+    while now() < deadline and (  # noqa: ASYNC110 -- connections tell nobody how they do
         listener.can_bring_requests or any(runtime.pipeline.is_sending for runtime in runtimes)
     ):
         await asyncio.sleep(LOOK_SECONDS)

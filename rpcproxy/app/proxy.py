@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
@@ -25,13 +24,13 @@ from rpcproxy.app.process.allocator import Trimmer
 from rpcproxy.app.process.process import room_for_clients
 from rpcproxy.app.tracing import Tracing
 from rpcproxy.app.view import ProxyView
+from rpcproxy.clock import SYSTEM_CLOCK, Clock
 from rpcproxy.config.model import Address, Chain, Config, Server
 from rpcproxy.edges.logs import Redactor, event, secrets_of, utc
 from rpcproxy.edges.metrics.metrics import Counters, LoopLag
 from rpcproxy.edges.process.given_sockets import ADMIN, NO_SOCKETS, WALLET, Sockets
 from rpcproxy.edges.process.own_limits import room
 from rpcproxy.engine import tasks
-from rpcproxy.engine.clock import SYSTEM_CLOCK, Clock
 from rpcproxy.engine.reads.pipeline import Pipeline
 from rpcproxy.engine.sends.ledger import OnStep, unheard
 from rpcproxy.front.operators.admin import (
@@ -68,7 +67,7 @@ class Proxy:
         clock: Clock = SYSTEM_CLOCK,
         on_step: OnStep = unheard,
     ) -> None:
-        """``clock`` is what the chains read the time from; ``on_step`` is told of the steps of
+        """``clock`` is what everything reads the time from; ``on_step`` is told of the steps of
         sends.
         """
         self.config = config
@@ -78,7 +77,7 @@ class Proxy:
         self.changes = RecentChanges()
         self.redactor = redactor or Redactor()
         self._ssl_context = ssl_context
-        self._clock, self._on_step = clock, on_step
+        self.clock, self._on_step = clock, on_step
         self.config_path = config_path
         self.last_reload: dict[str, Any] = {"last_result": "", "last_time": None}
         self._retiring: set[asyncio.Task[None]] = set()
@@ -90,13 +89,15 @@ class Proxy:
         self.reload_listeners = [self.control.on_reload]
         self.admin: AdminPort | None = None
         self._loop_lag = LoopLag(self.counters.on_loop_lag)
-        self.sampler = Sampler(lambda: self.chains.values())  # noqa: PLW0108 -- a reload replaces it
+        self.sampler = Sampler(lambda: self.chains.values(), clock)  # noqa: PLW0108 -- a reload replaces it
         self._tracing = Tracing(config.server)
-        self._notices = Notices(self.counters, self.redactor)
+        self._notices = Notices(self.counters, self.redactor, clock)
         self.sampler.sinks.append(self._notices.on_sample)
         self._history = HistoryWriter(config.server.history, self.redactor)
         self.sampler.sinks.append(self._history.on_sample)
-        self.recorder = Recorder(self.sampler.take, beside(self._history.path), self.redactor)
+        self.recorder = Recorder(
+            self.sampler.take, beside(self._history.path), self.redactor, clock=clock
+        )
         self.sampler.sinks.append(self.recorder.add)
         self.sampler.sinks.append(Trimmer(self.holdings).on_sample)
         self.view = ProxyView(self)
@@ -104,6 +105,7 @@ class Proxy:
             lambda: told_plainly(self.view.status(), self.redactor),
             self.view.outlooks,
             lambda: self.config.server.status_page,
+            clock=clock,
         )
         self.address: tuple[str, int] = ("", 0)
         self.admin_address: tuple[str, int] | None = None
@@ -146,7 +148,8 @@ class Proxy:
             start = self.listener.start(given.get(WALLET, ()))
             self.address = await _worded(start, server.listen)
             if server.admin is not None:
-                app = make_admin_app(self.view, self.redactor, self.control, self.control.access)
+                access = self.control.access
+                app = make_admin_app(self.view, self.redactor, self.control, access, self.clock)
                 self.admin = AdminPort(app, server.limits)
                 await _worded(self.admin.start(server.admin, given.get(ADMIN, ())), server.admin)
                 self.admin_address = self.admin.address
@@ -160,7 +163,7 @@ class Proxy:
             runtime.start()
         self._loop_lag.start()
         self._notices.configure(self.config.notify)
-        self._history.start(time.time())
+        self._history.start(self.clock.unix())
         self.recorder.open()
         self.sampler.start()
 
@@ -175,7 +178,9 @@ class Proxy:
                 # What is told here is not to be ahead of what the next process tells.
                 await asyncio.gather(*(runtime.retire() for runtime in self.chains.values()))
             patience = min(seconds, HANDOVER_SECONDS) if is_followed else seconds
-            leaving = release_journals(self.listener, self.chains.values(), patience)
+            leaving = release_journals(
+                self.listener, self.chains.values(), patience, self.clock.monotonic
+            )
             releasing = tasks.start(leaving, "release journals")
             await self.listener.drain(seconds)
             await tasks.stop(releasing)
@@ -238,7 +243,7 @@ class Proxy:
                 old=before,
                 retired=[gone.transactions for gone in (*self._retired, *old.values())],
                 holdings=self.holdings,
-                clock=self._clock,
+                clock=self.clock,
                 on_step=self._on_step,
             )
             runtime.executor.listeners.append(self._listener_for(runtime))
@@ -251,7 +256,7 @@ class Proxy:
                 return
             self.recorder.on_changes(runtime.chain.name, changes)
             for change in changes:
-                self.changes.add(runtime.chain.name, change, time.time())
+                self.changes.add(runtime.chain.name, change, self.clock.unix())
                 self._notices.on_change(runtime.chain.name, change)
 
         return on_changes
@@ -303,7 +308,7 @@ class Proxy:
 
     def _note_reload(self, result: str, *, is_accepted: bool) -> None:
         self.counters.on_reload(is_accepted=is_accepted)
-        self.last_reload = {"last_result": result, "last_time": utc(time.time())}
+        self.last_reload = {"last_result": result, "last_time": utc(self.clock.unix())}
         level = logging.INFO if is_accepted else logging.ERROR
         event(_log, level, ChangeKind.CONFIG_RELOAD, f"configuration {result}")
         for tell in self.reload_listeners:

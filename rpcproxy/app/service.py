@@ -10,7 +10,6 @@ State: the task, what was told last, and when a chain was served last.
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Final
 
 from rpcproxy.app.proxy import Proxy
@@ -37,7 +36,7 @@ class Service:
         self._status_seconds = status_seconds
         self._task: asyncio.Task[None] | None = None
         self._told = ""
-        self._served_at = time.monotonic()
+        self._served_at = proxy.clock.monotonic()
         proxy.reload_listeners.append(self._on_reload)
 
     def start(self, *, is_new_process: bool = False) -> None:
@@ -84,7 +83,7 @@ class Service:
         if self._notify.watchdog_seconds is not None:
             every = min(every, self._notify.watchdog_seconds / FEEDS)
         while True:
-            self.feed(time.monotonic())
+            self.feed(self._proxy.clock.monotonic())
             await asyncio.sleep(every)
 
     def _on_reload(self, is_accepted: bool, words: str) -> None:  # noqa: ARG002, FBT001 -- a listener

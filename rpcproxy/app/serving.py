@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from rpcproxy.app.admin_port import AdminPort
 from rpcproxy.app.chain import ChainRuntime
 from rpcproxy.app.people.recorder import Recorder
+from rpcproxy.clock import Clock
 from rpcproxy.config.model import Config
 from rpcproxy.edges.logs import Redactor
 from rpcproxy.edges.metrics.metrics import Counters
@@ -23,6 +24,9 @@ from rpcproxy.rules.answers.holding import Holdings
 
 class InForce(Protocol):
     """A proxy at work."""
+
+    @property
+    def clock(self) -> Clock: ...
 
     @property
     def config(self) -> Config: ...

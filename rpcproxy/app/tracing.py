@@ -6,7 +6,7 @@ OpenTelemetry is imported here and then, and nowhere else: it is an extra. No st
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -30,11 +30,13 @@ _CURE: Final = "install it with: pip install 'rpcproxy[otel]'"
 _NEEDED: Final = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
 
 
-def check_traces(server: Server) -> None:
-    """Raise ``ConfigError`` in words where traces are wanted and cannot be made."""
+def check_traces(server: Server, needed: Sequence[str] = _NEEDED) -> None:
+    """Raise ``ConfigError`` in words where traces are wanted and cannot be made: a module that is
+    ``needed`` is not there.
+    """
     if server.traces is None:
         return
-    for module in _NEEDED:
+    for module in needed:
         try:
             is_there = importlib.util.find_spec(module) is not None
         except ModuleNotFoundError:

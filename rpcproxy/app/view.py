@@ -5,7 +5,6 @@ Reads what is in force; nothing here changes it. State: when the process began.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -38,7 +37,8 @@ class ProxyView:
 
     def __init__(self, proxy: InForce) -> None:
         self._proxy = proxy
-        self._started = time.monotonic()
+        self._clock = proxy.clock
+        self._started = self._clock.monotonic()
         self._exposition = Exposition(
             ProxyCollector(
                 proxy.counters,
@@ -52,8 +52,10 @@ class ProxyView:
         )
 
     def status(self) -> Status:
-        outlook, chain_outlooks = self._proxy.recorder.outlook(self._proxy.chains, time.time())
-        statuses = zip(self._chain_statuses(), chain_outlooks, strict=True)
+        now, unix_seconds = self._clock.monotonic(), self._clock.unix()
+        runtimes = self._proxy.chains
+        outlook, chain_outlooks = self._proxy.recorder.outlook(runtimes, now, unix_seconds)
+        statuses = zip(self._chain_statuses(now, unix_seconds), chain_outlooks, strict=True)
         chains: list[ChainPage] = [{**status, **outlook} for status, outlook in statuses]
         reloads: ReloadStatus = {
             "path": self._proxy.config_path,
@@ -64,24 +66,26 @@ class ProxyView:
         }
         return {
             "version": __version__,
-            "uptime_seconds": round(time.monotonic() - self._started, 1),
+            "uptime_seconds": round(now - self._started, 1),
             **outlook,
             "chains": chains,
             "changes": self._proxy.changes.latest_first(),
             "config": reloads,
         }
 
-    def _chain_statuses(self) -> list[ChainStatus]:
-        now, unix_seconds = time.monotonic(), time.time()
+    def _chain_statuses(self, now: float, unix_seconds: float) -> list[ChainStatus]:
         return [chain_status(runtime, now, unix_seconds) for runtime in self._proxy.chains.values()]
 
     def outlooks(self) -> dict[str, ChainOutlook]:
         """How each chain stands, for pages that show no more."""
-        _, told = self._proxy.recorder.outlook(self._proxy.chains, time.time())
-        return dict(zip(self._proxy.chains, told, strict=True))
+        runtimes = self._proxy.chains
+        now, unix_seconds = self._clock.monotonic(), self._clock.unix()
+        _, told = self._proxy.recorder.outlook(runtimes, now, unix_seconds)
+        return dict(zip(runtimes, told, strict=True))
 
     def ready(self) -> tuple[bool, dict[str, Any]]:
-        is_ready, told = readiness(self._chain_statuses())
+        statuses = self._chain_statuses(self._clock.monotonic(), self._clock.unix())
+        is_ready, told = readiness(statuses)
         return is_ready, told_plainly(told, self._proxy.redactor)
 
     def describe(self) -> list[dict[str, Any]]:
@@ -103,7 +107,7 @@ class ProxyView:
         ]
 
     def transactions(self) -> list[ChainTransactions]:
-        unix_seconds = time.time()
+        unix_seconds = self._clock.unix()
         return [
             chain_transactions(runtime, unix_seconds) for runtime in self._proxy.chains.values()
         ]
@@ -119,13 +123,14 @@ class ProxyView:
         return hash_of(text)
 
     async def transaction(self, hash: str) -> tuple[TransactionEntry | None, dict[str, str]]:
-        return await find_transaction(list(self._proxy.chains.values()), hash, time.time())
+        runtimes = list(self._proxy.chains.values())
+        return await find_transaction(runtimes, hash, self._clock.unix())
 
     async def metrics(self, accept: str) -> tuple[bytes, str]:
         return await self._exposition.scrape(accept)
 
     def _snapshots(self) -> Mapping[str, Sequence[Any]]:
-        now = time.monotonic()
+        now = self._clock.monotonic()
         return {
             name: snapshot_of(runtime.standings, now)
             for name, runtime in self._proxy.chains.items()
@@ -143,8 +148,11 @@ class ProxyView:
         }
 
     def _figures(self) -> Mapping[str, ChainFigures]:
-        now = time.monotonic()
-        return {name: chain_figures(runtime, now) for name, runtime in self._proxy.chains.items()}
+        now, unix_seconds = self._clock.monotonic(), self._clock.unix()
+        return {
+            name: chain_figures(runtime, now, unix_seconds)
+            for name, runtime in self._proxy.chains.items()
+        }
 
     def _connections(self) -> Mapping[str, Mapping[str, tuple[int, int]]]:
         return {

@@ -55,11 +55,13 @@ class CloudRanges:
         self._lengths: dict[int, tuple[int, ...]] = {4: (), 6: ()}
 
     @classmethod
-    def read(cls, files: Iterable[str]) -> CloudRanges:
-        """Read ``FILE`` or ``NAME=FILE`` each. Raises ``RangesError``."""
+    def read(cls, files: Iterable[str], most_bytes: int = LARGEST_BYTES) -> CloudRanges:
+        """Read ``FILE`` or ``NAME=FILE`` each, of ``most_bytes`` at most. Raises
+        ``RangesError``.
+        """
         ranges = cls()
         for file in files:
-            ranges._take(_read(file, ranges.notes))
+            ranges._take(_read(file, ranges.notes, most_bytes))
         return ranges
 
     def __len__(self) -> int:
@@ -97,9 +99,9 @@ class CloudRanges:
 # Files
 
 
-def _read(file: str, notes: list[str]) -> list[tuple[Network, Guess]]:
+def _read(file: str, notes: list[str], most_bytes: int) -> list[tuple[Network, Guess]]:
     owner, path = _owner_and_path(file)
-    text = _text(path)
+    text = _text(path, most_bytes)
     if text.lstrip()[:1] in ("{", "["):
         try:
             document = json.loads(text)
@@ -113,7 +115,7 @@ def _read(file: str, notes: list[str]) -> list[tuple[Network, Guess]]:
     return found
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, most_bytes: int) -> str:
     try:
         kind = path.stat().st_mode
         # A shell gives a pipe for <(curl …). A device may have no end.
@@ -121,11 +123,11 @@ def _text(path: Path) -> str:
             raise RangesError(f"{path}: is no file")
         with path.open("rb") as file:
             # What the size says may be no bound: a pipe has none.
-            content = file.read(LARGEST_BYTES + 1)
+            content = file.read(most_bytes + 1)
     except OSError as error:
         raise RangesError(f"{path}: cannot be read: {error.strerror}") from None
-    if len(content) > LARGEST_BYTES:
-        raise RangesError(f"{path}: larger than any range file ({LARGEST_BYTES >> 20} MiB)")
+    if len(content) > most_bytes:
+        raise RangesError(f"{path}: larger than any range file ({most_bytes >> 20} MiB)")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:

@@ -89,7 +89,7 @@ class Throttle:
         is to be as well. ``now``: monotonic seconds.
         """
         tokens, at, held = self._buckets.get(kind, (self._burst, now, 0))
-        tokens = min(self._burst, tokens + (now - at) * self._per_second)
+        tokens = min(self._burst, tokens + max(0.0, now - at) * self._per_second)
         if tokens < 1.0:
             self._buckets[kind] = tokens, now, held + 1
             return None
@@ -102,12 +102,12 @@ class Throttle:
 _changes: Final = Throttle(burst=100.0, per_second=0.5)
 
 
-def log_change(logger: logging.Logger, chain: str, change: Change) -> None:
+def log_change(logger: logging.Logger, chain: str, change: Change, now: float) -> None:
     """Log a standing's change: WARNING, or INFO where it is for the better. Of very many of one
-    kind some are left out, and the next says how many.
+    kind some are left out, and the next says how many. ``now`` is monotonic seconds.
     """
     kind = change.kind
-    held_back = _changes.pass_(f"{chain} {kind}", time.monotonic())
+    held_back = _changes.pass_(f"{chain} {kind}", now)
     if held_back is None:
         return
     level = logging.INFO if kind in BETTER else logging.WARNING
@@ -352,9 +352,9 @@ def _write_text(stream: TextIO, line: bytes) -> None:
     stream.write(line.decode())
 
 
-def _write_all(descriptor: int, line: bytes) -> None:
+def _write_all(descriptor: int, line: bytes, sleep: Callable[[float], object] = time.sleep) -> None:
     while line:
         try:
             line = line[os.write(descriptor, line) :]
         except BlockingIOError:  # whoever shares the terminal made it non-blocking
-            time.sleep(0.02)
+            sleep(0.02)

@@ -121,15 +121,27 @@ class Span:
 
 
 class Traces:
-    """See the module's docstring. ``exporter`` stands in for the collector at ``url``."""
+    """See the module's docstring. ``exporter`` stands in for the collector at ``url``, which has
+    ``export_seconds`` for a delivery, and ``close_seconds`` for the last one.
+    """
 
-    def __init__(self, url: str, *, exporter: SpanExporter | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        exporter: SpanExporter | None = None,
+        export_seconds: float = EXPORT_SECONDS,
+        close_seconds: float = CLOSE_SECONDS,
+    ) -> None:
+        self._close_seconds = close_seconds
         resource = Resource.create({"service.name": "rpcproxy", "service.version": __version__})
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         if exporter is None:
-            exporter = OTLPSpanExporter(endpoint=endpoint_of(url), timeout=EXPORT_SECONDS)
+            exporter = OTLPSpanExporter(endpoint=endpoint_of(url), timeout=export_seconds)
         host = urlsplit(url).hostname or "?"
-        self._provider.add_span_processor(BatchSpanProcessor(Delivery(exporter, host)))
+        self._provider.add_span_processor(
+            BatchSpanProcessor(Delivery(exporter, host, export_seconds))
+        )
         self._tracer = self._provider.get_tracer("rpcproxy", __version__)
 
     def request(
@@ -195,7 +207,7 @@ class Traces:
         tell = functools.partial(_tell, loop, done)
         threading.Thread(target=shut_down, name="rpcproxy-traces", daemon=True).start()
         try:
-            async with asyncio.timeout(CLOSE_SECONDS):
+            async with asyncio.timeout(self._close_seconds):
                 await done.wait()
         except TimeoutError:
             return
@@ -206,8 +218,11 @@ class Delivery(SpanExporter):
     that they do again.
     """
 
-    def __init__(self, exporter: SpanExporter, host: str) -> None:
+    def __init__(
+        self, exporter: SpanExporter, host: str, export_seconds: float = EXPORT_SECONDS
+    ) -> None:
         self._exporter = exporter
+        self._export_seconds = export_seconds
         self._host = host
         self._missing = 0  # deliveries until the trouble is over; 0 while there is none
         _library_words.hear()
@@ -220,7 +235,7 @@ class Delivery(SpanExporter):
             result = SpanExportResult.FAILURE
             _library_words.last = type(error).__name__
         if result is SpanExportResult.FAILURE:
-            self._on_lost(_library_words.last or f"not taken within {EXPORT_SECONDS:g} s")
+            self._on_lost(_library_words.last or f"not taken within {self._export_seconds:g} s")
         else:
             self._on_taken()
         return result

@@ -125,13 +125,15 @@ def _give_up(sheet: Sheet, words: str) -> Never:
     raise NotJudged(f"not judged: {words}")
 
 
-def assert_within(seconds: float, bound_seconds: float, what: str) -> None:
+def assert_within(
+    seconds: float, bound_seconds: float, what: str, *, is_short: bool = IS_SHORT
+) -> None:
     """A time is within its bound, where times are judged."""
-    if not IS_SHORT:
+    if not is_short:
         assert seconds < bound_seconds, f"{seconds:.3f} s, at most {bound_seconds:.3f} s: {what}"
 
 
-def assert_at_most(count: float, bound: float, what: str) -> None:
+def assert_at_most(count: float, bound: float, what: str, *, is_short: bool = IS_SHORT) -> None:
     """A count that depends on times (second copies) is within its bound, where they are judged."""
-    if not IS_SHORT:
+    if not is_short:
         assert count <= bound, f"{count:.3f}, at most {bound:.3f}: {what}"

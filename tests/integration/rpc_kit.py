@@ -18,8 +18,8 @@ import msgspec
 import uvloop
 
 from rpcproxy.app.proxy import Proxy
+from rpcproxy.clock import SYSTEM_CLOCK
 from rpcproxy.config import model
-from rpcproxy.engine.clock import SYSTEM_CLOCK
 from rpcproxy.messages import METHOD_CLASSES
 from tests.kits.jumping import InTheLoop, JumpingLoop
 from tests.kits.waiting import until

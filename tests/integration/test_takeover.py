@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -16,6 +17,7 @@ from rpcproxy.app.proxy import Proxy
 from rpcproxy.app.storage.transaction_journal import SendSettings, Transactions, journal_path
 from rpcproxy.app.takeover import offer, takeover
 from rpcproxy.app.takeover.handover import ServedHeads, heads_of, plans_of
+from rpcproxy.app.takeover.takeover import TakeoverTimes
 from rpcproxy.chains.evm.sends.signed import decode
 from rpcproxy.chains.registry import EVM
 from rpcproxy.config import model
@@ -44,10 +46,10 @@ def config_of(port: int, admin: int | None, *upstreams: Upstream) -> model.Confi
 class Serving:
     """A proxy that can be taken over. ``taken`` counts."""
 
-    def __init__(self, config: model.Config) -> None:
+    def __init__(self, config: model.Config, times: TakeoverTimes) -> None:
         self.proxy = Proxy(config)
         self.taken = 0
-        self.offer = offer.Offer(self.proxy, self._on_taken)
+        self.offer = offer.Offer(self.proxy, self._on_taken, times)
 
     def _on_taken(self) -> None:
         self.taken += 1
@@ -67,8 +69,10 @@ class Serving:
 
 
 @contextlib.asynccontextmanager
-async def serving(*upstreams: Upstream, admin: int | None = None) -> AsyncIterator[Serving]:
-    old = Serving(config_of(free_port(), admin, *upstreams))
+async def serving(
+    *upstreams: Upstream, admin: int | None = None, times: TakeoverTimes = takeover.USUAL_TIMES
+) -> AsyncIterator[Serving]:
+    old = Serving(config_of(free_port(), admin, *upstreams), times)
     await takeover.start(old.proxy, {})
     old.offer.start()
     try:
@@ -111,9 +115,8 @@ async def test_a_whole_takeover() -> None:
 
 @on_uvloop
 async def test_one_that_cannot_serve_what_is_served_gets_nothing(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(takeover, "READY_SECONDS", 0.3)
     caplog.set_level(logging.INFO, "rpcproxy")
     async with (
         Upstream(each(good)) as a,
@@ -122,8 +125,9 @@ async def test_one_that_cannot_serve_what_is_served_gets_nothing(
     ):
         listen = old.proxy.config.server.listen
         new = Proxy(config_of(listen.port, None, wrong))
+        times = TakeoverTimes(ready_seconds=0.3)
         with pytest.raises(takeover.NotTaken, match=r"test cannot be served from here .*0.3 s"):
-            await takeover.start(new, {}, takes_over=True)
+            await takeover.start(new, {}, takes_over=True, times=times)
         assert b"result" in await old.ask()
         await until(lambda: "another process began to take over" in caplog.text)
         assert old.taken == 0
@@ -191,11 +195,9 @@ async def test_one_that_ends_meanwhile_is_followed_all_the_same(
 
 
 @on_uvloop
-async def test_one_that_is_late_once_the_ports_are_its_own_loses_them(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(offer, "SERVED_SECONDS", 0.2)
-    async with Upstream(each(good)) as a, serving(a) as old:
+async def test_one_that_is_late_once_the_ports_are_its_own_loses_them() -> None:
+    times = TakeoverTimes(served_seconds=0.2)
+    async with Upstream(each(good)) as a, serving(a, times=times) as old:
         channel = await old.talk()
         await said(channel, "sockets", old.proxy.config)
         await said(channel, "ports", old.proxy.config)
@@ -292,15 +294,15 @@ async def test_a_last_word_that_is_lost_leaves_somebody_serving(
         raise BrokenPipeError
 
     monkeypatch.setattr(takeover, "_ask", losing)
-    monkeypatch.setattr(takeover, "NOTICE_SECONDS", 0.3)
+    times = TakeoverTimes(notice_seconds=0.3)
     async with Upstream(each(good)) as a, serving(a) as old:
         new = Proxy(old.proxy.config)
         if has_left:
-            assert await takeover.start(new, {}, takes_over=True) is True
+            assert await takeover.start(new, {}, takes_over=True, times=times) is True
             assert new.listener is not None
         else:
             with pytest.raises(takeover.NotTaken):
-                await takeover.start(new, {}, takes_over=True)
+                await takeover.start(new, {}, takes_over=True, times=times)
             assert new.listener is None
         assert b"result" in await old.ask()
         await new.stop(drain_seconds=0)
@@ -384,7 +386,7 @@ async def test_the_journal_goes_once_no_send_can_come() -> None:
         idle = front_kit.Client(*await asyncio.open_connection(*old.proxy.address))
         assert b"result" in (await idle.ask(request("eth_gasPrice"))).body
         leaving = asyncio.ensure_future(
-            release_journals(listener, list(old.proxy.chains.values()), 30.0)
+            release_journals(listener, list(old.proxy.chains.values()), 30.0, time.monotonic)
         )
         await asyncio.wait([leaving], timeout=0.2)
         assert not leaving.done()
@@ -395,7 +397,7 @@ async def test_the_journal_goes_once_no_send_can_come() -> None:
         # What is left waits no longer than that.
         again = front_kit.Client(*await asyncio.open_connection(*old.proxy.address))
         await again.ask(request("eth_gasPrice"))
-        await release_journals(listener, list(old.proxy.chains.values()), 0.1)
+        await release_journals(listener, list(old.proxy.chains.values()), 0.1, time.monotonic)
         again.close()
 
 

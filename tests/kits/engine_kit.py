@@ -28,11 +28,11 @@ from rpcproxy.app.graph import ChainGraph, GraphParts
 from rpcproxy.chains.evm.methods import describe
 from rpcproxy.chains.kind import Kind
 from rpcproxy.chains.registry import EVM
+from rpcproxy.clock import Clock
 from rpcproxy.config import model
 from rpcproxy.edges.metrics.metrics import ChainCounters
 from rpcproxy.engine.attempts import executor
 from rpcproxy.engine.attempts.calls import SingleCall
-from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.sends import ledger
 from rpcproxy.engine.watch.watcher import Watcher
 from rpcproxy.messages import (

@@ -22,7 +22,7 @@ from concurrent.futures import Executor, Future
 from typing import Any, Final
 from unittest import mock
 
-from rpcproxy.engine.clock import Clock
+from rpcproxy.clock import Clock
 from tests.kits.waiting import LIMIT_SECONDS
 
 # What is under way within the kernel may take so long until it is seen.
@@ -42,7 +42,7 @@ class _Jumps(selectors.DefaultSelector):  # type: ignore[misc, valid-type]
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         self.loop.now += TURN_SECONDS
         if timeout is None:
-            ready = super().select(LIMIT_SECONDS)
+            ready = super().select(self.loop.limit_seconds)
             assert ready, "everybody waits, and nothing will ever happen"
             return ready
         if timeout <= 0.0:
@@ -69,10 +69,12 @@ class InTheLoop(Executor):
 
 class JumpingLoop(asyncio.SelectorEventLoop):
     """``now`` is its time, in seconds; ``clock`` is what a proxy is given; ``threads`` are the names
-    of those that worked for it all the same.
+    of those that worked for it all the same. ``limit_seconds``, of the machine: so long the network
+    is waited for where no timer is left.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limit_seconds: float = LIMIT_SECONDS) -> None:
+        self.limit_seconds = limit_seconds
         self.now = 1000.0
         self.threads: set[str] = set()
         self._home = threading.current_thread()

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from rpcproxy.chains.registry import EVM
+from rpcproxy.clock import SYSTEM_CLOCK
 from rpcproxy.edges.metrics.metrics import ChainCounters
 from rpcproxy.engine.answers.sharing import Sharing
-from rpcproxy.engine.clock import SYSTEM_CLOCK
 from rpcproxy.engine.truth.block_contents import BlockContents
 from rpcproxy.engine.truth.seen import SeenHashes
 from rpcproxy.engine.truth.truth import Truth

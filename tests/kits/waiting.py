@@ -32,16 +32,17 @@ async def until(
     is_true: Callable[[], object],
     what: str = "a condition",
     pause_seconds: float = _PAUSE_SECONDS,
+    limit_seconds: float = LIMIT_SECONDS,
 ) -> None:
     """Wait for a condition while the loop goes on; the test fails with ``what`` without it.
 
     Looks at every turn of the loop at first, so that short states are seen too, and more rarely
     the longer it takes.
     """
-    deadline = time.monotonic() + LIMIT_SECONDS
+    deadline = time.monotonic() + limit_seconds
     turns = 0
     while not is_true():
-        assert time.monotonic() < deadline, f"waited {LIMIT_SECONDS:g} s in vain: {what}"
+        assert time.monotonic() < deadline, f"waited {limit_seconds:g} s in vain: {what}"
         turns += 1
         await asyncio.sleep(0 if turns < _TURNS else min(pause_seconds, turns * _PAUSE_GROWTH))
 

@@ -33,27 +33,29 @@ class LoopThread:
         """Do it in the loop, and wait for it; raises what it raises."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(LIMIT_SECONDS)
 
-    def close(self) -> None:
-        """Idempotent."""
+    def close(self, limit_seconds: float = LIMIT_SECONDS) -> None:
+        """Idempotent. What is left has ``limit_seconds`` to end."""
         if self._loop.is_closed():
             return
         try:
             # It has its own limit, and then something to say.
-            asyncio.run_coroutine_threadsafe(_nothing_is_left(), self._loop).result()
+            asyncio.run_coroutine_threadsafe(_nothing_is_left(limit_seconds), self._loop).result()
         finally:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(LIMIT_SECONDS)
             self._loop.close()
 
 
-async def _nothing_is_left() -> None:
+async def _nothing_is_left(limit_seconds: float) -> None:
     ours = asyncio.current_task()
 
     def others() -> set[asyncio.Task[Any]]:
         return {task for task in asyncio.all_tasks() if task is not ours}
 
     try:
-        await until(lambda: not others(), "the tasks of the loop have ended")
+        await until(
+            lambda: not others(), "the tasks of the loop have ended", limit_seconds=limit_seconds
+        )
     except AssertionError as error:
         left = others()
         names = sorted(f"{task.get_name()}: {task.get_coro()!r}" for task in left)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import heapq
 import math
-import time
 from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Final
@@ -47,7 +46,7 @@ FIND_SECONDS: Final = 5.0
 _OPEN, _OFF, _OPENING = "open", "off", "being opened"
 
 
-def chain_figures(runtime: ChainRuntime, now: float) -> ChainFigures:
+def chain_figures(runtime: ChainRuntime, now: float, unix_seconds: float) -> ChainFigures:
     """One chain at ``now`` (monotonic seconds)."""
     heads, audits = runtime.standings.heads, runtime.audits
     final, safe = heads.finality.named("finalized"), heads.finality.named("safe")
@@ -76,14 +75,14 @@ def chain_figures(runtime: ChainRuntime, now: float) -> ChainFigures:
             odd=audits.odd,
         ),
         feeds=runtime.feeds.are_live(),
-        sends=send_figures(runtime, time.time()),
+        sends=send_figures(runtime, unix_seconds),
     )
 
 
 def chain_status(runtime: ChainRuntime, now: float, unix_seconds: float) -> ChainStatus:
     """One chain at ``now`` (monotonic), which is ``unix_seconds`` of wall-clock time."""
     chain, standings = runtime.chain, runtime.standings
-    heads, figures = standings.heads, chain_figures(runtime, now)
+    heads, figures = standings.heads, chain_figures(runtime, now, unix_seconds)
     usable = len(standings.usable(MethodClass.LIGHT))
     # What an operator drained is nobody's trouble.
     readers = sum(each.role != "sends" and not each.is_drained for each in standings)
@@ -208,10 +207,14 @@ def chain_transactions(runtime: ChainRuntime, unix_seconds: float) -> ChainTrans
 
 
 async def find_transaction(
-    runtimes: Iterable[ChainRuntime], hash: str, unix_seconds: float
+    runtimes: Iterable[ChainRuntime],
+    hash: str,
+    unix_seconds: float,
+    find_seconds: float = FIND_SECONDS,
 ) -> tuple[TransactionEntry | None, dict[str, str]]:
     """The transaction of a hash, from memory or else from a journal, and by chain whose journal
-    could not be asked: why. Of several chains that have it, the one where it came last.
+    could not be asked: why. Of several chains that have it, the one where it came last. A journal
+    has ``find_seconds``.
     """
     found: list[TransactionEntry] = []
     unasked: dict[str, str] = {}
@@ -225,12 +228,12 @@ async def find_transaction(
                 unasked[name] = journal_words(runtime)
         else:
             try:
-                async with asyncio.timeout(FIND_SECONDS):
+                async with asyncio.timeout(find_seconds):
                     row = await ledger.journal.find(hash)
             except JournalBroken as broken:
                 unasked[name] = broken.reason
             except TimeoutError:
-                unasked[name] = f"its disk did not answer within {FIND_SECONDS:g} s"
+                unasked[name] = f"its disk did not answer within {find_seconds:g} s"
             else:
                 found += [entry_of_row(name, row, unix_seconds)] if row is not None else []
     return max(found, key=lambda entry: entry["created"], default=None), unasked

@@ -9,33 +9,62 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 
+from rpcproxy.clock import SYSTEM_CLOCK, Clock
 from rpcproxy.config.model import Notice
 from rpcproxy.edges.logs import event
 from rpcproxy.edges.metrics.metrics import Counters, class_name
-from rpcproxy.edges.webhook import Webhook
+from rpcproxy.edges.webhook import BACKOFF_SECONDS, Webhook
 from rpcproxy.engine import tasks
 from rpcproxy.rules.telling.bulletin import body_of, shape_of
-from rpcproxy.rules.telling.notices import Bulletin, Conditions, Gathering, NoticeEvent, Outages
+from rpcproxy.rules.telling.notices import (
+    GROUP_SECONDS,
+    Bulletin,
+    Conditions,
+    Gathering,
+    NoticeEvent,
+    Outages,
+)
 from rpcproxy.rules.telling.sample import Sample
 from rpcproxy.states import Change, ChangeKind
 
 _log = logging.getLogger("rpcproxy.app")
 
-LAST_WORDS_SECONDS: Final = 2.0  # at the end, for all that is not told yet
+
+@dataclass(frozen=True, slots=True)
+class NoticeTimes:
+    """Events of ``group_seconds`` are told together. A receiver that is away is asked again after
+    ``backoff_seconds``, which double. At the end ``last_words_seconds`` are for all that is not
+    told yet.
+    """
+
+    group_seconds: float = GROUP_SECONDS
+    backoff_seconds: float = BACKOFF_SECONDS
+    last_words_seconds: float = 2.0
+
+
+USUAL_NOTICE_TIMES: Final = NoticeTimes()
 
 
 class Notices:
     """See the module's docstring. ``redact`` goes over every text that leaves."""
 
-    def __init__(self, counters: Counters, redact: Callable[[str], str]) -> None:
+    def __init__(
+        self,
+        counters: Counters,
+        redact: Callable[[str], str],
+        clock: Clock = SYSTEM_CLOCK,
+        times: NoticeTimes = USUAL_NOTICE_TIMES,
+    ) -> None:
         self._counters = counters
         self._redact = redact
+        self._clock = clock
+        self._times = times
         self._tellers: dict[Notice, _Teller] = {}
         self._conditions = Conditions()
         self._outages = Outages()
@@ -44,14 +73,15 @@ class Notices:
     def configure(self, notices: Sequence[Notice]) -> None:
         """Take over the webhooks of a configuration; those that stay go on."""
         old = self._tellers
-        self._tellers = {
-            notice: old.get(notice) or _Teller(notice, self._counters, self._redact)
-            for notice in notices
-        }
+        self._tellers = {notice: old.get(notice) or self._new_teller(notice) for notice in notices}
         for notice in old.keys() - self._tellers.keys():
             closing = tasks.start(old[notice].close(), "close a webhook")
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)
+
+    def _new_teller(self, notice: Notice) -> _Teller:
+        now = self._clock.monotonic
+        return _Teller(notice, self._counters, self._redact, now, self._times)
 
     def on_change(self, chain: str, change: Change) -> None:
         """A standing changed, just now."""
@@ -63,7 +93,7 @@ class Notices:
                     upstream=change.upstream,
                     reason=change.reason,
                     method_class=class_name(change.method_class),
-                    unix_seconds=time.time(),
+                    unix_seconds=self._clock.unix(),
                 )
             )
 
@@ -73,7 +103,7 @@ class Notices:
             NoticeEvent(
                 kind=ChangeKind.CONFIG_RELOAD,
                 reason=words,
-                unix_seconds=time.time(),
+                unix_seconds=self._clock.unix(),
                 is_over=is_accepted,
             )
         )
@@ -102,13 +132,24 @@ class Notices:
 class _Teller:
     """One webhook: gathers events, and sends them when their time has come."""
 
-    def __init__(self, notice: Notice, counters: Counters, redact: Callable[[str], str]) -> None:
+    def __init__(
+        self,
+        notice: Notice,
+        counters: Counters,
+        redact: Callable[[str], str],
+        now: Callable[[], float],
+        times: NoticeTimes,
+    ) -> None:
         self._events = frozenset(notice.events)
         self._shape = shape_of(notice.url)
-        self._webhook = Webhook(notice.url, proxy=notice.proxy or "")
+        self._webhook = Webhook(
+            notice.url, proxy=notice.proxy or "", backoff_seconds=times.backoff_seconds
+        )
         self._counters = counters
         self._redact = redact
-        self._gathering = Gathering(time.monotonic())
+        self._now = now
+        self._last_words_seconds = times.last_words_seconds
+        self._gathering = Gathering(now(), times.group_seconds)
         self._has_news = asyncio.Event()
         self._under_way: Bulletin | None = None
         self._sent: asyncio.Future[None]  # of what is under way
@@ -117,13 +158,13 @@ class _Teller:
     def add(self, event: NoticeEvent) -> None:
         if event.kind not in self._events:
             return
-        left_out = self._gathering.add(event, time.monotonic())
+        left_out = self._gathering.add(event, self._now())
         self._counters.on_notices("left_out", left_out)
         self._has_news.set()
 
     async def _run(self) -> None:
         while True:
-            now = time.monotonic()
+            now = self._now()
             due = self._gathering.due(now)
             if due is None:
                 self._has_news.clear()
@@ -162,18 +203,19 @@ class _Teller:
         """What is under way has half a moment to arrive, what is left one try in the rest of it:
         one after the other, so that no end overtakes its beginning.
         """
-        deadline = asyncio.get_running_loop().time() + LAST_WORDS_SECONDS
-        words = f"no answer within {LAST_WORDS_SECONDS:g} s, at the end"
+        seconds = self._last_words_seconds
+        deadline = asyncio.get_running_loop().time() + seconds
+        words = f"no answer within {seconds:g} s, at the end"
         if self._under_way is not None:
             await asyncio.wait(
                 {self._task, self._sent},
-                timeout=LAST_WORDS_SECONDS / 2,
+                timeout=seconds / 2,
                 return_when=asyncio.FIRST_COMPLETED,
             )
         await tasks.stop(self._task)
         if self._under_way is not None:
             self._on_undelivered(self._under_way, words)
-        bulletin = self._gathering.take(time.monotonic())
+        bulletin = self._gathering.take(self._now())
         if bulletin is not None:
             body = msgspec.json.encode(body_of(bulletin, self._shape, self._redact))
             with contextlib.suppress(TimeoutError):

@@ -14,7 +14,6 @@ import asyncio
 import logging
 import math
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -24,6 +23,7 @@ import msgspec
 from rpcproxy.app.chain import ChainRuntime
 from rpcproxy.app.people.sampling import sample_chain
 from rpcproxy.chains.native import title_of
+from rpcproxy.clock import SYSTEM_CLOCK, Clock
 from rpcproxy.edges.logs import utc
 from rpcproxy.engine import tasks
 from rpcproxy.front.pages.outlook import ChainOutlook, IncidentEntry, Outlook, StripEntry
@@ -54,10 +54,15 @@ class Recorder:
         take: Callable[[], Sample],
         path: Path | None = None,
         redact: Callable[[str], str] = str,
+        *,
+        clock: Clock = SYSTEM_CLOCK,
+        settle_seconds: float = SETTLE_SECONDS,
     ) -> None:
         """``take`` takes a sample. ``path``: of the file, ``None`` for none. ``redact`` goes over
-        what is written.
+        what is written. After a change ``settle_seconds`` pass before it is looked at.
         """
+        self._now = clock.monotonic
+        self._settle_seconds = settle_seconds
         self.chronicle = Chronicle()
         self._take = take
         self._looked = -math.inf  # monotonic seconds
@@ -113,7 +118,7 @@ class Recorder:
         for change in changes:
             self.chronicle.on_change(chain, change.upstream, change.kind, change.reason)
         if self._look is None and changes:
-            pause = max(SETTLE_SECONDS, self._looked + LOOK_SECONDS - time.monotonic())
+            pause = max(self._settle_seconds, self._looked + LOOK_SECONDS - self._now())
             self._look = asyncio.get_running_loop().call_later(pause, self._look_now)
 
     def _look_now(self) -> None:
@@ -125,7 +130,7 @@ class Recorder:
     ) -> tuple[Plight, ChainOutlook]:
         """One chain at ``now`` (monotonic), which is ``unix_seconds`` of wall-clock time."""
         name, title = runtime.chain.name, title_of(runtime.chain.name)
-        sample = sample_chain(runtime, now)
+        sample = sample_chain(runtime, now, unix_seconds)
         recent = self.chronicle.recent(sample, now)
         plight = plight_of(sample, title, recent)
         outlook: ChainOutlook = {
@@ -162,10 +167,9 @@ class Recorder:
         return plight, outlook
 
     def outlook(
-        self, runtimes: Mapping[str, ChainRuntime], unix_seconds: float
+        self, runtimes: Mapping[str, ChainRuntime], now: float, unix_seconds: float
     ) -> tuple[Outlook, list[ChainOutlook]]:
-        """All chains, in the order of the configuration."""
-        now = time.monotonic()
+        """All chains, in the order of the configuration, at ``now`` as above."""
         told = [self.chain_outlook(runtime, now, unix_seconds) for runtime in runtimes.values()]
         whole = summary([(outlook["title"], plight) for plight, outlook in told])
         page: Outlook = {

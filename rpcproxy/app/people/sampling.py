@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
 from rpcproxy.app.chain import ChainRuntime
 from rpcproxy.app.people.chain_report import chain_figures
+from rpcproxy.clock import SYSTEM_CLOCK, Clock
 from rpcproxy.engine import tasks
 from rpcproxy.messages import CLASS_NAMES, METHOD_CLASSES, MethodClass
 from rpcproxy.rules.standing.standing import Standing
@@ -31,7 +31,14 @@ class Sampler:
     one that fails is logged, and fails nobody else.
     """
 
-    def __init__(self, runtimes: Callable[[], Iterable[ChainRuntime]]) -> None:
+    def __init__(
+        self,
+        runtimes: Callable[[], Iterable[ChainRuntime]],
+        clock: Clock = SYSTEM_CLOCK,
+        every_seconds: float = SAMPLE_SECONDS,
+    ) -> None:
+        self._clock = clock
+        self._every_seconds = every_seconds
         self.sinks: list[Sink] = []
         self._runtimes = runtimes
         self._task: asyncio.Task[None] | None = None
@@ -58,20 +65,20 @@ class Sampler:
 
     def take(self) -> Sample:
         """Take one for oneself."""
-        now, unix_seconds = time.monotonic(), time.time()
-        chains = tuple(sample_chain(runtime, now) for runtime in self._runtimes())
+        now, unix_seconds = self._clock.monotonic(), self._clock.unix()
+        chains = tuple(sample_chain(runtime, now, unix_seconds) for runtime in self._runtimes())
         return Sample(unix_seconds=unix_seconds, seconds=now, chains=chains)
 
     async def _run(self) -> None:
         while True:
             self.sample_now()
-            await asyncio.sleep(SAMPLE_SECONDS)
+            await asyncio.sleep(self._every_seconds)
 
 
-def sample_chain(runtime: ChainRuntime, now: float) -> ChainSample:
-    """One chain at ``now`` (monotonic seconds)."""
+def sample_chain(runtime: ChainRuntime, now: float, unix_seconds: float) -> ChainSample:
+    """One chain at ``now`` (monotonic), which is ``unix_seconds`` of wall-clock time."""
     standings, counters = runtime.standings, runtime.counters
-    figures = chain_figures(runtime, now)
+    figures = chain_figures(runtime, now, unix_seconds)
     since = standings.outage_since(MethodClass.LIGHT)
     requests: dict[str, int] = {RequestOutcome.LOCAL: counters.local_answers}
     for tally in counters.requests:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from rpcproxy.clock import SYSTEM_CLOCK
 from rpcproxy.config.model import Cache, Chain
 from rpcproxy.edges.disk.disk_cache import DiskCache, DiskCacheRefused
 from rpcproxy.edges.logs import event
@@ -48,8 +48,12 @@ class DiskPlace(NamedTuple):
 class Disk:
     """See the module's docstring. Whatever goes wrong is logged, and nothing is kept on disk."""
 
-    def __init__(self, place: DiskPlace, chain_name: str) -> None:
+    def __init__(
+        self, place: DiskPlace, chain_name: str, now: Callable[[], float] = SYSTEM_CLOCK.monotonic
+    ) -> None:
+        """``now`` tells monotonic seconds."""
         self.place = place
+        self._now = now
         self.cache: DiskCache | None = None
         self._chain_name = chain_name
         self._opening: asyncio.Task[None] | None = None
@@ -59,7 +63,7 @@ class Disk:
 
     def expect_predecessor(self, seconds: float) -> None:
         """For so long a file that cannot be had is tried again: another process is leaving."""
-        self._patient_until = time.monotonic() + seconds
+        self._patient_until = self._now() + seconds
 
     def start(self, on_open: Callable[[DiskCache], None]) -> None:
         """Open it, once; ``on_open`` is told when it is open, at once where it is."""
@@ -95,7 +99,7 @@ class Disk:
             try:
                 return await DiskCache.open(place.path, place.max_bytes, place.identity)
             except Exception:
-                if time.monotonic() >= self._patient_until:
+                if self._now() >= self._patient_until:
                     raise
             await asyncio.sleep(AGAIN_SECONDS)
 

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from rpcproxy.chains.parts.transactions import Sends
+from rpcproxy.clock import SYSTEM_CLOCK, Clock
 from rpcproxy.config import model
 from rpcproxy.edges.disk.journal import DiskJournal, JournalInUse, JournalRefused
 from rpcproxy.edges.logs import event
 from rpcproxy.edges.metrics.metrics import ChainCounters
 from rpcproxy.engine import tasks
-from rpcproxy.engine.clock import SYSTEM_CLOCK, Clock
 from rpcproxy.engine.sends.ledger import Ledger, OnStep, unheard
 
 _log = logging.getLogger("rpcproxy.journal")

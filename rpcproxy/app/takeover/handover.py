@@ -4,7 +4,6 @@ would not go on with, and what operators have ordered. No state.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -99,7 +98,7 @@ def orders_of(proxy: Proxy) -> dict[str, dict[str, list[OrderName]]]:
 
 def follow_orders(proxy: Proxy, orders: Orders) -> None:
     """Let every upstream be as the other process was told, and no other way."""
-    now = time.monotonic()
+    now = proxy.clock.monotonic()
     for name, runtime in proxy.chains.items():
         for standing in runtime.standings:
             given = orders.get(name, {}).get(standing.name, [])

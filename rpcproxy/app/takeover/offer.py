@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from rpcproxy.app.proxy import Proxy
 from rpcproxy.app.takeover.handover import Plans, heads_of, lost_by, orders_of, plans_in
-from rpcproxy.app.takeover.takeover import HEADS_SECONDS, READY_SECONDS, TALK_SECONDS, places_named
+from rpcproxy.app.takeover.takeover import USUAL_TIMES, TakeoverTimes, places_named
 from rpcproxy.edges.logs import event
 from rpcproxy.edges.process.given_sockets import (
     ADMIN,
@@ -30,8 +30,6 @@ from rpcproxy.engine import tasks
 
 _log = logging.getLogger("rpcproxy.app")
 
-# From ``ports`` on, until the successor serves: nobody who connects is answered meanwhile.
-SERVED_SECONDS: Final = HEADS_SECONDS + 2.0
 _BUSY: Final = "another process is taking over at this moment"
 
 
@@ -40,8 +38,11 @@ class Offer:
     ``is_taken`` says from then on.
     """
 
-    def __init__(self, proxy: Proxy, on_taken: Callable[[], object]) -> None:
+    def __init__(
+        self, proxy: Proxy, on_taken: Callable[[], object], times: TakeoverTimes = USUAL_TIMES
+    ) -> None:
         self._proxy = proxy
+        self._times = times
         self._on_taken = on_taken
         self._place: SocketPath | None = None
         self._identity: tuple[int, int] | None = None
@@ -100,7 +101,7 @@ class Offer:
             if self.is_taken or self._is_talking or not is_own_peer(peer):
                 self._turn_away(peer)
                 return
-            self._channel = Channel(peer, TALK_SECONDS)
+            self._channel = Channel(peer, self._times.talk_seconds)
             self._talk = tasks.start(self._serve(self._channel), "takeover")
 
     def _turn_away(self, peer: socket.socket) -> None:
@@ -110,17 +111,17 @@ class Offer:
                 Channel(peer, 0.0).send({"refused": _BUSY, "busy": True})
 
     async def _serve(self, channel: Channel) -> None:
-        is_paused = False
+        is_paused, times = False, self._times
         try:
-            plans = plans_in(await self._expect(channel, "sockets", TALK_SECONDS))
+            plans = plans_in(await self._expect(channel, "sockets", times.talk_seconds))
             await self._refuse_loss(channel, plans)
             await self._hand_sockets(channel)
-            await self._expect(channel, "ports", READY_SECONDS + TALK_SECONDS)
+            await self._expect(channel, "ports", times.ready_seconds + times.talk_seconds)
             is_paused = True
             await self._pause()
             await self._refuse_loss(channel, plans)
             await asyncio.to_thread(channel.send, self._told())
-            await self._expect(channel, "served", SERVED_SECONDS)
+            await self._expect(channel, "served", times.served_seconds)
             self.is_taken = True
             await asyncio.to_thread(channel.send, {"ok": True})
         except (Broken, OSError) as error:

@@ -23,8 +23,8 @@ import errno
 import logging
 import os
 import socket
-import time
 from collections.abc import Iterable, MutableMapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from rpcproxy.app.proxy import Proxy
@@ -50,19 +50,32 @@ from rpcproxy.edges.process.given_sockets import (
 
 _log = logging.getLogger("rpcproxy.app")
 
-# Until the successor can serve what is served now; it has no more to learn after that.
-READY_SECONDS: Final = 15.0
-# The heads that were told last are waited for this long, while nobody accepts.
-HEADS_SECONDS: Final = 1.0
-# One word of the other process.
-TALK_SECONDS: Final = 5.0
-# Until the other process has noticed that we left.
-NOTICE_SECONDS: Final = 1.0
 # For how long another process may keep what it is leaving.
 PREDECESSOR_SECONDS: Final = 30.0
 LOOK_SECONDS: Final = 0.01
 
 _DROPPED: Final = (BrokenPipeError, ConnectionResetError)
+
+
+@dataclass(frozen=True, slots=True)
+class TakeoverTimes:
+    """How long the two processes wait for each other.
+
+    ``ready_seconds``: until the successor can serve what is served now; it has no more to learn
+    after that. ``heads_seconds``: for the heads that were told last, while nobody accepts.
+    ``served_seconds``: from ``ports`` on, until the successor serves; nobody who connects is
+    answered meanwhile. ``talk_seconds``: for one word of the other process. ``notice_seconds``:
+    until the other process has noticed that we left.
+    """
+
+    ready_seconds: float = 15.0
+    heads_seconds: float = 1.0
+    served_seconds: float = 3.0
+    talk_seconds: float = 5.0
+    notice_seconds: float = 1.0
+
+
+USUAL_TIMES: Final = TakeoverTimes()
 
 
 class TakeoverRefused(Broken):
@@ -82,7 +95,11 @@ class NotTaken(Exception):
 
 
 async def start(
-    proxy: Proxy, environ: MutableMapping[str, str], *, takes_over: bool = False
+    proxy: Proxy,
+    environ: MutableMapping[str, str],
+    *,
+    takes_over: bool = False,
+    times: TakeoverTimes = USUAL_TIMES,
 ) -> bool:
     """Start on sockets that a service manager gives or, where ``takes_over``, the process that has
     them now; else as ``Proxy.start``. Says whether another process was taken over.
@@ -102,21 +119,22 @@ async def start(
             peer = await asyncio.to_thread(place.connect)
         except (FileNotFoundError, ConnectionRefusedError):
             continue
-        if await _take_over(proxy, Channel(peer, TALK_SECONDS), place):
+        if await _take_over(proxy, Channel(peer, times.talk_seconds), place, times):
             return True
     if takes_over:
         # One that was told to stop a moment ago is not to be asked any more, and has its ports yet.
-        await _until_free(proxy.config, proxy.config.server.drain_seconds + NOTICE_SECONDS)
+        await _until_free(proxy, proxy.config.server.drain_seconds + times.notice_seconds)
     await proxy.start()
     return False
 
 
-async def _until_free(config: Config, seconds: float) -> None:
+async def _until_free(proxy: Proxy, seconds: float) -> None:
     """Wait until nobody has our ports, no longer than that."""
-    server, deadline = config.server, time.monotonic() + seconds
+    server, now = proxy.config.server, proxy.clock.monotonic
+    deadline = now() + seconds
     has_told = False
     for address in (server.listen, server.admin):
-        while address is not None and address.port and time.monotonic() < deadline:
+        while address is not None and address.port and now() < deadline:
             if not await _is_in_use(address):
                 break
             if not has_told:
@@ -168,7 +186,9 @@ def remedy(config: Config) -> str:
     return "choose another port, or add --takeover where that is another rpcproxy"
 
 
-async def _take_over(proxy: Proxy, channel: Channel, place: SocketPath) -> bool:
+async def _take_over(
+    proxy: Proxy, channel: Channel, place: SocketPath, times: TakeoverTimes
+) -> bool:
     """Whether we serve in the other's place. It is not so where that one ended before it gave us
     anything.
     """
@@ -176,26 +196,26 @@ async def _take_over(proxy: Proxy, channel: Channel, place: SocketPath) -> bool:
     heads: dict[str, int] = {}
     try:
         try:
-            await _get_ready(proxy, channel, held, heads)
+            await _get_ready(proxy, channel, held, heads, times)
         except (Broken, OSError) as error:
             if isinstance(error, TakeoverRefused | NotReady):
                 raise
             channel.close()  # another talk is listened to once this one is over
-            if await _is_serving(place, proxy.config):
+            if await _is_serving(place, proxy, times):
                 raise
             if not proxy.chains:
                 _close(held)
                 return False
             words = "the process that served has ended meanwhile: this one serves in its place"
             event(_log, logging.WARNING, "takeover", words, reason=str(error))
-        await _reach(proxy, heads, HEADS_SECONDS)
+        await _reach(proxy, heads, times.heads_seconds)
         await proxy.listen(held)
         try:
             await _ask(channel, "served")
         except (Broken, OSError):
             # Whether it heard us is not known. Two that serve do less harm than none.
             channel.close()
-            if await _is_serving(place, proxy.config):
+            if await _is_serving(place, proxy, times):
                 raise
     except (Broken, OSError, KeyError, TypeError) as error:
         _close(held)
@@ -214,6 +234,7 @@ async def _get_ready(
     channel: Channel,
     held: dict[str, list[socket.socket]],
     heads: dict[str, int],
+    times: TakeoverTimes,
 ) -> None:
     """Until the ports are ours: the sockets that are wanted here are in ``held``, and what was told
     last in ``heads``.
@@ -228,10 +249,10 @@ async def _get_ready(
     proxy.build(PREDECESSOR_SECONDS)
     follow_orders(proxy, orders_in(words))
     proxy.watch()
-    if not await _reach(proxy, heads, READY_SECONDS, channel):
+    if not await _reach(proxy, heads, times.ready_seconds, channel):
         late = ", ".join(_behind(proxy, heads))
         raise NotReady(
-            f"{late} cannot be served from here within {READY_SECONDS:g} s, and is there"
+            f"{late} cannot be served from here within {times.ready_seconds:g} s, and is there"
         )
     words, _ = await _ask(channel, "ports")
     heads.update(words["heads"])
@@ -256,18 +277,19 @@ async def _ask(channel: Channel, wanted: str, **more: object) -> tuple[dict[str,
     return words, descriptors
 
 
-async def _is_serving(place: SocketPath, config: Config) -> bool:
+async def _is_serving(place: SocketPath, proxy: Proxy, times: TakeoverTimes) -> bool:
     """Whether the other process goes on, and could be taken over once more. It may take a moment
     to notice that a talk is over, and to close its door.
     """
-    deadline = time.monotonic() + NOTICE_SECONDS
-    while time.monotonic() < deadline:
+    now = proxy.clock.monotonic
+    deadline = now() + times.notice_seconds
+    while now() < deadline:
         try:
-            channel = Channel(await asyncio.to_thread(place.connect), TALK_SECONDS)
+            channel = Channel(await asyncio.to_thread(place.connect), times.talk_seconds)
         except OSError:
             return False
         try:
-            _, descriptors = await _ask(channel, "sockets", chains=plans_of(config))
+            _, descriptors = await _ask(channel, "sockets", chains=plans_of(proxy.config))
         except (Broken, OSError) as error:
             if isinstance(error, TakeoverRefused) and not error.can_ask_again:
                 return True
@@ -310,9 +332,9 @@ async def _reach(
     """Wait until every chain of ours has got to the head that was told; whether in time. Raises
     ``Broken`` where whoever is at the other end of the channel leaves.
     """
-    deadline = time.monotonic() + seconds
+    deadline = proxy.clock.monotonic() + seconds
     while _behind(proxy, heads):
-        if time.monotonic() >= deadline:
+        if proxy.clock.monotonic() >= deadline:
             return False
         if channel is not None and channel.has_left:
             raise Broken("the other process left")

@@ -256,10 +256,13 @@ def _of_seconds(value: float | None) -> str:
 
 
 class Screen:
-    """Draws frames on the terminal until it is closed, and puts the terminal back."""
+    """Draws frames on the terminal until it is closed, and puts the terminal back. It has
+    ``close_seconds`` for that.
+    """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, close_seconds: float = _CLOSE_SECONDS) -> None:
         self._console = console
+        self._close_seconds = close_seconds
         self._frames: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="demo-view", daemon=True)
 
@@ -274,7 +277,7 @@ class Screen:
     def close(self) -> bool:
         """Put the terminal back. False where it takes nothing any more."""
         self._frames.put(None)
-        self._thread.join(_CLOSE_SECONDS)
+        self._thread.join(self._close_seconds)
         return not self._thread.is_alive()
 
     def _run(self) -> None:

@@ -201,9 +201,15 @@ class Wallet:
     """One wallet, with one URL at a time: ``point_at``, ``start``, ``stop``."""
 
     def __init__(
-        self, requests_per_second: float, on_failed: Callable[[str], None] | None = None
+        self,
+        requests_per_second: float,
+        on_failed: Callable[[str], None] | None = None,
+        hang_seconds: float = HANG_SECONDS,
     ) -> None:
-        """``on_failed`` is told of every request that failed, in words."""
+        """``on_failed`` is told of every request that failed, in words. What takes
+        ``hang_seconds`` hangs.
+        """
+        self._hang_seconds = hang_seconds
         self._interval_seconds = 1.0 / requests_per_second
         self._on_failed = on_failed
         self._address = ("", 0)
@@ -287,7 +293,7 @@ class Wallet:
 
     async def _open(self, ask: WalletRequest, address: tuple[str, int]) -> None:
         try:
-            async with asyncio.timeout(HANG_SECONDS):
+            async with asyncio.timeout(self._hang_seconds):
                 _, connection = await self._loop.create_connection(
                     lambda: WalletConnection(self, address), *address
                 )
@@ -304,13 +310,13 @@ class Wallet:
 
     def _give_up(self, now: float) -> None:
         awaited = self._awaited
-        while awaited and (awaited[0].is_over or now - awaited[0].at >= HANG_SECONDS):
+        while awaited and (awaited[0].is_over or now - awaited[0].at >= self._hang_seconds):
             ask = awaited.popleft()
             if ask.is_over:
                 continue
             for tally in ask.tallies:
                 tally.hung += 1
-            self._end(ask, f"no answer within {HANG_SECONDS:g} s", now - ask.at)
+            self._end(ask, f"no answer within {self._hang_seconds:g} s", now - ask.at)
             if ask.connection is not None:
                 ask.connection.close()
 

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
-from rpcproxy.edges.disk import journal_schema
 from rpcproxy.edges.disk.disk_file import connect
 from rpcproxy.edges.disk.journal_row import (
     COLUMNS,
@@ -129,8 +128,8 @@ class JournalFile:
             raise
 
     def _prepare(self) -> None:
-        db = self._db
-        version = check(db, self._path, self._identity)
+        db, migrations = self._db, self._settings.migrations
+        version = check(db, self._path, self._identity, migrations)
         if not version:
             # Before the first table: dropped rows are to give their room back.
             db.execute("PRAGMA auto_vacuum = INCREMENTAL")
@@ -149,9 +148,9 @@ class JournalFile:
                 f"{self._path} is on a file system without shared memory: {WHAT_TO_DO}"
             )
         # Nothing is written to a file that is as it should be: it may turn out to be damaged.
-        if version < len(journal_schema.MIGRATIONS):
+        if version < len(migrations):
             with self._transaction():
-                migrate(db)
+                migrate(db, migrations)
                 about = ("identity", self._identity)
                 db.execute("INSERT INTO about VALUES (?, ?) ON CONFLICT DO NOTHING", about)
         if self._path.stat().st_size <= CHECKED_BYTES:

@@ -16,11 +16,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from rpcproxy.edges.disk import journal_schema
 from rpcproxy.edges.disk.disk_file import FileTrouble, connect_read_only, set_aside, trouble
 from rpcproxy.edges.disk.journal_file import PAGE_BYTES, JournalFile, beside, sync_directory
 from rpcproxy.edges.disk.journal_row import COLUMNS, JournalRow, Values, row_of
-from rpcproxy.edges.disk.journal_schema import JournalRefused, check, migrate, words_of
+from rpcproxy.edges.disk.journal_schema import (
+    JournalRefused,
+    Migrations,
+    check,
+    migrate,
+    words_of,
+)
 from rpcproxy.edges.disk.journal_settings import USUAL, JournalSettings
 
 _CARRIED_AT_ONCE: Final = 1024
@@ -141,7 +146,9 @@ def _sound_values(db: sqlite3.Connection, most_failed_reads: int) -> Iterator[Va
 # For the command line
 
 
-def read_rows(path: str | Path, hash: str | None = None) -> list[JournalRow]:
+def read_rows(
+    path: str | Path, hash: str | None = None, settings: JournalSettings = USUAL
+) -> list[JournalRow]:
     """The rows of a journal, or the one of ``hash``, the newest first; a process may be writing
     it, and nothing is changed. Rows that are damaged are left out.
 
@@ -151,17 +158,19 @@ def read_rows(path: str | Path, hash: str | None = None) -> list[JournalRow]:
     if not path.is_file():
         raise JournalRefused(f"there is no journal at {path}")
     try:
-        return [row for values in _values(path, hash) if (row := _row(values)) is not None]
+        return [
+            row for values in _values(path, hash, settings) if (row := _row(values)) is not None
+        ]
     except (sqlite3.Error, OSError) as error:
         raise JournalRefused(f"{path} cannot be read: {words_of(error)}") from error
 
 
-def _values(path: Path, hash: str | None) -> list[Values]:
+def _values(path: Path, hash: str | None, settings: JournalSettings) -> list[Values]:
     while True:
         has_log = beside(path, "-wal").exists()
         try:
             with contextlib.closing(connect_read_only(path)) as db:
-                found = _select(db, path, hash)
+                found = _select(db, path, hash, settings.migrations)
         except sqlite3.Error:
             if has_log == beside(path, "-wal").exists():
                 raise
@@ -170,15 +179,17 @@ def _values(path: Path, hash: str | None) -> list[Values]:
             return found
 
 
-def _select(db: sqlite3.Connection, path: Path, hash: str | None) -> list[Values]:
-    version = check(db, path, None)
+def _select(
+    db: sqlite3.Connection, path: Path, hash: str | None, migrations: Migrations
+) -> list[Values]:
+    version = check(db, path, None, migrations)
     if not version:
         return []
-    if version == len(journal_schema.MIGRATIONS):
+    if version == len(migrations):
         return _newest(db, hash)
     with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as copy:
         db.backup(copy)
-        migrate(copy)
+        migrate(copy, migrations)
         return _newest(copy, hash)
 
 

@@ -16,7 +16,8 @@ CLOSED: Final = "state IN ({})".format(", ".join(f"'{state}'" for state in CLOSE
 GIVEN_UP: Final = "is_private = 1 AND state IN ('replaced', 'refused', 'expired')"
 # Each brings a file to the next version. Numbers of the chain are text: a uint64 is more than an
 # integer of SQLite's holds.
-MIGRATIONS: tuple[tuple[str, ...], ...] = (
+Migrations = tuple[tuple[str, ...], ...]
+MIGRATIONS: Final[Migrations] = (
     (
         "CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
         """CREATE TABLE transactions (
@@ -52,37 +53,40 @@ class JournalInUse(JournalRefused):
     """Another process has it, and may be about to leave."""
 
 
-def check(db: sqlite3.Connection, path: Path, identity: str | None) -> int:
+def check(
+    db: sqlite3.Connection, path: Path, identity: str | None, migrations: Migrations = MIGRATIONS
+) -> int:
     """The version of a journal's schema, 0 where there is none yet; of any chain's where
-    ``identity`` is ``None``. Raises ``JournalRefused`` where it is not for us.
+    ``identity`` is ``None``. ``migrations`` are those known. Raises ``JournalRefused`` where it is
+    not for us.
     """
     db.execute("BEGIN")  # one look at all of it
     application = _number(db, "PRAGMA application_id")
     version = _number(db, "PRAGMA user_version")
     has_tables = _number(db, "SELECT count(*) FROM sqlite_master") > 0
     written: str | None = None
-    if application == APPLICATION_ID and 0 < version <= len(MIGRATIONS):
+    if application == APPLICATION_ID and 0 < version <= len(migrations):
         found = db.execute("SELECT value FROM about WHERE name = 'identity'").fetchone()
         written = found[0] if found else None
     db.execute("COMMIT")
     if application not in (0, APPLICATION_ID) or (application == 0 and has_tables):
         raise JournalRefused(f"{path} is a database of another program: {WHAT_TO_DO}")
-    if version > len(MIGRATIONS):
+    if version > len(migrations):
         raise JournalRefused(
             f"{path} was written by a newer version of rpcproxy (its schema is {version}, this"
-            f" version knows {len(MIGRATIONS)}): update, or {WHAT_TO_DO}"
+            f" version knows {len(migrations)}): update, or {WHAT_TO_DO}"
         )
     if None not in (identity, written) and identity != written:
         raise JournalRefused(f"{path} is the journal of {written}, not of {identity}: {WHAT_TO_DO}")
     return version
 
 
-def migrate(db: sqlite3.Connection) -> None:
-    """To this version's schema, from any older; inside the caller's transaction."""
-    for statements in MIGRATIONS[_number(db, "PRAGMA user_version") :]:
+def migrate(db: sqlite3.Connection, migrations: Migrations = MIGRATIONS) -> None:
+    """To the last version's schema, from any older; inside the caller's transaction."""
+    for statements in migrations[_number(db, "PRAGMA user_version") :]:
         for statement in statements:
             db.execute(statement)
-    db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+    db.execute(f"PRAGMA user_version = {len(migrations)}")
 
 
 def words_of(error: sqlite3.Error | OSError | JournalRefused) -> str:

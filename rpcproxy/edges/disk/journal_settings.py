@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from rpcproxy.edges.disk.disk_file import BUSY_SECONDS
+from rpcproxy.edges.disk.journal_schema import MIGRATIONS, Migrations
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,7 @@ class JournalSettings:
     ``most_set_aside``: a disk that damages one file after another is not to be filled with what
     was set aside. ``most_failed_reads`` in a damaged file, each page of which costs about two per
     row on it. ``closed_rows`` are kept at most, and a log of ``wal_bytes`` is moved into the file.
+    ``migrations`` bring a file to the layout that is written.
     """
 
     note_seconds: float = 1.0
@@ -27,6 +29,7 @@ class JournalSettings:
     most_failed_reads: int = 20_000
     closed_rows: int = 500_000
     wal_bytes: int = 8 * 1024 * 1024
+    migrations: Migrations = MIGRATIONS
 
 
 USUAL: Final = JournalSettings()

@@ -182,7 +182,8 @@ class Dial:
 
     Exactly one callback is called, from the loop, unless cancelled: ``on_connected`` with a
     non-blocking socket that is the callee's from then on, or ``on_failed`` with the last
-    error's words. ``on_address_failed`` is told of each address that refused.
+    error's words. ``on_address_failed`` is told of each address that refused. The next address is
+    begun with ``stagger_seconds`` after one that hangs.
     """
 
     def __init__(
@@ -192,8 +193,10 @@ class Dial:
         on_connected: Callable[[socket.socket, SocketAddress], None],
         on_failed: Callable[[str], None],
         on_address_failed: Callable[[SocketAddress], None],
+        stagger_seconds: float = STAGGER_SECONDS,
     ) -> None:
         self._loop = loop
+        self._stagger_seconds = stagger_seconds
         self._left = list(addresses)[::-1]
         self._on_connected = on_connected
         self._on_failed = on_failed
@@ -238,7 +241,7 @@ class Dial:
         self._trying[sock] = address
         self._loop.add_writer(sock.fileno(), self._on_writable, sock)
         if self._left:
-            self._next = self._loop.call_later(STAGGER_SECONDS, self._try_next)
+            self._next = self._loop.call_later(self._stagger_seconds, self._try_next)
 
     def _on_writable(self, sock: socket.socket) -> None:
         address = self._let_go(sock)

@@ -132,7 +132,7 @@ class Opening:
             self._route.session = None
         self.cancel()
         if own_fault:
-            limits.tell(own_fault)
+            limits.tell(own_fault, self._route.loop.time())
             self._on_failed(self, Failure(FailureKind.OWN, own_fault))
         else:
             self._on_failed(self, Failure(self._stage, f"{self._route.origin.label}: {words}"))

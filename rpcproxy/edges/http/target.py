@@ -43,7 +43,8 @@ class EdgeSettings:
     ``max_decompressed``: a decompressed body over this size, at a ratio no JSON reaches, is
     refused. ``idle_seconds``: a connection idle for longer is closed. ``warm``: how many idle
     connections ``Upstream.warm_up`` keeps open. ``ssl_context`` is made fit in place; ``None``
-    takes the system's authorities. ``new_hold`` gives what counts the bytes of one body.
+    takes the system's authorities. ``own_patience_seconds``: so long a request waits for what this
+    machine lacks for a connection. ``new_hold`` gives what counts the bytes of one body.
     """
 
     hold_bytes: int = 8 * 1024 * 1024
@@ -54,6 +55,7 @@ class EdgeSettings:
     warm: int = 1
     ssl_context: ssl.SSLContext | None = None
     resolve_seconds: float = 30.0
+    own_patience_seconds: float = 0.25
     new_hold: Callable[[], HeldBytes] = Uncounted
 
 

@@ -33,8 +33,6 @@ SWEEP_SECONDS: Final = 1.0
 # Full-jitter backoff between tries to keep connections warm (AWS architecture blog, 2015).
 BACKOFF_SECONDS: Final = 0.5
 BACKOFF_MAX_SECONDS: Final = 30.0
-# For so long a request waits here where this machine cannot open a connection for it.
-OWN_PATIENCE_SECONDS: Final = 0.25
 OWN_RETRY_SECONDS: Final = 0.05
 # How a request's head ends, by the size of the body: formatting costs twice as much.
 _SHORT: Final = 1024
@@ -62,6 +60,7 @@ class HttpUpstream:
         self._now = self._loop.time
         self.departures = Departures(self._loop)
         self._idle_seconds = settings.idle_seconds
+        self._own_patience_seconds = settings.own_patience_seconds
         self._max_connections = settings.max_connections
         self._sweep_seconds = min(SWEEP_SECONDS, settings.idle_seconds / 4)
         self._head = request_head(target, gzip=False)
@@ -235,7 +234,7 @@ class HttpUpstream:
         if self.taken or self._has_patience():
             self._look_for_room()
             return
-        limits.tell(NO_FILES)
+        limits.tell(NO_FILES, self._now())
         waiting, self._waiting = self._waiting, deque()
         for call in waiting:
             self._loop.call_soon(call.finish, Failure(FailureKind.OWN, NO_FILES))
@@ -301,7 +300,7 @@ class HttpUpstream:
         now = self._now()
         if self._lacking_since is None:
             self._lacking_since = now
-        return now - self._lacking_since <= OWN_PATIENCE_SECONDS
+        return now - self._lacking_since <= self._own_patience_seconds
 
     # Keeping connections fresh.
 

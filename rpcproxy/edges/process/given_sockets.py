@@ -42,7 +42,9 @@ class Broken(Exception):
     """The other process left, or said something that is none of our words."""
 
 
-def from_service_manager(environ: MutableMapping[str, str], pid: int) -> Sockets:
+def from_service_manager(
+    environ: MutableMapping[str, str], pid: int, first_descriptor: int = FIRST_DESCRIPTOR
+) -> Sockets:
     """The sockets by name; none where they are not for us. What is named otherwise, or not at all,
     is taken in order: for wallets, then for operators. The variables are taken out of ``environ``:
     no process of ours is to believe them.
@@ -54,7 +56,7 @@ def from_service_manager(environ: MutableMapping[str, str], pid: int) -> Sockets
     names = values["LISTEN_FDNAMES"].split(":")
     found: dict[str, list[socket.socket]] = {}
     for place in range(count):
-        descriptor = FIRST_DESCRIPTOR + place
+        descriptor = first_descriptor + place
         os.set_inheritable(descriptor, False)
         name = names[place] if place < len(names) and names[place] in _NAMES else ""
         name = name or _NAMES[min(place, len(_NAMES) - 1)]

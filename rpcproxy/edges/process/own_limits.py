@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import time
 import weakref
 from typing import Any, Final, Protocol
 
@@ -46,13 +45,12 @@ def own_words(error: BaseException | None) -> str:
 
 
 class OwnLimits:
-    """Tells people, once in a while."""
+    """Tells people, once in a while. ``now`` is monotonic seconds."""
 
     def __init__(self) -> None:
         self._told_at: dict[str, float] = {}
 
-    def tell(self, words: str) -> None:
-        now = time.monotonic()
+    def tell(self, words: str, now: float) -> None:
         if now - self._told_at.get(words, -TOLD_SECONDS) < TOLD_SECONDS:
             return
         self._told_at[words] = now

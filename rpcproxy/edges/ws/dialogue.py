@@ -10,12 +10,15 @@ from __future__ import annotations
 import enum
 import ssl
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
 
 from rpcproxy.chains.kind import Announcements
+from rpcproxy.clock import SYSTEM_CLOCK
+from rpcproxy.edges.ws.pace import BURST_BYTES, FLOOD_SECONDS
 from rpcproxy.messages import Head, Verdict, encode_call
 
 # A notification may overtake the reply that names its subscription.
@@ -39,8 +42,13 @@ class FeedSettings:
     up to ``longest_pause_seconds``, anew after ``steady_seconds`` with blocks;
     ``flood_seconds`` where it pushed more than is taken, doubled each time up to
     ``longest_flood_seconds``; ``limited_seconds`` where the rate is limited, ``refused_seconds``
-    where the upgrade is refused, ``off_seconds`` where there is no such subscription. ``proxy`` is
-    the URL of an outbound one, empty or ``direct`` for none.
+    where the upgrade is refused, ``off_seconds`` where there is no such subscription. A connection
+    is closed in ``goodbye_seconds``, the close frame being a courtesy.
+
+    ``most_other_messages`` without a block, between two blocks: a socket that says more is of no
+    use. ``burst_bytes`` come at once at most, the longest message that is taken and half of
+    another; bytes held back for ``longest_hold_seconds`` without a break are a flood. ``proxy`` is
+    the URL of an outbound one, empty or ``direct`` for none. ``now`` tells monotonic seconds.
     """
 
     block_time_seconds: float
@@ -58,7 +66,12 @@ class FeedSettings:
     longest_flood_seconds: float = 3600.0
     refused_seconds: float = 300.0
     off_seconds: float = 600.0
+    goodbye_seconds: float = 0.5
+    most_other_messages: int = 1000
+    burst_bytes: int = BURST_BYTES
+    longest_hold_seconds: float = FLOOD_SECONDS
     proxy: str = field(default="", repr=False)
+    now: Callable[[], float] = SYSTEM_CLOCK.monotonic
 
 
 @dataclass(frozen=True, slots=True)

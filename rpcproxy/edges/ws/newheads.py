@@ -14,7 +14,6 @@ import contextlib
 import logging
 import random
 import ssl
-import time
 import traceback
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
@@ -43,10 +42,6 @@ _log = logging.getLogger("rpcproxy.newheads")
 
 # Headers take 1 to 20 kB; this is far above them.
 MAX_MESSAGE_BYTES: Final = 1024 * 1024
-# Messages without a block, between two blocks: a socket that says more is of no use.
-MAX_OTHER_MESSAGES: Final = 1000
-# The close frame is a courtesy.
-_GOODBYE_SECONDS: Final = 0.5
 _JITTER: Final = 0.2
 _MOST_DOUBLINGS: Final = 16
 
@@ -84,6 +79,7 @@ class HeadFeed:
         on_state: Callable[[bool, str], None],
     ) -> None:
         self.name = name
+        self._now = settings.now
         self.last_head_at = float("-inf")  # monotonic
         self._url, self._headers = _upgrade_request(name, url, headers)
         self._settings = settings
@@ -108,7 +104,7 @@ class HeadFeed:
     def is_live(self) -> bool:
         """Subscribed, and something came within the silence limit."""
         pulse = self._pulse
-        return pulse is not None and time.monotonic() - pulse.heard_at <= self._silence_seconds
+        return pulse is not None and self._now() - pulse.heard_at <= self._silence_seconds
 
     def start(self) -> None:
         """Connect, from the running loop; no effect where it runs already."""
@@ -126,7 +122,7 @@ class HeadFeed:
     async def _run(self) -> None:
         doublings = 0
         while True:
-            began = time.monotonic()
+            began = self._now()
             try:
                 ending = await self._follow()
             except Exception as error:  # noqa: BLE001 - logged; a feed that stops is worse
@@ -143,7 +139,7 @@ class HeadFeed:
             else:
                 self._tell("off", ending.reason)
                 pause = ending.pause_seconds * (1 + _JITTER * self._rng.random())
-            if not ending.is_flood and time.monotonic() - began >= settings.longest_flood_seconds:
+            if not ending.is_flood and self._now() - began >= settings.longest_flood_seconds:
                 self._floods = 0
             await asyncio.sleep(pause)
 
@@ -153,7 +149,7 @@ class HeadFeed:
         timeouts = aiohttp.ClientTimeout(total=None, sock_connect=None)
         no_redirects = aiohttp.TraceConfig()
         no_redirects.on_request_redirect.append(_refuse_redirect)
-        meter = Meter()
+        meter = Meter(settings.burst_bytes, settings.longest_hold_seconds)
         wires = connector(self._way, ssl=self._tls(), use_dns_cache=False)
         async with aiohttp.ClientSession(
             connector=metered(wires, meter),
@@ -168,7 +164,7 @@ class HeadFeed:
                         headers=self._headers,
                         autoping=False,
                         max_msg_size=MAX_MESSAGE_BYTES,
-                        timeout=aiohttp.ClientWSTimeout(ws_close=_GOODBYE_SECONDS),
+                        timeout=aiohttp.ClientWSTimeout(ws_close=settings.goodbye_seconds),
                     )
             except aiohttp.WSServerHandshakeError as error:
                 return self._refused(error.status, error.headers)
@@ -187,7 +183,7 @@ class HeadFeed:
             finally:
                 self._pulse = None
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_GOODBYE_SECONDS):
+                    async with asyncio.timeout(settings.goodbye_seconds):
                         await socket.close()
             return self._flooded("bytes") if meter.is_flooded else ending
 
@@ -206,12 +202,12 @@ class HeadFeed:
 
     async def _listen(self, socket: aiohttp.ClientWebSocketResponse) -> Ending:
         dialogue = Dialogue(self._settings)
-        paced = Paced(socket, self._block_time_seconds)
-        answer_due = time.monotonic() + self._settings.answer_seconds
+        paced = Paced(socket, self._block_time_seconds, self._now)
+        answer_due = self._now() + self._settings.answer_seconds
         others = 0
         await socket.send_str(dialogue.subscribing)
         while True:
-            now = time.monotonic()
+            now = self._now()
             if self._pulse is None:
                 step: LivenessCheck | Ending | float = answer_due - now
                 if now >= answer_due:
@@ -233,7 +229,7 @@ class HeadFeed:
             if isinstance(heads, Ending):
                 return heads
             others = 0 if heads else others + 1
-            if others > MAX_OTHER_MESSAGES:
+            if others > self._settings.most_other_messages:
                 return Ending("too many messages that are no blocks")
 
     @property
@@ -254,7 +250,7 @@ class HeadFeed:
         if kind is aiohttp.WSMsgType.ERROR:
             is_too_big = socket.close_code == aiohttp.WSCloseCode.MESSAGE_TOO_BIG
             return Ending("a message over 1 MiB" if is_too_big else "a broken frame")
-        now = time.monotonic()
+        now = self._now()
         if self._pulse is not None:
             self._pulse.on_heard(now, is_pong=kind is aiohttp.WSMsgType.PONG)
         if kind is aiohttp.WSMsgType.PING:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import time
+from collections.abc import Callable
 from typing import Final, cast
 
 import aiohttp
@@ -30,11 +30,11 @@ MOST_SURPLUS: Final = 256
 FORGIVEN_PER_SECOND: Final = 5.0
 
 # Headers take 1 to 20 kB. A frame may be two bytes, and each costs a microsecond or two.
-BYTES_PER_SECOND = 256 * 1024
-BURST_BYTES = 1536 * 1024  # the longest message that is taken, and half of another
+BYTES_PER_SECOND: Final = 256 * 1024
+BURST_BYTES: Final = 1536 * 1024  # the longest message that is taken, and half of another
 SLICE_BYTES: Final = 4 * 1024
 QUEUE_FULL_SECONDS: Final = 0.02  # aiohttp has more messages than were taken from it
-FLOOD_SECONDS = 10.0  # of bytes held back without a break
+FLOOD_SECONDS: Final = 10.0  # of bytes held back without a break
 
 _TEXTS: Final = frozenset((aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY))
 _ENDS: Final = frozenset(
@@ -83,9 +83,15 @@ class Pace:
 class Paced:
     """The messages of one connection, at a pace."""
 
-    def __init__(self, socket: aiohttp.ClientWebSocketResponse, block_time_seconds: float) -> None:
+    def __init__(
+        self,
+        socket: aiohttp.ClientWebSocketResponse,
+        block_time_seconds: float,
+        now: Callable[[], float],
+    ) -> None:
         self._socket = socket
-        self._pace = Pace(block_time_seconds, time.monotonic())
+        self._now = now
+        self._pace = Pace(block_time_seconds, now())
         self._newest: aiohttp.WSMessage | None = None  # of those that were passed over
 
     @property
@@ -98,14 +104,14 @@ class Paced:
         """
         pace = self._pace
         if self._newest is not None:
-            seconds = min(seconds, max(pace.seconds_to_next(time.monotonic()), 0.001))
+            seconds = min(seconds, max(pace.seconds_to_next(self._now()), 0.001))
         try:
             message = await self._socket.receive(timeout=seconds)
         except TimeoutError:
-            if self._newest is None or pace.seconds_to_next(time.monotonic()) > 0.0:
+            if self._newest is None or pace.seconds_to_next(self._now()) > 0.0:
                 return None
             message = self._newest
-        if message.type not in _ENDS and not pace.admits(time.monotonic()):
+        if message.type not in _ENDS and not pace.admits(self._now()):
             if message.type in _TEXTS:
                 self._newest = message
             return None
@@ -114,16 +120,22 @@ class Paced:
 
 
 class Meter:
-    """The bytes that one connection may still bring. ``is_flooded``: it was left for them."""
+    """The bytes that one connection may still bring. ``is_flooded``: it was left for them, held
+    back for more than ``longest_hold_seconds``.
+    """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, burst_bytes: int = BURST_BYTES, longest_hold_seconds: float = FLOOD_SECONDS
+    ) -> None:
         self.is_flooded = False
-        self._allowed = float(BURST_BYTES)
+        self.longest_hold_seconds = longest_hold_seconds
+        self._burst_bytes = burst_bytes
+        self._allowed = float(burst_bytes)
         self._at = 0.0
 
     def take(self, size: int, now: float) -> float:
         """Take ``size`` bytes in; returns for how many seconds no more may be."""
-        self._allowed = min(BURST_BYTES, self._allowed + (now - self._at) * BYTES_PER_SECOND)
+        self._allowed = min(self._burst_bytes, self._allowed + (now - self._at) * BYTES_PER_SECOND)
         self._at = now
         self._allowed -= size
         return max(0.0, -self._allowed / BYTES_PER_SECOND)
@@ -203,7 +215,7 @@ class _Gate(asyncio.Protocol):
             return
         if self._untaken_since is None:
             self._untaken_since = now
-        elif now - self._untaken_since > FLOOD_SECONDS:
+        elif now - self._untaken_since > self._meter.longest_hold_seconds:
             self._meter.is_flooded = True
             self._transport.abort()
             return

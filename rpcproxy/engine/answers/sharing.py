@@ -21,12 +21,12 @@ import msgspec
 from rpcproxy.chains.kind import Methods
 from rpcproxy.chains.method import Keep
 from rpcproxy.chains.parts.claims import Claims
+from rpcproxy.clock import Clock
 from rpcproxy.edges.disk.disk_cache import DiskCache
 from rpcproxy.edges.metrics.metrics import ChainCounters
 from rpcproxy.engine.answers.carried import FAILURE
 from rpcproxy.engine.answers.shared_text import result_answer
 from rpcproxy.engine.attempts.calls import SingleCall
-from rpcproxy.engine.clock import Clock
 from rpcproxy.messages import (
     INTERNAL_ERROR,
     Answer,

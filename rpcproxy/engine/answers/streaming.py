@@ -14,7 +14,7 @@ import asyncio
 import re
 from typing import Final
 
-from rpcproxy.engine.clock import Clock
+from rpcproxy.clock import Clock
 from rpcproxy.messages import INTERNAL_ERROR, Answer, BodyStream, StreamBroken, encode_error
 
 TAIL_BYTES: Final = 512  # what follows the result stands within these

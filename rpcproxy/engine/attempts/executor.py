@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from rpcproxy.chains.kind import Methods
+from rpcproxy.clock import Clock
 from rpcproxy.edges.logs import log_change
 from rpcproxy.edges.metrics.metrics import ChainCounters
 from rpcproxy.engine.attempts.attempts import Attempt, ChainMember, PlanRun, Settled, WireCall
@@ -22,7 +23,6 @@ from rpcproxy.engine.attempts.doubts import Doubts
 from rpcproxy.engine.attempts.hearings import Hearings
 from rpcproxy.engine.attempts.lessons import is_poisonous, lessons
 from rpcproxy.engine.attempts.lingering import Lingering
-from rpcproxy.engine.clock import Clock
 from rpcproxy.messages import (
     Blame,
     Failure,
@@ -395,10 +395,11 @@ class Executor:
 
     def on_changes(self, changes: Sequence[Change]) -> None:
         """Tell people, requests under way, and the listeners."""
+        now = self._now()
         for change in changes:
             if not self.is_retired:
                 self.counters.on_change(change)
-                log_change(_log, self._chain_name, change)
+                log_change(_log, self._chain_name, change, now)
             if change.kind in LEAVING:
                 self._on_ejected(change.upstream)
             elif change.kind in RETURNING:

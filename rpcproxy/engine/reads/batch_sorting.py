@@ -14,10 +14,10 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from rpcproxy.chains.method import MethodKind
+from rpcproxy.clock import Clock
 from rpcproxy.engine.answers.gathered import Gathered
 from rpcproxy.engine.answers.sharing import SlowFlight, pending_answer
 from rpcproxy.engine.attempts.calls import SingleCall
-from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.reads.endings import OpenRead
 from rpcproxy.engine.reads.reads import Reads
 from rpcproxy.engine.reads.ways import ReadWay

@@ -19,6 +19,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from rpcproxy.clock import Clock
 from rpcproxy.engine.answers.batch_sizes import GROUP_BYTES, Sizes
 from rpcproxy.engine.answers.carried import Carried
 from rpcproxy.engine.answers.gathered import Gathered
@@ -30,7 +31,6 @@ from rpcproxy.engine.attempts.calls import (
     is_answered,
 )
 from rpcproxy.engine.attempts.executor import Settled
-from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.reads.batch_sorting import BatchMember, BatchSorter, Single
 from rpcproxy.engine.reads.reads import Reads
 from rpcproxy.engine.turns import all_of, turn

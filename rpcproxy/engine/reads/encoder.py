@@ -14,11 +14,11 @@ import msgspec
 from rpcproxy.chains.kind import Methods, OwnWords
 from rpcproxy.chains.method import Subject
 from rpcproxy.chains.parts.asked_at import LATEST
+from rpcproxy.clock import Clock
 from rpcproxy.config.model import Chain
 from rpcproxy.edges.logs import event
 from rpcproxy.engine.answers.streaming import restore_id
 from rpcproxy.engine.attempts.executor import Executor, Settled
-from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.sends.shown_transactions import ShownTransactions
 from rpcproxy.engine.watch.told import ToldHead
 from rpcproxy.messages import (

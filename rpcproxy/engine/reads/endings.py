@@ -15,12 +15,12 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
+from rpcproxy.clock import Clock
 from rpcproxy.edges.metrics.metrics import ChainCounters
 from rpcproxy.engine.answers.carried import FAILURE
 from rpcproxy.engine.answers.sharing import Flight, Sharing
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.attempts.executor import Settled
-from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.reads.encoder import Encoder
 from rpcproxy.engine.reads.patience import Patience, is_worth_another
 from rpcproxy.engine.reads.profiles import Profile

@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
+from rpcproxy.clock import Clock
 from rpcproxy.engine import tasks
 from rpcproxy.engine.answers.sharing import Follower, Sharing
 from rpcproxy.engine.attempts.calls import SingleCall
@@ -29,7 +30,6 @@ from rpcproxy.engine.attempts.executor import (
     PlanRun,
     WireCall,
 )
-from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.reads.endings import Endings, OpenRead
 from rpcproxy.engine.reads.profiles import Profile
 from rpcproxy.engine.reads.terms import Terms

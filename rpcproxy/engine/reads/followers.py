@@ -11,11 +11,11 @@ from collections.abc import Sequence
 
 import msgspec
 
+from rpcproxy.clock import Clock
 from rpcproxy.engine import tasks
 from rpcproxy.engine.answers.sharing import Follower, Sharing, SlowFlight
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.attempts.executor import Executor, Settled
-from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.reads.endings import Endings, OpenRead
 from rpcproxy.engine.reads.patience import LEAST_AGAIN_SECONDS
 from rpcproxy.engine.reads.profiles import Profiles

@@ -17,9 +17,9 @@ from rpcproxy.chains.method import MethodKind
 from rpcproxy.chains.parts.asked_at import PENDING
 from rpcproxy.chains.parts.errors import ReadRange
 from rpcproxy.chains.parts.searches import Searches
+from rpcproxy.clock import Clock
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.attempts.executor import Executor, Settled
-from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.reads.profiles import Profile, Profiles
 from rpcproxy.engine.reads.split_searches import split_and_join, splittable
 from rpcproxy.engine.reads.terms import Terms

@@ -11,10 +11,10 @@ from __future__ import annotations
 from typing import Final
 
 from rpcproxy.chains.method import Method, MethodKind
+from rpcproxy.clock import Clock
 from rpcproxy.config.model import Chain
 from rpcproxy.engine.answers.sharing import answer_of
 from rpcproxy.engine.attempts.calls import SingleCall
-from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.reads.batches import Batches
 from rpcproxy.engine.reads.profiles import Profile
 from rpcproxy.engine.reads.reads import Reads

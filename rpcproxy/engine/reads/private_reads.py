@@ -16,10 +16,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from rpcproxy.clock import Clock
 from rpcproxy.edges.metrics.metrics import ChainCounters
 from rpcproxy.engine.answers.sharing import answer_of
 from rpcproxy.engine.attempts.calls import SingleCall
-from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.reads.profiles import Profile
 from rpcproxy.engine.sends.ledger import Ledger
 from rpcproxy.messages import (

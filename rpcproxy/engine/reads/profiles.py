@@ -15,9 +15,9 @@ from rpcproxy.chains.method import Keep, Method, MethodKind, Subject
 from rpcproxy.chains.parts.asked_at import HASH, LATEST, PENDING, BlockNeed
 from rpcproxy.chains.parts.heights import Heights, Pins
 from rpcproxy.chains.parts.searches import Searches
+from rpcproxy.clock import Clock
 from rpcproxy.config.model import Chain
 from rpcproxy.engine.attempts.calls import SingleCall, Touchstone
-from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.sends.ledger import Ledger
 from rpcproxy.messages import MethodClass, Request
 from rpcproxy.rules.heads.heads import Heads

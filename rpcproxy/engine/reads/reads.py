@@ -9,13 +9,13 @@ import functools
 
 from rpcproxy.chains.parts.errors import ReadRange
 from rpcproxy.chains.parts.searches import Searches
+from rpcproxy.clock import Clock
 from rpcproxy.config.model import Chain
 from rpcproxy.engine.answers.carried import Carried
 from rpcproxy.engine.answers.shared_text import result_answer
 from rpcproxy.engine.answers.sharing import Sharing, SlowFlight, answer_of, pending_answer
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.attempts.executor import Executor, Settled
-from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.reads.encoder import Encoder
 from rpcproxy.engine.reads.endings import Endings, OpenRead
 from rpcproxy.engine.reads.express import Express

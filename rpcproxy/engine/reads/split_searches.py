@@ -20,7 +20,7 @@ from rpcproxy.engine.tasks import start, stop
 from rpcproxy.messages import Judgement, Verdict
 from rpcproxy.rules.answers import replies
 from rpcproxy.rules.answers.holding import Hold
-from rpcproxy.rules.requests.split import Part, Split, first_width
+from rpcproxy.rules.requests.split import MAX_JOINED_BYTES, Part, Split, first_width
 
 Ask = Callable[[bytes], Awaitable[Settled]]
 
@@ -57,12 +57,13 @@ async def split_and_join(
     seconds: float,
     *,
     hold: Hold | None = None,
+    most_bytes: int = MAX_JOINED_BYTES,
 ) -> Judgement | None:
     """The results of a range in parts, joined in the order of the blocks.
 
     ``first`` is how the whole range settled; ``None`` where it was not asked, since everybody is
     known to refuse it. ``hold`` counts the parts that are kept. ``ask`` carries out the same method
-    with other params. All of it may take ``seconds``.
+    with other params. All of it may take ``seconds``, and hold ``most_bytes`` of results.
 
     ``None``: what ``first`` says stands, because it is no refusal of a range, a part cannot be had,
     or time, parts or size are out. Cancellation and ``None`` leave nothing behind. Raises what
@@ -74,7 +75,7 @@ async def split_and_join(
         if first.judgement is None or first.judgement.verdict is not _TOO_LARGE:
             return None
         refusals = _refusals_of(first, blocks, search.read_range)
-    split = Split(search.low, search.high, first_width(blocks, refusals))
+    split = Split(search.low, search.high, first_width(blocks, refusals), most_bytes)
     parts = await _ask_parts(split, search, ask, seconds, hold)
     if parts is None:
         return None

@@ -8,9 +8,9 @@ from __future__ import annotations
 import msgspec
 
 from rpcproxy.chains.parts.asked_at import PENDING
+from rpcproxy.clock import Clock
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.attempts.executor import Executor
-from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.reads.profiles import Profile, Profiles, costly
 from rpcproxy.messages import MethodClass
 from rpcproxy.rules.requests.lateness import is_costly

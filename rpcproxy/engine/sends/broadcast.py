@@ -24,11 +24,11 @@ import msgspec
 
 from rpcproxy.chains.method import Method, SendForm
 from rpcproxy.chains.parts.transactions import BadTransaction, DecodedTransaction, Sends, SyncSends
+from rpcproxy.clock import Clock
 from rpcproxy.config.model import Chain
 from rpcproxy.edges.metrics.send_counters import SendCounters
 from rpcproxy.engine import tasks
 from rpcproxy.engine.attempts.executor import Executor
-from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.sends.copies import Copies, SendOrder, SendOutcome
 from rpcproxy.engine.sends.ledger import Denial, Ledger, Unwritten
 from rpcproxy.engine.sends.other_hashes import OtherHashes

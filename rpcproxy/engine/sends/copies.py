@@ -17,11 +17,11 @@ import msgspec
 from rpcproxy.chains.method import Method
 from rpcproxy.chains.parts.inquiries import Question
 from rpcproxy.chains.parts.transactions import Sends
+from rpcproxy.clock import Clock
 from rpcproxy.engine import tasks
 from rpcproxy.engine.attempts.attempts import Settled
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.attempts.executor import Executor
-from rpcproxy.engine.clock import Clock
 from rpcproxy.messages import Blame, Judgement, MethodClass, Verdict
 from rpcproxy.rules.answers.outage import explain
 from rpcproxy.rules.requests.calls_made import CallsMade

@@ -23,10 +23,10 @@ from hashlib import sha256
 from typing import Final
 
 from rpcproxy.chains.parts.transactions import DecodedTransaction, Sends
+from rpcproxy.clock import Clock
 from rpcproxy.edges.disk.journal import DiskJournal, JournalBroken, JournalRow
 from rpcproxy.edges.logs import event
 from rpcproxy.edges.metrics.metrics import ChainCounters
-from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.sends.privacy import Privacy
 from rpcproxy.engine.sends.shown_transactions import ShownTransactions
 from rpcproxy.messages import Judgement, Verdict

@@ -18,11 +18,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from rpcproxy.chains.parts.transactions import Inclusion, Sends
+from rpcproxy.clock import Clock
 from rpcproxy.edges.metrics.metrics import ChainCounters
 from rpcproxy.engine import tasks
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.attempts.executor import Executor
-from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.sends.copies import Copies, SendOrder, need_of
 from rpcproxy.engine.sends.ledger import Ledger
 from rpcproxy.engine.sends.whereabouts import Remembering, Whereabouts, value_of

@@ -22,8 +22,8 @@ import msgspec
 from rpcproxy.chains.method import Method
 from rpcproxy.chains.parts.claims import SearchClaim, ToldBlock
 from rpcproxy.chains.parts.contents import Contents, ContentsReader, Fit
+from rpcproxy.clock import Clock
 from rpcproxy.engine.attempts.calls import SingleCall
-from rpcproxy.engine.clock import Clock
 from rpcproxy.messages import Blame, Judgement, Verdict
 from rpcproxy.rules.answers.replies import NULL
 from rpcproxy.rules.heads.recent_blocks import MOST_BLOCKS, MOST_BYTES, RecentBlocks

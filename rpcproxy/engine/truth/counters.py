@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from rpcproxy.chains.parts.claims import CounterClaim, CounterReader, CounterUse
-from rpcproxy.engine.clock import Clock
+from rpcproxy.clock import Clock
 from rpcproxy.engine.sends.ledger import Ledger
 from rpcproxy.messages import Judgement, Verdict
 from rpcproxy.rules.standing.standings import Standing

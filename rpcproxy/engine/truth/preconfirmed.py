@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from rpcproxy.clock import Clock
 from rpcproxy.engine.attempts.executor import Executor
-from rpcproxy.engine.clock import Clock
 from rpcproxy.rules.standing.standings import Standing
 
 MOST_CLAIMED: Final = 64

@@ -8,9 +8,9 @@ import msgspec
 
 from rpcproxy.chains.parts.asked_at import PENDING
 from rpcproxy.chains.parts.claims import Claims, ToldBlock
+from rpcproxy.clock import Clock
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.attempts.executor import Executor
-from rpcproxy.engine.clock import Clock
 from rpcproxy.messages import Head, Judgement, MethodClass, Verdict
 from rpcproxy.rules.answers.replies import NULL
 from rpcproxy.rules.heads.lineage import DEEPEST

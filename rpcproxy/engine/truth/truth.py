@@ -24,9 +24,9 @@ from rpcproxy.chains.method import Subject
 from rpcproxy.chains.parts.asked_at import LATEST, PENDING
 from rpcproxy.chains.parts.claims import Claims, Naming, ToldBlock
 from rpcproxy.chains.parts.contents import ContentsReader
+from rpcproxy.clock import Clock
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.attempts.executor import Executor
-from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.sends.ledger import Ledger
 from rpcproxy.engine.truth.block_contents import BlockContents
 from rpcproxy.engine.truth.counters import MOST_COUNTERS, AccountCounters

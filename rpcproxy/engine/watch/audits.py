@@ -19,11 +19,11 @@ import msgspec
 
 from rpcproxy.chains.method import Method
 from rpcproxy.chains.parts.comparison import Comparison
+from rpcproxy.clock import Clock
 from rpcproxy.edges.logs import event, utc
 from rpcproxy.engine import tasks
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.attempts.executor import Executor
-from rpcproxy.engine.clock import Clock
 from rpcproxy.messages import MethodClass, Verdict
 from rpcproxy.rules.requests.audit import (
     AuditFinding,

@@ -15,12 +15,12 @@ from dataclasses import replace
 from typing import Final
 
 from rpcproxy.chains.kind import Announcements
+from rpcproxy.clock import Clock
 from rpcproxy.config.model import Chain
 from rpcproxy.config.outbound import ws_proxy_of
 from rpcproxy.edges.logs import event
 from rpcproxy.edges.ws.newheads import FLOOD_WORDS, FeedSettings, HeadFeed
 from rpcproxy.engine.attempts.executor import ChainMember, Executor
-from rpcproxy.engine.clock import Clock
 from rpcproxy.messages import Head, MethodClass, Verdict
 from rpcproxy.states import Change, ChangeKind
 from rpcproxy.words import Observation
@@ -63,7 +63,9 @@ class Feeds:
         self._feeds: dict[str, HeadFeed] = {}
         if announcements is None:
             return
-        settings = FeedSettings(chain.block_time_seconds, announcements, ssl_context)
+        settings = FeedSettings(
+            chain.block_time_seconds, announcements, ssl_context, now=clock.monotonic
+        )
         self._feeds = {
             upstream.name: HeadFeed(
                 upstream.name,

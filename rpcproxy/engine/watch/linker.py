@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from rpcproxy.chains.kind import Questions
+from rpcproxy.clock import Clock
 from rpcproxy.engine import tasks
 from rpcproxy.engine.attempts.executor import ChainMember, Executor
-from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.watch.probes import ProbedInquiry, Probes
 from rpcproxy.messages import Head, MethodClass, Verdict
 from rpcproxy.rules.heads.lineage import DEEPEST

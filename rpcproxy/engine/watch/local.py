@@ -10,7 +10,7 @@ from typing import Final
 
 from rpcproxy.chains.kind import OwnWords
 from rpcproxy.chains.method import Method
-from rpcproxy.engine.clock import Clock
+from rpcproxy.clock import Clock
 from rpcproxy.engine.watch.told import ToldHead
 from rpcproxy.messages import MethodClass
 from rpcproxy.rules.standing.standings import Standings

@@ -15,6 +15,7 @@ from typing import Any, Final, Generic
 import msgspec
 
 from rpcproxy.chains.parts.inquiries import Inquiry, Question, T
+from rpcproxy.clock import Clock
 from rpcproxy.engine.attempts.executor import (
     LATE_TIMER_SECONDS,
     REREAD_SECONDS,
@@ -22,7 +23,6 @@ from rpcproxy.engine.attempts.executor import (
     Executor,
     WireCall,
 )
-from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.watch.inquiring import play
 from rpcproxy.messages import (
     Failure,

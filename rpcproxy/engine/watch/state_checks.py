@@ -18,9 +18,9 @@ from typing import Final
 
 from rpcproxy.chains.kind import Questions
 from rpcproxy.chains.parts.inquiries import Question
+from rpcproxy.clock import Clock
 from rpcproxy.engine import tasks
 from rpcproxy.engine.attempts.executor import ChainMember, Executor
-from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.watch.probes import Probes
 from rpcproxy.engine.watch.told import ToldHead
 from rpcproxy.messages import Verdict

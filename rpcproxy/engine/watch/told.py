@@ -14,10 +14,10 @@ import msgspec
 
 from rpcproxy.chains.kind import Kind
 from rpcproxy.chains.parts.inquiries import Question
+from rpcproxy.clock import Clock
 from rpcproxy.engine import tasks
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.attempts.executor import Executor, Settled
-from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.watch.inquiring import play
 from rpcproxy.messages import Head, Judgement, MethodClass, Verdict
 from rpcproxy.rules.requests.steps import Policy

@@ -17,11 +17,11 @@ from typing import Any, Final
 
 from rpcproxy.chains.kind import Questions
 from rpcproxy.chains.parts.inquiries import Question
+from rpcproxy.clock import Clock
 from rpcproxy.config.model import Chain
 from rpcproxy.engine import tasks
 from rpcproxy.engine.attempts.doubts import cannot_ask
 from rpcproxy.engine.attempts.executor import ChainMember, Executor
-from rpcproxy.engine.clock import Clock
 from rpcproxy.engine.watch.feeds import Feeds
 from rpcproxy.engine.watch.genesis import Genesis
 from rpcproxy.engine.watch.hash_proofs import HashProofs

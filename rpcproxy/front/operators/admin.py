@@ -17,6 +17,7 @@ import msgspec
 from aiohttp import web
 
 from rpcproxy import __version__
+from rpcproxy.clock import SYSTEM_CLOCK, Clock
 from rpcproxy.edges.logs import utc
 from rpcproxy.edges.metrics.metrics import class_name
 from rpcproxy.front.operators.access import Access, make_guard
@@ -212,6 +213,7 @@ def make_admin_app(
     redact: Redact = str,
     control: ControlView | None = None,
     access: Callable[[], Access] = Access,
+    clock: Clock = SYSTEM_CLOCK,
 ) -> web.Application:
     """The application behind the admin port. Serve it without aiohttp's access log. Without
     ``control`` nothing can be changed; ``access``: who may what.
@@ -228,16 +230,16 @@ def make_admin_app(
             web.get("/metrics", _metrics_page(view)),
         ]
     )
-    _add_status(app, view, redact)
+    _add_status(app, view, redact, clock)
     app.add_routes(transaction_routes(view, functools.partial(json_page, redact=redact)))
     return app
 
 
-def _add_status(app: web.Application, view: AdminView, redact: Redact) -> None:
+def _add_status(app: web.Application, view: AdminView, redact: Redact, clock: Clock) -> None:
     def tell() -> Mapping[str, Any]:
         return told_plainly(view.status(), redact)
 
-    status_page = StatusPage(tell)
+    status_page = StatusPage(tell, clock=clock)
     app.add_routes(status_routes(status_page, json_page, tell))
 
     async def close(_app: web.Application) -> None:

@@ -6,13 +6,13 @@ State: the listeners of each page, in ``live.Live``.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 from aiohttp import web
 
+from rpcproxy.clock import SYSTEM_CLOCK, Clock
 from rpcproxy.front.pages.landing import Outlooks
 from rpcproxy.front.pages.markup import Shell
 from rpcproxy.front.pages.outlook import public_part
@@ -38,33 +38,36 @@ class PlainPage(Protocol):
 class StatusPage:
     """``tell`` gives the status as plain values, fit for whoever may see the page."""
 
-    def __init__(self, tell: Tell, settings: LiveSettings = USUAL_LIVE) -> None:
+    def __init__(
+        self, tell: Tell, settings: LiveSettings = USUAL_LIVE, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
         self._tell = tell
-        self.live = Live(self._picture, settings)
+        self._unix = clock.unix
+        self.live = Live(self._picture, settings, clock.monotonic)
 
     def html(self) -> WholePage:
         """The page, which asks for ``/events`` below its path."""
         status = self._tell()
-        body = status_body(status, moment_of(time.time()))
+        body = status_body(status, moment_of(self._unix()))
         text = SHELL.page(str(status["sentence"]), body)
         return WholePage(text.encode(), headers={"Content-Type": HTML, **SHELL.headers})
 
     def _picture(self) -> str:
         status = self._tell()
         picture = {
-            "main": str(status_main(status, moment_of(time.time()))),
+            "main": str(status_main(status, moment_of(self._unix()))),
             "title": status["sentence"],
             "steady": status["steady"],
         }
         return msgspec.json.encode(picture).decode()
 
 
-def _remembered(make: Callable[[], T], seconds: float) -> Callable[[], T]:
+def _remembered(make: Callable[[], T], seconds: float, clock: Clock) -> Callable[[], T]:
     """``make``, at most once in so many seconds."""
     known: list[tuple[float, T]] = []
 
     def remembered() -> T:
-        now = time.monotonic()
+        now = clock.monotonic()
         if not known or now - known[0][0] >= seconds:
             known[:] = [(now, make())]
         return known[0][1]
@@ -108,12 +111,13 @@ class PublicStatus:
         outlooks: Callable[[], Outlooks],
         path: Callable[[], str | None],
         seconds: float = PUBLIC_SECONDS,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        shown = _remembered(lambda: public_part(tell()), seconds)
-        self._json = _remembered(lambda: msgspec.json.encode(shown()), seconds)
-        self.outlooks = _remembered(outlooks, seconds)
+        shown = _remembered(lambda: public_part(tell()), seconds, clock)
+        self._json = _remembered(lambda: msgspec.json.encode(shown()), seconds, clock)
+        self.outlooks = _remembered(outlooks, seconds, clock)
         self.path = path
-        self._page = StatusPage(shown)
+        self._page = StatusPage(shown, clock=clock)
 
     def answer(self, request: PageRequest) -> WholePage | None:
         """What is asked for, ``None`` where it is none of ours."""

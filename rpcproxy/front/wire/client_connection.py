@@ -20,8 +20,6 @@ from rpcproxy.rules.answers.holding import COUNTED_BYTES, Hold, Purse
 _WRITE_BUFFER_BYTES: Final = COUNTED_BYTES
 # A client that takes less than this of what waits for it within ``stall_seconds`` takes nothing.
 _LEAST_TAKEN_BYTES: Final = 64 * 1024
-# What a client may go on sending after a goodbye, so that it gets to reading it.
-_DISCARD_BYTES: Final = 64 * 1024 * 1024
 
 
 class Phase(enum.Enum):
@@ -172,7 +170,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _discard(self, data: bytes) -> None:
         self._discarded += len(data)
-        if self._discarded > _DISCARD_BYTES:
+        if self._discarded > self._shared.settings.most_discarded_bytes:
             self._transport.abort()
 
     # ------------------------------------------------------------------ what is held

@@ -32,8 +32,6 @@ _IDLE: Final = Phase.IDLE
 _WAITING_BYTES: Final = 64 * 1024
 # Pipelined requests answered in one go before other connections get their turn.
 _BURST: Final = 32
-# Uploads get longer than ``body_seconds`` as long as they keep up this rate.
-_LEAST_BYTES_PER_SECOND: Final = 16 * 1024
 
 
 class HttpConnection(AnsweringConnection):
@@ -309,11 +307,12 @@ class HttpConnection(AnsweringConnection):
         return True
 
     def _check_reading(self, waited_seconds: float) -> None:
-        limits = self._shared.settings.limits
+        settings = self._shared.settings
+        limits = settings.limits
         if self._timed_stage is ReadingStage.HEAD and waited_seconds > limits.header_seconds:
             self._refuse_slow(f"the request head took over {limits.header_seconds:g} s")
         elif self._timed_stage is ReadingStage.BODY and self._reader is not None:
-            extra_seconds = self._reader.body_bytes / _LEAST_BYTES_PER_SECOND
+            extra_seconds = self._reader.body_bytes / settings.least_bytes_per_second
             if waited_seconds > limits.body_seconds + extra_seconds:
                 self._refuse_slow(f"the request body took over {limits.body_seconds:g} s")
 

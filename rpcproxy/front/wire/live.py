@@ -20,6 +20,7 @@ from typing import Final
 
 from aiohttp import web
 
+from rpcproxy.clock import SYSTEM_CLOCK
 from rpcproxy.engine import tasks
 from rpcproxy.front.protocol.page import TEXT, Page
 from rpcproxy.front.wire.sites import site_of
@@ -69,14 +70,14 @@ class Listening:
         self.closed = asyncio.get_running_loop().create_future()
         self._live = live
         self._number = 0  # of the picture it has, 0 for none
-        self._until = time.monotonic() + live.settings.age_seconds
+        self._until = live.now() + live.settings.age_seconds
         self._is_aged = False
 
     async def read(self) -> bytes:
         """The next picture, ``b""`` at the end."""
         self.given_at = 0.0
         piece = await self._next()
-        self.given_at = time.monotonic()
+        self.given_at = self._live.now()
         return piece
 
     async def _next(self) -> bytes:
@@ -85,7 +86,7 @@ class Listening:
             return b""
         is_first = not self._number
         if not is_first:
-            if time.monotonic() >= self._until:
+            if live.now() >= self._until:
                 self._is_aged = True
                 return b"retry: %d\n\n" % _AGED_RETRY_MILLISECONDS
             await live.picture_after(self._number)
@@ -108,10 +109,18 @@ class Listening:
 
 
 class Live:
-    """``draw`` gives one line of text. ``close`` ends every stream: no drain waits for them."""
+    """``draw`` gives one line of text, ``now`` monotonic seconds. ``close`` ends every stream:
+    no drain waits for them.
+    """
 
-    def __init__(self, draw: Draw, settings: LiveSettings = USUAL_LIVE) -> None:
+    def __init__(
+        self,
+        draw: Draw,
+        settings: LiveSettings = USUAL_LIVE,
+        now: Callable[[], float] = SYSTEM_CLOCK.monotonic,
+    ) -> None:
         self._draw = draw
+        self.now = now
         self.settings = settings
         self.picture = b""
         self.number = 0  # of the picture
@@ -202,7 +211,7 @@ class Live:
         seconds = 0.0
         while self._listeners:
             await asyncio.sleep(max(self.settings.picture_seconds, seconds / DRAWING_SHARE))
-            now = time.monotonic()
+            now = self.now()
             for each in [*self._listeners]:
                 if each.given_at and now - each.given_at > self.settings.slow_seconds:
                     self._drop(each)

@@ -51,7 +51,9 @@ class FrontSettings(msgspec.Struct, frozen=True, kw_only=True):
     ``stall_seconds`` is how long a client may take nothing of an answer that waits for it;
     ``linger_seconds`` how long one that was told goodbye may go on sending;
     ``most_turned_away`` how many over the limit wait to be told so in words at once;
-    ``half_close_seconds`` how long a request outlives its client's end of sending.
+    ``half_close_seconds`` how long a request outlives its client's end of sending. An upload
+    gets longer than ``limits.body_seconds`` as long as it keeps up ``least_bytes_per_second``.
+    ``most_discarded_bytes`` may come after a goodbye, so that the client gets to reading it.
     """
 
     address: Address
@@ -63,6 +65,8 @@ class FrontSettings(msgspec.Struct, frozen=True, kw_only=True):
     linger_seconds: float = 2.0
     half_close_seconds: float = 5.0
     most_turned_away: int = 1000
+    least_bytes_per_second: int = 16 * 1024
+    most_discarded_bytes: int = 64 * 1024 * 1024
 
     @classmethod
     def of_server(

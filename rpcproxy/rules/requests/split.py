@@ -61,15 +61,25 @@ class Split:
     it ended. ``is_over``: nothing more to ask or to wait for, so ``answers`` says how it went.
     """
 
-    __slots__ = ("_answers", "_asked", "_bytes", "_has_failed", "_in_flight", "_queue", "_width")
+    __slots__ = (
+        "_answers",
+        "_asked",
+        "_bytes",
+        "_has_failed",
+        "_in_flight",
+        "_most_bytes",
+        "_queue",
+        "_width",
+    )
 
-    def __init__(self, low: int, high: int, width: int) -> None:
+    def __init__(self, low: int, high: int, width: int, most_bytes: int = MAX_JOINED_BYTES) -> None:
         self._width = max(1, width)
         self._queue: deque[Part] = deque([Part(low, high)])
         self._answers: dict[int, bytes] = {}
         self._asked = 0
         self._in_flight = 0
         self._bytes = 0
+        self._most_bytes = most_bytes
         self._has_failed = False
         self._cut_queue()
 
@@ -95,7 +105,7 @@ class Split:
         """``result`` is the JSON text of a list."""
         self._in_flight -= 1
         self._bytes += len(result)
-        if self._bytes > MAX_JOINED_BYTES:
+        if self._bytes > self._most_bytes:
             self._has_failed = True
         self._answers[part.low] = result
 

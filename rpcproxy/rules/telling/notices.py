@@ -134,9 +134,12 @@ class Bulletin(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Gathering:
-    """The events that one webhook was not told of yet. ``now`` is monotonic seconds."""
+    """The events that one webhook was not told of yet; those of ``group_seconds`` go together.
+    ``now`` is monotonic seconds.
+    """
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, group_seconds: float = GROUP_SECONDS) -> None:
+        self._group_seconds = group_seconds
         self._bucket = TokenBucket(MESSAGES_PER_MINUTE / 60.0, now, _BURST_SECONDS)
         self._lines: dict[tuple[str, str, ChangeKind, str | None], Line] = {}
         self._since = 0.0
@@ -162,7 +165,7 @@ class Gathering:
         if not self._lines:
             return None
         lacking = max(0.0, 1.0 - self._bucket.tokens(now)) / self._bucket.rate
-        return max(self._since + GROUP_SECONDS, now + lacking)
+        return max(self._since + self._group_seconds, now + lacking)
 
     def take(self, now: float) -> Bulletin | None:
         """All of it as one message, ``None`` where there is nothing to tell."""

@@ -107,7 +107,8 @@ class Tallies:
     ``has_turned``: an outage began or ended since the last ``take``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most_rows: int = MOST_ROWS) -> None:
+        self._most_rows = most_rows
         self._before: Sample | None = None
         self._hour = 0
         self._part = 0
@@ -129,11 +130,11 @@ class Tallies:
                 self._add_upstream(step, chain.name, upstream, upstreams.get(upstream.name))
             present |= {(chain.name, ""), *((chain.name, each.name) for each in chain.upstreams)}
         self._lose(self._open.keys() - present)
-        while len(self._rows) > MOST_ROWS:
+        while len(self._rows) > self._most_rows:
             oldest = next(iter(self._rows))
             self._changed.discard(oldest)
             del self._rows[oldest]
-        del self._ended[:-MOST_ROWS]
+        del self._ended[: -self._most_rows]
 
     @property
     def latest(self) -> Sample | None:

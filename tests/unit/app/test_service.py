@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from rpcproxy.app.proxy import Proxy
 from rpcproxy.app.service import OUTAGE_SECONDS, STATUS_SECONDS, Service
+from rpcproxy.clock import SYSTEM_CLOCK
 from rpcproxy.config import model
 from rpcproxy.edges.process.notify_socket import NotifySocket
 from tests.kits.fleet import Fleet, upstream
@@ -37,6 +38,7 @@ class _Proxy:
     def __init__(self, **fleets: Fleet) -> None:
         self.chains = {name: _Runtime(fleet) for name, fleet in fleets.items()}
         self.reload_listeners: list[Any] = []
+        self.clock = SYSTEM_CLOCK
 
 
 def of(

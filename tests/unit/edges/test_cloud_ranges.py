@@ -135,15 +135,14 @@ def test_files_that_cannot_be_used(tmp_path: Path, name: str, content: Any, word
     assert words in str(caught.value)
 
 
-def test_files_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(RangesError, match="cannot be read: No such file"):
         CloudRanges.read([str(tmp_path / "none")])
     (tmp_path / "latin").write_bytes(b"\xff\xfe\xfd")
     with pytest.raises(RangesError, match="not UTF-8 text"):
         CloudRanges.read([str(tmp_path / "latin")])
-    monkeypatch.setattr("rpcproxy.edges.cloud_ranges.LARGEST_BYTES", 10)
     with pytest.raises(RangesError, match="larger than any range file"):
-        CloudRanges.read([written(tmp_path, "ips-v4", CLOUDFLARE)])
+        CloudRanges.read([written(tmp_path, "ips-v4", CLOUDFLARE)], most_bytes=10)
 
 
 @pytest.mark.parametrize(
@@ -173,15 +172,12 @@ def test_a_pipe_of_the_shell_is_read() -> None:
     assert ranges.notes == []
 
 
-def test_a_pipe_without_end_is_read_no_further_than_a_file(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("rpcproxy.edges.cloud_ranges.LARGEST_BYTES", 8)
+def test_a_pipe_without_end_is_read_no_further_than_a_file() -> None:
     read, write = os.pipe()
     os.write(write, b"5.9.0.0/16\n")  # its writer stays
     try:
         with pytest.raises(RangesError, match="larger than any range file"):
-            CloudRanges.read([f"hetzner=/dev/fd/{read}"])
+            CloudRanges.read([f"hetzner=/dev/fd/{read}"], most_bytes=8)
     finally:
         os.close(read)
         os.close(write)

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -251,10 +252,10 @@ def test_moments_are_utc() -> None:
 def test_changes_for_the_worse_are_warnings(log: logging.Logger, kept: Kept) -> None:
     light = MethodClass.LIGHT
     log_change(
-        log, "ethereum", Change("infura-us", ChangeKind.EJECTED, "5 timeouts in a row", light)
+        log, "ethereum", Change("infura-us", ChangeKind.EJECTED, "5 timeouts in a row", light), 0.0
     )
-    log_change(log, "ethereum", Change("infura-us", ChangeKind.RECOVERED, "2 clean probes"))
-    log_change(log, "ethereum", Change("", ChangeKind.SPLIT, ""))
+    log_change(log, "ethereum", Change("infura-us", ChangeKind.RECOVERED, "2 clean probes"), 0.0)
+    log_change(log, "ethereum", Change("", ChangeKind.SPLIT, ""), 0.0)
     worse, better, of_chain = map(json_of, kept.records)
     assert worse["level"] == "WARNING"
     assert worse["event"] == "ejected"
@@ -268,7 +269,7 @@ def test_changes_for_the_worse_are_warnings(log: logging.Logger, kept: Kept) -> 
 
 
 def test_suspicion_is_of_a_domain(log: logging.Logger, kept: Kept) -> None:
-    log_change(log, "ethereum", Change("aws/us-east-1", "suspect", "2 of 3 are failing"))
+    log_change(log, "ethereum", Change("aws/us-east-1", "suspect", "2 of 3 are failing"), 0.0)
     assert text_of(kept.records[0]).endswith(
         ' WARNING suspect chain=ethereum domain=aws/us-east-1 reason="2 of 3 are failing"'
     )
@@ -520,17 +521,14 @@ def test_a_terminal_made_non_blocking_still_gets_whole_lines() -> None:
 
     reader = threading.Thread(target=read)
     started = threading.Event()
-    real_sleep = logs.time.sleep
 
     def sleep(seconds: float) -> None:
         if not started.is_set():  # the pipe is full: only now somebody reads
             started.set()
             reader.start()
-        real_sleep(seconds)
+        time.sleep(seconds)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(logs.time, "sleep", sleep)
-        logs._write_all(writing, line)
+    logs._write_all(writing, line, sleep)
     reader.join(LIMIT_SECONDS)
     os.close(reading)
     os.close(writing)

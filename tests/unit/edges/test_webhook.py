@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 from collections.abc import AsyncIterator, Callable
@@ -11,9 +12,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from rpcproxy.app.people import notifier as notices_module
-from rpcproxy.app.people.notifier import Notices
+from rpcproxy.app.people.notifier import Notices, NoticeTimes
 from rpcproxy.app.proxy import Proxy
+from rpcproxy.clock import SYSTEM_CLOCK, Clock
 from rpcproxy.config.model import Address, Config, Notice, Server
 from rpcproxy.edges import webhook as webhook_module
 from rpcproxy.edges.logs import Redactor
@@ -21,6 +22,7 @@ from rpcproxy.edges.metrics.metrics import Counters
 from rpcproxy.edges.webhook import Webhook
 from rpcproxy.rules.telling import notices as rules
 from rpcproxy.states import Change
+from tests.kits.jumping import JumpingLoop, on_a_jumping_loop
 from tests.kits.waiting import limited, until
 
 KEY = "T0123456789abcdef"
@@ -45,8 +47,8 @@ class Receiver:
         await until(lambda: len(self.bodies) >= count)
 
 
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
+@contextlib.asynccontextmanager
+async def receiving() -> AsyncIterator[Receiver]:
     taken = Receiver()
     app = web.Application()
     app.router.add_post("/{path:.*}", taken.take)
@@ -58,12 +60,14 @@ async def receiver() -> AsyncIterator[Receiver]:
     await runner.cleanup()
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        webhook_module.Webhook.__init__, "__kwdefaults__", {"proxy": "", "backoff_seconds": 0.001}
-    )
-    monkeypatch.setattr(rules, "GROUP_SECONDS", 0.01)
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    async with receiving() as taken:
+        yield taken
+
+
+BACKOFF_SECONDS = 0.001
+QUICK = NoticeTimes(group_seconds=0.01, backoff_seconds=BACKOFF_SECONDS)
 
 
 # ---- delivery
@@ -71,7 +75,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_a_receiver_that_is_away_is_asked_again(receiver: Receiver) -> None:
     receiver.replies = [web.Response(status=status) for status in (503, 429, 500)]
-    webhook = Webhook(receiver.url)
+    webhook = Webhook(receiver.url, backoff_seconds=BACKOFF_SECONDS)
     assert await webhook.post(b'{"text":"x"}') == ""
     assert receiver.bodies == [{"text": "x"}] * 4
     await webhook.close()
@@ -80,7 +84,7 @@ async def test_a_receiver_that_is_away_is_asked_again(receiver: Receiver) -> Non
 @pytest.mark.parametrize("status", [302, 400, 404, 410])
 async def test_what_will_not_change_is_not_tried_again(receiver: Receiver, status: int) -> None:
     receiver.replies = [web.Response(status=status, headers={"Location": "/elsewhere"})]
-    webhook = Webhook(receiver.url)
+    webhook = Webhook(receiver.url, backoff_seconds=BACKOFF_SECONDS)
     assert await webhook.post(b"{}") == f"HTTP {status}"
     assert len(receiver.bodies) == 1
     await webhook.close()
@@ -96,7 +100,7 @@ async def test_it_waits_as_long_as_it_is_asked_to(
 
     asked = ("7", "1e9", "-3", "Fri, 31 Dec 2027 23:59:59 GMT")
     receiver.replies = [web.Response(status=429, headers={"Retry-After": each}) for each in asked]
-    webhook = Webhook(receiver.url)
+    webhook = Webhook(receiver.url, backoff_seconds=BACKOFF_SECONDS)
     monkeypatch.setattr(webhook_module.asyncio, "sleep", sleep)
     assert await webhook.post(b"{}") == ""
     monkeypatch.undo()
@@ -106,7 +110,9 @@ async def test_it_waits_as_long_as_it_is_asked_to(
 
 
 async def test_nobody_there_is_said_without_the_url(unused_tcp_port_of: Callable[[], int]) -> None:
-    webhook = Webhook(f"http://127.0.0.1:{unused_tcp_port_of()}/{KEY}")
+    webhook = Webhook(
+        f"http://127.0.0.1:{unused_tcp_port_of()}/{KEY}", backoff_seconds=BACKOFF_SECONDS
+    )
     words = await webhook.post(b"{}", tries=2)
     assert words.startswith("Client")
     assert KEY not in words
@@ -138,9 +144,11 @@ def unused_tcp_port_of() -> Callable[[], int]:
 # ---- what the proxy tells
 
 
-def make(receiver: Receiver, *events: str) -> tuple[Notices, Counters]:
+def make(
+    receiver: Receiver, *events: str, times: NoticeTimes = QUICK, clock: Clock = SYSTEM_CLOCK
+) -> tuple[Notices, Counters]:
     counters = Counters()
-    told = Notices(counters, Redactor([KEY]))
+    told = Notices(counters, Redactor([KEY]), clock, times)
     told.configure([Notice(url=receiver.url, events=events)])
     return told, counters
 
@@ -181,16 +189,12 @@ async def test_a_failing_webhook_is_logged_and_said_later(
     assert KEY not in line.getMessage() + str(line.fields)
 
 
-async def test_the_end_is_told_and_does_not_wait_long(
-    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(rules, "GROUP_SECONDS", 60.0)
-    told, counters = make(receiver, "outage")
+async def test_the_end_is_told_and_does_not_wait_long(receiver: Receiver) -> None:
+    told, counters = make(receiver, "outage", times=NoticeTimes(group_seconds=60.0))
     told._tell(rules.NoticeEvent(kind="outage", chain="ethereum"))
     await told.close()  # what still gathers is sent at once
     assert counters.notices["sent"] == 1
-    monkeypatch.setattr(notices_module, "LAST_WORDS_SECONDS", 0.05)
-    told, counters = make(receiver, "outage")
+    told, counters = make(receiver, "outage", times=NoticeTimes(last_words_seconds=0.05))
     receiver.is_slow = True
     told._tell(rules.NoticeEvent(kind="outage", chain="ethereum"))
     async with limited():
@@ -198,29 +202,25 @@ async def test_the_end_is_told_and_does_not_wait_long(
     assert counters.notices["undelivered"] == 1
 
 
-async def test_what_is_under_way_and_what_is_left_share_one_moment(
-    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(rules, "GROUP_SECONDS", 0.0)
-    monkeypatch.setattr(notices_module, "LAST_WORDS_SECONDS", 4.0)
+@on_a_jumping_loop
+async def test_what_is_under_way_and_what_is_left_share_one_moment() -> None:
     loop = asyncio.get_running_loop()
-    real_time, put_forward = loop.time, 0.0
-    monkeypatch.setattr(loop, "time", lambda: real_time() + put_forward)
-    receiver.is_slow = True
-    told, counters = make(receiver, "outage", "ejected")
-    told._tell(rules.NoticeEvent(kind="outage", chain="ethereum"))
-    await receiver.wait_for(1)
-    told.on_change("ethereum", Change("a", "ejected", "why"))
-    closing = asyncio.ensure_future(told.close())
-    for _ in range(10):
-        await asyncio.sleep(0)
-    put_forward = 2.1  # half of the moment is over
-    await until(lambda: len(receiver.bodies) == 2, "what is left is tried, too")
-    assert not closing.done()
-    put_forward = 4.1  # and now all of it
-    async with limited():
+    assert isinstance(loop, JumpingLoop)
+    times = NoticeTimes(group_seconds=0.0, last_words_seconds=4.0)
+    async with receiving() as receiver:
+        receiver.is_slow = True
+        told, counters = make(receiver, "outage", "ejected", times=times, clock=loop.clock)
+        told._tell(rules.NoticeEvent(kind="outage", chain="ethereum"))
+        await receiver.wait_for(1)
+        told.on_change("ethereum", Change("a", "ejected", "why"))
+        began = loop.time()
+        closing = asyncio.ensure_future(told.close())
+        await receiver.wait_for(2)  # what is left is tried, too
+        assert loop.time() - began == pytest.approx(2.0, abs=0.1)
+        assert not closing.done()
         await closing
-    assert counters.notices == {"sent": 0, "undelivered": 2, "left_out": 0}
+        assert loop.time() - began == pytest.approx(4.0, abs=0.1)
+        assert counters.notices == {"sent": 0, "undelivered": 2, "left_out": 0}
 
 
 async def test_a_proxy_ends_with_its_webhooks_and_its_traces_at_once(

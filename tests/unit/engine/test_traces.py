@@ -13,13 +13,11 @@ import pytest
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from rpcproxy.app import tracing as traced_module
 from rpcproxy.app.chain import ChainRuntime
 from rpcproxy.app.tracing import Tracing, check_traces
 from rpcproxy.chains.registry import EVM
 from rpcproxy.config.model import Chain, Server, Upstream
 from rpcproxy.config.problems import ConfigError
-from rpcproxy.edges import traces as traces_module
 from rpcproxy.edges.metrics.metrics import ChainCounters
 from rpcproxy.edges.traces import EXPORT_SECONDS, Delivery, Traces, endpoint_of
 from rpcproxy.engine.attempts.executor import Executor
@@ -52,13 +50,13 @@ async def test_while_they_are_off_all_is_as_without_them() -> None:
     await tracing.close()
 
 
-def test_a_missing_extra_is_said_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_extra_is_said_in_words() -> None:
     wanted = Server(traces="http://127.0.0.1:4318")
     check_traces(wanted)
-    monkeypatch.setattr(traced_module, "_NEEDED", ("no_such_package.sdk",))
-    check_traces(Server())
+    missing = ("no_such_package.sdk",)
+    check_traces(Server(), missing)
     with pytest.raises(ConfigError, match=r"pip install 'rpcproxy\[otel\]'"):
-        check_traces(wanted)
+        check_traces(wanted, missing)
 
 
 # ---- on
@@ -280,17 +278,13 @@ def test_a_fault_of_the_exporter_is_told_as_well(lines: Lines) -> None:
 
 
 @pytest.mark.parametrize("is_listening", [False, True], ids=["dead", "hanging"])
-async def test_the_library_itself_adds_no_line(
-    is_listening: bool,
-    monkeypatch: pytest.MonkeyPatch,
-    lines: Lines,
-) -> None:
-    monkeypatch.setattr(traces_module, "EXPORT_SECONDS", 0.2)
+async def test_the_library_itself_adds_no_line(is_listening: bool, lines: Lines) -> None:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         if is_listening:
             found.listen()
-        traces = Traces(f"http://127.0.0.1:{found.getsockname()[1]}/0xsecret")
+        url = f"http://127.0.0.1:{found.getsockname()[1]}/0xsecret"
+        traces = Traces(url, export_seconds=0.2)
         for _ in range(2):
             traces.request("test", "t", request("eth_call"), "", EVM.methods.describe).on_gone()
             await asyncio.to_thread(traces._provider.force_flush)
@@ -299,10 +293,7 @@ async def test_the_library_itself_adds_no_line(
     assert "0xsecret" not in lines.text
 
 
-async def test_a_collector_that_hangs_holds_up_nobodys_end(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(traces_module, "CLOSE_SECONDS", 0.05)
+async def test_a_collector_that_hangs_holds_up_nobodys_end() -> None:
     import threading
 
     hung = threading.Event()
@@ -314,7 +305,7 @@ async def test_a_collector_that_hangs_holds_up_nobodys_end(
         def shutdown(self) -> None:
             hung.wait()
 
-    traces = Traces("http://127.0.0.1:9", exporter=Hanging())
+    traces = Traces("http://127.0.0.1:9", exporter=Hanging(), close_seconds=0.05)
     traces.request("test", "t", request("eth_call"), "", EVM.methods.describe).on_gone()
     try:
         async with limited():

@@ -6,11 +6,10 @@ import asyncio
 
 import pytest
 
-from tests.kits import waiting
 from tests.sockets.loop_thread import LoopThread
 
 
-def test_what_is_left_is_named_and_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_left_is_named_and_cancelled() -> None:
     loop = LoopThread("a loop")
     tasks: list[asyncio.Task[bool]] = []
 
@@ -18,9 +17,8 @@ def test_what_is_left_is_named_and_cancelled(monkeypatch: pytest.MonkeyPatch) ->
         tasks.append(asyncio.create_task(asyncio.Event().wait(), name="one that waits"))  # noqa: TID251
 
     loop.run(begin())
-    monkeypatch.setattr(waiting, "LIMIT_SECONDS", 0.01)
     with pytest.raises(AssertionError, match=r"left were one that waits: .*Event\.wait"):
-        loop.close()
+        loop.close(limit_seconds=0.01)
     assert tasks[0].cancelled()
     loop.close()  # again: nothing is left
 

@@ -15,6 +15,8 @@ from rpcproxy.messages import Head, MethodClass, Verdict
 from rpcproxy.rules.heads.heads import Reorg
 from rpcproxy.words import Observation
 
+UNIX = 1_700_000_000.0
+
 
 def name(number: int, branch: str = "a") -> str:
     return "0x" + branch * 32 + f"{number:032x}"
@@ -92,10 +94,10 @@ async def test_reorgs_and_jumps_are_told_apart() -> None:
     told = status(runtime, now + 5.0)
     assert told["last_reorg"] == {"depth": 3, "ancestor": 90, "ago_seconds": 5.0}
     assert (told["reorgs"], told["head_jumps"]) == (2, 1)
-    assert chain_figures(runtime, now).last_reorg_depth == 3
+    assert chain_figures(runtime, now, UNIX).last_reorg_depth == 3
     heads.last_reorg = Reorg(ancestor=90, depth=3, is_gap=True)
     assert status(runtime, now)["last_reorg"] is None
-    assert chain_figures(runtime, now).last_reorg_depth is None
+    assert chain_figures(runtime, now, UNIX).last_reorg_depth is None
     await runtime.close()
 
 
@@ -113,12 +115,12 @@ async def test_a_halt_is_told_in_words_and_is_nobodys_fault() -> None:
     told = status(runtime, moment)
     assert told["halted"] == "chain halted since block 100, 100 s"
     assert told["state"] == "ok"
-    assert chain_figures(runtime, moment).halted_seconds == pytest.approx(100.4)
+    assert chain_figures(runtime, moment, UNIX).halted_seconds == pytest.approx(100.4)
     is_ready, page = readiness([told])
     assert is_ready
     assert page["chains_halted"] == {"test": told["halted"]}
     for each in "abc":
         tell(runtime, each, moment + 60, head=block(101))
     assert status(runtime, moment)["halted"] is None
-    assert chain_figures(runtime, moment).halted_seconds is None
+    assert chain_figures(runtime, moment, UNIX).halted_seconds is None
     await runtime.close()

@@ -89,7 +89,7 @@ def log(events: Events) -> Iterator[logging.Logger]:
 def test_changes_in_words(
     events: Events, log: logging.Logger, change: Change, text: str, tone: str
 ) -> None:
-    log_change(log, "demo", change)
+    log_change(log, "demo", change, 0.0)
     assert [(e.text, e.tone) for e in events.last] == [(text, tone)]
 
 

@@ -146,10 +146,9 @@ class Stuck(io.StringIO):
         return super().write(text)
 
 
-def test_a_terminal_that_takes_nothing_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rpcproxy.drills.demo.demo_view._CLOSE_SECONDS", 0.05)
+def test_a_terminal_that_takes_nothing_holds_nobody_up() -> None:
     file = Stuck()
-    screen = Screen(_terminal(file))
+    screen = Screen(_terminal(file), close_seconds=0.05)
     screen.start()
     assert file.is_tried.wait(LIMIT_SECONDS)
     first, second = _frame(1), _frame(2)

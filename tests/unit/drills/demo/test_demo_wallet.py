@@ -25,9 +25,9 @@ ENOUGH = len(wallet.QUESTIONS) + 1
 class Seen:
     """A wallet at work on one provider, and the failures it told of."""
 
-    def __init__(self, provider: Provider) -> None:
+    def __init__(self, provider: Provider, **settings: float) -> None:
         self.failures: list[str] = []
-        self.wallet = Wallet(RATE, self.failures.append)
+        self.wallet = Wallet(RATE, self.failures.append, **settings)
         self.wallet.point_at("127.0.0.1", provider.port)
 
     @property
@@ -36,8 +36,10 @@ class Seen:
 
 
 @contextlib.asynccontextmanager
-async def at_work(provider: Provider, fault: Fault | None = None) -> AsyncIterator[Seen]:
-    seen = Seen(provider)
+async def at_work(
+    provider: Provider, fault: Fault | None = None, **settings: float
+) -> AsyncIterator[Seen]:
+    seen = Seen(provider, **settings)
     provider.set_fault(fault)
     seen.wallet.start()
     try:
@@ -97,9 +99,8 @@ async def test_errors(fault: Fault, why: str) -> None:
 
 
 @pytest.mark.parametrize("fault", [faults.BLACKHOLE, faults.FREEZE, faults.STALL_MID_BODY])
-async def test_hangs(fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wallet, "HANG_SECONDS", 0.1)
-    async with a_provider() as provider, at_work(provider, fault) as seen:
+async def test_hangs(fault: Fault) -> None:
+    async with a_provider() as provider, at_work(provider, fault, hang_seconds=0.1) as seen:
         await until(lambda: seen.total.hung >= ENOUGH)
         assert seen.total.answered == 0
         assert seen.total.errors == 0
@@ -213,9 +214,8 @@ async def test_another_url() -> None:
 
 
 async def test_connecting_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wallet, "HANG_SECONDS", 0.05)
     async with a_provider() as provider:
-        seen = Seen(provider)
+        seen = Seen(provider, hang_seconds=0.05)
 
         async def never(*_: object) -> None:
             await asyncio.Event().wait()

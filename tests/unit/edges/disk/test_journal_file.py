@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from hypothesis import given, settings
@@ -64,8 +64,8 @@ def written(path: Path, rows: list[JournalRow], changes: list[RowChange] | None 
         assert file.write([values_of(each) for each in rows], changes or []) == {}
 
 
-def kept(path: Path) -> list[JournalRow]:
-    return read_rows(path)[::-1]
+def kept(path: Path, settings: JournalSettings = USUAL) -> list[JournalRow]:
+    return read_rows(path, settings=settings)[::-1]
 
 
 def other(path: Path) -> sqlite3.Connection:
@@ -408,11 +408,12 @@ TO_THIS = (
     f"CREATE INDEX by_close ON transactions (updated) WHERE {journal_schema.CLOSED}",
     *journal_schema.MIGRATIONS[2],
 )
+OF_TWO_VERSIONS = JournalSettings(migrations=(OLDER, TO_THIS))
 
 
 @pytest.fixture
-def older(path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A file of a made-up older version, and a version that knows how to bring it up to date."""
+def older(path: Path) -> Path:
+    """A file of a made-up older version; ``OF_TWO_VERSIONS`` know how to bring it up to date."""
     path.parent.mkdir()
     with closing(other(path)) as db:
         for statement in OLDER:
@@ -421,24 +422,23 @@ def older(path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         db.execute("INSERT INTO about VALUES ('identity', ?)", (CHAIN,))
         rows = [(n, *values_of(row(n))[:8]) for n in (1, 2, 3)]
         db.executemany(f"INSERT INTO transactions VALUES ({', '.join('?' * 9)})", rows)
-    monkeypatch.setattr(journal_schema, "MIGRATIONS", (OLDER, TO_THIS))
     return path
 
 
 def test_an_older_schema_is_migrated(older: Path) -> None:
-    file, aside = open_journal(older, CHAIN)
+    file, aside = open_journal(older, CHAIN, OF_TWO_VERSIONS)
     with closing(file):
         assert aside is None
         assert file.open_rows == [row(n, updated=0.0) for n in (1, 2, 3)]
         file.write([values_of(row(4))], [RowChange.of(hash_of(1), "mined", 7, {}, NOW)])
     with closing(other(older)) as db:
         assert db.execute("PRAGMA user_version").fetchone() == (2,)
-    assert [each.block for each in kept(older)] == [7, -1, -1, -1]
+    assert [each.block for each in kept(older, OF_TWO_VERSIONS)] == [7, -1, -1, -1]
 
 
 def test_an_older_schema_is_read_as_it_is(older: Path) -> None:
     before = beside(older)
-    assert kept(older) == [row(n, updated=0.0) for n in (1, 2, 3)]
+    assert kept(older, OF_TWO_VERSIONS) == [row(n, updated=0.0) for n in (1, 2, 3)]
     assert beside(older) == before
 
 
@@ -522,17 +522,13 @@ def test_one_that_begins_anew_is_the_latest(path: Path) -> None:
     assert [each.hash for each in kept(path)] == [hash_of(n) for n in (2, 3, 4, 1, 5, 6)]
 
 
-def test_a_migration_that_fails_changes_nothing(
-    older: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_migration_that_fails_changes_nothing(older: Path) -> None:
     failing = (*TO_THIS, "INSERT INTO transactions (hash) VALUES (NULL)")
-    monkeypatch.setattr(journal_schema, "MIGRATIONS", (OLDER, failing))
     with pytest.raises(sqlite3.IntegrityError):
-        open_journal(older, CHAIN)
-    monkeypatch.setattr(journal_schema, "MIGRATIONS", (OLDER, TO_THIS))
-    file, _ = open_journal(older, CHAIN)
+        open_journal(older, CHAIN, JournalSettings(migrations=(OLDER, failing)))
+    file, _ = open_journal(older, CHAIN, OF_TWO_VERSIONS)
     file.close()
-    assert len(kept(older)) == 3
+    assert len(kept(older, OF_TWO_VERSIONS)) == 3
 
 
 # --------------------------------------------------------------------------
@@ -781,13 +777,13 @@ def test_a_journal_that_opens_or_closes_meanwhile_is_read_again(
     writers: list[JournalFile] = []
     select = journal_salvage._select
 
-    def interrupted(db: sqlite3.Connection, path: Path, hash: str | None) -> list[tuple[object]]:
+    def interrupted(*asked: Any) -> list[tuple[object]]:
         if not writers:
             writers.append(JournalFile(path, CHAIN))
             writers[0].write([values_of(row(2))], [])
             if is_failing:
                 raise sqlite3.DatabaseError("database disk image is malformed")
-        return select(db, path, hash)
+        return select(*asked)
 
     monkeypatch.setattr(journal_salvage, "_select", interrupted)
     assert kept(path) == [row(1), row(2)]

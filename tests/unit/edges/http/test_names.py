@@ -11,6 +11,7 @@ import pytest
 
 from rpcproxy.edges.http import names
 from rpcproxy.edges.http.names import (
+    STAGGER_SECONDS,
     Addresses,
     Dial,
     SocketAddress,
@@ -189,7 +190,9 @@ def test_families_take_turns() -> None:
 
 
 class Dialled:
-    def __init__(self, addresses: Sequence[SocketAddress]) -> None:
+    def __init__(
+        self, addresses: Sequence[SocketAddress], stagger_seconds: float = STAGGER_SECONDS
+    ) -> None:
         self.sock: socket.socket | None = None
         self.address: SocketAddress | None = None
         self.error = ""
@@ -200,6 +203,7 @@ class Dialled:
             self._on_connected,
             self._on_failed,
             self.failed.append,
+            stagger_seconds,
         )
 
     def _on_connected(self, sock: socket.socket, address: SocketAddress) -> None:
@@ -266,11 +270,10 @@ async def test_ipv6() -> None:
 
 
 @on_both_loops
-async def test_a_refusal_goes_to_the_next_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(names, "STAGGER_SECONDS", 1e6)
+async def test_a_refusal_goes_to_the_next_at_once() -> None:
     with listening() as address:
         bad = refusing()
-        it = Dialled([bad, address])
+        it = Dialled([bad, address], stagger_seconds=1e6)
         await until(lambda: it.is_done)
         assert it.address == address
         assert it.failed == [bad]
@@ -305,11 +308,10 @@ async def test_an_address_that_cannot_be_dialled() -> None:
 
 
 @on_both_loops
-async def test_the_second_starts_while_the_first_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(names, "STAGGER_SECONDS", 0.02)
+async def test_the_second_starts_while_the_first_hangs() -> None:
     with blackhole() as hanging, listening() as address:
         before = open_sockets()
-        it = Dialled([hanging, address])
+        it = Dialled([hanging, address], stagger_seconds=0.02)
         await until(lambda: it.is_done)
         assert it.address == address
         assert it.failed == [hanging]
@@ -320,13 +322,10 @@ async def test_the_second_starts_while_the_first_hangs(monkeypatch: pytest.Monke
 
 
 @on_both_loops
-async def test_a_late_refusal_waits_for_the_one_that_hangs(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(names, "STAGGER_SECONDS", 0.01)
+async def test_a_late_refusal_waits_for_the_one_that_hangs() -> None:
     with blackhole() as hanging:
         bad = refusing()
-        it = Dialled([hanging, bad])
+        it = Dialled([hanging, bad], stagger_seconds=0.01)
         await until(lambda: it.failed == [bad])
         assert not it.is_done
         assert it.dial.addresses_tried == [hanging]

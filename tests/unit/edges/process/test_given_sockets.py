@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from rpcproxy.edges.process import given_sockets
 from rpcproxy.edges.process.given_sockets import (
     LONGEST_PATH_BYTES,
     Broken,
@@ -23,15 +22,14 @@ from rpcproxy.edges.process.given_sockets import (
 from tests.kits.waiting import LIMIT_SECONDS
 
 PID = 4242
+FIRST = 200
 
 
 @pytest.fixture
-def descriptors(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+def descriptors() -> Iterator[list[int]]:
     """Three listening sockets with numbers that follow each other, as from 3 on."""
     made = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
-    first = 200
-    numbers = [os.dup2(each.fileno(), first + place) for place, each in enumerate(made)]
-    monkeypatch.setattr(given_sockets, "FIRST_DESCRIPTOR", first)
+    numbers = [os.dup2(each.fileno(), FIRST + place) for place, each in enumerate(made)]
     for each in made:
         each.close()
     yield numbers
@@ -60,7 +58,7 @@ def test_names_else_the_order(
     descriptors: list[int], count: int, names: str, expected: dict[str, list[int]]
 ) -> None:
     variables = environ(count, names)
-    found = from_service_manager(variables, PID)
+    found = from_service_manager(variables, PID, FIRST)
     assert {name: [s.fileno() for s in sockets] for name, sockets in found.items()} == expected
     assert variables == {"HOME": "/"}, "no process of ours is to believe them"
     for each in (each for sockets in found.values() for each in sockets):

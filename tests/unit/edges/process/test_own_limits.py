@@ -99,10 +99,9 @@ async def test_it_takes_a_connection_that_is_free_again(monkeypatch: pytest.Monk
 async def test_where_there_is_none_for_long_it_says_whose_fault_it_is(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(upstream_http, "OWN_PATIENCE_SECONDS", 0.0)
     monkeypatch.setattr("rpcproxy.edges.http.opening.limits", OwnLimits())
     async with Scripted(answering(reply())) as server:
-        upstream = server.upstream()
+        upstream = server.upstream(own_patience_seconds=0.0)
         Lacking(monkeypatch, errno.EMFILE, left=float("inf"))
         with caplog.at_level(logging.ERROR, "rpcproxy.machine"):
             for _ in range(3):

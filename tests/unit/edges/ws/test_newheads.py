@@ -20,7 +20,7 @@ import trustme
 from aiohttp import web
 
 from rpcproxy.chains.evm.feed import NEW_HEADS
-from rpcproxy.edges.ws import newheads, pace
+from rpcproxy.edges.ws import newheads
 from rpcproxy.edges.ws.dialogue import FeedSettings
 from rpcproxy.edges.ws.newheads import HeadFeed
 from rpcproxy.messages import Head
@@ -28,7 +28,12 @@ from tests.kits.waiting import limited, until
 from tests.sockets.scripted import Peer, Scripted, on_both_loops, open_sockets
 
 SECRET = "k3y-of-n0body"
-QUICK = {"first_pause_seconds": 0.001, "longest_pause_seconds": 0.01}
+# Servers that are scripted by hand say no goodbye.
+QUICK: dict[str, Any] = {
+    "first_pause_seconds": 0.001,
+    "longest_pause_seconds": 0.01,
+    "goodbye_seconds": 0.05,
+}
 # So that a feed asks and gives up while a test waits.
 HASTY: dict[str, Any] = {
     **QUICK,
@@ -48,12 +53,6 @@ def notice(number: int) -> str:
         '{"jsonrpc":"2.0","method":"eth_subscription","params":'
         f'{{"subscription":"0xa","result":{header(number)}}}}}'
     )
-
-
-@pytest.fixture(autouse=True)
-def short_goodbyes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Servers that are scripted by hand say none."""
-    monkeypatch.setattr(newheads, "_GOODBYE_SECONDS", 0.05)
 
 
 Behaviour = Callable[[web.WebSocketResponse], Awaitable[None]]
@@ -112,6 +111,7 @@ class Heard:
         self.states: list[tuple[bool, str]] = []
         self.seconds_without: list[float] = []  # a block, at each of them
         block_time = settings.pop("block_time_seconds", 0.001)
+        self.now: Callable[[], float] = settings.get("now", time.monotonic)
         self.feed = HeadFeed(
             "it",
             url,
@@ -127,7 +127,7 @@ class Heard:
 
     def on_state(self, is_live: bool, reason: str) -> None:
         self.states.append((is_live, reason))
-        self.seconds_without.append(time.monotonic() - self.feed.last_head_at)
+        self.seconds_without.append(self.now() - self.feed.last_head_at)
 
     @property
     def numbers(self) -> list[int]:
@@ -248,17 +248,15 @@ async def test_what_the_callbacks_raise_ends_nothing(caplog: pytest.LogCaptureFi
 
 
 @on_both_loops
-async def test_messages_without_a_block_for_long_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(newheads, "MAX_OTHER_MESSAGES", 20)
-
+async def test_messages_without_a_block_for_long_are_left() -> None:
     async def behave(socket: web.WebSocketResponse) -> None:
         await answer(socket, REPLY, notice(1))
         with contextlib.suppress(ConnectionError):
-            for _ in range(newheads.MAX_OTHER_MESSAGES + 1):
+            for _ in range(21):
                 await socket.send_str("{}")
             await stay(socket)
 
-    async with serving(behave) as there, hearing(there.url) as heard:
+    async with serving(behave) as there, hearing(there.url, most_other_messages=20) as heard:
         await until(lambda: there.started >= 2)
         assert heard.states[1] == (False, "too many messages that are no blocks")
 
@@ -869,12 +867,12 @@ async def test_nothing_of_a_failure_reaches_the_log(caplog: pytest.LogCaptureFix
 
 
 class Clock:
-    """In place of the module ``time``; each look of a test moves it."""
+    """Stands; each look of a test moves it."""
 
     def __init__(self) -> None:
         self.now = 1000.0
 
-    def monotonic(self) -> float:
+    def __call__(self) -> float:
         return self.now
 
     def goes_on(self) -> bool:
@@ -882,14 +880,6 @@ class Clock:
         return True
 
 
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(pace, "time", clock)
-    return clock
-
-
-@pytest.mark.usefixtures("clock")
 @on_both_loops
 async def test_heads_by_the_thousand_are_thinned_and_the_feed_is_left() -> None:
     """The newest are told, a few of them, and nothing waits for the others."""
@@ -902,7 +892,7 @@ async def test_heads_by_the_thousand_are_thinned_and_the_feed_is_left() -> None:
 
     async with (
         serving(flood) as provider,
-        hearing(provider.url, block_time_seconds=12.0) as heard,
+        hearing(provider.url, block_time_seconds=12.0, now=Clock()) as heard,
     ):
         await until(lambda: len(heard.states) >= 2)
         assert heard.why.startswith(newheads.FLOOD_WORDS)
@@ -912,7 +902,9 @@ async def test_heads_by_the_thousand_are_thinned_and_the_feed_is_left() -> None:
 
 
 @on_both_loops
-async def test_of_what_was_passed_over_the_newest_is_told(clock: Clock) -> None:
+async def test_of_what_was_passed_over_the_newest_is_told() -> None:
+    clock = Clock()
+
     async def burst(socket: web.WebSocketResponse) -> None:
         await socket.receive()
         await socket.send_str(REPLY)
@@ -922,7 +914,7 @@ async def test_of_what_was_passed_over_the_newest_is_told(clock: Clock) -> None:
 
     async with (
         serving(burst) as provider,
-        hearing(provider.url, block_time_seconds=12.0) as heard,
+        hearing(provider.url, block_time_seconds=12.0, now=clock) as heard,
     ):
         await until(lambda: clock.goes_on() and 199 in heard.numbers)
         assert len(heard.numbers) < 150
@@ -940,12 +932,8 @@ _THOUSANDS: dict[str, bytes] = {
 
 @pytest.mark.parametrize("kind", _THOUSANDS)
 @on_both_loops
-async def test_whatever_it_sends_by_the_thousand_is_not_all_read(
-    kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_whatever_it_sends_by_the_thousand_is_not_all_read(kind: str) -> None:
     """blockbook 1581, SignalK 2360: what no message comes of is left with its sender."""
-    monkeypatch.setattr(pace, "BURST_BYTES", 64 * 1024)
-    monkeypatch.setattr(pace, "FLOOD_SECONDS", 0.1)
 
     async def flood(peer: Peer) -> None:
         await upgrade(peer)
@@ -956,7 +944,11 @@ async def test_whatever_it_sends_by_the_thousand_is_not_all_read(
             while True:
                 await peer.send(_THOUSANDS[kind] * 10_000)
 
-    async with Scripted(flood) as server, hearing(ws(server), block_time_seconds=12.0) as heard:
+    tight: dict[str, Any] = {"burst_bytes": 64 * 1024, "longest_hold_seconds": 0.1}
+    async with (
+        Scripted(flood) as server,
+        hearing(ws(server), block_time_seconds=12.0, **tight) as heard,
+    ):
         await until(lambda: len(heard.states) >= 2)
         assert heard.why.startswith(newheads.FLOOD_WORDS)
         assert len(heard.heads) == 0

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rpcproxy.clock import SYSTEM_CLOCK
 from rpcproxy.engine.answers.streaming import TAIL_BYTES, TailStream, restore_id
-from rpcproxy.engine.clock import SYSTEM_CLOCK
 from rpcproxy.messages import Answer, StreamBroken, Verdict
 from rpcproxy.rules.answers.replies import begins_as_success
 

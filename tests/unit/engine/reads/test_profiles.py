@@ -10,10 +10,10 @@ import pytest
 from rpcproxy.chains.kind import Kind
 from rpcproxy.chains.method import Data
 from rpcproxy.chains.registry import EVM
+from rpcproxy.clock import SYSTEM_CLOCK
 from rpcproxy.config import model
 from rpcproxy.edges.metrics.metrics import ChainCounters
 from rpcproxy.engine.attempts.calls import SingleCall
-from rpcproxy.engine.clock import SYSTEM_CLOCK
 from rpcproxy.engine.reads.profiles import (
     HEAVY_ATTEMPTS,
     LARGE_REQUEST_BYTES,

@@ -422,8 +422,8 @@ async def test_the_root_of_a_chain_puts_it_together(monkeypatch: Any) -> None:
     assert new.kind is TOY
     now = new.standings._now
     assert chain_status(new, now, 0.0)["state"] == "down"
-    assert chain_figures(new, now)
-    assert sample_chain(new, now)
+    assert chain_figures(new, now, 0.0)
+    assert sample_chain(new, now, 0.0)
     assert explain(new.pipeline, Request("balance", b"1", text("me")))
     assert new.graph.rebroadcast is not None
     assert new.longest_seconds > 0

@@ -11,9 +11,9 @@ import pytest
 
 from rpcproxy.chains.evm.sending import EVM_SENDS
 from rpcproxy.chains.evm.sends.signed import SignedTransaction, decode
+from rpcproxy.clock import SYSTEM_CLOCK
 from rpcproxy.edges.disk.journal import DiskJournal, JournalBroken, JournalRow, read_rows
 from rpcproxy.edges.metrics.metrics import ChainCounters
-from rpcproxy.engine.clock import SYSTEM_CLOCK
 from rpcproxy.engine.sends.ledger import Denial, Ledger, Unwritten
 from rpcproxy.messages import Judgement, Verdict
 from rpcproxy.rules.sends.journaled import TransactionState

@@ -6,8 +6,8 @@ import pytest
 
 from rpcproxy.chains.parts.transactions import BadTransaction, Said
 from rpcproxy.chains.registry import EVM
+from rpcproxy.clock import SYSTEM_CLOCK
 from rpcproxy.edges.metrics.metrics import ChainCounters
-from rpcproxy.engine.clock import SYSTEM_CLOCK
 from rpcproxy.engine.sends.ledger import Ledger
 from rpcproxy.rules.answers.replies import NULL
 from tests.kits.engine_kit import CHAIN_ID

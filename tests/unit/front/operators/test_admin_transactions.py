@@ -16,11 +16,11 @@ from rpcproxy.app.chain import ChainRuntime
 from rpcproxy.app.people import chain_report
 from rpcproxy.app.proxy import Proxy
 from rpcproxy.chains import registry
+from rpcproxy.clock import SYSTEM_CLOCK, Clock
 from rpcproxy.config.model import Address, Chain, Config, Journal, Server, Upstream
 from rpcproxy.edges.disk.journal import JournalBroken, JournalRow
 from rpcproxy.edges.logs import Redactor
 from rpcproxy.edges.metrics.metrics import ChainCounters
-from rpcproxy.engine.clock import SYSTEM_CLOCK, Clock
 from rpcproxy.front.operators.admin import make_admin_app
 from rpcproxy.front.operators.admin_transactions import (
     OPEN_SHOWN,
@@ -235,7 +235,7 @@ async def test_the_status_of_a_chain_tells_them_in_short(tmp_path: Path) -> None
         told = chain_report.chain_status(runtime, 1.0, NOW)
         assert set(told["transactions"]) == {"pending", "oldest_seconds", "journal"}
         assert told["transactions"]["pending"] == 1
-        assert chain_report.chain_figures(runtime, 1.0).sends.pending == 1
+        assert chain_report.chain_figures(runtime, 1.0, NOW).sends.pending == 1
 
 
 async def test_a_journal_that_is_off() -> None:
@@ -316,8 +316,7 @@ async def test_a_disk_that_fails_or_hangs(tmp_path: Path, monkeypatch: pytest.Mo
         found = await chain_report.find_transaction([runtime], hash_of(1), NOW)
         assert found == (None, {"ethereum": "the disk fails"})
         monkeypatch.setattr(journal, "find", hang)
-        monkeypatch.setattr("rpcproxy.app.people.chain_report.FIND_SECONDS", 0.01)
-        found = await chain_report.find_transaction([runtime], hash_of(1), NOW)
+        found = await chain_report.find_transaction([runtime], hash_of(1), NOW, find_seconds=0.01)
         assert found == (None, {"ethereum": "its disk did not answer within 0.01 s"})
         journal.trouble = "the disk is full"
         assert chain_report.transactions_status(runtime, NOW)["journal"] == "the disk is full"

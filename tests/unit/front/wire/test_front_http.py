@@ -392,9 +392,8 @@ async def test_a_client_that_never_stops_sending_is_cut_off():
 
 
 @both_loops
-async def test_discarding_is_bounded(monkeypatch):
-    monkeypatch.setattr("rpcproxy.front.wire.client_connection._DISCARD_BYTES", 100_000)
-    async with a_front(linger_seconds=1000) as front:
+async def test_discarding_is_bounded():
+    async with a_front(linger_seconds=1000, most_discarded_bytes=100_000) as front:
         client = await front.client()
         client.send(post(b"x", version="9.9"))
         await client.response()

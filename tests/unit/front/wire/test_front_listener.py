@@ -67,9 +67,9 @@ async def test_slow_bodies_are_cut_off_in_words():
 
 
 @both_loops
-async def test_large_uploads_that_go_on_get_their_time(monkeypatch):
-    monkeypatch.setattr("rpcproxy.front.wire.http._LEAST_BYTES_PER_SECOND", 100)
-    async with a_front(limits=Limits(body_seconds=0.05), has_time_stopped=True) as front:
+async def test_large_uploads_that_go_on_get_their_time():
+    limits, slow = Limits(body_seconds=0.05), 100
+    async with a_front(limits=limits, has_time_stopped=True, least_bytes_per_second=slow) as front:
         client = await front.client()
         text = post(b"x" * 2000)
         client.send(text[:1500])

@@ -11,7 +11,6 @@ from rpcproxy.chains.registry import EVM
 from rpcproxy.engine.attempts.executor import Settled
 from rpcproxy.engine.reads.split_searches import SplitSearch, split_and_join, splittable
 from rpcproxy.messages import Judgement, Reply, Verdict
-from rpcproxy.rules.requests import split as ranges
 from rpcproxy.rules.requests.split import (
     MAX_AT_ONCE,
     MAX_JOINED_BYTES,
@@ -378,10 +377,12 @@ async def test_more_parts_than_allowed_are_not_even_begun() -> None:
     assert ask.asked == []
 
 
-async def test_joined_results_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranges, "MAX_JOINED_BYTES", 1000)
-    assert await joined(0, 99, refused("max block range 50"), limited(50)) is not None
-    assert await joined(1000, 1999, refused("max block range 500"), limited(500)) is None
+async def test_joined_results_have_a_bound() -> None:
+    assert await joined(0, 99, refused("max block range 50"), limited(50), most_bytes=1000)
+    assert (
+        await joined(1000, 1999, refused("max block range 500"), limited(500), most_bytes=1000)
+        is None
+    )
 
 
 async def hang(text: bytes) -> Settled:

@@ -9,7 +9,6 @@ import time
 import msgspec
 import pytest
 
-from rpcproxy.app.people import recorder as chronicle_module
 from rpcproxy.app.people.recorder import FILE_NAME, LOOK_SECONDS, WRITE_SECONDS, Recorder, beside
 from rpcproxy.messages import MethodClass
 from rpcproxy.rules.telling.chronicle import Chronicle, Traffic, read_packed
@@ -195,9 +194,8 @@ async def test_a_disk_that_cannot_be_written_is_nothing_to_fail_for(tmp_path) ->
 
 
 @on_a_jumping_loop
-async def test_a_change_is_looked_at_at_once_and_not_too_often(monkeypatch) -> None:
-    monkeypatch.setattr(chronicle_module, "SETTLE_SECONDS", 0.0)
-    recorder = Recorder(a_sample_of_now)
+async def test_a_change_is_looked_at_at_once_and_not_too_often() -> None:
+    recorder = Recorder(a_sample_of_now, settle_seconds=0.0)
     change = Change("a", "ejected", "reset", MethodClass.LIGHT)
     recorder.on_changes("ethereum", [change])
     first = recorder._look

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rpcproxy.rules.standing.standing import UNVERIFIED
-from rpcproxy.rules.telling import tallies
 from rpcproxy.rules.telling.sample import ChainSample, Sample, Times, UpstreamSample
 from rpcproxy.rules.telling.tallies import (
     HOUR_SECONDS,
@@ -66,8 +65,8 @@ def chain(*upstreams: UpstreamSample, name: str = "eth", **fields: Any) -> Chain
 class World:
     """Tallies with two clocks. What is taken replaces what was taken of it before, as on disk."""
 
-    def __init__(self, unix: float = NOON + 60) -> None:
-        self.tallies = Tallies()
+    def __init__(self, unix: float = NOON + 60, tallies: Tallies | None = None) -> None:
+        self.tallies = tallies or Tallies()
         self.unix, self.seconds = float(unix), 500.0
         self.rows: dict[tuple[int, int, str, str], HourRow] = {}
         self.outages: dict[tuple[str, str, float], Outage] = {}
@@ -255,9 +254,8 @@ def test_an_upstream_that_left_is_not_down_for_ever() -> None:
     assert world.tallies.take().outages == []
 
 
-def test_rows_that_nobody_takes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tallies, "MOST_ROWS", 6)
-    world = World()
+def test_rows_that_nobody_takes_are_bounded() -> None:
+    world = World(tallies=Tallies(most_rows=6))
     for _ in range(5):
         world.look(chain(upstream("a")), after=HOUR_SECONDS)
     assert [row.hour for row in world.tallies.take().rows] == [
