@@ -16,7 +16,6 @@ import aiohttp
 import pytest
 
 from rpcproxy import cli
-from rpcproxy.app.people import sampling
 from rpcproxy.app.proxy import Proxy
 from rpcproxy.config.model import Address, Chain, Config, Server, Upstream
 from rpcproxy.drills.evm.simchain import SimChain
@@ -97,6 +96,7 @@ class World:
                 params = [f"0x{self.story.asked:040x}", "latest"]
                 async with session.post(url, json={**call, "params": params}) as reply:
                     assert "result" in await reply.json()
+                self.proxy.sampler.sample_now()
 
     def state(self, name: str) -> str:
         return self.proxy.chains["sim"].standings[name].state
@@ -108,8 +108,7 @@ class World:
             provider.stop()
 
 
-async def play(monkeypatch: pytest.MonkeyPatch) -> Story:
-    monkeypatch.setattr(sampling, "SAMPLE_SECONDS", 0.05)
+async def play() -> Story:
     world = World()
     story = world.story
     await world.start()
@@ -137,7 +136,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Any:
         state = tmp_path_factory.mktemp("state")
         monkeypatch.setenv("XDG_STATE_HOME", str(state))
         monkeypatch.delenv("STATE_DIRECTORY", raising=False)
-        story = asyncio.run(play(monkeypatch))
+        story = asyncio.run(play())
         story.after = report()
         path = state / "rpcproxy" / "history"
         page = state / "card.html"

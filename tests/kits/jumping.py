@@ -20,7 +20,6 @@ import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor, Future
 from typing import Any, Final
-from unittest import mock
 
 from rpcproxy.clock import Clock
 from tests.kits.waiting import LIMIT_SECONDS
@@ -100,9 +99,7 @@ class JumpingLoop(asyncio.SelectorEventLoop):
 
 
 def on_a_jumping_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """Run an ``async def`` test on such a loop; ``time.monotonic`` tells its time. Unhandled
-    errors fail it.
-    """
+    """Run an ``async def`` test on such a loop. Unhandled errors fail it."""
 
     @functools.wraps(test)
     def run(**fixtures: Any) -> None:
@@ -111,8 +108,7 @@ def on_a_jumping_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callabl
         async def watched() -> None:
             loop = asyncio.get_running_loop()
             loop.set_exception_handler(lambda _, context: unhandled.append(context))
-            with mock.patch("time.monotonic", loop.time):
-                await test(**fixtures)
+            await test(**fixtures)
 
         loop = JumpingLoop()
         with asyncio.Runner(loop_factory=lambda: loop) as runner:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic
@@ -17,6 +16,7 @@ import msgspec
 
 from rpcproxy.chains.parts.errors import ErrorTable
 from rpcproxy.chains.parts.inquiries import Inquiry, Question, T
+from rpcproxy.clock import SYSTEM_CLOCK, Clock
 from rpcproxy.config.model import Upstream
 from rpcproxy.config.secrets import Redactor, secrets_of_upstream
 from rpcproxy.edges.http.target import EdgeSettings, target_of
@@ -45,12 +45,14 @@ _LONGEST_REPEAT_SECONDS: Final = 2.0
 @dataclass(frozen=True)
 class AskSettings:
     """``question_seconds`` for each question; ``total_seconds`` for one upstream, whatever it
-    does. ``ssl_context``: ``None`` takes the system's authorities.
+    does. ``ssl_context``: ``None`` takes the system's authorities. ``clock`` is what a check reads
+    the time from.
     """
 
     question_seconds: float = 5.0
     total_seconds: float = 20.0
     ssl_context: ssl.SSLContext | None = None
+    clock: Clock = SYSTEM_CLOCK
 
 
 class Asked(msgspec.Struct, Generic[T]):
@@ -77,6 +79,7 @@ class Asker:
         self.redact = Redactor(secrets_of_upstream(upstream))
         self._classifier = Classifier(errors, upstream.errors, self.redact)
         self._limit_seconds = settings.question_seconds
+        self._now, self._unix = settings.clock.monotonic, settings.clock.unix
         rate = upstream.rate_limit_per_second
         self._gap_seconds = 1.0 / rate if rate else 0.0
         self._not_before = 0.0
@@ -131,7 +134,7 @@ class Asker:
         ]
         bodies = [encode_call(call.id, call.method.name, call.params) for call in asked]
         outcome = await self._exchange(encode_batch(bodies))
-        return self._classifier.judge_batch(outcome, asked, time.time())
+        return self._classifier.judge_batch(outcome, asked, self._unix())
 
     async def close(self) -> None:
         await self._wire.close()
@@ -141,15 +144,15 @@ class Asker:
         self._last_id += 1
         method, params = question.method, question.params
         outcome = await self._exchange(encode_call(self._last_id, method.name, params))
-        return self._classifier.judge(outcome, self._last_id, method, time.time(), params)
+        return self._classifier.judge(outcome, self._last_id, method, self._unix(), params)
 
     async def _wait_for_room(self, calls: int) -> None:
         """As fast as the configured ``rate_limit`` allows."""
-        pause = self._not_before - time.monotonic()
+        pause = self._not_before - self._now()
         if pause > 0:
             await asyncio.sleep(pause)
         self.calls += calls
-        self._not_before = time.monotonic() + calls * self._gap_seconds
+        self._not_before = self._now() + calls * self._gap_seconds
 
     async def _exchange(self, payload: bytes) -> Outcome:
         answered: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
@@ -158,14 +161,14 @@ class Asker:
             if not answered.done():
                 answered.set_result(outcome)
 
-        started = time.monotonic()
+        started = self._now()
         call = self._wire.send(payload, on_done)
         outcome: Outcome = Failure(FailureKind.TIMEOUT, f"no answer in {self._limit_seconds:g} s")
         try:
             await asyncio.wait((answered,), timeout=self._limit_seconds)
         finally:
             call.abandon()  # does nothing where it was answered
-            self.seconds = time.monotonic() - started
+            self.seconds = self._now() - started
             if answered.done():
                 outcome = answered.result()
             if isinstance(outcome, Reply) and outcome.rest is not None:

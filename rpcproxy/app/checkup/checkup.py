@@ -5,7 +5,6 @@ chain. Plain values come out, without URLs; upstreams' own words in them are to 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 from urllib.parse import urlsplit
@@ -109,8 +108,9 @@ async def check(
     """Ask every upstream of every chain, all at once. ``on_step`` is told the chain, the
     upstream, and what it is asked next; an empty step at its end.
     """
-    started = time.monotonic()
     settings = settings or AskSettings()
+    clock = settings.clock
+    started = clock.monotonic()
     jobs = {
         (chain.name, upstream.name): tasks.start(
             _inspect(chain, upstream, settings, on_step), f"check {chain.name}/{upstream.name}"
@@ -122,17 +122,17 @@ async def check(
         await asyncio.gather(*jobs.values())
     finally:
         await tasks.stop(*jobs.values())
-    chains = []
+    chains, unix_seconds = [], clock.unix()
     for chain in config.chains:
         found = {each.name: jobs[chain.name, each.name].result() for each in chain.upstreams}
-        chains.append(_chain_check(chain, config, found, ranges))
-    seconds = time.monotonic() - started
+        chains.append(_chain_check(chain, config, found, ranges, unix_seconds))
+    seconds = clock.monotonic() - started
     return Checkup(is_offline=False, most_calls=MOST_CALLS, seconds=seconds, chains=chains)
 
 
 def check_offline(config: Config, ranges: CloudRanges | None = None) -> Checkup:
     """What the configuration alone tells. Names are not resolved."""
-    chains = [_chain_check(chain, config, {}, ranges) for chain in config.chains]
+    chains = [_chain_check(chain, config, {}, ranges, 0.0) for chain in config.chains]
     return Checkup(is_offline=True, most_calls=0, seconds=0.0, chains=chains)
 
 
@@ -155,9 +155,10 @@ def _chain_check(
     config: Config,
     found: Mapping[str, Inspection],
     ranges: CloudRanges | None,
+    unix_seconds: float,
 ) -> ChainCheck:
     _compare_genesis(chain, list(found.values()))
-    _compare_heads(chain, list(found.values()))
+    _compare_heads(chain, list(found.values()), unix_seconds)
     upstreams = [_upstream_check(each, found.get(each.name), ranges) for each in chain.upstreams]
     server = config.server
     fallback = chain.private_fallback_seconds
@@ -179,7 +180,7 @@ def _chain_check(
         alike=alike(looks, chain.block_time_seconds),
         is_single_point_accepted=server.accept_single_point if accepted is None else accepted,
         is_undecided=any(_apart(chain, _usable(upstreams))),
-        notes=tuple(_notes(chain, upstreams)),
+        notes=tuple(_notes(chain, upstreams, unix_seconds)),
     )
 
 
@@ -198,7 +199,7 @@ def _has_genesis(found: Inspection, state: str) -> bool:
     return found.genesis is not None and found.genesis.state == state
 
 
-def _compare_heads(chain: Chain, found: Sequence[Inspection]) -> None:
+def _compare_heads(chain: Chain, found: Sequence[Inspection], unix_seconds: float) -> None:
     """Lag, and whoever is so far behind, or above, that nobody would be served from there. Who is
     above goes first, so that an invented head condemns nobody else.
     """
@@ -217,7 +218,7 @@ def _compare_heads(chain: Chain, found: Sequence[Inspection]) -> None:
     late = [each for each in compared if _is_too_far(chain, each.lag or 0)]
     for each in late:
         # Of two, the higher one may have invented its head, unless the other's is old.
-        if len(usable) > 2 or _is_old(chain, each.head_seconds):
+        if len(usable) > 2 or _is_old(chain, unix_seconds - each.head_seconds):
             each.state = "unusable"
             each.trouble = f"is {each.lag:,} blocks behind the others"
         else:
@@ -229,8 +230,8 @@ def _is_too_far(chain: Chain, blocks: int) -> bool:
     return survey.is_too_far(blocks, chain.max_lag_blocks, chain.block_time_seconds)
 
 
-def _is_old(chain: Chain, head_seconds: int) -> bool:
-    return time.time() - head_seconds > max(OLD_HEAD_SECONDS, 10 * chain.block_time_seconds)
+def _is_old(chain: Chain, age_seconds: float) -> bool:
+    return age_seconds > max(OLD_HEAD_SECONDS, 10 * chain.block_time_seconds)
 
 
 def _upstream_check(
@@ -309,7 +310,7 @@ def _look(upstream: Upstream, found: Inspection | None) -> Look:
     )
 
 
-def _notes(chain: Chain, upstreams: Sequence[UpstreamCheck]) -> Iterator[str]:
+def _notes(chain: Chain, upstreams: Sequence[UpstreamCheck], unix_seconds: float) -> Iterator[str]:
     for upstream in upstreams:
         guess = upstream.guess
         if guess is not None and not upstream.is_cloud_guessed:
@@ -324,8 +325,8 @@ def _notes(chain: Chain, upstreams: Sequence[UpstreamCheck]) -> Iterator[str]:
     yield from _forks(found)
     yield from _apart(chain, found)
     newest = max((each.head_seconds for each in found), default=0)
-    age = time.time() - newest
-    if newest and _is_old(chain, newest):
+    age = unix_seconds - newest
+    if newest and _is_old(chain, age):
         yield (f"the newest block is {age:,.0f} s old: the chain stands still, or all upstreams do")
 
 

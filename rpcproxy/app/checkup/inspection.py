@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal
 
@@ -101,7 +100,8 @@ async def inspect(
     ``on_step`` is told in a word or two what is asked next.
     """
     found = Inspection(name=upstream.name)
-    started = time.monotonic()
+    now = settings.clock.monotonic
+    started = now()
     try:
         asker = Asker(upstream, settings, kind_of(chain).errors)
     except ValueError as error:
@@ -117,7 +117,7 @@ async def inspect(
     finally:
         await work.close()
         found.calls = asker.calls + work.subscriptions
-        found.seconds = time.monotonic() - started
+        found.seconds = now() - started
     return found
 
 
@@ -132,6 +132,7 @@ class _Work:
         asker: Asker,
         found: Inspection,
     ) -> None:
+        self._now = settings.clock.monotonic
         self._chain = chain
         self._kind = kind_of(chain)
         self._upstream = upstream
@@ -204,7 +205,7 @@ class _Work:
         found.history = not_asked if asked.state is not None else None
         on_step("latency")
         await self._measure(
-            asked.number, lambda number: found.seen.append(SeenHead(number, time.monotonic()))
+            asked.number, lambda number: found.seen.append(SeenHead(number, self._now()))
         )
         if asked.large is not None:
             on_step("multicall")
@@ -275,7 +276,7 @@ class _Work:
         else:
             self._found.head, self._found.head_hash = head.number, head.hash
             self._found.head_seconds = head.timestamp
-            self._found.seen.append(SeenHead(head.number, time.monotonic()))
+            self._found.seen.append(SeenHead(head.number, self._now()))
             return head
         return None
 
@@ -305,13 +306,13 @@ class _Work:
         each answer says.
         """
         seconds: list[float] = []
-        until = time.monotonic() + LATENCY_SECONDS
+        until = self._now() + LATENCY_SECONDS
         for _ in range(LATENCY_QUESTIONS):
             answer = await self._asker.read(question)
             if answer is not None:
                 seconds.append(self._asker.seconds)
                 on_answer(answer)
-            if time.monotonic() >= until:
+            if self._now() >= until:
                 break
         if seconds:
             self._found.latency_seconds = statistics.median(seconds)

@@ -32,6 +32,48 @@ LONG_FUNCTIONS = {
     "rpcproxy/app/chain.py: __init__": 66,
     "rpcproxy/engine/sends/copies.py: send": 65,
 }
+# Modules that read the machine's clock, or their loop's. This list may only shrink: whoever else
+# needs the time is given a clock (rpcproxy/clock.py).
+READ_THE_CLOCK = {
+    # A thread, a socket or a service manager waits in the machine's time.
+    "rpcproxy/edges/disk/worker.py",
+    "rpcproxy/edges/process/given_sockets.py",
+    "rpcproxy/edges/process/notify_socket.py",
+    # Defaults of an argument.
+    "rpcproxy/clock.py",
+    "rpcproxy/edges/disk/disk_cache.py",
+    "rpcproxy/edges/disk/journal.py",
+    # Timers of the loop, by its own time.
+    "rpcproxy/app/people/notifier.py",
+    "rpcproxy/edges/http/names.py",
+    "rpcproxy/edges/http/opening.py",
+    "rpcproxy/edges/http/upstream_http.py",
+    "rpcproxy/edges/metrics/metrics.py",
+    "rpcproxy/edges/ws/pace.py",
+    "rpcproxy/front/operators/admin_connection.py",
+    "rpcproxy/front/wire/listener.py",
+    # What drawing costs, in CPU.
+    "rpcproxy/front/wire/live.py",
+    # Where a command begins.
+    "rpcproxy/cli.py",
+    "rpcproxy/commands/top.py",
+    # A world of its own, which is played in the machine's time.
+    "rpcproxy/drills/demo/demo.py",
+    "rpcproxy/drills/demo/scenes.py",
+    "rpcproxy/drills/demo/wallet.py",
+    "rpcproxy/drills/providers/fleet.py",
+    "rpcproxy/drills/providers/provider.py",
+    "rpcproxy/drills/providers/provider_answers.py",
+}
+CLOCKS = {
+    *("time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns"),
+    *("thread_time", "process_time"),
+}
+# Tests that put something in a clock's or a constant's place. This list may only shrink.
+PATCHED = {
+    "tests/unit/app/people/test_tx.py: rpcproxy.cli.time.time",
+    "tests/unit/commands/test_cli_watch.py: rpcproxy.cli.WATCH_FILE_SECONDS",
+}
 SOURCES = [
     path
     for folder in ("rpcproxy", "tools", "benchmarks")
@@ -112,6 +154,104 @@ def test_the_way_of_one_request_is_short_and_there() -> None:
     assert len(set(files)) == len(files) <= 8
     for file, function in zip(files, (names(row[2])[0] for row in way), strict=True):
         assert function in functions(PACKAGE / file), f"{file} has no {function}"
+
+
+def test_who_reads_the_clock_is_known() -> None:
+    """Time is an argument: of rules as ``now``, elsewhere as a ``Clock``."""
+    found = {named(path) for path in PACKAGE.rglob("*.py") if reads_the_clock(path.read_text())}
+    assert sorted(found - READ_THE_CLOCK) == [], "give it a clock (rpcproxy/clock.py)"
+    assert sorted(READ_THE_CLOCK - found) == [], "well done: take it out of the list"
+
+
+def reads_the_clock(source: str) -> bool:
+    """Whether a module uses a function of ``time`` that tells it, or a loop's."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module == "time":
+            return True
+        if isinstance(node, ast.Attribute) and node.attr in CLOCKS:
+            owner = ast.unparse(node.value)
+            if owner == "time" or owner.endswith("loop") or "running_loop" in owner:
+                return True
+    return False
+
+
+@pytest.mark.parametrize(
+    ("source", "is_reading"),
+    [
+        ("now = time.monotonic()", True),
+        ("self._now = time.time", True),
+        ("from time import monotonic", True),
+        ("now = self._loop.time()", True),
+        ("now = asyncio.get_running_loop().time()", True),
+        ("time.sleep(1)", False),
+        ("now = clock.monotonic()", False),
+    ],
+)
+def test_what_reads_the_clock(source: str, is_reading: bool) -> None:
+    assert reads_the_clock(source) is is_reading
+
+
+def test_no_test_patches_a_clock_or_a_constant() -> None:
+    """A test that wants another limit or another time gives it as an argument."""
+    found = {
+        f"{named(path)}: {what}"
+        for path in (ROOT / "tests").rglob("*.py")
+        for what in patched_in(path.read_text())
+    }
+    assert sorted(found - PATCHED) == [], "make it an argument"
+    assert sorted(PATCHED - found) == [], "well done: take it out of the list"
+
+
+def patched_in(source: str) -> set[str]:
+    """Clocks and constants in whose place something is put, by ``setattr``, ``patch`` or ``=``."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        for what in (*put_by_call(node), *put_by_assignment(node)):
+            name = what.rpartition(".")[2]
+            if name in CLOCKS or name == "sleep" or re.fullmatch(r"_?[A-Z][A-Z0-9_]+", name):
+                found.add(what)
+    return found
+
+
+def put_by_call(node: ast.AST) -> list[str]:
+    if not isinstance(node, ast.Call) or not node.args:
+        return []
+    by = ast.unparse(node.func).rpartition(".")[2]
+    if by not in ("setattr", "patch", "object"):
+        return []
+    first, *rest = node.args
+    if isinstance(first, ast.Constant):
+        return [str(first.value)]
+    if by != "patch" and rest and isinstance(rest[0], ast.Constant):
+        return [f"{ast.unparse(first)}.{rest[0].value}"]
+    return []
+
+
+def put_by_assignment(node: ast.AST) -> list[str]:
+    targets = node.targets if isinstance(node, ast.Assign) else []
+    return [
+        ast.unparse(each)
+        for each in targets
+        if isinstance(each, ast.Attribute) and each.attr.isupper()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("source", "what"),
+    [
+        ('monkeypatch.setattr(module, "MOST_ROWS", 6)', {"module.MOST_ROWS"}),
+        ('patch.setattr("rpcproxy.edges.x._MOST", 6)', {"rpcproxy.edges.x._MOST"}),
+        ('monkeypatch.setattr(loop, "time", clock)', {"loop.time"}),
+        ('mock.patch("time.monotonic", clock)', {"time.monotonic"}),
+        ('mock.patch.object(module, "MOST", 6)', {"module.MOST"}),
+        ('setattr(asyncio, "sleep", quick)', {"asyncio.sleep"}),
+        ("module.MOST = 6", {"module.MOST"}),
+        ('monkeypatch.setattr(module, "look_up", fail)', set()),
+        ("self.most = 6", set()),
+    ],
+)
+def test_what_a_test_must_not_patch(source: str, what: set[str]) -> None:
+    assert patched_in(source) == what
 
 
 def functions(path: Path) -> set[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import logging
 from collections.abc import AsyncIterator, Callable
@@ -16,10 +17,9 @@ from rpcproxy.app.people.notifier import Notices, NoticeTimes
 from rpcproxy.app.proxy import Proxy
 from rpcproxy.clock import SYSTEM_CLOCK, Clock
 from rpcproxy.config.model import Address, Config, Notice, Server
-from rpcproxy.edges import webhook as webhook_module
 from rpcproxy.edges.logs import Redactor
 from rpcproxy.edges.metrics.metrics import Counters
-from rpcproxy.edges.webhook import Webhook
+from rpcproxy.edges.webhook import LONGEST_ASKED_SECONDS, Webhook
 from rpcproxy.rules.telling import notices as rules
 from rpcproxy.states import Change
 from tests.kits.jumping import JumpingLoop, on_a_jumping_loop
@@ -34,10 +34,12 @@ class Receiver:
     def __init__(self) -> None:
         self.replies: list[web.Response] = []
         self.bodies: list[Any] = []
+        self.taken_at: list[float] = []
         self.is_slow = False
         self.url = ""
 
     async def take(self, request: web.Request) -> web.StreamResponse:
+        self.taken_at.append(asyncio.get_running_loop().time())
         self.bodies.append(json.loads(await request.read()))
         if self.is_slow:
             await asyncio.Event().wait()
@@ -90,23 +92,19 @@ async def test_what_will_not_change_is_not_tried_again(receiver: Receiver, statu
     await webhook.close()
 
 
-async def test_it_waits_as_long_as_it_is_asked_to(
-    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pauses: list[float] = []
-
-    async def sleep(seconds: float) -> None:
-        pauses.append(seconds)
-
+@on_a_jumping_loop
+async def test_it_waits_as_long_as_it_is_asked_to() -> None:
     asked = ("7", "1e9", "-3", "Fri, 31 Dec 2027 23:59:59 GMT")
-    receiver.replies = [web.Response(status=429, headers={"Retry-After": each}) for each in asked]
-    webhook = Webhook(receiver.url, backoff_seconds=BACKOFF_SECONDS)
-    monkeypatch.setattr(webhook_module.asyncio, "sleep", sleep)
-    assert await webhook.post(b"{}") == ""
-    monkeypatch.undo()
-    assert pauses[:2] == [7.0, webhook_module.LONGEST_ASKED_SECONDS]
+    async with receiving() as receiver:
+        replies = [web.Response(status=429, headers={"Retry-After": each}) for each in asked]
+        receiver.replies = replies
+        webhook = Webhook(receiver.url, backoff_seconds=BACKOFF_SECONDS)
+        assert await webhook.post(b"{}") == ""
+        await webhook.close()
+    pauses = [after - before for before, after in itertools.pairwise(receiver.taken_at)]
+    assert pauses[:2] == pytest.approx([7.0, LONGEST_ASKED_SECONDS], abs=0.1)
+    assert len(pauses) == 4
     assert all(pause < 1.0 for pause in pauses[2:])
-    await webhook.close()
 
 
 async def test_nobody_there_is_said_without_the_url(unused_tcp_port_of: Callable[[], int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import io
 import json
@@ -242,7 +243,7 @@ def test_a_page_without_figures() -> None:
 
 
 @pytest.fixture
-def history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def history(tmp_path: Path) -> Path:
     path = tmp_path / FILE_NAME
     file = HistoryFile(path, 1 << 20)
     run = ProcessRun("one", msgspec.json.encode(RunFacts(NOW)))
@@ -250,8 +251,14 @@ def history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     lost = outage("a", 0.0, 36.0)
     file.write(run, rows, [OutageRow("eth", "a", lost.start, msgspec.json.encode(lost))], NOW)
     file.close()
-    monkeypatch.setattr(report_run.time, "time", lambda: NOW)
     return path
+
+
+def told_by(*arguments: str, at: float = NOW) -> int:
+    """The command, run at that time."""
+    parser = argparse.ArgumentParser()
+    report.add(parser.add_subparsers())
+    return report_run.run(parser.parse_args(["report", *arguments]), lambda: at)
 
 
 def test_the_command_reads_files_and_directories(
@@ -264,16 +271,16 @@ def test_the_command_reads_files_and_directories(
     )
     told = []
     for where in (["--history", str(history)], ["--history", str(tmp_path)], ["-c", str(config)]):
-        assert cli.main(["report", *where, "--json"]) == 0
+        assert told_by(*where, "--json") == 0
         told.append(json.loads(capsys.readouterr().out))
     assert told[0] == told[1] == told[2]
     assert told[0]["outages"][0]["upstream"] == "a"
-    assert cli.main(["report", "--history", str(history), "--csv"]) == 0
+    assert told_by("--history", str(history), "--csv") == 0
     assert capsys.readouterr().out.startswith("scope,provider,")
-    assert cli.main(["report", "--history", str(history), "--since", "90m"]) == 0
+    assert told_by("--history", str(history), "--since", "90m") == 0
     assert "Upstreams" in capsys.readouterr().out
     page = tmp_path / "card.html"
-    assert cli.main(["report", "--history", str(history), "--html", str(page)]) == 0
+    assert told_by("--history", str(history), "--html", str(page)) == 0
     assert page.read_text().startswith("<!doctype html>")
 
 
@@ -283,8 +290,8 @@ def test_the_command_says_what_is_missing(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def error_of(*arguments: str, code: int = 2) -> str:
-        assert cli.main(["report", *arguments]) == code
+    def error_of(*arguments: str, code: int = 2, at: float = NOW) -> str:
+        assert told_by(*arguments, at=at) == code
         return capsys.readouterr().err
 
     assert "there is no history at" in error_of("--history", str(tmp_path / "none"))
@@ -296,8 +303,8 @@ def test_the_command_says_what_is_missing(
     assert "the history is off" in error_of("-c", str(config))
     missing = str(tmp_path / "none" / "card.html")
     assert "cannot be written" in error_of("--history", str(history), "--html", missing)
-    monkeypatch.setattr(report_run.time, "time", lambda: NOW + 90 * 86_400)
-    assert "no figures of this time" in error_of("--history", str(history), code=0)
+    later = NOW + 90 * 86_400
+    assert "no figures of this time" in error_of("--history", str(history), code=0, at=later)
     monkeypatch.delitem(sys.modules, "rpcproxy.commands.runs.report_plots")
     monkeypatch.delattr("rpcproxy.commands.runs.report_plots")
     monkeypatch.setitem(sys.modules, "matplotlib", None)
