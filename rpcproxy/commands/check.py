@@ -10,8 +10,8 @@ from rpcproxy.commands import Commands, Run
 EPILOG: Final = """\
 Without --offline every upstream is asked side by side: chain id, genesis block where it is known,
 newest block and lag, latency (median of {latency} questions), client version, a batch, a multicall
-of 22 KB, eth_getLogs over {logs:,} blocks, how far back its state goes, and a newHeads
-subscription where it has a ws_url.
+of 22 KB, a search for logs over {logs:,} blocks, how far back its state goes, and a subscription
+to new blocks where it has a ws_url.
 
 cost:
   At most {calls} calls of each upstream, most of them small ones. At most {seconds:g} s in all.

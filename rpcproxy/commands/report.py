@@ -26,8 +26,8 @@ what the figures mean:
   limited      share of the attempts that it refused because of a rate or a quota
   lag          blocks behind the served head, mean and most
   calls        what it was asked, with our own probes; batches count by their members
-  CU est.      an estimate: weights of the methods, in units of eth_blockNumber. Providers have
-               price lists of their own
+  CU est.      an estimate: weights of the methods, in units of asking for the newest block.
+               Providers have price lists of their own
   dark         part of a down time in which no upstream of any chain was well: that may have been
                the connection of the proxy itself
   Outages that were shorter than the 5 s between two looks may be missing.

@@ -49,7 +49,7 @@ CHAIN: Final = Section(
         ),
         Key(
             *("chain_id", "chain_id", Whole(1, "1"), "whole number", "known, else required"),
-            "What `eth_chainId` must be. An upstream that says otherwise is quarantined.",
+            "What the chain must say of itself. An upstream that says otherwise is quarantined.",
         ),
         Key(
             *("block_time", "block_time_seconds", duration, "duration", "known, else `12s`"),

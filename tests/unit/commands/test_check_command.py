@@ -114,7 +114,7 @@ def test_the_cost_is_told_as_it_is() -> None:
     assert f"At most {MOST_CALLS} calls of each upstream" in told
     assert f"At most {AskSettings().total_seconds:g} s in all" in told
     assert f"median of {LATENCY_QUESTIONS} questions" in told
-    assert f"eth_getLogs over {LOG_BLOCKS:,} blocks" in told
+    assert f"a search for logs over {LOG_BLOCKS:,} blocks" in told
     assert f"a multicall of {MULTICALL_BYTES >> 10} KB" in told
     assert all(len(line) <= 100 for line in EPILOG.splitlines())
 
