@@ -27,8 +27,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from rpcproxy.chains.evm.genesis_text import EVM_TEXTS
 from rpcproxy.chains.public import PUBLIC
-from rpcproxy.config.model import Consistency, KnownChain
+from rpcproxy.config.model import Consistency, Known, KnownChain
 from rpcproxy.config.urls import check, guess_provider
 
 # Of block 0. Sources: go-ethereum, bor and bsc, params (Ethereum and its test networks, Polygon,
@@ -237,7 +238,7 @@ _CHAINS: Final = (
     ),
 )
 
-KNOWN: Final[Mapping[str, KnownChain]] = MappingProxyType({chain.name: chain for chain in _CHAINS})
+KNOWN: Final = Known({chain.name: chain for chain in _CHAINS}, {"evm": EVM_TEXTS})
 _NAMES: Final[Mapping[tuple[str, str], str]] = {
     (chain.kind, chain.identity): chain.name for chain in _CHAINS
 }

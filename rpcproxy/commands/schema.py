@@ -17,9 +17,10 @@ def add(commands: Commands) -> None:
 def text() -> str:
     """As it is shipped beside the examples: config/rpcproxy.schema.json."""
     # Imported here: no other command needs it.
+    from rpcproxy.chains.known import KNOWN  # noqa: PLC0415
     from rpcproxy.config.json_schema import schema  # noqa: PLC0415
 
-    return json.dumps(schema(), indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(schema(KNOWN.kinds), indent=1, ensure_ascii=False) + "\n"
 
 
 def _run(options: argparse.Namespace) -> int:  # noqa: ARG001 -- it has none

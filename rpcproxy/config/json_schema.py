@@ -10,23 +10,24 @@ import re
 from collections.abc import Callable, Iterator
 
 from rpcproxy.config.keys.sections import SECTIONS, TOP
+from rpcproxy.config.model import Kinds
 from rpcproxy.config.reading.reading import Key, Section
 from rpcproxy.config.reading.schema_shapes import Schema, either
 
 
-def schema() -> Schema:
-    """The whole schema, as JSON has it."""
+def schema(kinds: Kinds) -> Schema:
+    """The whole schema, as JSON has it, where chains may be of these kinds."""
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "rpcproxy configuration",
-        **_object(TOP),
+        **_object(TOP, kinds),
         "patternProperties": {"^x-": True},
-        "definitions": {title: _object(section) for title, section in SECTIONS.items()},
+        "definitions": {title: _object(section, kinds) for title, section in SECTIONS.items()},
     }
 
 
-def _object(section: Section) -> Schema:
-    properties: Schema = {row.name: _property(row) for row in section.rows}
+def _object(section: Section, kinds: Kinds) -> Schema:
+    properties: Schema = {row.name: _property(row, kinds) for row in section.rows}
     for key in section.later:
         properties[key] = {"description": "Accepted, no effect yet."}
     found = {"type": "object", "properties": properties, "additionalProperties": False}
@@ -35,8 +36,8 @@ def _object(section: Section) -> Schema:
     return found
 
 
-def _property(row: Key) -> Schema:
-    shape = row.convert.shape
+def _property(row: Key, kinds: Kinds) -> Schema:
+    shape = row.shape(kinds)
     if row.may_be_empty:
         shape = either(shape, {"type": "null"})
     if not row.meaning:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from rpcproxy.config.keys.sections import TOP, homes
-from rpcproxy.config.model import Config, KnownChain
+from rpcproxy.config.model import Config, Known, KnownChain
 from rpcproxy.config.outbound import through
 from rpcproxy.config.problems import ConfigError, Report, Reported, Unfit, nearest, quoted
 from rpcproxy.config.providers import Keyed, keyed
@@ -25,9 +25,7 @@ __all__ = ["ConfigError", "from_names", "load_file", "load_text"]
 _HOMES: Final = homes()
 
 
-def load_file(
-    path: str | Path, known: Mapping[str, KnownChain], environ: Mapping[str, str]
-) -> Config:
+def load_file(path: str | Path, known: Known, environ: Mapping[str, str]) -> Config:
     """Read a YAML file, UTF-8. Raises ``ConfigError``."""
     file = str(path)
     try:
@@ -50,15 +48,13 @@ def load_file(
     return load_text(text, file=file, known=known, environ=environ)
 
 
-def load_text(
-    text: str, *, file: str, known: Mapping[str, KnownChain], environ: Mapping[str, str]
-) -> Config:
+def load_text(text: str, *, file: str, known: Known, environ: Mapping[str, str]) -> Config:
     """Read YAML. ``file`` is the name in messages. Raises ``ConfigError``."""
     report = Report(file)
     root = parse(text, file, report)
     if root is None or (isinstance(root, Scalar) and root.kind == "empty"):
         raise ConfigError([f"{file}: empty; expected chains, each with name and upstreams"])
-    reading = Reading(report, environ, by_any_name(known), _HOMES)
+    reading = Reading(report, environ, by_any_name(known), _HOMES, known.kinds)
     if not isinstance(root, Table):
         report.problem(root.line, f"the file is {described(root)}; expected a mapping with chains")
         raise report.error()

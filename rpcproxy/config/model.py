@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable, Iterator, Mapping
+from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -167,7 +168,7 @@ class Chain(Frozen):
     """
 
     name: str
-    kind: Literal["evm"] = "evm"
+    kind: str = "evm"
     chain_id: int
     block_time_seconds: float = 12.0
     max_lag_blocks: int = 2
@@ -201,12 +202,27 @@ class Config(Frozen):
     warnings: tuple[str, ...] = ()
 
 
+class KindTexts(NamedTuple):
+    """How texts of one kind of chain are written. ``genesis`` takes what is to be the hash of its
+    first block, and returns it as it is kept, ``None`` where it is none. ``genesis_pattern`` is
+    what an editor is told of it, ``genesis_words`` what people are.
+    """
+
+    genesis: Callable[[str], str | None]
+    genesis_pattern: str
+    genesis_words: str
+
+
+Kinds = Mapping[str, KindTexts]
+"""Kinds of chain, by their names."""
+
+
 class KnownChain(Frozen):
     """What is filled in for a chain that is named and not described. Sources: chains/known.py."""
 
     name: str
     chain_id: int
-    kind: Literal["evm"] = "evm"
+    kind: str = "evm"
     block_time_seconds: float
     max_lag_blocks: int
     consistency: Consistency = "pinned"
@@ -218,3 +234,22 @@ class KnownChain(Frozen):
     def identity(self) -> str:
         """What tells it from every other chain of its kind, in the spelling of its nodes."""
         return str(self.chain_id)
+
+
+class Known(Mapping[str, KnownChain]):
+    """What is known of chains before any file is read: those that have a name, by it, and the
+    ``kinds`` there are.
+    """
+
+    def __init__(self, chains: Mapping[str, KnownChain], kinds: Kinds) -> None:
+        self._chains = chains
+        self.kinds = kinds
+
+    def __getitem__(self, name: str) -> KnownChain:
+        return self._chains[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._chains)
+
+    def __len__(self) -> int:
+        return len(self._chains)

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from rpcproxy.app.checkup.asking import Asker, AskSettings
+from rpcproxy.chains.known import KNOWN
 from rpcproxy.chains.registry import kind_of
 from rpcproxy.config.load import load_text
-from rpcproxy.config.model import Chain, Config, KnownChain, Upstream
+from rpcproxy.config.model import Chain, Config, Known, KnownChain, Upstream
 from rpcproxy.config.providers import Keyed
 from rpcproxy.config.reading.read_chain import chain_without_file
 from rpcproxy.edges.logs import Redactor, secrets_of
@@ -119,7 +120,7 @@ def written(plan: SetupPlan, trials: Trials) -> str:
     of ours.
     """
     text = "\n".join(_lines(plan, trials)) + "\n"
-    known = {chain.name: chain for chain in plan.chains}
+    known = Known({chain.name: chain for chain in plan.chains}, KNOWN.kinds)
     values = {entry.variable: _value(entry) for entry in plan.keyed}
     load_text(text, file="the new file", known=known, environ=values)
     return text

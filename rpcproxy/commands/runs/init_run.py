@@ -20,7 +20,7 @@ from rpcproxy.app.checkup.asking import AskSettings
 from rpcproxy.app.checkup.setup import ADMIN, SetupPlan, Trials, summary, try_all, written
 from rpcproxy.chains.known import KNOWN
 from rpcproxy.config.load import by_any_name
-from rpcproxy.config.model import KnownChain
+from rpcproxy.config.model import Known, KnownChain
 from rpcproxy.config.problems import ConfigError, Unfit, listed, nearest, quoted
 from rpcproxy.config.providers import PROVIDERS, KnownProvider, keyed
 from rpcproxy.config.urls import is_host
@@ -42,7 +42,7 @@ class Setting:
     is there.
     """
 
-    known: Mapping[str, KnownChain]
+    known: Known
     environ: Mapping[str, str]
     ask: Callable[[str], str] | None
     settings: AskSettings = _SETTINGS

@@ -8,8 +8,17 @@ from rpcproxy.config.keys.sends_keys import JOURNAL
 from rpcproxy.config.keys.upstream_keys import UPSTREAM
 from rpcproxy.config.model import Deadlines
 from rpcproxy.config.reading.converters import Choice, Whole, duration, flag
-from rpcproxy.config.reading.read_chain import audit, chain_name, consistency, hedge, probes
-from rpcproxy.config.reading.read_operation import genesis
+from rpcproxy.config.reading.read_chain import (
+    audit,
+    chain_name,
+    consistency,
+    genesis,
+    genesis_shape,
+    hedge,
+    kind,
+    kind_shape,
+    probes,
+)
 from rpcproxy.config.reading.read_sends import journal, private_fallback
 from rpcproxy.config.reading.read_upstream import upstreams
 from rpcproxy.config.reading.reading import REQUIRED, Key, Nested, Section
@@ -44,8 +53,9 @@ CHAIN: Final = Section(
             "`metrics`.",
         ),
         Key(
-            *("kind", "kind", Choice(("evm",)), "`evm`", "`evm`"),
+            *("kind", "kind", kind, "`evm`", "`evm`"),
             "The kind of chain.",
+            shape_of=kind_shape,
         ),
         Key(
             *("chain_id", "chain_id", Whole(1, "1"), "whole number", "known, else required"),
@@ -132,6 +142,7 @@ CHAIN: Final = Section(
             "another block 0 is quarantined, one that cannot show it is not blamed. Where it is "
             "left out, the known one counts once some upstream has that very block: copies of "
             "known chains go by their ids. `off` asks nobody.",
+            shape_of=genesis_shape,
         ),
     ),
     later=("finality",),

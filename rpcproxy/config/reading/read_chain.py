@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from rpcproxy.config.model import Chain, KnownChain, Upstream
+from rpcproxy.config.model import Chain, Kinds, KnownChain, Upstream
 from rpcproxy.config.problems import Reported, Unfit, listed, nearest, quoted
 from rpcproxy.config.providers import Keyed
 from rpcproxy.config.reading import schema_shapes as shapes
@@ -30,6 +30,7 @@ from rpcproxy.config.reading.schema_shapes import (
     DURATION,
     OFF,
     SWITCH,
+    Schema,
     either,
     listing,
     words,
@@ -99,6 +100,36 @@ def probes(node: Node, reading: Reading) -> float:
         wrong = f"is {quoted(scalar(node, RATE).written)}"
         raise Unfit(wrong, f"a rate from {_SLOWEST_PROBES:g}/s to {_FASTEST_PROBES:g}/s")
     return per_second
+
+
+def kind_shape(kinds: Kinds) -> Schema:
+    return Choice(tuple(kinds)).shape
+
+
+@takes({"type": "string"})
+def kind(node: Node, reading: Reading) -> str:
+    return Choice(tuple(reading.kinds))(node, reading)
+
+
+def genesis_shape(kinds: Kinds) -> Schema:
+    patterns = [words(texts.genesis_pattern) for texts in kinds.values()]
+    # Without quotes YAML reads a hash as a number.
+    return either(OFF, *patterns, {"type": "integer", "minimum": 0})
+
+
+@takes(genesis_shape({}))
+def genesis(node: Node, reading: Reading) -> str | None:
+    """The hash of a first block, of whatever kind; ``off`` for none."""
+    kinds = reading.kinds.values()
+    expected = listed((*(f"{each.genesis_words}, the hash of block 0," for each in kinds), "off"))
+    value = scalar(node, expected)
+    if as_switch(value) is False:
+        return None
+    for texts in kinds:
+        kept = texts.genesis(value.text)
+        if kept is not None:
+            return kept
+    raise Unfit(f"is {described(node)}", expected)
 
 
 @takes(words(_CHAIN_NAME.pattern, _RESERVED))

@@ -39,8 +39,6 @@ _PLACE: Final = "a directory, off, or a mapping with path and size"
 _WANTED: Final = "text of at least 16 printable characters, from the environment: ${ADMIN_TOKEN}"
 _SHORTEST_TOKEN: Final = 16
 _COLLECTOR: Final = "http://HOST:4318 of an OpenTelemetry collector, or off"
-_GENESIS: Final = "0x and 64 hexadecimal digits, the hash of block 0, or off"
-_GENESIS_SHAPE: Final = re.compile(r"0x[0-9a-fA-F]{64}")
 _EVENT: Final[Schema] = {"enum": ["all", *EVENTS]}
 
 
@@ -77,17 +75,6 @@ def traces(node: Node, reading: Reading) -> str | None:  # noqa: ARG001 -- a Con
         return None
     check(value.text, value.written, ("http", "https"))
     return value.text
-
-
-# Without quotes YAML reads the hash as a number.
-@takes(either(OFF, words(_GENESIS_SHAPE.pattern), {"type": "integer", "minimum": 0}))
-def genesis(node: Node, reading: Reading) -> str | None:  # noqa: ARG001 -- a Converter
-    value = scalar(node, _GENESIS)
-    if as_switch(value) is False:
-        return None
-    if not _GENESIS_SHAPE.fullmatch(value.text):
-        raise Unfit(f"is {described(node)}", _GENESIS)
-    return value.text.lower()
 
 
 @takes(WEB)

@@ -13,7 +13,7 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from pydantic import ValidationError
 
-from rpcproxy.config.model import Frozen, KnownChain
+from rpcproxy.config.model import Frozen, Kinds, KnownChain
 from rpcproxy.config.problems import Report, Reported, Unfit, listed, nearest, quoted
 from rpcproxy.config.reading.environment import expand
 from rpcproxy.config.reading.schema_shapes import FALSE_WORDS, TRUE_WORDS, Schema
@@ -43,7 +43,8 @@ class Key:
 
     ``attribute`` of the model is what it fills. ``kind``, ``default`` and ``meaning`` are Markdown,
     as docs/configuration.md has them; ``default`` is ``REQUIRED``, or in backticks where it is a
-    value that can be written. ``may_be_empty``: the key with nothing after it counts as left out.
+    value that can be written. ``shape_of`` is in place of the converter's shape where the kinds of
+    chain have a say in it. ``may_be_empty``: the key with nothing after it counts as left out.
     """
 
     name: str
@@ -53,6 +54,11 @@ class Key:
     default: str
     meaning: str
     may_be_empty: bool = False
+    shape_of: Callable[[Kinds], Schema] | None = None
+
+    def shape(self, kinds: Kinds) -> Schema:
+        """What it takes, where chains may be of these kinds."""
+        return self.convert.shape if self.shape_of is None else self.shape_of(kinds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +98,14 @@ class Section:
 @dataclass(frozen=True, slots=True)
 class Reading:
     """One file being read. ``homes`` says which sections a key belongs to, for who put it
-    elsewhere.
+    elsewhere; ``kinds`` are those that a chain may be of.
     """
 
     report: Report
     environ: Mapping[str, str]
     known: Mapping[str, KnownChain]
     homes: Mapping[str, tuple[str, ...]]
+    kinds: Kinds
 
     def expanded(self, node: Node) -> Node:
         """A scalar with its environment filled in, anything else as it is. Raises ``Unfit``."""

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from rpcproxy.chains.known import KNOWN, name_of, told_identity
+from rpcproxy.chains.registry import KINDS
 from rpcproxy.config.load import ConfigError, by_any_name, from_names
 
 IDS = {
@@ -146,3 +147,14 @@ def test_chains_are_found_by_kind_and_identity() -> None:
 def test_an_identity_is_told_as_a_number_where_it_is_one() -> None:
     assert told_identity("8453") == 8453
     assert told_identity("dydx-mainnet-1") == "dydx-mainnet-1"
+
+
+def test_a_configuration_takes_the_kinds_that_there_are() -> None:
+    assert KNOWN.kinds.keys() == KINDS.keys()
+    assert {chain.kind for chain in KNOWN.values()} <= KINDS.keys()
+
+
+def test_every_genesis_is_written_as_its_kind_writes_it() -> None:
+    for chain in KNOWN.values():
+        if chain.genesis_hash is not None:
+            assert KNOWN.kinds[chain.kind].genesis(chain.genesis_hash) == chain.genesis_hash

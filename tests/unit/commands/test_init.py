@@ -17,10 +17,11 @@ import yaml
 
 from rpcproxy import cli
 from rpcproxy.app.checkup.asking import AskSettings
+from rpcproxy.chains.known import KNOWN
 from rpcproxy.commands.runs import init_run
 from rpcproxy.commands.runs.init_run import Setting
 from rpcproxy.config.load import ConfigError, load_file
-from rpcproxy.config.model import Config, KnownChain
+from rpcproxy.config.model import Config, Known, KnownChain
 from tests.kits.waiting import LIMIT_SECONDS
 
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -59,18 +60,18 @@ def provider() -> Iterator[str]:
     server.server_close()
 
 
-def known(*urls: str) -> dict[str, KnownChain]:
+def known(*urls: str) -> Known:
     found = KnownChain(
         name="base", chain_id=7, block_time_seconds=2, max_lag_blocks=2, public_urls=urls
     )
     other = found.model_copy(update={"name": "ethereum", "chain_id": 8, "aliases": ("eth",)})
-    return {"base": found, "ethereum": other}
+    return Known({"base": found, "ethereum": other}, KNOWN.kinds)
 
 
 class Desk:
     """A file, and who sits at the terminal."""
 
-    def __init__(self, place: Path, chains: dict[str, KnownChain]) -> None:
+    def __init__(self, place: Path, chains: Known) -> None:
         self.file = place / "proxy.yaml"
         self.known = chains
         self.asked: list[str] = []

@@ -832,7 +832,7 @@ def test_quotes(text: str, shown: str) -> None:
 
 def test_pydantic_s_own_refusals_are_told_in_our_form() -> None:
     report = Report("f.yaml")
-    reader = reading.Reading(report, {}, {}, {})
+    reader = reading.Reading(report, {}, {}, {}, {})
     with pytest.raises(reading.Reported):
         reader.build(Address, {"host": "h", "port": "SECRET", "SECRET ": 1}, 7)
     message = str(report.error())

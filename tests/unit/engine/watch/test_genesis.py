@@ -8,9 +8,10 @@ import pytest
 from msgspec import structs
 
 from rpcproxy.chains.evm.questions import NEWEST, QUESTIONS
+from rpcproxy.chains.known import KNOWN
 from rpcproxy.chains.parts.inquiries import single
 from rpcproxy.config.load import load_text
-from rpcproxy.config.model import KnownChain
+from rpcproxy.config.model import Known, KnownChain
 from rpcproxy.engine.watch.genesis import Genesis
 from rpcproxy.engine.watch.probes import Probes
 from rpcproxy.engine.watch.watcher import IDENTITY_SECONDS
@@ -135,9 +136,11 @@ def test_a_known_chain_has_its_own_and_a_file_may_say_otherwise() -> None:
         name="base", chain_id=8453, block_time_seconds=2, max_lag_blocks=2, genesis_hash=OURS
     )
 
+    every = Known({"base": known}, KNOWN.kinds)
+
     def of(keys: str) -> str | None:
         text = f"chains: [{{{keys}, upstreams: [https://a.com, https://b.com]}}]"
-        return load_text(text, file="f", known={"base": known}, environ={}).chains[0].genesis_hash
+        return load_text(text, file="f", known=every, environ={}).chains[0].genesis_hash
 
     assert of("name: base") == of("name: mine, chain_id: 8453") == OURS
     assert of("name: base, genesis: off") is None
