@@ -100,7 +100,7 @@ PAGES: Final[Mapping[str, ManualPage]] = {
     ),
     "tx show": ManualPage(
         "Everything known of one transaction: its state, and what each provider said last.",
-        (("rpcproxy tx show HASH", "by its hash"),),
+        ((f"rpcproxy tx show 0x{'4d' * 32}", "by its hash"),),
         {0: "told", 1: "it is not in the journal", 2: "there is no journal, or that is no hash"},
     ),
     "init": ManualPage(
