@@ -23,6 +23,9 @@ from tests.kits.waiting import LIMIT_SECONDS, wait_until
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 
+# Reading the public ones takes a twelfth of the CPU of a start, and no test trusts them.
+NO_AUTHORITIES: Final = {"SSL_CERT_FILE": os.devnull}
+
 _SERVING = re.compile(r" serving .* at (https?://\S+)")
 _ADMIN = re.compile(r" admin status at (http://\S+)/status")
 # What no log may hold, whatever the upstreams do.
@@ -67,7 +70,12 @@ class RunningProxy:
             pass_fds=descriptors,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "XDG_STATE_HOME": str(directory / "state"), **environment},
+            env={
+                **os.environ,
+                **NO_AUTHORITIES,
+                "XDG_STATE_HOME": str(directory / "state"),
+                **environment,
+            },
         )
         self._reader = threading.Thread(target=self._read, name="proxy log", daemon=True)
         self._reader.start()

@@ -32,7 +32,7 @@ from rpcproxy.drills.scenarios.faults import CATALOGUE, Fault
 from rpcproxy.drills.scenarios.lies import LIARS
 from tests.integration.echoing import CHAIN_ID, ECHOES, EchoingWorld, spellings
 from tests.integration.evidence import Evidence, Pages, call
-from tests.integration.running_proxy import ROOT, RunningProxy
+from tests.integration.running_proxy import NO_AUTHORITIES, ROOT, RunningProxy
 from tests.kits.waiting import LIMIT_SECONDS, wait_until
 
 CHAINS: Final = 8
@@ -372,5 +372,5 @@ def start(arguments: Sequence[str], environment: Mapping[str, str]) -> subproces
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env={**os.environ, **environment},
+        env={**os.environ, **NO_AUTHORITIES, **environment},
     )
