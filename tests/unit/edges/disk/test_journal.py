@@ -152,6 +152,32 @@ def hanging(at: str = "before commit") -> Iterator[threading.Event]:
         go_on.set()
 
 
+@asynccontextmanager
+async def elsewhere(one: DiskJournal) -> AsyncIterator[None]:
+    """The thread does something else: what is asked for meanwhile waits, and goes together."""
+    go_on, is_held = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        is_held.set()
+        go_on.wait(LIMIT_SECONDS)
+
+    holding = one._worker.ask(hold)
+    try:
+        await until(is_held.is_set)
+        yield
+    finally:
+        go_on.set()
+    await holding
+
+
+async def added_together(one: DiskJournal, *rows: JournalRow) -> list[BaseException | None]:
+    """What became of each, where all waited before the thread looked."""
+    async with elsewhere(one):
+        adding = [asyncio.ensure_future(one.add(each)) for each in rows]
+        await asyncio.sleep(0)  # each has its turn
+    return await asyncio.gather(*adding, return_exceptions=True)
+
+
 class Held(NamedTuple):
     """One commit: whether the disk hangs on it, and its way on."""
 
@@ -279,9 +305,10 @@ async def test_a_settled_row_is_on_the_disk(path: Path) -> None:
 async def test_notes_are_written_soon_and_the_last_wins(path: Path) -> None:
     async with opened(path) as one:
         await asyncio.gather(one.add(row(1)), one.add(row(2)))
-        for n in range(50):
-            one.note(hash_of(1), "sent", n, {"a": str(n)})
-        one.note(hash_of(2), "mined", 7, {})
+        async with elsewhere(one):
+            for n in range(50):
+                one.note(hash_of(1), "sent", n, {"a": str(n)})
+            one.note(hash_of(2), "mined", 7, {})
         found = await one.find(hash_of(1))
         assert found is not None
         assert (found.state, found.block, found.said) == ("sent", 49, {"a": "49"})
@@ -348,7 +375,7 @@ async def test_a_row_the_file_refuses_fails_alone(path: Path) -> None:
                 "CREATE TRIGGER picky BEFORE INSERT ON transactions WHEN new.lane_order = '2'"
                 " BEGIN SELECT RAISE(ABORT, 'not this one'); END"
             )
-        results = await asyncio.gather(*(one.add(row(n)) for n in range(4)), return_exceptions=True)
+        results = await added_together(one, *(row(n) for n in range(4)))
         assert [str(each) for each in results if each] == ["it cannot be journaled (not this one)"]
         assert isinstance(results[2], JournalBroken)
         assert (one.trouble, one.commits) == ("", 1)
@@ -655,8 +682,7 @@ async def test_a_full_disk_fails_the_group_and_recovers(
             [db] = found
             pages = db.execute("PRAGMA page_count").fetchone()[0]
             db.execute(f"PRAGMA max_page_count = {pages + 10}")
-            group = [one.add(row(n, size=2000)) for n in range(1, 60)]
-            results = await asyncio.gather(*group, return_exceptions=True)
+            results = await added_together(one, *(row(n, size=2000) for n in range(1, 60)))
             assert {str(each) for each in results} == {"the disk is full"}
             assert one.trouble == "the disk is full"
             assert orders(path) == [0]
@@ -679,8 +705,9 @@ async def test_notes_wait_for_a_disk_that_fails(
             await asyncio.gather(*(one.add(row(n)) for n in range(5)))
             [db] = found
             db.execute("PRAGMA query_only = ON")
-            for n in range(5):
-                one.note(hash_of(n), "sent", n, {})
+            async with elsewhere(one):
+                for n in range(5):
+                    one.note(hash_of(n), "sent", n, {})
             await until(lambda: "cannot be written" in one.trouble)
             assert one.notes_dropped == 2
             one.note(hash_of(3), "mined", 33, {})
