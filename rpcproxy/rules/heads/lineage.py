@@ -218,8 +218,10 @@ class Lineage:
 
     def path(self, head: Head, floor: int) -> list[tuple[int, str]]:
         """The part of ``back`` above ``floor``; of numbered blocks only the first."""
+        if head.number <= floor:
+            return []
         if is_numbered(name_of(head)):
-            return [(head.number, name_of(head))] if head.number > floor else []
+            return [(head.number, name_of(head))]
         path = []
         for number, name in self.back(head):
             if number <= floor:
@@ -229,8 +231,8 @@ class Lineage:
 
     def has(self, head: Head, number: int, name: str) -> bool | None:
         """Whether ``name`` is ``head`` or an ancestor of it; ``None`` where that is unknown."""
-        if number > head.number:
-            return False
+        if number >= head.number:
+            return number == head.number and name == name_of(head)
         if is_numbered(name_of(head)):
             return name == f"#{number}"
         if head.number - number > DEEPEST:
@@ -260,6 +262,9 @@ class Lineage:
             # Numbers link to numbers; a number says nothing about a hash.
             is_alike = is_numbered(name) and is_numbered(self.chain[self.top])
             return (min(head.number, self.top), True) if is_alike else None
+        ours = self.chain.get(head.number)
+        if ours is not None:
+            return head.number, ours == name  # nearly always: it is where we are, or below
         above = head.number
         for number, ancestor in self.back(head):
             for passed in range(number + 1, above):
@@ -287,6 +292,8 @@ class Lineage:
         the way leads to our chain, or further than is worth going.
         """
         number, name = head.number, name_of(head)
+        if self.chain.get(number) == name:
+            return None
         for number, name in self.back(head):
             if self.chain.get(number) == name:
                 return None
