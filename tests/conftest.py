@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import importlib
 import os
 import shutil
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Generator
+from pathlib import Path
 from secrets import token_hex
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -20,6 +25,7 @@ settings.register_profile("same", max_examples=100, derandomize=True, database=N
 settings.register_profile("search", max_examples=1000, **UNTIMED)
 settings.load_profile("same")
 
+HERE = Path(__file__).parent
 STATE = pytest.StashKey[str]()
 
 
@@ -49,12 +55,40 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Workers share the rewriting of assertions where a clone is fresh. Else each of them does it
+    for every file: they all go through the files in the same order, at the same time.
+    """
+    worker: dict[str, Any] | None = getattr(session.config, "workerinput", None)
+    if worker is None or sys.dont_write_bytecode:
+        return
+    rank, count = int(worker["workerid"].removeprefix("gw")), worker["workercount"]
+    before = list(sys.path)
+    for path in sorted(HERE.rglob("test_*.py"))[rank::count]:
+        written = path.parent.glob(f"__pycache__/{path.stem}.*-pytest-{pytest.__version__}.pyc")
+        if any(each.stat().st_mtime >= path.stat().st_mtime for each in written):
+            continue
+        sys.path.insert(0, str(path.parent))
+        # What fails here fails again, and is told, when the tests of the file are looked for.
+        failures = (Exception, pytest.skip.Exception)
+        with contextlib.suppress(*failures), warnings.catch_warnings():
+            warnings.simplefilter("error")
+            importlib.import_module(path.stem)
+    sys.path[:] = before
+
+
+def pytest_collectstart() -> None:
+    """What is made while tests are looked for stays: there is no garbage to look for."""
+    gc.disable()
+
+
 def pytest_collection_finish() -> None:
     """Ten thousand tests and what they import are no garbage: without this, each collection that
     a test asks for looks through all of them, which takes longer than the test.
     """
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -20,7 +20,7 @@ from rpcproxy.app.people.history_writer import FILE_NAME, Kept, RunFacts
 from rpcproxy.app.people.report_card import PROBE_UNITS, report_card
 from rpcproxy.app.people.sampling import SAMPLE_SECONDS
 from rpcproxy.commands import report
-from rpcproxy.commands.runs import report_page, report_plots, report_run, report_view
+from rpcproxy.commands.runs import report_page, report_run, report_view
 from rpcproxy.edges.disk.history_file import HistoryFile, OutageRow, ProcessRun, TallyRow
 from rpcproxy.edges.logs import utc
 from rpcproxy.edges.metrics.metrics import BUCKET_SECONDS
@@ -203,6 +203,8 @@ def test_csv_is_read_back() -> None:
 
 
 def test_the_page_holds_everything_and_asks_nobody() -> None:
+    from rpcproxy.commands.runs import report_plots  # matplotlib: a second for each worker, above
+
     card = card_of(outage("a", 0.0, 36.0), outage(ODD, 5.0, 6.0))
     plots = report_plots.plots(card)
     assert [plot.title for plot in plots] == [
@@ -233,6 +235,8 @@ def test_the_page_holds_everything_and_asks_nobody() -> None:
 
 
 def test_a_page_without_figures() -> None:
+    from rpcproxy.commands.runs import report_plots
+
     card = card_of(rows=())
     assert report_plots.plots(card) == []
     assert "No figures since" in report_page.page(card, [])
@@ -305,8 +309,8 @@ def test_the_command_says_what_is_missing(
     assert "cannot be written" in error_of("--history", str(history), "--html", missing)
     later = NOW + 90 * 86_400
     assert "no figures of this time" in error_of("--history", str(history), code=0, at=later)
-    monkeypatch.delitem(sys.modules, "rpcproxy.commands.runs.report_plots")
-    monkeypatch.delattr("rpcproxy.commands.runs.report_plots")
+    monkeypatch.delitem(sys.modules, "rpcproxy.commands.runs.report_plots", raising=False)
+    monkeypatch.delattr("rpcproxy.commands.runs.report_plots", raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     words = error_of("--history", str(history), "--html", str(tmp_path / "card.html"))
     assert "pip install 'rpcproxy[report]'" in words
