@@ -39,8 +39,9 @@ CHAINS: Final = 8
 NAMES: Final = [f"sim{index}" for index in range(CHAINS)]
 QUESTIONS: Final = 2  # of each wallet, with a fault at two of three upstreams, and again at all
 AT_A_TIME: Final = 24  # of one wallet
-PAUSE_SECONDS: Final = 0.1  # between two requests of one wallet, and at most after hang-ups:
-LONGEST_PAUSE_SECONDS: Final = 3.0
+PAUSE_SECONDS: Final = 0.1  # between two requests of one wallet
+RESTS: Final = 10  # so many pauses more while nobody waits for its requests
+LONGEST_PAUSE_SECONDS: Final = 3.0  # after hang-ups
 PATIENCE_SECONDS: Final = 1.5
 
 # Keys as providers give them: hexadecimal, short, a token, and a password with every bad letter.
@@ -129,6 +130,7 @@ class Wallets:
         self._url = url
         self._transactions = signed(40)
         self._asked = {f"/{name}": 0 for name in NAMES}
+        self._wanted = dict(self._asked)
         self._has_ended = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._ask_all()))
 
@@ -142,11 +144,11 @@ class Wallets:
 
     def wait_for_more(self, questions: int) -> None:
         """Every wallet has asked so many more, whatever became of them."""
-        enough = {path: count + questions for path, count in self._asked.items()}
-        wait_until(
-            lambda: all(self._asked[path] >= count for path, count in enough.items()),
-            "every wallet has asked",
-        )
+        self._wanted = {path: count + questions for path, count in self._asked.items()}
+        wait_until(lambda: not any(map(self._owes, self._asked)), "every wallet has asked")
+
+    def _owes(self, path: str) -> bool:
+        return self._asked[path] < self._wanted[path]
 
     async def _ask_all(self) -> None:
         limit = aiohttp.ClientTimeout(total=PATIENCE_SECONDS)
@@ -178,7 +180,15 @@ class Wallets:
                 self._asked[path] += 1
                 task.add_done_callback(settle)
                 await asyncio.sleep(pause_seconds)
+                await self._rest(path)
         await asyncio.gather(*asked)
+
+    async def _rest(self, path: str) -> None:
+        """Until somebody waits for more, but no longer than a while: reloads meet wallets, too."""
+        for _ in range(RESTS):
+            if self._owes(path) or self._has_ended.is_set():
+                return
+            await asyncio.sleep(PAUSE_SECONDS)
 
     def _questions(self) -> Iterator[object]:
         account, place = "0x" + "ab" * 20, "latest"
@@ -220,6 +230,7 @@ class Run:
         self.evidence = Evidence()
         self._directory = directory
         self._generation = 0
+        self._lines_before = 0  # of the log, before the upstreams of this generation
         owners = {f"{k}{index}": OF_KIND[k] for index in range(CHAINS) for k in "abc"}
         self._world = EchoingWorld(owners, (SOCKET,))
         self._json_log = directory / "log.json"
@@ -277,6 +288,7 @@ class Run:
         """All well, and upstreams without a past."""
         self._world.set_faults(dict.fromkeys(self._world.providers))
         self._generation += 1
+        self._lines_before = len(self._proxy.lines)
         self._proxy.write_config(configuration(self._world, self._directory, self._generation))
         self._proxy.hang_up()
 
@@ -294,7 +306,15 @@ class Run:
                 for chain in json.loads(page["status"])["chains"]
             )
 
-        wait_until(is_ready, "upstreams without a past are up", pause_seconds=0.05)
+        admitted = re.compile(rf" readmitted .* upstream=(\w+-g{self._generation}) ")
+
+        def are_admitted() -> bool:
+            found = map(admitted.search, self._proxy.lines[self._lines_before :])
+            return len({line[1] for line in found if line}) >= 2 * CHAINS
+
+        # The whole status is dear: it is asked for once the log says that it may be so.
+        wait_until(are_admitted, "upstreams without a past are admitted", pause_seconds=0.05)
+        wait_until(is_ready, "upstreams without a past are up", pause_seconds=0.2)
 
     def _fail(self) -> None:
         """Faults of our own, and a configuration that is refused."""

@@ -1,7 +1,7 @@
 """What people reported, played again through the running program: every case of ``drills.scenarios.reported``.
 
-Cases that need no providers of their own share a proxy; each meets a chain and upstreams without a
-past (renamed by a reload). A fifth provider that is always well, and no upstream, says what is right.
+One proxy plays them all; each case meets a chain and upstreams without a past (renamed by a reload).
+Most share their providers, too. A fifth provider that is always well, and no upstream, says what is right.
 """
 
 from __future__ import annotations
@@ -31,32 +31,46 @@ BLAMED: Final = ("ejected", "quarantined", "cooling", "suspect", "forked")
 SENDS: Final = "eth_sendRawTransaction"
 
 
+def fleet(case: Case) -> ProviderProcess:
+    return ProviderProcess(
+        *PROVIDERS,
+        TOUCHSTONE,
+        latency_seconds=0.01,
+        block_time_seconds=case.block_time_seconds,
+        skip_every=case.skip_every,
+    )
+
+
 class World:
     """Providers and a proxy, for one case after the other."""
 
     def __init__(self, case: Case, directory: Path) -> None:
         self._generation = 0
-        self.providers = ProviderProcess(
-            *PROVIDERS,
-            TOUCHSTONE,
-            latency_seconds=0.01,
-            block_time_seconds=case.block_time_seconds,
-            skip_every=case.skip_every,
-        )
+        self._shared = self.providers = fleet(case)
+        self._well = Wire(self.providers.urls[TOUCHSTONE])
         try:
             self.proxy = RunningProxy(self._configuration(case), directory)
         except BaseException:
-            self.providers.close()
+            self.close_providers()
             raise
-        self._well = Wire(self.providers.urls[TOUCHSTONE])
         self.wire = self.proxy.wire()
 
     def close(self) -> None:
         try:
-            self._well.close()
             self.proxy.close()
         finally:
-            self.providers.close()
+            self.close_providers()
+
+    def close_providers(self) -> None:
+        self._well.close()
+        for each in {self.providers, self._shared}:
+            each.close()
+
+    def _ask_others(self, providers: ProviderProcess) -> None:
+        """From the next configuration on."""
+        self._well.close()
+        self.providers = providers
+        self._well = Wire(providers.urls[TOUCHSTONE])
 
     def _configuration(self, case: Case) -> str:
         upstreams = []
@@ -79,10 +93,19 @@ class World:
 
     def renew(self, case: Case) -> None:
         """A chain and upstreams that nothing is known of."""
+        if needs_its_own(case):
+            self._ask_others(fleet(case))
         self.providers.clear()
         self._generation += 1
         self.proxy.write_config(self._configuration(case))
         self.proxy.hang_up()
+
+    def leave_its_own(self) -> None:
+        """The providers of one case end; those of most are asked from the next case on."""
+        if self.providers is not self._shared:
+            own = self.providers
+            self._ask_others(self._shared)
+            own.close()
 
     def wait_until_well(self) -> None:
         def are_well() -> bool:
@@ -156,19 +179,13 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 @pytest.fixture
-def world(request: pytest.FixtureRequest, case: Case, tmp_path: Path) -> Iterator[World]:
-    if needs_its_own(case):
-        own = World(case, tmp_path)
-        try:
-            own.wait_until_well()
-            yield own
-        finally:
-            own.close()
-    else:
-        shared: World = request.getfixturevalue("shared")
-        shared.renew(case)
+def world(shared: World, case: Case) -> Iterator[World]:
+    shared.renew(case)
+    try:
         shared.wait_until_well()
         yield shared
+    finally:
+        shared.leave_its_own()
 
 
 def blamed(world: World, since: int) -> list[str]:
