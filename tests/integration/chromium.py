@@ -45,6 +45,7 @@ class Chromium:
         )
         self._last = 0
         self._tabs: dict[str, Tab] = {}
+        self._contexts: list[str] = []
 
     def _address(self) -> str:
         pipe = self._process.stderr
@@ -73,9 +74,16 @@ class Chromium:
         target_id = target["targetId"]
         session = self.call("Target.attachToTarget", targetId=target_id, flatten=True)["sessionId"]
         tab = self._tabs[session] = Tab(self, session)
+        self._contexts.append(context)
         for domain in ("Page", "Runtime", "Log", "Network"):
             tab.call(f"{domain}.enable")
         return tab
+
+    def close_tabs(self) -> None:
+        """Nothing of them is left: a live page draws itself again with each event, seen or not."""
+        self._tabs.clear()
+        while self._contexts:
+            self.call("Target.disposeBrowserContext", browserContextId=self._contexts.pop())
 
     def call(self, method: str, session: str = "", **params: object) -> dict[str, Any]:
         self._last += 1

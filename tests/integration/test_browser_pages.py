@@ -121,6 +121,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         browser.close()
 
 
+@pytest.fixture(autouse=True)
+def no_tabs_left(world: World) -> Iterator[None]:
+    yield
+    world.browser.close_tabs()
+
+
 def sentence(tab: Tab) -> str:
     return str(tab.run("document.querySelector('h1').textContent"))
 

@@ -14,6 +14,8 @@ from typing import Final
 
 LIMIT_SECONDS: Final = 90.0
 _PAUSE_SECONDS: Final = 0.01
+_LONGEST_PAUSE_SECONDS: Final = 0.05
+_LOOKS: Final = 20  # a pause is at most such a part of what was waited so far
 _TURNS: Final = 100
 _PAUSE_GROWTH: Final = 1e-5
 
@@ -21,11 +23,15 @@ _PAUSE_GROWTH: Final = 1e-5
 def wait_until(
     is_true: Callable[[], object], what: str, pause_seconds: float = _PAUSE_SECONDS
 ) -> None:
-    """Wait for a condition; the test fails with ``what`` when it does not come."""
-    deadline = time.monotonic() + LIMIT_SECONDS
+    """Wait for a condition; the test fails with ``what`` when it does not come.
+
+    Looks more rarely the longer it takes: a look is mostly a page of the proxy that is looked at.
+    """
+    started = time.monotonic()
     while not is_true():
-        assert time.monotonic() < deadline, f"waited {LIMIT_SECONDS:g} s in vain: {what}"
-        time.sleep(pause_seconds)
+        waited = time.monotonic() - started
+        assert waited < LIMIT_SECONDS, f"waited {LIMIT_SECONDS:g} s in vain: {what}"
+        time.sleep(max(pause_seconds, min(_LONGEST_PAUSE_SECONDS, waited / _LOOKS)))
 
 
 async def until(
