@@ -80,50 +80,6 @@ def honest_again(world: World) -> Iterator[None]:
     world.chain.check()
 
 
-@pytest.fixture(scope="module")
-def wallets(world: World, node_binary: str) -> Iterator[Callable[[str], Wallet]]:
-    """The wallet that a script of tests/clients is; it goes on until the last test."""
-    started: dict[str, Wallet] = {}
-
-    def wallet(script: str) -> Wallet:
-        if script not in started:
-            account = world.chain.accounts[len(started)]
-            command = [node_binary, str(CLIENTS / f"{script}.mjs")]
-            started[script] = Wallet(command, world.proxy.url, account, world.chain.contract)
-        return started[script]
-
-    try:
-        yield wallet
-    finally:
-        for each in started.values():
-            each.close()
-
-
-@pytest.mark.parametrize("liars", [3, 4])
-@pytest.mark.parametrize("script", ["viem", "ethers"])
-def test_a_wallet_waits_for_the_mined_receipt(
-    world: World,
-    script: str,
-    liars: int,
-    wallets: Callable[[str], Wallet],
-    require_node_package: Callable[[str], None],
-) -> None:
-    """Viem's waitForTransactionReceipt and ethers' wait() take the first object for the receipt."""
-    require_node_package(script)
-    lies = [OddReceipts() for _ in range(liars)]
-    for front, lie in zip(world.chain.fronts, lies, strict=False):
-        front.lie = lie
-    wallet = wallets(script)
-    goal = len(wallet.journeys) + 3  # the first may have begun before
-
-    def has_arrived() -> bool:
-        was_lied_to = sum(lie.given for lie in lies) > 0
-        return bool(wallet.errors) or (len(wallet.journeys) >= goal and was_lied_to)
-
-    wait_until(has_arrived, "two journeys")
-    assert not wallet.errors
-
-
 def test_a_receipt_that_was_shown_is_not_taken_back(world: World) -> None:
     wire = world.proxy.wire()
     hash = world.send()
@@ -220,3 +176,40 @@ def test_of_a_block_to_come_the_nodes_words_are_given(world: World) -> None:
     ):
         assert wire.result(method, *params) is None
         assert node.result(method, *params) is None
+
+
+# ---- the wallets come last: while one runs it works as hard as it can
+
+
+@pytest.fixture(scope="module", params=["viem", "ethers"])
+def wallet(
+    request: pytest.FixtureRequest,
+    world: World,
+    node_binary: str,
+    require_node_package: Callable[[str], None],
+) -> Iterator[Wallet]:
+    """The wallet that a script of tests/clients is, for all tests with it."""
+    require_node_package(request.param)
+    account = world.chain.accounts[request.param_index]
+    command = [node_binary, str(CLIENTS / f"{request.param}.mjs")]
+    wallet = Wallet(command, world.proxy.url, account, world.chain.contract)
+    try:
+        yield wallet
+    finally:
+        wallet.close()
+
+
+@pytest.mark.parametrize("liars", [3, 4])
+def test_a_wallet_waits_for_the_mined_receipt(world: World, wallet: Wallet, liars: int) -> None:
+    """Viem's waitForTransactionReceipt and ethers' wait() take the first object for the receipt."""
+    lies = [OddReceipts() for _ in range(liars)]
+    for front, lie in zip(world.chain.fronts, lies, strict=False):
+        front.lie = lie
+    goal = len(wallet.journeys) + 3  # the first may have begun before
+
+    def has_arrived() -> bool:
+        was_lied_to = sum(lie.given for lie in lies) > 0
+        return bool(wallet.errors) or (len(wallet.journeys) >= goal and was_lied_to)
+
+    wait_until(has_arrived, "two journeys")
+    assert not wallet.errors
