@@ -17,6 +17,7 @@ from rpcproxy.app.process.standard_streams import (
     print_anything,
     replace_closed_output,
 )
+from rpcproxy.clock import SYSTEM_CLOCK, Clock
 from rpcproxy.commands import (
     Commands,
     Run,
@@ -57,9 +58,11 @@ def main(
     *,
     on_step: OnStep | None = None,
     on_loaded: Callable[[], object] = lambda: None,
+    clock: Clock = SYSTEM_CLOCK,
 ) -> int:
     """Run a command; returns the exit code. ``on_step`` is told of the steps of sends, and
-    ``on_loaded`` is called when everything is imported that the command needs.
+    ``on_loaded`` is called when everything is imported that the command needs. ``clock`` is what
+    ages in a table or a report go by.
     """
     open_standard_streams()
     print_anything()
@@ -67,7 +70,7 @@ def main(
     try:
         try:
             options = _parser().parse_args(arguments)
-            options.on_step = on_step
+            options.on_step, options.clock = on_step, clock
             if options.load not in (serve.load, demo.load):  # which log, for as long as they run
                 replace_closed_output()
             run = _loaded(options)

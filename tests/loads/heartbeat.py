@@ -36,10 +36,14 @@ class Heartbeat:
         self._timer = self._loop.call_at(now + _GAP_SECONDS, self._beat, now + _GAP_SECONDS)
 
     def _beat(self, due: float) -> None:
-        """What was due while the loop was held up is late, too."""
-        now = self._loop.time()
+        self._wait_from(self.count(due, self._loop.time()))
+
+    def count(self, due: float, now: float) -> float:
+        """Count the beats from ``due`` to ``now``, and return when the last of them was due: what
+        was due while the loop was held up is late, too.
+        """
         while due <= now:
             self.due += 1
             self.late += now - due > LATE_SECONDS
             due += _GAP_SECONDS
-        self._wait_from(due - _GAP_SECONDS)
+        return due - _GAP_SECONDS

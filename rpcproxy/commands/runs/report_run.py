@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +18,6 @@ from rpcproxy.app.people.report_card import ReportCard, report_card
 from rpcproxy.app.people.tx_view import plain
 from rpcproxy.app.process.standard_streams import drop_output
 from rpcproxy.chains.known import KNOWN
-from rpcproxy.clock import SYSTEM_CLOCK
 from rpcproxy.commands.runs import report_view
 from rpcproxy.commands.runs.report_page import page
 from rpcproxy.config.load import load_file
@@ -29,15 +27,15 @@ FINE: Final = 0
 USAGE_ERROR: Final = 2
 
 
-def run(options: argparse.Namespace, unix: Callable[[], float] = SYSTEM_CLOCK.unix) -> int:
-    """Read, add up, and tell. ``unix`` tells Unix seconds."""
+def run(options: argparse.Namespace) -> int:
+    """Read, add up, and tell."""
     try:
         path = _path(options)
     except RuntimeError:  # of expanduser
         return _refuse("the history: there is no home directory for the ~ in its path")
     if path is None:
         return _refuse("the history is off in this configuration (server.history): nothing is kept")
-    now = unix()
+    now = options.clock.unix()
     since = now - options.since
     try:
         card = report_card(read_history(path, since), since, now)

@@ -141,13 +141,18 @@ def _host(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-async def _watch_file(proxy: Proxy, options: argparse.Namespace, reloading: asyncio.Event) -> None:
+async def _watch_file(
+    proxy: Proxy,
+    options: argparse.Namespace,
+    reloading: asyncio.Event,
+    look_seconds: float = WATCH_FILE_SECONDS,
+) -> None:
     """Reload on SIGHUP and when the file has changed; a bad file is refused in words."""
     seen = _fingerprint(options.config)
     while True:
         try:
             # Not wait_for, which until Python 3.12 may swallow the cancellation at the end.
-            async with asyncio.timeout(WATCH_FILE_SECONDS):
+            async with asyncio.timeout(look_seconds):
                 await reloading.wait()
             is_asked = True
         except TimeoutError:

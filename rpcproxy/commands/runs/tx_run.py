@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -23,7 +22,7 @@ def list_all(options: argparse.Namespace) -> int:
         options,
         lambda places: tx_view.list_transactions(
             places,
-            time.time(),
+            options.clock.unix(),
             limit=options.limit,
             is_pending=options.pending,
             is_json=options.json,
@@ -36,7 +35,7 @@ def show_one(options: argparse.Namespace) -> int:
     return _tell(
         options,
         lambda places: tx_view.show_transaction(
-            places, options.hash, time.time(), is_json=options.json
+            places, options.hash, options.clock.unix(), is_json=options.json
         ),
     )
 

@@ -134,12 +134,10 @@ def test_what_is_not_judged_is_neither_passed_nor_failed() -> None:
     assert issubclass(NotJudged, pytest.skip.Exception)
 
 
-def test_a_short_exam_judges_no_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(judging, "IS_SHORT", False)
+def test_a_short_exam_judges_no_times() -> None:
     with pytest.raises(AssertionError, match=r"0\.200 s, at most 0\.100 s: the slowest"):
-        judging.assert_within(0.2, 0.1, "the slowest")
+        judging.assert_within(0.2, 0.1, "the slowest", is_short=False)
     with pytest.raises(AssertionError, match="calls"):
-        judging.assert_at_most(1.2, 1.1, "calls")
-    monkeypatch.setattr(judging, "IS_SHORT", True)
-    judging.assert_within(0.2, 0.1, "the slowest")
-    judging.assert_at_most(1.2, 1.1, "calls")
+        judging.assert_at_most(1.2, 1.1, "calls", is_short=False)
+    judging.assert_within(0.2, 0.1, "the slowest", is_short=True)
+    judging.assert_at_most(1.2, 1.1, "calls", is_short=True)

@@ -10,7 +10,7 @@ from typing import cast
 import pytest
 
 from rpcproxy.app.proxy import Proxy
-from rpcproxy.commands.runs.serve_run import _watch_file
+from rpcproxy.commands.runs.serve_run import WATCH_FILE_SECONDS, _watch_file
 from rpcproxy.config.model import Config
 from rpcproxy.engine import tasks
 from tests.kits.waiting import until
@@ -36,13 +36,13 @@ class Reloads:
 class Watched:
     """A file, and who watches it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, look_seconds: float = WATCH_FILE_SECONDS) -> None:
         self.path = path
         self.path.write_text(GOOD)
         self.reloads = Reloads()
         self.asked = asyncio.Event()
         options = argparse.Namespace(config=str(path), chains=[])
-        watching = _watch_file(cast("Proxy", self.reloads), options, self.asked)
+        watching = _watch_file(cast("Proxy", self.reloads), options, self.asked, look_seconds)
         self.task = tasks.start(watching, "watch")
 
 
@@ -64,12 +64,9 @@ def test_a_signal_reloads_and_a_bad_file_is_refused(new_loop, tmp_path: Path) ->
 
 
 @NEW_LOOP
-def test_a_changed_file_is_seen_without_a_signal(
-    new_loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_changed_file_is_seen_without_a_signal(new_loop, tmp_path: Path) -> None:
     async def main() -> None:
-        monkeypatch.setattr("rpcproxy.commands.runs.serve_run.WATCH_FILE_SECONDS", 0.005)
-        watched = Watched(tmp_path / "f.yaml")
+        watched = Watched(tmp_path / "f.yaml", look_seconds=0.005)
         await asyncio.sleep(0)  # it has seen the first one
         watched.path.write_text(GOOD.replace("base", "ethereum"))
         await until(lambda: len(watched.reloads.taken) == 1)

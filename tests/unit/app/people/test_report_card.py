@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import csv
 import io
 import json
@@ -19,8 +18,9 @@ from rpcproxy import cli
 from rpcproxy.app.people.history_writer import FILE_NAME, Kept, RunFacts
 from rpcproxy.app.people.report_card import PROBE_UNITS, report_card
 from rpcproxy.app.people.sampling import SAMPLE_SECONDS
+from rpcproxy.clock import Clock
 from rpcproxy.commands import report
-from rpcproxy.commands.runs import report_page, report_run, report_view
+from rpcproxy.commands.runs import report_page, report_view
 from rpcproxy.edges.disk.history_file import HistoryFile, OutageRow, ProcessRun, TallyRow
 from rpcproxy.edges.logs import utc
 from rpcproxy.edges.metrics.metrics import BUCKET_SECONDS
@@ -260,9 +260,7 @@ def history(tmp_path: Path) -> Path:
 
 def told_by(*arguments: str, at: float = NOW) -> int:
     """The command, run at that time."""
-    parser = argparse.ArgumentParser()
-    report.add(parser.add_subparsers())
-    return report_run.run(parser.parse_args(["report", *arguments]), lambda: at)
+    return cli.main(["report", *arguments], clock=Clock(lambda: at, lambda: at))
 
 
 def test_the_command_reads_files_and_directories(

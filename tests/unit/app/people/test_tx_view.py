@@ -16,6 +16,7 @@ from rpcproxy import cli
 from rpcproxy.app.people import tx_view
 from rpcproxy.app.people.tx_view import ChainJournal, NoJournal
 from rpcproxy.chains.known import KNOWN
+from rpcproxy.clock import Clock
 from rpcproxy.config.load import load_text
 from rpcproxy.config.model import Config
 from rpcproxy.edges.disk.journal import DiskJournal, JournalRow
@@ -53,14 +54,9 @@ def write_journal(path: Path, *rows: JournalRow, identity: str = IDENTITY) -> Pa
 
 def run(*arguments: str) -> int:
     try:
-        return cli.main(["tx", *arguments])
+        return cli.main(["tx", *arguments], clock=Clock(lambda: NOW, lambda: NOW))
     except SystemExit as left:  # argparse's way
         return int(left.code or 0)
-
-
-@pytest.fixture(autouse=True)
-def now(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rpcproxy.commands.runs.tx_run.time.time", lambda: NOW)
 
 
 @pytest.fixture
