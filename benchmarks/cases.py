@@ -217,10 +217,13 @@ def sizes(
     theirs: list[float] = []
     calls: list[float] = []
     for size in steps:
-        connections = 8 if size >= figures.MIB else 32
+        is_large = size >= figures.MIB
+        connections = 8 if is_large else 32
+        warm_seconds = 2.0 if is_large else 0.3  # a slow machine answers one, too
         for one, found in ((proxy, ours), (reference, theirs)):
-            measure(one, up, case, size, seconds=0.3, connections=connections)
-            run = measure(one, up, case, size, seconds=seconds, connections=connections)
+            measure(one, up, case, size, seconds=warm_seconds, connections=connections)
+            longest = max(seconds, warm_seconds)
+            run = measure(one, up, case, size, seconds=longest, connections=connections)
             found.append(_median([run]))
             if one is proxy:
                 calls.append(run.calls)
@@ -237,6 +240,10 @@ def _median(runs: Sequence[Run]) -> float:
     return statistics.median(run.micros for run in runs if run.micros is not None)
 
 
+LEAST_IDLE = 1000
+SPARE_CONNECTIONS = 1200
+
+
 @dataclass(frozen=True, slots=True)
 class Idle:
     connections: int
@@ -251,9 +258,13 @@ def idle(
     another checkout's build.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = count + 500
-    if hard != resource.RLIM_INFINITY and hard < needed:
-        return f"skipped: {needed} open files are needed, the hard limit here is {hard}"
+    if hard != resource.RLIM_INFINITY:
+        # The proxy takes as many clients as half of its files, so that each can ask an upstream,
+        # less those that it turns away in words.
+        count = min(count, hard // 2 - SPARE_CONNECTIONS)
+        if count < LEAST_IDLE:
+            least = 2 * (LEAST_IDLE + SPARE_CONNECTIONS)
+            return f"skipped: {least} open files are needed, the hard limit here is {hard}"
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # what we start inherits it
     with contenders.rpcproxy(stage, up, "plain", USUAL_UPSTREAMS, before=before) as proxy:
         pids = list(proxy.pids)
