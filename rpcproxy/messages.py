@@ -200,6 +200,8 @@ class Verdict(enum.Enum):
     blame: Blame
     label: str
 
+    __hash__ = object.__hash__  # the enum's own is written in Python
+
     def __init__(self, label: str, retry: Retry, blame: Blame) -> None:
         self.label = label
         self.retry = retry

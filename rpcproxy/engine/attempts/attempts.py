@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+import msgspec
+
 from rpcproxy.engine.attempts.calls import Call
 from rpcproxy.messages import Judgement, Outcome, Reply
 from rpcproxy.rules.answers.classify import Classifier
@@ -47,8 +49,7 @@ class ChainMember:
     classifier: Classifier
 
 
-@dataclass(slots=True)
-class Settled:
+class Settled(msgspec.Struct, eq=False):
     """How a call ended. ``reply`` is the HTTP reply behind ``judgement`` (for streaming on),
     ``first_id`` the id it was sent under, ``exhausted``: nobody could answer. ``key``: of
     the question that was asked in the end, where it was asked anew; it may be another by then.

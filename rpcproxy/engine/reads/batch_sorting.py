@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -19,6 +20,7 @@ from rpcproxy.engine.answers.gathered import Gathered
 from rpcproxy.engine.answers.sharing import SlowFlight, pending_answer
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.reads.endings import OpenRead
+from rpcproxy.engine.reads.profiles import Profile
 from rpcproxy.engine.reads.reads import Reads
 from rpcproxy.engine.reads.ways import ReadWay
 from rpcproxy.engine.watch.local import LocalAnswers
@@ -35,7 +37,7 @@ from rpcproxy.messages import (
 from rpcproxy.rules.standing.standings import Standing
 
 
-class BatchMember(msgspec.Struct):
+class BatchMember(msgspec.Struct, gc=False):
     """A member that has to be forwarded within a batch; ``index`` is its place in the client's.
 
     ``due``: when it has to be answered, in monotonic seconds. ``earlier``: who was asked for it
@@ -67,6 +69,15 @@ class Single(msgspec.Struct, gc=False):
     is_last: bool = False
 
 
+class _Into(NamedTuple):
+    """Where members are put; ``now`` is when the client asked, in monotonic seconds."""
+
+    replies: Gathered
+    singles: list[Single]
+    members: list[BatchMember]
+    now: float
+
+
 class BatchSorter:
     """See the module's docstring. One per chain. What is to be asked is put into ``singles`` and
     ``members``, what is answered into ``replies``.
@@ -90,6 +101,7 @@ class BatchSorter:
         members: list[BatchMember],
     ) -> None:
         """Answer what needs nobody else, and sort the rest; the first has place ``start``."""
+        into = _Into(replies, singles, members, self._now())
         for index, text in enumerate(texts, start):
             try:
                 request = decode_request(text)
@@ -99,29 +111,22 @@ class BatchSorter:
                 continue
             local = self._local.result(request.method)
             if local is None:
-                self._sort(replies, index, request, singles, members)
+                self._sort(index, request, into)
             else:
                 self._counters.on_local()
                 reply = encode_result(request.id, local) if request.id else b""
                 replies.put_always(index, reply)
 
-    def _sort(
-        self,
-        replies: Gathered,
-        index: int,
-        request: Request,
-        singles: list[Single],
-        members: list[BatchMember],
-    ) -> None:
+    def _sort(self, index: int, request: Request, into: _Into) -> None:
         """Reads go their ways; of others, sends and what somebody waits for."""
         profile = self._profiles.of(request.method)
         if not (profile.is_read and request.id):
             if request.id or profile.method.kind is MethodKind.SEND:
-                singles.append(Single(index, request))
+                into.singles.append(Single(index, request))
         elif self._privacy.is_guarding and self._shown.looked_up(profile.method, request.params):
-            replies.look_ups.append((index, request))
+            into.replies.look_ups.append((index, request))
         else:
-            self._sort_read(replies, index, request, singles, members)
+            self._sort_read(index, request, profile, into)
 
     def look_ups_last(
         self, replies: Gathered, singles: list[Single], members: list[BatchMember]
@@ -133,28 +138,20 @@ class BatchSorter:
             self._profiles.of(single.request.method).method.kind is MethodKind.SEND
             for single in singles
         )
+        into = _Into(replies, singles, members, self._now())
         for index, request in replies.look_ups:
             if has_sends:
                 singles.append(Single(index, request, is_last=True))
             else:
-                self._sort_read(replies, index, request, singles, members)
+                self._sort_read(index, request, self._profiles.of(request.method), into)
 
-    def _sort_read(
-        self,
-        replies: Gathered,
-        index: int,
-        request: Request,
-        singles: list[Single],
-        members: list[BatchMember],
-    ) -> None:
+    def _sort_read(self, index: int, request: Request, profile: Profile, into: _Into) -> None:
         """Light reads travel together; everything else goes its own way."""
-        profile = self._profiles.of(request.method)
-        method = profile.method
         call = self._profiles.prepare(request, profile)
-        if method.method_class is not MethodClass.LIGHT or call.need.private_only:
-            singles.append(Single(index, request, call))
+        if profile.method_class is not MethodClass.LIGHT or call.need.private_only:
+            into.singles.append(Single(index, request, call))
             return
-        now = self._now()
+        replies, now = into.replies, into.now
         if replies.caller.is_fresh:
             call.key = b""
         way = self._ways.of(call, now)
@@ -163,13 +160,13 @@ class BatchSorter:
             if call.key:
                 self._sharing.flights[call.key] = flight
             read = OpenRead(request, profile, call, flight, now, replies.caller.trace_id)
-            members.append(BatchMember(index, read, now + profile.policy.deadline_seconds))
+            into.members.append(BatchMember(index, read, now + profile.policy.deadline_seconds))
         elif isinstance(way, bytes):
             self._counters.on_kept(profile.kept_by, MethodClass.LIGHT)
             replies.put_result(index, request, way)
             replies.kept.append((index, request))
         elif isinstance(way, ReadWay):
-            singles.append(Single(index, request, call))
+            into.singles.append(Single(index, request, call))
         else:
             follower = self._sharing.follow(way, request, replies.caller.trace_id, now)
-            singles.append(Single(index, request, shared=pending_answer(follower)))
+            into.singles.append(Single(index, request, shared=pending_answer(follower)))

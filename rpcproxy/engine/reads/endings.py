@@ -37,7 +37,7 @@ from rpcproxy.states import RequestOutcome
 _log = logging.getLogger("rpcproxy.requests")
 
 
-class OpenRead(msgspec.Struct, frozen=True, eq=False):
+class OpenRead(msgspec.Struct, gc=False, frozen=True, eq=False):
     """A read that upstreams are asked for. ``started``: when the client asked, in monotonic
     seconds. Those who ask the same meanwhile are in ``flight``.
     """
@@ -110,7 +110,8 @@ class Endings:
             settled.close()
             return self.fail(read)
         self.land(read, None if outcome is RequestOutcome.OWN_ERROR else settled)
-        self._count(read, outcome)
+        seconds = self._now() - read.started
+        self._counters.on_request(read.profile.method_class, seconds, outcome)
         return answer
 
     def fail(self, read: OpenRead) -> Answer:
@@ -142,10 +143,6 @@ class Endings:
             self._sharing.keep(read.call, bytes(result), self._now())
         error = judgement.error if judgement is not None and result is None else None
         self._sharing.land(key, flight, result, error)
-
-    def _count(self, read: OpenRead, outcome: RequestOutcome) -> None:
-        seconds = self._now() - read.started
-        self._counters.on_request(read.call.need.method_class, seconds, outcome)
 
 
 def _is_plain(settled: Settled) -> bool:
