@@ -12,7 +12,14 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from tests.exam.judging import Beside, Sheet, granted, judged, why_not_judged
+from tests.exam.judging import (
+    CONTROL_BOUND_SECONDS,
+    Beside,
+    Sheet,
+    granted,
+    judged,
+    why_not_judged,
+)
 from tests.loads.endless import EndlessLoad
 from tests.loads.load_report import Window
 from tests.sockets.providers import ProviderProcess
@@ -49,8 +56,10 @@ class ControlLoad(EndlessLoad):
         own: Callable[[], DueAndLate] = on_no_schedule,
         *,
         since: float | None = None,
+        bound_seconds: float = CONTROL_BOUND_SECONDS,
     ) -> Iterator[None]:
         """Judge the block by these seconds, or by those ``since`` a moment of the monotonic clock.
+        ``bound_seconds``: what the control's 99th percentile may be.
         ``own`` tells of the load so far, how many requests were due and how many of them begun
         late. Raises ``NotJudged``.
         """
@@ -62,7 +71,8 @@ class ControlLoad(EndlessLoad):
             due, late = own()
             window = self.between(began_at, time.monotonic())
             told = self.report.errors[errors:]
-            return why_not_judged(Beside(window, told, due - due_before, late - late_before))
+            beside = Beside(window, told, due - due_before, late - late_before)
+            return why_not_judged(beside, bound_seconds)
 
         with judged(sheet, why_not):
             yield

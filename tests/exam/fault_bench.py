@@ -25,6 +25,7 @@ from typing import Any, Final, Self
 from tests.exam import control_load
 from tests.exam.control_load import ControlLoad
 from tests.exam.judging import (
+    CONTROL_BOUND_SECONDS,
     IS_SHORT,
     Beside,
     NotJudged,
@@ -224,11 +225,19 @@ class Bench:
         seen.control = self.control.between(seen.began_at, seen.ended_at)
 
     @contextmanager
-    def judged(self, sheet: Sheet, *, since: float | None = None) -> Iterator[None]:
+    def judged(
+        self,
+        sheet: Sheet,
+        *,
+        since: float | None = None,
+        bound_seconds: float = CONTROL_BOUND_SECONDS,
+    ) -> Iterator[None]:
         """Judge what the block asserts by the control, and by how late the load itself was."""
         began_at = time.monotonic()
         try:
-            with self.control.judged(sheet, self._due_and_late, since=since):
+            with self.control.judged(
+                sheet, self._due_and_late, since=since, bound_seconds=bound_seconds
+            ):
                 yield
         except NotJudged:
             self._unjudged.append((began_at, time.monotonic()))
