@@ -5,7 +5,7 @@ answers and losses are judged absolutely, times beside a control: the same load,
 provider, in the same seconds. Where the control was not well the machine was too busy, and the
 scenario is not judged: neither passed nor failed, and not played again. A whole exam is kept in
 benchmarks/exam.md and exam.json: one that passed, judged by times too, where no scenario was
-skipped, left out or not judged.
+skipped or left out, and next to none not judged.
 
 Exit code: 0 passed, 1 a scenario failed, ``TOO_BUSY`` none failed and not all were judged (in a
 short exam: more than a quarter were not), others as pytest's.
@@ -45,6 +45,7 @@ SHORT: Final = (
 )
 FAILED: Final = "failed"
 NOT_JUDGED: Final = "not judged"
+MOST_UNJUDGED: Final = 0.05  # of a whole exam that is kept: its table says which, and why
 TOO_BUSY: Final = 75  # EX_TEMPFAIL of sysexits.h: try again later
 # A short exam is played at every change, where the machine is whose it is. What is not judged there
 # is named; beyond this share too little was seen of the change.
@@ -83,12 +84,16 @@ class Gatherer:
         outcomes = [line.outcome for line in self.lines.values()]
         counts = {
             FAILED: outcomes.count(FAILED),
-            NOT_JUDGED: outcomes.count(NOT_JUDGED),
+            NOT_JUDGED: self._too_many(outcomes.count(NOT_JUDGED)),
             "skipped": outcomes.count("skipped"),
             "left out": self.left_out,
             "not played": self.chosen - len(self.lines),
         }
         return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+
+    def _too_many(self, unjudged: int) -> int:
+        """``unjudged``, or 0 where that is next to none."""
+        return unjudged if unjudged > MOST_UNJUDGED * len(self.lines) else 0
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when == "teardown" and report.passed:

@@ -128,6 +128,19 @@ def test_only_a_whole_exam_is_kept(
     assert ("Not kept" in capsys.readouterr().out) == bool(words)
 
 
+@pytest.mark.parametrize(("unjudged", "is_kept"), [(1, True), (2, False)])
+def test_a_whole_exam_is_kept_where_next_to_none_was_not_judged(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, unjudged: int, is_kept: bool
+) -> None:
+    outcomes = ["passed"] * (20 - unjudged) + ["not judged"] * unjudged
+    monkeypatch.setattr(pytest, "main", Played(outcomes))
+    monkeypatch.delenv("RPCPROXY_EXAM", raising=False)
+    assert exam.main(["--out", str(tmp_path)]) == exam.TOO_BUSY
+    assert (tmp_path / "exam.md").exists() is is_kept
+    if is_kept:
+        assert "it was late" in (tmp_path / "exam.md").read_text()
+
+
 def test_an_exam_of_some_or_judged_by_less_is_not_kept(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
