@@ -195,12 +195,11 @@ class Verdict(enum.Enum):
     DISPROVED = ("disproved", Retry.ELSEWHERE, Blame.NOBODY)  # less than its block holds
     DOUBTED = ("doubted", Retry.CONFIRM, Blame.NOBODY)  # it may be so: two that say it are right
 
-    # Plain attributes set once: an enum property costs a call on the hot path.
+    # Plain attributes set once, and a hash in C: an enum's own cost a call on the hot path.
     retry: Retry
     blame: Blame
     label: str
-
-    __hash__ = object.__hash__  # the enum's own is written in Python
+    __hash__ = object.__hash__
 
     def __init__(self, label: str, retry: Retry, blame: Blame) -> None:
         self.label = label
@@ -212,9 +211,8 @@ class Judgement(msgspec.Struct, gc=False):
     """A verdict with what the outcome held.
 
     ``result`` and ``error`` are exact JSON texts, at most one of them set.
-    ``cooldown_seconds`` is how long the upstream asked to be left alone
-    (Retry-After or a hint in the body), ``None`` where it did not say.
-    ``detail`` is a short text for people, free of secrets.
+    ``cooldown_seconds`` is how long the upstream asked to be left alone (Retry-After or a hint in
+    the body), if it said so. ``detail`` is a short text for people, free of secrets.
     ``by_code``: a number alone speaks of a limit (−32005, 15, HTTP 402); no word does.
     """
 

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from rpcproxy.drills.scenarios.faults import CATALOGUE, Fault
+from rpcproxy.drills.scenarios.fault import Fault
+from rpcproxy.drills.scenarios.faults import CATALOGUE
 from tests.exam.conftest import note_seen
 from tests.exam.fault_bench import BLOCK_TIME_SECONDS, NORMAL_P99_SECONDS, Bench, Seen
 from tests.exam.judging import IS_SHORT, Sheet, assert_at_most, assert_within

@@ -21,7 +21,8 @@ from typing import Final
 import pytest
 
 from rpcproxy.drills.evm.simchain import SimChain
-from rpcproxy.drills.scenarios.faults import NULL_RESULTS, Fault
+from rpcproxy.drills.scenarios.fault import Fault
+from rpcproxy.drills.scenarios.faults import NULL_RESULTS
 from rpcproxy.drills.scenarios.lies import FAR_AHEAD, LIARS, ahead, alternating, late_news
 from tests.exam.control_load import ControlLoad
 from tests.exam.judging import (

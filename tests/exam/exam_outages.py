@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from rpcproxy.drills.scenarios import faults
-from rpcproxy.drills.scenarios.faults import Fault
+from rpcproxy.drills.scenarios.fault import Fault
 from tests.exam.conftest import note_seen
 from tests.exam.fault_bench import LATENCY_SECONDS, NORMAL_P99_SECONDS, PLACES, Bench, Seen
 from tests.exam.judging import IS_SHORT, Sheet, assert_at_most, assert_within

@@ -26,7 +26,7 @@ from rpcproxy.drills.evm.simrpc import CLIENT_VERSION
 from rpcproxy.drills.providers import provider_answers
 from rpcproxy.drills.providers.provider import Provider, Ticker
 from rpcproxy.drills.providers.wire import Incoming, ServerConnection
-from rpcproxy.drills.scenarios.faults import Fault, RpcError
+from rpcproxy.drills.scenarios.fault import Fault, RpcError
 from tests.kits.waiting import until
 from tests.sockets.loop_thread import LoopThread
 

@@ -28,7 +28,8 @@ import aiohttp
 import yaml
 from eth_account import Account
 
-from rpcproxy.drills.scenarios.faults import CATALOGUE, Fault
+from rpcproxy.drills.scenarios.fault import Fault
+from rpcproxy.drills.scenarios.faults import CATALOGUE
 from rpcproxy.drills.scenarios.lies import LIARS
 from tests.integration.echoing import CHAIN_ID, ECHOES, EchoingWorld, spellings
 from tests.integration.evidence import Evidence, Pages, call

@@ -21,7 +21,7 @@ import msgspec
 
 from rpcproxy.drills.providers.fleet import FleetState
 from rpcproxy.drills.providers.provider import Counts
-from rpcproxy.drills.scenarios.faults import Fault
+from rpcproxy.drills.scenarios.fault import Fault
 from tests.kits.waiting import LIMIT_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -18,7 +18,8 @@ from typing import Final
 
 from rpcproxy.drills.demo.wallet import Wallet, WalletTally
 from rpcproxy.drills.providers.provider import Provider
-from rpcproxy.drills.scenarios.faults import REFUSE, Fault, brownout, http_429
+from rpcproxy.drills.scenarios.fault import Fault
+from rpcproxy.drills.scenarios.faults import REFUSE, brownout, http_429
 
 
 @dataclass(frozen=True, slots=True)

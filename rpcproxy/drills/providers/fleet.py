@@ -30,7 +30,7 @@ import uvloop
 from rpcproxy.drills.evm.simchain import SimChain
 from rpcproxy.drills.providers.provider import Counts, Provider, Ticker
 from rpcproxy.drills.providers.wire import After, Incoming, ServerConnection, head
-from rpcproxy.drills.scenarios.faults import Fault
+from rpcproxy.drills.scenarios.fault import Fault
 
 
 class ProviderState(msgspec.Struct):

@@ -28,7 +28,8 @@ from rpcproxy.drills.evm.simview import SimView
 from rpcproxy.drills.providers import provider_answers
 from rpcproxy.drills.providers.simws import Subscriber
 from rpcproxy.drills.providers.wire import LINGER_ZERO, Incoming, ServerConnection
-from rpcproxy.drills.scenarios.faults import WELL, Fault
+from rpcproxy.drills.scenarios.fault import Fault
+from rpcproxy.drills.scenarios.faults import WELL
 from rpcproxy.engine import tasks
 from rpcproxy.messages import Request
 

@@ -15,7 +15,7 @@ from rpcproxy.drills.evm import simrpc
 from rpcproxy.drills.evm.simparams import CallRefused, unknown_method
 from rpcproxy.drills.evm.simview import SimView
 from rpcproxy.drills.providers.wire import After, Incoming, cut, head, in_chunks
-from rpcproxy.drills.scenarios.faults import Cut, Fault
+from rpcproxy.drills.scenarios.fault import Cut, Fault
 from rpcproxy.drills.scenarios.particular import Particular, particular_of
 from rpcproxy.messages import Malformed, Request, decode_body, decode_request, encode_raw_error
 

@@ -22,7 +22,7 @@ import msgspec
 from rpcproxy.drills.evm import simrpc
 from rpcproxy.drills.evm.simparams import CallRefused, unknown_method
 from rpcproxy.drills.evm.simview import SimView
-from rpcproxy.drills.scenarios.faults import Fault
+from rpcproxy.drills.scenarios.fault import Fault
 from rpcproxy.messages import (
     Malformed,
     Request,

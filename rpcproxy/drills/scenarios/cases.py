@@ -14,7 +14,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from rpcproxy.drills.scenarios.faults import WELL, Fault
+from rpcproxy.drills.scenarios.fault import Fault
+from rpcproxy.drills.scenarios.faults import WELL
 from rpcproxy.drills.scenarios.particular import Particular
 
 Right = Literal["as_well", "null", "error", "result"]

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
+from rpcproxy.drills.scenarios.fault import Fault, Sometimes
 from rpcproxy.drills.scenarios.faults import (
     FROZEN_HEAD,
     NULL_RESULTS,
     WRONG_CHAIN,
-    Fault,
-    Sometimes,
     flapping,
     forked,
     lagging,

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Final
 
 from rpcproxy.drills.scenarios.cases import Case, CaseRequest, four_odd, odd
-from rpcproxy.drills.scenarios.faults import WELL, Fault
+from rpcproxy.drills.scenarios.fault import Fault
+from rpcproxy.drills.scenarios.faults import WELL
 from rpcproxy.drills.scenarios.particular import Particular
 from rpcproxy.drills.scenarios.reported_sends import PAYMENT_HASH, REPORTED_SENDS
 

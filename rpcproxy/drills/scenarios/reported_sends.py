@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Final
 
 from rpcproxy.drills.scenarios.cases import Case, CaseRequest, four_odd
-from rpcproxy.drills.scenarios.faults import WELL, Fault
+from rpcproxy.drills.scenarios.fault import Fault
+from rpcproxy.drills.scenarios.faults import WELL
 from rpcproxy.drills.scenarios.particular import Particular
 
 # Signed once for chain 1337 with the key 0x46…46 (EIP-155's example): a payment with nonce 5, its

@@ -18,7 +18,6 @@ MOST_LINES_OF_A_MODULE = 400
 MOST_LINES_OF_A_FUNCTION = 60
 LONG_MODULES = {
     "rpcproxy/chains/evm/sends/signed.py": 424,
-    "rpcproxy/drills/scenarios/faults.py": 406,
     "rpcproxy/engine/attempts/executor.py": 485,
     "rpcproxy/engine/sends/ledger.py": 429,
     "rpcproxy/messages.py": 469,

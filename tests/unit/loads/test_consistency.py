@@ -14,7 +14,7 @@ from rpcproxy.drills.evm import simrpc
 from rpcproxy.drills.evm.simchain import ACCOUNTS, BUSY_ACCOUNTS, TOKEN, SimChain
 from rpcproxy.drills.evm.simview import SimView
 from rpcproxy.drills.providers.provider import Provider
-from rpcproxy.drills.scenarios.faults import Fault
+from rpcproxy.drills.scenarios.fault import Fault
 from rpcproxy.drills.scenarios.lies import LIARS, late_news
 from rpcproxy.messages import Request
 from tests.loads.consistency import Checker

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from rpcproxy.drills.scenarios import faults
+from rpcproxy.drills.scenarios.fault import Fault
 from tests.kits.waiting import LIMIT_SECONDS, wait_until
 from tests.loads.load import Load, run_load, start_load
 from tests.loads.load_report import Report, Sample
@@ -148,7 +149,7 @@ def test_what_it_begins_late_itself_is_counted(url: str) -> None:
     ],
 )
 def test_wrong_answers_are_errors(
-    providers: ProviderProcess, url: str, fault: faults.Fault, text: str
+    providers: ProviderProcess, url: str, fault: Fault, text: str
 ) -> None:
     with loading(url) as load:
         providers.set_fault("a", fault)

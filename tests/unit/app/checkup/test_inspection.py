@@ -24,7 +24,7 @@ from rpcproxy.config.model import Chain, Upstream
 from rpcproxy.drills.evm.simchain import SimChain
 from rpcproxy.drills.providers.provider import Provider
 from rpcproxy.drills.scenarios import faults
-from rpcproxy.drills.scenarios.faults import Fault
+from rpcproxy.drills.scenarios.fault import Fault
 from tests.kits.waiting import LIMIT_SECONDS
 from tests.sockets.scripted import OK, Peer, Script, Scripted, reply
 

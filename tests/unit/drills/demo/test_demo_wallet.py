@@ -13,7 +13,7 @@ from rpcproxy.drills.demo.wallet import Wallet, WalletTally
 from rpcproxy.drills.evm.simchain import SimChain
 from rpcproxy.drills.providers.provider import Provider
 from rpcproxy.drills.scenarios import faults
-from rpcproxy.drills.scenarios.faults import Fault
+from rpcproxy.drills.scenarios.fault import Fault
 from tests.kits.waiting import until
 from tests.sockets.raw_client import a_provider
 

@@ -18,6 +18,7 @@ import uvloop
 
 from rpcproxy.drills.providers.provider import Provider
 from rpcproxy.drills.scenarios import faults
+from rpcproxy.drills.scenarios.fault import Fault
 from rpcproxy.messages import Request
 from tests.kits.waiting import until
 from tests.sockets.providers import ProviderProcess
@@ -281,7 +282,7 @@ async def test_a_blackhole_swallows_for_good(provider: Provider, client: Client)
 
 
 @pytest.mark.parametrize("fault", [faults.RESET, faults.RESET_MID_BODY])
-async def test_resets(provider: Provider, client: Client, fault: faults.Fault) -> None:
+async def test_resets(provider: Provider, client: Client, fault: Fault) -> None:
     provider.set_fault(fault)
     client.post(BALANCE)
     if fault.cut_at:
@@ -315,9 +316,7 @@ async def test_stall_in_the_middle(provider: Provider, client: Client) -> None:
 
 
 @pytest.mark.parametrize("fault", [faults.TRUNCATED_CLOSE, faults.HANG_UP])
-async def test_closing_before_the_end(
-    provider: Provider, client: Client, fault: faults.Fault
-) -> None:
+async def test_closing_before_the_end(provider: Provider, client: Client, fault: Fault) -> None:
     provider.set_fault(fault)
     client.post(BALANCE)
     rest = await client.rest()
@@ -398,7 +397,7 @@ def test_uvloop(behaviour: Callable[[Provider, Client], Awaitable[None]]) -> Non
 
 
 @pytest.mark.parametrize("fault", [faults.RESET, faults.RESET_MID_BODY])
-def test_resets_on_uvloop(fault: faults.Fault) -> None:
+def test_resets_on_uvloop(fault: Fault) -> None:
     test_uvloop(lambda provider, client: test_resets(provider, client, fault))
 
 

@@ -16,6 +16,7 @@ import uvloop
 from rpcproxy.drills.evm.simchain import SimChain, block_of_balance
 from rpcproxy.drills.providers.provider import Provider, Ticker
 from rpcproxy.drills.scenarios import faults, lies
+from rpcproxy.drills.scenarios.fault import Fault
 from tests.kits.waiting import until
 from tests.sockets.raw_client import BALANCE, BLOCK, Client, a_provider
 
@@ -47,7 +48,7 @@ async def client(provider: Provider) -> AsyncIterator[Client]:
     ],
 )
 async def test_json_rpc_errors(
-    provider: Provider, client: Client, fault: faults.Fault, status: int, code: int
+    provider: Provider, client: Client, fault: Fault, status: int, code: int
 ) -> None:
     provider.set_fault(fault)
     client.post(BALANCE)
@@ -67,7 +68,7 @@ async def test_json_rpc_errors(
         (faults.EMPTY, 200),
     ],
 )
-async def test_pages(provider: Provider, client: Client, fault: faults.Fault, status: int) -> None:
+async def test_pages(provider: Provider, client: Client, fault: Fault, status: int) -> None:
     provider.set_fault(fault)
     client.post(BALANCE)
     got, headers, body = await client.reply()
@@ -208,7 +209,7 @@ def test_liars_survive_json() -> None:
         assert fault.name == name
         assert fault.description
         assert fault.cost
-        assert msgspec.json.decode(msgspec.json.encode(fault), type=faults.Fault) == fault
+        assert msgspec.json.decode(msgspec.json.encode(fault), type=Fault) == fault
 
 
 async def test_ways_of_answering(provider: Provider, client: Client) -> None:
@@ -313,8 +314,8 @@ def test_ways_of_answering_on_uvloop() -> None:
 
 
 @pytest.mark.parametrize("fault", faults.CATALOGUE.values(), ids=faults.CATALOGUE.keys())
-def test_faults_are_plain_data_with_words_for_people(fault: faults.Fault) -> None:
-    assert msgspec.json.decode(msgspec.json.encode(fault), type=faults.Fault) == fault
+def test_faults_are_plain_data_with_words_for_people(fault: Fault) -> None:
+    assert msgspec.json.decode(msgspec.json.encode(fault), type=Fault) == fault
     assert fault.description
     assert fault.cost
     with pytest.raises(AttributeError):

@@ -17,7 +17,8 @@ from rpcproxy.drills.evm.simchain import SimChain
 from rpcproxy.drills.evm.simview import SimView
 from rpcproxy.drills.providers.simws import Subscriber
 from rpcproxy.drills.scenarios import faults
-from rpcproxy.drills.scenarios.faults import WELL, Fault
+from rpcproxy.drills.scenarios.fault import Fault, RpcError
+from rpcproxy.drills.scenarios.faults import WELL
 from rpcproxy.edges.ws.newheads import FeedSettings, HeadFeed
 from rpcproxy.messages import Head
 from tests.kits.waiting import LIMIT_SECONDS, until
@@ -238,7 +239,7 @@ async def test_calls(call: dict[str, Any], answer: object) -> None:
 @pytest.mark.parametrize(
     ("fault", "code"),
     [
-        (Fault(name="e", error=faults.RpcError(-32000, "no")), -32000),
+        (Fault(name="e", error=RpcError(-32000, "no")), -32000),
         (Fault(name="m", missing_method="eth_subscribe"), -32601),
     ],
 )
