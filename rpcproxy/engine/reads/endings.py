@@ -39,7 +39,8 @@ _log = logging.getLogger("rpcproxy.requests")
 
 class OpenRead(msgspec.Struct, gc=False, frozen=True, eq=False):
     """A read that upstreams are asked for. ``started``: when the client asked, in monotonic
-    seconds. Those who ask the same meanwhile are in ``flight``.
+    seconds. Those who ask the same meanwhile are in ``flight``. The collector does not watch it:
+    what it knows must not keep it.
     """
 
     request: Request

@@ -272,7 +272,12 @@ class Express:
 
     async def _finish(self, try_: FirstTry, run: PlanRun) -> None:
         read = OpenRead(try_.request, try_.profile, try_.call, try_, try_.started, try_.trace_id)
-        answer = await self._endings.end(read, functools.partial(self.executor.finish, run))
+        try:
+            answer = await self._endings.end(read, functools.partial(self.executor.finish, run))
+        finally:
+            # A cancelled task keeps this frame, and so ``read``, which knows the attempt: a cycle
+            # that the collector does not see through, since it does not watch ``read``.
+            try_.task = None
         if not try_.is_muted:
             try_.deliver(answer)
         elif answer.rest is not None:

@@ -379,6 +379,28 @@ async def test_a_hang_up_after_the_promotion(seconds: float) -> None:
 
 
 @virtual
+async def test_nothing_is_left_of_what_clients_hung_up_on() -> None:
+    """The collector does not watch what is asked: a cycle through it would stay for ever."""
+    engine = warm(Engine())
+    engine.all_behave(silent)
+
+    async def ask_and_hang_up() -> None:
+        handle = engine.ask()
+        await asyncio.sleep(0.155)
+        assert pending(handle).is_promoted
+        handle.hang_up()
+
+    for _ in range(3):
+        await ask_and_hang_up()
+    await engine.assert_soon_idle()
+    for wire in engine.wires.values():
+        wire.sent.clear()
+    gc.collect()
+    tries = [each for each in gc.get_objects() if type(each) is FirstTry]
+    assert [each for each in tries if each.lane.executor is engine.executor] == []
+
+
+@virtual
 async def test_a_hang_up_in_the_very_turn_of_the_promotion() -> None:
     engine = warm(Engine())
     handle: Handle
