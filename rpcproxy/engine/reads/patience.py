@@ -177,10 +177,12 @@ class Patience:
         return settled
 
     def _is_anyone_left(self, call: SingleCall, settled: Settled) -> bool:
-        """Whether one that is well may be asked once more for this request."""
+        """Whether one that is well may be asked once more for this request. Where nobody is well at
+        this moment, somebody is waited for.
+        """
         counts = settled.asked or {}
         usable = self._executor.standings.usable(call.need.method_class)
-        return any(counts.get(standing.name, 0) < MOST_CALLS for standing in usable)
+        return not usable or any(counts.get(s.name, 0) < MOST_CALLS for s in usable)
 
     def _may_turn(self, call: SingleCall, settled: Settled, judgement: Judgement) -> bool:
         """Whether a reorg may have taken the block that it is asked at."""

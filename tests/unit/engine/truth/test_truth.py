@@ -557,6 +557,24 @@ async def test_one_that_fails_hides_nothing_of_what_all_others_say(behaviour: Be
 
 
 @virtual
+async def test_all_that_are_gone_for_a_moment_are_waited_for() -> None:
+    """What they said before they went is no answer yet: they may be on the right chain again."""
+    engine = on_chain()
+    engine.all_behave(answering(mined(100, 1)))
+    asking = engine.ask(RECEIPT, tx())
+    await engine.rest(0.2)
+    engine.eject("a", "b", "c", "d")
+    await engine.rest(0.6)
+    assert not asking.is_done
+    engine.all_behave(answering(mined(100)))
+    engine.recover("a", "b", "c", "d")
+    await engine.rest(0.1)
+    engine.recover("a", "b", "c", "d")
+    assert (await asking.reply())["result"]["blockHash"] == hash_of(100)
+    await engine.assert_soon_idle()
+
+
+@virtual
 async def test_a_receipt_in_a_block_that_only_one_has_waits_for_the_others() -> None:
     engine = on_chain()
     to_head(engine, head_of(101), "a")
