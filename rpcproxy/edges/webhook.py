@@ -36,6 +36,13 @@ class Webhook:
         self._url = URL(url)
         self.host = self._url.host or "?"
         self._way = read_way(proxy)
+        # Loads what an outbound proxy needs: in the outage that is to be told it may be too late.
+        refused, unreachable = errors_of(self._way)
+        self._failures: tuple[type[Exception], ...] = (
+            *(aiohttp.ClientError, OSError, ValueError),
+            *refused,
+            *unreachable,
+        )
         self._backoff_seconds = backoff_seconds
         self._session: aiohttp.ClientSession | None = None
 
@@ -63,21 +70,13 @@ class Webhook:
                     "User-Agent": f"rpcproxy/{__version__}",
                 },
             )
-        refused, unreachable = errors_of(self._way)
-        failures: tuple[type[Exception], ...] = (
-            aiohttp.ClientError,
-            OSError,
-            ValueError,
-            *refused,
-            *unreachable,
-        )
         try:
             # Elsewhere than configured nothing is told.
             async with self._session.post(self._url, data=body, allow_redirects=False) as reply:
                 status, retry_after = reply.status, reply.headers.get("Retry-After", "")
         except TimeoutError:
             return f"no answer within {TRY_SECONDS:g} s", False, 0.0
-        except failures as error:
+        except self._failures as error:
             return type(error).__name__, False, 0.0
         if status < 300:
             return "", True, 0.0

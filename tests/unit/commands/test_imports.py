@@ -74,3 +74,9 @@ def test_serving_imports_nothing_of_other_commands() -> None:
     assert sorted(name for name in names if name.startswith(NOT_TO_SERVE)) == []
     runs = {name for name in names if name.startswith("rpcproxy.commands.runs.")}
     assert runs == {"rpcproxy.commands.runs.serve_run"}
+
+
+@pytest.mark.parametrize("proxy", ["", "socks5://127.0.0.1:1"])
+def test_a_webhook_loads_what_its_outbound_proxy_needs_before_it_tells_anything(proxy: str) -> None:
+    code = f"from rpcproxy.edges.webhook import Webhook; Webhook('http://a.test', proxy={proxy!r})"
+    assert ("aiohttp_socks" in imported(code)) == bool(proxy)
