@@ -27,8 +27,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from rpcproxy.chains.evm.genesis_text import EVM_TEXTS
 from rpcproxy.chains.public import PUBLIC
+from rpcproxy.chains.registry import TEXTS
 from rpcproxy.config.model import Consistency, Known, KnownChain
 from rpcproxy.config.urls import check, guess_provider
 
@@ -238,7 +238,7 @@ _CHAINS: Final = (
     ),
 )
 
-KNOWN: Final = Known({chain.name: chain for chain in _CHAINS}, {"evm": EVM_TEXTS})
+KNOWN: Final = Known({chain.name: chain for chain in _CHAINS}, TEXTS)
 _NAMES: Final[Mapping[tuple[str, str], str]] = {
     (chain.kind, chain.identity): chain.name for chain in _CHAINS
 }

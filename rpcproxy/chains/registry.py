@@ -8,6 +8,7 @@ from rpcproxy.chains.evm.compare import EVM_COMPARISON
 from rpcproxy.chains.evm.entries import BLOCK_TEXTS
 from rpcproxy.chains.evm.errors import EVM_ERRORS
 from rpcproxy.chains.evm.feed import NEW_HEADS
+from rpcproxy.chains.evm.genesis_text import EVM_TEXTS
 from rpcproxy.chains.evm.joins import EVM_SEARCHES
 from rpcproxy.chains.evm.methods import EVM_METHODS
 from rpcproxy.chains.evm.naming import EVM_CLAIMS
@@ -18,7 +19,7 @@ from rpcproxy.chains.evm.sending import EVM_SENDS
 from rpcproxy.chains.evm.survey_questions import SURVEY
 from rpcproxy.chains.kind import Kind
 from rpcproxy.chains.parts.traits import Traits
-from rpcproxy.config.model import Chain
+from rpcproxy.config.model import Chain, Kinds
 
 EVM: Final = Kind(
     name="evm",
@@ -39,6 +40,8 @@ EVM: Final = Kind(
 
 KINDS: Final = {kind.name: kind for kind in (EVM,)}
 
+# How the texts of each are written in a configuration.
+TEXTS: Final[Kinds] = {EVM.name: EVM_TEXTS}
 
 # What is expected of a text that is to be a transaction's hash, of any chain.
 HASH_WORDS: Final = " or ".join(
