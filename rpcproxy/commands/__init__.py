@@ -1,9 +1,10 @@
-"""Commands: the options of each and its help, one module for each; what they do is in ``runs``.
+"""Commands: the options of each and its help, one module for each; what they do is in ``runs``, but
+for ``completion`` and ``schema``, which need no more than some lines.
 
 ``add(commands)`` gives a command its parser, with ``load``: it imports what the command needs, and
 returns a function of the options, which returns the exit code.
 May import ``runs``, and every floor below, within functions: each start builds all parsers.
-Must not do what a command does, nor load anything that it needs for that.
+Must not load what a command needs before it is chosen.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ class Single(msgspec.Struct, gc=False):
 
 
 class _Into(NamedTuple):
-    """Where members are put; ``now`` is when the client asked, in monotonic seconds."""
+    """Where members are put; ``now`` is when they are sorted, in monotonic seconds."""
 
     replies: Gathered
     singles: list[Single]
