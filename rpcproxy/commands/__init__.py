@@ -1,8 +1,7 @@
-"""Commands: the options of each and its help, one module for each; what they do is in ``runs``, but
-for ``completion`` and ``schema``, which need no more than some lines.
+"""Commands: the options of each and its help, one module for each. What they do is in ``runs``;
+``completion`` and ``schema`` do it by themselves.
 
-``add(commands)`` gives a command its parser, with ``load``: it imports what the command needs, and
-returns a function of the options, which returns the exit code.
+``add(commands)`` gives a command its parser, with ``load``, which imports what it needs: a ``Run``.
 May import ``runs``, and every floor below, within functions: each start builds all parsers.
 Must not load what a command needs before it is chosen.
 """

@@ -30,6 +30,7 @@ from tests.exam.judging import (
     Beside,
     Sheet,
     assert_at_most,
+    assert_never,
     judged,
     why_not_judged,
 )
@@ -264,7 +265,7 @@ def _assert_consistent(outcome: Outcome, sheet: Sheet) -> None:
         errors=checker.violations.total(),
         words=f"{outcome.behind_blocks} blocks behind in the end",
     )
-    assert not checker.violations, f"{checker.summary()}\nbefore the lie: {outcome.warm_up}"
+    assert_never(checker.violations, f"{checker.summary()}\nbefore the lie: {outcome.warm_up}")
     assert checker.answers > 0
     assert outcome.blocks_passed > 0
     if not IS_SHORT:

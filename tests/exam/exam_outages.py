@@ -18,7 +18,7 @@ from rpcproxy.drills.scenarios import faults
 from rpcproxy.drills.scenarios.fault import Fault
 from tests.exam.conftest import note_seen
 from tests.exam.fault_bench import LATENCY_SECONDS, NORMAL_P99_SECONDS, PLACES, Bench, Seen
-from tests.exam.judging import IS_SHORT, Sheet, assert_at_most, assert_within
+from tests.exam.judging import IS_SHORT, Sheet, assert_at_most, assert_never, assert_within
 from tests.integration.wire import Answered, ask_together
 from tests.kits.waiting import wait_until
 from tests.loads.load import run_load
@@ -231,7 +231,7 @@ def _assert_quick_again(bench: Bench) -> None:
         began_at = time.monotonic()
         report = run_load(bench.proxy.url, rate_per_second=300, seconds=1.0)
         assert report.error_count == 0, report.errors
-        assert report.backward_heads == 0
+        assert_never(report.backward_heads, report)
         bound = bench.control.granted_worst(NORMAL_P99_SECONDS, began_at)
         if IS_SHORT or report.whole.p99_seconds < bound:
             return
@@ -259,7 +259,7 @@ def assert_no_error(seen: Seen) -> None:
     """None, and no answer older than what was told before."""
     assert not seen.errors, f"{len(seen.errors)} errors, the first: {seen.errors[0]}"
     assert seen.latency.error_count == 0
-    assert seen.backward_heads == 0
+    assert_never(seen.backward_heads, seen)
     assert seen.staleness_blocks == 0, str(seen)
 
 

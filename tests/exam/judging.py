@@ -43,6 +43,12 @@ class Beside:
     late: int = 0
 
 
+class Wrong(Exception):
+    """An answer that is never right, however busy the machine: older than one before, or a lie; or a
+    transaction that is lost.
+    """
+
+
 class NotJudged(pytest.skip.Exception):
     """The machine was too busy to say anything of the proxy."""
 
@@ -123,6 +129,12 @@ def judged(sheet: Sheet, why_not: Callable[[], str]) -> Iterator[None]:
 def _give_up(sheet: Sheet, words: str) -> Never:
     sheet.note(not_judged=words)
     raise NotJudged(f"not judged: {words}")
+
+
+def assert_never(what: object, words: object) -> None:
+    """``what`` is nothing; judged whatever the machine did. Raises ``Wrong``."""
+    if what:
+        raise Wrong(str(words))
 
 
 def assert_within(

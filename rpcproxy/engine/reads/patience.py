@@ -144,8 +144,8 @@ class Patience:
                 await self._wait_for_move(min(pause, patience - now))
                 pause *= 2.0
                 call = self._profiles.prepare(request, profile)
-            if not self._is_anyone_left(call, settled):
-                break
+            if call.method.is_null_for_none and not self._is_anyone_left(call, settled):
+                break  # with null; what is no look-up would be an error, and waits for a recovery
             asked = self._now()
             left = max(due - asked, LEAST_AGAIN_SECONDS)
             policy = self._terms.within(left, call, profile)

@@ -141,3 +141,17 @@ def test_a_short_exam_judges_no_times() -> None:
         judging.assert_at_most(1.2, 1.1, "calls", is_short=False)
     judging.assert_within(0.2, 0.1, "the slowest", is_short=True)
     judging.assert_at_most(1.2, 1.1, "calls", is_short=True)
+
+
+def test_what_is_never_right_is_not_excused_by_a_busy_machine() -> None:
+    """A time may be the machine's fault; an answer older than one before is not."""
+    sheet = judging.Sheet([])
+    with pytest.raises(NotJudged), judging.judged(sheet, lambda: "the control was late"):
+        judging.assert_within(9.0, 0.1, "the slowest", is_short=False)
+    for why_not in ("", "the control was late"):
+        with (
+            pytest.raises(judging.Wrong, match="two heads"),
+            judging.judged(sheet, lambda words=why_not: words),
+        ):
+            judging.assert_never(2, "two heads went back")
+    judging.assert_never(0, "nothing")
