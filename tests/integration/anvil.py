@@ -10,8 +10,10 @@ around all of it: nodes are broken and mended between two ticks, never in the mi
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import random
 import re
 import socket
 import subprocess
@@ -19,6 +21,7 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any, Final, Self
 
 from tests.kits import freezing
@@ -26,6 +29,7 @@ from tests.kits.waiting import LIMIT_SECONDS
 
 CHAIN_ID: Final = 31337
 GENESIS_TIMESTAMP: Final = 1_700_000_000
+LOWEST_PORT: Final = 10_000
 
 # Runtime code: without call data it returns 42, else it reverts with Error("not today").
 _RUNTIME: Final = (
@@ -493,10 +497,15 @@ class AnvilChain:
 
 
 def free_port() -> int:
-    """A port that nobody uses now. One that was bound here is not given again for a while."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
+    """A port that nobody uses now. Of those that the kernel gives to outgoing connections none: one
+    of them may be taken again before a server of ours has it.
+    """
+    lowest_outgoing = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.randrange(LOWEST_PORT, lowest_outgoing)
+        with socket.socket() as taken, contextlib.suppress(OSError):
+            taken.bind(("127.0.0.1", port))
+            return port
 
 
 def _drain(stream: IO[str]) -> None:

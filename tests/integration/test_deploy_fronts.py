@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import io
 import re
-import socket
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -17,6 +16,7 @@ import aiohttp
 import trustme
 from aiohttp import web
 
+from tests.integration.anvil import free_port
 from tests.kits.pages import ROOT
 from tests.kits.waiting import LIMIT_SECONDS, limited
 
@@ -33,13 +33,6 @@ http {{
     {paths}
 }}
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Replicas:

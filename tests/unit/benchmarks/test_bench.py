@@ -137,10 +137,14 @@ class TestLoad:
         loop = asyncio.get_running_loop()
         server = await loop.create_server(lambda: stub.Plain(replies), "127.0.0.1", 0)
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-        done = await asyncio.to_thread(load.closed_loop, url, case, size, seconds=0.2)
+        requests = 0
+        async with asyncio.timeout(LIMIT_SECONDS):
+            while requests <= 100:  # a busy machine may need more than one load
+                done = await asyncio.to_thread(load.closed_loop, url, case, size, seconds=0.2)
+                assert done.errors == 0
+                requests += done.requests
         server.close()
-        assert done.errors == 0
-        assert replies.count == len(asked) >= done.requests > 100
+        assert replies.count == len(asked) >= requests
         if are_different:
             assert len(set(asked)) == len(asked)
         else:
