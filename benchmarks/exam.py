@@ -3,9 +3,9 @@
 The scenarios are the tests in tests/exam and those marked ``exam`` elsewhere. Errors, backward
 answers and losses are judged absolutely, times beside a control: the same load, straight to a well
 provider, in the same seconds. Where the control was not well the machine was too busy, and the
-scenario is not judged: neither passed nor failed, and not played again. A whole exam is kept in
-benchmarks/exam.md and exam.json: one that passed, judged by times too, where no scenario was
-skipped or left out, and next to none not judged.
+scenario is not judged by times: it neither passed nor failed, and is not played again. A whole exam
+is kept in benchmarks/exam.md and exam.json: one that passed, judged by times too, where no scenario
+was skipped or left out, and next to none not judged.
 
 Exit code: 0 passed, 1 a scenario failed, ``TOO_BUSY`` none failed and not all were judged (in a
 short exam: more than a quarter were not), others as pytest's.

@@ -8,7 +8,7 @@
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 folder=$(mktemp -d)
-. "$here/lib/place.sh"
+. "$here/lib/place"
 above='[{"fromBlock":"0x5","toBlock":"0x6"}]'
 backward='[{"fromBlock":"0x2","toBlock":"0x1"}]'
 

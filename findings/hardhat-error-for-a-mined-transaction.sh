@@ -7,8 +7,8 @@
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 folder=$(mktemp -d)
-. "$here/lib/place.sh"
-. "$here/lib/hardhat-node.sh"
+. "$here/lib/place"
+. "$here/lib/hardhat-node"
 
 # A creation whose code reverts, signed by hardhat's first development account (nonce 0).
 raw=0x02f85f827a6980843b9aca008502540be400830186a080808560006000fdc080a0c82dece677c9c01cce0efe90306daac4cd6fcc4691d104d4fbe6104bbc957b01a04ca7eeb371ab5588dfc1eaf6fbb20ba4df0fab8101a2f45afa6da49ad8a1f4b4

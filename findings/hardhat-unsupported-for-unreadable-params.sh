@@ -7,8 +7,8 @@
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 folder=$(mktemp -d)
-. "$here/lib/place.sh"
-. "$here/lib/hardhat-node.sh"
+. "$here/lib/place"
+. "$here/lib/hardhat-node"
 
 address=0x2222222222222222222222222222222222222222
 bad=$(ask eth_getBalance "[\"$address\",\"LATEST\"]")

@@ -7,7 +7,7 @@
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 folder=$(mktemp -d)
-. "$here/lib/place.sh"
+. "$here/lib/place"
 npm install --silent --no-audit --no-fund zksync-ethers@6.15.0 ethers@6.13.4 > install.log 2>&1 ||
 	cannot "zksync-ethers could not be installed: $(tail -n 5 install.log)"
 cat > try.mjs <<'JS'

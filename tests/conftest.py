@@ -64,7 +64,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         return
     rank, count = int(worker["workerid"].removeprefix("gw")), worker["workercount"]
     before = list(sys.path)
-    for path in sorted(HERE.rglob("test_*.py"))[rank::count]:
+    ours = (path for path in HERE.rglob("test_*.py") if "node_modules" not in path.parts)
+    for path in sorted(ours)[rank::count]:
         written = path.parent.glob(f"__pycache__/{path.stem}.*-pytest-{pytest.__version__}.pyc")
         if any(each.stat().st_mtime >= path.stat().st_mtime for each in written):
             continue

@@ -67,8 +67,8 @@ class Proxy:
         clock: Clock = SYSTEM_CLOCK,
         on_step: OnStep = unheard,
     ) -> None:
-        """``clock`` is what everything reads the time from; ``on_step`` is told of the steps of
-        sends.
+        """``clock`` is what all reads the time from but the files of journals and of kept answers,
+        which tell the machine's; ``on_step`` is told of the steps of sends.
         """
         self.config = config
         self.counters = Counters()

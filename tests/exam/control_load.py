@@ -15,6 +15,7 @@ from typing import Final
 from tests.exam.judging import (
     CONTROL_BOUND_SECONDS,
     Beside,
+    Doubt,
     Sheet,
     granted,
     judged,
@@ -67,7 +68,7 @@ class ControlLoad(EndlessLoad):
         due_before, late_before = own()
         errors = len(self.report.errors)
 
-        def why_not() -> str:
+        def why_not() -> Doubt | None:
             due, late = own()
             window = self.between(began_at, time.monotonic())
             told = self.report.errors[errors:]

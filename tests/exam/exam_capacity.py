@@ -29,7 +29,7 @@ from rpcproxy.drills.providers.fleet import FleetState
 from rpcproxy.drills.scenarios.faults import capacity
 from tests.exam import control_load
 from tests.exam.control_load import ControlLoad
-from tests.exam.judging import Sheet, assert_never, assert_within, granted
+from tests.exam.judging import Sheet, assert_never, assert_no_errors, assert_within, granted
 from tests.integration.running_proxy import RunningProxy
 from tests.kits.waiting import LIMIT_SECONDS
 from tests.loads.consistency import Asking, Checker
@@ -265,7 +265,7 @@ def test_wallets_ask_three_times_what_upstreams_allow(
             control=beside.p99_seconds,
             calls=calls / len(wallets.latencies),
         )
-        assert not wallets.errors, f"{len(wallets.errors)} errors: {wallets.errors[:5]}"
+        assert_no_errors(wallets.errors)
         assert_never(checker.violations, checker.summary())
         assert len(wallets.latencies) > 0.99 * RATE_PER_SECOND * SECONDS
         assert after.head > before.head

@@ -15,7 +15,14 @@ from rpcproxy.drills.scenarios.fault import Fault
 from rpcproxy.drills.scenarios.faults import CATALOGUE
 from tests.exam.conftest import note_seen
 from tests.exam.fault_bench import BLOCK_TIME_SECONDS, NORMAL_P99_SECONDS, Bench, Seen
-from tests.exam.judging import IS_SHORT, Sheet, assert_at_most, assert_never, assert_within
+from tests.exam.judging import (
+    IS_SHORT,
+    Sheet,
+    assert_at_most,
+    assert_never,
+    assert_no_errors,
+    assert_within,
+)
 from tests.integration.wire import Wire
 
 FAULT_SECONDS = 0.4 if IS_SHORT else 0.8
@@ -116,7 +123,7 @@ def _ask_batches(bench: Bench, seconds: float) -> int:
 
 def assert_nobody_noticed(seen: Seen, *, may_be_stale: bool = False) -> None:
     """No error, and no answer older than what was told before."""
-    assert not seen.errors, f"{len(seen.errors)} errors, the first: {seen.errors[0]}"
-    assert seen.latency.error_count == 0
+    assert_no_errors(seen.errors)
+    assert_no_errors(seen.errors, seen.latency.error_count)
     assert_never(seen.backward_heads, seen)
     assert may_be_stale or seen.staleness_blocks == 0, str(seen)

@@ -18,7 +18,14 @@ from rpcproxy.drills.scenarios import faults
 from rpcproxy.drills.scenarios.fault import Fault
 from tests.exam.conftest import note_seen
 from tests.exam.fault_bench import LATENCY_SECONDS, NORMAL_P99_SECONDS, PLACES, Bench, Seen
-from tests.exam.judging import IS_SHORT, Sheet, assert_at_most, assert_never, assert_within
+from tests.exam.judging import (
+    IS_SHORT,
+    Sheet,
+    assert_at_most,
+    assert_never,
+    assert_no_errors,
+    assert_within,
+)
 from tests.integration.wire import Answered, ask_together
 from tests.kits.waiting import wait_until
 from tests.loads.load import run_load
@@ -230,7 +237,7 @@ def _assert_quick_again(bench: Bench) -> None:
     while True:
         began_at = time.monotonic()
         report = run_load(bench.proxy.url, rate_per_second=300, seconds=1.0)
-        assert report.error_count == 0, report.errors
+        assert_no_errors(report.errors, report.error_count)
         assert_never(report.backward_heads, report)
         bound = bench.control.granted_worst(NORMAL_P99_SECONDS, began_at)
         if IS_SHORT or report.whole.p99_seconds < bound:
@@ -257,8 +264,8 @@ def _slowest_when_known(bench: Bench, seen: Seen) -> float:
 
 def assert_no_error(seen: Seen) -> None:
     """None, and no answer older than what was told before."""
-    assert not seen.errors, f"{len(seen.errors)} errors, the first: {seen.errors[0]}"
-    assert seen.latency.error_count == 0
+    assert_no_errors(seen.errors)
+    assert_no_errors(seen.errors, seen.latency.error_count)
     assert_never(seen.backward_heads, seen)
     assert seen.staleness_blocks == 0, str(seen)
 

@@ -30,6 +30,7 @@ from tests.exam.judging import (
     Beside,
     NotJudged,
     Sheet,
+    assert_no_errors,
     granted,
     judged,
     why_not_judged,
@@ -259,7 +260,7 @@ class Bench:
         beside = Beside(self.control.report.outside(self._unjudged), self.control.report.errors)
         with judged(sheet, lambda: why_not_judged(beside)):
             lost = self.load.report.outside(self._unjudged).error_count
-            assert not lost, f"{lost} requests failed: {self.load.report.errors[:3]}"
+            assert_no_errors(self.load.report.errors, lost)
 
     def pass_time(self, seconds: float) -> None:
         """Let wallets go on for so long."""

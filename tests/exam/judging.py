@@ -2,9 +2,10 @@
 
 The control is a load straight to a well provider, in the same seconds. What a busy machine adds to
 it, it adds to the proxy's times as well, so that much is granted. Beyond a bound nothing can be
-said of the proxy: the scenario is *not judged*, neither passed nor failed, whatever it found
-(``why_not_judged``). A short exam (``RPCPROXY_EXAM=short``) judges no times and no counts that
-depend on them.
+said of the proxy's times: the scenario is *not judged*, neither passed nor failed
+(``why_not_judged``). Errors fail it all the same, but where the control had some as well, or the
+load was outrun; answers that are never right fail it always. A short exam
+(``RPCPROXY_EXAM=short``) judges no times and no counts that depend on them.
 """
 
 from __future__ import annotations
@@ -43,6 +44,18 @@ class Beside:
     late: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """Why the machine was too busy, in words; ``of_errors``: so busy that errors may be its own."""
+
+    words: str
+    of_errors: bool = False
+
+
+class Failed(AssertionError):
+    """Requests failed."""
+
+
 class Wrong(Exception):
     """An answer that is never right, however busy the machine: older than one before, or a lie; or a
     transaction that is lost.
@@ -53,44 +66,44 @@ class NotJudged(pytest.skip.Exception):
     """The machine was too busy to say anything of the proxy."""
 
 
-def why_not_judged(beside: Beside, bound_seconds: float = CONTROL_BOUND_SECONDS) -> str:
-    """What says that the machine was too busy, in words; "" where it was well: the control's 99th
+def why_not_judged(beside: Beside, bound_seconds: float = CONTROL_BOUND_SECONDS) -> Doubt | None:
+    """What says that the machine was too busy; ``None`` where it was well: the control's 99th
     percentile is at most ``bound_seconds``.
     """
     control = beside.control
     if not control.count:
-        return "the control asked nothing"
+        return Doubt("the control asked nothing", of_errors=True)
     if control.error_count:
-        return (
-            f"{control.error_count} of the control's {control.count} requests failed: "
-            f"{list(beside.errors[-3:])}"
+        told = list(beside.errors[-3:])
+        words = f"{control.error_count} of the control's {control.count} requests failed: {told}"
+        return Doubt(words, of_errors=True)
+    if beside.late > (1 - LEAST_IN_TIME) * beside.due:
+        return Doubt(
+            f"{beside.late} of {beside.due} requests were begun more than {LATE_SECONDS:g} s late, "
+            f"at most {1 - LEAST_IN_TIME:.0%} may be",
+            of_errors=True,
         )
     if control.p99_seconds > bound_seconds:
-        return (
+        return Doubt(
             f"the control's 99th percentile was {control.p99_seconds:.3f} s, "
             f"at most {bound_seconds:g} s"
         )
-    if beside.late > (1 - LEAST_IN_TIME) * beside.due:
-        return (
-            f"{beside.late} of {beside.due} requests were begun more than {LATE_SECONDS:g} s late, "
-            f"at most {1 - LEAST_IN_TIME:.0%} may be"
-        )
-    return ""
+    return None
 
 
-def why_cpu_not_judged(differences: Sequence[float], trouble: str = "") -> str:
+def why_cpu_not_judged(differences: Sequence[float], trouble: str = "") -> Doubt | None:
     """Likewise where CPU is compared and HAProxy is the control: its ``trouble``, and by which
     share its own cost differed between the rounds of each case.
     """
     if trouble:
-        return trouble
+        return Doubt(trouble)
     worst = max(differences, default=0.0)
     if worst > MOST_CPU_DIFFERENCE:
-        return (
+        return Doubt(
             f"HAProxy's own cost differed by {worst:.0%} between rounds, "
             f"at most {MOST_CPU_DIFFERENCE:.0%}"
         )
-    return ""
+    return None
 
 
 class Sheet:
@@ -112,23 +125,32 @@ def granted(bound_seconds: float, control_seconds: float, usual_seconds: float) 
 
 
 @contextlib.contextmanager
-def judged(sheet: Sheet, why_not: Callable[[], str]) -> Iterator[None]:
+def judged(sheet: Sheet, why_not: Callable[[], Doubt | None]) -> Iterator[None]:
     """Judge what the block asserts, where the machine was well. ``why_not`` is asked at its end,
     for what says otherwise (``why_not_judged``). Raises ``NotJudged``, which the table tells.
     """
     try:
         yield
     except (AssertionError, OSError) as found:
-        if words := why_not():
-            _give_up(sheet, f"{words}; it found: {(str(found).splitlines() or [''])[0]}")
-        raise
-    if words := why_not():
-        _give_up(sheet, words)
+        doubt = why_not()
+        if doubt is None or (isinstance(found, Failed | OSError) and not doubt.of_errors):
+            raise
+        _give_up(sheet, f"{doubt.words}; it found: {(str(found).splitlines() or [''])[0]}")
+    doubt = why_not()
+    if doubt is not None:
+        _give_up(sheet, doubt.words)
 
 
 def _give_up(sheet: Sheet, words: str) -> Never:
     sheet.note(not_judged=words)
     raise NotJudged(f"not judged: {words}")
+
+
+def assert_no_errors(errors: Sequence[object], count: int | None = None) -> None:
+    """No request failed: none of ``errors``, of which there are ``count``. Raises ``Failed``."""
+    count = len(errors) if count is None else count
+    if count:
+        raise Failed(f"{count} errors, the first: {next(iter(errors), 'unknown')}")
 
 
 def assert_never(what: object, words: object) -> None:

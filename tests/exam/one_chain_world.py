@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.exam.control_load import ControlLoad
-from tests.exam.judging import Sheet, assert_within
+from tests.exam.judging import Failed, Sheet, assert_never, assert_within
 from tests.integration.anvil import Anvil, proxy_config
 from tests.integration.running_proxy import RunningProxy
 from tests.integration.uneven_chain import UnevenChain
@@ -104,7 +104,8 @@ class World:
         log = "\n\nThe proxy's log:\n" + "\n".join(self.proxy.lines[-40:])
         if errors:
             log += "\n\nWhat upstreams said of transactions:\n" + self.chain.fronts.witnessed()
-        assert not errors, f"{len(errors)} errors:\n" + "\n".join(errors[:12]) + log
+        if errors:
+            raise Failed(f"{len(errors)} errors:\n" + "\n".join(errors[:12]) + log)
         bound = self._control.granted_worst(LONGEST_SECONDS, self._began_before_at)
         for wallet in self.wallets:
             assert wallet.is_running or wallet.is_stopped, wallet.name
@@ -115,12 +116,14 @@ class World:
     def _check_against_chain(self, wallet: Wallet) -> None:
         """What it saw is what is so."""
         heads = [head for journey in wallet.journeys for head in journey["heads"]]
-        assert heads == sorted(heads), f"{wallet.name} saw the head go back: {heads}"
-        assert heads[-1] <= self.chain.height, f"{wallet.name} saw a head of {heads[-1]}"
+        assert_never(heads != sorted(heads), f"{wallet.name} saw the head go back: {heads}")
+        assert_never(heads[-1] > self.chain.height, f"{wallet.name} saw a head of {heads[-1]}")
         for journey in wallet.journeys:
             for number, hash in journey.get("blocks", ()):
                 is_true = number <= self.chain.height and self.chain.hash_of(number) == hash
-                assert is_true, f"{wallet.name} saw a block {number} that is none: {hash}"
+                assert_never(
+                    not is_true, f"{wallet.name} saw a block {number} that is none: {hash}"
+                )
 
     # ---- life goes on
 

@@ -8,11 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.integration.anvil import proxy_config
-from tests.integration.conftest import CLIENTS
 from tests.integration.odd_upstreams import Ask, Call, Reply
 from tests.integration.running_proxy import RunningProxy
 from tests.integration.uneven_chain import UnevenChain
-from tests.integration.wallets import Wallet, python_client
+from tests.integration.wallets import Wallet, three_libraries
 from tests.kits.waiting import wait_until
 
 BLOCK_SECONDS = 0.5
@@ -41,13 +40,7 @@ def test_libraries_wait_for_private_sends(
     require_node_package: Callable[[str], None],
     tmp_path: Path,
 ) -> None:
-    for package in ("viem", "ethers"):
-        require_node_package(package)
-    commands = [
-        [node_binary, str(CLIENTS / "viem.mjs")],
-        [node_binary, str(CLIENTS / "ethers.mjs")],
-        python_client("sync"),
-    ]
+    commands = three_libraries(node_binary, require_node_package)
     with UnevenChain(anvil_binary) as chain:
         chain.start()
         chain.start_mining(BLOCK_SECONDS)

@@ -17,7 +17,7 @@ from tests.exam.control_load import a_control
 from tests.exam.judging import Sheet, assert_within
 from tests.integration.anvil import Anvil, AnvilChain, proxy_config
 from tests.integration.running_proxy import RunningProxy
-from tests.integration.wallets import CLIENTS, Readers, Wallet, python_client
+from tests.integration.wallets import Readers, Wallet, python_client, three_libraries
 from tests.kits.waiting import wait_until
 
 BLOCK_SECONDS = 0.3
@@ -101,14 +101,7 @@ def world(
     require_node_package: Callable[[str], None],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[World]:
-    for package in ("viem", "ethers"):
-        require_node_package(package)
-    commands = [
-        [node_binary, str(CLIENTS / "viem.mjs")],
-        [node_binary, str(CLIENTS / "ethers.mjs")],
-        python_client("sync"),
-        python_client("async"),
-    ]
+    commands = [*three_libraries(node_binary, require_node_package), python_client("async")]
     with AnvilChain(anvil_binary) as chain:
         chain.start()
         chain.start_mining(BLOCK_SECONDS)

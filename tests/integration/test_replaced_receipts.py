@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from tests.integration.anvil import AnvilChain
 from tests.integration.odd_upstreams import Ask, Call, Fronts, Reply
-from tests.integration.wallets import CLIENTS, Wallet, python_client
+from tests.integration.wallets import Wallet, three_libraries
 from tests.kits.waiting import wait_until
 
 BLOCK_SECONDS = 0.2
@@ -52,13 +52,7 @@ class MovingReceipts:
 def test_wallets_follow_a_reorg_and_excuse_no_lie(
     anvil_binary: str, node_binary: str, require_node_package: Callable[[str], None]
 ) -> None:
-    for package in ("viem", "ethers"):
-        require_node_package(package)
-    commands = [
-        [node_binary, str(CLIENTS / "viem.mjs")],
-        [node_binary, str(CLIENTS / "ethers.mjs")],
-        python_client("sync"),
-    ]
+    commands = three_libraries(node_binary, require_node_package)
     with AnvilChain(anvil_binary, ("alder",)) as chain:
         chain.start()
         fronts = Fronts(chain.nodes)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import IO, Any, Final
@@ -92,7 +93,8 @@ class Wallet:
         return self._process.stdin is None or self._process.stdin.closed
 
     def slowest_since(self, number: int) -> float:
-        """The longest wait for an answer on the journeys from this one on; 0 without one."""
+        """The longest wait for an answer on the journeys from this one on, of which there are some."""
+        assert self.journeys[number:], f"{self.name} has been on no journey since"
         return max(
             (
                 float(seconds)
@@ -122,6 +124,19 @@ class Wallet:
 
 def python_client(kind: str) -> list[str]:
     return [sys.executable, str(CLIENTS / "web3_client.py"), kind]
+
+
+def three_libraries(
+    node_binary: str, require_node_package: Callable[[str], None]
+) -> list[list[str]]:
+    """The commands of wallets by viem, ethers and web3.py; a missing package is skipped by name."""
+    for package in ("viem", "ethers"):
+        require_node_package(package)
+    return [
+        [node_binary, str(CLIENTS / "viem.mjs")],
+        [node_binary, str(CLIENTS / "ethers.mjs")],
+        python_client("sync"),
+    ]
 
 
 class Readers:

@@ -153,7 +153,7 @@ class Tunnel:
                 # It is there, and says no: another address of its would say the same.
                 self._fail(f"refused by the outbound proxy {self._way.label}{_code_of(error)}")
                 return
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, ImportError) as error:
                 words = f"the outbound proxy {self._way.label}: {_in_words(error)}"
                 self.own_fault = own_words(error)
                 if not self.own_fault:

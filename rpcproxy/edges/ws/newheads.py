@@ -85,6 +85,7 @@ class HeadFeed:
         self._settings = settings
         self._words = settings.announcements
         self._way = read_way(settings.proxy)
+        self._proxy_errors = errors_of(self._way)
         self._on_head = on_head
         self._on_state = on_state
         self._rng = random.Random()
@@ -170,9 +171,9 @@ class HeadFeed:
                 return self._refused(error.status, error.headers)
             except TimeoutError:
                 return Ending(f"no upgrade in {settings.upgrade_seconds:g} s")
-            except errors_of(self._way).refused:
+            except self._proxy_errors.refused:
                 return Ending("refused by the outbound proxy")
-            except errors_of(self._way).unreachable:
+            except self._proxy_errors.unreachable:
                 return Ending("the outbound proxy cannot be reached")
             except (aiohttp.ClientError, OSError) as error:
                 return Ending(_in_words(error))

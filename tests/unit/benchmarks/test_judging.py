@@ -7,7 +7,15 @@ from collections.abc import Callable
 import pytest
 
 from tests.exam import judging
-from tests.exam.judging import Beside, NotJudged, Sheet, judged, why_cpu_not_judged, why_not_judged
+from tests.exam.judging import (
+    Beside,
+    Doubt,
+    NotJudged,
+    Sheet,
+    judged,
+    why_cpu_not_judged,
+    why_not_judged,
+)
 from tests.loads.load_report import Window
 
 
@@ -32,50 +40,62 @@ def a_control(count: int = 100, errors: int = 0, p99_seconds: float = 0.03) -> W
     ],
 )
 def test_where_the_control_was_well_it_is_judged(beside: Beside) -> None:
-    assert why_not_judged(beside, 0.1) == ""
+    assert why_not_judged(beside, 0.1) is None
 
 
 @pytest.mark.parametrize(
-    ("beside", "words"),
+    ("beside", "words", "excuses_errors"),
     [
-        (Beside(a_control(0)), "the control asked nothing"),
+        (Beside(a_control(0)), "the control asked nothing", True),
         (
             Beside(a_control(errors=2), ["a", "b", "c", "HTTP 503"]),
             "2 of the control's 100 requests failed: ['b', 'c', 'HTTP 503']",
+            True,
         ),
         (
             Beside(a_control(p99_seconds=0.101)),
             "the control's 99th percentile was 0.101 s, at most 0.1 s",
+            False,
         ),
         (
             Beside(a_control(), due=1000, late=51),
             "51 of 1000 requests were begun more than 0.1 s late, at most 5% may be",
+            True,
         ),
     ],
 )
-def test_where_the_machine_was_too_busy_it_is_not(beside: Beside, words: str) -> None:
-    assert why_not_judged(beside, 0.1) == words
+def test_where_the_machine_was_too_busy_it_is_not(
+    beside: Beside, words: str, excuses_errors: bool
+) -> None:
+    assert why_not_judged(beside, 0.1) == Doubt(words, excuses_errors)
 
 
 def test_cpu_is_judged_where_haproxy_costs_the_same_in_each_round() -> None:
-    assert why_cpu_not_judged([]) == ""
-    assert why_cpu_not_judged([0.02, 0.5]) == ""
-    assert why_cpu_not_judged([0.51, 0.02]) == (
-        "HAProxy's own cost differed by 51% between rounds, at most 50%"
-    )
-    assert why_cpu_not_judged([0.02], "Stopped: haproxy, plain") == "Stopped: haproxy, plain"
+    assert why_cpu_not_judged([]) is None
+    assert why_cpu_not_judged([0.02, 0.5]) is None
+    words = "HAProxy's own cost differed by 51% between rounds, at most 50%"
+    assert why_cpu_not_judged([0.51, 0.02]) == Doubt(words)
+    assert why_cpu_not_judged([0.02], "Stopped: haproxy") == Doubt("Stopped: haproxy")
 
 
-def well() -> str:
-    return ""
+def well() -> None:
+    return None
 
 
-def busy() -> str:
-    return "the control was late"
+def busy() -> Doubt:
+    return Doubt("the control was late")
+
+
+def outrun() -> Doubt:
+    return Doubt("the control had errors", of_errors=True)
 
 
 def errors() -> None:
-    raise AssertionError("3 errors, the first: HTTP 503")
+    judging.assert_no_errors(["HTTP 503"], 3)
+
+
+def is_slow() -> None:
+    judging.assert_within(9.0, 0.1, "the slowest", is_short=False)
 
 
 def breaks() -> None:
@@ -87,11 +107,14 @@ def passes() -> None:
 
 
 @pytest.mark.parametrize("act", [errors, breaks])
-def test_errors_are_absolute_where_the_machine_was_well(act: Callable[[], None]) -> None:
+@pytest.mark.parametrize("why_not", [well, busy])
+def test_errors_are_absolute_where_the_control_had_none(
+    act: Callable[[], None], why_not: Callable[[], Doubt | None]
+) -> None:
     noted: list[tuple[str, object]] = []
     with (
         pytest.raises((AssertionError, OSError), match=r"3 errors|reset"),
-        judged(Sheet(noted), well),
+        judged(Sheet(noted), why_not),
     ):
         act()
     assert noted == []
@@ -105,23 +128,23 @@ def test_what_passes_is_judged_where_the_machine_was_well() -> None:
 
 
 @pytest.mark.parametrize(
-    ("act", "found"),
+    ("why_not", "act", "found"),
     [
-        (passes, ""),
-        (errors, "; it found: 3 errors, the first: HTTP 503"),
-        (breaks, "; it found: reset"),
+        (busy, passes, ""),
+        (busy, is_slow, "; it found: 9.000 s, at most 0.100 s: the slowest"),
+        (outrun, passes, ""),
+        (outrun, errors, "; it found: 3 errors, the first: HTTP 503"),
+        (outrun, breaks, "; it found: reset"),
     ],
 )
-def test_on_a_busy_machine_nothing_passes_and_nothing_fails(
-    act: Callable[[], None], found: str
+def test_on_a_busy_machine_no_time_passes_and_none_fails(
+    why_not: Callable[[], Doubt], act: Callable[[], None], found: str
 ) -> None:
     noted: list[tuple[str, object]] = []
-    with (
-        pytest.raises(NotJudged, match="not judged: the control was late"),
-        judged(Sheet(noted), busy),
-    ):
+    words = why_not().words
+    with pytest.raises(NotJudged, match=f"not judged: {words}"), judged(Sheet(noted), why_not):
         act()
-    assert noted == [("not_judged", f"the control was late{found}")]
+    assert noted == [("not_judged", f"{words}{found}")]
 
 
 def test_a_mistake_of_the_scenario_is_one_on_any_machine() -> None:
@@ -143,15 +166,12 @@ def test_a_short_exam_judges_no_times() -> None:
     judging.assert_at_most(1.2, 1.1, "calls", is_short=True)
 
 
-def test_what_is_never_right_is_not_excused_by_a_busy_machine() -> None:
+@pytest.mark.parametrize("why_not", [well, busy, outrun])
+def test_what_is_never_right_is_not_excused_by_a_busy_machine(
+    why_not: Callable[[], Doubt | None],
+) -> None:
     """A time may be the machine's fault; an answer older than one before is not."""
-    sheet = judging.Sheet([])
-    with pytest.raises(NotJudged), judging.judged(sheet, lambda: "the control was late"):
-        judging.assert_within(9.0, 0.1, "the slowest", is_short=False)
-    for why_not in ("", "the control was late"):
-        with (
-            pytest.raises(judging.Wrong, match="two heads"),
-            judging.judged(sheet, lambda words=why_not: words),
-        ):
-            judging.assert_never(2, "two heads went back")
+    with pytest.raises(judging.Wrong, match="two heads"), judged(Sheet([]), why_not):
+        judging.assert_never(2, "two heads went back")
     judging.assert_never(0, "nothing")
+    judging.assert_no_errors([])
