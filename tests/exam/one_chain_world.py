@@ -16,7 +16,7 @@ from typing import Final
 
 from tests.exam.control_load import ControlLoad
 from tests.exam.judging import Failed, Sheet, assert_never, assert_within
-from tests.integration.anvil import Anvil, proxy_config
+from tests.integration.anvil_node import Anvil, proxy_config
 from tests.integration.running_proxy import RunningProxy
 from tests.integration.uneven_chain import UnevenChain
 from tests.integration.wallets import Readers, Wallet

@@ -10,7 +10,8 @@ from typing import NoReturn
 
 import pytest
 
-from tests.integration.anvil import AnvilChain, proxy_config
+from tests.integration.anvil import AnvilChain
+from tests.integration.anvil_node import proxy_config
 from tests.integration.running_proxy import RunningProxy
 
 CLIENTS = Path(__file__).resolve().parents[1] / "clients"

@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, Final
 
-from tests.integration.anvil import Anvil, free_port
+from tests.integration.anvil_node import Anvil, free_port
 from tests.sockets.loop_thread import LoopThread, close_and_wait
 
 Call = dict[str, Any]

@@ -24,7 +24,7 @@ from eth_account import Account
 from eth_utils.crypto import keccak
 
 from tests.integration import anvil
-from tests.integration.anvil import CHAIN_ID, Anvil, free_port, proxy_config
+from tests.integration.anvil_node import CHAIN_ID, Anvil, free_port, proxy_config
 from tests.integration.odd_upstreams import Ask, Call, Lie, Reply
 from tests.integration.running_proxy import RunningProxy
 from tests.integration.uneven_chain import UnevenChain

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.anvil import Anvil, AnvilChain
+from tests.integration.anvil import AnvilChain
+from tests.integration.anvil_node import Anvil
 
 
 @pytest.fixture(scope="module")

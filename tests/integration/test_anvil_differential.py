@@ -8,7 +8,8 @@ from typing import Any
 from eth_account import Account
 from web3 import HTTPProvider, Web3
 
-from tests.integration.anvil import CHAIN_ID, AnvilChain, proxy_config
+from tests.integration.anvil import AnvilChain
+from tests.integration.anvil_node import CHAIN_ID, proxy_config
 from tests.integration.running_proxy import RunningProxy
 
 RECIPIENT = "0x00000000000000000000000000000000000CA5E1"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.integration.anvil import AnvilChain, proxy_config
+from tests.integration.anvil import AnvilChain
+from tests.integration.anvil_node import proxy_config
 from tests.integration.running_proxy import RunningProxy
 from tests.kits.waiting import wait_until
 

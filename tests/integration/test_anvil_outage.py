@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.anvil import AnvilChain, proxy_config
+from tests.integration.anvil import AnvilChain
+from tests.integration.anvil_node import proxy_config
 from tests.integration.running_proxy import RunningProxy
 from tests.integration.wire import Wire
 from tests.kits.waiting import wait_until

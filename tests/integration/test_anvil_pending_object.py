@@ -13,7 +13,7 @@ from eth_account import Account
 from rpcproxy.chains.evm.sends.pending_object import pending_object
 from rpcproxy.chains.evm.sends.rlp import enclose, encode
 from rpcproxy.chains.evm.sends.signed import decode
-from tests.integration.anvil import CHAIN_ID, Anvil
+from tests.integration.anvil_node import CHAIN_ID, Anvil
 
 GWEI = 10**9
 # Of a blob of zeros the commitment and all proofs are the curve's point at infinity.

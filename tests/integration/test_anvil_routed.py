@@ -13,7 +13,8 @@ from typing import Final
 
 import pytest
 
-from tests.integration.anvil import AnvilChain, proxy_config
+from tests.integration.anvil import AnvilChain
+from tests.integration.anvil_node import proxy_config
 from tests.integration.running_proxy import RunningProxy
 from tests.integration.wallets import CLIENTS
 from tests.kits.waiting import LIMIT_SECONDS, wait_until

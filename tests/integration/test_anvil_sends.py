@@ -8,7 +8,8 @@ import pytest
 from eth_account import Account
 
 from tests.integration import anvil
-from tests.integration.anvil import CHAIN_ID, DOMAINS, AnvilChain
+from tests.integration.anvil import AnvilChain
+from tests.integration.anvil_node import CHAIN_ID, DOMAINS
 from tests.integration.running_proxy import RunningProxy
 from tests.integration.wire import ask_together
 from tests.kits.waiting import wait_until

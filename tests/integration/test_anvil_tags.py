@@ -15,7 +15,8 @@ from typing import Any, Final
 
 import pytest
 
-from tests.integration.anvil import AnvilChain, proxy_config
+from tests.integration.anvil import AnvilChain
+from tests.integration.anvil_node import proxy_config
 from tests.integration.running_proxy import RunningProxy
 from tests.integration.wire import Wire
 from tests.kits.waiting import wait_until

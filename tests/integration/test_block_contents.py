@@ -13,7 +13,7 @@ import pytest
 
 from rpcproxy.chains.evm.entries import wanted_logs
 from rpcproxy.chains.parts.contents import Contents
-from tests.integration.anvil import proxy_config
+from tests.integration.anvil_node import proxy_config
 from tests.integration.odd_upstreams import OddReceipts, empty_lists
 from tests.integration.running_proxy import RunningProxy
 from tests.integration.uneven_chain import UnevenChain

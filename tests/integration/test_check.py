@@ -17,7 +17,8 @@ from rpcproxy.app.checkup.asking import AskSettings
 from rpcproxy.app.checkup.checkup import check
 from rpcproxy.chains.known import KNOWN
 from rpcproxy.config.load import load_file
-from tests.integration.anvil import DOMAINS, Anvil, AnvilChain, free_port
+from tests.integration.anvil import AnvilChain
+from tests.integration.anvil_node import DOMAINS, Anvil, free_port
 from tests.kits.waiting import LIMIT_SECONDS
 from tests.sockets.providers import ROOT
 

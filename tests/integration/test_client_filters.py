@@ -9,7 +9,8 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable
 
-from tests.integration.anvil import AnvilChain, proxy_config
+from tests.integration.anvil import AnvilChain
+from tests.integration.anvil_node import proxy_config
 from tests.integration.running_proxy import RunningProxy
 from tests.integration.wallets import CLIENTS
 from tests.kits.waiting import wait_until

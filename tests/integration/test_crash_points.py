@@ -12,7 +12,8 @@ import pytest
 from rpcproxy.app.proxy import Proxy
 from rpcproxy.chains.known import KNOWN
 from rpcproxy.config.load import load_text
-from tests.integration.anvil import AnvilChain, proxy_config
+from tests.integration.anvil import AnvilChain
+from tests.integration.anvil_node import proxy_config
 from tests.integration.crashing_proxy import CRASH_CODE
 from tests.integration.running_proxy import RunningProxy
 from tests.integration.test_anvil_sends import SEND, signed_transfer

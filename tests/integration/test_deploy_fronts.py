@@ -16,7 +16,7 @@ import aiohttp
 import trustme
 from aiohttp import web
 
-from tests.integration.anvil import free_port
+from tests.integration.anvil_node import free_port
 from tests.kits.pages import ROOT
 from tests.kits.waiting import LIMIT_SECONDS, limited
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.integration.anvil import proxy_config
+from tests.integration.anvil_node import proxy_config
 from tests.integration.odd_upstreams import Ask, Call, Reply
 from tests.integration.running_proxy import RunningProxy
 from tests.integration.uneven_chain import UnevenChain

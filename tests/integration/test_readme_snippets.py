@@ -23,7 +23,8 @@ from urllib.request import Request, urlopen
 import pytest
 
 from rpcproxy import cli
-from tests.integration.anvil import DOMAINS, AnvilChain
+from tests.integration.anvil import AnvilChain
+from tests.integration.anvil_node import DOMAINS
 from tests.integration.conftest import CLIENTS, missing
 from tests.integration.running_proxy import RunningProxy
 from tests.kits.pages import PAGES, README, fenced, names, rows, section

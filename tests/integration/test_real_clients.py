@@ -15,7 +15,8 @@ import pytest
 
 from tests.exam.control_load import a_control
 from tests.exam.judging import Sheet, assert_within
-from tests.integration.anvil import Anvil, AnvilChain, proxy_config
+from tests.integration.anvil import AnvilChain
+from tests.integration.anvil_node import Anvil, proxy_config
 from tests.integration.running_proxy import RunningProxy
 from tests.integration.wallets import Readers, Wallet, python_client, three_libraries
 from tests.kits.waiting import wait_until

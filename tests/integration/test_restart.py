@@ -15,7 +15,7 @@ from secrets import token_hex
 import pytest
 
 from rpcproxy.edges.disk.journal import read_rows
-from tests.integration.anvil import free_port
+from tests.integration.anvil_node import free_port
 from tests.integration.running_proxy import RunningProxy
 from tests.integration.wire import Wire
 from tests.kits.engine_kit import CHAIN_ID

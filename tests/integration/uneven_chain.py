@@ -14,7 +14,8 @@ import time
 from collections.abc import Iterable
 from typing import Final
 
-from tests.integration.anvil import DOMAINS, GENESIS_TIMESTAMP, Anvil, AnvilChain
+from tests.integration.anvil import AnvilChain
+from tests.integration.anvil_node import DOMAINS, GENESIS_TIMESTAMP, Anvil
 from tests.integration.odd_upstreams import Fronts
 
 STAGGER_SECONDS: Final = 0.3

@@ -16,7 +16,7 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import IO, Any, Final
 
-from tests.integration.anvil import Account
+from tests.integration.anvil_node import Account
 from tests.integration.wire import Wire
 from tests.kits.waiting import LIMIT_SECONDS, wait_until
 
