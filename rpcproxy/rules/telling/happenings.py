@@ -1,0 +1,111 @@
+"""What happened, as one value each: to upstreams, chains, journals, the process, by whose hand.
+
+A timeline is made of these. An incident is one, too: it lasts, and tells what wallets noticed.
+Pure.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+import msgspec
+
+from rpcproxy.states import INCIDENTS, IncidentKind
+
+
+class HandKind(enum.StrEnum):
+    """What operators did, and what became of the process and of its files."""
+
+    DRAINED = "drained"
+    UNDRAINED = "undrained"
+    CORDONED = "cordoned"
+    UNCORDONED = "uncordoned"
+    LOG_LEVEL = "log_level"
+    CONFIG_RELOAD = "config_reload"
+    CONFIG_REFUSED = "config_refused"
+    STARTED = "started"
+    STOPPED = "stopped"
+    TAKEN_OVER = "taken_over"  # another process serves from then on
+    DIED = "died"  # it ended without a word; told by the next one
+    RESUMED = "resumed"  # pending transactions were found in a journal at the start
+    SENDS_REFUSED = "sends_refused"  # for a reason of our own; lasts
+    DISK_TROUBLE = "disk_trouble"  # a file of ours cannot be written; lasts
+    PANIC = "panic"  # fewer than half of the upstreams are usable; lasts
+    REORG = "reorg"
+    HEAD_JUMPED = "head_jumped"
+
+
+class HappeningMeaning(NamedTuple):
+    """In words while it lasts, and afterwards; ``lasts``: it has an end."""
+
+    present: str
+    past: str
+    lasts: bool = False
+    by_hand: bool = False  # somebody did it: ``Happening.by`` says who
+
+
+_H = HandKind
+HAPPENINGS: Final[Mapping[str, HappeningMeaning]] = {
+    **{
+        kind: HappeningMeaning(meaning.present, meaning.past, lasts=kind is not IncidentKind.ERRORS)
+        for kind, meaning in INCIDENTS.items()
+    },
+    _H.DRAINED: HappeningMeaning("is drained", "was drained", by_hand=True),
+    _H.UNDRAINED: HappeningMeaning("is put back", "was put back", by_hand=True),
+    _H.CORDONED: HappeningMeaning("is cordoned", "was cordoned", by_hand=True),
+    _H.UNCORDONED: HappeningMeaning("is uncordoned", "was uncordoned", by_hand=True),
+    _H.LOG_LEVEL: HappeningMeaning("The log level is set", "The log level was set", by_hand=True),
+    _H.CONFIG_RELOAD: HappeningMeaning(
+        "A new configuration is in force", "A new configuration was taken over", by_hand=True
+    ),
+    _H.CONFIG_REFUSED: HappeningMeaning(
+        "A new configuration is refused", "A new configuration was refused", by_hand=True
+    ),
+    _H.STARTED: HappeningMeaning("The proxy starts", "The proxy started"),
+    _H.STOPPED: HappeningMeaning("The proxy stops", "The proxy stopped"),
+    _H.TAKEN_OVER: HappeningMeaning("Another process takes over", "Another process took over"),
+    _H.DIED: HappeningMeaning("The proxy is gone", "The proxy ended without a word"),
+    _H.RESUMED: HappeningMeaning(
+        "Pending transactions are resumed", "Pending transactions were resumed"
+    ),
+    _H.SENDS_REFUSED: HappeningMeaning(
+        "Transactions are refused", "Transactions were refused", lasts=True
+    ),
+    _H.DISK_TROUBLE: HappeningMeaning(
+        "A file cannot be written", "A file could not be written", lasts=True
+    ),
+    _H.PANIC: HappeningMeaning(
+        "Fewer than half of the providers are usable",
+        "Fewer than half of the providers were usable",
+        lasts=True,
+    ),
+    _H.REORG: HappeningMeaning("A reorg", "A reorg"),
+    _H.HEAD_JUMPED: HappeningMeaning("The head jumps", "The head jumped"),
+}
+
+
+class Happening(msgspec.Struct, kw_only=True):
+    """One entry of the timeline.
+
+    ``id`` is its own for ever: an entry that comes again under it replaces the one before.
+    ``kind`` is a key of ``HAPPENINGS``. ``chain`` is empty for what concerns the process,
+    ``subject`` (an upstream or a fault domain) for what concerns the chain. ``words`` say why or
+    what; ``by`` who did it, empty where nobody did. Times are wall-clock seconds; ``ended_unix``
+    is ``None`` while it lasts, and equals the start for what has no end. ``unserved`` of the
+    ``requests`` that came meanwhile had an error: what wallets noticed. ``times``: how often it
+    came back.
+    """
+
+    id: str
+    kind: str
+    started_unix: float
+    ended_unix: float | None
+    chain: str = ""
+    subject: str = ""
+    words: str = ""
+    by: str = ""
+    requests: int = 0
+    unserved: int = 0
+    times: int = 1
