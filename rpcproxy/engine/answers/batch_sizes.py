@@ -35,6 +35,8 @@ class Sizes:
     def learn(self, members: Sequence[SizedMember], size: int) -> None:
         """``size`` bytes came of these, at least."""
         each = size // len(members)
+        if each < LARGE_MEMBER_BYTES and not self._bytes:
+            return
         for name in {member.request.method for member in members}:
             if each >= LARGE_MEMBER_BYTES:
                 while len(self._bytes) >= MOST_SIZES:
@@ -45,6 +47,8 @@ class Sizes:
 
     def groups(self, members: Sequence[M]) -> list[list[M]]:
         """What one upstream is asked at once."""
+        if not self._bytes and len(members) <= GROUP:
+            return [list(members)] if members else []
         groups: list[list[M]] = []
         size = GROUP_BYTES
         for member in members:

@@ -68,7 +68,8 @@ class Gathered(list[bytes | None]):
 
     def put(self, index: int, reply: bytes, request: Request) -> None:
         """The reply to a read, which can be asked for again."""
-        self._drop(index)
+        if self[index] is not None or self.later:
+            self._drop(index)
         if self.claim(len(reply)):
             self[index] = reply
         else:

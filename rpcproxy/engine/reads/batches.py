@@ -146,7 +146,8 @@ class Batches:
     def _land(self, members: Sequence[BatchMember]) -> None:
         """Where the client hung up, those who follow ask again."""
         for member in members:
-            self._endings.land(member.read, None)
+            if not member.read.flight.is_landed:
+                self._endings.land(member.read, None)
 
     async def _forward(
         self,
@@ -320,7 +321,7 @@ class Batches:
             settled.judgement.members if isinstance(settled.judgement, BatchVerdict) else ()
         )
         left: list[BatchMember] = []
-        are_done = [not wants_more(judgement) for judgement in judged]
+        are_done = [each.verdict is Verdict.OK or not wants_more(each) for each in judged]
         for position, member in enumerate(members):
             judgement = judged[position] if position < len(judged) else None
             if judgement is not None and are_done[position]:
