@@ -315,6 +315,10 @@ class IncidentKind(enum.StrEnum):
     HALTED = "halted"
     SPLIT = "split"
     ERRORS = "errors"
+    SENDS_REFUSED = "sends_refused"
+    RECORDS_REFUSED = "records_refused"
+    CLIENTS_REFUSED = "clients_refused"
+    ATTEMPTS_REFUSED = "attempts_refused"
 
 
 class IncidentMeaning(NamedTuple):
@@ -338,6 +342,14 @@ INCIDENTS: Final[Mapping[IncidentKind, IncidentMeaning]] = {
     _I.HALTED: IncidentMeaning("The chain stands still", "The chain stood still"),
     _I.SPLIT: IncidentMeaning("The chain is split", "The chain was split"),
     _I.ERRORS: IncidentMeaning("Requests fail", "Requests failed"),
+    _I.SENDS_REFUSED: IncidentMeaning("Transactions are refused", "Transactions were refused"),
+    _I.RECORDS_REFUSED: IncidentMeaning(
+        "Transactions are not written down", "Transactions were not written down"
+    ),
+    _I.CLIENTS_REFUSED: IncidentMeaning("Clients are turned away", "Clients were turned away"),
+    _I.ATTEMPTS_REFUSED: IncidentMeaning(
+        "This machine lacks what serving takes", "This machine lacked what serving takes"
+    ),
 }
 # What goes wrong with one upstream, by its state, the worst last.
 OF_STATES: Final[Mapping[UpstreamState, IncidentKind]] = {

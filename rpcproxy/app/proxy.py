@@ -19,6 +19,7 @@ from rpcproxy.app.leaving import HANDOVER_SECONDS, release_journals
 from rpcproxy.app.people.history_writer import HistoryWriter
 from rpcproxy.app.people.notifier import Notices
 from rpcproxy.app.people.recorder import Recorder, beside
+from rpcproxy.app.people.refusals import Figures, Refusals
 from rpcproxy.app.people.sampling import Sampler
 from rpcproxy.app.process.allocator import Trimmer
 from rpcproxy.app.process.process import room_for_clients
@@ -29,7 +30,7 @@ from rpcproxy.config.model import Address, Chain, Config, Server
 from rpcproxy.edges.logs import Redactor, event, secrets_of, utc
 from rpcproxy.edges.metrics.metrics import Counters, LoopLag
 from rpcproxy.edges.process.given_sockets import ADMIN, NO_SOCKETS, WALLET, Sockets
-from rpcproxy.edges.process.own_limits import room
+from rpcproxy.edges.process.own_limits import limits, room
 from rpcproxy.engine import tasks
 from rpcproxy.engine.reads.pipeline import Pipeline
 from rpcproxy.engine.sends.ledger import OnStep, unheard
@@ -83,20 +84,29 @@ class Proxy:
         self._retiring: set[asyncio.Task[None]] = set()
         self._retired: list[ChainRuntime] = []  # at work on their last requests
         self.listener: Listener | None = None
-        limits = config.server.limits
-        self.holdings = Holdings(limits.held_bytes, limits.held_bytes_per_client)
+        held = config.server.limits
+        self.holdings = Holdings(held.held_bytes, held.held_bytes_per_client)
         self.control = Control(self)
         self.reload_listeners = [self.control.on_reload]
         self.admin: AdminPort | None = None
         self._loop_lag = LoopLag(self.counters.on_loop_lag)
-        self.sampler = Sampler(lambda: self.chains.values(), clock)  # noqa: PLW0108 -- a reload replaces it
+        self.refusals = Refusals(self._own_figures)
+        self.sampler = Sampler(
+            lambda: self.chains.values(),  # noqa: PLW0108 -- a reload replaces it
+            clock,
+            refusals=self.refusals,
+        )
         self._tracing = Tracing(config.server)
         self._notices = Notices(self.counters, self.redactor, clock)
         self.sampler.sinks.append(self._notices.on_sample)
         self._history = HistoryWriter(config.server.history, self.redactor)
         self.sampler.sinks.append(self._history.on_sample)
         self.recorder = Recorder(
-            self.sampler.take, beside(self._history.path), self.redactor, clock=clock
+            self.sampler.take,
+            beside(self._history.path),
+            self.redactor,
+            refusals=self.refusals,
+            clock=clock,
         )
         self.sampler.sinks.append(self.recorder.add)
         self.sampler.sinks.append(Trimmer(self.holdings).on_sample)
@@ -109,6 +119,13 @@ class Proxy:
         )
         self.address: tuple[str, int] = ("", 0)
         self.admin_address: tuple[str, int] | None = None
+
+    def _own_figures(self) -> Figures:
+        lacking = limits.lately(self.clock.monotonic())
+        if self.listener is None:
+            return Figures(lacking=lacking)
+        counters = self.listener.counters
+        return Figures(counters.refused_connections, counters.crowded_out, lacking)
 
     # ---- life
 
@@ -277,9 +294,9 @@ class Proxy:
         if self.listener is not None:
             room = _file_room(config)
             self.listener.reconfigure(FrontSettings.of_server(config.server, file_room=room))
-        limits = config.server.limits
-        self.holdings.total_bytes = limits.held_bytes
-        self.holdings.client_bytes = limits.held_bytes_per_client
+        held = config.server.limits
+        self.holdings.total_bytes = held.held_bytes
+        self.holdings.client_bytes = held.held_bytes_per_client
         for runtime in self.chains.values():
             runtime.start()
         self._retired += old.values()

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from rpcproxy.app.admin_port import AdminPort
 from rpcproxy.app.chain import ChainRuntime
 from rpcproxy.app.people.recorder import Recorder
+from rpcproxy.app.people.refusals import Refusals
 from rpcproxy.clock import Clock
 from rpcproxy.config.model import Config
 from rpcproxy.edges.logs import Redactor
@@ -60,6 +61,9 @@ class InForce(Protocol):
 
     @property
     def recorder(self) -> Recorder: ...
+
+    @property
+    def refusals(self) -> Refusals: ...
 
     @property
     def redactor(self) -> Redactor: ...

@@ -21,16 +21,23 @@ from typing import Final
 import msgspec
 
 from rpcproxy.app.chain import ChainRuntime
+from rpcproxy.app.people.refusals import Refusals
 from rpcproxy.app.people.sampling import sample_chain
 from rpcproxy.chains.native import title_of
 from rpcproxy.clock import SYSTEM_CLOCK, Clock
 from rpcproxy.edges.logs import utc
 from rpcproxy.engine import tasks
-from rpcproxy.front.pages.outlook import ChainOutlook, IncidentEntry, Outlook, StripEntry
+from rpcproxy.front.pages.outlook import (
+    ChainOutlook,
+    IncidentEntry,
+    Outlook,
+    RefusalEntry,
+    StripEntry,
+)
 from rpcproxy.rules.telling.chronicle import Chronicle, Packed, read_packed
 from rpcproxy.rules.telling.incidents import Incident
-from rpcproxy.rules.telling.plight import Plight, plight_of, summary
-from rpcproxy.rules.telling.sample import Sample
+from rpcproxy.rules.telling.plight import Plight, plight_of, summary, with_refusals
+from rpcproxy.rules.telling.sample import Refusal, Sample
 from rpcproxy.rules.telling.strips import CELL_SECONDS, Strip
 from rpcproxy.states import Change
 
@@ -55,6 +62,7 @@ class Recorder:
         path: Path | None = None,
         redact: Callable[[str], str] = str,
         *,
+        refusals: Refusals | None = None,
         clock: Clock = SYSTEM_CLOCK,
         settle_seconds: float = SETTLE_SECONDS,
     ) -> None:
@@ -65,6 +73,7 @@ class Recorder:
         self._settle_seconds = settle_seconds
         self.chronicle = Chronicle()
         self._take = take
+        self._refusals = refusals or Refusals()
         self._looked = -math.inf  # monotonic seconds
         self._look: asyncio.TimerHandle | None = None
         self._path = path
@@ -130,15 +139,19 @@ class Recorder:
     ) -> tuple[Plight, ChainOutlook]:
         """One chain at ``now`` (monotonic), which is ``unix_seconds`` of wall-clock time."""
         name, title = runtime.chain.name, title_of(runtime.chain.name)
-        sample = sample_chain(runtime, now, unix_seconds)
+        refusals = self._refusals.of_chain(runtime, now)
+        sample = sample_chain(runtime, now, unix_seconds, refusals)
         recent = self.chronicle.recent(sample, now)
         plight = plight_of(sample, title, recent)
+        # Whoever looks at this chain alone is to know what it meets, too.
+        told = with_refusals(plight, self._refusals.of_process(now), title)
         outlook: ChainOutlook = {
             "title": title,
-            "sentence": plight.sentence,
-            "steady": plight.steady,
-            "level": plight.level,
-            "whose": plight.whose,
+            "sentence": told.sentence,
+            "steady": told.steady,
+            "level": told.level,
+            "whose": told.whose,
+            "refusals": [_refusal(each, unix_seconds) for each in refusals],
             "recent": {
                 "seconds": round(recent.seconds, 1),
                 "requests": recent.requests,
@@ -171,12 +184,15 @@ class Recorder:
     ) -> tuple[Outlook, list[ChainOutlook]]:
         """All chains, in the order of the configuration, at ``now`` as above."""
         told = [self.chain_outlook(runtime, now, unix_seconds) for runtime in runtimes.values()]
+        refusals = self._refusals.of_process(now)
         whole = summary([(outlook["title"], plight) for plight, outlook in told])
+        whole = with_refusals(whole, refusals, "")
         page: Outlook = {
             "sentence": whole.sentence,
             "steady": whole.steady,
             "level": whole.level,
             "whose": whole.whose,
+            "refusals": [_refusal(each, unix_seconds) for each in refusals],
             "incidents": [_entry(each, unix_seconds) for each in self.chronicle.incidents()],
         }
         return page, [outlook for _, outlook in told]
@@ -205,6 +221,16 @@ def _strip(strip: Strip, unix_seconds: float) -> StripEntry:
         "cells": strip.letters(unix_seconds),
         "well_share": None if share is None else round(share, 6),
         "known_seconds": round(known, 1),
+    }
+
+
+def _refusal(refusal: Refusal, unix_seconds: float) -> RefusalEntry:
+    return {
+        "what": refusal.what,
+        "why": refusal.why,
+        "detail": refusal.detail,
+        "since": utc(unix_seconds - refusal.since_seconds),
+        "seconds": round(refusal.since_seconds, 1),
     }
 
 

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from rpcproxy.app.chain import ChainRuntime
 from rpcproxy.app.people.chain_report import chain_figures
+from rpcproxy.app.people.refusals import Refusals
 from rpcproxy.clock import SYSTEM_CLOCK, Clock
 from rpcproxy.engine import tasks
 from rpcproxy.messages import CLASS_NAMES, METHOD_CLASSES, MethodClass
 from rpcproxy.rules.standing.standing import Standing
-from rpcproxy.rules.telling.sample import ChainSample, Sample, Times, UpstreamSample
+from rpcproxy.rules.telling.sample import ChainSample, Refusal, Sample, Times, UpstreamSample
 from rpcproxy.rules.telling.snapshot import describe
 from rpcproxy.states import RequestOutcome
 
@@ -36,7 +37,10 @@ class Sampler:
         runtimes: Callable[[], Iterable[ChainRuntime]],
         clock: Clock = SYSTEM_CLOCK,
         every_seconds: float = SAMPLE_SECONDS,
+        *,
+        refusals: Refusals | None = None,
     ) -> None:
+        self._refusals = refusals or Refusals()
         self._clock = clock
         self._every_seconds = every_seconds
         self.sinks: list[Sink] = []
@@ -66,8 +70,17 @@ class Sampler:
     def take(self) -> Sample:
         """Take one for oneself."""
         now, unix_seconds = self._clock.monotonic(), self._clock.unix()
-        chains = tuple(sample_chain(runtime, now, unix_seconds) for runtime in self._runtimes())
-        return Sample(unix_seconds=unix_seconds, seconds=now, chains=chains)
+        refusals = self._refusals
+        chains = tuple(
+            sample_chain(runtime, now, unix_seconds, refusals.of_chain(runtime, now))
+            for runtime in self._runtimes()
+        )
+        return Sample(
+            unix_seconds=unix_seconds,
+            seconds=now,
+            chains=chains,
+            refusals=refusals.of_process(now),
+        )
 
     async def _run(self) -> None:
         while True:
@@ -75,7 +88,9 @@ class Sampler:
             await asyncio.sleep(self._every_seconds)
 
 
-def sample_chain(runtime: ChainRuntime, now: float, unix_seconds: float) -> ChainSample:
+def sample_chain(
+    runtime: ChainRuntime, now: float, unix_seconds: float, refusals: Sequence[Refusal] = ()
+) -> ChainSample:
     """One chain at ``now`` (monotonic), which is ``unix_seconds`` of wall-clock time."""
     standings, counters = runtime.standings, runtime.counters
     figures = chain_figures(runtime, now, unix_seconds)
@@ -96,6 +111,7 @@ def sample_chain(runtime: ChainRuntime, now: float, unix_seconds: float) -> Chai
         is_split=figures.is_split,
         requests=requests,
         unserved=counters.unserved,
+        refusals=tuple(refusals),
         upstreams=tuple(_sample_upstream(runtime, standing, now) for standing in standings),
     )
 

@@ -49,8 +49,16 @@ class OwnLimits:
 
     def __init__(self) -> None:
         self._told_at: dict[str, float] = {}
+        self._met: tuple[float, str] | None = None  # the last one
+
+    def lately(self, now: float) -> str:
+        """What was met within the last minute, in words; empty where nothing was."""
+        if self._met is None or now - self._met[0] >= TOLD_SECONDS:
+            return ""
+        return self._met[1]
 
     def tell(self, words: str, now: float) -> None:
+        self._met = now, words
         if now - self._told_at.get(words, -TOLD_SECONDS) < TOLD_SECONDS:
             return
         self._told_at[words] = now

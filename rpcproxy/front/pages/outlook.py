@@ -28,6 +28,18 @@ class IncidentEntry(TypedDict):
     times: int
 
 
+class RefusalEntry(TypedDict):
+    """What wallets are refused for a reason of our own. ``what``: ``sends``, ``records``,
+    ``clients`` or ``attempts``. ``since`` is UTC, ISO 8601. ``detail`` is for operators alone.
+    """
+
+    what: str
+    why: str
+    detail: str
+    since: str
+    seconds: float
+
+
 class TrafficEntry(TypedDict):
     """One upstream's part of the last minute."""
 
@@ -68,18 +80,22 @@ class ChainOutlook(TypedDict):
     steady: str
     level: str
     whose: str
+    refusals: Sequence[RefusalEntry]
     recent: Mapping[str, float]
     traffic: Mapping[str, TrafficEntry]
     strips: StripsEntry
 
 
 class Outlook(TypedDict):
-    """All chains in words. ``steady`` is ``sentence`` without what changes by itself."""
+    """All chains in words. ``steady`` is ``sentence`` without what changes by itself.
+    ``refusals``: of the whole process, whichever chain is asked for.
+    """
 
     sentence: str
     steady: str
     level: str
     whose: str
+    refusals: Sequence[RefusalEntry]
     incidents: Sequence[IncidentEntry]
 
 
@@ -88,6 +104,7 @@ _OF_CHAIN: Final = (
     *("name", "chain_id", "title", "state", "sentence", "steady", "level", "whose"),
     *("served_head", "head_age_seconds", "usable", "recent", "traffic", "strips"),
 )
+_OF_REFUSAL: Final = ("what", "why", "since", "seconds")
 _OF_UPSTREAM: Final = ("name", "state", "since_seconds", "head", "lag")
 _OF_INCIDENT: Final = (
     *("chain", "upstream", "kind", "started", "ended", "seconds"),
@@ -100,9 +117,11 @@ def public_part(status: Mapping[str, Any]) -> dict[str, Any]:
     provider said, no paths, no transactions, no places.
     """
     shown = {key: status[key] for key in _OF_ALL}
+    shown["refusals"] = _refusals(status)
     shown["chains"] = [
         {
             **{key: chain[key] for key in _OF_CHAIN},
+            "refusals": _refusals(chain),
             "upstreams": [
                 {**{key: each.get(key) for key in _OF_UPSTREAM}, "latency_ms": latency_of(each)}
                 for each in chain["upstreams"]
@@ -116,6 +135,10 @@ def public_part(status: Mapping[str, Any]) -> dict[str, Any]:
         if each["kind"] != IncidentKind.SUSPECT  # its subject is a place
     ]
     return shown
+
+
+def _refusals(told: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [{key: each[key] for key in _OF_REFUSAL} for each in told.get("refusals", ())]
 
 
 def latency_of(upstream: Mapping[str, Any]) -> float | None:

@@ -108,6 +108,7 @@ class Chronicle:
         last = {} if before is None else {chain.name: chain for chain in before.chains}
         for chain in sample.chains:
             self._add_chain(chain, last.get(chain.name), sample.unix_seconds, seconds)
+        self._incidents.step_process(sample.refusals, sample.unix_seconds)
         for name in last.keys() - {chain.name for chain in sample.chains}:
             self._incidents.end_chain(name, sample.unix_seconds)
         self._forget(sample)
@@ -216,6 +217,7 @@ def _level_of_chain(chain: ChainSample, *, is_noticed: bool) -> Level:
     if chain.outage_seconds is not None or is_noticed:
         return Level.DOWN
     is_troubled = chain.halted_seconds is not None or chain.is_split or chain.is_panicking
+    is_troubled |= bool(chain.refusals)
     return Level.TROUBLED if is_troubled else Level.WELL
 
 

@@ -30,7 +30,7 @@ class HandKind(enum.StrEnum):
     TAKEN_OVER = "taken_over"  # another process serves from then on
     DIED = "died"  # it ended without a word; told by the next one
     RESUMED = "resumed"  # pending transactions were found in a journal at the start
-    SENDS_REFUSED = "sends_refused"  # for a reason of our own; lasts
+    SENDS_REFUSED = "sends_refused"  # the incident of that kind
     DISK_TROUBLE = "disk_trouble"  # a file of ours cannot be written; lasts
     PANIC = "panic"  # fewer than half of the upstreams are usable; lasts
     REORG = "reorg"
@@ -69,9 +69,6 @@ HAPPENINGS: Final[Mapping[str, HappeningMeaning]] = {
     _H.DIED: HappeningMeaning("The proxy is gone", "The proxy ended without a word"),
     _H.RESUMED: HappeningMeaning(
         "Pending transactions are resumed", "Pending transactions were resumed"
-    ),
-    _H.SENDS_REFUSED: HappeningMeaning(
-        "Transactions are refused", "Transactions were refused", lasts=True
     ),
     _H.DISK_TROUBLE: HappeningMeaning(
         "A file cannot be written", "A file could not be written", lasts=True

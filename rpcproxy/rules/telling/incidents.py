@@ -7,12 +7,12 @@ State: those under way, and the last ``KEPT`` that are over, in ``Incidents``, w
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
-from rpcproxy.rules.telling.sample import ChainSample, UpstreamSample
+from rpcproxy.rules.telling.sample import ChainSample, Refusal, Refused, UpstreamSample
 from rpcproxy.states import OF_STATES, IncidentKind, UpstreamState
 
 KEPT: Final = 200
@@ -26,6 +26,12 @@ LONGEST_CAUSE: Final = 300
 
 # Of one upstream, the worst last: an incident is called after the worst it came to.
 UPSTREAM_KINDS: Final = tuple(OF_STATES.values())
+_OF_REFUSALS: Final[Mapping[Refused, IncidentKind]] = {
+    Refused.SENDS: IncidentKind.SENDS_REFUSED,
+    Refused.RECORDS: IncidentKind.RECORDS_REFUSED,
+    Refused.CLIENTS: IncidentKind.CLIENTS_REFUSED,
+    Refused.ATTEMPTS: IncidentKind.ATTEMPTS_REFUSED,
+}
 
 
 class Incident(msgspec.Struct, kw_only=True):
@@ -75,6 +81,14 @@ def troubles_of(chain: ChainSample) -> Iterator[Trouble]:
         kind = OF_STATES.get(upstream.state)
         if kind is not None and not is_new(upstream):
             yield Trouble(upstream.name, kind, upstream.reason, upstream.since_seconds)
+    yield from troubles_of_refusals(chain.refusals)
+
+
+def troubles_of_refusals(refusals: Iterable[Refusal]) -> Iterator[Trouble]:
+    """What wallets are refused for reasons of our own, of a chain or of the process."""
+    for refusal in refusals:
+        kind = _OF_REFUSALS[refusal.what]
+        yield Trouble("", kind, refusal.detail or refusal.why, refusal.since_seconds)
 
 
 def suspect_domain(chain: ChainSample) -> str:
@@ -124,10 +138,7 @@ class Incidents:
         """A chain as it is now; so many requests came, and so many of them were not served, since
         it was last looked at.
         """
-        seen = set()
-        for trouble in troubles_of(chain):
-            incident = self._open_for(chain.name, trouble, unix_seconds)
-            seen.add(incident.key)
+        seen = self._begin(chain.name, troubles_of(chain), unix_seconds)
         for key, incident in list(self._open.items()):
             if incident.chain != chain.name:
                 continue
@@ -135,6 +146,18 @@ class Incidents:
             incident.unserved += unserved
             if key not in seen:
                 self._close(incident, unix_seconds - _well_for(chain, incident))
+
+    def step_process(self, refusals: Iterable[Refusal], unix_seconds: float) -> None:
+        """What the whole process refuses now; its incidents have no chain."""
+        seen = self._begin("", troubles_of_refusals(refusals), unix_seconds)
+        for key, incident in list(self._open.items()):
+            if not incident.chain and key not in seen:
+                self._close(incident, unix_seconds)
+
+    def _begin(
+        self, chain: str, troubles: Iterable[Trouble], unix_seconds: float
+    ) -> set[tuple[str, str, str]]:
+        return {self._open_for(chain, each, unix_seconds).key for each in troubles}
 
     def note_errors(self, chain: str, cause: str, unix_seconds: float, unserved: int) -> None:
         """Requests were not served, and whatever it was is over."""

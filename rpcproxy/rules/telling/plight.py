@@ -14,31 +14,80 @@ import msgspec
 
 from rpcproxy.rules.telling.chronicle import LastMinute
 from rpcproxy.rules.telling.incidents import is_new, suspect_domain
-from rpcproxy.rules.telling.sample import ChainSample, UpstreamSample
+from rpcproxy.rules.telling.sample import ChainSample, Refusal, Refused, UpstreamSample
 from rpcproxy.states import LEVELS, UPSTREAM_STATES, Level, UpstreamState
 
 Whose = Literal["", "provider", "chain", "here"]
 
 _NUMBERS: Final = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _NAMED: Final = 2  # of several in trouble, so many are named
+_SPARED_NAMED: Final = 4  # of those that an operator spared
+OTHER_CHAIN: Final = "it is on another chain"  # as ``rules.standing.admit`` says it
 _PARTLY: Final = re.compile(r"but for (light|heavy|send)\b")
+# What wallets are refused: of a chain, and of the whole process.
+_REFUSED: Final = {
+    Refused.SENDS: "transactions of {title} are refused",
+    Refused.RECORDS: "transactions of {title} are sent without being written down",
+    Refused.CLIENTS: "clients are turned away",
+    Refused.ATTEMPTS: "providers cannot be asked",
+}
 _PARTS: Final = {"light": "light reads", "heavy": "heavy reads", "send": "transactions"}
 
 
 class Plight(msgspec.Struct, frozen=True):
     """``sentence`` may name seconds and blocks; ``steady`` says the same without what changes by
     itself, for those who are told of changes alone. ``whose``: a provider's doing, the chain's, or
-    of the line here; empty where nothing is wrong, or nobody knows.
+    ours here; empty where nothing is wrong, or nobody knows. ``besides``: what both say of those
+    that an operator spared, though all is well.
     """
 
     level: Level
     sentence: str
     steady: str
     whose: Whose = ""
+    besides: tuple[str, str] = "", ""
 
 
 def plight_of(chain: ChainSample, title: str, recent: LastMinute) -> Plight:
     """One chain, called ``title``."""
+    return with_refusals(_of_upstreams(chain, title, recent), chain.refusals, title)
+
+
+def with_refusals(plight: Plight, refusals: Sequence[Refusal], title: str) -> Plight:
+    """``plight``, and what is refused for reasons of our own besides: of the chain called
+    ``title``, or of the process. Where all else is well, that leads.
+    """
+    if not refusals:
+        return plight
+    told = [_refused(refusal, title) for refusal in refusals]
+    lead = "; ".join(sentence for sentence, _ in told)
+    steady = "; ".join(words for _, words in told)
+    if plight.level is Level.DOWN:
+        return Plight(
+            Level.DOWN, f"{plight.sentence}; {lead}", f"{plight.steady}; {steady}", plight.whose
+        )
+    rest = "; " + ("all else is well" if plight.level is Level.WELL else plight.sentence)
+    steady_rest = "; " + ("all else is well" if plight.level is Level.WELL else plight.steady)
+    return Plight(
+        Level.TROUBLED,
+        _capital(lead) + rest,
+        _capital(steady) + steady_rest,
+        refusals[0].whose,
+    )
+
+
+def _refused(refusal: Refusal, title: str) -> tuple[str, str]:
+    """With since when, and without."""
+    what = _REFUSED[refusal.what].format(title=title)
+    since = f" for {span(refusal.since_seconds)}"
+    return f"{what}{since}: {refusal.why}", f"{what}: {refusal.why}"
+
+
+def _capital(words: str) -> str:
+    return words[:1].upper() + words[1:]
+
+
+def _of_upstreams(chain: ChainSample, title: str, recent: LastMinute) -> Plight:
     if not chain.upstreams:
         return _plight(Level.DOWN, f"{title} has no providers")
     if chain.usable == 0:
@@ -63,7 +112,11 @@ def summary(plights: Sequence[tuple[str, Plight]]) -> Plight:
     if not plights:
         return _plight(Level.UNKNOWN, "No chain is served")
     if all(plight.level is Level.WELL for _, plight in plights):
-        return Plight(Level.WELL, "All well", "All well")
+        sentence, steady = (
+            "".join(_on(title, plight.besides[at], len(plights)) for title, plight in plights)
+            for at in (0, 1)
+        )
+        return Plight(Level.WELL, f"All well{sentence}", f"All well{steady}")
     title, worst = max(plights, key=lambda each: LEVELS[each[1].level].rank)
     others = sum(plight.level is not Level.WELL for _, plight in plights) - 1
     more = f"; {_count(others)} more {_chains(others)} in trouble" if others else ""
@@ -75,6 +128,10 @@ def summary(plights: Sequence[tuple[str, Plight]]) -> Plight:
         f"{lead}{worst.steady}{more}",
         worst.whose,
     )
+
+
+def _on(title: str, besides: str, chains: int) -> str:
+    return besides.replace("; ", f"; on {title}: ", 1) if chains > 1 else besides
 
 
 def _nobody(chain: ChainSample, title: str, recent: LastMinute) -> Plight:
@@ -92,6 +149,12 @@ def _nobody(chain: ChainSample, title: str, recent: LastMinute) -> Plight:
         none = f"None of the {_count(count)} providers of {title} can be reached"
         blame = "probably the network here"
         return Plight(Level.DOWN, f"{none}{since}: {blame}", f"{none}: {blame}", "here")
+    if all(each.reason.startswith(OTHER_CHAIN) for each in upstreams):
+        every = {1: "The provider", 2: "Both providers"}.get(
+            count, f"All {_count(count)} providers"
+        )
+        words = f"{every} of {title} {'is' if count == 1 else 'are'} of another chain than is set"
+        return Plight(Level.DOWN, f"{words} here{since}", f"{words} here", "here")
     states = {each.state for each in upstreams}
     if len(states) == 1 and count > 1:
         every = "Both" if count == 2 else f"All {_count(count)}"
@@ -143,9 +206,9 @@ def _some(chain: ChainSample, title: str) -> Plight | None:
     else:
         words = " and ".join(f"{each.name} {UPSTREAM_STATES[each.state].one}" for each in troubled)
     are_new = all(each.state == UpstreamState.UNKNOWN for each in troubled)
-    return _plight(
-        Level.UNKNOWN if are_new and well else Level.TROUBLED, f"{words}, {by}", "provider"
-    )
+    level = Level.UNKNOWN if are_new and well else Level.TROUBLED
+    sentence, steady = _spared(chain)
+    return Plight(level, f"{words}, {by}{sentence}", f"{words}, {by}{steady}", "provider")
 
 
 def _partly(chain: ChainSample) -> Plight | None:
@@ -163,22 +226,56 @@ def _well(chain: ChainSample, title: str, recent: LastMinute) -> Plight:
         requests = "request" if recent.unserved == 1 else "requests"
         sentence = f"{title}: {recent.unserved} {requests} of the last minute could not be served"
         return Plight(Level.TROUBLED, sentence, steady)
-    readers = sum(
-        each.role != "sends" and each.state == UpstreamState.UP for each in chain.upstreams
-    )
-    spared = [
-        f"{each.name} is {each.state}"
-        for each in chain.upstreams
-        if UPSTREAM_STATES[each.state].by_order
+    readers = [
+        each for each in chain.upstreams if each.role != "sends" and each.state == UpstreamState.UP
     ]
-    besides = "; ".join(["", *spared]) if len(spared) <= _NAMED else f"; {len(spared)} are spared"
-    return _plight(
-        Level.WELL, f"All well, served by {_count(readers)} {_providers(readers)}{besides}"
-    )
+    sentence, steady = _spared(chain)
+    if _lacks_spare(chain, readers):
+        alone = f"{_listed([each.name for each in readers])} alone"
+        words = f"{title} is served by {alone}, without a spare"
+        return Plight(Level.TROUBLED, f"{words}{sentence}", f"{words}{steady}", "here")
+    words = f"All well, served by {_count(len(readers))} {_providers(len(readers))}"
+    return Plight(Level.WELL, f"{words}{sentence}", f"{words}{steady}", besides=(sentence, steady))
+
+
+def _lacks_spare(chain: ChainSample, readers: Sequence[UpstreamSample]) -> bool:
+    """Whether operators took out so many that one trouble would take all: one is left, or those of
+    one company or one place. One that is cordoned is a spare.
+    """
+    out = [each for each in chain.upstreams if each.state == UpstreamState.DRAINED]
+    held = [each for each in chain.upstreams if each.state == UpstreamState.CORDONED]
+    left = [*readers, *(each for each in held if each.role != "sends")]
+    if not any(each.role != "sends" for each in out) or not readers:
+        return False
+    places = {(each.cloud, each.region) for each in left}
+    is_one_place = len(places) == 1 and "unknown" not in next(iter(places))
+    return is_one_place or len({each.provider for each in left}) == 1
+
+
+def _spared(chain: ChainSample) -> tuple[str, str]:
+    """Those that an operator spared, with since when, and without."""
+    sentence = steady = ""
+    for state in (UpstreamState.DRAINED, UpstreamState.CORDONED):
+        those = [each for each in chain.upstreams if each.state == state]
+        if not those:
+            continue
+        names = _listed([each.name for each in those], _SPARED_NAMED)
+        words = f"; {names} {'is' if len(those) == 1 else 'are'} {state} by an operator"
+        longest = span(max(each.since_seconds for each in those))
+        sentence += words + (f" for {longest}" if len(those) == 1 else f", the first for {longest}")
+        steady += words
+    return sentence, steady
 
 
 def _plight(level: Level, words: str, whose: Whose = "") -> Plight:
     return Plight(level, words, words, whose)
+
+
+def _listed(names: Sequence[str], most: int = _SPARED_NAMED) -> str:
+    """Names as people say them, so many at most."""
+    if len(names) > most:
+        return f"{', '.join(names[: most - 1])} and {_count(len(names) - most + 1)} more"
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def _others(count: int) -> str:

@@ -6,11 +6,34 @@ Counts only grow while the process lives; ``grown`` says by how much.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
+from typing import Literal
 
 import msgspec
 
 from rpcproxy.states import UpstreamState
+
+
+class Refused(enum.StrEnum):
+    """What wallets are refused, or not given, for a reason of our own."""
+
+    SENDS = "sends"  # transactions of a chain
+    RECORDS = "records"  # transactions are taken, and a restart would forget them
+    CLIENTS = "clients"  # connections, or requests of clients for which too much is held
+    ATTEMPTS = "attempts"  # upstreams cannot be asked: this machine lacks what that takes
+
+
+class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+    """``why`` is for anybody: no path, no process, no address. ``detail`` is for operators, empty
+    where ``why`` says all. ``whose`` as of a ``plight.Plight``.
+    """
+
+    what: Refused
+    why: str
+    since_seconds: float
+    detail: str = ""
+    whose: Literal["here", "provider"] = "here"
 
 
 class Times(msgspec.Struct, frozen=True, gc=False):
@@ -51,7 +74,9 @@ class UpstreamSample(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChainSample(msgspec.Struct, frozen=True, kw_only=True):
-    """One chain. ``requests`` of clients, by ``states.RequestOutcome``."""
+    """One chain. ``requests`` of clients, by ``states.RequestOutcome``. ``refusals``: of this
+    chain alone.
+    """
 
     name: str
     identity: str
@@ -65,14 +90,18 @@ class ChainSample(msgspec.Struct, frozen=True, kw_only=True):
     requests: Mapping[str, int]
     upstreams: tuple[UpstreamSample, ...]
     unserved: int = 0  # requests that nobody could serve: each an error that a wallet saw
+    refusals: tuple[Refusal, ...] = ()
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
-    """All chains. ``unix_seconds`` may jump with the clock, ``seconds`` (monotonic) does not."""
+    """All chains. ``unix_seconds`` may jump with the clock, ``seconds`` (monotonic) does not.
+    ``refusals``: of the whole process, whichever chain is asked for.
+    """
 
     unix_seconds: float
     seconds: float
     chains: tuple[ChainSample, ...]
+    refusals: tuple[Refusal, ...] = ()
 
 
 def grown(now: Mapping[str, int], before: Mapping[str, int]) -> dict[str, int]:

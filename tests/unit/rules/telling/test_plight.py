@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from rpcproxy.rules.telling.chronicle import LastMinute, Traffic
-from rpcproxy.rules.telling.plight import Plight, plight_of, span, summary
-from rpcproxy.rules.telling.sample import ChainSample
+from rpcproxy.rules.telling.plight import Plight, plight_of, span, summary, with_refusals
+from rpcproxy.rules.telling.sample import ChainSample, Refusal, Refused
 from tests.kits.samples import a_chain, an_upstream, with_state
 
 QUIET = LastMinute()
@@ -29,7 +29,7 @@ OTHERS = "wallets are served by three others"
             with_state({"a": "drained", **WELL}),
             "well",
             "",
-            "All well, served by three providers; a is drained",
+            "All well, served by three providers; a is drained by an operator for 3 s",
         ),
         (
             with_state({"infura-us": "cooling", **WELL}),
@@ -184,6 +184,100 @@ def test_what_is_steady_names_no_time() -> None:
         )
     down = with_state({"a": "ejected", "b": "cooling"}, outage_seconds=40.0)
     assert told(down).steady == "Nobody can serve Ethereum: a fails; b is rate-limited"
+
+
+def refused(why: str = "another process has their journal open", **fields: object) -> Refusal:
+    return Refusal(**{"what": Refused.SENDS, "why": why, "since_seconds": 180.0, **fields})
+
+
+def test_refused_transactions_are_said_before_all_that_is_well() -> None:
+    plight = told(a_chain(refusals=(refused(),)))
+    assert (plight.level, plight.whose) == ("troubled", "here")
+    assert plight.sentence == (
+        "Transactions of Ethereum are refused for 3 min: another process has their journal open; "
+        "all else is well"
+    )
+    assert "3 min" not in plight.steady
+    assert summary([("Ethereum", plight)]).sentence == plight.sentence
+
+
+def test_refused_transactions_beside_other_trouble() -> None:
+    words = "ransactions of Ethereum are refused for 3 min: it is full"
+    some = with_state({"a": "cooling", **WELL}, refusals=(refused("it is full"),))
+    assert told(some).sentence == f"T{words}; a is rate-limited, {OTHERS}"
+    down = with_state({"a": "ejected"}, outage_seconds=1.0, refusals=(refused("it is full"),))
+    assert told(down).level == "down"
+    assert told(down).sentence == f"Nobody can serve Ethereum for 1 s: a fails; t{words}"
+
+
+def test_what_the_whole_process_refuses() -> None:
+    away = refused("as many connections are open as may be", what=Refused.CLIENTS)
+    well = summary([("Ethereum", told(a_chain())), ("Base", told(a_chain(), title="Base"))])
+    plight = with_refusals(well, [away], "")
+    assert (plight.level, plight.whose) == ("troubled", "here")
+    assert plight.steady == (
+        "Clients are turned away: as many connections are open as may be; all else is well"
+    )
+    assert with_refusals(well, [], "") == well
+
+
+@pytest.mark.parametrize(
+    ("states", "places", "left"),
+    [
+        ({"a": "drained", "b": "drained", "c": "drained", "d": "up"}, {}, "d"),
+        ({"a": "drained", "b": "drained", "c": "up", "d": "up"}, {"provider": "one"}, "c and d"),
+        ({"a": "drained", "b": "up", "c": "up"}, {"cloud": "aws", "region": "r"}, "b and c"),
+    ],
+    ids=["one", "one company", "one place"],
+)
+def test_drained_ones_that_leave_no_spare(states, places, left) -> None:
+    chain = a_chain(
+        *(an_upstream(name, state, since_seconds=700.0, **places) for name, state in states.items())
+    )
+    plight = told(chain)
+    assert (plight.level, plight.whose) == ("troubled", "here")
+    assert plight.sentence.startswith(f"Ethereum is served by {left} alone, without a spare; a"), (
+        plight.sentence
+    )
+    assert "by an operator" in plight.sentence
+    assert "12 min" in plight.sentence
+    assert "12 min" not in plight.steady
+
+
+def test_drained_ones_with_spares_left_are_named() -> None:
+    plight = told(with_state({"a": "drained", "b": "drained", "c": "up", "d": "up"}))
+    assert plight.level == "well"
+    assert plight.sentence == (
+        "All well, served by two providers; a and b are drained by an operator, the first for 3 s"
+    )
+    cordoned = told(with_state({"a": "cordoned", **WELL}))
+    assert cordoned.sentence.endswith("; a is cordoned by an operator for 3 s")
+    spare = told(with_state({"a": "drained", "b": "cordoned", "c": "up"}))
+    assert spare.level == "well", "a cordoned one is asked where the last one fails"
+    failing = told(with_state({"a": "drained", "b": "ejected", "c": "up", "d": "up"}))
+    assert failing.sentence == (
+        "b fails, wallets are served by two others; a is drained by an operator for 3 s"
+    )
+
+
+def test_drained_ones_are_in_the_summary_of_all_that_is_well() -> None:
+    some = told(with_state({"a": "drained", "b": "up", "c": "up"}))
+    assert summary([("Ethereum", some)]).sentence == "All well; a is drained by an operator for 3 s"
+    both = summary([("Ethereum", told(a_chain())), ("Base", some)])
+    assert both.sentence == "All well; on Base: a is drained by an operator for 3 s"
+
+
+@pytest.mark.parametrize(
+    ("names", "whom"),
+    [("a", "The provider of Ethereum is"), ("ab", "Both providers of Ethereum are"),
+     ("abc", "All three providers of Ethereum are")],
+)  # fmt: skip
+def test_providers_of_another_chain_than_is_configured(names, whom) -> None:
+    words = "it is on another chain (chain id 5, configured 1)"
+    upstreams = [an_upstream(name, "quarantined", reason=words) for name in names]
+    plight = told(a_chain(*upstreams, outage_seconds=6.0))
+    assert (plight.level, plight.whose) == ("down", "here")
+    assert plight.sentence == f"{whom} of another chain than is set here for 6 s"
 
 
 def test_words_of_providers_are_in_no_sentence() -> None:
