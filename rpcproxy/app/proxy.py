@@ -18,8 +18,8 @@ from rpcproxy.app.control import Control
 from rpcproxy.app.leaving import HANDOVER_SECONDS, release_journals
 from rpcproxy.app.people.history_writer import HistoryWriter
 from rpcproxy.app.people.notifier import Notices
+from rpcproxy.app.people.own_refusals import OwnRefusals, RefusingFigures
 from rpcproxy.app.people.recorder import Recorder, beside
-from rpcproxy.app.people.refusals import Figures, Refusals
 from rpcproxy.app.people.sampling import Sampler
 from rpcproxy.app.process.allocator import Trimmer
 from rpcproxy.app.process.process import room_for_clients
@@ -90,12 +90,9 @@ class Proxy:
         self.reload_listeners = [self.control.on_reload]
         self.admin: AdminPort | None = None
         self._loop_lag = LoopLag(self.counters.on_loop_lag)
-        self.refusals = Refusals(self._own_figures)
-        self.sampler = Sampler(
-            lambda: self.chains.values(),  # noqa: PLW0108 -- a reload replaces it
-            clock,
-            refusals=self.refusals,
-        )
+        self.refusals = OwnRefusals(self._own_figures)
+        running = lambda: self.chains.values()  # noqa: E731, PLW0108 -- a reload replaces it
+        self.sampler = Sampler(running, clock, refusals=self.refusals)
         self._tracing = Tracing(config.server)
         self._notices = Notices(self.counters, self.redactor, clock)
         self.sampler.sinks.append(self._notices.on_sample)
@@ -108,8 +105,7 @@ class Proxy:
             refusals=self.refusals,
             clock=clock,
         )
-        self.sampler.sinks.append(self.recorder.add)
-        self.sampler.sinks.append(Trimmer(self.holdings).on_sample)
+        self.sampler.sinks += [self.recorder.add, Trimmer(self.holdings).on_sample]
         self.view = ProxyView(self)
         self._public_status = PublicStatus(
             lambda: told_plainly(self.view.status(), self.redactor),
@@ -120,12 +116,12 @@ class Proxy:
         self.address: tuple[str, int] = ("", 0)
         self.admin_address: tuple[str, int] | None = None
 
-    def _own_figures(self) -> Figures:
+    def _own_figures(self) -> RefusingFigures:
         lacking = limits.lately(self.clock.monotonic())
         if self.listener is None:
-            return Figures(lacking=lacking)
+            return RefusingFigures(lacking=lacking)
         counters = self.listener.counters
-        return Figures(counters.refused_connections, counters.crowded_out, lacking)
+        return RefusingFigures(counters.refused_connections, counters.crowded_out, lacking)
 
     # ---- life
 

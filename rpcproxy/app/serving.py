@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 from rpcproxy.app.admin_port import AdminPort
 from rpcproxy.app.chain import ChainRuntime
+from rpcproxy.app.people.own_refusals import OwnRefusals
 from rpcproxy.app.people.recorder import Recorder
-from rpcproxy.app.people.refusals import Refusals
 from rpcproxy.clock import Clock
 from rpcproxy.config.model import Config
 from rpcproxy.edges.logs import Redactor
@@ -63,7 +63,7 @@ class InForce(Protocol):
     def recorder(self) -> Recorder: ...
 
     @property
-    def refusals(self) -> Refusals: ...
+    def refusals(self) -> OwnRefusals: ...
 
     @property
     def redactor(self) -> Redactor: ...

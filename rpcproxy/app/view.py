@@ -6,6 +6,7 @@ Reads what is in force; nothing here changes it. State: when the process began.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from rpcproxy import __version__
@@ -15,6 +16,7 @@ from rpcproxy.app.people.chain_report import (
     chain_transactions,
     find_transaction,
 )
+from rpcproxy.app.people.own_refusals import sends_refused_seconds, sends_words
 from rpcproxy.app.serving import InForce
 from rpcproxy.chains.registry import HASH_WORDS, hash_of, kind_of
 from rpcproxy.edges.metrics.exposition import Exposition, ProxyCollector, Sources
@@ -86,7 +88,16 @@ class ProxyView:
     def ready(self) -> tuple[bool, dict[str, Any]]:
         statuses = self._chain_statuses(self._clock.monotonic(), self._clock.unix())
         is_ready, told = readiness(statuses)
+        told["sends"] = self._sends()
         return is_ready, told_plainly(told, self._proxy.redactor)
+
+    def _sends(self) -> dict[str, str]:
+        """By chain, whether transactions of wallets are taken or, in words, why not."""
+        now = self._clock.monotonic()
+        return {
+            name: sends_words(self._proxy.refusals.of_chain(runtime, now))
+            for name, runtime in self._proxy.chains.items()
+        }
 
     def describe(self) -> list[dict[str, Any]]:
         """The chains, for the page in the browser: best path first."""
@@ -140,7 +151,9 @@ class ProxyView:
         listener = self._proxy.listener
         if listener is None:
             return {}
+        refused = self._proxy.refusals.of_process(self._clock.monotonic())
         return {
+            **{f"refusing_{refusal.what}": 1.0 for refusal in refused},
             "client_connections": listener.open_connections,
             "client_connections_refused": listener.counters.refused_connections,
             "held_bytes": self._proxy.holdings.used,
@@ -149,8 +162,12 @@ class ProxyView:
 
     def _figures(self) -> Mapping[str, ChainFigures]:
         now, unix_seconds = self._clock.monotonic(), self._clock.unix()
+        refusals = self._proxy.refusals
         return {
-            name: chain_figures(runtime, now, unix_seconds)
+            name: replace(
+                chain_figures(runtime, now, unix_seconds),
+                sends_refused_seconds=sends_refused_seconds(refusals.of_chain(runtime, now)),
+            )
             for name, runtime in self._proxy.chains.items()
         }
 

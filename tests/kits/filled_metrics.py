@@ -72,6 +72,7 @@ BUSY = ChainFigures(
         asked=12, agreed=5, differed=2, unanswered=1, voided=1, odd={"infura-us": 2}
     ),
     feeds={"infura-us": True, "quiet": False},
+    sends_refused_seconds=12.5,
     sends=SendFigures(
         pending=3, oldest_pending_seconds=42.5, journal_bytes=65_536, is_journal_troubled=True
     ),
@@ -131,6 +132,7 @@ def busy_sources() -> Sources:
             "client_connections_refused": 2,
             "held_bytes": 7000,
             "client_requests_crowded_out": 3,
+            "refusing_clients": 1,
         },
         chains=lambda: {"ethereum": BUSY, "base": ChainFigures()},
         connections=lambda: {"ethereum": {"infura-us": (4, 1)}},

@@ -21,7 +21,7 @@ from typing import Final
 import msgspec
 
 from rpcproxy.app.chain import ChainRuntime
-from rpcproxy.app.people.refusals import Refusals
+from rpcproxy.app.people.own_refusals import OwnRefusals
 from rpcproxy.app.people.sampling import sample_chain
 from rpcproxy.chains.native import title_of
 from rpcproxy.clock import SYSTEM_CLOCK, Clock
@@ -62,7 +62,7 @@ class Recorder:
         path: Path | None = None,
         redact: Callable[[str], str] = str,
         *,
-        refusals: Refusals | None = None,
+        refusals: OwnRefusals | None = None,
         clock: Clock = SYSTEM_CLOCK,
         settle_seconds: float = SETTLE_SECONDS,
     ) -> None:
@@ -73,7 +73,7 @@ class Recorder:
         self._settle_seconds = settle_seconds
         self.chronicle = Chronicle()
         self._take = take
-        self._refusals = refusals or Refusals()
+        self._refusals = refusals or OwnRefusals()
         self._looked = -math.inf  # monotonic seconds
         self._look: asyncio.TimerHandle | None = None
         self._path = path

@@ -12,7 +12,7 @@ from typing import Final
 
 from rpcproxy.app.chain import ChainRuntime
 from rpcproxy.app.people.chain_report import chain_figures
-from rpcproxy.app.people.refusals import Refusals
+from rpcproxy.app.people.own_refusals import OwnRefusals
 from rpcproxy.clock import SYSTEM_CLOCK, Clock
 from rpcproxy.engine import tasks
 from rpcproxy.messages import CLASS_NAMES, METHOD_CLASSES, MethodClass
@@ -38,9 +38,9 @@ class Sampler:
         clock: Clock = SYSTEM_CLOCK,
         every_seconds: float = SAMPLE_SECONDS,
         *,
-        refusals: Refusals | None = None,
+        refusals: OwnRefusals | None = None,
     ) -> None:
-        self._refusals = refusals or Refusals()
+        self._refusals = refusals or OwnRefusals()
         self._clock = clock
         self._every_seconds = every_seconds
         self.sinks: list[Sink] = []

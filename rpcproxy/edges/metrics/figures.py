@@ -57,7 +57,8 @@ class ChainFigures:
     """One chain at this moment. Numbers are ``None`` while they are not known;
     ``halted_seconds`` is ``None`` while the chain moves, ``outage_seconds`` while somebody can
     serve light reads (``usable`` upstreams can), ``last_reorg_depth`` where the last turn was none.
-    ``stores`` by place; ``feeds``: whether each upstream's is live.
+    ``stores`` by place; ``feeds``: whether each upstream's is live. ``sends_refused_seconds``: for
+    how long transactions have been refused for a reason of our own, 0 while they are taken.
     """
 
     served: int | None = None
@@ -76,6 +77,7 @@ class ChainFigures:
     audits: AuditFigures = AuditFigures()
     feeds: Mapping[str, bool] = field(default_factory=dict)
     sends: SendFigures = field(default_factory=SendFigures)
+    sends_refused_seconds: float = 0.0
 
 
 Chains = Mapping[str, ChainFigures]

@@ -51,7 +51,8 @@ class Scrape:
 
     ``standings``: chain → one mapping per upstream, as ``rules.telling.snapshot`` gives it; keys
     that are missing leave their sample out. ``front``: ``client_connections`` and ``held_bytes``
-    now, ``client_connections_refused`` and ``client_requests_crowded_out`` so far. ``chains``:
+    now, ``client_connections_refused`` and ``client_requests_crowded_out`` so far,
+    ``refusing_clients`` and ``refusing_attempts``: 1 while it is so. ``chains``:
     chain → its heads, kept answers, audits, feeds and transactions. ``connections``: chain →
     upstream → (open, idle) connections. ``loop_lag_seconds``: the worst since the last scrape.
     """

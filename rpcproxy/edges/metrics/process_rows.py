@@ -94,4 +94,14 @@ PROCESS_ROWS: Final = (
         "Requests refused because too much is held for their client.",
         _front("client_requests_crowded_out"),
     ),
+    MetricRow(
+        "rpcproxy_refusing",
+        _GAUGE,
+        MetricUnit.FLAG,
+        ("what",),
+        "1 while clients are turned away, or upstreams cannot be asked, for a reason of our own.",
+        lambda scrape: by_key(
+            {what: scrape.front.get(f"refusing_{what}", 0.0) for what in ("attempts", "clients")}
+        ),
+    ),
 )

@@ -126,4 +126,12 @@ SEND_ROWS: Final = (
         "1 while transactions cannot be written to the journal.",
         measured(lambda chain: chain.sends.is_journal_troubled),
     ),
+    MetricRow(
+        "rpcproxy_sends_refused_seconds",
+        _GAUGE,
+        MetricUnit.SECONDS,
+        CHAIN,
+        "For how long transactions have been refused for a reason of our own, 0 while taken.",
+        measured(lambda chain: chain.sends_refused_seconds),
+    ),
 )

@@ -146,11 +146,6 @@ class Ledger:
         return True
 
     @property
-    def is_awaiting_journal(self) -> bool:
-        """Whether it is being opened."""
-        return not self._is_settled.is_set()
-
-    @property
     def trouble(self) -> str:
         """What is wrong with the journal, in words."""
         return self._refusal if self.journal is None else self.journal.trouble

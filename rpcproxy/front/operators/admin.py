@@ -37,6 +37,7 @@ Redact = Callable[[str], str]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 CHANGES_KEPT: Final = 100
+TAKEN: Final = "taken"  # of a chain's transactions
 _MOST_BODY_BYTES: Final = 64 * 1024  # orders are short
 _log = logging.getLogger("rpcproxy.admin")
 
@@ -189,7 +190,10 @@ def readiness(chains: Sequence[ChainStatus]) -> tuple[bool, dict[str, Any]]:
 def is_in_rotation(asked: Mapping[str, str], told: Mapping[str, Any]) -> bool:
     """What a load balancer hears: whether every chain can be served or, where it asks for ``any``,
     at least one. While one chain is down everywhere, the others are to be reached all the same.
+    Where it asks for ``sends``, transactions of every chain must be taken as well.
     """
+    if "sends" in asked and any(words != TAKEN for words in told.get("sends", {}).values()):
+        return False
     return bool(told["ready"] or ("any" in asked and told.get("chains_ready")))
 
 

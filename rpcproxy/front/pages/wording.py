@@ -16,7 +16,7 @@ _INCIDENTS: Final[Mapping[str, IncidentMeaning]] = dict(INCIDENTS.items())
 WHOSE: Final = {
     "provider": "It is on the providers’ side. The chain and this proxy are well.",
     "chain": "It is the chain. The providers and this proxy are well.",
-    "here": "They are different companies, so it is probably the network of this machine.",
+    "here": "It is on this proxy’s side. The chain and the providers are not the cause.",
 }
 
 

@@ -147,7 +147,7 @@ def _nobody(chain: ChainSample, title: str, recent: LastMinute) -> Plight:
     providers = {each.provider for each in upstreams}
     if len(providers) > 1 and all(_is_unreachable(each, recent) for each in upstreams):
         none = f"None of the {_count(count)} providers of {title} can be reached"
-        blame = "probably the network here"
+        blame = "they are different companies, so it is probably the network here"
         return Plight(Level.DOWN, f"{none}{since}: {blame}", f"{none}: {blame}", "here")
     if all(each.reason.startswith(OTHER_CHAIN) for each in upstreams):
         every = {1: "The provider", 2: "Both providers"}.get(

@@ -33,7 +33,13 @@ from rpcproxy.front.operators.admin_transactions import (
     ChainTransactions,
     TransactionEntry,
 )
-from rpcproxy.front.pages.outlook import IncidentEntry, StripEntry, StripsEntry, TrafficEntry
+from rpcproxy.front.pages.outlook import (
+    IncidentEntry,
+    RefusalEntry,
+    StripEntry,
+    StripsEntry,
+    TrafficEntry,
+)
 from rpcproxy.front.wire.live import USUAL_LIVE
 from rpcproxy.messages import Verdict
 from rpcproxy.rules.heads import cadence
@@ -119,6 +125,7 @@ def test_the_status_is_told_key_by_key() -> None:
     told = section(METRICS, "`/status`")
     assert sorted(first_names(told)) == sorted(expected)
     entries = (ChangeEntry, ReloadStatus, IncidentEntry, TrafficEntry, StripsEntry, StripEntry)
+    entries += (RefusalEntry,)
     for key in (key for entry in entries for key in typing.get_type_hints(entry)):
         assert f"`{key}`" in told
 

@@ -77,6 +77,7 @@ class View:
         self.changes = RecentChanges()
         self.exposition = Exposition(ProxyCollector(Counters()))
         self.trouble: Exception | None = None
+        self.sends: dict[str, str] = {}
 
     def status(self) -> Status:
         if self.trouble:
@@ -96,7 +97,8 @@ class View:
         }
 
     def ready(self) -> tuple[bool, Mapping[str, Any]]:
-        return readiness(self.chains)
+        is_ready, told = readiness(self.chains)
+        return is_ready, {**told, **({"sends": self.sends} if self.sends else {})}
 
     def transactions(self) -> Sequence[ChainTransactions]:
         return []
@@ -168,6 +170,18 @@ async def test_readyz_says_that_a_chain_stands_and_stays_ready(
     ready = [chain["name"] for chain in view.chains]
     told = {"ready": True, "chains_down": {}, "chains_halted": {"base": words}}
     assert await reply.json() == {**told, "chains_ready": ready}
+
+
+async def test_readyz_says_whether_transactions_are_taken(
+    admin: TestClient[Any, Any], view: View
+) -> None:
+    view.sends = {"ethereum": "taken"}
+    assert (await admin.get("/readyz?sends")).status == 200
+    view.sends = {"ethereum": "refused for 3 s: another process has their journal open"}
+    reply = await admin.get("/readyz")
+    assert (reply.status, (await reply.json())["sends"]) == (200, view.sends), "reads go on"
+    for query in ("sends", "any&sends"):
+        assert (await admin.get(f"/readyz?{query}")).status == 503
 
 
 async def test_readyz_stays_200_for_any_while_one_chain_can_be_served(

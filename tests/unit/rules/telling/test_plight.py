@@ -125,7 +125,8 @@ def test_a_line_that_is_down_is_told_from_providers_that_are() -> None:
     plight = told(chain, LastMinute(traffic=dict.fromkeys("abc", gone)))
     assert plight.whose == "here"
     assert plight.sentence == (
-        "None of the three providers of Ethereum can be reached for 40 s: probably the network here"
+        "None of the three providers of Ethereum can be reached for 40 s: they are different "
+        "companies, so it is probably the network here"
     )
     heard = LastMinute(
         traffic={

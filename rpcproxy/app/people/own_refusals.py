@@ -14,8 +14,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Literal, NamedTuple
 
 from rpcproxy.app.chain import ChainRuntime
+from rpcproxy.front.operators.admin import TAKEN
 from rpcproxy.messages import MethodClass
 from rpcproxy.rules.standing.standing import Standing
+from rpcproxy.rules.telling.plight import span
 from rpcproxy.rules.telling.sample import Refusal, Refused
 
 # A moment without anybody is waited out by requests, and no wallet notices it.
@@ -23,6 +25,7 @@ NOBODY_SECONDS: Final = 3.0
 # Clients that are turned away: it is told of for so long after the last one.
 LATELY_SECONDS: Final = 60.0
 
+LEAST_SECONDS: Final = 0.001
 _PATH: Final = re.compile(r"\S*/\S*")
 _NO_WORDS: Final = "their journal cannot be written"
 # What a journal says of itself, which may name files and processes: what anybody may know of it.
@@ -42,7 +45,7 @@ _PUBLIC: Final = (
 )
 
 
-class Figures(NamedTuple):
+class RefusingFigures(NamedTuple):
     """Of the whole process, so far: connections refused over the limit, requests for whose client
     too much was held; and what this machine lacked in the last minute, empty where nothing.
     """
@@ -75,10 +78,10 @@ class _Tally:
         return self.grew_at is not None and now - self.grew_at < LATELY_SECONDS
 
 
-class Refusals:
+class OwnRefusals:
     """See the module's docstring. ``figures`` tells those of the process. Times are monotonic."""
 
-    def __init__(self, figures: Callable[[], Figures] = Figures) -> None:
+    def __init__(self, figures: Callable[[], RefusingFigures] = RefusingFigures) -> None:
         self._figures = figures
         self._began: dict[tuple[str, Refused], float] = {}
         self._connections, self._crowded = _Tally(), _Tally()
@@ -133,7 +136,7 @@ def _found(runtime: ChainRuntime) -> Iterator[_Finding]:
     if trouble:
         what = Refused.SENDS if ledger.needs_journal else Refused.RECORDS
         yield _Finding(what, public_words(trouble), trouble)
-    elif ledger.is_awaiting_journal and ledger.needs_journal:
+    elif ledger.needs_journal and ledger.journal is None:
         words = "their journal is still being opened"
         yield _Finding(Refused.SENDS, words, after_seconds=ledger.opening_seconds)
     if not (trouble and ledger.needs_journal):
@@ -163,6 +166,20 @@ def _unsendable(runtime: ChainRuntime) -> Iterator[_Finding]:
 def _takes(standing: Standing, *, is_private: bool) -> bool:
     may = standing.has_role(MethodClass.SEND, for_send=True)
     return may and (standing.private or not is_private)
+
+
+def sends_words(refusals: Sequence[Refusal]) -> str:
+    """Whether a chain's transactions are taken, for ``/readyz``."""
+    refused = next((each for each in refusals if each.what is Refused.SENDS), None)
+    if refused is None:
+        return TAKEN
+    return f"refused for {span(refused.since_seconds)}: {refused.why}"
+
+
+def sends_refused_seconds(refusals: Sequence[Refusal]) -> float:
+    """0 while they are taken; never 0 while they are not."""
+    seconds = [each.since_seconds for each in refusals if each.what is Refused.SENDS]
+    return max(LEAST_SECONDS, *seconds) if seconds else 0.0
 
 
 def public_words(trouble: str) -> str:

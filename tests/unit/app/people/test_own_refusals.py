@@ -1,4 +1,4 @@
-"""app.people.refusals: what wallets are refused for reasons of our own, why, and since when."""
+"""app.people.own_refusals: what wallets are refused for reasons of our own, why, and since when."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ from types import SimpleNamespace
 import pytest
 
 from rpcproxy.app.chain import ChainRuntime
-from rpcproxy.app.people.refusals import LATELY_SECONDS, Figures, Refusals, public_words
+from rpcproxy.app.people.own_refusals import (
+    LATELY_SECONDS,
+    OwnRefusals,
+    RefusingFigures,
+    public_words,
+)
 from rpcproxy.config.model import Chain, Journal, Server, Upstream
 from rpcproxy.edges.metrics.metrics import ChainCounters
 from rpcproxy.messages import MethodClass, Verdict
@@ -41,12 +46,12 @@ def a_chain(
     return runtime
 
 
-def told(refusals: Refusals, runtime: ChainRuntime, now: float = 0.0) -> list[tuple[str, str]]:
+def told(refusals: OwnRefusals, runtime: ChainRuntime, now: float = 0.0) -> list[tuple[str, str]]:
     return [(each.what, each.why) for each in refusals.of_chain(runtime, now)]
 
 
-def of_nothing() -> Refusals:
-    return Refusals(Figures)
+def of_nothing() -> OwnRefusals:
+    return OwnRefusals(RefusingFigures)
 
 
 async def test_a_chain_that_takes_all_refuses_nothing() -> None:
@@ -65,9 +70,9 @@ async def test_a_journal_that_cannot_be_used(is_needed) -> None:
     assert refusal.why == "another process has their journal open"
     assert (refusal.since_seconds, refusal.whose) == (30.0, "here")
     assert IN_USE in refusal.detail, "for operators"
-    ledger.on_no_journal("")
+    ledger.journal = SimpleNamespace(trouble="")
     assert refusals.of_chain(runtime, 131.0) == ()
-    ledger.on_no_journal(IN_USE)
+    ledger.journal.trouble = IN_USE
     assert refusals.of_chain(runtime, 140.0)[0].since_seconds == 0.0, "begun anew"
 
 
@@ -122,14 +127,14 @@ async def test_what_is_accepted_while_nobody_is_there_is_not_refused() -> None:
 
 
 def test_clients_that_are_turned_away() -> None:
-    figures = SimpleNamespace(now=Figures())
-    refusals = Refusals(lambda: figures.now)
+    figures = SimpleNamespace(now=RefusingFigures())
+    refusals = OwnRefusals(lambda: figures.now)
     assert refusals.of_process(0.0) == ()
-    figures.now = Figures(connections_refused=3)
+    figures.now = RefusingFigures(connections_refused=3)
     assert [each.why for each in refusals.of_process(10.0)] == [
         "as many connections are open as may be"
     ]
-    figures.now = Figures(connections_refused=3, crowded_out=1)
+    figures.now = RefusingFigures(connections_refused=3, crowded_out=1)
     (refusal,) = refusals.of_process(20.0)
     assert "more answers wait to be taken than may be held" in refusal.why
     assert (refusal.what, refusal.since_seconds) == ("clients", 10.0)
@@ -138,7 +143,9 @@ def test_clients_that_are_turned_away() -> None:
 
 
 def test_what_this_machine_lacks() -> None:
-    refusals = Refusals(lambda: Figures(lacking="this process has no files left (ulimit -n)"))
+    refusals = OwnRefusals(
+        lambda: RefusingFigures(lacking="this process has no files left (ulimit -n)")
+    )
     (refusal,) = refusals.of_process(0.0)
     assert refusal.what == "attempts"
     assert refusal.why == "this process has no files left (ulimit -n)"
