@@ -24,8 +24,10 @@ from rpcproxy.commands import (
     check,
     completion,
     demo,
+    guide,
     init,
     manual,
+    operate,
     report,
     schema,
     serve,
@@ -37,17 +39,14 @@ from rpcproxy.config.problems import ConfigError
 if TYPE_CHECKING:
     from rpcproxy.engine.sends.ledger import OnStep
 
-# Each has ``add(commands)``; see rpcproxy/commands. In the order in which help lists them.
+# Each is called with the commands so far; see rpcproxy/commands. Help lists them by
+# ``manual.GROUPS``.
 COMMANDS: Final[Sequence[Callable[[Commands], None]]] = (
-    serve.add,
-    demo.add,
-    tx.add,
-    check.add,
-    completion.add,
-    init.add,
-    schema.add,
-    report.add,
-    top.add,
+    *(serve.add, demo.add),
+    *(top.add, operate.add_looks, tx.add, report.add),
+    operate.add_orders,
+    *(init.add, check.add, schema.add, completion.add),
+    guide.add,
 )
 
 USAGE_ERROR: Final = 2
@@ -69,7 +68,7 @@ def main(
     code: int = 0
     try:
         try:
-            options = _parser().parse_args(arguments)
+            options = parse(arguments)
             options.on_step, options.clock = on_step, clock
             if options.load not in (serve.load, demo.load):  # which log, for as long as they run
                 replace_closed_output()
@@ -111,6 +110,16 @@ def _end_unwritten(error: OSError, code: int) -> int:
     with contextlib.suppress(OSError):  # that may be what cannot be written
         print(f"rpcproxy: the output cannot be written: {error.strerror}", file=sys.stderr)
     return USAGE_ERROR
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The options of a command line. Ends the process where they cannot be understood, with the
+    usage of the command that was meant.
+    """
+    options, unknown = _parser().parse_known_args(arguments)
+    if unknown:
+        options.chosen.error(manual.not_known(options.chosen, unknown))
+    return options
 
 
 def _parser() -> argparse.ArgumentParser:

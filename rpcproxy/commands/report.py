@@ -58,7 +58,7 @@ def add(commands: Commands) -> None:
     where.add_argument("--history", metavar="PATH", help="a history, or the directory of one")
     parser.add_argument(
         "--since",
-        type=_period,
+        type=period,
         default=30 * 86_400.0,
         metavar="AGO",
         help="so far back: 12h, 7d, 4w (default 30d)",
@@ -70,7 +70,7 @@ def add(commands: Commands) -> None:
     parser.set_defaults(load=_load)
 
 
-def _period(text: str) -> float:
+def period(text: str) -> float:
     match = _PERIOD.fullmatch(text.strip())
     seconds = 0.0 if match is None else float(match[1]) * _UNIT_SECONDS[match[2]]
     if not 0 < seconds <= _LONGEST_SECONDS:

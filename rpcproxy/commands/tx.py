@@ -26,7 +26,7 @@ def add(commands: Commands) -> None:
         "--pending", action="store_true", help="only those that wait for their block"
     )
     every.add_argument(
-        "--limit", type=_count, default=50, metavar="N", help="at most so many (default 50)"
+        "--limit", type=count, default=50, metavar="N", help="at most so many (default 50)"
     )
     every.set_defaults(load=_load_list)
     one = below.add_parser("show", parents=[whose], help="everything known of one")
@@ -34,7 +34,7 @@ def add(commands: Commands) -> None:
     one.set_defaults(load=_load_show)
 
 
-def _count(text: str) -> int:
+def count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > MOST_DIGITS or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text[:80]!r} is no whole number above 0")
     return int(text)

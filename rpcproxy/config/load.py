@@ -7,11 +7,13 @@ errors reaches a person, and no secret reaches a message.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from rpcproxy.config.keys.sections import TOP, homes
-from rpcproxy.config.model import Config, Known, KnownChain
+from rpcproxy.config.keys.server_keys import SERVER
+from rpcproxy.config.model import Config, Known, KnownChain, Server
 from rpcproxy.config.outbound import through
 from rpcproxy.config.problems import ConfigError, Report, Reported, Unfit, nearest, quoted
 from rpcproxy.config.providers import Keyed, keyed
@@ -20,13 +22,39 @@ from rpcproxy.config.reading.read_chain import chain_without_file
 from rpcproxy.config.reading.reading import Reading, described
 from rpcproxy.config.reading.source import LARGEST_TEXT, Items, Node, Scalar, Table, parse
 
-__all__ = ["ConfigError", "from_names", "load_file", "load_text"]
+__all__ = ["ConfigError", "from_names", "load_admin", "load_file", "load_text"]
 
 _HOMES: Final = homes()
 
 
 def load_file(path: str | Path, known: Known, environ: Mapping[str, str]) -> Config:
     """Read a YAML file, UTF-8. Raises ``ConfigError``."""
+    return load_text(_text_of(path), file=str(path), known=known, environ=environ)
+
+
+def load_admin(
+    path: str | Path, known: Known, environ: Mapping[str, str], *, has_token: bool
+) -> Server:
+    """The admin port that a file names and, where it ``has_token``, the token that it asks for.
+    Nothing else is read: whoever talks to a running proxy needs none of its other secrets here.
+    Raises ``ConfigError``.
+    """
+    report = Report(str(path))
+    root = parse(_text_of(path), str(path), report)
+    wanted = ("admin", "admin_token") if has_token else ("admin",)
+    section = replace(SERVER, rows=tuple(row for row in SERVER.rows if row.name in wanted))
+    entry = root.entries.get("server") if isinstance(root, Table) else None
+    found: dict[str, object] = {}
+    if entry is not None and isinstance(entry.node, Table):
+        kept = {key: each for key, each in entry.node.entries.items() if key in wanted}
+        reading = Reading(report, environ, {}, _HOMES, known.kinds)
+        found = reading.values(Table(entry.node.line, kept), section)
+    if report.has_problems:
+        raise report.error()
+    return Server.model_validate(found)
+
+
+def _text_of(path: str | Path) -> str:
     file = str(path)
     try:
         with Path(path).open("rb") as source:
@@ -41,11 +69,10 @@ def load_file(path: str | Path, known: Known, environ: Mapping[str, str]) -> Con
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "bad path"
         raise ConfigError([f"{file}: cannot be read: {reason}"]) from None
     try:
-        text = raw.decode()
+        return raw.decode()
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise ConfigError([f"{file}:{line}: not UTF-8 text; expected UTF-8"]) from None
-    return load_text(text, file=file, known=known, environ=environ)
 
 
 def load_text(text: str, *, file: str, known: Known, environ: Mapping[str, str]) -> Config:

@@ -22,6 +22,7 @@ from rpcproxy.edges.logs import utc
 from rpcproxy.edges.metrics.metrics import class_name
 from rpcproxy.front.operators.access import Access, make_guard
 from rpcproxy.front.operators.admin_control import ControlView, control_routes
+from rpcproxy.front.operators.admin_index import index_routes, no_page
 from rpcproxy.front.operators.admin_transactions import (
     TransactionsStatus,
     TransactionsView,
@@ -235,7 +236,8 @@ def make_admin_app(
         ]
     )
     _add_status(app, view, redact, clock)
-    app.add_routes(transaction_routes(view, functools.partial(json_page, redact=redact)))
+    app.add_routes(transaction_routes(view, page))
+    app.add_routes(index_routes(page))
     return app
 
 
@@ -257,9 +259,11 @@ def health_routes(view: AdminView, redact: Redact = str) -> list[web.RouteDef]:
     """``/healthz`` and ``/readyz``, which the wallet port shows too."""
 
     async def healthz(_request: web.Request) -> web.Response:
+        """That the process is alive."""
         return json_page({"status": "ok", "version": __version__})
 
     async def readyz(request: web.Request) -> web.Response:
+        """Whether every chain can be served; ?any for at least one."""
         _, told = view.ready()
         status = 200 if is_in_rotation(request.query, told) else 503
         return json_page(told, status=status, redact=redact)
@@ -269,6 +273,7 @@ def health_routes(view: AdminView, redact: Redact = str) -> list[web.RouteDef]:
 
 def _metrics_page(view: AdminView) -> Handler:
     async def metrics(request: web.Request) -> web.Response:
+        """Figures for Prometheus."""
         body, content_type = await view.metrics(",".join(request.headers.getall("Accept", [])))
         return web.Response(body=body, headers={"Content-Type": content_type, **_ALWAYS})
 
@@ -313,7 +318,8 @@ async def _answer_in_json(request: web.Request, handler: Handler) -> web.StreamR
     try:
         return await handler(request)
     except web.HTTPException as refusal:
-        page = json_page({"error": refusal.reason}, status=refusal.status)
+        told = no_page(request, refusal) or {"error": refusal.reason}
+        page = json_page(told, status=refusal.status)
         if "Allow" in refusal.headers:
             page.headers["Allow"] = refusal.headers["Allow"]
         return page

@@ -105,6 +105,7 @@ def control_routes(view: ControlView, page: JsonPage) -> list[web.RouteDef]:
     """``page`` is how the other pages of the port are made."""
 
     async def obey(request: web.Request) -> web.Response:
+        """Drain, undrain, cordon or uncordon an upstream; ?force=1 for the last one, too."""
         asked = request.match_info
         is_forced = request.query.get("force", "") not in ("", "0")
         return _told(
@@ -113,15 +114,18 @@ def control_routes(view: ControlView, page: JsonPage) -> list[web.RouteDef]:
         )
 
     async def reload(_request: web.Request) -> web.Response:
+        """Read the configuration file again."""
         try:
             return page({"result": await view.reload()})
         except Denied as denied:
             return page({"error": str(denied)}, status=denied.status)
 
     async def level(_request: web.Request) -> web.Response:
+        """The log level."""
         return page({"level": view.log_level})
 
     async def set_level(request: web.Request) -> web.Response:
+        """Set the log level until the next start: {"level": "debug"}."""
         wanted = _level_in(await request.read())
         if wanted is None:
             words = f'expected {{"level": "…"}} with one of {", ".join(LEVELS)}'
@@ -130,10 +134,12 @@ def control_routes(view: ControlView, page: JsonPage) -> list[web.RouteDef]:
         return page({"level": view.log_level})
 
     async def explain(request: web.Request) -> web.Response:
+        """Who would be asked for the JSON-RPC request in the body, and why; ?chain=NAME."""
         body = await request.read()
         return _told(page, lambda: view.explain(body, request.query.get("chain")))
 
     async def failures(_request: web.Request) -> web.Response:
+        """Requests that wallets saw fail, the newest first."""
         return page({"failures": view.failures()})
 
     return [

@@ -88,9 +88,11 @@ def transaction_routes(view: TransactionsView, page: JsonPage) -> list[web.Route
     """``page`` is how the other pages of the port are made."""
 
     async def every(_request: web.Request) -> web.Response:
+        """Transactions that wait for their block."""
         return page({"chains": view.transactions()})
 
     async def one(request: web.Request) -> web.Response:
+        """What is known of one transaction."""
         text = request.match_info["hash"]
         hash = view.hash_of(text)
         if hash is None:

@@ -79,6 +79,7 @@ def status_routes(status_page: StatusPage, page: PlainPage, tell: Tell) -> list[
     """The admin port's; ``page`` is how the other pages of the port are made."""
 
     async def status(request: web.Request) -> web.StreamResponse:
+        """How everything is: a page for a browser, JSON for programs."""
         if "text/html" in request.headers.get("Accept", ""):
             html = status_page.html()
             return web.Response(body=html.body, headers={**html.headers, **SERVER_HEADER})
@@ -87,9 +88,11 @@ def status_routes(status_page: StatusPage, page: PlainPage, tell: Tell) -> list[
         return response
 
     async def in_json(_request: web.Request) -> web.Response:
+        """The same, in JSON always."""
         return page(tell())
 
     async def events(request: web.Request) -> web.StreamResponse:
+        """The status page as it changes, as a stream of events."""
         return await status_page.live.listen(request, SERVER_HEADER)
 
     return [

@@ -15,8 +15,8 @@ import pytest
 from rich.console import Console
 
 from rpcproxy import cli
-from rpcproxy.commands import top
-from rpcproxy.commands.runs import top_run
+from rpcproxy.commands import admin_address, top
+from rpcproxy.commands.runs import admin_client, top_run
 from rpcproxy.commands.runs.top_view import Picture
 from tests.kits.statuses import a_chain, a_status, an_incident, an_upstream
 
@@ -105,14 +105,14 @@ def test_no_order_to_the_terminal_comes_through() -> None:
 
 
 def test_it_is_printed_once_without_a_terminal(admin, capsys, monkeypatch) -> None:
-    monkeypatch.setenv(top_run.TOKEN_VARIABLE, TOKEN)
+    monkeypatch.setenv(admin_client.TOKEN_VARIABLE, TOKEN)
     assert cli.main(["top", "--url", admin.url]) == 0
     assert "Troubled: a is rate-limited" in capsys.readouterr().out
     assert admin.asked == [("/status", f"Bearer {TOKEN}", "application/json")]
 
 
 def test_the_url_may_end_anyhow(admin, capsys, monkeypatch) -> None:
-    monkeypatch.delenv(top_run.TOKEN_VARIABLE, raising=False)
+    monkeypatch.delenv(admin_client.TOKEN_VARIABLE, raising=False)
     for url in (admin.url.removeprefix("http://"), f"{admin.url}/", f"{admin.url}/status"):
         assert cli.main(["top", "--url", url, "--token", TOKEN]) == 0
     assert cli.main(["top", "--url", f"{admin.url}/below"]) == 0
@@ -132,7 +132,7 @@ def test_the_url_may_end_anyhow(admin, capsys, monkeypatch) -> None:
     ],
 )
 def test_what_is_wrong_is_said(admin, capsys, monkeypatch, code, body, words) -> None:
-    monkeypatch.delenv(top_run.TOKEN_VARIABLE, raising=False)
+    monkeypatch.delenv(admin_client.TOKEN_VARIABLE, raising=False)
     admin.code, admin.body = code, body
     assert cli.main(["top", "--url", admin.url]) == 2
     told = capsys.readouterr()
@@ -158,7 +158,7 @@ def test_nobody_there(capsys) -> None:
 @pytest.mark.parametrize("url", ["ftp://x", "http://", "http://user:pass@x", "http://x:99999"])
 def test_an_address_that_is_none(url) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="expected a URL"):
-        top._url(url)
+        admin_address.url_of(url)
 
 
 @pytest.mark.parametrize("text", ["0", "x", "nan", "99999"])
@@ -170,7 +170,7 @@ def test_a_pause_that_is_none(text) -> None:
 def test_while_nothing_comes_the_last_picture_stays(monkeypatch) -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=100, height=30)
     answers: list[Any] = [
-        top_run.NoStatus("it went away"),
+        admin_client.NoAnswer("it went away"),
         a_status(level="well"),
         KeyboardInterrupt(),
     ]
@@ -189,4 +189,4 @@ def test_while_nothing_comes_the_last_picture_stays(monkeypatch) -> None:
 
 
 def test_a_url_is_taken_apart() -> None:
-    assert top._url("127.0.0.1:9545") == urlsplit("http://127.0.0.1:9545")
+    assert admin_address.url_of("127.0.0.1:9545") == urlsplit("http://127.0.0.1:9545")

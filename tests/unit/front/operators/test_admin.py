@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
@@ -24,7 +24,7 @@ from rpcproxy.front.operators.admin import (
     make_admin_app,
     readiness,
 )
-from rpcproxy.front.operators.admin_control import RecentFailures
+from rpcproxy.front.operators.admin_control import ControlView, RecentFailures
 from rpcproxy.front.operators.admin_transactions import ChainTransactions, TransactionEntry
 from rpcproxy.messages import MethodClass
 
@@ -270,14 +270,34 @@ async def test_head_gives_the_head_of_get(path: str, admin: TestClient[Any, Any]
 async def test_an_unknown_path_is_404_in_json(admin: TestClient[Any, Any]) -> None:
     reply = await admin.get("/nothing")
     assert reply.status == 404
-    assert await reply.json() == {"error": "Not Found"}
+    told = await reply.json()
+    assert told["error"] == "there is no page /nothing"
+    assert "GET /status" in told["paths"]
+    told = await (await admin.get("/statsu")).json()
+    assert told["error"] == "there is no page /statsu; did you mean /status?"
 
 
 async def test_an_unknown_method_is_405_in_json(admin: TestClient[Any, Any]) -> None:
     reply = await admin.post("/status", data=b"x")
     assert reply.status == 405
     assert reply.headers["Allow"] == "GET,HEAD"
-    assert await reply.json() == {"error": "Method Not Allowed"}
+    told = await reply.json()
+    assert told["error"] == "/status takes GET,HEAD, not POST"
+    assert "GET /status" in told["paths"]
+
+
+async def test_the_index_has_a_line_for_each_route(view: View) -> None:
+    app = make_admin_app(view, control=cast("ControlView", object()))
+    async with TestClient(TestServer(app, host="127.0.0.1")) as client:
+        told = await (await client.get("/")).json()
+    served = {
+        f"{route.method} {route.resource.canonical}"
+        for route in app.router.routes()
+        if route.resource is not None and route.method != "HEAD"
+    }
+    assert set(told["routes"]) == served
+    assert {"GET /", "GET /status", "POST /upstreams/{chain}/{name}/{order}"} <= served
+    assert [route for route, what in told["routes"].items() if not what] == []
 
 
 async def test_a_page_that_fails_says_so_and_no_more(
