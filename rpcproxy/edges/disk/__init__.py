@@ -1,4 +1,4 @@
-"""Files that outlive the process: answers, the journal of transactions, the history.
+"""Files that outlive the process: answers, transactions, history, timeline.
 
 All of SQLite happens in one thread for each file (``worker``); the event loop sees futures.
 May import ``edges.logs``.

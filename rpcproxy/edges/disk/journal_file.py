@@ -1,6 +1,6 @@
 """The journal's file (SQLite), as its one thread sees it.
 
-One process at a time writes a file, held to it by a lock beside it; others may read.
+One process at a time writes a file (``JournalPlace`` holds its lock); others may read.
 
 State: one ``JournalFile`` per connection, used by one thread.
 """
@@ -8,34 +8,40 @@ State: one ``JournalFile`` per connection, used by one thread.
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
-import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
 from rpcproxy.edges.disk.disk_file import connect
+from rpcproxy.edges.disk.file_lock import (
+    beside,
+    is_same_file,
+    make_directory,
+    make_file,
+    sync_directory,
+)
 from rpcproxy.edges.disk.journal_row import (
     COLUMNS,
     JournalRow,
     RowChange,
     Values,
     damaged,
+    flat,
+    insert_sql,
+    pieces,
     row_of,
+    update_sql,
 )
 from rpcproxy.edges.disk.journal_schema import (
     CLOSED,
     GIVEN_UP,
     WHAT_TO_DO,
-    JournalInUse,
     JournalRefused,
     check,
     migrate,
 )
 from rpcproxy.edges.disk.journal_settings import USUAL, JournalSettings
-from rpcproxy.edges.disk.journal_statements import flat, insert_sql, pieces, update_sql
 
 # Closed rows are kept so long after the last word about them.
 CLOSED_SECONDS: Final = 7 * 86_400
@@ -54,40 +60,6 @@ _VACUUMED_PAGES: Final = 256
 _OF_A_ROW: Final = (sqlite3.IntegrityError, sqlite3.DataError)
 
 T = TypeVar("T")
-
-
-class JournalLock:
-    """Held by one process per journal: the kernel releases it with the process, however it ends.
-
-    Raises ``JournalInUse`` where another has it, and ``OSError``.
-    """
-
-    def __init__(self, path: Path) -> None:
-        _make_directory(path.parent)
-        self._path = beside(path, ".lock")
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(self._file, 20, 0).decode(errors="replace").strip()
-            os.close(self._file)
-            raise JournalInUse(
-                f"{path} is in use by another rpcproxy (process {holder or 'unknown'}):"
-                f" stop that one, or {WHAT_TO_DO}"
-            ) from None
-        except OSError:
-            os.close(self._file)
-            raise
-        # For people only: a disk that is full does not matter here.
-        with contextlib.suppress(OSError):
-            os.ftruncate(self._file, 0)
-            os.pwrite(self._file, b"%d\n" % os.getpid(), 0)
-
-    def is_in_place(self) -> bool:
-        return _is_same_file(self._path, os.fstat(self._file))
-
-    def release(self) -> None:
-        os.close(self._file)
 
 
 class JournalFile:
@@ -115,8 +87,8 @@ class JournalFile:
         self._last_seq = 0
         self._may_have_ghosts = False
         self._logged_bytes = 0
-        _make_directory(path.parent)
-        _make_file(path)
+        make_directory(path.parent)
+        make_file(path)
         self._db = connect(path, settings.busy_seconds)
         try:
             self._prepare()
@@ -308,7 +280,7 @@ class JournalFile:
         all of it would be gone with the process.
         """
         log = beside(self._path, "-wal")
-        return _is_same_file(self._path, self._found) and _is_same_file(log, self._found_log)
+        return is_same_file(self._path, self._found) and is_same_file(log, self._found_log)
 
     def close(self) -> None:
         try:
@@ -316,45 +288,3 @@ class JournalFile:
                 self.write([], [])
         finally:
             self._db.close()
-
-
-# --------------------------------------------------------------------------
-# Files
-
-
-def beside(path: Path, suffix: str) -> Path:
-    return path.with_name(path.name + suffix)
-
-
-def sync_directory(path: Path) -> None:
-    """Names in it are on the disk on return. Raises ``OSError``."""
-    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-
-
-def _make_directory(path: Path) -> None:
-    if not path.is_dir():
-        _make_directory(path.parent)
-        try:
-            path.mkdir(mode=0o700)
-        except FileExistsError:
-            # Another chain's thread may have made it meanwhile.
-            if not path.is_dir():
-                raise NotADirectoryError(errno.ENOTDIR, "it is no directory", str(path)) from None
-        sync_directory(path.parent)
-
-
-def _make_file(path: Path) -> None:
-    """For nobody else's eyes; SQLite gives its log the same mode."""
-    with contextlib.suppress(FileExistsError):
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-
-
-def _is_same_file(path: Path, known: os.stat_result) -> bool:
-    try:
-        return os.path.samestat(path.stat(), known)
-    except OSError:
-        return False

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from rpcproxy.edges.disk.disk_file import FileTrouble, trouble
-from rpcproxy.edges.disk.journal_file import JournalFile, JournalLock
+from rpcproxy.edges.disk.file_lock import FileInUse, FileLock
+from rpcproxy.edges.disk.journal_file import JournalFile
 from rpcproxy.edges.disk.journal_row import JournalRow, Values
 from rpcproxy.edges.disk.journal_salvage import open_journal, renew
-from rpcproxy.edges.disk.journal_schema import words_of
+from rpcproxy.edges.disk.journal_schema import WHAT_TO_DO, JournalInUse, words_of
 from rpcproxy.edges.disk.journal_settings import USUAL, JournalSettings
 from rpcproxy.edges.logs import event
 
@@ -43,7 +44,7 @@ class JournalPlace:
         self._settings = settings
         self._identity = identity
         self._fault = fault
-        self._lock: JournalLock | None = None
+        self._lock: FileLock | None = None
         self._file: JournalFile | None = None
         self._carried: list[Values] = []
         self._times_set_aside = 0
@@ -99,7 +100,7 @@ class JournalPlace:
 
     def _open_file(self) -> JournalFile:
         if self._lock is None:
-            self._lock = JournalLock(self._path)
+            self._lock = lock_journal(self._path)
         self._file, aside = open_journal(self._path, self._identity, self._settings, self._fault)
         self._on_set_aside(aside, "it was found damaged when it was opened")
         return self._file
@@ -119,3 +120,14 @@ class JournalPlace:
 
     def _warn(self, name: str, message: str, reason: str | None = None) -> None:
         event(_log, logging.WARNING, name, message, file=str(self._path), reason=reason)
+
+
+def lock_journal(path: Path) -> FileLock:
+    """Raises ``JournalInUse`` where another process has it, and ``OSError``."""
+    try:
+        return FileLock(path)
+    except FileInUse as other:
+        raise JournalInUse(
+            f"{path} is in use by another rpcproxy (process {other.holder}):"
+            f" stop that one, or {WHAT_TO_DO}"
+        ) from None

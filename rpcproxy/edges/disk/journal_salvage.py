@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Final
 
 from rpcproxy.edges.disk.disk_file import FileTrouble, connect_read_only, set_aside, trouble
-from rpcproxy.edges.disk.journal_file import PAGE_BYTES, JournalFile, beside, sync_directory
+from rpcproxy.edges.disk.file_lock import beside, sync_directory
+from rpcproxy.edges.disk.journal_file import PAGE_BYTES, JournalFile
 from rpcproxy.edges.disk.journal_row import COLUMNS, JournalRow, Values, row_of
 from rpcproxy.edges.disk.journal_schema import (
     JournalRefused,

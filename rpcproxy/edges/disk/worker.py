@@ -170,14 +170,14 @@ class Worker:
 
     def tell(self, answers: list[tuple[asyncio.Future[Any], Any]]) -> None:
         """Settle futures on the loop, all in one turn."""
-        self._call_on_loop(settle, answers)
+        self.call_on_loop(settle, answers)
 
     def _run(self) -> None:
         try:
             self._guarded(self._work)
             self._guarded(self._duties.leave)
         finally:
-            self._call_on_loop(self._on_end)
+            self.call_on_loop(self._on_end)
 
     def _guarded(self, action: Callable[[], None]) -> None:
         try:
@@ -248,7 +248,8 @@ class Worker:
                 del self._due[job]
         return due
 
-    def _call_on_loop(self, callback: Callable[..., None], *args: object) -> None:
+    def call_on_loop(self, callback: Callable[..., None], *args: object) -> None:
+        """Call it on the loop, in one of its next turns."""
         # The loop may be gone by now, and nobody waits any more.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(callback, *args)

@@ -171,6 +171,7 @@ def test_every_event_is_told() -> None:
         "feed_live",
         "journal_well",
         "history_well",
+        "timeline_well",
         "traces_well",
     }
     for event, level, _ in table:

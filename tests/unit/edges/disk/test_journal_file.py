@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from rpcproxy.edges.disk import disk_file, journal_file, journal_salvage, journal_schema
-from rpcproxy.edges.disk.journal_file import JournalFile, JournalLock
+from rpcproxy.edges.disk.journal_file import JournalFile
+from rpcproxy.edges.disk.journal_place import lock_journal
 from rpcproxy.edges.disk.journal_row import (
     CLOSED_STATES,
     SAID_CHARACTERS,
@@ -370,14 +371,14 @@ def test_a_file_system_without_a_log_is_refused(
 
 
 def test_one_process_holds_the_lock(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lock = JournalLock(path)
+    lock = lock_journal(path)
     assert lock.is_in_place()
     with pytest.raises(
         JournalRefused, match=rf"in use by another rpcproxy \(process {os.getpid()}"
     ):
-        JournalLock(path)
+        lock_journal(path)
     lock.release()
-    lock = JournalLock(path)
+    lock = lock_journal(path)
     Path(f"{path}.lock").unlink()
     assert not lock.is_in_place()
     lock.release()
@@ -387,7 +388,7 @@ def test_one_process_holds_the_lock(path: Path, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(fcntl, "flock", no_locks)
     with pytest.raises(OSError, match="No locks available"):
-        JournalLock(path)
+        lock_journal(path)
 
 
 # --------------------------------------------------------------------------
