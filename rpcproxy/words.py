@@ -8,7 +8,7 @@ an upstream that is not known (a reload may have removed it) is ignored.
 from __future__ import annotations
 
 import enum
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -91,11 +91,23 @@ class BlockNamed(msgspec.Struct, gc=False, frozen=True):
 
 
 class OperatorOrder(msgspec.Struct, gc=False, frozen=True):
-    """What an operator ordered of an upstream."""
+    """What an operator ordered of an upstream: ``by`` whom, empty where that is not known, and at
+    ``unix_seconds`` of wall-clock time.
+    """
 
     upstream: str
     order: OrderName
     replica: str = ""
+    by: str = ""
+    unix_seconds: float = 0.0
+
+
+class OrderNote(NamedTuple):
+    """An order that stands: ``since_unix`` in wall-clock seconds, ``by`` as above."""
+
+    order: OrderName
+    since_unix: float
+    by: str
 
 
 Word: TypeAlias = Observation | Doubt | Proof | BlockNamed | OperatorOrder

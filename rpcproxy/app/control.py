@@ -62,7 +62,9 @@ class Control:
 
     # ---- upstreams
 
-    def obey(self, chain: str, upstream: str, order: str, *, is_forced: bool) -> Ordered:
+    def obey(
+        self, chain: str, upstream: str, order: str, *, is_forced: bool, by: str = ""
+    ) -> Ordered:
         """Drain, undrain, cordon or uncordon. Raises ``Denied``."""
         runtime = self._chain(chain)
         standings = runtime.standings
@@ -76,7 +78,8 @@ class Control:
             needed = why_needed(standing, standings, standings.usable)
             if needed:
                 raise Denied(409, f"{needed}: not drained (with ?force=1 it would be)")
-        order_given = OperatorOrder(upstream, wanted)
+        unix_seconds = self._proxy.clock.unix()
+        order_given = OperatorOrder(upstream, wanted, by=by, unix_seconds=unix_seconds)
         changes = runtime.executor.observe(order_given, self._proxy.clock.monotonic())
         words = changes[0].reason if changes else "it was so already"
         if wanted == "drain" and standing.in_flight:

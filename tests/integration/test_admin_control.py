@@ -106,6 +106,35 @@ async def test_orders() -> None:
 
 
 @on_uvloop
+async def test_who_ordered_it_and_since_when_is_told() -> None:
+    async with (
+        Upstream(each(good)) as a,
+        Upstream(each(good)) as b,
+        an_admin(a, b) as admin,
+    ):
+
+        async def order_told() -> dict[str, Any] | None:
+            _, page = await admin.ask("GET", "/status")
+            told: dict[str, Any] | None = page["chains"][0]["upstreams"][0]["order"]
+            return told
+
+        assert await order_told() is None
+        await admin.ask("POST", "/upstreams/test/up0/drain", **{"X-Operator": "alice " + "x" * 99})
+        first = await order_told()
+        assert first is not None
+        assert first["order"] == "drain"
+        assert first["since"].startswith("20")
+        assert first["by"] == "alice " + "x" * 54 + ", from 127.0.0.1"
+        await admin.order("up0/drain")
+        assert await order_told() == first
+        await admin.order("up0/undrain")
+        await admin.order("up0/cordon")
+        told = await order_told()
+        assert told is not None
+        assert (told["order"], told["by"]) == ("cordon", "from 127.0.0.1")
+
+
+@on_uvloop
 async def test_orders_outlive_a_reload() -> None:
     async with (
         Upstream(each(good)) as a,

@@ -235,11 +235,16 @@ async def test_orders_of_operators_go_with_the_ports() -> None:
     async with Upstream(each(good)) as a, Upstream(each(good)) as b, serving(a, b) as old:
         first, second = (standing.name for standing in old.proxy.chains[NAME].standings)
         for upstream, order in ((first, "drain"), (second, "cordon")):
-            old.proxy.control.obey(NAME, upstream, order, is_forced=True)
+            old.proxy.control.obey(NAME, upstream, order, is_forced=True, by="alice")
         new = Proxy(old.proxy.config)
         await takeover.start(new, {}, takes_over=True)
         try:
             standings = new.chains[NAME].standings
+            for each_one in (first, second):
+                told = standings[each_one].order
+                assert told is not None
+                assert told == old.proxy.chains[NAME].standings[each_one].order
+                assert told.by == "alice"
             assert standings[first].is_drained
             assert standings[second].is_cordoned
             assert not standings[second].is_drained

@@ -27,6 +27,7 @@ from rpcproxy.edges.metrics.figures import (
 from rpcproxy.front.operators.admin import (
     BlockStatus,
     ChainStatus,
+    OrderStatus,
     ReorgStatus,
     chain_state,
     halt_words,
@@ -39,6 +40,7 @@ from rpcproxy.front.operators.admin_transactions import (
 )
 from rpcproxy.messages import CLASS_NAMES, METHOD_CLASSES, Head, MethodClass
 from rpcproxy.rules.heads.heads import Heads
+from rpcproxy.rules.standing.standing import Standing
 from rpcproxy.rules.telling.snapshot import snapshot_of
 
 # A disk that hangs must not keep a page waiting for ever.
@@ -115,8 +117,19 @@ def chain_status(runtime: ChainRuntime, now: float, unix_seconds: float) -> Chai
             if c is not MethodClass.SEND
         },
         "outage_since": None if since is None else utc(unix_seconds - (now - since)),
-        "upstreams": snapshot_of(standings, now),
+        "upstreams": [
+            {**told, "order": _order(standings[told["name"]])}
+            for told in snapshot_of(standings, now)
+        ],
     }
+
+
+def _order(standing: Standing) -> OrderStatus | None:
+    note = standing.order
+    if note is None:
+        return None
+    since = utc(note.since_unix) if note.since_unix else None
+    return {"order": note.order, "since": since, "by": note.by}
 
 
 def _stores(runtime: ChainRuntime) -> dict[str, StoreFigures]:

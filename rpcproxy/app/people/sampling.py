@@ -128,6 +128,7 @@ def _sample_upstream(runtime: ChainRuntime, standing: Standing, now: float) -> U
         latency_seconds=latency or None,
         cooldown_seconds=told["cooldown_seconds"],
         is_suspect=told["suspect"],
+        order=standing.order,
         attempts={} if tally is None else dict(tally.labels),
         probes=dict(counters.probes.get(name, {})),
         times={

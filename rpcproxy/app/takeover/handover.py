@@ -15,11 +15,12 @@ from rpcproxy.chains.known import told_identity
 from rpcproxy.config.model import Config
 from rpcproxy.edges.process.given_sockets import Broken
 from rpcproxy.messages import MethodClass
-from rpcproxy.words import OperatorOrder, OrderName
+from rpcproxy.rules.standing.orders import note_of, order_again
+from rpcproxy.words import OrderName, OrderNote
 
 ServedHeads = Mapping[str, int]
 # By chain and upstream.
-Orders = Mapping[str, Mapping[str, list[OrderName]]]
+OrderNotes = Mapping[str, Mapping[str, list[OrderNote]]]
 
 _INSTEAD: Final = "to change that, stop the old process and start this one without --takeover"
 
@@ -85,32 +86,52 @@ def lost_by(proxy: Proxy, plans: Plans) -> str:
 
 
 def orders_of(proxy: Proxy) -> dict[str, dict[str, list[OrderName]]]:
-    """What operators have ordered, and not taken back."""
-    orders: dict[str, dict[str, list[OrderName]]] = {}
+    """What operators have ordered, and not taken back: as every version understands it."""
+    return {
+        chain: {upstream: [note.order for note in notes] for upstream, notes in of_chain.items()}
+        for chain, of_chain in order_notes_of(proxy).items()
+    }
+
+
+def order_notes_of(proxy: Proxy) -> OrderNotes:
+    """The same, with since when and by whom."""
+    orders: dict[str, dict[str, list[OrderNote]]] = {}
     for name, runtime in proxy.chains.items():
         for standing in runtime.standings:
-            given: list[OrderName] = ["drain"] if standing.is_drained else []
-            given += ["cordon"] if standing.is_cordoned else []
-            if given:
-                orders.setdefault(name, {})[standing.name] = given
+            given = [note_of(standing, order) for order in ("drain", "cordon")]
+            notes = [note for note in given if note is not None]
+            if notes:
+                orders.setdefault(name, {})[standing.name] = notes
     return orders
 
 
-def follow_orders(proxy: Proxy, orders: Orders) -> None:
+def follow_orders(proxy: Proxy, orders: OrderNotes) -> None:
     """Let every upstream be as the other process was told, and no other way."""
     now = proxy.clock.monotonic()
     for name, runtime in proxy.chains.items():
         for standing in runtime.standings:
-            given = orders.get(name, {}).get(standing.name, [])
-            drain: OrderName = "drain" if "drain" in given else "undrain"
-            cordon: OrderName = "cordon" if "cordon" in given else "uncordon"
-            for order in (drain, cordon):
-                runtime.executor.observe(OperatorOrder(standing.name, order), now)
+            given = {note.order: note for note in orders.get(name, {}).get(standing.name, [])}
+            for note in (
+                given.get("drain") or OrderNote("undrain", 0.0, ""),
+                given.get("cordon") or OrderNote("uncordon", 0.0, ""),
+            ):
+                runtime.executor.observe(order_again(standing.name, note), now)
 
 
-def orders_in(words: Mapping[str, Any]) -> Orders:
-    """Those that the other process told. Raises ``Broken``."""
+def orders_in(words: Mapping[str, Any]) -> OrderNotes:
+    """Those that the other process told; an older version tells neither since when nor by whom.
+    Raises ``Broken``.
+    """
     try:
-        return msgspec.convert(words.get("orders", {}), dict[str, dict[str, list[OrderName]]])
+        if "order_notes" in words:
+            return msgspec.convert(words["order_notes"], dict[str, dict[str, list[OrderNote]]])
+        named = msgspec.convert(words.get("orders", {}), dict[str, dict[str, list[OrderName]]])
     except msgspec.ValidationError as error:
         raise Broken(f"its orders cannot be read: {error}") from None
+    return {
+        chain: {
+            upstream: [OrderNote(order, 0.0, "") for order in orders]
+            for upstream, orders in of_chain.items()
+        }
+        for chain, of_chain in named.items()
+    }

@@ -15,7 +15,14 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from rpcproxy.app.proxy import Proxy
-from rpcproxy.app.takeover.handover import Plans, heads_of, lost_by, orders_of, plans_in
+from rpcproxy.app.takeover.handover import (
+    Plans,
+    heads_of,
+    lost_by,
+    order_notes_of,
+    orders_of,
+    plans_in,
+)
 from rpcproxy.app.takeover.takeover import USUAL_TIMES, TakeoverTimes, places_named
 from rpcproxy.edges.logs import event
 from rpcproxy.edges.process.given_sockets import (
@@ -152,7 +159,11 @@ class Offer:
             raise Broken(f"it was refused: {lost}")
 
     def _told(self) -> dict[str, object]:
-        return {"heads": heads_of(self._proxy), "orders": orders_of(self._proxy)}
+        return {
+            "heads": heads_of(self._proxy),
+            "orders": orders_of(self._proxy),
+            "order_notes": order_notes_of(self._proxy),
+        }
 
     async def _hand_sockets(self, channel: Channel) -> None:
         listener, admin = self._proxy.listener, self._proxy.admin

@@ -69,8 +69,19 @@ class ReorgStatus(TypedDict):
     ago_seconds: float
 
 
+class OrderStatus(TypedDict):
+    """``drain`` or ``cordon``, that an operator ordered and nobody took back. ``since`` is UTC, ISO
+    8601, ``None`` where an older version took the order; ``by`` is empty where nobody knows.
+    """
+
+    order: str
+    since: str | None
+    by: str
+
+
 class ChainStatus(TypedDict):
-    """One chain, as the status shows it. ``upstreams`` are entries of ``rules.telling.snapshot``.
+    """One chain, as the status shows it. ``upstreams`` are entries of ``rules.telling.snapshot``,
+    each with an ``order``: an ``OrderStatus``, or ``None``.
 
     ``halted``: in words that all heads stand still, ``None`` while they move. ``last_reorg`` is
     ``None`` where the last turn was none. ``forked``: why, by upstream. ``cache``, ``audits`` and

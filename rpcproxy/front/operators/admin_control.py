@@ -22,6 +22,9 @@ from rpcproxy.front.operators.recent import RecentEntries
 FAILURES_KEPT: Final = 100
 SHOWN_METHOD_LENGTH: Final = 80
 SHOWN_REASON_LENGTH: Final = 500
+# Who gives an order, as they call themselves.
+OPERATOR_HEADER: Final = "X-Operator"
+LONGEST_NAME: Final = 60
 LEVELS: Final = ("debug", "info", "warning", "error")
 ORDERS: Final = ("drain", "undrain", "cordon", "uncordon")
 
@@ -83,7 +86,9 @@ class RecentFailures:
 class ControlView(Protocol):
     """What the admin port may do. ``Denied`` says why not, with a status."""
 
-    def obey(self, chain: str, upstream: str, order: str, *, is_forced: bool) -> Ordered: ...
+    def obey(
+        self, chain: str, upstream: str, order: str, *, is_forced: bool, by: str = ""
+    ) -> Ordered: ...
 
     async def reload(self) -> str:
         """Read the configuration file again; what came of it, in words."""
@@ -110,7 +115,13 @@ def control_routes(view: ControlView, page: JsonPage) -> list[web.RouteDef]:
         is_forced = request.query.get("force", "") not in ("", "0")
         return _told(
             page,
-            lambda: view.obey(asked["chain"], asked["name"], asked["order"], is_forced=is_forced),
+            lambda: view.obey(
+                asked["chain"],
+                asked["name"],
+                asked["order"],
+                is_forced=is_forced,
+                by=who(request.headers.get(OPERATOR_HEADER, ""), request.remote),
+            ),
         )
 
     async def reload(_request: web.Request) -> web.Response:
@@ -150,6 +161,12 @@ def control_routes(view: ControlView, page: JsonPage) -> list[web.RouteDef]:
         web.post("/explain", explain),
         web.get("/failures", failures),
     ]
+
+
+def who(name: str, peer: str | None) -> str:
+    """Whoever gives an order, as it may be told: the name that was given, and from where."""
+    plain = "".join(each for each in name if each.isprintable()).strip()[:LONGEST_NAME]
+    return ", ".join(filter(None, (plain, f"from {peer}" if peer else "")))
 
 
 def _told(page: JsonPage, tell: Callable[[], object]) -> web.Response:

@@ -1,10 +1,10 @@
 """What an operator may order of an upstream: to be spared, or to come after all others.
 
 A *drained* upstream gets no new requests; those in flight finish, and probes go on. A *cordoned*
-one comes after all others, backups included. Orders live until they are taken back, or the process
-ends; a reload keeps them, and a takeover.
+one comes after all others, backups included. Orders live until they are taken back; a reload keeps
+them, a takeover and a restart.
 
-State: two flags of the standing, written here through ``Standings.observe``.
+State: two flags of the standing and a note of each, written here through ``Standings.observe``.
 """
 
 from __future__ import annotations
@@ -14,28 +14,41 @@ from collections.abc import Callable, Iterable, Sequence
 from rpcproxy.messages import CLASS_NAMES, METHOD_CLASSES, MethodClass
 from rpcproxy.rules.standing.standing import CORDONED, DRAINED, Standing
 from rpcproxy.states import Change, ChangeKind
-from rpcproxy.words import OrderName
+from rpcproxy.words import OperatorOrder, OrderName, OrderNote
 
 
-def obey(standing: Standing, order: OrderName) -> list[Change]:
-    """Carry out an order; nothing turns where it was so already."""
-    is_on = order in ("drain", "cordon")
-    name = standing.name
-    if order in ("drain", "undrain"):
+def obey(standing: Standing, order: OperatorOrder) -> list[Change]:
+    """Carry out an order; nothing turns where it was so already, nor does who ordered it first."""
+    is_on = order.order in ("drain", "cordon")
+    name, note = standing.name, OrderNote(order.order, order.unix_seconds, order.by)
+    if order.order in ("drain", "undrain"):
         if standing.is_drained == is_on:
             return []
-        standing.is_drained = is_on
+        standing.is_drained, standing.drain_note = is_on, note if is_on else None
         if is_on:
             return [Change(name, ChangeKind.DRAINED, f"{DRAINED}: no new requests go there")]
         return [Change(name, ChangeKind.UNDRAINED, "an operator lets it take requests again")]
     if standing.is_cordoned == is_on:
         return []
-    standing.is_cordoned = is_on
+    standing.is_cordoned, standing.cordon_note = is_on, note if is_on else None
     if is_on:
         return [
             Change(name, ChangeKind.CORDONED, f"{CORDONED}: asked only where nobody else can be")
         ]
     return [Change(name, ChangeKind.UNCORDONED, "an operator lets it take its share again")]
+
+
+def note_of(standing: Standing, order: OrderName) -> OrderNote | None:
+    """Since when it is drained, or cordoned, and by whom; ``None`` where it is not."""
+    is_drain = order == "drain"
+    if not (standing.is_drained if is_drain else standing.is_cordoned):
+        return None
+    return (standing.drain_note if is_drain else standing.cordon_note) or OrderNote(order, 0.0, "")
+
+
+def order_again(upstream: str, note: OrderNote) -> OperatorOrder:
+    """An order that another process was given."""
+    return OperatorOrder(upstream, note.order, by=note.by, unix_seconds=note.since_unix)
 
 
 def why_needed(

@@ -20,6 +20,7 @@ from rpcproxy.rules.standing.latency import Latency
 from rpcproxy.rules.standing.limits import Cooldown, Rates
 from rpcproxy.rules.standing.reach import Reach
 from rpcproxy.states import ChangeKind, UpstreamState
+from rpcproxy.words import OrderNote
 
 # Assumed where nothing was measured.
 UNKNOWN_SECONDS: Final = 0.1
@@ -140,7 +141,9 @@ class Standing:
         "cloud",
         "cooldown",
         "cooldown_reason",
+        "cordon_note",
         "domain",
+        "drain_note",
         "exclusions",
         "failing_at",
         "fork_level",
@@ -218,6 +221,9 @@ class Standing:
         self.is_cooling = False
         self.is_drained = False  # by an operator: nobody asks it but probes
         self.is_cordoned = False  # by an operator: asked where nobody else can be
+        # Since when, and by whom.
+        self.drain_note: OrderNote | None = None
+        self.cordon_note: OrderNote | None = None
         self.is_admitted = False  # its chain id was verified
         self.is_quarantined = False
         self.quarantine_until: float | None = None
@@ -276,6 +282,11 @@ class Standing:
     def is_askable(self) -> bool:
         """Trusted, and not spared by an operator."""
         return self.is_trusted and not self.is_drained
+
+    @property
+    def order(self) -> OrderNote | None:
+        """What an operator ordered, and nobody took back: what spares it more, where it is both."""
+        return self.drain_note or self.cordon_note
 
     @property
     def has_vote(self) -> bool:
@@ -405,6 +416,7 @@ class Standing:
         Attempts in flight stay counted on the old one.
         """
         self.is_drained, self.is_cordoned = old.is_drained, old.is_cordoned
+        self.drain_note, self.cordon_note = old.drain_note, old.cordon_note
         if not self.is_same_as(old):
             return
         for name in _LEARNED:

@@ -160,7 +160,7 @@ class Standings:
             case BlockNamed():
                 self._following.on_named(word, self._now, changes)
             case OperatorOrder():
-                changes += orders.obey(standing, word.order)
+                changes += orders.obey(standing, word)
                 self._ranking.mark()
         self._renew(changes)
         return changes

@@ -13,6 +13,7 @@ from typing import Literal
 import msgspec
 
 from rpcproxy.states import UpstreamState
+from rpcproxy.words import OrderNote
 
 
 class Refused(enum.StrEnum):
@@ -71,6 +72,7 @@ class UpstreamSample(msgspec.Struct, frozen=True, kw_only=True):
     attempts: Mapping[str, int]
     probes: Mapping[str, int]
     times: Mapping[str, Times]
+    order: OrderNote | None = None  # what an operator ordered, and nobody took back
 
 
 class ChainSample(msgspec.Struct, frozen=True, kw_only=True):

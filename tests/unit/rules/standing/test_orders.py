@@ -9,7 +9,7 @@ import pytest
 from rpcproxy.messages import Verdict
 from rpcproxy.rules.standing.orders import why_needed
 from rpcproxy.states import EVENTS
-from rpcproxy.words import ORDERS, OperatorOrder, OrderName
+from rpcproxy.words import ORDERS, OperatorOrder, OrderName, OrderNote
 from tests.kits.engine_kit import Engine, answering, now, virtual
 from tests.kits.fleet import HEAVY, LIGHT, SEND, Fleet, four, upstream
 from tests.kits.sends_kit import signed
@@ -23,6 +23,20 @@ def obey(fleet: Fleet, name: str, order: OrderName) -> list[str]:
 
 def needed(fleet: Fleet, name: str) -> str:
     return why_needed(fleet[name], fleet.standings, fleet.standings.usable)
+
+
+def test_since_when_and_by_whom_is_kept_of_the_first_order() -> None:
+    fleet = Fleet(four())
+    for order, by, seconds in (("cordon", "", 5.0), ("drain", "alice", 7.0), ("drain", "bob", 9.0)):
+        fleet.standings.observe(
+            OperatorOrder("a", order, by=by, unix_seconds=seconds),  # type: ignore[arg-type]
+            fleet.now,
+        )
+    assert fleet["a"].order == OrderNote("drain", 7.0, "alice")
+    obey(fleet, "a", "undrain")
+    assert fleet["a"].order == OrderNote("cordon", 5.0, "")
+    obey(fleet, "a", "uncordon")
+    assert fleet["a"].order is None
 
 
 # ---- drained
