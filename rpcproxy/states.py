@@ -315,6 +315,8 @@ class IncidentKind(enum.StrEnum):
     HALTED = "halted"
     SPLIT = "split"
     ERRORS = "errors"
+    PANIC = "panic"
+    DISK_TROUBLE = "disk_trouble"
     SENDS_REFUSED = "sends_refused"
     RECORDS_REFUSED = "records_refused"
     CLIENTS_REFUSED = "clients_refused"
@@ -342,6 +344,11 @@ INCIDENTS: Final[Mapping[IncidentKind, IncidentMeaning]] = {
     _I.HALTED: IncidentMeaning("The chain stands still", "The chain stood still"),
     _I.SPLIT: IncidentMeaning("The chain is split", "The chain was split"),
     _I.ERRORS: IncidentMeaning("Requests fail", "Requests failed"),
+    _I.PANIC: IncidentMeaning(
+        "Fewer than half of the providers are usable",
+        "Fewer than half of the providers were usable",
+    ),
+    _I.DISK_TROUBLE: IncidentMeaning("A file cannot be written", "A file could not be written"),
     _I.SENDS_REFUSED: IncidentMeaning("Transactions are refused", "Transactions were refused"),
     _I.RECORDS_REFUSED: IncidentMeaning(
         "Transactions are not written down", "Transactions were not written down"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -109,8 +109,8 @@ class Chronicle:
         for chain in sample.chains:
             self._add_chain(chain, last.get(chain.name), sample.unix_seconds, seconds)
         self._incidents.step_process(sample.refusals, sample.unix_seconds)
-        for name in last.keys() - {chain.name for chain in sample.chains}:
-            self._incidents.end_chain(name, sample.unix_seconds)
+        names = {chain.name for chain in sample.chains}
+        self._incidents.end_chains_but(names, sample.unix_seconds)
         self._forget(sample)
         self._turns.clear()
         self._samples.append(sample)
@@ -129,10 +129,9 @@ class Chronicle:
     def _add_chain(
         self, chain: ChainSample, before: ChainSample | None, unix_seconds: float, seconds: float
     ) -> None:
-        requests = unserved = 0
-        if before is not None:
-            requests = sum(grown(chain.requests, before.requests).values())
-            unserved = sum(grown(_unserved(chain), _unserved(before)).values())
+        # At the first look all of it came since the start.
+        requests = sum(grown(chain.requests, before.requests if before else {}).values())
+        unserved = sum(grown(_unserved(chain), _unserved(before) if before else {}).values())
         self._incidents.step(chain, unix_seconds, requests, unserved)
         turns = self._turns.get(chain.name, ())
         if unserved and turns:
@@ -158,6 +157,14 @@ class Chronicle:
     def incidents(self) -> list[Incident]:
         """Those under way, then the others, the latest first."""
         return self._incidents.latest_first()
+
+    def every_incident(self) -> list[Incident]:
+        """What is not told on pages, too, in no order."""
+        return self._incidents.every()
+
+    def resume(self, known: Iterable[Incident], seen_unix: float) -> None:
+        """Incidents of the process before this one (``Incidents.resume``)."""
+        self._incidents.resume(known, seen_unix)
 
     def chain_strip(self, chain: str) -> Strip:
         """An empty one where nothing is known."""

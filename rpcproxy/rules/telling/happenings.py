@@ -30,9 +30,6 @@ class HandKind(enum.StrEnum):
     TAKEN_OVER = "taken_over"  # another process serves from then on
     DIED = "died"  # it ended without a word; told by the next one
     RESUMED = "resumed"  # pending transactions were found in a journal at the start
-    SENDS_REFUSED = "sends_refused"  # the incident of that kind
-    DISK_TROUBLE = "disk_trouble"  # a file of ours cannot be written; lasts
-    PANIC = "panic"  # fewer than half of the upstreams are usable; lasts
     REORG = "reorg"
     HEAD_JUMPED = "head_jumped"
 
@@ -69,14 +66,6 @@ HAPPENINGS: Final[Mapping[str, HappeningMeaning]] = {
     _H.DIED: HappeningMeaning("The proxy is gone", "The proxy ended without a word"),
     _H.RESUMED: HappeningMeaning(
         "Pending transactions are resumed", "Pending transactions were resumed"
-    ),
-    _H.DISK_TROUBLE: HappeningMeaning(
-        "A file cannot be written", "A file could not be written", lasts=True
-    ),
-    _H.PANIC: HappeningMeaning(
-        "Fewer than half of the providers are usable",
-        "Fewer than half of the providers were usable",
-        lasts=True,
     ),
     _H.REORG: HappeningMeaning("A reorg", "A reorg"),
     _H.HEAD_JUMPED: HappeningMeaning("The head jumps", "The head jumped"),

@@ -1,14 +1,14 @@
 """Incidents: what was wrong, from when to when, why, and what wallets noticed of it. Pure.
 
-State: those under way, and the last ``KEPT`` that are over, in ``Incidents``, written by
-``rules.telling.chronicle``.
+State: those under way, those that a process before this one left under way, and the last ``KEPT``
+that are over, in ``Incidents``, written by ``rules.telling.chronicle``.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -23,6 +23,9 @@ AGAIN_SECONDS: Final = 60.0
 # A proxy that starts knows nobody yet.
 START_SECONDS: Final = 15.0
 LONGEST_CAUSE: Final = 300
+STARTING: Final = "the proxy had just started: no upstream was known yet"
+BRIEF_KEPT: Final = 100
+_SPANS_KEPT: Final = 64  # looks at a chain: a minute and more
 
 # Of one upstream, the worst last: an incident is called after the worst it came to.
 UPSTREAM_KINDS: Final = tuple(OF_STATES.values())
@@ -34,10 +37,14 @@ _OF_REFUSALS: Final[Mapping[Refused, IncidentKind]] = {
 }
 
 
+_Key: TypeAlias = tuple[str, str, str]  # chain, subject, and the kind but for upstreams
+
+
 class Incident(msgspec.Struct, kw_only=True):
     """``subject`` is an upstream, a fault domain, or empty for the chain itself.
     ``requests`` came while it lasted; ``unserved`` of them had an error of the proxy's own.
-    Times are wall-clock seconds.
+    Times are wall-clock seconds. ``id`` is its own for ever, ``again_unix`` when it came back last;
+    ``is_brief``: it was over at once each time, and no wallet noticed.
     """
 
     chain: str
@@ -49,9 +56,18 @@ class Incident(msgspec.Struct, kw_only=True):
     requests: int = 0
     unserved: int = 0
     times: int = 1
+    id: str = ""
+    again_unix: float = 0.0
+    is_brief: bool = False
+
+    def __post_init__(self) -> None:
+        self.again_unix = self.again_unix or self.started_unix
+        if not self.id:
+            names = (self.chain, self.subject, self.key[2])
+            self.id = f"{':'.join(filter(None, names))}@{self.started_unix:.3f}"
 
     @property
-    def key(self) -> tuple[str, str, str]:
+    def key(self) -> _Key:
         return self.chain, self.subject, "" if self.kind in UPSTREAM_KINDS else self.kind
 
 
@@ -77,6 +93,9 @@ def troubles_of(chain: ChainSample) -> Iterator[Trouble]:
     domain = suspect_domain(chain)
     if domain:
         yield Trouble(domain, IncidentKind.SUSPECT, "several of its upstreams failed together", 0.0)
+    if chain.is_panicking and not _is_starting(chain):
+        usable, readers = chain.usable, sum(each.role != "sends" for each in chain.upstreams)
+        yield Trouble("", IncidentKind.PANIC, f"{usable} of {readers} could be asked", 0.0)
     for upstream in chain.upstreams:
         kind = OF_STATES.get(upstream.state)
         if kind is not None and not is_new(upstream):
@@ -117,35 +136,80 @@ def is_new(upstream: UpstreamSample) -> bool:
     return upstream.state == UpstreamState.UNKNOWN and upstream.since_seconds < START_SECONDS
 
 
+class _Span(NamedTuple):
+    """What came until ``unix_seconds``, since the look before."""
+
+    unix_seconds: float
+    requests: int
+    unserved: int
+
+
+class _Left(NamedTuple):
+    """Under way when the process before this one was last heard of, at ``seen_unix``; whether it
+    goes on is not known yet.
+    """
+
+    incident: Incident
+    seen_unix: float
+
+
 class Incidents:
     """Incidents under way, and the last ``KEPT`` that are over."""
 
-    __slots__ = ("_open", "_over")
+    __slots__ = ("_brief", "_left", "_open", "_over", "_spans", "_unsaid")
 
     def __init__(self, over: Sequence[Incident] = ()) -> None:
-        self._open: dict[tuple[str, str, str], Incident] = {}
+        self._open: dict[_Key, Incident] = {}
+        self._left: dict[_Key, _Left] = {}
         self._over: deque[Incident] = deque(over, maxlen=KEPT)
+        self._brief: deque[Incident] = deque(maxlen=BRIEF_KEPT)
+        self._spans: dict[str, deque[_Span]] = {}  # by chain, the latest last
+        self._unsaid: dict[str, int] = {}  # by chain, unserved while nobody was known
+
+    # ---- what is told
 
     def latest_first(self) -> list[Incident]:
-        """Those under way, then the others by their ends."""
-        under_way = sorted(self._open.values(), key=lambda each: -each.started_unix)
-        return [*under_way, *sorted(self._over, key=lambda each: -(each.ended_unix or 0.0))]
+        """Those under way, then the others by their ends. Not what was over at once, nor that few
+        upstreams are left, which is told of each of the others.
+        """
+        under_way = [*self._open.values(), *(left.incident for left in self._left.values())]
+        under_way.sort(key=lambda each: -each.started_unix)
+        over = sorted(self._over, key=lambda each: -(each.ended_unix or 0.0))
+        return [each for each in (*under_way, *over) if each.kind is not IncidentKind.PANIC]
+
+    def every(self) -> list[Incident]:
+        """All that is known, in no order."""
+        left = (each.incident for each in self._left.values())
+        return [*self._open.values(), *left, *self._over, *self._brief]
 
     def has_open(self, chain: str) -> bool:
-        return any(each.chain == chain for each in self._open.values())
+        """Whether anything is wrong that a wallet may notice."""
+        under_way = (*self._open.values(), *(left.incident for left in self._left.values()))
+        return any(each.chain == chain for each in under_way)
+
+    # ---- what happens
 
     def step(self, chain: ChainSample, unix_seconds: float, requests: int, unserved: int) -> None:
         """A chain as it is now; so many requests came, and so many of them were not served, since
         it was last looked at.
         """
         seen = self._begin(chain.name, troubles_of(chain), unix_seconds)
+        is_claimed = False
         for key, incident in list(self._open.items()):
             if incident.chain != chain.name:
                 continue
+            is_claimed = True
             incident.requests += requests
             incident.unserved += unserved
             if key not in seen:
                 self._close(incident, unix_seconds - _well_for(chain, incident))
+        self._spans.setdefault(chain.name, deque(maxlen=_SPANS_KEPT)).append(
+            _Span(unix_seconds, requests, unserved)
+        )
+        for key, left in list(self._left.items()):
+            if key[0] == chain.name and _is_known(chain, left.incident):
+                self._end_left(key)
+        self._settle_start(chain, unix_seconds, 0 if is_claimed else unserved)
 
     def step_process(self, refusals: Iterable[Refusal], unix_seconds: float) -> None:
         """What the whole process refuses now; its incidents have no chain."""
@@ -153,78 +217,177 @@ class Incidents:
         for key, incident in list(self._open.items()):
             if not incident.chain and key not in seen:
                 self._close(incident, unix_seconds)
-
-    def _begin(
-        self, chain: str, troubles: Iterable[Trouble], unix_seconds: float
-    ) -> set[tuple[str, str, str]]:
-        return {self._open_for(chain, each, unix_seconds).key for each in troubles}
+        for key in [key for key in self._left if not key[0]]:
+            self._end_left(key)
 
     def note_errors(self, chain: str, cause: str, unix_seconds: float, unserved: int) -> None:
         """Requests were not served, and whatever it was is over."""
         if self.has_open(chain):
             return
-        key = (chain, "", IncidentKind.ERRORS)
-        last = next((each for each in reversed(self._over) if each.key == key), None)
-        if last is not None and unix_seconds - (last.ended_unix or 0.0) <= AGAIN_SECONDS:
+        fresh = Incident(
+            chain=chain,
+            subject="",
+            kind=IncidentKind.ERRORS,
+            cause=cause[:LONGEST_CAUSE],
+            started_unix=unix_seconds,
+            ended_unix=unix_seconds,
+            unserved=unserved,
+        )
+        last = next((each for each in reversed(self._over) if each.key == fresh.key), None)
+        if last is not None and _is_again(last, fresh):
             last.unserved += unserved
             last.ended_unix = unix_seconds
             last.times += 1
-            return
-        self._over.append(
-            Incident(
-                chain=chain,
-                subject="",
-                kind=IncidentKind.ERRORS,
-                cause=cause[:LONGEST_CAUSE],
-                started_unix=unix_seconds,
-                ended_unix=unix_seconds,
-                unserved=unserved,
-            )
-        )
+        else:
+            self._over.append(fresh)
+
+    def end_chains_but(self, names: Collection[str], unix_seconds: float) -> None:
+        """Chains that are not served any more."""
+        every = {key[0] for key in (*self._open, *self._left)} | self._spans.keys()
+        for name in every - {"", *names}:
+            self.end_chain(name, unix_seconds)
 
     def end_chain(self, chain: str, unix_seconds: float) -> None:
         """A chain is not served any more."""
+        self._spans.pop(chain, None)
+        self._unsaid.pop(chain, None)
         for incident in [each for each in self._open.values() if each.chain == chain]:
             self._close(incident, unix_seconds)
+        for key in [key for key in self._left if key[0] == chain]:
+            self._end_left(key)
+
+    # ---- through a restart
+
+    def resume(self, known: Iterable[Incident], seen_unix: float) -> None:
+        """Take up what the process before this one knew, which was last heard of at ``seen_unix``.
+        What was under way then goes on as soon as it is seen here, else it ended at that moment;
+        what both saw is one incident, with what wallets noticed of each.
+        """
+        for each in sorted(known, key=lambda each: each.started_unix):
+            self._forget(each.id)
+            mine = self._same_as(each)
+            if mine is not None:
+                _merge(each, mine)
+            elif each.ended_unix is None:
+                self._left[each.key] = _Left(each, seen_unix)
+            else:
+                self._over.append(each)
+        ended = sorted((*self._over, *self._brief), key=lambda each: each.ended_unix or 0.0)
+        self._over = deque((each for each in ended if not each.is_brief), maxlen=KEPT)
+        self._brief = deque((each for each in ended if each.is_brief), maxlen=BRIEF_KEPT)
+
+    def _forget(self, id: str) -> None:
+        """An older copy of it."""
+        for over in (self._over, self._brief):
+            for each in [each for each in over if each.id == id]:
+                over.remove(each)
+
+    def _same_as(self, known: Incident) -> Incident | None:
+        """What was seen here of the same trouble."""
+        under_way = self._open.get(known.key)
+        if under_way is not None:
+            return under_way if _is_again(known, under_way) else None
+        for mine in reversed((*self._over, *self._brief)):
+            if mine.key == known.key and _is_again(known, mine) and _is_again(mine, known):
+                return mine
+        return None
+
+    # ---- how one begins and ends
+
+    def _begin(self, chain: str, troubles: Iterable[Trouble], unix_seconds: float) -> set[_Key]:
+        return {self._open_for(chain, each, unix_seconds).key for each in troubles}
 
     def _open_for(self, chain: str, trouble: Trouble, unix_seconds: float) -> Incident:
-        started = unix_seconds - trouble.since_seconds
         fresh = Incident(
             chain=chain,
             subject=trouble.subject,
             kind=trouble.kind,
             cause=trouble.cause[:LONGEST_CAUSE],
-            started_unix=started,
+            started_unix=unix_seconds - trouble.since_seconds,
         )
         incident = self._open.get(fresh.key)
         if incident is None:
-            incident = self._again(fresh) or fresh
+            left = self._left.pop(fresh.key, None)
+            incident = self._again(fresh) or fresh if left is None else left.incident
             self._open[fresh.key] = incident
+            self._claim(incident, fresh.started_unix if left is None else incident.started_unix)
         if _rank(trouble.kind) >= _rank(incident.kind):
             incident.kind = trouble.kind
             incident.cause = fresh.cause or incident.cause
         return incident
 
     def _again(self, fresh: Incident) -> Incident | None:
-        for known in reversed(self._over):
-            if known.key == fresh.key and known.ended_unix is not None:
-                if fresh.started_unix - known.ended_unix > AGAIN_SECONDS:
-                    return None
-                self._over.remove(known)
+        for over in (self._over, self._brief):
+            known = next((each for each in reversed(over) if each.key == fresh.key), None)
+            if known is not None and _is_again(known, fresh):
+                over.remove(known)
                 known.ended_unix = None
+                known.again_unix = fresh.started_unix
                 known.times += 1
                 return known
         return None
 
+    def _claim(self, incident: Incident, since_unix: float) -> None:
+        """What came after it began, and before it was known, belongs to it."""
+        for span in self._spans.get(incident.chain, ()):
+            if span.unix_seconds >= since_unix:
+                incident.requests += span.requests
+                incident.unserved += span.unserved
+        self._unsaid.pop(incident.chain, None)
+
+    def _settle_start(self, chain: ChainSample, unix_seconds: float, unserved: int) -> None:
+        """What was not served while nobody was known belongs to what is found to be wrong; where
+        nothing is, it is told all the same.
+        """
+        if _is_starting(chain):
+            self._unsaid[chain.name] = self._unsaid.get(chain.name, 0) + unserved
+            return
+        unsaid = self._unsaid.pop(chain.name, 0)
+        if unsaid:
+            self.note_errors(chain.name, STARTING, unix_seconds, unsaid)
+
     def _close(self, incident: Incident, ended_unix: float) -> None:
         del self._open[incident.key]
-        ended_unix = max(ended_unix, incident.started_unix)
+        ended_unix = max(ended_unix, incident.again_unix)
         is_ones = incident.kind in UPSTREAM_KINDS
-        is_brief = is_ones and ended_unix - incident.started_unix < BRIEF_SECONDS
-        if is_brief and not incident.unserved and incident.times == 1:
-            return
+        is_brief = is_ones and ended_unix - incident.again_unix < BRIEF_SECONDS
+        is_first = incident.times == 1 or incident.is_brief
+        incident.is_brief = is_brief and is_first and not incident.unserved
         incident.ended_unix = ended_unix
+        (self._brief if incident.is_brief else self._over).append(incident)
+
+    def _end_left(self, key: _Key) -> None:
+        incident, seen_unix = self._left.pop(key)
+        incident.ended_unix = max(seen_unix, incident.again_unix)
         self._over.append(incident)
+
+
+def _is_again(known: Incident, fresh: Incident) -> bool:
+    """Whether it began so soon after the end of one that is known that it is the same."""
+    if known.ended_unix is None:
+        return True
+    return fresh.started_unix - known.ended_unix <= AGAIN_SECONDS
+
+
+def _merge(known: Incident, mine: Incident) -> None:
+    """Let ``mine`` be both: seen by the process before this one, and here."""
+    is_one = known.ended_unix is None or mine.started_unix <= known.ended_unix
+    mine.id = known.id
+    mine.started_unix = min(known.started_unix, mine.started_unix)
+    if _rank(known.kind) > _rank(mine.kind):
+        mine.kind, mine.cause = known.kind, known.cause
+    mine.requests += known.requests
+    mine.unserved += known.unserved
+    mine.times += known.times - is_one
+    mine.is_brief = mine.is_brief and known.is_brief
+
+
+def _is_known(chain: ChainSample, left: Incident) -> bool:
+    """Whether it can be told that what was wrong is so no more."""
+    if left.kind in UPSTREAM_KINDS:
+        upstream = next((each for each in chain.upstreams if each.name == left.subject), None)
+        return upstream is None or not is_new(upstream)
+    return not _is_starting(chain)
 
 
 def _rank(kind: IncidentKind) -> int:
