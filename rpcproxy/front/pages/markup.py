@@ -11,12 +11,25 @@ import html
 from importlib.resources import files
 from typing import Final
 
+from rpcproxy.states import Level
+
 _VOID: Final = frozenset({"meta", "link", "br", "rect"})
-# A dot; no request goes out for it.
-_ICON: Final = (
-    "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E"
-    "%3Ccircle cx='8' cy='8' r='6' fill='%232f7d4f'/%3E%3C/svg%3E"
-)
+# Of a tab: by shape, and by colour besides. No request goes out for it.
+_SHAPES: Final = {
+    Level.WELL: "%3Ccircle cx='8' cy='8' r='6' fill='%232f7d4f'/%3E",
+    Level.TROUBLED: "%3Cpath d='M8 1l7 13H1z' fill='%23d99a1c'/%3E",
+    Level.DOWN: "%3Cpath d='M2 2h12v12H2z' fill='%23c9392f'/%3E",
+    Level.UNKNOWN: "%3Cpath d='M2 8h12' stroke='%237c8288' stroke-width='4'/%3E",
+}
+
+
+def icon(level: str) -> str:
+    """What the tab of a page shows at a level."""
+    shape = next((drawn for known, drawn in _SHAPES.items() if known == level), "")
+    return (
+        "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E"
+        f"{shape or _SHAPES[Level.UNKNOWN]}%3C/svg%3E"
+    )
 
 
 class Markup(str):
@@ -88,14 +101,14 @@ class Shell:
             "X-Frame-Options": "DENY",
         }
 
-    def page(self, title: str, body: Markup) -> str:
-        """The whole document."""
+    def page(self, title: str, body: Markup, level: str = Level.WELL) -> str:
+        """The whole document; ``level``: how what it tells of stands."""
         head = join(
             tag("meta", charset="utf-8"),
             tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
             tag("meta", name="color-scheme", content="light dark"),
             tag("title", title),
-            tag("link", rel="icon", href=_ICON),
+            tag("link", rel="icon", href=icon(level)),
             tag("style", self._style),
         )
         content = join(body, tag("script", self._script))

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any, Final
 
-from rpcproxy.front.pages.markup import Markup, join, tag
+from rpcproxy.front.pages.markup import Markup, icon, join, tag
 from rpcproxy.front.pages.outlook import latency_of
 from rpcproxy.front.pages.wording import (
     LEVEL_WORDS,
@@ -46,8 +46,9 @@ def status_body(status: Mapping[str, Any], now: datetime) -> Markup:
     header = tag(
         "header",
         tag("p", "rpcproxy", tag("span", f" {version}") if version else None, class_="brand"),
-        tag("p", "Not live: reload for newer figures", class_="live", id="live"),
-    )
+        tag("p", "Not live: reload for newer figures", class_="live", id="live",
+            data_lost=icon(Level.DOWN)),
+    )  # fmt: skip
     main = tag("main", status_main(status, now), id="main")
     # Filled by the script when the sentence becomes another one, and at no other time.
     told = tag("p", class_="aside", id="told", role="status")

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from rpcproxy.clock import SYSTEM_CLOCK, Clock
 from rpcproxy.front.pages.landing import Outlooks
-from rpcproxy.front.pages.markup import Shell
+from rpcproxy.front.pages.markup import Shell, icon
 from rpcproxy.front.pages.outlook import public_part
 from rpcproxy.front.pages.status_html import moment_of, status_body, status_main
 from rpcproxy.front.protocol.page import HTML, JSON, SERVER_HEADER, PageRequest
@@ -49,7 +49,7 @@ class StatusPage:
         """The page, which asks for ``/events`` below its path."""
         status = self._tell()
         body = status_body(status, moment_of(self._unix()))
-        text = SHELL.page(str(status["sentence"]), body)
+        text = SHELL.page(str(status["sentence"]), body, status["level"])
         return WholePage(text.encode(), headers={"Content-Type": HTML, **SHELL.headers})
 
     def _picture(self) -> str:
@@ -58,6 +58,7 @@ class StatusPage:
             "main": str(status_main(status, moment_of(self._unix()))),
             "title": status["sentence"],
             "steady": status["steady"],
+            "icon": icon(status["level"]),
         }
         return msgspec.json.encode(picture).decode()
 

@@ -25,6 +25,9 @@ from rpcproxy.engine import tasks
 from rpcproxy.front.protocol.page import TEXT, Page
 from rpcproxy.front.wire.sites import site_of
 
+# A browser tells its script of no event without data.
+BEAT: Final = b"event: beat\ndata: {}\n\n"
+
 # Drawing may take so much of a core, and the pauses grow where it would be more. Counted is CPU: on
 # a busy machine drawing waits for others, and the page is not to stand still for fifty times that.
 DRAWING_SHARE: Final = 0.02
@@ -45,13 +48,16 @@ Draw = Callable[[], str]
 
 @dataclass(frozen=True, slots=True)
 class LiveSettings:
-    """``most`` listeners at once; a picture each ``picture_seconds``. Who takes nothing for
+    """``most`` listeners at once; a picture each ``picture_seconds``, and where drawing takes so
+    much that it pauses longer, a *beat* in between: ``status.js`` takes it that nobody is there
+    where it hears nothing, as a line that is dead may stay open. Who takes nothing for
     ``slow_seconds`` is let go, and everybody after ``age_seconds``: one that reads nothing is not
     slow while the system's buffers take it all.
     """
 
     most: int = 128
     picture_seconds: float = 2.0
+    beat_seconds: float = 2.0
     slow_seconds: float = 10.0
     age_seconds: float = 600.0
     close_seconds: float = 0.5
@@ -70,6 +76,7 @@ class Listening:
         self.closed = asyncio.get_running_loop().create_future()
         self._live = live
         self._number = 0  # of the picture it has, 0 for none
+        self._beat = 0  # of the last beat that it heard
         self._until = live.now() + live.settings.age_seconds
         self._is_aged = False
 
@@ -89,9 +96,13 @@ class Listening:
             if live.now() >= self._until:
                 self._is_aged = True
                 return b"retry: %d\n\n" % _AGED_RETRY_MILLISECONDS
-            await live.picture_after(self._number)
+            await live.news_after(self._number, self._beat)
             if live.is_closed:
                 return b""
+            if live.number == self._number:
+                self._beat = live.beat
+                return BEAT
+        self._beat = live.beat
         self._number = live.number
         beginning = b"retry: %d\n\n" % _RETRY_MILLISECONDS if is_first else b""
         return beginning + live.picture
@@ -124,6 +135,7 @@ class Live:
         self.settings = settings
         self.picture = b""
         self.number = 0  # of the picture
+        self.beat = 0
         self._news = asyncio.Condition()
         self._drawing: asyncio.Task[None] | None = None
         self._listeners: dict[Listening, None] = {}  # the oldest first
@@ -194,10 +206,10 @@ class Live:
         """It listens no more."""
         self._listeners.pop(listening, None)
 
-    async def picture_after(self, number: int) -> None:
-        """Wait for a newer picture, or the end."""
+    async def news_after(self, number: int, beat: int) -> None:
+        """Wait for a newer picture, a newer beat or the end."""
         async with self._news:
-            while self.number == number and not self.is_closed:
+            while (self.number, self.beat) == (number, beat) and not self.is_closed:
                 await self._news.wait()
 
     def _redraw(self) -> float:
@@ -210,7 +222,7 @@ class Live:
     async def _keep_drawing(self) -> None:
         seconds = 0.0
         while self._listeners:
-            await asyncio.sleep(max(self.settings.picture_seconds, seconds / DRAWING_SHARE))
+            await self._beat_for(max(self.settings.picture_seconds, seconds / DRAWING_SHARE))
             now = self.now()
             for each in [*self._listeners]:
                 if each.given_at and now - each.given_at > self.settings.slow_seconds:
@@ -223,6 +235,16 @@ class Live:
                 _log.exception("a live page could not be drawn")
             async with self._news:
                 self._news.notify_all()
+
+    async def _beat_for(self, seconds: float) -> None:
+        """Pause, with a beat now and then."""
+        until = self.now() + seconds
+        while (left := until - self.now()) > self.settings.beat_seconds:
+            await asyncio.sleep(self.settings.beat_seconds)
+            self.beat += 1
+            async with self._news:
+                self._news.notify_all()
+        await asyncio.sleep(left)
 
     async def close(self) -> None:
         """End every stream."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from rpcproxy.front.pages.landing import SHELL as LANDING
-from rpcproxy.front.pages.markup import Markup, Shell, asset, join, tag
+from rpcproxy.front.pages.markup import Markup, Shell, asset, icon, join, tag
 from rpcproxy.front.pages.outlook import public_part
 from rpcproxy.front.pages.status_html import INCIDENTS_SHOWN, status_body, status_main
 from rpcproxy.front.pages.status_page import SHELL
@@ -199,6 +200,16 @@ def test_the_live_region_is_told_of_changes_alone() -> None:
     (region,) = [each for each in tree.of("p") if each.get("role") == "status"]
     assert region["id"] == "told"
     assert tree.of("main") == [{"id": "main"}]
+
+
+@pytest.mark.parametrize("level", ["well", "troubled", "down", "unknown"])
+def test_the_tab_shows_the_level_by_shape(level) -> None:
+    """Not by colour alone; and each level has a shape of its own."""
+    text = SHELL.page("t", Markup(""), level)
+    (shown,) = re.findall(r"href=\"(data:image/svg[^\"]*)", text)
+    assert html.unescape(shown) == icon(level)
+    others = {icon(other) for other in ("well", "troubled", "down", "unknown", "new")}
+    assert len(others) == 4
 
 
 def test_several_chains_have_a_sentence_each() -> None:

@@ -16,7 +16,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from rpcproxy.front.operators.admin import json_page
 from rpcproxy.front.pages.status_page import PublicStatus, StatusPage, status_routes
 from rpcproxy.front.protocol.page import PageRequest
-from rpcproxy.front.wire.live import Live, LiveSettings
+from rpcproxy.front.wire.live import BEAT, Live, LiveSettings
 from rpcproxy.front.wire.sites import site_of
 from tests.kits.statuses import REASON, a_status
 from tests.kits.waiting import limited, until
@@ -132,6 +132,16 @@ def test_what_one_visitor_has_of_addresses(one, other, is_same) -> None:
     assert (site_of(one) == site_of(other)) is is_same
 
 
+async def test_a_stream_beats_while_no_picture_is_drawn() -> None:
+    """A line that is dead may stay open: who hears nothing knows that nobody is there."""
+    async with streaming(picture_seconds=1e6, beat_seconds=0.01) as (client, _, pictures):
+        async with client.get("/events") as one, limited():
+            assert await event_of(one) == "1"
+            for _ in range(3):
+                assert (await one.content.readuntil(b"\n\n")).endswith(BEAT)
+        assert pictures.drawn == 1
+
+
 async def test_a_stream_ends_at_a_certain_age() -> None:
     async with streaming(age_seconds=0.05) as (client, live, _), client.get("/events") as one:
         async with limited():
@@ -219,7 +229,7 @@ async def test_a_browser_gets_the_page_and_a_program_the_json() -> None:
 async def test_the_stream_brings_what_the_page_shows() -> None:
     async with admin_port() as client, client.get("/status/events") as stream:
         picture = json.loads(await event_of(stream))
-        assert set(picture) == {"main", "title", "steady"}
+        assert set(picture) == {"main", "title", "steady", "icon"}
         assert "<h1>a is rate-limited" in picture["main"]
 
 
