@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from queue import Empty, SimpleQueue
 from typing import Any, Final
 
 from rich.console import Console
@@ -16,6 +19,9 @@ from rpcproxy.commands.runs.admin_client import AdminClient, NoAnswer
 from rpcproxy.commands.runs.top_view import Picture
 
 FINE: Final = 0
+# While an answer is awaited: how often the picture is looked at, and when the proxy is missed.
+LOOK_SECONDS: Final = 0.5
+SILENT_SECONDS: Final = 2.0
 PRINTED_WIDTH: Final = 160  # into a file or a pipe
 
 
@@ -48,16 +54,48 @@ def _follow(
     ask: Callable[[], Mapping[str, Any]],
     status: Mapping[str, Any],
     pause_seconds: float,
+    *,
+    look_seconds: float = LOOK_SECONDS,
+    silent_seconds: float = SILENT_SECONDS,
 ) -> None:
-    """Until Ctrl-C. While nothing comes, the last picture stays, and says so."""
+    """Until Ctrl-C. While nothing comes, the headline says so, and the last picture stays."""
     with Live(Picture(status), console=console, screen=True, auto_refresh=False) as live:
-        fresh_at = time.monotonic()
+        heard, why = datetime.now(UTC), ""
         while True:
             time.sleep(pause_seconds)
-            note = ""
-            try:
-                status = ask()
-                fresh_at = time.monotonic()
-            except NoAnswer as error:
-                note = f"As of {time.monotonic() - fresh_at:.0f} s ago; trying again. {error}"
-            live.update(Picture(status, note), refresh=True)
+            asked = _in_a_thread(ask)
+            while (told := _next(asked, look_seconds)) is None:
+                if (datetime.now(UTC) - heard).total_seconds() > pause_seconds + silent_seconds:
+                    live.update(Picture(status, why, lost_since=heard), refresh=True)
+            if isinstance(told, NoAnswer):
+                why = str(told)
+                live.update(Picture(status, why, lost_since=heard), refresh=True)
+            elif isinstance(told, BaseException):
+                raise told
+            else:
+                status, heard, why = told, datetime.now(UTC), ""
+                live.update(Picture(status), refresh=True)
+
+
+_Told = Mapping[str, Any] | BaseException
+
+
+def _in_a_thread(ask: Callable[[], Mapping[str, Any]]) -> SimpleQueue[_Told]:
+    """A proxy that hangs is not to hold up the picture, nor Ctrl-C."""
+    answers: SimpleQueue[_Told] = SimpleQueue()
+
+    def work() -> None:
+        try:
+            answers.put(ask())
+        except BaseException as error:  # noqa: BLE001 -- raised by whoever waits for it
+            answers.put(error)
+
+    threading.Thread(target=work, name="asks for the status", daemon=True).start()
+    return answers
+
+
+def _next(answers: SimpleQueue[_Told], seconds: float) -> _Told | None:
+    try:
+        return answers.get(timeout=seconds)
+    except Empty:
+        return None

@@ -41,6 +41,8 @@ _COLORS: Final[Mapping[str, str]] = {
     Level.DOWN: "red",
     Level.UNKNOWN: "dim",
 }
+# What was so before nothing was heard any more.
+_OF_OLD: Final[Mapping[str, str]] = dict.fromkeys(_COLORS, "dim")
 _BARS: Final = {Level.WELL: "▂", Level.TROUBLED: "▅", Level.DOWN: "█", Level.UNKNOWN: "·"}
 # An hour is drawn as the worst that is known of it.
 _WORST_FIRST: Final = (Level.DOWN, Level.TROUBLED, Level.WELL, Level.UNKNOWN)
@@ -49,16 +51,31 @@ _FEWEST_INCIDENTS: Final = 3
 
 
 class Picture:
-    """A status, laid out for the width it is drawn on. ``note`` is a line of ours below it."""
+    """A status, laid out for the width it is drawn on. ``lost_since``: nothing was heard from then
+    on, which is the headline; ``why`` says more of that.
+    """
 
-    def __init__(self, status: Mapping[str, Any], note: str = "") -> None:
+    def __init__(
+        self, status: Mapping[str, Any], why: str = "", *, lost_since: datetime | None = None
+    ) -> None:
         self._status = status
-        self._note = note
+        self._why = why
+        self._lost_since = lost_since
+        self._colors = _COLORS if lost_since is None else _OF_OLD
 
     def __rich_console__(
         self, console: Console, options: ConsoleOptions
     ) -> Iterator[RenderableType]:
         status = self._status
+        yield from self._headline(status) if self._lost_since is None else self._lost(status)
+        is_only = len(status.get("chains", ())) == 1
+        for chain in status.get("chains", ()):
+            yield Text()
+            yield _chain(chain, options.max_width, self._colors, is_only=is_only)
+        yield from _incidents(status, console, self._colors)
+
+    @staticmethod
+    def _headline(status: Mapping[str, Any]) -> Iterator[RenderableType]:
         level = _level(status)
         headline = Text.assemble(
             (f"{MARKS[level]} {LEVEL_WORDS[level]}: ", f"bold {_COLORS[level]}")
@@ -68,14 +85,16 @@ class Picture:
         whose = WHOSE.get(str(status.get("whose")), "")
         if whose:
             yield Text(whose, "dim")
-        is_only = len(status.get("chains", ())) == 1
-        for chain in status.get("chains", ()):
-            yield Text()
-            yield _chain(chain, options.max_width, is_only=is_only)
-        yield from _incidents(status, console)
-        if self._note:
-            yield Text()
-            yield Text(self._note, "yellow")
+
+    def _lost(self, status: Mapping[str, Any]) -> Iterator[RenderableType]:
+        assert self._lost_since is not None  # noqa: S101 -- held by the caller
+        yield Text.assemble(
+            (f"{MARKS[Level.DOWN]} Not heard: ", "bold red"),
+            (f"No word from the proxy since {self._lost_since:%H:%M:%S} UTC", "bold"),
+        )
+        yield Text(f"Trying again. {self._why}".rstrip(), "yellow")
+        was = _plain(status.get("sentence", "?"))
+        yield Text(f"What is below is of that time. Then it was: {was}", "dim")
 
 
 def _plain(text: object) -> str:
@@ -96,7 +115,9 @@ def _grid(*columns: tuple[str, bool]) -> Table:
     return table
 
 
-def _chain(chain: Mapping[str, Any], width: int, *, is_only: bool) -> RenderableType:
+def _chain(
+    chain: Mapping[str, Any], width: int, colors: Mapping[str, str], *, is_only: bool
+) -> RenderableType:
     recent = chain.get("recent", {})
     line = Text.assemble(
         (_plain(chain.get("title", chain.get("name", "?"))), "bold"),
@@ -109,8 +130,8 @@ def _chain(chain: Mapping[str, Any], width: int, *, is_only: bool) -> Renderable
     if not is_only:
         level = _level(chain)
         words = _plain(chain.get("sentence", ""))
-        parts.append(Text.assemble((f"{MARKS[level]} ", _COLORS[level]), words))
-    parts.append(_upstreams(chain, width))
+        parts.append(Text.assemble((f"{MARKS[level]} ", colors[level]), words))
+    parts.append(_upstreams(chain, width, colors))
     for upstream in chain.get("upstreams", ()):
         notes = state_notes(upstream)
         if notes:
@@ -119,7 +140,7 @@ def _chain(chain: Mapping[str, Any], width: int, *, is_only: bool) -> Renderable
     return Group(*parts)
 
 
-def _upstreams(chain: Mapping[str, Any], width: int) -> Table:
+def _upstreams(chain: Mapping[str, Any], width: int, colors: Mapping[str, str]) -> Table:
     is_wide = width >= 110
     columns = [("provider", False), ("state", False), ("head", True), ("lag", True)]
     columns += [("latency", True), ("failed", True), ("share", True)]
@@ -137,7 +158,7 @@ def _upstreams(chain: Mapping[str, Any], width: int) -> Table:
         cells: list[RenderableType] = [
             Text(_plain(name), "bold"),
             Text.assemble(
-                (f"{MARKS[level]} {_plain(state_word(state))}", _COLORS[level]),
+                (f"{MARKS[level]} {_plain(state_word(state))}", colors[level]),
                 ("" if since is None else f" {span(since)}", "dim"),
             ),
             number(upstream.get("head")),
@@ -147,12 +168,12 @@ def _upstreams(chain: Mapping[str, Any], width: int) -> Table:
             percent(traffic.get("share"), digits=0),
         ]
         if is_wide:
-            cells.append(_strip(strips.get(name)))
+            cells.append(_strip(strips.get(name), colors))
         table.add_row(*cells)
     return table
 
 
-def _strip(strip: Mapping[str, Any] | None) -> Text:
+def _strip(strip: Mapping[str, Any] | None, colors: Mapping[str, str]) -> Text:
     """An hour a character: the worst of its cells."""
     if strip is None:
         return Text("–")
@@ -162,11 +183,13 @@ def _strip(strip: Mapping[str, Any] | None) -> Text:
     for start in range(0, len(cells), length):
         levels = {WORDS.get(letter, Level.UNKNOWN) for letter in cells[start : start + length]}
         level = next(each for each in _WORST_FIRST if each in levels)
-        drawn.append(_BARS[level], _COLORS[level])
+        drawn.append(_BARS[level], colors[level])
     return drawn.append(f" {well_words(strip)}", "dim")
 
 
-def _incidents(status: Mapping[str, Any], console: Console) -> Iterator[RenderableType]:
+def _incidents(
+    status: Mapping[str, Any], console: Console, colors: Mapping[str, str]
+) -> Iterator[RenderableType]:
     every: Sequence[Mapping[str, Any]] = status.get("incidents", ())
     yield Text()
     if not every:
@@ -178,10 +201,10 @@ def _incidents(status: Mapping[str, Any], console: Console) -> Iterator[Renderab
     )
     yield Text("incidents, UTC", "dim")
     for incident in every[:room]:
-        yield _incident(incident)
+        yield _incident(incident, colors)
 
 
-def _incident(incident: Mapping[str, Any]) -> Text:
+def _incident(incident: Mapping[str, Any], colors: Mapping[str, str]) -> Text:
     """One line, cut where the terminal ends."""
     started = datetime.fromisoformat(incident["started"])
     is_over = incident["ended"] is not None
@@ -191,5 +214,5 @@ def _incident(incident: Mapping[str, Any]) -> Text:
     )
     line.append(_plain(what_happened(incident)), "bold" if not is_over else "")
     noticed = f"; wallets noticed {what_wallets_noticed(incident)}"
-    line.append(noticed, "red" if incident["unserved"] else "")
+    line.append(noticed, colors[Level.DOWN] if incident["unserved"] else "")
     return line.append(f"  {_plain(incident.get('cause') or '')}", "dim")

@@ -6,8 +6,10 @@ import argparse
 import http.server
 import io
 import json
+import re
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,6 +21,7 @@ from rpcproxy.commands import admin_address, top
 from rpcproxy.commands.runs import admin_client, top_run
 from rpcproxy.commands.runs.top_view import Picture
 from tests.kits.statuses import a_chain, a_status, an_incident, an_upstream
+from tests.kits.waiting import LIMIT_SECONDS
 
 TOKEN = "a-token-of-an-operator"
 
@@ -52,14 +55,14 @@ def admin() -> Iterator[Any]:
     server.server_close()
 
 
-def drawn(status: dict[str, Any], width: int = 120, note: str = "") -> str:
+def drawn(status: dict[str, Any], width: int = 120) -> str:
     console = Console(file=io.StringIO(), width=width, height=40)
-    console.print(Picture(status, note))
+    console.print(Picture(status))
     return console.file.getvalue()
 
 
 def test_it_shows_what_the_page_shows() -> None:
-    text = drawn(a_status(), note="a note")
+    text = drawn(a_status())
     for words in (
         "▲ Troubled: a is rate-limited, wallets are served by one other",
         "It is on the providers’ side.",
@@ -70,7 +73,6 @@ def test_it_shows_what_the_page_shows() -> None:
         "25 %",
         "98.76 %",
         "01 Sep 11:00:00 for 30 s  a failed; wallets noticed nothing",
-        "a note",
     ):
         assert words in text, words
 
@@ -167,7 +169,7 @@ def test_a_pause_that_is_none(text) -> None:
         top._seconds(text)
 
 
-def test_while_nothing_comes_the_last_picture_stays(monkeypatch) -> None:
+def test_while_nothing_comes_the_headline_says_so() -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=100, height=30)
     answers: list[Any] = [
         admin_client.NoAnswer("it went away"),
@@ -184,8 +186,43 @@ def test_while_nothing_comes_the_last_picture_stays(monkeypatch) -> None:
     with pytest.raises(KeyboardInterrupt):
         top_run._follow(console, ask, a_status(), 0.0)
     text = console.file.getvalue()
-    assert "trying again. it went away" in text
-    assert text.index("Troubled") < text.index("it went away") < text.index("Well")
+    assert "Trying again. it went away" in text
+    assert re.search(r"No word from the proxy since \d\d:\d\d:\d\d UTC", text)
+    assert "Then it was: a is rate-limited" in text
+    assert text.index("Troubled") < text.index("Not heard") < text.index("it went away")
+    assert text.index("it went away") < text.rindex("Well")
+
+
+def test_a_proxy_that_hangs_is_missed_while_it_is_asked() -> None:
+    """A line that is dead and stays open: no answer, and no refusal."""
+    console = Console(file=io.StringIO(), force_terminal=True, width=100, height=30)
+    is_drawn = threading.Event()
+
+    class Watched(io.StringIO):
+        def write(self, text: str) -> int:
+            if "No word from the proxy" in text:
+                is_drawn.set()
+            return super().write(text)
+
+    console.file = Watched()
+
+    def ask() -> Any:
+        assert is_drawn.wait(LIMIT_SECONDS)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        top_run._follow(console, ask, a_status(), 0.0, look_seconds=0.001, silent_seconds=0.0)
+    assert "Not heard" in console.file.getvalue()
+
+
+def test_a_picture_of_old_has_no_colour_of_what_is_well() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=120, height=40)
+    console.print(
+        Picture(a_status(level="well"), lost_since=datetime(2026, 9, 1, 3, 12, 5, tzinfo=UTC))
+    )
+    text = console.file.getvalue()
+    assert "No word from the proxy since 03:12:05 UTC" in text
+    assert "\x1b[32m" not in text, "green"
 
 
 def test_a_url_is_taken_apart() -> None:
