@@ -1,9 +1,8 @@
 """The values that travel between floors, and the JSON-RPC codec.
 
-Glossary: a *request* is the client's; an *attempt* is one send of it to one
-upstream; what comes back from the wire is an *outcome* (``Reply | Failure``);
-a *verdict* says what the outcome means on two axes, where to retry and who is
-to blame; an *answer* is what leaves the proxy. What is learned of all that: ``words``.
+Glossary: a *request* is the client's; an *attempt* is one send of it to one upstream; what comes
+back from the wire is an *outcome* (``Reply | Failure``); a *verdict* says what it means on two axes,
+where to retry and who is to blame; an *answer* leaves the proxy. What is learned of it: ``words``.
 
 Pure: no clock, no randomness, no IO, no state.
 """
@@ -17,6 +16,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from rpcproxy import arrays
+from rpcproxy.reasons import veiled
 
 # --------------------------------------------------------------------------
 # Requests
@@ -37,9 +37,8 @@ CLASS_NAMES: Final = ("light", "heavy", "send")
 class Request(msgspec.Struct, gc=False):
     """One JSON-RPC request as the client wrote it.
 
-    ``id`` and ``params`` hold the exact JSON text, so that an id of any size or
-    notation goes back as it came. ``id`` is empty for a notification, ``params``
-    is empty where the client left it out.
+    ``id`` and ``params`` hold the exact JSON text, so that an id of any size or notation goes back
+    as it came. ``id`` is empty for a notification, ``params`` where the client left it out.
     """
 
     method: str
@@ -397,8 +396,9 @@ def encode_raw_error(id: bytes | msgspec.Raw, error: bytes | msgspec.Raw) -> byt
 
 
 def encode_error(id: bytes | msgspec.Raw, code: int, reason: str, **data: object) -> bytes:
-    """An error of the proxy's own; ``reason`` goes into the message and ``data.reason``."""
-    error = {"code": code, "message": reason, "data": {"reason": reason, **data}}
+    """An error of the proxy's own; ``reason``, veiled, goes into message and ``data.reason``."""
+    told = veiled(reason)
+    error = {"code": code, "message": told, "data": {"reason": told, **data}}
     return encode_raw_error(id, _encoder.encode(error))
 
 

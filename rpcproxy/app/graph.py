@@ -17,6 +17,7 @@ import msgspec
 from rpcproxy.chains.kind import Kind
 from rpcproxy.clock import Clock
 from rpcproxy.config.model import Chain, Server
+from rpcproxy.config.public_names import public_names
 from rpcproxy.edges.metrics.metrics import ChainCounters
 from rpcproxy.engine.answers.sharing import Sharing
 from rpcproxy.engine.attempts.attempts import ChainMember
@@ -117,6 +118,7 @@ class ChainGraph:
             self.executor,
             sends,
             chain_name=given.chain.name,
+            public_names=public_names(given.chain.upstreams),
             policies=policies(given.chain),
             on_said=given.ledger.on_said,
             clock=given.clock,

@@ -23,6 +23,7 @@ from rpcproxy.app.people.recorder import Recorder, beside
 from rpcproxy.app.people.sampling import Sampler
 from rpcproxy.app.process.allocator import Trimmer
 from rpcproxy.app.process.process import room_for_clients
+from rpcproxy.app.public_view import PublicView
 from rpcproxy.app.tracing import Tracing
 from rpcproxy.app.view import ProxyView
 from rpcproxy.clock import SYSTEM_CLOCK, Clock
@@ -34,11 +35,7 @@ from rpcproxy.edges.process.own_limits import limits, room
 from rpcproxy.engine import tasks
 from rpcproxy.engine.reads.pipeline import Pipeline
 from rpcproxy.engine.sends.ledger import OnStep, unheard
-from rpcproxy.front.operators.admin import (
-    RecentChanges,
-    make_admin_app,
-    told_plainly,
-)
+from rpcproxy.front.operators.admin import RecentChanges, make_admin_app
 from rpcproxy.front.pages.status_page import PublicStatus
 from rpcproxy.front.web import WalletPages
 from rpcproxy.front.wire.listener import Listener
@@ -107,9 +104,10 @@ class Proxy:
         )
         self.sampler.sinks += [self.recorder.add, Trimmer(self.holdings).on_sample]
         self.view = ProxyView(self)
+        self.public = PublicView(self, self.view)
         self._public_status = PublicStatus(
-            lambda: told_plainly(self.view.status(), self.redactor),
-            self.view.outlooks,
+            self.public.status,
+            self.public.outlooks,
             lambda: self.config.server.status_page,
             clock=clock,
         )
@@ -153,7 +151,7 @@ class Proxy:
         """Open the ports, on the ``given`` sockets where there are any. Raises as ``start``."""
         server = self.config.server
         doors = self._tracing.doors(self.doors)
-        pages = WalletPages(doors, self.view.ready, self.view.describe, self._public_status)
+        pages = WalletPages(doors, self.public.ready, self.view.describe, self._public_status)
         settings = FrontSettings.of_server(server, file_room=_file_room(self.config))
         connection = self._tracing.connection
         self.listener = Listener(doors, settings, pages.answer, connection, self.holdings)

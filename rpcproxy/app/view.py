@@ -85,9 +85,10 @@ class ProxyView:
         _, told = self._proxy.recorder.outlook(runtimes, now, unix_seconds)
         return dict(zip(runtimes, told, strict=True))
 
-    def ready(self) -> tuple[bool, dict[str, Any]]:
+    def ready(self, *, is_public: bool = False) -> tuple[bool, dict[str, Any]]:
+        """``is_public``: without reasons, which are for operators."""
         statuses = self._chain_statuses(self._clock.monotonic(), self._clock.unix())
-        is_ready, told = readiness(statuses)
+        is_ready, told = readiness(statuses, is_public=is_public)
         told["sends"] = self._sends()
         return is_ready, told_plainly(told, self._proxy.redactor)
 

@@ -24,7 +24,7 @@ from rpcproxy.config import model
 from rpcproxy.edges.disk.journal import DiskJournal
 from rpcproxy.edges.metrics.metrics import ChainCounters
 from rpcproxy.edges.process.given_sockets import Channel
-from rpcproxy.engine.sends.ledger import Unwritten
+from rpcproxy.engine.sends.denials import Unwritten
 from tests.integration.anvil_node import free_port
 from tests.integration.rpc_kit import CHAIN_ID, Upstream, described, each, good, on_uvloop, request
 from tests.kits import engine_kit

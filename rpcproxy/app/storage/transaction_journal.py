@@ -18,9 +18,11 @@ from rpcproxy.chains.parts.transactions import Sends
 from rpcproxy.clock import SYSTEM_CLOCK, Clock
 from rpcproxy.config import model
 from rpcproxy.edges.disk.journal import DiskJournal, JournalInUse, JournalRefused
+from rpcproxy.edges.disk.journal_schema import public_words_of
 from rpcproxy.edges.logs import event
 from rpcproxy.edges.metrics.metrics import ChainCounters
 from rpcproxy.engine import tasks
+from rpcproxy.engine.sends.denials import UNUSABLE
 from rpcproxy.engine.sends.ledger import Ledger, OnStep, unheard
 
 _log = logging.getLogger("rpcproxy.journal")
@@ -162,9 +164,9 @@ class Transactions:
 
     def _on_refused(self, error: Exception, *, is_new: bool) -> None:
         is_bug = not isinstance(error, (JournalRefused, OSError))
-        # Wallets are told the words; what the error holds (paths, values) is for operators.
+        # What the error holds (paths, values) is for operators.
         words = "by a fault of our own" if is_bug else str(error)
-        self.ledger.on_no_journal(f"the journal cannot be used: {words}")
+        self.ledger.on_no_journal(f"{UNUSABLE}: {words}", f"{UNUSABLE}: {public_words_of(error)}")
         self._was_tried.set()
         if is_new and is_bug:
             reason = f"{words}: {error!r}"

@@ -31,10 +31,17 @@ from rpcproxy.edges.disk.journal_file import JournalFile
 from rpcproxy.edges.disk.journal_place import JournalPlace
 from rpcproxy.edges.disk.journal_row import JournalRow, RowChange, Values, values_of
 from rpcproxy.edges.disk.journal_salvage import read_rows
-from rpcproxy.edges.disk.journal_schema import JournalInUse, JournalRefused, words_of
+from rpcproxy.edges.disk.journal_schema import (
+    JournalInUse,
+    JournalRefused,
+    public_words_of,
+    reason_of,
+    words_of,
+)
 from rpcproxy.edges.disk.journal_settings import USUAL, JournalSettings
 from rpcproxy.edges.disk.worker import DISK_ERRORS, Duties, Worker, WorkerStopped, settle
 from rpcproxy.edges.logs import event
+from rpcproxy.reasons import Reason, Worded
 
 __all__ = [
     "DiskJournal",
@@ -48,16 +55,20 @@ __all__ = [
 
 _DROPPED: Final = "too many changes waited for the disk, and this one was dropped"
 _CLOSED: Final = "the journal is closed"
+_SILENT: Final = "the disk did not answer before the end"
+_NO_ROW: Final = "it takes no such transaction"
 _TROUBLES: Final = (*DISK_ERRORS, JournalRefused)
 
 _log = logging.getLogger("rpcproxy.journal")
 
 
-class JournalBroken(Exception):
-    """It is not on the disk. ``reason`` is for people."""
+class JournalBroken(Worded):
+    """It is not on the disk. ``reason`` is for operators."""
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
+    usual = "it cannot be written at this moment"
+
+    def __init__(self, reason: str, public: str = "") -> None:
+        super().__init__(reason, public)
         self.reason = reason
 
 
@@ -89,11 +100,12 @@ class _Waiting(msgspec.Struct):
 
 
 class DiskJournal:
-    """See the module's docstring. ``trouble`` is what is wrong with the disk, "" when it is well;
-    ``set_aside`` where a damaged file went; ``commits`` those that took rows or changes;
-    ``size_bytes`` of the file and its log, after the last commit. ``open_rows`` were not closed
-    when it was opened, in the order of their creation; nothing keeps them up to date, nor
-    ``secrets``: hashes of private ones that no block took, with the first bytes of each.
+    """See the module's docstring. ``trouble`` is what is wrong with the disk, "" when it is well,
+    and ``public_trouble`` the same for wallets; ``set_aside`` where a damaged file went;
+    ``commits`` those that took rows or changes; ``size_bytes`` of the file and its log, after the
+    last commit. ``open_rows`` were not closed when it was opened, in the order of their creation;
+    nothing keeps them up to date, nor ``secrets``: hashes of private ones that no block took, with
+    the first bytes of each.
     """
 
     def __init__(
@@ -116,7 +128,7 @@ class DiskJournal:
         self._place = place
         self.open_rows: list[JournalRow] = []
         self.secrets: list[tuple[str, bytes]] = []
-        self.trouble = ""
+        self.trouble = self.public_trouble = ""
         self.commits = 0
         self.notes_dropped = 0
         self.size_bytes = 0
@@ -209,19 +221,19 @@ class DiskJournal:
         try:
             return await self._worker.ask(partial(self._look, look))
         except WorkerStopped as stopped:
-            raise JournalBroken(self.trouble or str(stopped)) from None
+            raise JournalBroken(self.trouble or str(stopped), self.public_trouble) from None
         except DISK_ERRORS as error:
-            raise JournalBroken(words_of(error)) from error
+            raise JournalBroken(words_of(error), public_words_of(error)) from error
 
     async def close(self) -> None:
         """Write what waits, and close; gives up after ``close_seconds``. Idempotent."""
         self._is_closing = True
         if not await self._worker.close():
-            self._give_up("the disk did not answer before the end")
+            self._give_up(_SILENT, _SILENT)
 
     def _check_open(self) -> None:
         if self._is_closing:
-            raise JournalBroken(_CLOSED)
+            raise JournalBroken(_CLOSED, _CLOSED)
 
     def _hold(self, change: RowChange) -> None:
         changes = self._waiting.changes
@@ -258,18 +270,20 @@ class DiskJournal:
         try:
             wrong = self._place.on_file(lambda file: file.write(rows, list(batch.changes.values())))
         except _TROUBLES as error:
-            self._on_failed(batch, words_of(error))
+            self._on_failed(batch, reason_of(error))
         else:
             self._on_committed(batch, wrong)
         self._tidy()
 
-    def _on_failed(self, batch: _Waiting, reason: str) -> None:
+    def _on_failed(self, batch: _Waiting, reason: Reason) -> None:
         self._on_trouble(reason)
         with self._lock:
             self._waiting.changes = batch.changes | self._waiting.changes
             self._bound_notes()
         self._worker.schedule(self._commit, self._settings.note_seconds)
-        self._worker.tell([(done, JournalBroken(reason)) for done in batch.done])
+        self._worker.tell(
+            [(done, JournalBroken(reason.detail, reason.public)) for done in batch.done]
+        )
 
     def _on_committed(self, batch: _Waiting, wrong: dict[int, str]) -> None:
         self.commits += 1
@@ -280,7 +294,10 @@ class DiskJournal:
             for settle in batch.settles
         ]
         self._worker.tell(
-            [(done, JournalBroken(reason) if reason else None) for done, reason in outcomes]
+            [
+                (done, JournalBroken(reason, _NO_ROW) if reason else None)
+                for done, reason in outcomes
+            ]
         )
 
     def _look(self, look: Callable[[JournalFile], JournalRow | None]) -> JournalRow | None:
@@ -318,21 +335,21 @@ class DiskJournal:
     # ----------------------------------------------------------------------
     # What can go wrong, in the thread
 
-    def _on_trouble(self, reason: str) -> None:
+    def _on_trouble(self, reason: Reason) -> None:
         if not self.trouble:
-            self._warn("journal_broken", "transactions cannot be journaled", reason)
-        self.trouble = reason
+            self._warn("journal_broken", "transactions cannot be journaled", reason.detail)
+        self.trouble, self.public_trouble = reason.for_operators, reason.public
 
     def _on_well(self) -> None:
         if self.trouble:
             event(_log, logging.INFO, "journal_well", "it can be written again")
-        self.trouble = ""
+        self.trouble = self.public_trouble = ""
 
     def _warn(self, name: str, message: str, reason: str | None = None) -> None:
         event(_log, logging.WARNING, name, message, file=str(self._path), reason=reason)
 
     def _on_crash(self, error: Exception) -> None:
-        self.trouble = "the journal stopped by a fault of its own"
+        self.trouble = self.public_trouble = "the journal stopped by a fault of its own"
         event(_log, logging.ERROR, "journal_stopped", self.trouble, exc_info=error)
 
     # ----------------------------------------------------------------------
@@ -340,9 +357,9 @@ class DiskJournal:
 
     def _on_end(self) -> None:
         self._is_closing = True
-        self._give_up(self.trouble or _CLOSED)
+        self._give_up(self.trouble or _CLOSED, self.public_trouble or _CLOSED)
 
-    def _give_up(self, reason: str) -> None:
+    def _give_up(self, reason: str, public: str) -> None:
         """Nobody must wait for ever."""
         for left in (self._taken, self._waiting):
-            settle([(done, JournalBroken(reason)) for done in left.done])
+            settle([(done, JournalBroken(reason, public)) for done in left.done])

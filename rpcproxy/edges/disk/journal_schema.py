@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from pathlib import Path
 from typing import Final
 
 from rpcproxy.edges.disk.disk_file import FileTrouble, trouble
 from rpcproxy.edges.disk.journal_row import CLOSED_STATES
+from rpcproxy.reasons import Reason, Worded
 
 # Marks a file as ours: "RPCJ" in ASCII.
 APPLICATION_ID: Final = 0x5250434A
@@ -45,12 +47,16 @@ MIGRATIONS: Final[Migrations] = (
 WHAT_TO_DO: Final = "give this chain another path with `journal:`, or set `journal: off`"
 
 
-class JournalRefused(Exception):
-    """The file is not one we may use. Its text says what to do."""
+class JournalRefused(Worded):
+    """The file is not one we may use. Its text says what to do, for operators."""
+
+    usual = "it cannot be used as it is"
 
 
 class JournalInUse(JournalRefused):
     """Another process has it, and may be about to leave."""
+
+    usual = "another process of this proxy has it"
 
 
 def check(
@@ -70,14 +76,21 @@ def check(
         written = found[0] if found else None
     db.execute("COMMIT")
     if application not in (0, APPLICATION_ID) or (application == 0 and has_tables):
-        raise JournalRefused(f"{path} is a database of another program: {WHAT_TO_DO}")
+        raise JournalRefused(
+            f"{path} is a database of another program: {WHAT_TO_DO}",
+            "in its place is a file of another program",
+        )
     if version > len(migrations):
         raise JournalRefused(
             f"{path} was written by a newer version of rpcproxy (its schema is {version}, this"
-            f" version knows {len(migrations)}): update, or {WHAT_TO_DO}"
+            f" version knows {len(migrations)}): update, or {WHAT_TO_DO}",
+            "it was written by a newer version of this proxy",
         )
     if None not in (identity, written) and identity != written:
-        raise JournalRefused(f"{path} is the journal of {written}, not of {identity}: {WHAT_TO_DO}")
+        raise JournalRefused(
+            f"{path} is the journal of {written}, not of {identity}: {WHAT_TO_DO}",
+            "it is the one of another chain",
+        )
     return version
 
 
@@ -89,21 +102,51 @@ def migrate(db: sqlite3.Connection, migrations: Migrations = MIGRATIONS) -> None
     db.execute(f"PRAGMA user_version = {len(migrations)}")
 
 
+_TROUBLES: Final = {
+    FileTrouble.BUSY: "another program holds the file locked",
+    FileTrouble.DAMAGED: "the file is damaged",
+    FileTrouble.UNWRITABLE: "the file cannot be written",
+    FileTrouble.LOST: "the disk fails",
+}
+_NOT_PERMITTED: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
 def words_of(error: sqlite3.Error | OSError | JournalRefused) -> str:
-    """What is wrong, for people."""
+    """What is wrong, for operators."""
     if isinstance(error, JournalRefused):
         return str(error)
     if isinstance(error, OSError):
         return error.strerror or str(error)
-    if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
+    words = public_words_of(error)
+    return words if _is_full(error) else f"{words} ({error})"
+
+
+def public_words_of(error: Exception) -> str:
+    """What is wrong, for wallets: whatever it was."""
+    if isinstance(error, Worded):
+        return error.public
+    if isinstance(error, sqlite3.Error):
+        return "the disk is full" if _is_full(error) else _TROUBLES[trouble(error)]
+    if not isinstance(error, OSError):
+        return "by a fault of our own"
+    cause = error.__cause__
+    if error.errno is None and isinstance(cause, (sqlite3.Error, OSError, JournalRefused)):
+        return public_words_of(cause)
+    if error.errno in _FULL:
         return "the disk is full"
-    what = {
-        FileTrouble.BUSY: "another program holds the file locked",
-        FileTrouble.DAMAGED: "the file is damaged",
-        FileTrouble.UNWRITABLE: "the file cannot be written",
-        FileTrouble.LOST: "the disk fails",
-    }
-    return f"{what[trouble(error)]} ({error})"
+    if error.errno in _NOT_PERMITTED:
+        return "the file cannot be written: that is not permitted"
+    return _TROUBLES[FileTrouble.LOST]
+
+
+def reason_of(error: sqlite3.Error | OSError | JournalRefused) -> Reason:
+    """What is wrong, for both."""
+    return Reason(public_words_of(error), words_of(error))
+
+
+def _is_full(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
 
 
 def _number(db: sqlite3.Connection, query: str) -> int:

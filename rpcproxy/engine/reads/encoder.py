@@ -16,6 +16,7 @@ from rpcproxy.chains.method import Subject
 from rpcproxy.chains.parts.asked_at import LATEST
 from rpcproxy.clock import Clock
 from rpcproxy.config.model import Chain
+from rpcproxy.config.public_names import public_names
 from rpcproxy.edges.logs import event
 from rpcproxy.engine.answers.streaming import restore_id
 from rpcproxy.engine.attempts.executor import Executor, Settled
@@ -33,7 +34,7 @@ from rpcproxy.messages import (
     encode_raw_error,
     encode_result,
 )
-from rpcproxy.rules.answers.outage import explain
+from rpcproxy.rules.answers.outage import briefly, outage_reason, shown_error
 from rpcproxy.rules.answers.replies import NULL
 from rpcproxy.rules.requests.refusals import is_word
 from rpcproxy.rules.standing.limits import TokenBucket
@@ -62,6 +63,7 @@ class Encoder:
         clock: Clock,
     ) -> None:
         self._chain = chain
+        self._public_names = public_names(chain.upstreams)
         self._shown = shown
         self._executor = executor
         self._describe = methods.describe
@@ -94,10 +96,10 @@ class Encoder:
                 result = self._known(request) or NULL
                 return Answer(encode_result(request.id, result)), RequestOutcome.OK
             if judgement.error is not None and is_presentable(judgement):
-                answer = Answer(encode_raw_error(request.id, judgement.error))
-                return answer, RequestOutcome.RPC_ERROR
+                error = shown_error(judgement) or judgement.error
+                return Answer(encode_raw_error(request.id, error)), RequestOutcome.RPC_ERROR
             if judgement.verdict is Verdict.KEY_REFUSED or judgement.by_code:
-                reason = f"every upstream refuses this request ({judgement.detail})"
+                reason = f"every upstream refuses this request: {briefly(judgement.verdict)}"
                 answer = Answer(encode_error(request.id, INTERNAL_ERROR, reason))
                 return answer, RequestOutcome.RPC_ERROR
         return self._in_outage(request, settled, trace_id), RequestOutcome.OWN_ERROR
@@ -139,9 +141,11 @@ class Encoder:
         failures = (*self._executor.failures_of_unusable(), *settled.failures)
         drained = [each.name for each in self._executor.standings if each.is_drained]
         count = len(self._chain.upstreams)
-        reason = explain(self._chain.name, failures, seconds, count, drained)
-        self.log_unserved(request.method, reason, trace_id)
-        return Answer(encode_error(request.id, INTERNAL_ERROR, reason), self.outage_status)
+        reason = outage_reason(
+            self._chain.name, failures, seconds, count, drained, self._public_names
+        )
+        self.log_unserved(request.method, reason.for_operators, trace_id)
+        return Answer(encode_error(request.id, INTERNAL_ERROR, reason.public), self.outage_status)
 
     def _known(self, request: Request) -> bytes:
         """A transaction that was sent through here is never null, whoever has forgotten it."""

@@ -15,7 +15,8 @@ from rpcproxy.engine.reads.pipeline import Pipeline
 from rpcproxy.engine.reads.profiles import Profile
 from rpcproxy.engine.reads.ways import ReadWay
 from rpcproxy.engine.sends.broadcast import COPIES, OURS
-from rpcproxy.engine.sends.copies import SendOrder, need_of
+from rpcproxy.engine.sends.copies import need_of
+from rpcproxy.engine.sends.send_orders import SendOrder
 from rpcproxy.messages import CLASS_NAMES, PARSE_ERROR, Malformed, Request
 from rpcproxy.rules.requests.explained import AskingOrder, order_of
 from rpcproxy.rules.requests.steps import MAX_ATTEMPTS, Policy

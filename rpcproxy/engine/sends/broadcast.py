@@ -29,9 +29,11 @@ from rpcproxy.config.model import Chain
 from rpcproxy.edges.metrics.send_counters import SendCounters
 from rpcproxy.engine import tasks
 from rpcproxy.engine.attempts.executor import Executor
-from rpcproxy.engine.sends.copies import Copies, SendOrder, SendOutcome
-from rpcproxy.engine.sends.ledger import Denial, Ledger, Unwritten
+from rpcproxy.engine.sends.copies import Copies
+from rpcproxy.engine.sends.denials import Denial, Unwritten
+from rpcproxy.engine.sends.ledger import Ledger
 from rpcproxy.engine.sends.other_hashes import OtherHashes
+from rpcproxy.engine.sends.send_orders import SendOrder, SendOutcome
 from rpcproxy.engine.sends.whereabouts import Remembering, Whereabouts
 from rpcproxy.messages import (
     INTERNAL_ERROR,
@@ -44,6 +46,7 @@ from rpcproxy.messages import (
     encode_raw_error,
     encode_result,
 )
+from rpcproxy.reasons import Reason
 from rpcproxy.rules.requests.steps import Policy
 from rpcproxy.rules.sends.journaled import TransactionState
 from rpcproxy.states import RequestOutcome
@@ -54,6 +57,7 @@ COPIES: Final = 3  # asked at once, on distinct fault domains
 # The sends that are ours to copy, to write down and to send again.
 OURS: Final = (SendForm.OURS, SendForm.SYNC)
 RECEIPT_SECONDS: Final = 0.25
+NOT_SENT: Final = "not sent, and not sent later"
 UNWRITTEN: Final = (
     "it was not sent, and may be sent later: that it is not to be was not written down"
 )
@@ -153,7 +157,8 @@ class Broadcast:
         self._counters.on_rejected("unserved" if verdict is None else verdict.label)
         if outcome.error:
             return Answer(encode_raw_error(request.id, outcome.error)), RequestOutcome.RPC_ERROR
-        answer = Answer(encode_error(request.id, INTERNAL_ERROR, outcome.reason))
+        reason = outcome.reason or Reason(CLOSED)
+        answer = Answer(encode_error(request.id, INTERNAL_ERROR, reason.public))
         return answer, None
 
     async def _read(self, params: bytes, *, is_public: bool) -> DecodedTransaction | None:
@@ -179,7 +184,7 @@ class Broadcast:
             asker = asyncio.current_task()
             if not task.cancelled() or (asker is not None and asker.cancelling()):
                 raise
-            return SendOutcome(reason=CLOSED)
+            return SendOutcome(reason=Reason(CLOSED))
 
     async def _send(
         self, method: Method, params: bytes, tx: DecodedTransaction | None
@@ -223,7 +228,10 @@ class Broadcast:
         try:
             entry = await ledger.begin(tx, is_private=order.is_private)
         except Unwritten as unwritten:
-            return SendOutcome(reason=f"not sent, and not sent later: {unwritten}")
+            why = unwritten.told
+            return SendOutcome(
+                reason=Reason(f"{NOT_SENT}: {why.public}", f"{NOT_SENT}: {why.detail}")
+            )
         if entry.state in (TransactionState.SENT, TransactionState.MINED, TransactionState.FINAL):
             return yes
         ledger.on_step("before broadcast")
@@ -239,7 +247,9 @@ class Broadcast:
         if refusal is Denial.TOO_LATE:
             return yes  # a yes came while the other words were counted
         if refusal is Denial.UNWRITTEN and outcome.reason:
-            outcome.reason = f"{UNWRITTEN}: {ledger.trouble}"
+            outcome.reason = Reason(
+                f"{UNWRITTEN}: {ledger.public_trouble}", f"{UNWRITTEN}: {ledger.trouble}"
+            )
         return outcome
 
     async def _send_foreign(self, order: SendOrder, tx: DecodedTransaction) -> SendOutcome:

@@ -14,7 +14,6 @@ from typing import Any, Final
 
 import msgspec
 
-from rpcproxy.chains.method import Method
 from rpcproxy.chains.parts.inquiries import Question
 from rpcproxy.chains.parts.transactions import Sends
 from rpcproxy.clock import Clock
@@ -22,8 +21,10 @@ from rpcproxy.engine import tasks
 from rpcproxy.engine.attempts.attempts import Settled
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.attempts.executor import Executor
+from rpcproxy.engine.sends.send_orders import SendOrder, SendOutcome
 from rpcproxy.messages import Blame, Judgement, MethodClass, Verdict
-from rpcproxy.rules.answers.outage import explain
+from rpcproxy.reasons import Reason
+from rpcproxy.rules.answers.outage import outage_reason, shown_error
 from rpcproxy.rules.requests.calls_made import CallsMade
 from rpcproxy.rules.requests.steps import YOUNG_OUTAGE_SECONDS, Policy
 from rpcproxy.rules.sends.ballot import SendTally
@@ -51,37 +52,8 @@ MAY_BE_OF_ITSELF: Final = frozenset(
 SIGHTING_SECONDS: Final = 1.0
 
 
-class SendOutcome(msgspec.Struct, gc=False):
-    """How a send ended: a result's text, or an error's, or ``reason`` in the proxy's own words.
-    ``verdict`` is the one behind an error.
-    """
-
-    result: bytes = b""
-    error: bytes = b""
-    reason: str = ""
-    verdict: Verdict | None = None
-
-
-def _never() -> bool:
-    return False
-
-
 async def _nowhere(_: str) -> bool:
     return False
-
-
-class SendOrder(msgspec.Struct, gc=False):
-    """What is to be sent. ``hash`` is empty where it is not ours to compute, and ``wants_hash``
-    says that some upstream must tell it; ``copies`` is how many upstreams are asked at once.
-    """
-
-    method: Method
-    params: bytes
-    hash: str = ""
-    copies: int = 1
-    is_private: bool = False
-    wants_hash: bool = False
-    is_overtaken: Callable[[], bool] = _never  # it is not wanted any more: no further copies
 
 
 _STILL_OUT: Final = Judgement(Verdict.TIMEOUT)
@@ -92,12 +64,13 @@ _Copy = asyncio.Task[tuple[Standing, Judgement]]
 class Copies:
     """See the module's docstring. ``on_said`` is told what each upstream said of which hash."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- what copies need; nothing of it is made here
         self,
         executor: Executor,
         sends: Sends,
         *,
         chain_name: str,
+        public_names: Mapping[str, str],
         policies: Mapping[MethodClass, Policy],
         on_said: OnSaid,
         clock: Clock,
@@ -108,6 +81,7 @@ class Copies:
         self._foreign = sends.foreign
         self._now = clock.monotonic
         self._chain_name = chain_name
+        self._public_names = public_names
         self._policy = policies[MethodClass.SEND]
         self._read_policy = policies[MethodClass.LIGHT]
         self._on_said = on_said
@@ -372,15 +346,20 @@ class Copies:
             return SendOutcome(error=bytes(rejection.error), verdict=rejection.verdict)
         for _, failed in tally.failures:
             if failed.error is not None and failed.verdict.blame in (Blame.UPSTREAM, Blame.NOBODY):
-                return SendOutcome(error=bytes(failed.error), verdict=failed.verdict)
+                error = bytes(shown_error(failed) or b"")
+                return SendOutcome(error=error, verdict=failed.verdict)
         unsure = still_out or any(f.verdict in MAY_HAVE_TAKEN for _, f in tally.failures)
         fate = "it may or may not have been sent" if unsure else "not sent, and not sent later"
         since = self._executor.standings.outage_since(MethodClass.SEND)
         seconds = None if since is None else self._now() - since
         standings = self._executor.standings
         drained = [each.name for each in standings if each.is_drained]
-        why = explain(self._chain_name, tally.failures, seconds, len(standings), drained)
-        return SendOutcome(reason=f"{fate}: {why}")
+        told = seconds, len(standings), drained, self._public_names
+        why = outage_reason(self._chain_name, tally.failures, *told)
+        # Operators want to know of those that were not even asked, too.
+        known = (*self._executor.failures_of_unusable(), *tally.failures)
+        detail = outage_reason(self._chain_name, known, *told).detail
+        return SendOutcome(reason=Reason(f"{fate}: {why.public}", f"{fate}: {detail}"))
 
 
 def need_of(order: SendOrder) -> Need:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import enum
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -27,9 +26,11 @@ from rpcproxy.clock import Clock
 from rpcproxy.edges.disk.journal import DiskJournal, JournalBroken, JournalRow
 from rpcproxy.edges.logs import event
 from rpcproxy.edges.metrics.metrics import ChainCounters
+from rpcproxy.engine.sends.denials import OPENING, UNUSABLE, Denial, Unwritten
 from rpcproxy.engine.sends.privacy import Privacy
 from rpcproxy.engine.sends.shown_transactions import ShownTransactions
 from rpcproxy.messages import Judgement, Verdict
+from rpcproxy.reasons import Reason
 from rpcproxy.rules.sends.ballot import ACCEPTED
 from rpcproxy.rules.sends.journaled import PoolEntry, TransactionState
 from rpcproxy.rules.sends.pool import Pool
@@ -47,18 +48,6 @@ MOST_HASHES: Final = 10_000
 # One that nobody may include: who says so, and who says yes, cannot both be right.
 _HARD: Final = (Verdict.SEND_REFUSED, Verdict.INVALID_PARAMS)
 _HARD_LABELS: Final = frozenset(verdict.label for verdict in _HARD)
-
-
-class Denial(enum.Enum):
-    """Whether a client can be told no. ``UNWRITTEN``: a restart may forget that it was."""
-
-    FIRM = enum.auto()
-    UNWRITTEN = enum.auto()
-    TOO_LATE = enum.auto()
-
-
-class Unwritten(Exception):
-    """A transaction could not be written down. Its text says why, for the wallet."""
 
 
 def unheard(_step: str) -> None:
@@ -96,7 +85,7 @@ class Ledger:
         self.privacy = Privacy(self.pool, None if sends is None else sends.names)
         self.shown = ShownTransactions(self.pool, self.privacy, sends, identity)
         self.opening_seconds = OPENING_SECONDS
-        self._refusal = ""
+        self._refusal: Reason | None = None
         self._told_reason = ""
         self._is_settled = asyncio.Event()  # the journal is open, refused, or not wanted
         self._is_settled.set()
@@ -116,7 +105,7 @@ class Ledger:
     def on_journal(self, journal: DiskJournal) -> None:
         """It is open: what a process before this one left is taken up."""
         self.journal = journal
-        self._refusal = ""
+        self._refusal = None
         self.pool.restore(journal.open_rows, self._unix(), self._now())
         for hash, start in reversed(journal.secrets):
             self.privacy.restore(hash, start, self._now())
@@ -127,9 +116,9 @@ class Ledger:
                 self._remember_bytes(row.hash, row.raw)
         self._settle()
 
-    def on_no_journal(self, refusal: str) -> None:
-        """There is none: in words why, empty where none is wanted."""
-        self._refusal = refusal
+    def on_no_journal(self, refusal: str, public: str = UNUSABLE) -> None:
+        """There is none: in words why, empty where none is wanted; ``public``: for wallets."""
+        self._refusal = Reason(public, refusal) if refusal else None
         self._settle()
 
     def _settle(self) -> None:
@@ -147,8 +136,17 @@ class Ledger:
 
     @property
     def trouble(self) -> str:
-        """What is wrong with the journal, in words."""
-        return self._refusal if self.journal is None else self.journal.trouble
+        """What is wrong with the journal, in words for operators."""
+        if self.journal is not None:
+            return self.journal.trouble
+        return "" if self._refusal is None else self._refusal.for_operators
+
+    @property
+    def public_trouble(self) -> str:
+        """The same, for wallets and for whoever sees a page."""
+        if self.journal is not None:
+            return self.journal.public_trouble
+        return "" if self._refusal is None else self._refusal.public
 
     # ---- a send
 
@@ -188,21 +186,22 @@ class Ledger:
 
     async def _write(self, row: JournalRow) -> None:
         if not await self.wait_for_journal(self.opening_seconds):
-            self._fail("the journal of transactions is still being opened")
+            self._fail(Reason(OPENING))
             return
         if self.journal is None:
-            if self._refusal:
+            if self._refusal is not None:
                 self._fail(self._refusal)
             return
         try:
             await self.journal.add(row)
         except JournalBroken as broken:
-            self._fail(str(broken))
+            self._fail(broken.told)
 
-    def _fail(self, reason: str) -> None:
+    def _fail(self, why: Reason) -> None:
         self._counters.sends.on_unwritten()
         if self.needs_journal:
-            raise Unwritten(reason)
+            raise Unwritten(why.for_operators, why.public)
+        reason = why.for_operators
         if reason == self._told_reason:
             return  # told once; the metric counts each
         self._told_reason = reason

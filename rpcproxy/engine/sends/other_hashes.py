@@ -20,7 +20,8 @@ from typing import Any, Final
 from rpcproxy.chains.method import Method, SendForm
 from rpcproxy.chains.parts.inquiries import Question
 from rpcproxy.chains.parts.transactions import ForeignHashes, Sends
-from rpcproxy.engine.sends.copies import Copies, SendOutcome
+from rpcproxy.engine.sends.copies import Copies
+from rpcproxy.engine.sends.send_orders import SendOutcome
 from rpcproxy.messages import Verdict
 
 MOST_TOLD: Final = 10_000

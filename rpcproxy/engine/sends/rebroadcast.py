@@ -23,8 +23,9 @@ from rpcproxy.edges.metrics.metrics import ChainCounters
 from rpcproxy.engine import tasks
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.attempts.executor import Executor
-from rpcproxy.engine.sends.copies import Copies, SendOrder, need_of
+from rpcproxy.engine.sends.copies import Copies, need_of
 from rpcproxy.engine.sends.ledger import Ledger
+from rpcproxy.engine.sends.send_orders import SendOrder
 from rpcproxy.engine.sends.whereabouts import Remembering, Whereabouts, value_of
 from rpcproxy.messages import MethodClass, Verdict
 from rpcproxy.rules.requests.steps import Policy

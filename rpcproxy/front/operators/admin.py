@@ -186,13 +186,18 @@ def halt_words(served: int, seconds: float) -> str:
     return f"chain halted since block {served}, {seconds:.0f} s"
 
 
-def readiness(chains: Sequence[ChainStatus]) -> tuple[bool, dict[str, Any]]:
-    """Whether every chain has a usable upstream; for one that has not, why, in words. A chain that
-    stands still is named and can be served all the same.
+def readiness(
+    chains: Sequence[ChainStatus], *, is_public: bool = False
+) -> tuple[bool, dict[str, Any]]:
+    """Whether every chain has a usable upstream; for one that has not, why, in words; in public
+    without what upstreams and this machine said. A chain that stands still is named and can be
+    served all the same.
     """
     ready = [chain["name"] for chain in chains if chain["state"] != ChainState.DOWN]
     down = {
-        chain["name"]: _why_down(chain) for chain in chains if chain["state"] == ChainState.DOWN
+        chain["name"]: _why_down(chain, is_public=is_public)
+        for chain in chains
+        if chain["state"] == ChainState.DOWN
     }
     halted = {chain["name"]: chain["halted"] for chain in chains if chain["halted"] is not None}
     told = {"chains_ready": ready, "chains_down": down, "chains_halted": halted}
@@ -209,12 +214,12 @@ def is_in_rotation(asked: Mapping[str, str], told: Mapping[str, Any]) -> bool:
     return bool(told["ready"] or ("any" in asked and told.get("chains_ready")))
 
 
-def _why_down(chain: ChainStatus) -> str:
+def _why_down(chain: ChainStatus, *, is_public: bool) -> str:
     if not chain["upstreams"]:
         return "no upstreams are configured"
     parts = []
     for upstream in chain["upstreams"]:
-        reason = upstream.get("state_reason")
+        reason = None if is_public else upstream.get("state_reason")
         state = upstream.get("state", UpstreamState.UNKNOWN)
         parts.append(f"{upstream.get('name', '?')} {state}" + (f" ({reason})" if reason else ""))
     return "; ".join(parts)

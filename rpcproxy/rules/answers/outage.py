@@ -7,9 +7,12 @@ upstream said for what is so ("nonce too low" is a transaction that was replaced
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from rpcproxy.messages import Judgement, Verdict
+import msgspec
+
+from rpcproxy.messages import Blame, Judgement, Verdict
+from rpcproxy.reasons import Reason, veiled_json
 
 _WORDS = {
     Verdict.UNREACHABLE: "not reachable",
@@ -48,6 +51,11 @@ _WORDS = {
 }
 
 
+def briefly(verdict: Verdict) -> str:
+    """What an upstream did, in our words alone."""
+    return _WORDS.get(verdict, verdict.label)
+
+
 def in_words(judgement: Judgement) -> str:
     """What an upstream did, with the details that it gave."""
     words = _WORDS.get(judgement.verdict, judgement.verdict.label)
@@ -55,6 +63,34 @@ def in_words(judgement: Judgement) -> str:
     if judgement.verdict in (Verdict.TIMEOUT, Verdict.UNREACHABLE) and detail:
         return detail
     return f"{words} ({detail})" if detail else words
+
+
+def outage_reason(
+    chain: str,
+    failures: Sequence[tuple[str, Judgement]],
+    outage_seconds: float | None,
+    upstreams: int,
+    drained: Sequence[str],
+    public_names: Mapping[str, str],
+) -> Reason:
+    """``explain``, for wallets by the ``public_names`` of upstreams, for operators by their own."""
+
+    def told(names: Mapping[str, str]) -> str:
+        named = [(names.get(name, name), judgement) for name, judgement in failures]
+        out = [names.get(name, name) for name in drained]
+        return explain(chain, named, outage_seconds, upstreams, out)
+
+    return Reason(told(public_names), told({}))
+
+
+def shown_error(judgement: Judgement) -> msgspec.Raw | None:
+    """The JSON text of an upstream's error as a wallet gets it. What is said of a request is passed
+    on as it is: libraries read it. What an upstream says of its own trouble may name its machines.
+    """
+    error = judgement.error
+    if error is None or judgement.verdict.blame is not Blame.UPSTREAM:
+        return error
+    return msgspec.Raw(veiled_json(error))
 
 
 def explain(

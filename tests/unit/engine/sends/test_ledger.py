@@ -14,7 +14,8 @@ from rpcproxy.chains.evm.sends.signed import SignedTransaction, decode
 from rpcproxy.clock import SYSTEM_CLOCK
 from rpcproxy.edges.disk.journal import DiskJournal, JournalBroken, JournalRow, read_rows
 from rpcproxy.edges.metrics.metrics import ChainCounters
-from rpcproxy.engine.sends.ledger import Denial, Ledger, Unwritten
+from rpcproxy.engine.sends.denials import Denial, Unwritten
+from rpcproxy.engine.sends.ledger import Ledger
 from rpcproxy.messages import Judgement, Verdict
 from rpcproxy.rules.sends.journaled import TransactionState
 from tests.kits.engine_kit import CHAIN_ID

@@ -12,7 +12,7 @@ import pytest
 from rpcproxy.chains.evm.sends.hash_names import EVM_NAMES
 from rpcproxy.edges.disk.journal import JournalRow
 from rpcproxy.engine.answers.sharing import answer_of
-from rpcproxy.engine.sends.ledger import Denial
+from rpcproxy.engine.sends.denials import Denial
 from rpcproxy.engine.sends.privacy import GIVEN_UP_SECONDS, MOST_PRIVATE, Privacy
 from rpcproxy.messages import Caller, Judgement, Request, Verdict
 from rpcproxy.rules.sends.pool import Pool

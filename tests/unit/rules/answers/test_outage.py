@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from rpcproxy.messages import Judgement, Retry, Verdict
-from rpcproxy.rules.answers.outage import explain
+from rpcproxy.rules.answers.outage import explain, outage_reason, shown_error
 
 
 def test_what_failed_where_since_when_and_what_is_being_done() -> None:
@@ -82,3 +83,21 @@ def test_every_failure_has_words_for_people(verdict: Verdict) -> None:
     words = said.split("(a: ")[1].split(")")[0]
     assert words
     assert words != "None"
+
+
+def test_wallets_hear_public_names_and_operators_their_own() -> None:
+    failures = [("127.0.0.1:8545", Judgement(Verdict.TIMEOUT))]
+    names = {"127.0.0.1:8545": "upstream-1", "10.0.0.2:8545": "upstream-2"}
+    reason = outage_reason("sim", failures, None, 2, ["10.0.0.2:8545"], names)
+    assert "(upstream-1: no answer in time; upstream-2: drained by an operator)" in reason.public
+    assert "(127.0.0.1:8545: no answer in time; 10.0.0.2:8545: drained" in reason.detail
+
+
+def test_what_an_upstream_says_of_its_own_machines_goes_no_further() -> None:
+    words = "dial tcp 10.7.7.7:8545: connection refused (process 99, /var/lib/geth/ipc)"
+    error = msgspec.Raw(msgspec.json.encode({"code": -32603, "message": words}))
+    shown = bytes(shown_error(Judgement(Verdict.SERVER_ERROR, error=error)) or b"").decode()
+    assert [each for each in ("10.7.7.7", "8545", "99", "/var") if each in shown] == []
+    assert "connection refused" in shown
+    # What is said of a request goes on as it is: libraries read it.
+    assert shown_error(Judgement(Verdict.REVERTED, error=error)) is error
