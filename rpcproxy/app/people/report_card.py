@@ -16,6 +16,7 @@ import msgspec
 from rpcproxy.app.people.history_writer import Kept, RunFacts
 from rpcproxy.edges.logs import utc
 from rpcproxy.messages import CLASS_NAMES, Blame, Verdict
+from rpcproxy.rules.telling.failing import counted
 from rpcproxy.rules.telling.sample import Times
 from rpcproxy.rules.telling.tallies import HOUR_SECONDS, HourRow, Outage, quantile, sum_of_times
 
@@ -59,7 +60,8 @@ class OutageFigures(msgspec.Struct, frozen=True, kw_only=True):
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """Of a provider (``chain`` and ``upstream`` are empty then) or one upstream. Shares are between
-    0 and 1, and ``None`` where there was nothing to take a share of.
+    0 and 1, and ``None`` where there was nothing to take a share of. ``failures`` of the
+    ``attempts`` for wallets, ``failed_probes`` of our own ``probes``: ``rules.telling.failing``.
     """
 
     provider: str
@@ -74,6 +76,9 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     limited_time_share: float | None
     behind_time_share: float | None
     attempts: int
+    failures: int
+    probes: int
+    failed_probes: int
     success_share: float | None
     rate_limited_share: float | None
     errors: Mapping[str, int]
@@ -197,8 +202,7 @@ def _figures(rows: _Rows, outages: Sequence[Outage], *, is_provider: bool = Fals
     down = sum(row.down_seconds for _, row in rows)
     attempts = _summed(row.attempts for _, row in rows)
     probes = _summed(row.probes for _, row in rows)
-    counted = {name: n for name, n in attempts.items() if name != Verdict.CANCELLED.label}
-    total = sum(counted.values())
+    asked, probed = counted(attempts), counted(probes)
     classes = _classes(rows)
     units = sum(times.units for _, row in rows for times in row.times.values())
     known = sum(row.lag_seconds for _, row in rows)
@@ -215,10 +219,13 @@ def _figures(rows: _Rows, outages: Sequence[Outage], *, is_provider: bool = Fals
         dark_seconds=round(sum(row.dark_seconds for _, row in rows), 1),
         limited_time_share=_share(sum(row.limited_seconds for _, row in rows), watched),
         behind_time_share=_share(sum(row.behind_seconds for _, row in rows), watched),
-        attempts=total,
-        success_share=_share(sum(n for name, n in counted.items() if name in _ANSWERED), total),
-        rate_limited_share=_share(sum(n for name, n in counted.items() if name in _LIMITED), total),
-        errors=_errors(counted),
+        attempts=asked.asked,
+        failures=asked.failed,
+        probes=probed.asked,
+        failed_probes=probed.failed,
+        success_share=_share_of(attempts, _ANSWERED, asked.asked),
+        rate_limited_share=_share_of(attempts, _LIMITED, asked.asked),
+        errors=_errors(attempts),
         probe_errors=_errors(probes),
         classes=classes,
         lag_blocks_mean=_ratio(sum(row.lag_block_seconds for _, row in rows), known),
@@ -330,6 +337,10 @@ def _summed(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
         for name, count in each.items():
             total[name] = total.get(name, 0) + count
     return total
+
+
+def _share_of(counts: Mapping[str, int], wanted: frozenset[str], total: int) -> float | None:
+    return _share(sum(count for name, count in counts.items() if name in wanted), total)
 
 
 def _errors(counts: Mapping[str, int]) -> dict[str, int]:

@@ -24,8 +24,8 @@ OUTAGES_SHOWN: Final = 20
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 
 FIGURES_HEAD: Final = (
-    *("available", *(f"{name} p50/p99" for name in CLASS_NAMES), "answered", "limited"),
-    *("lag", "calls", "CU est.", "outages"),
+    *("available", *(f"{name} p50/p99" for name in CLASS_NAMES), "answered", "failed"),
+    *("limited", "lag", "calls", "CU est.", "outages"),
 )
 
 
@@ -40,7 +40,7 @@ def as_json(card: ReportCard) -> str:
 _COLUMNS: Final = (
     *("scope", "provider", "chain", "upstream", "cloud", "region", "watched_seconds"),
     *("availability", "down_seconds", "dark_seconds", "limited_time_share", "behind_time_share"),
-    *("attempts", "success_share", "rate_limited_share"),
+    *("attempts", "failures", "probes", "failed_probes", "success_share", "rate_limited_share"),
 )
 _LAST_COLUMNS: Final = (
     *("lag_blocks_mean", "lag_blocks_most", "calls", "compute_units_estimate"),
@@ -147,6 +147,7 @@ def figures_cells(figures: Figures) -> list[str]:
         percent(figures.availability),
         *(_times(figures, name) for name in CLASS_NAMES),
         percent(figures.success_share),
+        percent(figures.failures / figures.attempts if figures.attempts else None),
         percent(figures.rate_limited_share),
         lag,
         f"{figures.calls:,}",

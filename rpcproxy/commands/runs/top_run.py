@@ -8,21 +8,27 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from queue import Empty, SimpleQueue
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from rich.console import Console
 from rich.live import Live
 
+from rpcproxy.clock import SYSTEM_CLOCK, Clock
 from rpcproxy.commands.runs.admin_client import AdminClient, NoAnswer
 from rpcproxy.commands.runs.top_view import Picture
 
 FINE: Final = 0
-# While an answer is awaited: how often the picture is looked at, and when the proxy is missed.
-LOOK_SECONDS: Final = 0.5
-SILENT_SECONDS: Final = 2.0
 PRINTED_WIDTH: Final = 160  # into a file or a pipe
+
+
+class Awaiting(NamedTuple):
+    """While an answer is awaited: how often the picture is looked at, and when the proxy is
+    missed.
+    """
+
+    look_seconds: float = 0.5
+    silent_seconds: float = 2.0
 
 
 def run(options: argparse.Namespace) -> int:
@@ -55,25 +61,25 @@ def _follow(
     status: Mapping[str, Any],
     pause_seconds: float,
     *,
-    look_seconds: float = LOOK_SECONDS,
-    silent_seconds: float = SILENT_SECONDS,
+    awaiting: Awaiting = Awaiting(),  # noqa: B008 -- frozen
+    clock: Clock = SYSTEM_CLOCK,
 ) -> None:
     """Until Ctrl-C. While nothing comes, the headline says so, and the last picture stays."""
     with Live(Picture(status), console=console, screen=True, auto_refresh=False) as live:
-        heard, why = datetime.now(UTC), ""
+        heard, heard_unix, why = clock.monotonic(), clock.unix(), ""
         while True:
             time.sleep(pause_seconds)
             asked = _in_a_thread(ask)
-            while (told := _next(asked, look_seconds)) is None:
-                if (datetime.now(UTC) - heard).total_seconds() > pause_seconds + silent_seconds:
-                    live.update(Picture(status, why, lost_since=heard), refresh=True)
+            while (told := _next(asked, awaiting.look_seconds)) is None:
+                if clock.monotonic() - heard > pause_seconds + awaiting.silent_seconds:
+                    live.update(Picture(status, why, lost_since=heard_unix), refresh=True)
             if isinstance(told, NoAnswer):
                 why = str(told)
-                live.update(Picture(status, why, lost_since=heard), refresh=True)
+                live.update(Picture(status, why, lost_since=heard_unix), refresh=True)
             elif isinstance(told, BaseException):
                 raise told
             else:
-                status, heard, why = told, datetime.now(UTC), ""
+                status, heard, heard_unix, why = told, clock.monotonic(), clock.unix(), ""
                 live.update(Picture(status), refresh=True)
 
 

@@ -6,7 +6,7 @@ A proxy of another version may leave keys out: what is missing is shown as unkno
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType
@@ -19,11 +19,12 @@ from rpcproxy.front.pages.wording import (
     MARKS,
     WHOSE,
     ago,
-    asked_and_failed,
+    failures_of,
     how_long,
     milliseconds,
     number,
     percent,
+    probes_of,
     rate,
     state_notes,
     state_word,
@@ -51,12 +52,12 @@ _FEWEST_INCIDENTS: Final = 3
 
 
 class Picture:
-    """A status, laid out for the width it is drawn on. ``lost_since``: nothing was heard from then
-    on, which is the headline; ``why`` says more of that.
+    """A status, laid out for the width it is drawn on. ``lost_since`` (seconds since 1970): nothing
+    was heard from then on, which is the headline; ``why`` says more of that.
     """
 
     def __init__(
-        self, status: Mapping[str, Any], why: str = "", *, lost_since: datetime | None = None
+        self, status: Mapping[str, Any], why: str = "", *, lost_since: float | None = None
     ) -> None:
         self._status = status
         self._why = why
@@ -88,9 +89,10 @@ class Picture:
 
     def _lost(self, status: Mapping[str, Any]) -> Iterator[RenderableType]:
         assert self._lost_since is not None  # noqa: S101 -- held by the caller
+        since = datetime.fromtimestamp(self._lost_since, UTC)
         yield Text.assemble(
             (f"{MARKS[Level.DOWN]} Not heard: ", "bold red"),
-            (f"No word from the proxy since {self._lost_since:%H:%M:%S} UTC", "bold"),
+            (f"No word from the proxy since {since:%H:%M:%S} UTC", "bold"),
         )
         yield Text(f"Trying again. {self._why}".rstrip(), "yellow")
         was = _plain(status.get("sentence", "?"))
@@ -133,9 +135,11 @@ def _chain(
         parts.append(Text.assemble((f"{MARKS[level]} ", colors[level]), words))
     parts.append(_upstreams(chain, width, colors))
     for upstream in chain.get("upstreams", ()):
-        notes = state_notes(upstream)
+        name = str(upstream.get("name", "?"))
+        probes = probes_of(chain.get("traffic", {}).get(name, {}))
+        notes = "; ".join(filter(None, (state_notes(upstream), probes)))
         if notes:
-            name = _plain(upstream.get("name", "?"))
+            name = _plain(name)
             parts.append(Text(f"{name}: {_plain(notes)}", "dim"))
     return Group(*parts)
 
@@ -164,7 +168,7 @@ def _upstreams(chain: Mapping[str, Any], width: int, colors: Mapping[str, str]) 
             number(upstream.get("head")),
             number(upstream.get("lag")),
             milliseconds(latency_of(upstream)),
-            "{1:,} of {0:,}".format(*asked_and_failed(traffic)),
+            failures_of(traffic),
             percent(traffic.get("share"), digits=0),
         ]
         if is_wide:

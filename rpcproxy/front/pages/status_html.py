@@ -17,13 +17,15 @@ from rpcproxy.front.pages.wording import (
     MARKS,
     WHOSE,
     ago,
-    asked_and_failed,
+    failures_of,
     how_long,
     milliseconds,
     number,
     percent,
     place_of,
+    probes_of,
     rate,
+    share_notes,
     state_notes,
     state_word,
     well_words,
@@ -104,6 +106,7 @@ def _chain(chain: Mapping[str, Any], *, is_only: bool) -> Markup:
         tag("p", *(tag("span", text) for text in ("24 h ago", "12 h", "now")), class_="axis",
             aria_hidden="true"),
         _upstreams(chain),
+        tag("p", _COUNTED, class_="quiet"),
         aria_labelledby=f"chain-{name}",
     )  # fmt: skip
 
@@ -126,7 +129,16 @@ def _figure(term: str, value: str) -> Markup:
     return tag("div", tag("dt", term), tag("dd", value))
 
 
-_COLUMNS: Final = ("Provider", "State", "Head", "Latency", "Failures", "Share", "Last 24 hours")
+_COLUMNS: Final = (
+    *("Provider", "State", "Head", "Latency"),
+    *("Failed, last minute", "Share, last minute", "Last 24 hours"),
+)
+
+
+_COUNTED: Final = (
+    "Failed and share are of the attempts for wallets’ requests. "
+    "Probes are the proxy’s own, and counted apart."
+)
 
 
 def _upstreams(chain: Mapping[str, Any]) -> Markup:
@@ -155,7 +167,10 @@ def _upstream(upstream: Mapping[str, Any], chain: Mapping[str, Any]) -> Markup:
         join(number(upstream.get("head")), _note(_lag(upstream))),
         milliseconds(latency_of(upstream)),
         _failures(traffic),
-        percent(traffic.get("share"), digits=0),
+        join(
+            percent(traffic.get("share"), digits=0),
+            _note(share_notes(traffic, str(upstream.get("state")))),
+        ),
         join(
             _strip(strip, chain["strips"], name),
             _note(well_words(strip)),
@@ -195,8 +210,7 @@ def _lag(upstream: Mapping[str, Any]) -> str:
 
 
 def _failures(traffic: Mapping[str, Any]) -> Markup:
-    asked, failed = asked_and_failed(traffic)
-    return join(number(failed), _note(f"of {number(asked)}, last minute"))
+    return join(failures_of(traffic), _note(probes_of(traffic)))
 
 
 # --------------------------------------------------------------------------

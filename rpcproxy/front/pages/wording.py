@@ -81,12 +81,25 @@ def ago(seconds: float | None) -> str:
     return "–" if seconds is None else f"{span(seconds)} ago"
 
 
-def asked_and_failed(traffic: Mapping[str, Any]) -> tuple[int, int]:
-    """How often an upstream was asked in the last minute, by wallets' requests and by probes, and
-    how often it failed.
+def failures_of(traffic: Mapping[str, Any]) -> str:
+    """How many of the attempts for wallets failed in the last minute (``rules.telling.failing``);
+    never with probes.
     """
-    asked = traffic.get("attempts", 0) + traffic.get("probes", 0)
-    return asked, traffic.get("failures", 0) + traffic.get("failed_probes", 0)
+    return f"{traffic.get('failures', 0):,} of {traffic.get('attempts', 0):,}"
+
+
+def probes_of(traffic: Mapping[str, Any]) -> str:
+    """Of our own probes in the last minute; empty where none failed."""
+    failed = traffic.get("failed_probes", 0)
+    return f"{failed:,} of {traffic.get('probes', 0):,} probes failed" if failed else ""
+
+
+def share_notes(traffic: Mapping[str, Any], state: str) -> str:
+    """Which time a share is of: it may have been another one's then, for what it is now."""
+    meaning = next((row for known, row in UPSTREAM_STATES.items() if known == state), None)
+    if not traffic.get("share") or meaning is None or meaning.serves:
+        return ""
+    return "before it was left out"
 
 
 def place_of(upstream: Mapping[str, Any]) -> str:

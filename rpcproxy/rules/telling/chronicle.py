@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from rpcproxy.messages import Blame, Verdict
+from rpcproxy.rules.telling.failing import counted
 from rpcproxy.rules.telling.incidents import Incident, Incidents
 from rpcproxy.rules.telling.sample import ChainSample, Sample, UpstreamSample, grown
 from rpcproxy.rules.telling.strips import Strip, level_of
@@ -28,16 +28,13 @@ LATEST_SECONDS: Final = 8.0
 LONGEST_STEP_SECONDS: Final = 30.0
 _RECENT_SAMPLES: Final = 64  # whatever their distance is
 _CHANGES_KEPT: Final = 4
-_FAULTS: Final = frozenset(
-    verdict.label
-    for verdict in Verdict
-    if verdict.blame in (Blame.UPSTREAM, Blame.LIMIT, Blame.ACCESS)
-)
 
 
 class Traffic(msgspec.Struct, frozen=True):
-    """One upstream's part of the last minute. ``share`` of its chain's attempts, 0 to 1, ``None``
-    where nobody was asked. ``heard``: verdicts of the last seconds, probes among them.
+    """One upstream's part of the last minute: ``failures`` of the ``attempts`` for wallets, and
+    ``failed_probes`` of our own ``probes``, as ``rules.telling.failing`` counts them. ``share`` of
+    its chain's attempts, 0 to 1, ``None`` where nobody was asked. ``heard``: verdicts of the last
+    seconds, probes among them.
     """
 
     attempts: int = 0
@@ -234,18 +231,18 @@ def _between(
     known = {each.name: each for each in before.upstreams}
     lately = {each.name: each for each in latest.upstreams}
     grew = {each.name: _attempts(each, known.get(each.name)) for each in chain.upstreams}
-    total = sum(sum(counts.values()) for counts in grew.values())
+    total = sum(counted(counts).asked for counts in grew.values())
     traffic = {}
     for each in chain.upstreams:
-        attempts, probes = grew[each.name], _probes(each, known.get(each.name))
-        count = sum(attempts.values())
+        attempts = counted(grew[each.name])
+        probes = counted(_probes(each, known.get(each.name)))
         now = lately.get(each.name)
         traffic[each.name] = Traffic(
-            attempts=count,
-            failures=_failed(attempts),
-            probes=sum(probes.values()),
-            failed_probes=_failed(probes),
-            share=count / total if total else None,
+            attempts=attempts.asked,
+            failures=attempts.failed,
+            probes=probes.asked,
+            failed_probes=probes.failed,
+            share=attempts.asked / total if total else None,
             heard=frozenset((*_attempts(each, now), *_probes(each, now))),
         )
     return LastMinute(
@@ -262,7 +259,3 @@ def _attempts(upstream: UpstreamSample, before: UpstreamSample | None) -> Mappin
 
 def _probes(upstream: UpstreamSample, before: UpstreamSample | None) -> Mapping[str, int]:
     return grown(upstream.probes, {} if before is None else before.probes)
-
-
-def _failed(verdicts: Mapping[str, int]) -> int:
-    return sum(count for label, count in verdicts.items() if label in _FAULTS)

@@ -69,7 +69,8 @@ def test_it_shows_what_the_page_shows() -> None:
         "Ethereum  head 21,000,000, moved 3 s ago  20.0/s",
         "▲ rate-limited 75 s",
         "● up 75 s",
-        "3 of 52",
+        "2 of 40",
+        "1 of 12 probes failed",
         "25 %",
         "98.76 %",
         "01 Sep 11:00:00 for 30 s  a failed; wallets noticed nothing",
@@ -211,14 +212,17 @@ def test_a_proxy_that_hangs_is_missed_while_it_is_asked() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        top_run._follow(console, ask, a_status(), 0.0, look_seconds=0.001, silent_seconds=0.0)
+        top_run._follow(console, ask, a_status(), 0.0, awaiting=top_run.Awaiting(0.001, 0.0))
     assert "Not heard" in console.file.getvalue()
 
 
 def test_a_picture_of_old_has_no_colour_of_what_is_well() -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=120, height=40)
     console.print(
-        Picture(a_status(level="well"), lost_since=datetime(2026, 9, 1, 3, 12, 5, tzinfo=UTC))
+        Picture(
+            a_status(level="well"),
+            lost_since=datetime(2026, 9, 1, 3, 12, 5, tzinfo=UTC).timestamp(),
+        )
     )
     text = console.file.getvalue()
     assert "No word from the proxy since 03:12:05 UTC" in text

@@ -54,7 +54,6 @@ READ_THE_CLOCK = {
     # What drawing costs, in CPU.
     "rpcproxy/front/wire/live.py",
     # Where a command begins.
-    "rpcproxy/commands/runs/top_run.py",
     # A world of its own, which is played in the machine's time.
     "rpcproxy/drills/demo/demo_run.py",
     "rpcproxy/drills/demo/scenes.py",

@@ -131,7 +131,7 @@ def test_the_page_says_all_of_it() -> None:
         "infura · aws/us-east-1",
         "21,000,000",
         "21 ms",
-        "3of 52, last minute",
+        "2 of 401 of 12 probes failed",
         "25 %",
         "98.76 %",
         "20.0/s",
