@@ -37,7 +37,9 @@ class PublicView:
             part[key] = self._of_all(part[key], part["chains"], key)
         part["chains"] = [veils[each["name"]].over(each) for each in part["chains"]]
         part["incidents"] = [
-            veils[each["chain"]].over(each) for each in part["incidents"] if each["chain"] in veils
+            veils[each["chain"]].over(each) if each["chain"] else each
+            for each in part["incidents"]
+            if not each["chain"] or each["chain"] in veils
         ]
         return part
 

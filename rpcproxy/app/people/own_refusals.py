@@ -9,7 +9,6 @@ State: since when each of them is so, by chain; through reloads.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Literal, NamedTuple
 
@@ -26,23 +25,6 @@ NOBODY_SECONDS: Final = 3.0
 LATELY_SECONDS: Final = 60.0
 
 LEAST_SECONDS: Final = 0.001
-_PATH: Final = re.compile(r"\S*/\S*")
-_NO_WORDS: Final = "their journal cannot be written"
-# What a journal says of itself, which may name files and processes: what anybody may know of it.
-_PUBLIC: Final = (
-    ("in use", "another process has their journal open"),
-    ("newer version", "a newer version wrote their journal"),
-    ("locked", "another program holds their journal locked"),
-    ("another program", "their journal’s file is of another program"),
-    ("is the journal of", "their journal is another chain’s"),
-    ("full", "the disk for their journal is full"),
-    ("no space", "the disk for their journal is full"),
-    ("read-only", "their journal may not be written"),
-    ("permission", "their journal may not be written"),
-    ("not permitted", "their journal may not be written"),
-    ("damaged", "their journal is damaged"),
-    ("disk fails", "the disk for their journal fails"),
-)
 
 
 class RefusingFigures(NamedTuple):
@@ -135,7 +117,9 @@ def _found(runtime: ChainRuntime) -> Iterator[_Finding]:
     trouble = ledger.trouble
     if trouble:
         what = Refused.SENDS if ledger.needs_journal else Refused.RECORDS
-        yield _Finding(what, public_words(trouble), trouble)
+        public = ledger.public_trouble
+        words = public if "journal" in public else f"the journal cannot be written: {public}"
+        yield _Finding(what, words, trouble)
     elif ledger.needs_journal and ledger.journal is None:
         words = "their journal is still being opened"
         yield _Finding(Refused.SENDS, words, after_seconds=ledger.opening_seconds)
@@ -180,9 +164,3 @@ def sends_refused_seconds(refusals: Sequence[Refusal]) -> float:
     """0 while they are taken; never 0 while they are not."""
     seconds = [each.since_seconds for each in refusals if each.what is Refused.SENDS]
     return max(LEAST_SECONDS, *seconds) if seconds else 0.0
-
-
-def public_words(trouble: str) -> str:
-    """What is wrong with a journal, for anybody: no path, no process."""
-    lower = _PATH.sub("", trouble).lower()
-    return next((words for part, words in _PUBLIC if part in lower), _NO_WORDS)

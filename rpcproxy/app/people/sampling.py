@@ -19,7 +19,7 @@ from rpcproxy.messages import CLASS_NAMES, METHOD_CLASSES, MethodClass
 from rpcproxy.rules.standing.standing import Standing
 from rpcproxy.rules.telling.sample import ChainSample, Refusal, Sample, Times, UpstreamSample
 from rpcproxy.rules.telling.snapshot import describe
-from rpcproxy.states import RequestOutcome
+from rpcproxy.states import UPSTREAM_STATES, RequestOutcome
 
 SAMPLE_SECONDS: Final = 5.0
 _log = logging.getLogger("rpcproxy.app")
@@ -112,23 +112,32 @@ def sample_chain(
         requests=requests,
         unserved=counters.unserved,
         refusals=tuple(refusals),
-        upstreams=tuple(_sample_upstream(runtime, standing, now) for standing in standings),
+        upstreams=tuple(
+            _sample_upstream(runtime, standing, now, unix_seconds) for standing in standings
+        ),
     )
 
 
-def _sample_upstream(runtime: ChainRuntime, standing: Standing, now: float) -> UpstreamSample:
+def _sample_upstream(
+    runtime: ChainRuntime, standing: Standing, now: float, unix_seconds: float
+) -> UpstreamSample:
     told = describe(standing, runtime.standings.heads.served, now)
     counters, name = runtime.counters, standing.name
     tally = counters.attempts.get(name)
     latency = standing.classes[MethodClass.LIGHT].latency.seconds
     shared = ("name", "provider", "cloud", "region", "tier", "role", "state")
+    since_seconds, order = told["since_seconds"], standing.order
+    if order is not None and order.since_unix and UPSTREAM_STATES[standing.state].by_order:
+        # An order outlives the process that took it.
+        since_seconds = max(since_seconds, unix_seconds - order.since_unix)
     return UpstreamSample(
-        **{key: told[key] for key in (*shared, "since_seconds", "head", "lag", "rate_level")},
+        **{key: told[key] for key in (*shared, "head", "lag", "rate_level")},
+        since_seconds=since_seconds,
         reason=told["state_reason"] or "",
         latency_seconds=latency or None,
         cooldown_seconds=told["cooldown_seconds"],
         is_suspect=told["suspect"],
-        order=standing.order,
+        order=order,
         attempts={} if tally is None else dict(tally.labels),
         probes=dict(counters.probes.get(name, {})),
         times={

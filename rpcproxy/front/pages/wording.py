@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final
 
 from rpcproxy.rules.telling.plight import span
@@ -113,9 +114,20 @@ def place_of(upstream: Mapping[str, Any]) -> str:
     return " · ".join(dict.fromkeys(part for part in parts if part and part != upstream["name"]))
 
 
+def order_of(upstream: Mapping[str, Any]) -> str:
+    """Who ordered that it is drained or cordoned, and when; empty where nobody did, or it is not
+    told.
+    """
+    order = upstream.get("order") or {}
+    by = f" by {order['by']}" if order.get("by") else ""
+    since = order.get("since")
+    when = f", {datetime.fromisoformat(since):%d %b %H:%M:%S} UTC" if since else ""
+    return f"ordered{by}{when}" if by or when else ""
+
+
 def state_notes(upstream: Mapping[str, Any]) -> str:
     """Why it is in its state, and what else is the matter."""
-    notes = [str(upstream.get("state_reason") or "")]
+    notes = [str(upstream.get("state_reason") or ""), order_of(upstream)]
     cooldown = upstream.get("cooldown_seconds") or 0.0
     if cooldown > 0:
         notes.append(f"asked again in {span(cooldown)}")

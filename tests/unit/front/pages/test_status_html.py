@@ -212,6 +212,16 @@ def test_the_tab_shows_the_level_by_shape(level) -> None:
     assert len(others) == 4
 
 
+def test_who_drained_it_is_on_the_page_of_operators_alone() -> None:
+    order = {"order": "drain", "since": "2026-09-01T11:30:00.000Z", "by": "alice, from ::1"}
+    chain = a_chain(an_upstream("a", "drained", order=order), an_upstream("b", order=None))
+    words = "ordered by alice, from ::1, 01 Sep 11:30:00 UTC"
+    assert words in drawn(a_status(chain)).text
+    assert "alice" not in json.dumps(public_part(a_status(chain)))
+    unknown = {"order": "drain", "since": None, "by": ""}
+    assert "ordered" not in drawn(a_status(a_chain(an_upstream("a", order=unknown)))).text
+
+
 def test_several_chains_have_a_sentence_each() -> None:
     chains = (a_chain(an_upstream("a")), a_chain(an_upstream("a"), name="base", title="Base"))
     tree = drawn(a_status(*chains))
