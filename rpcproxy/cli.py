@@ -37,6 +37,7 @@ from rpcproxy.commands import (
 from rpcproxy.config.problems import ConfigError
 
 if TYPE_CHECKING:
+    from rpcproxy.app.process.hang_ups import HangUps
     from rpcproxy.engine.sends.ledger import OnStep
 
 # Each is called with the commands so far; see rpcproxy/commands. Help lists them by
@@ -58,10 +59,11 @@ def main(
     on_step: OnStep | None = None,
     on_loaded: Callable[[], object] = lambda: None,
     clock: Clock = SYSTEM_CLOCK,
+    hang_ups: HangUps | None = None,
 ) -> int:
     """Run a command; returns the exit code. ``on_step`` is told of the steps of sends, and
     ``on_loaded`` is called when everything is imported that the command needs. ``clock`` is what
-    ages in a table or a report go by.
+    ages in a table or a report go by. ``hang_ups``: those that came so far are held there.
     """
     open_standard_streams()
     print_anything()
@@ -69,11 +71,14 @@ def main(
     try:
         try:
             options = parse(arguments)
-            options.on_step, options.clock = on_step, clock
-            if options.load not in (serve.load, demo.load):  # which log, for as long as they run
+            options.on_step, options.clock, options.hang_ups = on_step, clock, hang_ups
+            goes_on = options.load in (serve.load, demo.load)
+            if not goes_on:  # those log, for as long as they run
                 replace_closed_output()
             run = _loaded(options)
             on_loaded()
+            if hang_ups is not None and not goes_on:
+                hang_ups.pass_on()
             code = run(options)
         finally:
             # At the exit of the process it would be too late for words; --help ends here, too.

@@ -16,9 +16,9 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser(
         "demo", help="simulated providers, outages, and the proxy in front"
     )
-    parser.add_argument("--port", type=_port, default=8545, help="the wallet port (default 8545)")
+    parser.add_argument("--port", type=port_of, default=8545, help="the wallet port (default 8545)")
     parser.add_argument(
-        "--admin-port", type=_port, help="the status port (default: the wallet port + 1000)"
+        "--admin-port", type=port_of, help="the status port (default: the wallet port + 1000)"
     )
     parser.add_argument("--no-outages", action="store_true", help="keep all providers well")
     parser.add_argument("--seconds", type=_positive, help="end by itself after this time")
@@ -28,7 +28,8 @@ def add(commands: Commands) -> None:
     parser.set_defaults(load=load)
 
 
-def _port(text: str) -> int:
+def port_of(text: str) -> int:
+    """Raises ``ArgumentTypeError``."""
     if not text.isascii() or not text.isdigit() or int(text) > HIGHEST_PORT:
         raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 (any) to {HIGHEST_PORT}")
     return int(text)
@@ -56,6 +57,7 @@ def load() -> Run:
             admin_port=options.admin_port,
             seconds=options.seconds,
             pace=options.pace,
+            hang_ups=options.hang_ups,
         )
 
     return run

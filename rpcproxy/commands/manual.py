@@ -76,9 +76,11 @@ PAGES: Final[Mapping[str, ManualPage]] = {
     "serve": ManualPage(
         "Run the proxy, until it is told to stop. It takes a configuration, or names of known "
         "chains, which are then served on their public endpoints and on the providers whose keys "
-        "are in the environment. The log goes to the standard error.",
+        "are in the environment; --port, --listen and --admin say where, as server.listen and "
+        "server.admin do in a configuration. The log goes to the standard error.",
         (
             ("rpcproxy serve ethereum base", "try it out; the URL is http://127.0.0.1:8545"),
+            ("rpcproxy serve base --port 8546", "where another program has port 8545"),
             ("rpcproxy serve -c rpcproxy.yaml", "your own providers"),
             ("rpcproxy serve -c rpcproxy.yaml --takeover", "in place of one that runs: no gap"),
         ),

@@ -15,16 +15,27 @@ from rpcproxy.config.keys.sections import TOP, homes
 from rpcproxy.config.keys.server_keys import SERVER
 from rpcproxy.config.model import Config, Known, KnownChain, Server
 from rpcproxy.config.outbound import through
-from rpcproxy.config.problems import ConfigError, Report, Reported, Unfit, nearest, quoted
+from rpcproxy.config.problems import ConfigError, Report, Reported, Unfit, listed, nearest, quoted
 from rpcproxy.config.providers import Keyed, keyed
 from rpcproxy.config.reading.environment import forgotten_braces
 from rpcproxy.config.reading.read_chain import chain_without_file
+from rpcproxy.config.reading.read_server import server as read_server
 from rpcproxy.config.reading.reading import Reading, described
-from rpcproxy.config.reading.source import LARGEST_TEXT, Items, Node, Scalar, Table, parse
+from rpcproxy.config.reading.source import (
+    LARGEST_TEXT,
+    Items,
+    Node,
+    Scalar,
+    Table,
+    TableEntry,
+    parse,
+)
 
 __all__ = ["ConfigError", "from_names", "load_admin", "load_file", "load_text"]
 
 _HOMES: Final = homes()
+NOWHERE: Final[Mapping[str, str]] = {}
+_FILE_ENDINGS: Final = (".yaml", ".yml", ".json")
 
 
 def load_file(path: str | Path, known: Known, environ: Mapping[str, str]) -> Config:
@@ -102,23 +113,25 @@ def load_text(text: str, *, file: str, known: Known, environ: Mapping[str, str])
 
 
 def from_names(
-    names: Iterable[str], known: Mapping[str, KnownChain], environ: Mapping[str, str]
+    names: Iterable[str],
+    known: Known,
+    environ: Mapping[str, str],
+    places: Mapping[str, str] = NOWHERE,
 ) -> Config:
-    """Known chains, in the order given, on the providers whose keys are in the environment
-    (``providers``), and on their shipped public endpoints, which are backups of those.
+    """Known chains, by name or id, in the order given, on the providers whose keys are in the
+    environment (``providers``), and on their shipped public endpoints, which are backups of those.
+    ``places``: ``listen`` and ``admin`` of the server, where they are not the usual ones.
 
-    Raises ``ConfigError`` for a name that is not known, given twice, or has no endpoint, and for
-    a key that cannot be one.
+    Raises ``ConfigError`` for a name that is not known, given twice, or has no endpoint, for
+    a key that cannot be one, and for a place that is none.
     """
-    every = by_any_name(known)
+    every = by_any_name(known) | {chain.identity: chain for chain in known.values()}
     found: dict[str, KnownChain] = {}
     problems: list[str] = []
     for name in names:
         chain = every.get(name.casefold())
         if chain is None:
-            meant = nearest(name, every)
-            hint = f"; did you mean '{meant}'?" if meant else ""
-            problems.append(f"chain {quoted(name)} is not known{hint}")
+            problems.append(unknown_chain(name, known))
         elif chain.name in found:
             problems.append(f"chain {quoted(name)} is named twice")
         else:
@@ -140,10 +153,45 @@ def from_names(
     if problems:
         raise ConfigError(problems)
     chains = (chain_without_file(chain, by_chain[name]) for name, chain in found.items())
+    server, warnings = _placed(places, known)
     try:
-        return through(Config(chains=tuple(chains)), environ)
+        return through(Config(server=server, chains=tuple(chains), warnings=warnings), environ)
     except Unfit as unfit:
         raise ConfigError([unfit.about("outbound proxy:")]) from None
+
+
+def _placed(places: Mapping[str, str], known: Known) -> tuple[Server, tuple[str, ...]]:
+    """The server whose ports are there, and warnings. Raises ``ConfigError``."""
+    report = Report("the options")
+    entries = {
+        f"--{key}": TableEntry(0, Scalar(0, text, "text", text)) for key, text in places.items()
+    }
+    rows = (replace(row, name=f"--{row.name}") for row in SERVER.rows)
+    section = replace(
+        SERVER, rows=tuple(row for row in rows if row.name in ("--listen", "--admin"))
+    )
+    reading = Reading(report, {}, {}, _HOMES, known.kinds)
+    try:
+        server = read_server(section)(Table(0, entries), reading)
+    except Reported:
+        raise report.error() from None
+    if report.has_problems:
+        raise report.error()
+    return server, report.warnings()
+
+
+def unknown_chain(name: str, known: Mapping[str, KnownChain]) -> str:
+    """What to say of a name that no known chain has."""
+    if name.casefold().endswith(_FILE_ENDINGS) or "/" in name:
+        return f"{quoted(name)} is no name of a chain; did you mean -c {name}?"
+    meant = nearest(name, by_any_name(known))
+    if meant:
+        return f"chain {quoted(name)} is not known; did you mean '{meant}'?"
+    what = f"the id {name}" if name.isdecimal() else f"the name {quoted(name)}"
+    return (
+        f"no known chain has {what}; known are {listed(known, 'and')}. Any other one goes into a "
+        "configuration file: rpcproxy init writes one"
+    )
 
 
 def by_any_name(known: Mapping[str, KnownChain]) -> dict[str, KnownChain]:

@@ -153,10 +153,12 @@ def test_a_port_in_use(option: str) -> None:
         arguments = ["--port", "0", option, port]
         done = _run(arguments)
     assert done.returncode == 2
-    assert done.stderr == (
-        f"rpcproxy demo: 127.0.0.1:{port} is in use by another program: stop that one, "
-        f"or choose another port with {option}\n"
+    words = re.fullmatch(
+        rf"rpcproxy demo: 127\.0\.0\.1:{port} is in use by .+ \(process {os.getpid()}\): "
+        rf"stop that one, or choose another port: {option} (\d+|PORT)\n",
+        done.stderr,
     )
+    assert words is not None, done.stderr
     assert done.stdout == ""
 
 

@@ -179,11 +179,11 @@ def places_named(addresses: Iterable[tuple[str, int]]) -> list[SocketPath]:
     ]
 
 
-def remedy(config: Config) -> str:
-    """What can be done about a port that is in use."""
+def remedy(config: Config, choose: str = "choose another port") -> str:
+    """What can be done about a port that is in use; how to ``choose`` another one."""
     if all(place.identity() is None for place in places_of(config)):
-        return "choose another port"
-    return "choose another port, or add --takeover where that is another rpcproxy"
+        return choose
+    return f"{choose}, or add --takeover where that is another rpcproxy"
 
 
 async def _take_over(

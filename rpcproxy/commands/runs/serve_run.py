@@ -9,13 +9,15 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import uvloop
 
 from rpcproxy.app.process.allocator import return_large_blocks
-from rpcproxy.app.process.ports import explain_port
+from rpcproxy.app.process.hang_ups import HangUps
+from rpcproxy.app.process.ports import explain_refusal
 from rpcproxy.app.process.process import check_certificate, raise_file_limit
 from rpcproxy.app.proxy import Proxy
 from rpcproxy.app.service import Service
@@ -23,6 +25,7 @@ from rpcproxy.app.takeover import takeover
 from rpcproxy.app.takeover.offer import Offer
 from rpcproxy.app.tracing import check_traces
 from rpcproxy.chains.known import KNOWN
+from rpcproxy.chains.registry import KINDS
 from rpcproxy.config.load import from_names, load_file
 from rpcproxy.config.model import Config
 from rpcproxy.config.problems import ConfigError
@@ -30,6 +33,7 @@ from rpcproxy.edges.logs import Redactor, catch_crashes, configure, event, secre
 from rpcproxy.edges.process.notify_socket import NotifySocket
 from rpcproxy.engine import tasks
 from rpcproxy.engine.sends.ledger import unheard
+from rpcproxy.messages import encode_call
 
 _log = logging.getLogger("rpcproxy.cli")
 
@@ -39,12 +43,9 @@ WATCH_FILE_SECONDS: Final = 1.0
 
 def run(options: argparse.Namespace) -> int:
     """Serve until a signal; returns the exit code."""
-    if bool(options.config) == bool(options.chains):
-        print(
-            "rpcproxy serve needs either -c FILE or names of chains, as in: "
-            "rpcproxy serve ethereum base",
-            file=sys.stderr,
-        )
+    wrong = _wrong(options)
+    if wrong:
+        print(wrong, file=sys.stderr)
         return USAGE_ERROR
     config = _load(options)
     check_certificate(config.server)
@@ -62,10 +63,30 @@ def run(options: argparse.Namespace) -> int:
         handler.close()
 
 
+def _wrong(options: argparse.Namespace) -> str:
+    """What does not go together, in words; empty where all does."""
+    if bool(options.config) == bool(options.chains):
+        return (
+            "rpcproxy serve needs either -c FILE or names of chains, as in: "
+            "rpcproxy serve ethereum base"
+        )
+    if options.config:
+        for name, key in (("port", "listen"), ("listen", "listen"), ("admin", "admin")):
+            if getattr(options, name) is not None:
+                return (
+                    f"rpcproxy serve: --{name} goes with names of chains; with -c the file has it: "
+                    f"set server.{key} in {options.config}"
+                )
+    return ""
+
+
 def _load(options: argparse.Namespace) -> Config:
     if options.config:
         return load_file(options.config, KNOWN, os.environ)
-    return from_names(options.chains, KNOWN, os.environ)
+    listen = options.listen if options.port is None else f"127.0.0.1:{options.port}"
+    given = {"listen": listen, "admin": options.admin}
+    places = {key: text for key, text in given.items() if text is not None}
+    return from_names(options.chains, KNOWN, os.environ, places)
 
 
 async def _serve_until_signal(
@@ -75,10 +96,11 @@ async def _serve_until_signal(
     stopping, reloading = asyncio.Event(), asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stopping.set)
-    if options.config:
-        loop.add_signal_handler(signal.SIGHUP, reloading.set)
+    hang_ups = options.hang_ups or HangUps()
     on_step = options.on_step or unheard
     proxy = Proxy(config, config_path=options.config, redactor=redactor, on_step=on_step)
+    reload = reloading.set if options.config else None
+    hang_ups.hand_over(loop, proxy.clock.monotonic, end=stopping.set, reload=reload)
     service = Service(proxy, NotifySocket.of(os.environ, os.getpid()))
     try:
         has_taken = await takeover.start(proxy, os.environ, takes_over=options.takeover)
@@ -86,7 +108,8 @@ async def _serve_until_signal(
         event(_log, logging.ERROR, "start", str(error))
         return 1
     except OSError as error:
-        event(_log, logging.ERROR, "start", explain_port(error, takeover.remedy(config)))
+        words = await asyncio.to_thread(_refused, config, options, error)
+        event(_log, logging.ERROR, "start", words)
         return USAGE_ERROR
     offer = Offer(proxy, stopping.set)
     offer.start()
@@ -94,7 +117,9 @@ async def _serve_until_signal(
     gc.freeze()
     watching = None
     if options.config:
-        watching = tasks.start(_watch_file(proxy, options, reloading), "watch configuration")
+        watching = tasks.start(
+            _watch_file(proxy, options, reloading, on_look=hang_ups.look), "watch configuration"
+        )
         proxy.control.ask_reload = reloading.set
     _announce(proxy)
     service.start(is_new_process=has_taken)
@@ -109,6 +134,28 @@ async def _serve_until_signal(
     await proxy.stop(is_followed=offer.is_taken)
     await service.close()
     return 0
+
+
+def _refused(config: Config, options: argparse.Namespace, error: OSError) -> str:
+    """Why a port cannot be had, and what to do; looks who has it."""
+
+    def choose(key: str, free: str) -> str:
+        if options.config:
+            how = f"set server.{key} in {options.config} to another one, such as {free}"
+        else:
+            is_port = key == "listen" and free.startswith("127.0.0.1:")
+            option = f"--port {free.rpartition(':')[2]}" if is_port else f"--{key} {free}"
+            how = f"choose another one: rpcproxy serve {' '.join(options.chains)} {option}"
+        return takeover.remedy(config, how)
+
+    return explain_refusal(error, config.server, choose, _namings())
+
+
+def _namings() -> list[bytes]:
+    """Requests by whose answers nodes of each kind name their program."""
+    surveys = [kind.survey for kind in KINDS.values()]
+    versions = [survey.version for survey in surveys if survey is not None and survey.version]
+    return [encode_call(1, each.method.name, each.params) for each in versions]
 
 
 def _leave_at_once() -> None:
@@ -146,8 +193,11 @@ async def _watch_file(
     options: argparse.Namespace,
     reloading: asyncio.Event,
     look_seconds: float = WATCH_FILE_SECONDS,
+    on_look: Callable[[], object] = lambda: None,
 ) -> None:
-    """Reload on SIGHUP and when the file has changed; a bad file is refused in words."""
+    """Reload on SIGHUP and when the file has changed; a bad file is refused in words. ``on_look``
+    is called at each look.
+    """
     seen = _fingerprint(options.config)
     while True:
         try:
@@ -158,11 +208,12 @@ async def _watch_file(
         except TimeoutError:
             is_asked = False
         reloading.clear()
-        now = _fingerprint(options.config)
-        if now == seen and not is_asked:
+        on_look()
+        found = _fingerprint(options.config)
+        if found == seen and not is_asked:
             continue
-        seen = now
-        if now is None and not is_asked:
+        seen = found
+        if found is None and not is_asked:
             continue  # between an editor's remove and rename
         try:
             config = await asyncio.to_thread(_load, options)

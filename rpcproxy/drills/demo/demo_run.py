@@ -21,7 +21,8 @@ from typing import Any, Final
 import uvloop
 from rich.console import Console
 
-from rpcproxy.app.process.ports import explain_port
+from rpcproxy.app.process.hang_ups import HangUps
+from rpcproxy.app.process.ports import explain_refusal
 from rpcproxy.app.proxy import Proxy
 from rpcproxy.config.model import Address, Chain, Config, History, Journal, Server, Upstream
 from rpcproxy.drills.demo.demo_view import (
@@ -299,16 +300,21 @@ def run_demo(
     admin_port: int | None = None,
     seconds: float | None = None,
     pace: float = 1.0,
+    hang_ups: HangUps | None = None,
 ) -> int:
-    """Run until Ctrl-C, SIGTERM or ``seconds``; returns the exit code. See ``Options``."""
-    return uvloop.run(_run(Options(port, admin_port, has_outages, seconds, pace)))
+    """Run until Ctrl-C, SIGTERM, the end of its terminal or ``seconds``; returns the exit code.
+    See ``Options``.
+    """
+    options = Options(port, admin_port, has_outages, seconds, pace)
+    return uvloop.run(_run(options, hang_ups or HangUps()))
 
 
-async def _run(options: Options) -> int:
+async def _run(options: Options, hang_ups: HangUps) -> int:
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stopping.set)
+    hang_ups.hand_over(loop, loop.time, end=stopping.set)
     console = Console()
     demo = Demo(options)
     try:
@@ -317,7 +323,9 @@ async def _run(options: Options) -> int:
         else:
             await _run_logging(demo, options, stopping)
     except OSError as error:
-        sys.stderr.write(f"rpcproxy demo: {explain_port(error, _remedy(demo, error))}\n")
+        server = demo.proxy.config.server
+        words = await asyncio.to_thread(explain_refusal, error, server, _choose)
+        sys.stderr.write(f"rpcproxy demo: {words}\n")
         return USAGE_ERROR
     finally:
         # Whoever pressed Ctrl-C wants the prompt back, whatever still hangs.
@@ -327,10 +335,9 @@ async def _run(options: Options) -> int:
     return 0
 
 
-def _remedy(demo: Demo, error: OSError) -> str:
-    admin = demo.proxy.config.server.admin
-    is_admin = admin is not None and error.filename == f"{admin.host}:{admin.port}"
-    return f"choose another port with {'--admin-port' if is_admin else '--port'}"
+def _choose(key: str, free: str) -> str:
+    option = "--admin-port" if key == "admin" else "--port"
+    return f"choose another port: {option} {free.rpartition(':')[2]}"
 
 
 async def _run_on_terminal(
