@@ -13,6 +13,7 @@ import msgspec
 
 from rpcproxy.app.chain import ChainRuntime
 from rpcproxy.app.graph import GraphParts
+from rpcproxy.app.process.extras import how_to_add
 from rpcproxy.chains.parts.errors import ErrorTable
 from rpcproxy.config.model import Server, Upstream
 from rpcproxy.config.problems import ConfigError
@@ -26,7 +27,6 @@ from rpcproxy.front.wire.traceparent import TracedConnection
 if TYPE_CHECKING:
     from rpcproxy.edges.traces import Traces
 
-_CURE: Final = "install it with: pip install 'rpcproxy[otel]'"
 _NEEDED: Final = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
 
 
@@ -42,7 +42,8 @@ def check_traces(server: Server, needed: Sequence[str] = _NEEDED) -> None:
         except ModuleNotFoundError:
             is_there = False
         if not is_there:
-            raise ConfigError([f"server.traces: OpenTelemetry is not installed; {_CURE}"])
+            cure = f"add the extra 'otel': {how_to_add('otel')}"
+            raise ConfigError([f"server.traces: OpenTelemetry is not installed; {cure}"])
 
 
 class Tracing:

@@ -40,7 +40,7 @@ examples:
   rpcproxy report                        the last 30 days, from the default place
   rpcproxy report -c rpcproxy.yaml --since 7d
   rpcproxy report --json > card.json
-  rpcproxy report --html card.html       one file, with plots; needs the extra rpcproxy[report]
+  rpcproxy report --html card.html       one file, with plots; needs the extra 'report'
 """
 
 

@@ -16,6 +16,7 @@ from rpcproxy.app.people.history_writer import (
 )
 from rpcproxy.app.people.report_card import ReportCard, report_card
 from rpcproxy.app.people.tx_view import plain
+from rpcproxy.app.process.extras import how_to_add
 from rpcproxy.app.process.standard_streams import drop_output
 from rpcproxy.chains.known import KNOWN
 from rpcproxy.commands.runs import report_view
@@ -85,8 +86,8 @@ def _write_page(card: ReportCard, name: str) -> int:
         from rpcproxy.commands.runs import report_plots  # noqa: PLC0415
     except ModuleNotFoundError as error:
         return _refuse(
-            f"--html draws with matplotlib, which is not here ({error.name} is missing): "
-            "pip install 'rpcproxy[report]'"
+            f"--html draws with matplotlib, which is not here ({error.name} is missing); add the "
+            f"extra 'report': {how_to_add('report')}"
         )
     try:
         Path(name).write_text(page(card, report_plots.plots(card)), encoding="utf-8")

@@ -187,7 +187,7 @@ SERVER: Final = Section(
         Key(
             *("traces", "traces", traces, "URL or `off`", "`off`"),
             "An OpenTelemetry collector, `http://HOST:4318`: a span for each request and each "
-            "attempt goes there. Needs `pip install 'rpcproxy[otel]'`.",
+            "attempt goes there. Needs the [extra](operations.md#extras) `otel`.",
         ),
         Key(
             *("accept_single_point", "accept_single_point", flag, "switch", "`false`"),

@@ -18,6 +18,7 @@ from rpcproxy import cli
 from rpcproxy.app.people.history_writer import FILE_NAME, Kept, RunFacts
 from rpcproxy.app.people.report_card import PROBE_UNITS, report_card
 from rpcproxy.app.people.sampling import SAMPLE_SECONDS
+from rpcproxy.app.process.extras import how_to_add
 from rpcproxy.clock import Clock
 from rpcproxy.commands import report
 from rpcproxy.commands.runs import report_page, report_view
@@ -311,7 +312,8 @@ def test_the_command_says_what_is_missing(
     monkeypatch.delattr("rpcproxy.commands.runs.report_plots", raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     words = error_of("--history", str(history), "--html", str(tmp_path / "card.html"))
-    assert "pip install 'rpcproxy[report]'" in words
+    assert f"add the extra 'report': {how_to_add('report')}" in words
+    assert "'rpcproxy[" not in words
 
 
 @pytest.mark.parametrize("text", ["30", "d", "-1d", "0h", "5y", "99999w"])
