@@ -1,8 +1,8 @@
 """The values that travel between floors, and the JSON-RPC codec.
 
 Glossary: a *request* is the client's; an *attempt* is one send of it to one upstream; what comes
-back from the wire is an *outcome* (``Reply | Failure``); a *verdict* says what it means on two
-axes, where to retry and who is to blame; an *answer* leaves the proxy. What is learned of it: ``words``.
+back from the wire is an *outcome* (``Reply | Failure``); a *verdict* says what it means: where to
+retry and who is to blame; an *answer* leaves the proxy. What is learned: ``words``.
 
 Pure: no clock, no randomness, no IO, no state.
 """

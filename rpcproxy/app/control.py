@@ -1,24 +1,24 @@
 """What the admin port may do with the running proxy.
 
-State: the last failures that wallets saw; who waits for the end of a reload.
+State: who waits for the end of a reload.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import Final, cast
 
 from rpcproxy.app.chain import ChainRuntime
 from rpcproxy.app.serving import InForce
-from rpcproxy.chains.kind import Methods
+from rpcproxy.chains.registry import hash_of
 from rpcproxy.config.problems import nearest, quoted
 from rpcproxy.edges.logs import ROOT, event
 from rpcproxy.engine.reads.explain import Explanation, explain
 from rpcproxy.front.operators.access import Access, Denied
-from rpcproxy.front.operators.admin_control import FailureEntry, Ordered, RecentFailures
+from rpcproxy.front.operators.admin_control import Ordered
+from rpcproxy.front.operators.admin_failures import FailuresPage, failures_page
 from rpcproxy.messages import Malformed, Request, decode_body
 from rpcproxy.rules.standing.orders import why_needed
 from rpcproxy.words import OperatorOrder, OrderName
@@ -37,22 +37,8 @@ class Control:
 
     def __init__(self, proxy: InForce) -> None:
         self._proxy = proxy
-        self._failures = RecentFailures()
         self._waiting: list[asyncio.Future[tuple[bool, str]]] = []
         self.ask_reload: Callable[[], None] | None = None
-
-    def attend(self, runtime: ChainRuntime) -> None:
-        """Be told of the requests that fail on a chain."""
-        runtime.pipeline.encoder.on_failed = functools.partial(
-            self._on_failed, runtime.chain.name, runtime.kind.methods
-        )
-
-    def _on_failed(
-        self, chain: str, methods: Methods, method: str, reason: str, trace_id: str
-    ) -> None:
-        is_known = methods.describe(method).is_known
-        unix_seconds = self._proxy.clock.unix()
-        self._failures.add(chain, method, reason, trace_id, unix_seconds, is_known=is_known)
 
     def access(self) -> Access:
         """As it is bound and configured now."""
@@ -106,8 +92,9 @@ class Control:
         except Malformed as malformed:
             raise Denied(400, malformed.reason) from None
 
-    def failures(self) -> Sequence[FailureEntry]:
-        return self._failures.latest_first()
+    def failures(self, query: Mapping[str, str]) -> FailuresPage:
+        """Those that failed or were slow. Raises ``Denied``."""
+        return failures_page(self._proxy.records, query, list(self._proxy.chains), hash_of)
 
     # ---- the process
 

@@ -22,6 +22,7 @@ from rpcproxy.edges.metrics.metrics import ChainCounters
 from rpcproxy.engine.answers.sharing import Sharing
 from rpcproxy.engine.attempts.attempts import ChainMember
 from rpcproxy.engine.attempts.executor import Executor
+from rpcproxy.engine.attempts.request_log import RequestLog
 from rpcproxy.engine.reads.encoder import Encoder
 from rpcproxy.engine.reads.pipeline import Pipeline
 from rpcproxy.engine.reads.profiles import Profiles, policies
@@ -70,6 +71,15 @@ class ChainGraph:
         chain, kind, clock = given.chain, given.kind, given.clock
         self.given = given
         self.executor = self._executor()
+        self.log = RequestLog(
+            chain.name,
+            given.counters,
+            policies(chain),
+            given.ledger.shown.looked_up,
+            methods=kind.methods,
+            clock=clock,
+            keeps_params=given.server.traces.params,
+        )
         self.told = ToldHead(given.standings, chain.block_time_seconds, kind, clock=clock)
         self.broadcast = self._broadcast()
         self.audits = Audits(
@@ -129,6 +139,7 @@ class ChainGraph:
             given.ledger,
             copies,
             given.counters.sends,
+            self.log,
             clock=given.clock,
             accepts_while_down=given.accepts_while_down,
         )
@@ -181,6 +192,7 @@ class ChainGraph:
             ledger=given.ledger,
             truth=self.truth,
             encoder=encoder,
+            log=self.log,
             sharing=sharing,
             purse=given.purse,
             audits=self.audits if self.audits.is_on else None,

@@ -20,6 +20,7 @@ from rpcproxy.app.people.history_writer import HistoryWriter
 from rpcproxy.app.people.notifier import Notices
 from rpcproxy.app.people.own_refusals import OwnRefusals, RefusingFigures
 from rpcproxy.app.people.recorder import Recorder, beside
+from rpcproxy.app.people.request_records import RequestRecords
 from rpcproxy.app.people.sampling import Sampler
 from rpcproxy.app.process.allocator import Trimmer
 from rpcproxy.app.process.process import room_for_clients
@@ -83,6 +84,7 @@ class Proxy:
         self.listener: Listener | None = None
         held = config.server.limits
         self.holdings = Holdings(held.held_bytes, held.held_bytes_per_client)
+        self.records = RequestRecords(self.redactor, clock)
         self.control = Control(self)
         self.reload_listeners = [self.control.on_reload]
         self.admin: AdminPort | None = None
@@ -258,7 +260,7 @@ class Proxy:
                 on_step=self._on_step,
             )
             runtime.executor.listeners.append(self._listener_for(runtime))
-            self.control.attend(runtime)
+            runtime.graph.log.on_trace = self.records.on_trace
             chains[chain.name] = runtime
 
     def _listener_for(self, runtime: ChainRuntime) -> Callable[[Sequence[Change]], None]:

@@ -13,6 +13,7 @@ from rpcproxy.app.admin_port import AdminPort
 from rpcproxy.app.chain import ChainRuntime
 from rpcproxy.app.people.own_refusals import OwnRefusals
 from rpcproxy.app.people.recorder import Recorder
+from rpcproxy.app.people.request_records import RequestRecords
 from rpcproxy.clock import Clock
 from rpcproxy.config.model import Config
 from rpcproxy.edges.logs import Redactor
@@ -64,6 +65,9 @@ class InForce(Protocol):
 
     @property
     def refusals(self) -> OwnRefusals: ...
+
+    @property
+    def records(self) -> RequestRecords: ...
 
     @property
     def redactor(self) -> Redactor: ...

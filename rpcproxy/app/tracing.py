@@ -1,4 +1,4 @@
-"""Traces, where ``server.traces`` is set: what is put in place of the usual parts then.
+"""Traces, where ``server.traces`` has a collector: what is put in place of the usual parts then.
 
 OpenTelemetry is imported here and then, and nowhere else: it is an extra. No state of its own.
 """
@@ -34,7 +34,7 @@ def check_traces(server: Server, needed: Sequence[str] = _NEEDED) -> None:
     """Raise ``ConfigError`` in words where traces are wanted and cannot be made: a module that is
     ``needed`` is not there.
     """
-    if server.traces is None:
+    if server.traces.url is None:
         return
     for module in needed:
         try:
@@ -53,10 +53,10 @@ class Tracing:
 
     def __init__(self, server: Server) -> None:
         self._traces: Traces | None = None
-        if server.traces is not None:
+        if server.traces.url is not None:
             from rpcproxy.edges.traces import Traces  # noqa: PLC0415 -- an extra, and seldom wanted
 
-            self._traces = Traces(server.traces)
+            self._traces = Traces(server.traces.url)
 
     @property
     def connection(self) -> type[HttpConnection]:

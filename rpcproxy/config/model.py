@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rpcproxy.states import URGENT, ChangeKind
 
@@ -88,6 +88,21 @@ class Notice(Frozen):
     events: tuple[ChangeKind, ...] = URGENT
 
 
+class TraceSettings(Frozen):
+    """``url`` of an OpenTelemetry collector (OTLP over HTTP), ``None`` for none. ``params``: those
+    of reads that failed or were slow are kept with what is told of them.
+    """
+
+    url: str | None = Field(default=None, repr=False)
+    params: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_url(cls, given: object) -> object:
+        """A URL alone is the collector's."""
+        return {"url": given} if given is None or isinstance(given, str) else given
+
+
 class Server(Frozen):
     """``private_fallback_seconds``: after how long a private transaction goes to public upstreams
     as well, 0 for never.
@@ -109,8 +124,7 @@ class Server(Frozen):
     admin_token: str | None = Field(default=None, repr=False)
     status_page: str | None = None  # its path on the wallet port
     history: History = History()
-    # URL of an OpenTelemetry collector (OTLP over HTTP)
-    traces: str | None = Field(default=None, repr=False)
+    traces: TraceSettings = TraceSettings()
 
 
 # What becomes of the tag ``latest``: the number of the served head; left as it is, and asked of an

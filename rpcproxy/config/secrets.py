@@ -79,8 +79,8 @@ def secrets_of(config: Config) -> set[str]:
     for notice in config.notify:
         found |= _secrets_of_url(notice.url)
         found |= _secrets_of_proxy(notice.proxy)
-    if config.server.traces:
-        found |= _secrets_of_url(config.server.traces)
+    if config.server.traces.url:
+        found |= _secrets_of_url(config.server.traces.url)
     found |= _forms(config.server.admin_token or "")
     return _long_enough(found)
 

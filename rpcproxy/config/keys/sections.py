@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from rpcproxy.config.keys.chain_keys import CHAIN, DEADLINES
-from rpcproxy.config.keys.operation_keys import HISTORY, NOTICE
+from rpcproxy.config.keys.operation_keys import HISTORY, NOTICE, TRACES
 from rpcproxy.config.keys.sends_keys import JOURNAL
 from rpcproxy.config.keys.server_keys import CACHE, LIMITS, SERVER, TLS
 from rpcproxy.config.keys.upstream_keys import PHRASE, UPSTREAM
@@ -41,7 +41,7 @@ TOP: Final = Section(
 SECTIONS: Final[Mapping[str, Section]] = {
     section.heading: section
     for section in (
-        *(SERVER, TLS, LIMITS, CACHE, HISTORY, JOURNAL),
+        *(SERVER, TLS, LIMITS, CACHE, HISTORY, TRACES, JOURNAL),
         *(CHAIN, DEADLINES, UPSTREAM, PHRASE, NOTICE),
     )
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from rpcproxy.config.keys.operation_keys import HISTORY
+from rpcproxy.config.keys.operation_keys import HISTORY, TRACES
 from rpcproxy.config.keys.sends_keys import JOURNAL
 from rpcproxy.config.model import Limits, Tls
 from rpcproxy.config.reading.converters import (
@@ -17,7 +17,7 @@ from rpcproxy.config.reading.converters import (
     size_or_zero,
     text,
 )
-from rpcproxy.config.reading.read_operation import history, page_path, token, traces
+from rpcproxy.config.reading.read_operation import CollectorOr, history, page_path, token
 from rpcproxy.config.reading.read_sends import journal, private_fallback
 from rpcproxy.config.reading.read_server import address, admin, cache, outage_status
 from rpcproxy.config.reading.reading import REQUIRED, Key, Nested, Section
@@ -185,9 +185,10 @@ SERVER: Final = Section(
             may_be_empty=True,
         ),
         Key(
-            *("traces", "traces", traces, "URL or `off`", "`off`"),
-            "An OpenTelemetry collector, `http://HOST:4318`: a span for each request and each "
-            "attempt goes there. Needs the [extra](operations.md#extras) `otel`.",
+            *("traces", "traces", CollectorOr(TRACES), "URL, `off` or section", "`off`"),
+            "An OpenTelemetry collector, `http://HOST:4318`, and what is kept of requests that "
+            "failed or were slow: [`server.traces`](#servertraces).",
+            may_be_empty=True,
         ),
         Key(
             *("accept_single_point", "accept_single_point", flag, "switch", "`false`"),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Final
 
-from rpcproxy.config.model import History, Notice
+from rpcproxy.config.model import History, Notice, TraceSettings
 from rpcproxy.config.problems import Unfit, listed, nearest, quoted
 from rpcproxy.config.reading.converters import DirectoryOr
 from rpcproxy.config.reading.reading import (
@@ -28,7 +29,7 @@ from rpcproxy.config.reading.schema_shapes import (
     listing,
     words,
 )
-from rpcproxy.config.reading.source import Items, Node
+from rpcproxy.config.reading.source import Items, Node, Scalar, Table
 from rpcproxy.config.urls import check
 from rpcproxy.states import EVENTS, ChangeKind
 
@@ -69,12 +70,30 @@ def token(node: Node, reading: Reading) -> str:  # noqa: ARG001 -- a Converter
 
 
 @takes(either(OFF, WEB))
-def traces(node: Node, reading: Reading) -> str | None:  # noqa: ARG001 -- a Converter
+def collector(node: Node, reading: Reading) -> str | None:  # noqa: ARG001 -- a Converter
     value = scalar(node, _COLLECTOR)
     if as_switch(value) is False:
         return None
     check(value.text, value.written, ("http", "https"))
     return value.text
+
+
+@dataclass(frozen=True, slots=True)
+class CollectorOr:
+    """A collector's URL, ``off``, or a section with more."""
+
+    section: Section
+
+    @property
+    def shape(self) -> Schema:
+        return either(OFF, WEB, self.section.reference)
+
+    def __call__(self, node: Node, reading: Reading) -> TraceSettings:
+        if isinstance(node, Scalar):
+            return TraceSettings(url=collector(node, reading))
+        if not isinstance(node, Table):
+            raise Unfit(f"is {described(node)}", _COLLECTOR)
+        return Nested(self.section, TraceSettings)(node, reading)
 
 
 @takes(WEB)

@@ -10,6 +10,7 @@ from typing import Final, Protocol
 import msgspec
 
 from rpcproxy.engine.attempts.calls import Call
+from rpcproxy.engine.attempts.tries import Notes, Tried
 from rpcproxy.messages import Judgement, Outcome, Reply
 from rpcproxy.rules.answers.classify import Classifier
 from rpcproxy.rules.requests.failover import Plan
@@ -54,7 +55,7 @@ class Settled(msgspec.Struct, eq=False):
     ``first_id`` the id it was sent under, ``exhausted``: nobody could answer. ``key``: of
     the question that was asked in the end, where it was asked anew; it may be another by then.
     ``asked``: how many calls each upstream had for it. ``is_passing``: it is for all that wait for
-    it, and may be another one soon.
+    it, and may be another one soon. ``tried``: every attempt that was made for it.
     """
 
     judgement: Judgement | None
@@ -67,6 +68,7 @@ class Settled(msgspec.Struct, eq=False):
     key: bytes | None = None
     asked: Mapping[str, int] | None = None
     is_passing: bool = False
+    tried: Sequence[Tried] = ()
 
     def close(self) -> None:
         """Nobody will read the rest of a reply too large to hold."""
@@ -99,11 +101,18 @@ class Attempt:
         "run",
         "seen_bytes",
         "started",
+        "tried",
         "wire_call",
     )
 
     def __init__(
-        self, executor: Ended, run: PlanRun, member: ChainMember, first_id: int, started: float
+        self,
+        executor: Ended,
+        run: PlanRun,
+        member: ChainMember,
+        first_id: int,
+        started: float,
+        why: str = "first",
     ) -> None:
         self.executor = executor
         self.run = run
@@ -121,6 +130,7 @@ class Attempt:
         self.seen_bytes = 0
         self.reply: Reply | None = None
         self.wire_call: WireCall | None = None
+        self.tried = run.notes.begin(member.standing.name, started, why)
 
     def on_outcome(self, outcome: Outcome) -> None:
         self.executor.on_outcome(self, outcome)
@@ -148,6 +158,7 @@ class PlanRun:
         "call",
         "due",
         "has_reread",
+        "notes",
         "plan",
         "policy",
         "started",
@@ -159,9 +170,16 @@ class PlanRun:
     )
 
     def __init__(
-        self, call: Call, plan: Plan | SingleAttempt, policy: Policy, started: float
+        self,
+        call: Call,
+        plan: Plan | SingleAttempt,
+        policy: Policy,
+        started: float,
+        notes: Notes | None = None,
     ) -> None:
+        """``notes``: where its attempts are written down."""
         self.started = started
+        self.notes = Notes() if notes is None else notes
         self.call = call
         self.plan = plan
         self.policy = policy

@@ -1,8 +1,7 @@
 """Carries out calls: drives the plan of each with a clock, sends through the edge, reports.
 
-One executor per chain. State: attempts in flight by upstream, requests that wait for a recovery,
-the memory of requests that fail everywhere, how each upstream failed last, and the budgets; all
-written here alone. Attempts that outlived their request: ``lingering``.
+One per chain. State: attempts in flight by upstream, requests that wait for a recovery, requests
+that fail everywhere, how each upstream failed last, the budgets; all written here alone.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ from rpcproxy.engine.attempts.doubts import Doubts
 from rpcproxy.engine.attempts.hearings import Hearings
 from rpcproxy.engine.attempts.lessons import is_poisonous, lessons
 from rpcproxy.engine.attempts.lingering import Lingering
+from rpcproxy.engine.attempts.tries import Notes
 from rpcproxy.messages import (
     Blame,
     Failure,
@@ -107,6 +107,7 @@ class Executor:
         exclude: Sequence[Standing] = (),
         earlier: tuple[Standing, Judgement] | None = None,
         asked: Mapping[str, int] | None = None,
+        notes: Notes | None = None,
     ) -> Settled:
         """Carry out ``call``. Never raises but for cancellation; ends by the policy's deadline.
 
@@ -117,7 +118,7 @@ class Executor:
         self.uncounted += 1
         self._count_requests(now)
         plan = Plan(call.need, policy, self.standings, self._budgets, now, self.rng, asked)
-        run = PlanRun(call, plan, policy, now)
+        run = PlanRun(call, plan, policy, now, notes)
         if exclude:
             plan.exclude(exclude)
         if earlier is not None:
@@ -150,11 +151,13 @@ class Executor:
         self._budgets.retries.on_request(now, count)
         self._budgets.hedges.on_request(count)
 
-    async def ask(self, call: Call, policy: Policy, standing: Standing) -> Settled:
+    async def ask(
+        self, call: Call, policy: Policy, standing: Standing, notes: Notes | None = None
+    ) -> Settled:
         """One attempt, at this very upstream. Ends by the policy's deadline."""
         now = self._now()
         plan = SingleAttempt(standing, now + policy.attempt_seconds, now + policy.deadline_seconds)
-        return await self._drive(PlanRun(call, plan, policy, now), now)
+        return await self._drive(PlanRun(call, plan, policy, now, notes), now)
 
     async def _drive(self, run: PlanRun, now: float) -> Settled:
         """Do what the plan says until it says that it is finished."""
@@ -237,7 +240,7 @@ class Executor:
         call = run.call
         first_id = self.next_id
         self.next_id = first_id + call.size
-        attempt = Attempt(self, run, member, first_id, now)
+        attempt = Attempt(self, run, member, first_id, now, step.reason)
         if len(run.attempts) >= MAX_ATTEMPTS:
             self._give_up_oldest(run, now)
         self.standings.on_sent(member.standing, now, call.size)
@@ -263,7 +266,8 @@ class Executor:
         if run.plan.failures and is_poisonous(run, finish):
             self.poison.remember(run.call.poison_key, self._now())
         if run.won_seconds is not None:
-            self._learn_pace(run.call, run.won_seconds)
+            usual = self.standings.hedge_delay(run.call.need.method_class)
+            self.paces.add(run.call.method.name, run.won_seconds, usual, self._now())
         return Settled(
             finish.judgement,
             winner.reply if winner is not None else None,
@@ -273,6 +277,7 @@ class Executor:
             run.plan.failures,
             self._now() - run.started,
             asked=run.plan.calls.counts,
+            tried=run.notes.tried,
         )
 
     def leave(self, run: PlanRun) -> None:
@@ -327,8 +332,9 @@ class Executor:
         if not attempt.is_overdue:
             self.mark_overdue(attempt, now)
         self.doubts.on_late(attempt, now)
-        seconds = now - attempt.started
-        judgement = lost(Failure(FailureKind.TIMEOUT, f"no answer in {seconds:.1f} s"))
+        words = f"no answer in {now - attempt.started:.1f} s"
+        judgement = lost(Failure(FailureKind.TIMEOUT, words))
+        attempt.tried.on_word(judgement)
         attempt.run.plan.on_late(attempt.member.standing, judgement)
 
     def _give_up_oldest(self, run: PlanRun, now: float) -> None:
@@ -339,19 +345,14 @@ class Executor:
             self._end(oldest, lost(Failure(FailureKind.CANCELLED)), now)
             oldest.abandon()
 
-    def _learn_pace(self, call: Call, seconds: float) -> None:
-        need = call.need
-        usual = self.standings.hedge_delay(need.method_class)
-        self.paces.add(call.method.name, seconds, usual, self._now())
-
     def _end(self, attempt: Attempt, judgement: Judgement, now: float) -> None:
         """An attempt is over: the counts come down, and what it taught goes up."""
         standing = attempt.member.standing
-        need = attempt.call.need
+        attempt.tried.end(judgement, now)
         self._in_flight[standing.name].discard(attempt)
         self.standings.on_settled(standing)
         if attempt.is_overdue:
-            self.standings.on_overdue_settled(standing, need.method_class)
+            self.standings.on_overdue_settled(standing, attempt.call.need.method_class)
         verdict, seconds, charge = judgement.verdict, now - attempt.started, attempt.call.charge
         if attempt.is_counted and (verdict is Verdict.CANCELLED or verdict.blame is Blame.UPSTREAM):
             # Its failure is known; how it came to its end is no second one.
@@ -368,16 +369,14 @@ class Executor:
 
     def _hear(self, attempt: Attempt, judgement: Judgement, now: float) -> str:
         """What is a word about the request waits for the end of its run; its topic, or none."""
-        standing = attempt.member.standing
-        return self.hearings.hear(attempt.run, standing, judgement, attempt.started, now)
+        whose = attempt.member.standing
+        return self.hearings.hear(attempt.run, whose, judgement, attempt.started, now)
 
     def _end_hearing(self, run: PlanRun) -> None:
         """How the run ended says what the words meant that came in it."""
         now = self._now()
         for observation in self.hearings.end(run, now):
             self.observe(observation, now)
-
-    # ---- knowledge
 
     def observe(self, word: Word, now: float) -> Sequence[Change]:
         """Hand a word to the standings, and act on what changed, which is returned."""
@@ -462,8 +461,8 @@ class Executor:
             self._count_requests(now)
 
     def _is_working(self) -> bool:
-        is_waited_for = self._lingering or self._waiting or self._recovery_waiters
-        return bool(is_waited_for) or any(self._in_flight.values())
+        waited_for = self._lingering, self._waiting, self._recovery_waiters
+        return any((*waited_for, *self._in_flight.values()))
 
     def _sweep(self) -> None:
         self._lingering.sweep(self._now())

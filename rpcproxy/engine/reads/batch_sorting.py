@@ -19,6 +19,8 @@ from rpcproxy.clock import Clock
 from rpcproxy.engine.answers.gathered import Gathered
 from rpcproxy.engine.answers.sharing import SlowFlight, pending_answer
 from rpcproxy.engine.attempts.calls import SingleCall
+from rpcproxy.engine.attempts.request_log import Asked
+from rpcproxy.engine.attempts.tries import Tried
 from rpcproxy.engine.reads.endings import OpenRead
 from rpcproxy.engine.reads.profiles import Profile
 from rpcproxy.engine.reads.reads import Reads
@@ -42,7 +44,7 @@ class BatchMember(msgspec.Struct, gc=False):
 
     ``due``: when it has to be answered, in monotonic seconds. ``earlier``: who was asked for it
     within a batch, and what came back, when that was no answer. ``asked``: how many calls each
-    upstream had for it, that one apart.
+    upstream had for it, that one apart. ``tried``: the attempts that were made for it.
     """
 
     index: int
@@ -50,6 +52,7 @@ class BatchMember(msgspec.Struct, gc=False):
     due: float
     earlier: tuple[Standing, Judgement] | None = None
     asked: Mapping[str, int] | None = None
+    tried: Sequence[Tried] = ()
 
     @property
     def request(self) -> Request:
@@ -91,6 +94,7 @@ class BatchSorter:
         self._privacy, self._shown = reads.ledger.privacy, reads.ledger.shown
         self._sharing = reads.sharing
         self._counters = reads.counters
+        self._log = reads.log
 
     def take(
         self,
@@ -107,6 +111,8 @@ class BatchSorter:
                 request = decode_request(text)
             except Malformed as malformed:
                 error = encode_error(malformed.id, malformed.code, malformed.reason)
+                asked = Asked(Request(""), replies.caller.trace_id, into.now)
+                self._log.refused(asked, malformed.reason)
                 replies.put_always(index, error)
                 continue
             local = self._local.result(request.method)

@@ -31,6 +31,7 @@ from rpcproxy.engine.attempts.calls import (
     is_answered,
 )
 from rpcproxy.engine.attempts.executor import Settled
+from rpcproxy.engine.attempts.tries import Notes, of_member
 from rpcproxy.engine.reads.batch_sorting import BatchMember, BatchSorter, Single
 from rpcproxy.engine.reads.reads import Reads
 from rpcproxy.engine.turns import all_of, turn
@@ -325,11 +326,16 @@ class Batches:
         for position, member in enumerate(members):
             judgement = judged[position] if position < len(judged) else None
             if judgement is not None and are_done[position]:
-                answer = self._endings.settle(member.read, Settled(judgement))
+                mine = Settled(judgement, standing=settled.standing, tried=settled.tried)
+                if member.tried:
+                    mine.tried = [*member.tried, *settled.tried]
+                answer = self._endings.settle(member.read, mine)
                 replies.put(member.index, answer.body, member.read.request)
                 continue
             member.earlier = None
             member.asked = settled.asked
+            speaker = "" if settled.standing is None else settled.standing.name
+            member.tried = [*member.tried, *of_member(settled.tried, speaker, judgement)]
             if (
                 judgement is not None
                 and settled.standing is not None
@@ -352,7 +358,10 @@ class Batches:
         async def ask() -> Settled:
             left = member.due - self._now()
             policy = self._terms.within(left, read.call, read.profile)
-            return await self._executor.run(read.call, policy, tried, member.earlier, member.asked)
+            before = member.earlier
+            why = "first" if before is None else before[1].verdict.label
+            notes = Notes(list(member.tried), why)
+            return await self._executor.run(read.call, policy, tried, before, member.asked, notes)
 
         answer = await self._endings.end(read, ask, member.due)
         await replies.put_answer(member.index, answer, read.request)

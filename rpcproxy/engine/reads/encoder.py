@@ -1,13 +1,11 @@
 """What a client gets for what upstreams said, and the words for when nobody could answer.
 
-State: a budget of log lines about requests that nobody could serve.
+No state.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -17,7 +15,6 @@ from rpcproxy.chains.parts.asked_at import LATEST
 from rpcproxy.clock import Clock
 from rpcproxy.config.model import Chain
 from rpcproxy.config.public_names import public_names
-from rpcproxy.edges.logs import event
 from rpcproxy.engine.answers.streaming import restore_id
 from rpcproxy.engine.attempts.executor import Executor, Settled
 from rpcproxy.engine.sends.shown_transactions import ShownTransactions
@@ -34,17 +31,27 @@ from rpcproxy.messages import (
     encode_raw_error,
     encode_result,
 )
-from rpcproxy.rules.answers.outage import briefly, outage_reason, shown_error
+from rpcproxy.reasons import Reason
+from rpcproxy.rules.answers.outage import outage_reason, shown_error
 from rpcproxy.rules.answers.replies import NULL
 from rpcproxy.rules.requests.refusals import is_word
-from rpcproxy.rules.standing.limits import TokenBucket
 from rpcproxy.states import RequestOutcome
 
-_log = logging.getLogger("rpcproxy.requests")
-
-LOG_LINES_PER_SECOND: Final = 5.0  # about requests that nobody could serve
 # What no upstream's word could be given for; a look-up is then answered with null.
 _UNGIVEN: Final = frozenset({Verdict.OFF_CHAIN, Verdict.FORGOTTEN, Verdict.DROPPED})
+
+
+_OF_REQUEST: Final = frozenset({Blame.CLIENT, Blame.NOBODY})  # the chain's own words
+
+
+class Encoded(NamedTuple):
+    """``outcome`` is for the counters. ``failure``: why the wallet sees an error that is not the
+    chain's own; nobody could serve it where the outcome is ``OWN_ERROR``.
+    """
+
+    answer: Answer
+    outcome: RequestOutcome
+    failure: Reason | None = None
 
 
 class Encoder:
@@ -71,70 +78,49 @@ class Encoder:
         self._told = told
         self.outage_status = outage_status
         self._clock = clock
-        self._log_bucket = TokenBucket(LOG_LINES_PER_SECOND, clock.monotonic())
-        # Told of each request that a wallet saw fail: method, reason, trace id.
-        self.on_failed: Callable[[str, str, str], None] = lambda _method, _reason, _trace: None
 
-    def encode(
-        self, request: Request, settled: Settled, trace_id: str
-    ) -> tuple[Answer, RequestOutcome]:
-        """The answer for a client; the second value is for the counters."""
+    def encode(self, request: Request, settled: Settled) -> Encoded:
+        """The answer for a client, and what is to be told of it."""
         judgement = settled.judgement
         if judgement is not None and not settled.exhausted:
             reply = settled.reply
             if reply is not None and reply.rest is not None:
                 id = request.id
-                return restore_id(
-                    reply.body, reply.rest, settled.first_id, id, clock=self._clock
-                ), RequestOutcome.OK
+                return Encoded(
+                    restore_id(reply.body, reply.rest, settled.first_id, id, clock=self._clock),
+                    RequestOutcome.OK,
+                )
             if judgement.result is not None:
                 result: bytes | msgspec.Raw = judgement.result
                 if judgement.result == NULL:
                     result = self._known(request) or NULL
-                return Answer(encode_result(request.id, result)), RequestOutcome.OK
+                return Encoded(Answer(encode_result(request.id, result)), RequestOutcome.OK)
             if judgement.verdict in _UNGIVEN and self._is_lookup(request.method):
                 result = self._known(request) or NULL
-                return Answer(encode_result(request.id, result)), RequestOutcome.OK
+                return Encoded(Answer(encode_result(request.id, result)), RequestOutcome.OK)
             if judgement.error is not None and is_presentable(judgement):
-                error = shown_error(judgement) or judgement.error
-                return Answer(encode_raw_error(request.id, error)), RequestOutcome.RPC_ERROR
+                answer = Answer(encode_raw_error(request.id, shown_error(judgement) or NULL))
+                why = None
+                if judgement.verdict.blame not in _OF_REQUEST:
+                    why = Reason(f"an upstream's own error was passed on ({judgement.detail})")
+                return Encoded(answer, RequestOutcome.RPC_ERROR, why)
             if judgement.verdict is Verdict.KEY_REFUSED or judgement.by_code:
-                reason = f"every upstream refuses this request: {briefly(judgement.verdict)}"
-                answer = Answer(encode_error(request.id, INTERNAL_ERROR, reason))
-                return answer, RequestOutcome.RPC_ERROR
-        return self._in_outage(request, settled, trace_id), RequestOutcome.OWN_ERROR
+                why = Reason(f"every upstream refuses this request ({judgement.detail})")
+                answer = Answer(encode_error(request.id, INTERNAL_ERROR, why.public))
+                return Encoded(answer, RequestOutcome.RPC_ERROR, why)
+        return self._in_outage(request, settled)
 
-    def log_unserved(self, method: str, reason: str, trace_id: str, answer: bytes = b"") -> None:
-        """A wallet saw an error: some lines a second tell of it, the metrics of all. ``answer`` is
-        what it got, where that says more than ``reason``.
-        """
-        self._executor.counters.on_unserved()
-        self.on_failed(method, _message_in(answer) or reason, trace_id)
-        now = self._clock.monotonic()
-        if self._log_bucket.tokens(now) < 1.0:
-            return
-        self._log_bucket.take(now)
-        event(
-            _log,
-            logging.WARNING,
-            "unserved",
-            reason,
-            chain=self._chain.name,
-            method=method[:80],
-            trace_id=trace_id,
-        )
-
-    def _in_outage(self, request: Request, settled: Settled, trace_id: str) -> Answer:
+    def _in_outage(self, request: Request, settled: Settled) -> Encoded:
         """Nobody could answer. The block that clients were told is the head is still given, and
         what was sent through here.
         """
         number = self._told_block(self._describe(request.method), request.params)
         block = self._told.block(self._told.number if number == LATEST else number)
         if block is not None:
-            return Answer(encode_result(request.id, block))
+            return Encoded(Answer(encode_result(request.id, block)), RequestOutcome.OWN_ERROR)
         known = self._known(request)
         if known:
-            return Answer(encode_result(request.id, known))
+            return Encoded(Answer(encode_result(request.id, known)), RequestOutcome.OWN_ERROR)
         since = self._executor.standings.outage_since(MethodClass.LIGHT)
         seconds = None if since is None else max(0.0, self._clock.monotonic() - since)
         # What this request met outweighs what is known from before.
@@ -144,8 +130,8 @@ class Encoder:
         reason = outage_reason(
             self._chain.name, failures, seconds, count, drained, self._public_names
         )
-        self.log_unserved(request.method, reason.for_operators, trace_id)
-        return Answer(encode_error(request.id, INTERNAL_ERROR, reason.public), self.outage_status)
+        error = encode_error(request.id, INTERNAL_ERROR, reason.public)
+        return Encoded(Answer(error, self.outage_status), RequestOutcome.OWN_ERROR, reason)
 
     def _known(self, request: Request) -> bytes:
         """A transaction that was sent through here is never null, whoever has forgotten it."""
@@ -156,22 +142,6 @@ class Encoder:
     def _is_lookup(self, name: str) -> bool:
         """Whether null says that there is no such thing."""
         return self._describe(name).is_null_for_none
-
-
-class _Error(msgspec.Struct):
-    message: str
-
-
-class _Failed(msgspec.Struct):
-    error: _Error
-
-
-def _message_in(answer: bytes) -> str:
-    """The message of an error that a client got, empty where there is none."""
-    try:
-        return msgspec.json.decode(answer, type=_Failed).error.message
-    except msgspec.DecodeError:
-        return ""
 
 
 def is_presentable(judgement: Judgement) -> bool:

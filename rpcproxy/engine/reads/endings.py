@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
@@ -21,6 +21,8 @@ from rpcproxy.engine.answers.carried import FAILURE
 from rpcproxy.engine.answers.sharing import Flight, Sharing
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.attempts.executor import Settled
+from rpcproxy.engine.attempts.request_log import Asked, RequestLog
+from rpcproxy.engine.attempts.tries import Tried, of_member
 from rpcproxy.engine.reads.encoder import Encoder
 from rpcproxy.engine.reads.patience import Patience, is_worth_another
 from rpcproxy.engine.reads.profiles import Profile
@@ -32,6 +34,8 @@ from rpcproxy.messages import (
     Verdict,
     encode_error,
 )
+from rpcproxy.reasons import Reason
+from rpcproxy.rules.answers.outage import shown_error
 from rpcproxy.states import RequestOutcome
 
 _log = logging.getLogger("rpcproxy.requests")
@@ -60,10 +64,12 @@ class Endings:
         patience: Patience,
         sharing: Sharing,
         counters: ChainCounters,
+        log: RequestLog,
         *,
         clock: Clock,
     ) -> None:
         self._encoder = encoder
+        self.log = log
         self._patience = patience
         self._sharing = sharing
         self._counters = counters
@@ -106,14 +112,41 @@ class Endings:
     def settle(self, read: OpenRead, settled: Settled) -> Answer:
         """The answer for the client; those who follow get theirs. Counts it."""
         try:
-            answer, outcome = self._encoder.encode(read.request, settled, read.trace_id)
+            answer, outcome, failure = self._encoder.encode(read.request, settled)
         except Exception:  # noqa: BLE001 - as above
             settled.close()
             return self.fail(read)
-        self.land(read, None if outcome is RequestOutcome.OWN_ERROR else settled)
+        method_class = read.profile.method_class
         seconds = self._now() - read.started
-        self._counters.on_request(read.profile.method_class, seconds, outcome)
+        self._counters.on_request(method_class, seconds, outcome)
+        if failure is not None or seconds > self.log.slow_seconds[method_class]:
+            self._tell(read, settled, outcome, failure)
+        self.land(read, None if outcome is RequestOutcome.OWN_ERROR else settled)
         return answer
+
+    def _tell(
+        self, read: OpenRead, settled: Settled, outcome: RequestOutcome, failure: Reason | None
+    ) -> None:
+        """It failed or was slow; so did those that follow it, but where they ask again."""
+        tried: Sequence[Tried] = settled.tried
+        if settled.standing is not None and settled.judgement is not None:
+            tried = of_member(tried, settled.standing.name, settled.judgement)
+        is_private = read.call.need.private_only
+        everybody = [Asked(read.request, read.trace_id, read.started, is_private=is_private)]
+        if outcome is not RequestOutcome.OWN_ERROR and not read.flight.is_landed:
+            everybody += [
+                Asked(each.request, each.trace_id, each.started, is_private=is_private)
+                for each in read.flight.followers or ()
+                if not each.is_over
+            ]
+        for asked in everybody:
+            if failure is None:
+                if self._now() - asked.started > self.log.slow_seconds[read.profile.method_class]:
+                    self.log.slow(asked, tried)
+            elif outcome is RequestOutcome.OWN_ERROR:
+                self.log.unserved(asked, failure, tried)
+            else:
+                self.log.failed(asked, failure, tried)
 
     def fail(self, read: OpenRead) -> Answer:
         """The proxy's own error, for the exception that is being handled. Counts it."""
@@ -126,7 +159,7 @@ class Endings:
     ) -> Answer:
         """The proxy's own error, for one of those whose trouble is logged already. Counts it."""
         self._counters.on_request(method_class, self._now() - started, RequestOutcome.OWN_ERROR)
-        self._encoder.on_failed(request.method, FAILURE, trace_id)
+        self.log.unserved(Asked(request, trace_id, started), Reason(FAILURE))
         return Answer(encode_error(request.id, INTERNAL_ERROR, FAILURE))
 
     def land(self, read: OpenRead, settled: Settled | None) -> None:
@@ -142,7 +175,7 @@ class Endings:
         result = judgement.result if judgement is not None else None
         if settled is not None and result is not None and _is_plain(settled):
             self._sharing.keep(read.call, bytes(result), self._now())
-        error = judgement.error if judgement is not None and result is None else None
+        error = shown_error(judgement) if judgement is not None and result is None else None
         self._sharing.land(key, flight, result, error)
 
 

@@ -30,6 +30,8 @@ from rpcproxy.engine.attempts.executor import (
     PlanRun,
     WireCall,
 )
+from rpcproxy.engine.attempts.request_log import Asked
+from rpcproxy.engine.attempts.tries import Tried
 from rpcproxy.engine.reads.endings import Endings, OpenRead
 from rpcproxy.engine.reads.profiles import Profile
 from rpcproxy.engine.reads.terms import Terms
@@ -122,6 +124,8 @@ class FirstTry(Pending):
         # The usual end: what it taught goes up, what it cost is counted.
         now = lane.now()
         seconds = now - self.started
+        if seconds > lane.slow_seconds:
+            lane.on_slow(self, now)
         if not lane.standings.on_answered(standing, need, seconds, now):
             lane.tell(standing, need, method.name, seconds, now)
         lane.counters.on_plain(standing.name, need.method_class, seconds, method.weight)
@@ -175,6 +179,9 @@ class Express:
     ) -> None:
         self.executor = executor
         self.now = clock.monotonic
+        # Of the class that has the least: in a usual run nobody is here past its hedge time, which
+        # is less, and so no other look is needed.
+        self.slow_seconds = min(endings.log.slow_seconds[each] for each in EXPRESS_CLASSES)
         self.sharing = sharing
         self.audits = audits
         self._terms = terms
@@ -246,6 +253,15 @@ class Express:
             usual = self.standings.hedge_delay(profile.method_class)
             paces.add(name, seconds, usual, now)
         profile.is_watched = paces.knows(name)
+
+    def on_slow(self, try_: FirstTry, now: float) -> None:
+        """A good answer that was held up, here or on its way."""
+        log, call = self._endings.log, try_.call
+        if now - try_.started > log.slow_seconds[call.need.method_class]:
+            tried = Tried(try_.member.standing.name, try_.started, "first", now, _OK)
+            is_private = call.need.private_only
+            asked = Asked(try_.request, try_.trace_id, try_.started, is_private=is_private)
+            log.slow(asked, [tried])
 
     # ---- when the usual does not happen
 

@@ -16,6 +16,7 @@ from rpcproxy.engine import tasks
 from rpcproxy.engine.answers.sharing import Follower, Sharing, SlowFlight
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.attempts.executor import Executor, Settled
+from rpcproxy.engine.attempts.tries import Notes
 from rpcproxy.engine.reads.endings import Endings, OpenRead
 from rpcproxy.engine.reads.patience import LEAST_AGAIN_SECONDS
 from rpcproxy.engine.reads.profiles import Profiles
@@ -107,7 +108,7 @@ class Followers:
         """In the time that is left to the last of them."""
         left = read.profile.policy.deadline_seconds - (self._now() - read.started)
         policy = self._terms.within(max(left, LEAST_AGAIN_SECONDS), read.call, read.profile)
-        return await self._executor.run(read.call, policy)
+        return await self._executor.run(read.call, policy, notes=Notes(first="again"))
 
     def _still_asking(
         self, call: SingleCall, settled: Settled, everybody: list[Follower]

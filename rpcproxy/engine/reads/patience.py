@@ -20,6 +20,7 @@ from rpcproxy.chains.parts.searches import Searches
 from rpcproxy.clock import Clock
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.attempts.executor import Executor, Settled
+from rpcproxy.engine.attempts.tries import Notes
 from rpcproxy.engine.reads.profiles import Profile, Profiles
 from rpcproxy.engine.reads.split_searches import split_and_join, splittable
 from rpcproxy.engine.reads.terms import Terms
@@ -129,6 +130,7 @@ class Patience:
             spelled = self._profiles.as_spelled(request, profile)
             if spelled is not None:
                 return await self._as_spelled(spelled, profile, settled, due)
+        notes = Notes(list(settled.tried), "again")
         patience = (due + self._now()) / 2
         asked = started
         pause = SOON_SECONDS
@@ -149,7 +151,8 @@ class Patience:
             asked = self._now()
             left = max(due - asked, LEAST_AGAIN_SECONDS)
             policy = self._terms.within(left, call, profile)
-            again = await self._executor.run(call, policy, asked=settled.asked)
+            again = await self._executor.run(call, policy, asked=settled.asked, notes=notes)
+            settled.tried = notes.tried
             if (
                 again.judgement is None
                 or again.exhausted
@@ -168,7 +171,9 @@ class Patience:
         """Asked with its tag, in the time that is left; as it was, where that brings no more."""
         left = due - self._now()
         policy = self._terms.within(max(left, LEAST_AGAIN_SECONDS), call, profile)
-        earliest = await self._executor.run(call, policy)
+        notes = Notes(list(settled.tried), "tag")
+        earliest = await self._executor.run(call, policy, notes=notes)
+        settled.tried = notes.tried
         judgement = earliest.judgement
         if judgement is not None and judgement.verdict is Verdict.OK:
             earliest.is_passing = True
@@ -225,8 +230,11 @@ class Patience:
         async def ask(params: bytes) -> Settled:
             call = msgspec.structs.replace(whole, params=params, key=b"")
             left = deadline - self._now()
-            return await self._executor.run(call, self._terms.within(left, call, profile))
+            policy = self._terms.within(left, call, profile)
+            return await self._executor.run(call, policy, notes=notes)
 
+        notes = Notes(list(settled.tried), "part")
+        settled.tried = notes.tried
         seconds = profile.policy.deadline_seconds - settled.seconds
         deadline = self._now() + seconds
         while True:
@@ -247,7 +255,8 @@ class Patience:
             search = splittable(self._searches, self._read_range, whole.method, bytes(whole.params))
         if joined is None:
             return settled
-        return Settled(joined, standing=settled.standing, key=whole.key)
+        # Of one of many: what it came to says nothing of the others.
+        return Settled(joined, key=whole.key, tried=notes.tried)
 
 
 def is_worth_another(settled: Settled) -> bool:

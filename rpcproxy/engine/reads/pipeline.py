@@ -15,6 +15,7 @@ from rpcproxy.clock import Clock
 from rpcproxy.config.model import Chain
 from rpcproxy.engine.answers.sharing import answer_of
 from rpcproxy.engine.attempts.calls import SingleCall
+from rpcproxy.engine.attempts.request_log import Asked
 from rpcproxy.engine.reads.batches import Batches
 from rpcproxy.engine.reads.profiles import Profile
 from rpcproxy.engine.reads.reads import Reads
@@ -67,6 +68,7 @@ class Pipeline:
         self.executor, self.counters = reads.executor, reads.executor.counters
         self.profiles, self.sharing = reads.profiles, reads.sharing
         self.truth, self.ledger, self.encoder = reads.truth, reads.ledger, reads.encoder
+        self.log = reads.log
         self._broadcast = broadcast
         self._max_batch = max_batch
         # Bound once: a look-up less for each request.
@@ -101,6 +103,8 @@ class Pipeline:
             status = 400 if malformed.code == PARSE_ERROR else 200
             if isinstance(malformed, TooLarge):
                 status = 413
+            asked = Asked(Request(""), trace_id, self.now())
+            self.log.refused(asked, malformed.reason)
             return Answer(encode_error(malformed.id, malformed.code, malformed.reason), status)
         if not isinstance(decoded, Request):
             caller = Caller(trace_id, is_fresh)
@@ -153,15 +157,14 @@ class Pipeline:
     ) -> tuple[Answer, RequestOutcome]:
         method = profile.method
         if method.kind is MethodKind.SEND and self._broadcast is not None:
-            answer, outcome = await self._broadcast.send(request, method)
+            body, outcome = await self._broadcast.send(request, method, caller.trace_id)
             if outcome is None:
-                reason = "a transaction could not be sent"
-                self.encoder.log_unserved(method.name, reason, caller.trace_id, answer.body)
-                answer.status = self.encoder.outage_status
-                outcome = RequestOutcome.OWN_ERROR
-            return answer, outcome
+                return Answer(body, self.encoder.outage_status), RequestOutcome.OWN_ERROR
+            return Answer(body), outcome
+        started = self.now()
         if self.refuses(method):
             refusal = self.local.refusal(method)
+            self.log.refused(Asked(request, caller.trace_id, started), refusal)
             answer = Answer(encode_error(request.id, METHOD_REFUSED, refusal))
             return answer, RequestOutcome.OWN_ERROR
         settled = await self.told.ask(self.executor, profile.policy)
@@ -171,7 +174,10 @@ class Pipeline:
         number = self.told.text()
         if number is not None:
             return Answer(encode_result(request.id, number)), RequestOutcome.OK
-        return self.encoder.encode(request, settled, caller.trace_id)
+        answer, outcome, failure = self.encoder.encode(request, settled)
+        if failure is not None:
+            self.log.unserved(Asked(request, caller.trace_id, started), failure, settled.tried)
+        return answer, outcome
 
     def close(self) -> None:
         """Stop the clocks, and the tasks that outlive their requests."""

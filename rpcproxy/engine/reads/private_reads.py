@@ -20,6 +20,7 @@ from rpcproxy.clock import Clock
 from rpcproxy.edges.metrics.metrics import ChainCounters
 from rpcproxy.engine.answers.sharing import answer_of
 from rpcproxy.engine.attempts.calls import SingleCall
+from rpcproxy.engine.attempts.request_log import Asked, RequestLog
 from rpcproxy.engine.reads.profiles import Profile
 from rpcproxy.engine.sends.ledger import Ledger
 from rpcproxy.messages import (
@@ -32,6 +33,7 @@ from rpcproxy.messages import (
     encode_raw_error,
     encode_result,
 )
+from rpcproxy.reasons import Reason
 from rpcproxy.rules.heads.heads import Heads
 from rpcproxy.states import RequestOutcome
 
@@ -52,11 +54,12 @@ NOBODY: Final = (
 class PrivateReads:
     """See the module's docstring. One per chain."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- what it may need; nothing of it is made here
         self,
         ledger: Ledger,
         heads: Heads,
         counters: ChainCounters,
+        log: RequestLog,
         read: Callable[[Request, Profile, Caller], Handled],
         *,
         has_readers: bool,
@@ -69,6 +72,7 @@ class PrivateReads:
         self._now = clock.monotonic
         self._heads = heads
         self._counters = counters
+        self._log = log
         self._read = read
         self._has_readers = has_readers
 
@@ -83,6 +87,8 @@ class PrivateReads:
                 return None
             self._counters.on_request(call.need.method_class, 0.0, RequestOutcome.OWN_ERROR)
             reason = f"{profile.method.name}: {NOBODY}"
+            asked = Asked(request, caller.trace_id, self._now(), is_private=True)
+            self._log.refused(asked, reason)
             return Answer(encode_error(request.id, INTERNAL_ERROR, reason))
         if self._ledger.has_looked_to(self._heads.served):
             return self._answer(request, profile)
@@ -96,7 +102,10 @@ class PrivateReads:
             return await answer_of(self._read(request, profile, caller))
         seconds = self._now() - started
         self._counters.on_request(profile.method_class, seconds, RequestOutcome.OWN_ERROR)
-        return Answer(encode_error(request.id, INTERNAL_ERROR, f"{profile.method.name}: {UNSURE}"))
+        reason = Reason(f"{profile.method.name}: {UNSURE}")
+        asked = Asked(request, caller.trace_id, started, is_private=True)
+        self._log.unserved(asked, reason)
+        return Answer(encode_error(request.id, INTERNAL_ERROR, reason.public))
 
     async def _after_the_look(self, request: Request, profile: Profile, caller: Caller) -> Answer:
         await self._ledger.look_to(self._heads.served, LOOK_SECONDS)

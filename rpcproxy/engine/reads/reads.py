@@ -16,6 +16,7 @@ from rpcproxy.engine.answers.shared_text import result_answer
 from rpcproxy.engine.answers.sharing import Sharing, SlowFlight, answer_of, pending_answer
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.attempts.executor import Executor, Settled
+from rpcproxy.engine.attempts.request_log import Asked, RequestLog
 from rpcproxy.engine.reads.encoder import Encoder
 from rpcproxy.engine.reads.endings import Endings, OpenRead
 from rpcproxy.engine.reads.express import Express
@@ -44,6 +45,7 @@ class Reads:
         ledger: Ledger,
         truth: Truth,
         encoder: Encoder,
+        log: RequestLog,
         sharing: Sharing,
         purse: Purse,
         audits: Audits | None,
@@ -56,6 +58,7 @@ class Reads:
         self._turns = self._heads.turns
         self._now = clock.monotonic
         self.encoder = encoder
+        self.log = log
         self.audits = audits
         self.truth = truth
         self.ledger = ledger
@@ -74,7 +77,7 @@ class Reads:
             clock=clock,
         )
         self.ways = Ways(sharing, self.patience)
-        self.endings = Endings(encoder, self.patience, sharing, executor.counters, clock=clock)
+        self.endings = Endings(encoder, self.patience, sharing, executor.counters, log, clock=clock)
         followers = Followers(executor, profiles, self.terms, sharing, self.endings, clock=clock)
         sharing.relaunch = followers.relaunch
         self.express = Express(executor, sharing, self.terms, self.endings, audits, clock=clock)
@@ -85,6 +88,7 @@ class Reads:
             ledger,
             executor.standings.heads,
             executor.counters,
+            log,
             self.read,
             has_readers=has_readers,
             clock=clock,
@@ -185,10 +189,16 @@ class Reads:
         self, request: Request, profile: Profile, call: SingleCall, caller: Caller
     ) -> Answer:
         """Where the block does not come there is none: never what somebody may have invented."""
+        started = self._now()
         if await self.patience.wait_for_block(call.need.block):
             return await answer_of(self.read(request, profile, caller))
         if profile.method.is_null_for_none:
             self.counters.on_local()
+            if self._now() - started > self.log.slow_seconds[profile.method_class]:
+                asked = Asked(request, caller.trace_id, started)
+                self.log.slow(
+                    asked, (), f"block {call.need.block} was waited for, and did not come"
+                )
             return Answer(encode_result(request.id, b"null"))
         # What it means for this method, an upstream says best; a result is refused.
         return await pending_answer(self._by_plan(request, profile, call, caller))

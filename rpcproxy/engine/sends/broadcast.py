@@ -18,7 +18,7 @@ import contextlib
 import functools
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -29,6 +29,7 @@ from rpcproxy.config.model import Chain
 from rpcproxy.edges.metrics.send_counters import SendCounters
 from rpcproxy.engine import tasks
 from rpcproxy.engine.attempts.executor import Executor
+from rpcproxy.engine.attempts.request_log import Asked, RequestLog
 from rpcproxy.engine.sends.copies import Copies
 from rpcproxy.engine.sends.denials import Denial, Unwritten
 from rpcproxy.engine.sends.ledger import Ledger
@@ -37,7 +38,7 @@ from rpcproxy.engine.sends.send_orders import SendOrder, SendOutcome
 from rpcproxy.engine.sends.whereabouts import Remembering, Whereabouts
 from rpcproxy.messages import (
     INTERNAL_ERROR,
-    Answer,
+    Blame,
     Judgement,
     MethodClass,
     Request,
@@ -64,6 +65,13 @@ UNWRITTEN: Final = (
 CLOSED: Final = "it may or may not have been sent: the proxy was closed meanwhile"
 
 
+class SendEnd(NamedTuple):
+    """What a wallet gets; ``outcome`` is for the counters, ``None`` where nobody could take it."""
+
+    body: bytes
+    outcome: RequestOutcome | None
+
+
 class Broadcast:
     """See the module's docstring. One per chain."""
 
@@ -74,6 +82,7 @@ class Broadcast:
         ledger: Ledger,
         copies: Copies,
         counters: SendCounters,
+        log: RequestLog,
         *,
         clock: Clock,
         accepts_while_down: bool = False,
@@ -81,6 +90,7 @@ class Broadcast:
         self._now = clock.monotonic
         self._sends = sends
         self._counters = counters
+        self._log = log
         self.ledger = ledger
         self.copies = copies
         self._identity = chain.identity
@@ -129,18 +139,19 @@ class Broadcast:
             truth.on_mined(mined)
         return True
 
-    async def send(self, request: Request, method: Method) -> tuple[Answer, RequestOutcome | None]:
-        """Carry out a send; the second value is for the counters, ``None`` where nobody could
-        take it.
-        """
+    async def send(self, request: Request, method: Method, trace_id: str) -> SendEnd:
+        """Carry out a send."""
+        started = self._now()
         params = request.params
         is_public = method.send_form in OURS and not self._has_private
         try:
             tx = await self._read(params, is_public=is_public)
         except BadTransaction as bad:
             self._counters.on_rejected("unreadable")
-            return Answer(encode_error(request.id, bad.code, bad.told)), RequestOutcome.OWN_ERROR
+            self._log.refused(Asked(request, trace_id, started), bad.told)
+            return SendEnd(encode_error(request.id, bad.code, bad.told), RequestOutcome.OWN_ERROR)
         hash = "" if tx is None else tx.hash
+        asked = Asked(request, trace_id, started, hash)
         key = (method.name, hash or params.decode(errors="replace"))
         task = self._in_flight.get(key)
         if task is None:
@@ -152,14 +163,36 @@ class Broadcast:
             self._counters.on_accepted()
             if hash:
                 self.on_accepted(hash)
-            return Answer(encode_result(request.id, outcome.result)), RequestOutcome.OK
-        verdict = outcome.verdict
+            # One that waits for its receipt takes as long as its block.
+            if method.send_form is not SendForm.SYNC and self._is_slow(started):
+                self._log.slow(asked, outcome.tried)
+            return SendEnd(encode_result(request.id, outcome.result), RequestOutcome.OK)
+        return self._refused(asked, outcome)
+
+    def _is_slow(self, started: float) -> bool:
+        return self._now() - started > self._log.slow_seconds[MethodClass.SEND]
+
+    def _refused(self, asked: Asked, outcome: SendOutcome) -> SendEnd:
+        """The wallet is told no, or that nobody could take it."""
+        verdict, id = outcome.verdict, asked.request.id
         self._counters.on_rejected("unserved" if verdict is None else verdict.label)
-        if outcome.error:
-            return Answer(encode_raw_error(request.id, outcome.error)), RequestOutcome.RPC_ERROR
-        reason = outcome.reason or Reason(CLOSED)
-        answer = Answer(encode_error(request.id, INTERNAL_ERROR, reason.public))
-        return answer, None
+        if not outcome.error:
+            reason = outcome.reason or Reason(CLOSED)
+            self._log.unserved(asked, reason, outcome.tried)
+            return SendEnd(encode_error(id, INTERNAL_ERROR, reason.public), None)
+        if verdict is None or verdict.blame not in (Blame.CLIENT, Blame.NOBODY):
+            label = "unknown" if verdict is None else verdict.label
+            why = Reason(f"an upstream's own error was passed on ({label})")
+            self._log.failed(asked, why, outcome.tried)
+        elif self._is_slow(asked.started):
+            self._log.slow(asked, outcome.tried, f"refused ({verdict.label})")
+        return SendEnd(encode_raw_error(id, outcome.error), RequestOutcome.RPC_ERROR)
+
+    async def _copied(self, order: SendOrder) -> SendOutcome:
+        """How its copies ended, and which they were."""
+        outcome = await self.copies.send(order)
+        outcome.tried = order.notes.tried
+        return outcome
 
     async def _read(self, params: bytes, *, is_public: bool) -> DecodedTransaction | None:
         """The transaction in it, ``None`` where there is none to read. Raises ``BadTransaction``
@@ -207,7 +240,7 @@ class Broadcast:
         hash = "" if tx is None else tx.hash
         if self._has_private:
             self.ledger.watch_private(params)
-        outcome = await self.copies.send(SendOrder(method, params, hash, 1, self._has_private))
+        outcome = await self._copied(SendOrder(method, params, hash, 1, self._has_private))
         if tx is None:
             outcome = await self.hashes.of_operation(
                 method, params, outcome, is_private=self._has_private
@@ -236,7 +269,7 @@ class Broadcast:
             return yes
         ledger.on_step("before broadcast")
         order.is_overtaken = functools.partial(ledger.pool.is_overtaken, entry)
-        outcome = await self.copies.send(order)
+        outcome = await self._copied(order)
         ledger.on_step("before answer")
         if outcome.result or entry.state.is_closed:
             return outcome
@@ -260,7 +293,7 @@ class Broadcast:
             order.hash = known
             return await self._send_known(order, msgspec.structs.replace(tx, hash=known))
         order.wants_hash = True
-        outcome = await self.copies.send(order)
+        outcome = await self._copied(order)
         hash = await self.hashes.of_transaction(outcome, tx.raw, is_private=order.is_private)
         if not hash:
             return outcome

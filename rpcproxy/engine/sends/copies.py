@@ -21,6 +21,7 @@ from rpcproxy.engine import tasks
 from rpcproxy.engine.attempts.attempts import Settled
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.attempts.executor import Executor
+from rpcproxy.engine.attempts.tries import Notes
 from rpcproxy.engine.sends.send_orders import SendOrder, SendOutcome
 from rpcproxy.messages import Blame, Judgement, MethodClass, Verdict
 from rpcproxy.reasons import Reason
@@ -217,21 +218,28 @@ class Copies:
         tally: SendTally,
         made: CallsMade,
     ) -> _Copy:
+        notes = order.notes.because(_why(order, tally))
         tally.on_asked()
         made.on_sent(standing)
-        copy = tasks.start(self.ask(call, standing, order.hash), "send attempt")
+        copy = tasks.start(self.ask(call, standing, order.hash, notes=notes), "send attempt")
         self._under_way[copy] = standing
         copy.add_done_callback(self._under_way.pop)
         return copy
 
     async def ask(
-        self, call: SingleCall, standing: Standing, hash: str, *, is_first: bool = True
+        self,
+        call: SingleCall,
+        standing: Standing,
+        hash: str,
+        *,
+        is_first: bool = True,
+        notes: Notes | None = None,
     ) -> tuple[Standing, Judgement]:
         """One copy to one upstream. "Nonce too low" is a yes to the first ones when this very
         transaction is known anywhere: it was mined in the meantime. "Reverted" is a yes where that
         upstream shows it: development nodes (hardhat 2.29.1, ganache) mine it and give an error.
         """
-        settled = await self._executor.ask(call, self._policy, standing)
+        settled = await self._executor.ask(call, self._policy, standing, notes)
         settled.close()
         judgement = settled.judgement or Judgement(Verdict.CANCELLED)
         is_private = call.need.private_only
@@ -360,6 +368,17 @@ class Copies:
         known = (*self._executor.failures_of_unusable(), *tally.failures)
         detail = outage_reason(self._chain_name, known, *told).detail
         return SendOutcome(reason=Reason(f"{fate}: {why.public}", f"{fate}: {detail}"))
+
+
+def _why(order: SendOrder, tally: SendTally) -> str:
+    """Why one more copy is made: as one of several at once, after a failure, or because those that
+    have one are silent.
+    """
+    if not tally.asked:
+        return "first"
+    if tally.asked < order.copies and not tally.failures:
+        return "copy"
+    return tally.failures[-1][1].verdict.label if tally.failures else "hedge"
 
 
 def need_of(order: SendOrder) -> Need:

@@ -3,40 +3,26 @@
 ``/upstreams/CHAIN/NAME/drain`` and its kin, ``/reload``, ``/log-level``, ``/explain`` and
 ``/failures``. Who may is ``access``'s business.
 
-State: ``RecentFailures``, one per process, written by whoever is told of them.
+No state.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol, TypedDict
 
 import msgspec
 from aiohttp import web
 
-from rpcproxy.edges.logs import utc
 from rpcproxy.front.operators.access import Denied
+from rpcproxy.front.operators.admin_failures import FailuresPage, failures_routes
 from rpcproxy.front.operators.admin_transactions import JsonPage
-from rpcproxy.front.operators.recent import RecentEntries
 
-FAILURES_KEPT: Final = 100
-SHOWN_METHOD_LENGTH: Final = 80
-SHOWN_REASON_LENGTH: Final = 500
 # Who gives an order, as they call themselves.
 OPERATOR_HEADER: Final = "X-Operator"
 LONGEST_NAME: Final = 60
 LEVELS: Final = ("debug", "info", "warning", "error")
 ORDERS: Final = ("drain", "undrain", "cordon", "uncordon")
-
-
-class FailureEntry(TypedDict):
-    """A request that a wallet saw fail, without its params. ``time`` is UTC, ISO 8601."""
-
-    time: str
-    chain: str
-    method: str
-    reason: str
-    trace_id: str
 
 
 class Ordered(TypedDict):
@@ -46,41 +32,6 @@ class Ordered(TypedDict):
     upstream: str
     state: str
     result: str
-
-
-class RecentFailures:
-    """The last requests that wallets saw fail: of each chain and each method. What clients make
-    up is one kind, whatever they call it.
-    """
-
-    def __init__(self, kept: int = FAILURES_KEPT) -> None:
-        self._entries: RecentEntries[FailureEntry] = RecentEntries(kept)
-
-    def add(
-        self,
-        chain: str,
-        method: str,
-        reason: str,
-        trace_id: str,
-        unix_seconds: float,
-        *,
-        is_known: bool,
-    ) -> None:
-        """Remember one of ``unix_seconds`` of wall-clock time. ``is_known``: the method is in the
-        table of the chain's kind.
-        """
-        shown = method[:SHOWN_METHOD_LENGTH]
-        entry: FailureEntry = {
-            "time": utc(unix_seconds),
-            "chain": chain,
-            "method": shown,
-            "reason": reason[:SHOWN_REASON_LENGTH],
-            "trace_id": trace_id,
-        }
-        self._entries.add(entry, (chain, method if is_known else ""))
-
-    def latest_first(self) -> list[FailureEntry]:
-        return self._entries.latest_first()
 
 
 class ControlView(Protocol):
@@ -96,7 +47,9 @@ class ControlView(Protocol):
 
     def explain(self, body: bytes, chain: str | None) -> object: ...
 
-    def failures(self) -> Sequence[FailureEntry]: ...
+    def failures(self, query: Mapping[str, str]) -> FailuresPage:
+        """Requests that failed or were slow; see ``admin_failures``."""
+        ...
 
     @property
     def log_level(self) -> str: ...
@@ -149,17 +102,13 @@ def control_routes(view: ControlView, page: JsonPage) -> list[web.RouteDef]:
         body = await request.read()
         return _told(page, lambda: view.explain(body, request.query.get("chain")))
 
-    async def failures(_request: web.Request) -> web.Response:
-        """Requests that wallets saw fail, the newest first."""
-        return page({"failures": view.failures()})
-
     return [
         web.post(f"/upstreams/{{chain}}/{{name}}/{{order:{'|'.join(ORDERS)}}}", obey),
         web.post("/reload", reload),
         web.get("/log-level", level),
         web.put("/log-level", set_level),
         web.post("/explain", explain),
-        web.get("/failures", failures),
+        *failures_routes(lambda query: view.failures(query), page),  # noqa: PLW0108 -- when asked
     ]
 
 

@@ -51,11 +51,6 @@ _WORDS = {
 }
 
 
-def briefly(verdict: Verdict) -> str:
-    """What an upstream did, in our words alone."""
-    return _WORDS.get(verdict, verdict.label)
-
-
 def in_words(judgement: Judgement) -> str:
     """What an upstream did, with the details that it gave."""
     words = _WORDS.get(judgement.verdict, judgement.verdict.label)

@@ -17,6 +17,7 @@ from rpcproxy.config.model import (
     Notice,
     Server,
     Tls,
+    TraceSettings,
     Upstream,
 )
 
@@ -36,6 +37,7 @@ MODELS: dict[str, type[Frozen]] = {
     "server.limits": Limits,
     "server.cache": Cache,
     "server.history": History,
+    "server.traces": TraceSettings,
     "journal": Journal,
     "chains[]": Chain,
     "deadlines": Deadlines,

@@ -115,10 +115,10 @@ def test_a_bug_at_one_member_is_its_error_alone(behaviour: Behaviour) -> None:
         engine.all_behave(behaviour)
         encode = engine.pipeline.encoder.encode
 
-        def broken(request: Request, settled: Settled, trace_id: str) -> Any:
+        def broken(request: Request, settled: Settled) -> Any:
             if request.id == b"2":
                 raise ZeroDivisionError
-            return encode(request, settled, trace_id)
+            return encode(request, settled)
 
         engine.pipeline.encoder.encode = broken  # type: ignore[method-assign]
         told = await replies(engine.handle(batch(*prices(4))))

@@ -24,7 +24,7 @@ from rpcproxy.front.operators.admin import (
     make_admin_app,
     readiness,
 )
-from rpcproxy.front.operators.admin_control import ControlView, RecentFailures
+from rpcproxy.front.operators.admin_control import ControlView
 from rpcproxy.front.operators.admin_transactions import ChainTransactions, TransactionEntry
 from rpcproxy.messages import MethodClass
 
@@ -332,17 +332,6 @@ def test_many_changes_of_one_kind_push_out_no_others() -> None:
     kept = changes.latest_first()
     assert len(kept) == 100
     assert [kept[0]["kind"], kept[1]["reason"], kept[-1]["kind"]] == ["recovered", "499", "forked"]
-
-
-def test_failures_of_methods_that_somebody_made_up_push_out_no_others() -> None:
-    failures = RecentFailures()
-    failures.add("ethereum", "eth_call", "nobody could answer", "a1", 0.0, is_known=True)
-    for number in range(500):
-        failures.add("ethereum", f"own_{number}", "x" * 10_000, "b2", 0.0, is_known=False)
-    kept = failures.latest_first()
-    assert len(kept) == 100
-    assert kept[-1]["method"] == "eth_call"
-    assert all(len(entry["reason"]) <= 500 for entry in kept)
 
 
 @pytest.mark.parametrize(
