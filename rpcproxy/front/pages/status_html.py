@@ -151,6 +151,7 @@ def _upstreams(chain: Mapping[str, Any]) -> Markup:
         tag("caption", f"Providers of {chain['title']}", class_="aside"),
         tag("thead", head, role="rowgroup"),
         tag("tbody", *rows, role="rowgroup"),
+        class_="upstreams",
         role="table",
     )
 

@@ -61,7 +61,8 @@ def percent(share: float | None, digits: int = 2) -> str:
     if share is None:
         return "–"
     scale = 10**digits
-    cut = share if share >= 1 else int(share * 100 * scale) / (100 * scale)
+    # What is a whole number but for the last bits of a float is that number.
+    cut = share if share >= 1 else int(round(share * 100 * scale, 6)) / (100 * scale)
     return f"{cut * 100:.{digits}f} %" if 0 < cut < 1 else f"{cut * 100:.0f} %"
 
 

@@ -276,6 +276,7 @@ def test_the_public_part_has_names_and_figures_alone() -> None:
         (percent(0.999999), "99.99 %"),
         (percent(0.0), "0 %"),
         (percent(0.256, digits=0), "25 %"),
+        (percent(0.57, digits=0), "57 %"),
         (milliseconds(None), "–"),
         (milliseconds(3.21), "3.2 ms"),
         (milliseconds(1234.5), "1,234 ms"),
