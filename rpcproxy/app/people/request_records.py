@@ -42,7 +42,7 @@ class TraceStore(Protocol):
     def put(self, entries: Sequence[StoredEntry], written: Callable[[str], None]) -> None: ...
 
 
-class Kept(NamedTuple):
+class KeptTrace(NamedTuple):
     """A trace under an id of its own. ``kind``: many of one push out their own only."""
 
     id: str
@@ -59,10 +59,10 @@ class RequestRecords:
         self._redact = redact
         self._clock = clock
         self._kept = kept
-        self._entries: RecentEntries[Kept] = RecentEntries(kept)
+        self._entries: RecentEntries[KeptTrace] = RecentEntries(kept)
         self._ids = (f"{secrets.token_hex(6)}-{number}" for number in count())
         self._store: TraceStore | None = None
-        self._unwritten: list[Kept] = []
+        self._unwritten: list[KeptTrace] = []
         self._writing: asyncio.TimerHandle | asyncio.Handle | None = None
         self._wrote_at = -math.inf
         self._loading: asyncio.Task[None] | None = None
@@ -77,7 +77,7 @@ class RequestRecords:
         """
         told = self._redacted(bounded(trace))
         method = told.method if is_known else ""
-        kept = Kept(next(self._ids), f"{told.chain} {told.outcome} {method}", told)
+        kept = KeptTrace(next(self._ids), f"{told.chain} {told.outcome} {method}", told)
         self._entries.add(kept, kept.kind)
         if self._store is None:
             return
@@ -181,16 +181,16 @@ class RequestRecords:
         ]
 
 
-def _stored(kept: Kept) -> StoredEntry:
+def _stored(kept: KeptTrace) -> StoredEntry:
     trace = kept.trace
     keys = tuple(dict.fromkeys(filter(None, (trace.trace_id, trace.transaction))))
     ended = trace.started_unix + trace.seconds
     return StoredEntry(kept.id, TRACE_SHELF, kept.kind, ended, keys, msgspec.json.encode(trace))
 
 
-def _read(entry: StoredEntry) -> Kept | None:
+def _read(entry: StoredEntry) -> KeptTrace | None:
     """``None`` for what another version wrote in a way of its own."""
     try:
-        return Kept(entry.id, entry.group, msgspec.json.decode(entry.data, type=Trace))
+        return KeptTrace(entry.id, entry.group, msgspec.json.decode(entry.data, type=Trace))
     except msgspec.DecodeError:
         return None

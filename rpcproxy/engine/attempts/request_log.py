@@ -29,7 +29,7 @@ _log = logging.getLogger("rpcproxy.requests")
 LOG_LINES_PER_SECOND: Final = 5.0  # about requests that nobody could serve
 
 
-class Asked(NamedTuple):
+class OpenRequest(NamedTuple):
     """A request as it came. ``started``: in monotonic seconds; ``hash``: of the transaction that is
     sent, where it is known; ``is_private``: its params are nobody's.
     """
@@ -80,7 +80,7 @@ class RequestLog:
         )
         self.on_trace: OnTrace = unheard_trace
 
-    def unserved(self, asked: Asked, why: Reason, tried: Sequence[Tried] = ()) -> None:
+    def unserved(self, asked: OpenRequest, why: Reason, tried: Sequence[Tried] = ()) -> None:
         """Nobody could serve it, and the wallet saw an error of ours: some log lines a second tell
         of it, the metrics of all.
         """
@@ -101,15 +101,15 @@ class RequestLog:
             transaction=trace.transaction or None,
         )
 
-    def failed(self, asked: Asked, why: Reason, tried: Sequence[Tried] = ()) -> None:
+    def failed(self, asked: OpenRequest, why: Reason, tried: Sequence[Tried] = ()) -> None:
         """It was answered with an upstream's error that is not the chain's."""
         self._tell(asked, TraceOutcome.FAILED, why, tried)
 
-    def refused(self, asked: Asked, why: str) -> None:
+    def refused(self, asked: OpenRequest, why: str) -> None:
         """By a rule of ours, in these words."""
         self._tell(asked, TraceOutcome.REFUSED, Reason(why), ())
 
-    def slow(self, asked: Asked, tried: Sequence[Tried], words: str = "") -> None:
+    def slow(self, asked: OpenRequest, tried: Sequence[Tried], words: str = "") -> None:
         """It was answered, and took longer than ``slow_seconds``."""
         method_class = self._describe(asked.request.method).method_class
         seconds = self._clock.monotonic() - asked.started
@@ -118,7 +118,7 @@ class RequestLog:
         self._tell(asked, TraceOutcome.SLOW, Reason(f"{why}: {words}" if words else why), tried)
 
     def _tell(
-        self, asked: Asked, outcome: TraceOutcome, why: Reason, tried: Sequence[Tried]
+        self, asked: OpenRequest, outcome: TraceOutcome, why: Reason, tried: Sequence[Tried]
     ) -> Trace:
         request, clock = asked.request, self._clock
         method = self._describe(request.method)

@@ -19,7 +19,7 @@ from rpcproxy.clock import Clock
 from rpcproxy.engine.answers.gathered import Gathered
 from rpcproxy.engine.answers.sharing import SlowFlight, pending_answer
 from rpcproxy.engine.attempts.calls import SingleCall
-from rpcproxy.engine.attempts.request_log import Asked
+from rpcproxy.engine.attempts.request_log import OpenRequest
 from rpcproxy.engine.attempts.tries import Tried
 from rpcproxy.engine.reads.endings import OpenRead
 from rpcproxy.engine.reads.profiles import Profile
@@ -111,7 +111,7 @@ class BatchSorter:
                 request = decode_request(text)
             except Malformed as malformed:
                 error = encode_error(malformed.id, malformed.code, malformed.reason)
-                asked = Asked(Request(""), replies.caller.trace_id, into.now)
+                asked = OpenRequest(Request(""), replies.caller.trace_id, into.now)
                 self._log.refused(asked, malformed.reason)
                 replies.put_always(index, error)
                 continue

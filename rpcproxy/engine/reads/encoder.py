@@ -44,7 +44,7 @@ _UNGIVEN: Final = frozenset({Verdict.OFF_CHAIN, Verdict.FORGOTTEN, Verdict.DROPP
 _OF_REQUEST: Final = frozenset({Blame.CLIENT, Blame.NOBODY})  # the chain's own words
 
 
-class Encoded(NamedTuple):
+class EncodedAnswer(NamedTuple):
     """``outcome`` is for the counters. ``failure``: why the wallet sees an error that is not the
     chain's own; nobody could serve it where the outcome is ``OWN_ERROR``.
     """
@@ -79,14 +79,14 @@ class Encoder:
         self.outage_status = outage_status
         self._clock = clock
 
-    def encode(self, request: Request, settled: Settled) -> Encoded:
+    def encode(self, request: Request, settled: Settled) -> EncodedAnswer:
         """The answer for a client, and what is to be told of it."""
         judgement = settled.judgement
         if judgement is not None and not settled.exhausted:
             reply = settled.reply
             if reply is not None and reply.rest is not None:
                 id = request.id
-                return Encoded(
+                return EncodedAnswer(
                     restore_id(reply.body, reply.rest, settled.first_id, id, clock=self._clock),
                     RequestOutcome.OK,
                 )
@@ -94,33 +94,33 @@ class Encoder:
                 result: bytes | msgspec.Raw = judgement.result
                 if judgement.result == NULL:
                     result = self._known(request) or NULL
-                return Encoded(Answer(encode_result(request.id, result)), RequestOutcome.OK)
+                return EncodedAnswer(Answer(encode_result(request.id, result)), RequestOutcome.OK)
             if judgement.verdict in _UNGIVEN and self._is_lookup(request.method):
                 result = self._known(request) or NULL
-                return Encoded(Answer(encode_result(request.id, result)), RequestOutcome.OK)
+                return EncodedAnswer(Answer(encode_result(request.id, result)), RequestOutcome.OK)
             if judgement.error is not None and is_presentable(judgement):
                 answer = Answer(encode_raw_error(request.id, shown_error(judgement) or NULL))
                 why = None
                 if judgement.verdict.blame not in _OF_REQUEST:
                     why = Reason(f"an upstream's own error was passed on ({judgement.detail})")
-                return Encoded(answer, RequestOutcome.RPC_ERROR, why)
+                return EncodedAnswer(answer, RequestOutcome.RPC_ERROR, why)
             if judgement.verdict is Verdict.KEY_REFUSED or judgement.by_code:
                 why = Reason(f"every upstream refuses this request ({judgement.detail})")
                 answer = Answer(encode_error(request.id, INTERNAL_ERROR, why.public))
-                return Encoded(answer, RequestOutcome.RPC_ERROR, why)
+                return EncodedAnswer(answer, RequestOutcome.RPC_ERROR, why)
         return self._in_outage(request, settled)
 
-    def _in_outage(self, request: Request, settled: Settled) -> Encoded:
+    def _in_outage(self, request: Request, settled: Settled) -> EncodedAnswer:
         """Nobody could answer. The block that clients were told is the head is still given, and
         what was sent through here.
         """
         number = self._told_block(self._describe(request.method), request.params)
         block = self._told.block(self._told.number if number == LATEST else number)
         if block is not None:
-            return Encoded(Answer(encode_result(request.id, block)), RequestOutcome.OWN_ERROR)
+            return EncodedAnswer(Answer(encode_result(request.id, block)), RequestOutcome.OWN_ERROR)
         known = self._known(request)
         if known:
-            return Encoded(Answer(encode_result(request.id, known)), RequestOutcome.OWN_ERROR)
+            return EncodedAnswer(Answer(encode_result(request.id, known)), RequestOutcome.OWN_ERROR)
         since = self._executor.standings.outage_since(MethodClass.LIGHT)
         seconds = None if since is None else max(0.0, self._clock.monotonic() - since)
         # What this request met outweighs what is known from before.
@@ -131,7 +131,7 @@ class Encoder:
             self._chain.name, failures, seconds, count, drained, self._public_names
         )
         error = encode_error(request.id, INTERNAL_ERROR, reason.public)
-        return Encoded(Answer(error, self.outage_status), RequestOutcome.OWN_ERROR, reason)
+        return EncodedAnswer(Answer(error, self.outage_status), RequestOutcome.OWN_ERROR, reason)
 
     def _known(self, request: Request) -> bytes:
         """A transaction that was sent through here is never null, whoever has forgotten it."""

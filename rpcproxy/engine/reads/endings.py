@@ -21,7 +21,7 @@ from rpcproxy.engine.answers.carried import FAILURE
 from rpcproxy.engine.answers.sharing import Flight, Sharing
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.attempts.executor import Settled
-from rpcproxy.engine.attempts.request_log import Asked, RequestLog
+from rpcproxy.engine.attempts.request_log import OpenRequest, RequestLog
 from rpcproxy.engine.attempts.tries import Tried, of_member
 from rpcproxy.engine.reads.encoder import Encoder
 from rpcproxy.engine.reads.patience import Patience, is_worth_another
@@ -132,10 +132,10 @@ class Endings:
         if settled.standing is not None and settled.judgement is not None:
             tried = of_member(tried, settled.standing.name, settled.judgement)
         is_private = read.call.need.private_only
-        everybody = [Asked(read.request, read.trace_id, read.started, is_private=is_private)]
+        everybody = [OpenRequest(read.request, read.trace_id, read.started, is_private=is_private)]
         if outcome is not RequestOutcome.OWN_ERROR and not read.flight.is_landed:
             everybody += [
-                Asked(each.request, each.trace_id, each.started, is_private=is_private)
+                OpenRequest(each.request, each.trace_id, each.started, is_private=is_private)
                 for each in read.flight.followers or ()
                 if not each.is_over
             ]
@@ -159,7 +159,7 @@ class Endings:
     ) -> Answer:
         """The proxy's own error, for one of those whose trouble is logged already. Counts it."""
         self._counters.on_request(method_class, self._now() - started, RequestOutcome.OWN_ERROR)
-        self.log.unserved(Asked(request, trace_id, started), Reason(FAILURE))
+        self.log.unserved(OpenRequest(request, trace_id, started), Reason(FAILURE))
         return Answer(encode_error(request.id, INTERNAL_ERROR, FAILURE))
 
     def land(self, read: OpenRead, settled: Settled | None) -> None:

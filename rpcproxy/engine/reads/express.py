@@ -30,7 +30,7 @@ from rpcproxy.engine.attempts.executor import (
     PlanRun,
     WireCall,
 )
-from rpcproxy.engine.attempts.request_log import Asked
+from rpcproxy.engine.attempts.request_log import OpenRequest
 from rpcproxy.engine.attempts.tries import Tried
 from rpcproxy.engine.reads.endings import Endings, OpenRead
 from rpcproxy.engine.reads.profiles import Profile
@@ -260,7 +260,7 @@ class Express:
         if now - try_.started > log.slow_seconds[call.need.method_class]:
             tried = Tried(try_.member.standing.name, try_.started, "first", now, _OK)
             is_private = call.need.private_only
-            asked = Asked(try_.request, try_.trace_id, try_.started, is_private=is_private)
+            asked = OpenRequest(try_.request, try_.trace_id, try_.started, is_private=is_private)
             log.slow(asked, [tried])
 
     # ---- when the usual does not happen

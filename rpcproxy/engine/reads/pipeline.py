@@ -15,7 +15,7 @@ from rpcproxy.clock import Clock
 from rpcproxy.config.model import Chain
 from rpcproxy.engine.answers.sharing import answer_of
 from rpcproxy.engine.attempts.calls import SingleCall
-from rpcproxy.engine.attempts.request_log import Asked
+from rpcproxy.engine.attempts.request_log import OpenRequest
 from rpcproxy.engine.reads.batches import Batches
 from rpcproxy.engine.reads.profiles import Profile
 from rpcproxy.engine.reads.reads import Reads
@@ -103,7 +103,7 @@ class Pipeline:
             status = 400 if malformed.code == PARSE_ERROR else 200
             if isinstance(malformed, TooLarge):
                 status = 413
-            asked = Asked(Request(""), trace_id, self.now())
+            asked = OpenRequest(Request(""), trace_id, self.now())
             self.log.refused(asked, malformed.reason)
             return Answer(encode_error(malformed.id, malformed.code, malformed.reason), status)
         if not isinstance(decoded, Request):
@@ -164,7 +164,7 @@ class Pipeline:
         started = self.now()
         if self.refuses(method):
             refusal = self.local.refusal(method)
-            self.log.refused(Asked(request, caller.trace_id, started), refusal)
+            self.log.refused(OpenRequest(request, caller.trace_id, started), refusal)
             answer = Answer(encode_error(request.id, METHOD_REFUSED, refusal))
             return answer, RequestOutcome.OWN_ERROR
         settled = await self.told.ask(self.executor, profile.policy)
@@ -176,7 +176,9 @@ class Pipeline:
             return Answer(encode_result(request.id, number)), RequestOutcome.OK
         answer, outcome, failure = self.encoder.encode(request, settled)
         if failure is not None:
-            self.log.unserved(Asked(request, caller.trace_id, started), failure, settled.tried)
+            self.log.unserved(
+                OpenRequest(request, caller.trace_id, started), failure, settled.tried
+            )
         return answer, outcome
 
     def close(self) -> None:

@@ -20,7 +20,7 @@ from rpcproxy.clock import Clock
 from rpcproxy.edges.metrics.metrics import ChainCounters
 from rpcproxy.engine.answers.sharing import answer_of
 from rpcproxy.engine.attempts.calls import SingleCall
-from rpcproxy.engine.attempts.request_log import Asked, RequestLog
+from rpcproxy.engine.attempts.request_log import OpenRequest, RequestLog
 from rpcproxy.engine.reads.profiles import Profile
 from rpcproxy.engine.sends.ledger import Ledger
 from rpcproxy.messages import (
@@ -87,7 +87,7 @@ class PrivateReads:
                 return None
             self._counters.on_request(call.need.method_class, 0.0, RequestOutcome.OWN_ERROR)
             reason = f"{profile.method.name}: {NOBODY}"
-            asked = Asked(request, caller.trace_id, self._now(), is_private=True)
+            asked = OpenRequest(request, caller.trace_id, self._now(), is_private=True)
             self._log.refused(asked, reason)
             return Answer(encode_error(request.id, INTERNAL_ERROR, reason))
         if self._ledger.has_looked_to(self._heads.served):
@@ -103,7 +103,7 @@ class PrivateReads:
         seconds = self._now() - started
         self._counters.on_request(profile.method_class, seconds, RequestOutcome.OWN_ERROR)
         reason = Reason(f"{profile.method.name}: {UNSURE}")
-        asked = Asked(request, caller.trace_id, started, is_private=True)
+        asked = OpenRequest(request, caller.trace_id, started, is_private=True)
         self._log.unserved(asked, reason)
         return Answer(encode_error(request.id, INTERNAL_ERROR, reason.public))
 

@@ -16,7 +16,7 @@ from rpcproxy.engine.answers.shared_text import result_answer
 from rpcproxy.engine.answers.sharing import Sharing, SlowFlight, answer_of, pending_answer
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.attempts.executor import Executor, Settled
-from rpcproxy.engine.attempts.request_log import Asked, RequestLog
+from rpcproxy.engine.attempts.request_log import OpenRequest, RequestLog
 from rpcproxy.engine.reads.encoder import Encoder
 from rpcproxy.engine.reads.endings import Endings, OpenRead
 from rpcproxy.engine.reads.express import Express
@@ -195,7 +195,7 @@ class Reads:
         if profile.method.is_null_for_none:
             self.counters.on_local()
             if self._now() - started > self.log.slow_seconds[profile.method_class]:
-                asked = Asked(request, caller.trace_id, started)
+                asked = OpenRequest(request, caller.trace_id, started)
                 self.log.slow(
                     asked, (), f"block {call.need.block} was waited for, and did not come"
                 )

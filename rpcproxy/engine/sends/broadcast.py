@@ -29,7 +29,7 @@ from rpcproxy.config.model import Chain
 from rpcproxy.edges.metrics.send_counters import SendCounters
 from rpcproxy.engine import tasks
 from rpcproxy.engine.attempts.executor import Executor
-from rpcproxy.engine.attempts.request_log import Asked, RequestLog
+from rpcproxy.engine.attempts.request_log import OpenRequest, RequestLog
 from rpcproxy.engine.sends.copies import Copies
 from rpcproxy.engine.sends.denials import Denial, Unwritten
 from rpcproxy.engine.sends.ledger import Ledger
@@ -148,10 +148,10 @@ class Broadcast:
             tx = await self._read(params, is_public=is_public)
         except BadTransaction as bad:
             self._counters.on_rejected("unreadable")
-            self._log.refused(Asked(request, trace_id, started), bad.told)
+            self._log.refused(OpenRequest(request, trace_id, started), bad.told)
             return SendEnd(encode_error(request.id, bad.code, bad.told), RequestOutcome.OWN_ERROR)
         hash = "" if tx is None else tx.hash
-        asked = Asked(request, trace_id, started, hash)
+        asked = OpenRequest(request, trace_id, started, hash)
         key = (method.name, hash or params.decode(errors="replace"))
         task = self._in_flight.get(key)
         if task is None:
@@ -172,7 +172,7 @@ class Broadcast:
     def _is_slow(self, started: float) -> bool:
         return self._now() - started > self._log.slow_seconds[MethodClass.SEND]
 
-    def _refused(self, asked: Asked, outcome: SendOutcome) -> SendEnd:
+    def _refused(self, asked: OpenRequest, outcome: SendOutcome) -> SendEnd:
         """The wallet is told no, or that nobody could take it."""
         verdict, id = outcome.verdict, asked.request.id
         self._counters.on_rejected("unserved" if verdict is None else verdict.label)

@@ -17,8 +17,7 @@ from rpcproxy.edges.disk import journal_file, journal_settings
 from rpcproxy.edges.http.target import EdgeSettings
 from rpcproxy.edges.metrics.metric_row import MetricKind
 from rpcproxy.edges.metrics.metric_table import METRIC_TABLE
-from rpcproxy.engine.attempts import executor
-from rpcproxy.engine.reads import encoder
+from rpcproxy.engine.attempts import executor, request_log
 from rpcproxy.engine.sends import broadcast
 from rpcproxy.engine.watch import watcher
 from rpcproxy.front.operators.admin import (
@@ -220,7 +219,7 @@ def test_numbers_are_those_of_the_code() -> None:
         assert words in flat, words
     assert f"{EdgeSettings().hold_bytes >> 20} MiB" in PAGES["CHANGELOG.md"]
     assert f"{EdgeSettings().hold_bytes >> 20} MiB" in DOCS["architecture.md"]
-    assert f"At most {encoder.LOG_LINES_PER_SECOND:g} a second" in METRICS
+    assert f"At most {request_log.LOG_LINES_PER_SECOND:g} a second" in METRICS
     assert f"the last {CHANGES_KEPT} changes" in METRICS
     assert f"at most {USUAL_LIVE.most} at once" in METRICS
     assert f"the last {incidents.KEPT} that are over" in METRICS
