@@ -36,11 +36,12 @@ class PublicView:
         for key in ("sentence", "steady"):
             part[key] = self._of_all(part[key], part["chains"], key)
         part["chains"] = [veils[each["name"]].over(each) for each in part["chains"]]
-        part["incidents"] = [
-            veils[each["chain"]].over(each) if each["chain"] else each
-            for each in part["incidents"]
-            if not each["chain"] or each["chain"] in veils
-        ]
+        for key in ("incidents", "timeline"):
+            part[key] = [
+                veils[each["chain"]].over(each) if each["chain"] else each
+                for each in part[key]
+                if not each["chain"] or each["chain"] in veils
+            ]
         return part
 
     def outlooks(self) -> dict[str, ChainOutlook]:

@@ -9,7 +9,7 @@ from rpcproxy.rules.telling.chronicle import LastMinute
 from rpcproxy.rules.telling.plight import Plight, plight_of, summary, with_refusals
 from rpcproxy.rules.telling.sample import Refusal, Refused
 from tests.kits import samples
-from tests.kits.statuses import a_chain, a_status, an_incident, an_upstream
+from tests.kits.statuses import a_chain, a_happening, a_status, an_incident, an_upstream
 
 _REST: Final = ("alchemy", "quicknode", "own-node")
 _ALL: Final = ("infura-us-east", *_REST)
@@ -74,6 +74,19 @@ def _one(state: str) -> dict[str, Any]:
     return _status(_chain({_ALL[0]: state, **dict.fromkeys(_REST, "up")}))
 
 
+def _happened() -> list[dict[str, Any]]:
+    hand = {"by": "alice@a-laptop-with-a-long-name, from 127.0.0.1"}
+    nobody = {"by": "", "upstream": ""}
+    reload = "the log changed; chain ethereum: harbor was added, lakeside removed"
+    return [
+        a_happening(kind="ejected", upstream=_ALL[0], ended=None, seconds=90.0, unserved=3, by=""),
+        a_happening(upstream=_ALL[0], **hand),
+        a_happening(kind="config_reload", chain="", upstream="", words=reload, **hand),
+        a_happening(kind="taken_over", chain="", words="version 1.3 serves", **nobody),
+        a_happening(kind="started", started="2026-08-30T03:12:05.000Z", chain="", **nobody),
+    ]
+
+
 def page_states() -> dict[str, dict[str, Any]]:
     """By kind, the whole of ``/status``."""
     outage = an_incident(kind="outage", upstream="", ended=None, seconds=93.0, unserved=1234)
@@ -96,6 +109,7 @@ def page_states() -> dict[str, dict[str, Any]]:
         "start": _status(_chain(dict.fromkeys(_REST, "unknown"), usable=0), incidents=[]),
         "ten upstreams": _status(_chain(many)),
         "a long name": _status(_chain({LONG_NAME: "ejected", **dict.fromkeys(_REST, "up")})),
+        "what happened": _status(_chain(), incidents=[], timeline=_happened()),
         "three chains": _status(
             _chain(),
             _chain({"infura-us-east": "ejected", **dict.fromkeys(_REST, "up")}, "base"),

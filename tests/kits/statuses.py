@@ -78,6 +78,26 @@ def an_incident(**fields: Any) -> dict[str, Any]:
     }
 
 
+def a_happening(**fields: Any) -> dict[str, Any]:
+    """One entry of the timeline."""
+    return {
+        "id": "x",
+        "kind": "drained",
+        "chain": "ethereum",
+        "upstream": "a",
+        "words": "no new requests go there",
+        "sentence": "ethereum: a was drained by alice, from 127.0.0.1",
+        "by": "alice, from 127.0.0.1",
+        "started": "2026-09-01T11:48:46.000Z",
+        "ended": "2026-09-01T11:48:46.000Z",
+        "seconds": 0.0,
+        "requests": 0,
+        "unserved": 0,
+        "times": 1,
+        **fields,
+    }
+
+
 def a_status(*chains: dict[str, Any], **fields: Any) -> dict[str, Any]:
     chains = chains or (
         a_chain(an_upstream("a", "cooling", cooldown_seconds=4.0), an_upstream("b")),

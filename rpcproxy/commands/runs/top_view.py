@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -20,6 +21,8 @@ from rpcproxy.front.pages.wording import (
     WHOSE,
     ago,
     failures_of,
+    has_cost,
+    has_lasted,
     how_long,
     milliseconds,
     number,
@@ -29,6 +32,7 @@ from rpcproxy.front.pages.wording import (
     state_notes,
     state_word,
     well_words,
+    what_changed,
     what_happened,
     what_wallets_noticed,
 )
@@ -48,7 +52,13 @@ _BARS: Final = {Level.WELL: "▂", Level.TROUBLED: "▅", Level.DOWN: "█", Lev
 # An hour is drawn as the worst that is known of it.
 _WORST_FIRST: Final = (Level.DOWN, Level.TROUBLED, Level.WELL, Level.UNKNOWN)
 _STRIP_CHARACTERS: Final = 24  # an hour each
+# Columns of a terminal: where there is room for more.
+_WIDE: Final = 110
+_WITH_LAG: Final = 90
+_GAP: Final = 2  # between two columns of a table
+_SHORTEST_NAME: Final = 12
 _FEWEST_INCIDENTS: Final = 3
+_MOST_HAPPENINGS: Final = 20
 
 
 class Picture:
@@ -73,7 +83,10 @@ class Picture:
         for chain in status.get("chains", ()):
             yield Text()
             yield _chain(chain, options.max_width, self._colors, is_only=is_only)
-        yield from _incidents(status, console, self._colors)
+        if status.get("timeline"):
+            yield from _timeline(status, console, self._colors)
+        else:
+            yield from _incidents(status, console, self._colors)
 
     @staticmethod
     def _headline(status: Mapping[str, Any]) -> Iterator[RenderableType]:
@@ -111,7 +124,7 @@ def _level(told: Mapping[str, Any]) -> str:
 
 def _grid(*columns: tuple[str, bool]) -> Table:
     """Of each column its title, and whether it holds numbers."""
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, header_style="dim")
     for title, is_number in columns:
         table.add_column(title, justify="right" if is_number else "left", no_wrap=True)
     return table
@@ -126,7 +139,7 @@ def _chain(
         (f"  head {number(chain.get('served_head'))}", ""),
         (f", moved {ago(chain.get('head_age_seconds'))}", "dim"),
         (f"  {rate(recent.get('requests', 0), recent.get('seconds', 0))}", ""),
-        (f"  not served in the last minute: {number(recent.get('unserved'))}", "dim"),
+        (f"  last minute not served: {number(recent.get('unserved'))}", "dim"),
     )
     parts: list[RenderableType] = [line]
     if not is_only:
@@ -145,36 +158,65 @@ def _chain(
 
 
 def _upstreams(chain: Mapping[str, Any], width: int, colors: Mapping[str, str]) -> Table:
-    is_wide = width >= 110
-    columns = [("provider", False), ("state", False), ("head", True), ("lag", True)]
-    columns += [("latency", True), ("failed", True), ("share", True)]
+    is_wide, has_lag = width >= _WIDE, width >= _WITH_LAG
+    columns = [("provider", False), ("state", False), ("head", True)]
+    columns += [("lag", True)] if has_lag else []
+    columns += [("latency", True), ("failed/min", True), ("share/min", True)]
     columns += [("last 24 h", False)] if is_wide else []
-    table = _grid(*columns)
     strips = chain.get("strips", {}).get("upstreams", {})
+    rows: list[list[Text]] = []
     for upstream in chain.get("upstreams", ()):
-        name, state = (
-            str(upstream.get("name", "?")),
-            str(upstream.get("state", UpstreamState.UNKNOWN)),
-        )
-        level = level_of(state)
-        traffic = chain.get("traffic", {}).get(name, {})
-        since = upstream.get("since_seconds")
-        cells: list[RenderableType] = [
-            Text(_plain(name), "bold"),
-            Text.assemble(
-                (f"{MARKS[level]} {_plain(state_word(state))}", colors[level]),
-                ("" if since is None else f" {span(since)}", "dim"),
-            ),
-            number(upstream.get("head")),
-            number(upstream.get("lag")),
-            milliseconds(latency_of(upstream)),
-            failures_of(traffic),
-            percent(traffic.get("share"), digits=0),
-        ]
+        cells = _cells(upstream, chain.get("traffic", {}), colors, has_lag=has_lag)
         if is_wide:
-            cells.append(_strip(strips.get(name), colors))
-        table.add_row(*cells)
+            cells.append(_strip(strips.get(str(upstream.get("name", "?"))), colors))
+        rows.append(cells)
+    taken = sum(
+        max(cell_len(title), *(cell_len(row[at].plain) for row in rows)) if rows else 0
+        for at, (title, _) in enumerate(columns)
+        if at
+    )
+    room = width - taken - _GAP * (len(columns) - 1)
+    table = _grid(*columns)
+    for row in rows:
+        # A name may be longer than all else together. It stands whole where something is wrong.
+        name = _shortened(row[0].plain, max(_SHORTEST_NAME, room))
+        table.add_row(Text(name, "bold"), *row[1:])
     return table
+
+
+def _cells(
+    upstream: Mapping[str, Any],
+    traffic: Mapping[str, Any],
+    colors: Mapping[str, str],
+    *,
+    has_lag: bool,
+) -> list[Text]:
+    name, state = (
+        str(upstream.get("name", "?")),
+        str(upstream.get("state", UpstreamState.UNKNOWN)),
+    )
+    level, since = level_of(state), upstream.get("since_seconds")
+    told = [number(upstream.get("head"))]
+    told += [number(upstream.get("lag"))] if has_lag else []
+    told.append(milliseconds(latency_of(upstream)))
+    told.append(failures_of(traffic.get(name, {})))
+    told.append(percent(traffic.get(name, {}).get("share"), digits=0))
+    return [
+        Text(_plain(name), "bold"),
+        Text.assemble(
+            (f"{MARKS[level]} {_plain(state_word(state))}", colors[level]),
+            ("" if since is None else f" {span(since)}", "dim"),
+        ),
+        *map(Text, told),
+    ]
+
+
+def _shortened(name: str, most: int) -> str:
+    """Cut in its middle: names of several of one company differ at their ends."""
+    if len(name) <= most:
+        return name
+    end = (most - 1) // 2
+    return f"{name[: most - 1 - end]}…{name[-end:]}"
 
 
 def _strip(strip: Mapping[str, Any] | None, colors: Mapping[str, str]) -> Text:
@@ -199,13 +241,46 @@ def _incidents(
     if not every:
         yield Text("No incidents in the last 24 hours", "dim")
         return
-    taken = 6 + sum(4 + len(chain.get("upstreams", ())) for chain in status.get("chains", ()))
-    room = (
-        max(_FEWEST_INCIDENTS, console.size.height - taken) if console.is_terminal else len(every)
-    )
     yield Text("incidents, UTC", "dim")
-    for incident in every[:room]:
+    for incident in every[: _room(status, console, len(every))]:
         yield _incident(incident, colors)
+
+
+def _room(status: Mapping[str, Any], console: Console, most: int) -> int:
+    """For how many lines there is room below the chains."""
+    if not console.is_terminal:
+        return most
+    taken = 6 + sum(4 + len(chain.get("upstreams", ())) for chain in status.get("chains", ()))
+    return max(_FEWEST_INCIDENTS, console.size.height - taken)
+
+
+def _timeline(
+    status: Mapping[str, Any], console: Console, colors: Mapping[str, str]
+) -> Iterator[RenderableType]:
+    every: Sequence[Mapping[str, Any]] = status["timeline"]
+    yield Text()
+    yield Text("what happened, UTC", "dim")
+    for entry in every[: min(_MOST_HAPPENINGS, _room(status, console, len(every)))]:
+        yield _happening(entry, colors)
+    if status.get("timeline_kept"):
+        yield Text(f"Not kept through a restart: {_plain(status['timeline_kept'])}", "dim")
+
+
+def _happening(entry: Mapping[str, Any], colors: Mapping[str, str]) -> Text:
+    """One line, cut where the terminal ends."""
+    started = datetime.fromisoformat(entry["started"])
+    is_over = entry.get("ended") is not None
+    lasted = f" for {how_long(entry)}" if has_lasted(entry) else ""
+    line = Text(no_wrap=True, overflow="ellipsis")
+    line.append(f"{started:%d %b %H:%M:%S}{lasted}{'' if is_over else ' so far'}  ")
+    line.append(_plain(what_changed(entry)), "" if is_over else "bold")
+    if entry.get("by"):
+        line.append(f" by {_plain(entry['by'])}")
+    if has_cost(entry):
+        noticed = f"; wallets noticed {what_wallets_noticed(entry)}"
+        line.append(noticed, colors[Level.DOWN] if entry["unserved"] else "")
+    about = " · ".join(filter(None, map(str, (entry.get("chain"), entry.get("words")))))
+    return line.append(f"  {_plain(about)}", "dim")
 
 
 def _incident(incident: Mapping[str, Any], colors: Mapping[str, str]) -> Text:

@@ -104,8 +104,14 @@ _OF_CHAIN: Final = (
     *("name", "chain_id", "title", "state", "sentence", "steady", "level", "whose"),
     *("served_head", "head_age_seconds", "usable", "recent", "traffic", "strips"),
 )
+# What operators did and what became of the process is nobody else's business, nor is a place.
+_PUBLIC_KINDS: Final = frozenset(set(IncidentKind) - {IncidentKind.SUSPECT})
 _OF_REFUSAL: Final = ("what", "why", "since", "seconds")
 _OF_UPSTREAM: Final = ("name", "state", "since_seconds", "head", "lag")
+_OF_HAPPENING: Final = (
+    *("id", "chain", "upstream", "kind", "started", "ended", "seconds"),
+    *("requests", "unserved", "times"),
+)
 _OF_INCIDENT: Final = (
     *("chain", "upstream", "kind", "started", "ended", "seconds"),
     *("requests", "unserved", "times"),
@@ -133,6 +139,11 @@ def public_part(status: Mapping[str, Any]) -> dict[str, Any]:
         {key: each[key] for key in _OF_INCIDENT}
         for each in status["incidents"]
         if each["kind"] != IncidentKind.SUSPECT  # its subject is a place
+    ]
+    shown["timeline"] = [
+        {key: each.get(key) for key in _OF_HAPPENING}
+        for each in status.get("timeline", ())
+        if each["kind"] in _PUBLIC_KINDS
     ]
     return shown
 

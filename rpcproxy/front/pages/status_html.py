@@ -18,6 +18,8 @@ from rpcproxy.front.pages.wording import (
     WHOSE,
     ago,
     failures_of,
+    has_cost,
+    has_lasted,
     how_long,
     milliseconds,
     number,
@@ -29,6 +31,7 @@ from rpcproxy.front.pages.wording import (
     state_notes,
     state_word,
     well_words,
+    what_changed,
     what_happened,
     what_wallets_noticed,
 )
@@ -37,6 +40,7 @@ from rpcproxy.rules.telling.strips import WORDS, level_of
 from rpcproxy.states import Level, UpstreamState
 
 INCIDENTS_SHOWN: Final = 50
+HAPPENINGS_SHOWN: Final = 20
 _DAY_SECONDS: Final = 86_400.0
 _HEIGHTS: Final = {Level.WELL: 5, Level.TROUBLED: 11, Level.DOWN: 16}
 _STRIP_HEIGHT: Final = 16
@@ -62,7 +66,7 @@ def status_main(status: Mapping[str, Any], now: datetime) -> Markup:
     chains: Sequence[Mapping[str, Any]] = status["chains"]
     level = status["level"]
     whose = WHOSE.get(status["whose"], "")
-    parts: list[Markup] = [
+    parts: list[Markup | None] = [
         tag(
             "div",
             tag("p", _mark(level), LEVEL_WORDS[level], class_=f"badge {level}"),
@@ -74,6 +78,7 @@ def status_main(status: Mapping[str, Any], now: datetime) -> Markup:
     ]
     parts += [_chain(chain, is_only=len(chains) == 1) for chain in chains]
     parts.append(_incidents(status, now))
+    parts.append(_timeline(status, now))
     parts.append(_footer(status, now))
     return join(*parts)
 
@@ -316,6 +321,66 @@ def _incident(
             _note(f"{incident['requests']:,} requests meanwhile" if incident["requests"] else ""),
         ),
     )
+    return tag(
+        "tr",
+        *(
+            tag("td", tag("div", cell), role="cell", data_label=label)
+            for label, cell in zip(columns, cells, strict=True)
+        ),
+        role="row",
+    )
+
+
+# --------------------------------------------------------------------------
+# The timeline
+
+
+def _timeline(status: Mapping[str, Any], now: datetime) -> Markup | None:
+    """What happened, whoever did it; ``None`` where the status tells nothing of it."""
+    every: Sequence[Mapping[str, Any]] = status.get("timeline", ())
+    kept = status.get("timeline_kept")
+    if not every and not kept:
+        return None
+    titles = {chain["name"]: chain["title"] for chain in status["chains"]}
+    has_who = any(each.get("by") for each in every)
+    columns = ("When (UTC)", "What", *(("Who",) if has_who else ()), "Wallets noticed")
+    head = tag("tr", *(tag("th", text, scope="col", role="columnheader") for text in columns),
+               role="row")  # fmt: skip
+    rows = [_happening(each, titles, columns, now) for each in every[:HAPPENINGS_SHOWN]]
+    table = tag(
+        "table",
+        tag("caption", "What happened, the latest first", class_="aside"),
+        tag("thead", head, role="rowgroup"),
+        tag("tbody", *rows, role="rowgroup"),
+        class_="incidents happened",
+        role="table",
+    )
+    note = tag("p", f"Not kept through a restart: {kept}.", class_="quiet") if kept else None
+    heading = tag("h2", "What happened", id="happened")
+    return tag("section", heading, table if rows else None, note, aria_labelledby="happened")
+
+
+def _happening(
+    entry: Mapping[str, Any], titles: Mapping[str, str], columns: Sequence[str], now: datetime
+) -> Markup:
+    started = datetime.fromisoformat(entry["started"])
+    ended = entry.get("ended")
+    moment = f"{started:%H:%M:%S}" if started.date() == now.date() else f"{started:%d %b %H:%M}"
+    until = how_long(entry) + ("" if ended else " so far") if has_lasted(entry) else ""
+    title = titles.get(entry["chain"], entry["chain"])
+    noticed: Markup | str = "–"
+    if has_cost(entry):
+        level = Level.DOWN if entry["unserved"] else Level.WELL
+        noticed = tag("strong", _mark(level), what_wallets_noticed(entry), class_=level)
+    cells = [
+        join(tag("time", moment, datetime=entry["started"]), _note(until)),
+        join(
+            tag("span", what_changed(entry)),
+            _note(" · ".join(filter(None, (title, entry.get("words"))))),
+        ),
+    ]
+    cells += [join(entry.get("by") or "–")] if "Who" in columns else []
+    cells.append(join(noticed))
     return tag(
         "tr",
         *(

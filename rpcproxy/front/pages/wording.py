@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
+from rpcproxy.rules.telling.happenings import HAPPENINGS, HappeningMeaning
 from rpcproxy.rules.telling.plight import span
 from rpcproxy.states import INCIDENTS, LEVELS, UPSTREAM_STATES, IncidentMeaning
 
@@ -13,6 +14,7 @@ from rpcproxy.states import INCIDENTS, LEVELS, UPSTREAM_STATES, IncidentMeaning
 MARKS: Final[Mapping[str, str]] = {level: row.mark for level, row in LEVELS.items()}
 LEVEL_WORDS: Final[Mapping[str, str]] = {level: row.word for level, row in LEVELS.items()}
 _STATE_WORDS: Final[Mapping[str, str]] = {state: row.word for state, row in UPSTREAM_STATES.items()}
+_HAPPENINGS: Final[Mapping[str, HappeningMeaning]] = dict(HAPPENINGS.items())
 _INCIDENTS: Final[Mapping[str, IncidentMeaning]] = dict(INCIDENTS.items())
 WHOSE: Final = {
     "provider": "It is on the providers’ side. The chain and this proxy are well.",
@@ -32,6 +34,25 @@ def what_happened(incident: Mapping[str, Any]) -> str:
     meaning = _INCIDENTS.get(kind, IncidentMeaning(kind, kind))
     words = meaning.present if incident["ended"] is None else meaning.past
     return f"{incident['upstream']} {words}" if incident["upstream"] else words
+
+
+def what_changed(entry: Mapping[str, Any]) -> str:
+    """An entry of the timeline in a few words: without why, who and what wallets noticed."""
+    kind, subject = str(entry["kind"]), str(entry.get("upstream") or "")
+    meaning = _HAPPENINGS.get(kind, HappeningMeaning(kind, kind))
+    is_under_way = meaning.lasts and entry.get("ended") is None
+    words = meaning.present if is_under_way else meaning.past
+    return f"{subject} {words[:1].lower()}{words[1:]}" if subject else words
+
+
+def has_cost(entry: Mapping[str, Any]) -> bool:
+    """Whether wallets may have noticed it at all: an incident, not what an operator did."""
+    return str(entry["kind"]) in _INCIDENTS
+
+
+def has_lasted(entry: Mapping[str, Any]) -> bool:
+    """Whether it has a length: it goes on, or took a time."""
+    return entry.get("ended") is None or bool(entry["seconds"])
 
 
 def what_wallets_noticed(incident: Mapping[str, Any]) -> str:

@@ -20,7 +20,7 @@ from rpcproxy import cli
 from rpcproxy.commands import admin_address, top
 from rpcproxy.commands.runs import admin_client, top_run
 from rpcproxy.commands.runs.top_view import Picture
-from tests.kits.statuses import a_chain, a_status, an_incident, an_upstream
+from tests.kits.statuses import a_chain, a_happening, a_status, an_incident, an_upstream
 from tests.kits.waiting import LIMIT_SECONDS
 
 TOKEN = "a-token-of-an-operator"
@@ -214,6 +214,15 @@ def test_a_proxy_that_hangs_is_missed_while_it_is_asked() -> None:
     with pytest.raises(KeyboardInterrupt):
         top_run._follow(console, ask, a_status(), 0.0, awaiting=top_run.Awaiting(0.001, 0.0))
     assert "Not heard" in console.file.getvalue()
+
+
+def test_what_happened_is_told_with_who_did_it() -> None:
+    lasting = a_happening(kind="ejected", ended=None, seconds=90.0, unserved=3, by="")
+    text = drawn(a_status(timeline=[lasting, a_happening()], timeline_kept="the disk is full"), 200)
+    assert "01 Sep 11:48:46 for 90 s so far  a fails; wallets noticed 3 errors" in text
+    assert "01 Sep 11:48:46  a was drained by alice, from 127.0.0.1" in text
+    assert "Not kept through a restart: the disk is full" in text
+    assert "incidents, UTC" not in text, "they are among it"
 
 
 def test_a_picture_of_old_has_no_colour_of_what_is_well() -> None:

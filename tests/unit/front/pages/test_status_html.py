@@ -15,7 +15,12 @@ import pytest
 from rpcproxy.front.pages.landing import SHELL as LANDING
 from rpcproxy.front.pages.markup import Markup, Shell, asset, icon, join, tag
 from rpcproxy.front.pages.outlook import public_part
-from rpcproxy.front.pages.status_html import INCIDENTS_SHOWN, status_body, status_main
+from rpcproxy.front.pages.status_html import (
+    HAPPENINGS_SHOWN,
+    INCIDENTS_SHOWN,
+    status_body,
+    status_main,
+)
 from rpcproxy.front.pages.status_page import SHELL
 from rpcproxy.front.pages.wording import (
     ago,
@@ -30,7 +35,9 @@ from rpcproxy.front.pages.wording import (
 )
 from tests.kits.statuses import (
     EVIL,
+    REASON,
     a_chain,
+    a_happening,
     a_public_status,
     a_status,
     an_incident,
@@ -220,6 +227,39 @@ def test_who_drained_it_is_on_the_page_of_operators_alone() -> None:
     assert "alice" not in json.dumps(public_part(a_status(chain)))
     unknown = {"order": "drain", "since": None, "by": ""}
     assert "ordered" not in drawn(a_status(a_chain(an_upstream("a", order=unknown)))).text
+
+
+def a_timeline() -> list[dict[str, Any]]:
+    lasting = a_happening(kind="ejected", ended=None, seconds=90.0, unserved=3, by="", words=REASON)
+    start = a_happening(kind="started", chain="", upstream="", by="", words="version 1.2")
+    return [lasting, a_happening(), start, *[a_happening(kind="cordoned")] * 30]
+
+
+def test_what_happened_is_told_with_who_did_it_and_what_wallets_noticed() -> None:
+    tree = drawn(a_status(timeline=a_timeline()))
+    for words in (
+        "a fails",
+        "90 s so far",
+        "3 errors",
+        "a was drained",
+        "alice, from 127.0.0.1",
+        "The proxy started",
+        "version 1.2",
+    ):
+        assert words in tree.text, words
+    assert tree.text.count("a was cordoned") == HAPPENINGS_SHOWN - 3
+    assert "What happened" not in drawn(a_status()).text, "an older proxy tells nothing of it"
+    full = drawn(a_status(timeline=[], timeline_kept="the disk is full")).text
+    assert "Not kept through a restart: the disk is full." in full
+
+
+def test_hands_and_reasons_of_what_happened_are_not_public() -> None:
+    part = public_part(a_status(timeline=a_timeline()))
+    assert [each["kind"] for each in part["timeline"]] == ["ejected"]
+    text = drawn(part).text
+    assert "a fails" in text
+    for words in ("alice", "drained", "2 timeouts", "The proxy started", "Who"):
+        assert words not in text, words
 
 
 def test_several_chains_have_a_sentence_each() -> None:
