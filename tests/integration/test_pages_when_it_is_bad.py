@@ -19,11 +19,12 @@ import pytest
 
 from tests.integration.anvil_node import free_port
 from tests.integration.chromium import Chromium, Tab
-from tests.integration.conftest import missing
+from tests.integration.conftest import CLIENTS, missing
 from tests.integration.running_proxy import RunningProxy
 from tests.kits.waiting import LIMIT_SECONDS
 from tests.sockets.providers import ProviderProcess
 
+AXE = CLIENTS / "node_modules" / "axe-core" / "axe.min.js"
 NAMES = ("northwind", "lakeside", "summit")
 LOST = r"^No word from the proxy since \d\d:\d\d:\d\d UTC$"
 
@@ -71,6 +72,8 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
     binary = shutil.which("chromium")
     if binary is None:
         missing("chromium")
+    if not AXE.exists():
+        missing("the Node package axe-core")
     browser = Chromium(binary, tmp_path_factory.mktemp("profile"))
     yield browser
     browser.close()
@@ -133,6 +136,9 @@ def test_a_proxy_that_is_gone_is_missed_and_found_again(
         assert icon != well[1]
         assert tab.run("document.getElementById('live').textContent") != "Live"
         assert tab.run("document.getElementById('told').textContent").startswith("No word")
+        tab.run(AXE.read_text())
+        found = "axe.run().then(it => it.violations.map(v => [v.id, v.nodes[0].html]))"
+        assert tab.run(found) == []
     if how is signal.SIGSTOP:
         os.kill(proxy.pid, signal.SIGCONT)
     else:

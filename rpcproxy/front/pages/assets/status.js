@@ -68,6 +68,8 @@
       + "What is below is of that time, too. This page goes on by itself once the proxy is heard.";
     lost = element("div", "", "plight down");
     lost.id = "lost";
+    lost.setAttribute("role", "region");
+    lost.setAttribute("aria-label", "The proxy is not heard");
     lost.append(badge, element("h1", words), element("p", why, "whose"));
     main.before(lost);
     main.classList.add("is-old");
