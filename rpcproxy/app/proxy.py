@@ -157,6 +157,7 @@ class Proxy:
         settings = FrontSettings.of_server(server, file_room=_file_room(self.config))
         connection = self._tracing.connection
         self.listener = Listener(doors, settings, pages.answer, connection, self.holdings)
+        self.listener.tell_refusals(self.records.on_refusal)
         try:
             start = self.listener.start(given.get(WALLET, ()))
             self.address = await _worded(start, server.listen)

@@ -24,7 +24,8 @@ from rpcproxy.edges.disk.timeline_store import StoredEntry
 from rpcproxy.edges.logs import event
 from rpcproxy.engine import tasks
 from rpcproxy.front.operators.recent import RecentEntries
-from rpcproxy.rules.telling.request_traces import AttemptTrace, Trace, bounded
+from rpcproxy.messages import Answer
+from rpcproxy.rules.telling.request_traces import AttemptTrace, Trace, TraceOutcome, bounded
 
 TRACE_SHELF: Final = "trace"
 TRACES_KEPT: Final = 2000
@@ -48,6 +49,14 @@ class KeptTrace(NamedTuple):
     id: str
     kind: str
     trace: Trace
+
+
+class _Error(msgspec.Struct):
+    message: str
+
+
+class _Refusal(msgspec.Struct):
+    error: _Error
 
 
 class RequestRecords:
@@ -90,6 +99,23 @@ class RequestRecords:
             self._writing = (
                 loop.call_later(wait, self._write) if wait > 0 else loop.call_soon(self._write)
             )
+
+    def on_refusal(self, trace_id: str, answer: Answer) -> None:
+        """The wallet port answered by itself, before any chain was asked."""
+        try:
+            reason = msgspec.json.decode(answer.body, type=_Refusal).error.message
+        except msgspec.DecodeError:
+            reason = f"HTTP {answer.status}"
+        trace = Trace(
+            trace_id=trace_id,
+            chain="",
+            method="",
+            outcome=TraceOutcome.REFUSED,
+            started_unix=self._clock.unix(),
+            seconds=0.0,
+            reason=reason,
+        )
+        self.on_trace(trace)
 
     def _redacted(self, trace: Trace) -> Trace:
         redact = self._redact

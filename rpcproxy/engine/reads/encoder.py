@@ -5,7 +5,7 @@ No state.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -44,14 +44,9 @@ _UNGIVEN: Final = frozenset({Verdict.OFF_CHAIN, Verdict.FORGOTTEN, Verdict.DROPP
 _OF_REQUEST: Final = frozenset({Blame.CLIENT, Blame.NOBODY})  # the chain's own words
 
 
-class EncodedAnswer(NamedTuple):
-    """``outcome`` is for the counters. ``failure``: why the wallet sees an error that is not the
-    chain's own; nobody could serve it where the outcome is ``OWN_ERROR``.
-    """
-
-    answer: Answer
-    outcome: RequestOutcome
-    failure: Reason | None = None
+# The answer; the outcome, for the counters; and why the wallet sees an error that is not the
+# chain's own (``None``: it does not). Nobody could serve it where the outcome is ``OWN_ERROR``.
+EncodedAnswer = tuple[Answer, RequestOutcome, Reason | None]
 
 
 class Encoder:
@@ -86,28 +81,26 @@ class Encoder:
             reply = settled.reply
             if reply is not None and reply.rest is not None:
                 id = request.id
-                return EncodedAnswer(
-                    restore_id(reply.body, reply.rest, settled.first_id, id, clock=self._clock),
-                    RequestOutcome.OK,
-                )
+                answer = restore_id(reply.body, reply.rest, settled.first_id, id, clock=self._clock)
+                return answer, RequestOutcome.OK, None
             if judgement.result is not None:
                 result: bytes | msgspec.Raw = judgement.result
                 if judgement.result == NULL:
                     result = self._known(request) or NULL
-                return EncodedAnswer(Answer(encode_result(request.id, result)), RequestOutcome.OK)
+                return Answer(encode_result(request.id, result)), RequestOutcome.OK, None
             if judgement.verdict in _UNGIVEN and self._is_lookup(request.method):
                 result = self._known(request) or NULL
-                return EncodedAnswer(Answer(encode_result(request.id, result)), RequestOutcome.OK)
+                return Answer(encode_result(request.id, result)), RequestOutcome.OK, None
             if judgement.error is not None and is_presentable(judgement):
                 answer = Answer(encode_raw_error(request.id, shown_error(judgement) or NULL))
                 why = None
                 if judgement.verdict.blame not in _OF_REQUEST:
                     why = Reason(f"an upstream's own error was passed on ({judgement.detail})")
-                return EncodedAnswer(answer, RequestOutcome.RPC_ERROR, why)
+                return answer, RequestOutcome.RPC_ERROR, why
             if judgement.verdict is Verdict.KEY_REFUSED or judgement.by_code:
                 why = Reason(f"every upstream refuses this request ({judgement.detail})")
                 answer = Answer(encode_error(request.id, INTERNAL_ERROR, why.public))
-                return EncodedAnswer(answer, RequestOutcome.RPC_ERROR, why)
+                return answer, RequestOutcome.RPC_ERROR, why
         return self._in_outage(request, settled)
 
     def _in_outage(self, request: Request, settled: Settled) -> EncodedAnswer:
@@ -117,10 +110,10 @@ class Encoder:
         number = self._told_block(self._describe(request.method), request.params)
         block = self._told.block(self._told.number if number == LATEST else number)
         if block is not None:
-            return EncodedAnswer(Answer(encode_result(request.id, block)), RequestOutcome.OWN_ERROR)
+            return Answer(encode_result(request.id, block)), RequestOutcome.OWN_ERROR, None
         known = self._known(request)
         if known:
-            return EncodedAnswer(Answer(encode_result(request.id, known)), RequestOutcome.OWN_ERROR)
+            return Answer(encode_result(request.id, known)), RequestOutcome.OWN_ERROR, None
         since = self._executor.standings.outage_since(MethodClass.LIGHT)
         seconds = None if since is None else max(0.0, self._clock.monotonic() - since)
         # What this request met outweighs what is known from before.
@@ -131,7 +124,7 @@ class Encoder:
             self._chain.name, failures, seconds, count, drained, self._public_names
         )
         error = encode_error(request.id, INTERNAL_ERROR, reason.public)
-        return EncodedAnswer(Answer(error, self.outage_status), RequestOutcome.OWN_ERROR, reason)
+        return Answer(error, self.outage_status), RequestOutcome.OWN_ERROR, reason
 
     def _known(self, request: Request) -> bytes:
         """A transaction that was sent through here is never null, whoever has forgotten it."""

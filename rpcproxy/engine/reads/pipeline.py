@@ -8,11 +8,13 @@ No state; nothing of what it uses is made here.
 
 from __future__ import annotations
 
+import logging
 from typing import Final
 
 from rpcproxy.chains.method import Method, MethodKind
 from rpcproxy.clock import Clock
 from rpcproxy.config.model import Chain
+from rpcproxy.engine.answers.carried import FAILURE
 from rpcproxy.engine.answers.sharing import answer_of
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.attempts.request_log import OpenRequest
@@ -23,6 +25,7 @@ from rpcproxy.engine.sends.broadcast import Broadcast
 from rpcproxy.engine.watch.local import LocalAnswers
 from rpcproxy.engine.watch.told import ToldHead
 from rpcproxy.messages import (
+    INTERNAL_ERROR,
     METHOD_REFUSED,
     PARSE_ERROR,
     Answer,
@@ -35,8 +38,11 @@ from rpcproxy.messages import (
     encode_error,
     encode_result,
 )
+from rpcproxy.reasons import Reason
 from rpcproxy.rules.answers.holding import Purse
 from rpcproxy.states import RequestOutcome
+
+_log = logging.getLogger("rpcproxy.requests")
 
 FIRST_HEAD_SECONDS: Final = 2.5
 
@@ -148,7 +154,13 @@ class Pipeline:
                 return Answer(b"")  # nobody would see what a read brings
             return await answer_of(self._read(request, profile, caller, call))
         started = self.now()
-        answer, outcome = await self._answer_other(request, profile, caller)
+        try:
+            answer, outcome = await self._answer_other(request, profile, caller)
+        except Exception:  # noqa: BLE001 - logged; the client gets its answer whatever it was
+            _log.exception("request failed", extra={"trace_id": caller.trace_id})
+            self.log.unserved(OpenRequest(request, caller.trace_id, started), Reason(FAILURE))
+            answer = Answer(encode_error(request.id, INTERNAL_ERROR, FAILURE))
+            outcome = RequestOutcome.OWN_ERROR
         self.counters.on_request(profile.method_class, self.now() - started, outcome)
         return answer
 

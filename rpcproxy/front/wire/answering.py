@@ -121,6 +121,7 @@ class AnsweringConnection(ClientConnection):
         answer = crowded_out()
         if head is not None:
             trace_id = self._shared.new_trace_id()
+            self._shared.on_refusal(trace_id, answer)
             self._write_whole(head, answer, answer.body, trace_id)
             return
         self.refuse_with(answer)

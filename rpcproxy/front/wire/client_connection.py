@@ -145,6 +145,7 @@ class ClientConnection(asyncio.Protocol):
         statuses = self._shared.counters.answers_by_status
         statuses[answer.status] = statuses.get(answer.status, 0) + 1
         trace_id = self._shared.new_trace_id()
+        self._shared.on_refusal(trace_id, answer)
         text = responses.head(answer, trace_id, len(answer.body), connection=b"close")
         self.write(text + answer.body)
         self._say_goodbye()

@@ -7,12 +7,13 @@ import contextlib
 import os
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from rpcproxy.config.model import Tls
 from rpcproxy.front.wire.http import HttpConnection
 from rpcproxy.front.wire.shared import Doors, FrontCounters, FrontSettings, Pages, Shared
+from rpcproxy.messages import Answer
 from rpcproxy.rules.answers.holding import Holdings
 
 _BACKLOG: Final = 4096
@@ -51,6 +52,10 @@ class Listener:
     @property
     def counters(self) -> FrontCounters:
         return self._shared.counters
+
+    def tell_refusals(self, told: Callable[[str, Answer], None]) -> None:
+        """``told`` hears of each answer of the front's own, by its trace id."""
+        self._shared.on_refusal = told
 
     @property
     def open_connections(self) -> int:

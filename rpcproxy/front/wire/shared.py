@@ -18,7 +18,7 @@ import msgspec
 from rpcproxy.config.model import Address, Limits, Server, Tls
 from rpcproxy.front.protocol.page import Page, PageRequest
 from rpcproxy.front.protocol.request_heads import RequestHeadMemory
-from rpcproxy.messages import Handled
+from rpcproxy.messages import Answer, Handled
 from rpcproxy.rules.answers.holding import Holdings, Purse
 
 log: Final = logging.getLogger("rpcproxy.front")
@@ -193,6 +193,10 @@ class Outbox:
                     transport.write(data)
 
 
+def _unheard(_trace_id: str, _answer: Answer) -> None:
+    """Nobody wants to know."""
+
+
 class Shared:
     """See the module. ``watched`` are those connections whose time is short: reading, lingering,
     stalled.
@@ -215,6 +219,8 @@ class Shared:
         self.watched: set[Connected] = set()
         self.turned_away = 0  # connections over the limit that are being told so
         self.on_empty: Callable[[], None] | None = None
+        # Told of each answer of the front's own to what came, by its trace id.
+        self.on_refusal: Callable[[str, Answer], None] = _unheard
 
     @property
     def open_connections(self) -> int:

@@ -15,6 +15,8 @@ from rpcproxy.clock import Clock
 from rpcproxy.edges.disk.timeline_store import StoredEntry, TimelineStore
 from rpcproxy.front.operators.access import Denied
 from rpcproxy.front.operators.admin_failures import failures_page
+from rpcproxy.messages import Answer
+from rpcproxy.rules.answers.holding import crowded_out
 from rpcproxy.rules.telling.request_traces import (
     MOST_ATTEMPTS,
     AttemptTrace,
@@ -81,6 +83,16 @@ def test_found_by_id_by_hash_by_time_and_by_chain() -> None:
     assert [each.method for each in known.find(since=EPOCH + 4)] == ["eth_chainId"]
     assert [each.trace_id for each in known.find(chain="base")] == ["b"]
     assert known.find(trace_id="c") == []
+
+
+def test_what_the_wallet_port_refuses_by_itself_is_found() -> None:
+    known = records()
+    known.on_refusal("t9", crowded_out())
+    known.on_refusal("t8", Answer(b"<html>", 400))
+    (found,) = known.find(trace_id="t9")
+    assert found.outcome is TraceOutcome.REFUSED
+    assert "more bytes are waiting" in found.reason
+    assert known.find(trace_id="t8")[0].reason == "HTTP 400"
 
 
 def test_many_of_one_kind_push_out_their_own_only() -> None:

@@ -20,6 +20,7 @@ from tests.kits.engine_kit import (
     in_turn,
     refusing,
     request,
+    run_virtual,
     silent,
     virtual,
 )
@@ -271,6 +272,26 @@ async def test_a_refusal_of_the_chain_is_no_failure() -> None:
     reply = await engine.ask(SEND, signed().params).reply()
     assert "insufficient funds" in reply["error"]["message"]
     assert engine.traces == []
+
+
+def test_a_fault_of_our_own_is_a_failure_too() -> None:
+    traces: list[Trace] = []
+
+    async def main() -> None:
+        engine = Traced()
+        assert engine.broadcast is not None
+
+        async def broken(*_: Any) -> None:
+            raise ZeroDivisionError
+
+        engine.broadcast.send = broken  # type: ignore[assignment, method-assign]
+        reply = await engine.ask(SEND, signed().params).reply()
+        assert "the proxy failed on this request" in reply["error"]["message"]
+        traces.extend(engine.traces)
+
+    (record,) = run_virtual(main)
+    assert record.getMessage() == "request failed"
+    assert [(each.outcome, each.method) for each in traces] == [(TraceOutcome.FAILED, SEND)]
 
 
 # ---- params
