@@ -127,6 +127,9 @@ def test_a_proxy_that_is_gone_is_missed_and_found_again(
     tabs = opened(browser, f"{proxy.admin_url}/status", f"{proxy.url}/how")
     for tab in tabs:
         says(tab, "^All well$")
+    (landing,) = opened(browser, f"{proxy.url}/")
+    standing = "document.querySelector('.standing').textContent"
+    assert "All well" in landing.run(standing)
     well = looks(tabs[0])
     os.kill(proxy.pid, how)
     for tab in tabs:
@@ -139,6 +142,7 @@ def test_a_proxy_that_is_gone_is_missed_and_found_again(
         tab.run(AXE.read_text())
         found = "axe.run().then(it => it.violations.map(v => [v.id, v.nodes[0].html]))"
         assert tab.run(found) == []
+    landing.until(lambda: "No word from the proxy since" in landing.run(standing), "it there, too")
     if how is signal.SIGSTOP:
         os.kill(proxy.pid, signal.SIGCONT)
     else:
@@ -149,6 +153,7 @@ def test_a_proxy_that_is_gone_is_missed_and_found_again(
         says(tab, "^All well$")
         assert looks(tab) == well
         assert tab.loads == 1, "by itself"
+    landing.until(lambda: "All well" in landing.run(standing), "it there, too")
 
 
 def test_refused_transactions_are_said_everywhere(browser: Chromium, place: Place) -> None:

@@ -87,7 +87,7 @@ def _network(base: str, chain: Mapping[str, Any], outlook: ChainOutlook | None) 
     if outlook is not None:
         level = outlook["level"]
         mark = tag("span", MARKS[level], class_=f"mark {level}", aria_hidden="true")
-        standing = tag("p", mark, outlook["sentence"], class_="standing")
+        standing = tag("p", mark, outlook["sentence"], class_="standing", id=f"standing-{name}")
     return tag(
         "section",
         tag("h2", native.title, tag("span", f" chain id {identity}"), id=f"chain-{name}"),

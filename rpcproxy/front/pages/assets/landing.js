@@ -91,6 +91,38 @@
   });
   dispatchEvent(new Event("eip6963:requestProvider"));
 
+  // How the networks stand, as it is now: what was so when the page was opened is of little use.
+  const standings = () => [...document.querySelectorAll(".standing")];
+  const LOOK_MS = 5000;
+  let heardAt = Date.now();
+  const renew = async () => {
+    if (document.hidden) return;
+    try {
+      const signal = AbortSignal.timeout(LOOK_MS - 1000);
+      const headers = { Accept: "text/html" };
+      const answer = await fetch(location.pathname, { headers, cache: "no-store", signal });
+      if (!answer.ok) throw new Error(answer.status);
+      const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+      heardAt = Date.now();
+      for (const place of standings()) {
+        const news = fresh.getElementById(place.id);
+        if (news && place.outerHTML !== news.outerHTML) place.replaceWith(news);
+      }
+    } catch {
+      const since = new Date(heardAt).toISOString().slice(11, 19);
+      for (const place of standings()) {
+        const mark = place.querySelector(".mark");
+        mark.className = "mark down";
+        mark.textContent = "✕";
+        place.replaceChildren(mark, `No word from the proxy since ${since} UTC`);
+      }
+    }
+  };
+  if (standings().length) {
+    setInterval(renew, LOOK_MS);
+    document.addEventListener("visibilitychange", renew);
+  }
+
   // One that knows nothing of EIP-6963, or none at all.
   setTimeout(() => {
     if (known.size > 0) return;
