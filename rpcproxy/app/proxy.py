@@ -51,6 +51,8 @@ _log = logging.getLogger("rpcproxy.app")
 # A chain that was replaced goes on for its longest request, and so much more, before it is taken
 # down.
 RETIRED_GRACE_SECONDS: Final = 5.0
+# Of ``server``: another value takes effect at the next start.
+FIXED_KEYS: Final = ("admin", "history", "listen", "log", "tls", "traces")
 
 
 class Proxy:
@@ -70,6 +72,7 @@ class Proxy:
         which tell the machine's; ``on_step`` is told of the steps of sends.
         """
         self.config = config
+        self._started_with = config.server  # of which FIXED_KEYS are in force until the end
         self.counters = Counters()
         self.chains: dict[str, ChainRuntime] = {}
         self.doors: dict[str, Pipeline] = {}
@@ -279,11 +282,10 @@ class Proxy:
         """Take over ``config``. Requests in flight end on the chains they began on."""
         old = self.chains
         self.redactor.add(secrets_of(config))
-        fixed = {"listen", "admin", "tls", "log", "history", "traces"}
         changed = [
             key
-            for key in sorted(fixed)
-            if getattr(config.server, key) != getattr(self.config.server, key)
+            for key in FIXED_KEYS
+            if getattr(config.server, key) != getattr(self._started_with, key)
         ]
         self._build(config)
         self.config = config

@@ -72,6 +72,7 @@ class Addresses:
         self._bad: set[SocketAddress] = set()
         self._is_closed = False
         self.own_fault = ""  # why the last lookup brought nothing, where that is this machine's
+        self.trouble = ""  # why it brought nothing, in the resolver's words
 
     def has(self, address: SocketAddress) -> bool:
         """The host is still at this address, as far as is known."""
@@ -134,6 +135,8 @@ class Addresses:
         if not lookup.cancelled() and error is None:
             found = tuple(lookup.result())
         self.own_fault = own_words(error)
+        strerror = error.strerror if isinstance(error, OSError) else None
+        self.trouble = (strerror or "").lower()
         if self._is_closed:
             return
         if found:

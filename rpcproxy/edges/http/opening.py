@@ -7,6 +7,7 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from rpcproxy.edges.http.names import Addresses, Dial, SocketAddress
 from rpcproxy.edges.http.target import Origin
@@ -14,6 +15,12 @@ from rpcproxy.edges.http.tls import Handshake
 from rpcproxy.edges.http.tunnel import Tunnel, Way
 from rpcproxy.edges.process.own_limits import limits
 from rpcproxy.messages import Failure, FailureKind
+
+
+_LATE: Final = {
+    FailureKind.CONNECT: "no connection",
+    FailureKind.TLS: "no TLS handshake",
+}
 
 
 class Route:
@@ -39,6 +46,13 @@ class Route:
         self.connect_seconds = connect_seconds
         self.way = way
         self.session: ssl.SSLSession | None = None
+
+    @property
+    def name_words(self) -> str:
+        """Whose addresses these are."""
+        return (
+            "its name" if self.way is None else f"the name of the outbound proxy {self.way.label}"
+        )
 
 
 class Opening:
@@ -76,13 +90,19 @@ class Opening:
         if self._dial is not None and self._stage is FailureKind.CONNECT:
             for address in self._dial.addresses_tried:
                 self._route.addresses.on_failed(address)
-        self._fail(f"not done in {self._route.connect_seconds:g} s")
+        seconds = f"in {self._route.connect_seconds:g} s"
+        if self._stage is FailureKind.RESOLVE:
+            self._fail(f"{self._route.name_words} does not resolve: no answer of DNS {seconds}")
+        else:
+            self._fail(f"{_LATE[self._stage]} {seconds}")
 
     def _on_addresses(self, addresses: Sequence[SocketAddress]) -> None:
         if self._is_over:
             return
         if not addresses:
-            self._fail("no address", self._route.addresses.own_fault)
+            known = self._route.addresses
+            why = f" ({known.trouble})" if known.trouble else ""
+            self._fail(f"{self._route.name_words} does not resolve{why}", known.own_fault)
             return
         self._stage = FailureKind.CONNECT
         route = self._route

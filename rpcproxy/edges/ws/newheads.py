@@ -362,7 +362,7 @@ def _in_words(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientSSLError):
         return "TLS handshake failed"
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return "no address"
+        return "its name does not resolve"
     if isinstance(error, aiohttp.ClientConnectorError):
         is_refused = isinstance(error.os_error, ConnectionRefusedError)
         return "connection refused" if is_refused else "cannot connect"

@@ -117,7 +117,7 @@ async def test_one_that_never_answers_is_given_up_with_every_socket() -> None:
         )
         kind, words = await ask_failure(it)
         assert kind is FailureKind.CONNECT
-        assert "not done in" in words
+        assert "no connection in" in words
         await it.close()
     silent.close()
     await until(lambda: open_sockets() == before)

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import gzip
 import random
+import re
 import socket
 import threading
 
@@ -632,7 +633,7 @@ async def test_connecting_is_bounded() -> None:
             Target("it", f"http://127.0.0.1:{port}/key"), EdgeSettings(connect_seconds=0.05)
         )
         kind, detail = await ask_failure(upstream)
-        assert (kind, detail) == (FailureKind.CONNECT, f"127.0.0.1:{port}: not done in 0.05 s")
+        assert (kind, detail) == (FailureKind.CONNECT, f"127.0.0.1:{port}: no connection in 0.05 s")
         await upstream.close()
         for filler in fillers:
             filler.close()
@@ -641,9 +642,10 @@ async def test_connecting_is_bounded() -> None:
 @on_both_loops
 async def test_names_without_address() -> None:
     upstream = HttpUpstream(Target("it", "http://no-such-host.invalid/key"), EdgeSettings())
-    assert await ask_failure(upstream) == (
-        FailureKind.RESOLVE,
-        "no-such-host.invalid:80: no address",
+    kind, detail = await ask_failure(upstream)
+    assert kind is FailureKind.RESOLVE
+    assert re.fullmatch(r"no-such-host\.invalid:80: its name does not resolve \(.+\)", detail), (
+        detail
     )
     await upstream.close()
 
@@ -659,7 +661,10 @@ async def test_a_resolver_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(names, "look_up", look_up)
     upstream = HttpUpstream(Target("it", "http://rpc.test/key"), EdgeSettings(connect_seconds=0.02))
     kind, detail = await ask_failure(upstream)
-    assert (kind, detail) == (FailureKind.RESOLVE, "rpc.test:80: not done in 0.02 s")
+    assert (kind, detail) == (
+        FailureKind.RESOLVE,
+        "rpc.test:80: its name does not resolve: no answer of DNS in 0.02 s",
+    )
     release.set()
     await until(lambda: upstream._addresses.has(SocketAddress(socket.AF_INET, ("127.0.0.1", 80))))
     assert upstream.open_connections == 0

@@ -397,7 +397,7 @@ async def test_a_name_without_an_address(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(aiohttp.connector, "DefaultResolver", aiohttp.ThreadedResolver)
     async with hearing("ws://nowhere.example/") as heard:
         await until(lambda: bool(heard.states))
-        assert heard.why == "no address"
+        assert heard.why == "its name does not resolve"
 
 
 # ---- By hand
