@@ -177,6 +177,10 @@ class ChangeKind(enum.StrEnum):
     OUTAGE = "outage"
     OUTAGE_OVER = "outage_over"
     CONFIG_RELOAD = "config_reload"
+    CONFIG_REFUSED = "config_refused"
+    SENDS_REFUSED = "sends_refused"
+    SENDS_TAKEN = "sends_taken"
+    DIED = "died"
     METHOD_UNSUPPORTED = "method_unsupported"
     FEED_FLOODED = "feed_flooded"
 
@@ -252,6 +256,12 @@ CHANGES: Final[Mapping[ChangeKind, ChangeMeaning]] = {
     _K.OUTAGE: ChangeMeaning("nobody can serve it", Severity.CRITICAL),
     _K.OUTAGE_OVER: ChangeMeaning("somebody can serve it again", ends=_K.OUTAGE),
     _K.CONFIG_RELOAD: ChangeMeaning("configuration", is_passing=True),
+    _K.CONFIG_REFUSED: ChangeMeaning("a new configuration", Severity.WARNING, is_passing=True),
+    _K.SENDS_REFUSED: ChangeMeaning("transactions are refused", Severity.CRITICAL),
+    _K.SENDS_TAKEN: ChangeMeaning("transactions are taken again", ends=_K.SENDS_REFUSED),
+    _K.DIED: ChangeMeaning(
+        "the proxy ended without a word, and was started again", Severity.WARNING, is_passing=True
+    ),
     _K.METHOD_UNSUPPORTED: ChangeMeaning("", is_harmless=True, brief="lacks a method"),
     _K.FEED_FLOODED: ChangeMeaning("", brief="pushes too much"),
 }

@@ -21,6 +21,7 @@ from rpcproxy.front.operators.admin_control import Ordered
 from rpcproxy.front.operators.admin_failures import FailuresPage, failures_page
 from rpcproxy.messages import Malformed, Request, decode_body
 from rpcproxy.rules.standing.orders import why_needed
+from rpcproxy.rules.telling.happenings import HandKind
 from rpcproxy.words import OperatorOrder, OrderName
 
 _log = logging.getLogger("rpcproxy.admin")
@@ -39,6 +40,7 @@ class Control:
         self._proxy = proxy
         self._waiting: list[asyncio.Future[tuple[bool, str]]] = []
         self.ask_reload: Callable[[], None] | None = None
+        self.reload_by = ""  # who asked here for the one that is under way
 
     def access(self) -> Access:
         """As it is bound and configured now."""
@@ -68,6 +70,8 @@ class Control:
         order_given = OperatorOrder(upstream, wanted, by=by, unix_seconds=unix_seconds)
         changes = runtime.executor.observe(order_given, self._proxy.clock.monotonic())
         words = changes[0].reason if changes else "it was so already"
+        if changes:
+            self._proxy.timeline.on_order(chain, upstream, wanted, by)
         if wanted == "drain" and standing.in_flight:
             words += f"; {standing.in_flight} in flight finish"
         return {"chain": chain, "upstream": upstream, "state": standing.state, "result": words}
@@ -98,12 +102,17 @@ class Control:
 
     # ---- the process
 
-    async def reload(self) -> str:
+    async def settle(self) -> None:
+        """Until what was ordered outlives us, for a moment at most."""
+        await self._proxy.timeline.settle()
+
+    async def reload(self, by: str = "") -> str:
         """Read the configuration file again. Raises ``Denied`` where that is refused."""
         if self.ask_reload is None:
             raise Denied(409, _NO_FILE)
         told: asyncio.Future[tuple[bool, str]] = asyncio.get_running_loop().create_future()
         self._waiting.append(told)
+        self.reload_by = by
         self.ask_reload()
         try:
             async with asyncio.timeout(RELOAD_SECONDS):
@@ -119,7 +128,7 @@ class Control:
 
     def on_reload(self, is_accepted: bool, words: str) -> None:  # noqa: FBT001 -- a listener
         """A reload came to its end."""
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting, self.reload_by = self._waiting, [], ""
         for told in waiting:
             if not told.done():
                 told.set_result((is_accepted, words))
@@ -128,7 +137,11 @@ class Control:
     def log_level(self) -> str:
         return logging.getLevelName(logging.getLogger(ROOT).level).lower()
 
-    def set_log_level(self, level: str) -> None:
+    def set_log_level(self, level: str, by: str = "") -> None:
         """Until the next start."""
+        before = self.log_level
+        if level != before:
+            words = f"{level}, {before} before"
+            self._proxy.timeline.on_happened(HandKind.LOG_LEVEL, words=words, by=by)
         logging.getLogger(ROOT).setLevel(level.upper())
         event(_log, logging.WARNING, "log_level", f"the log level is {level} from now on")

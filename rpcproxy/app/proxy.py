@@ -25,9 +25,11 @@ from rpcproxy.app.people.sampling import Sampler
 from rpcproxy.app.process.allocator import Trimmer
 from rpcproxy.app.process.process import room_for_clients
 from rpcproxy.app.public_view import PublicView
+from rpcproxy.app.resuming import timeline_of
 from rpcproxy.app.tracing import Tracing
 from rpcproxy.app.view import ProxyView
 from rpcproxy.clock import SYSTEM_CLOCK, Clock
+from rpcproxy.config.differences import differences
 from rpcproxy.config.model import Address, Chain, Config, Server
 from rpcproxy.edges.logs import Redactor, event, secrets_of, utc
 from rpcproxy.edges.metrics.metrics import Counters, LoopLag
@@ -42,6 +44,7 @@ from rpcproxy.front.web import WalletPages
 from rpcproxy.front.wire.listener import Listener
 from rpcproxy.front.wire.shared import FrontSettings
 from rpcproxy.rules.answers.holding import Holdings
+from rpcproxy.rules.telling.happenings import HandKind
 from rpcproxy.states import Change, ChangeKind
 
 T = TypeVar("T")
@@ -97,9 +100,8 @@ class Proxy:
         self.sampler = Sampler(running, clock, refusals=self.refusals)
         self._tracing = Tracing(config.server)
         self._notices = Notices(self.counters, self.redactor, clock)
-        self.sampler.sinks.append(self._notices.on_sample)
         self._history = HistoryWriter(config.server.history, self.redactor)
-        self.sampler.sinks.append(self._history.on_sample)
+        self.timeline = timeline_of(self, self._notices.on_died)
         self.recorder = Recorder(
             self.sampler.take,
             beside(self._history.path),
@@ -107,6 +109,9 @@ class Proxy:
             refusals=self.refusals,
             clock=clock,
         )
+        self.recorder.tell = self.timeline.on_incidents
+        tellers = (self._notices, self._history, self.timeline)
+        self.sampler.sinks += [each.on_sample for each in tellers]
         self.sampler.sinks += [self.recorder.add, Trimmer(self.holdings).on_sample]
         self.view = ProxyView(self)
         self.public = PublicView(self, self.view)
@@ -139,8 +144,9 @@ class Proxy:
         self.watch()
 
     async def open_journals(self) -> None:
-        """Wait a moment for them."""
-        await asyncio.gather(*(chain.transactions.open() for chain in self.chains.values()))
+        """Wait a moment for them, and for the timeline, which has the orders of operators."""
+        journals = (chain.transactions.open() for chain in self.chains.values())
+        await asyncio.gather(*journals, self.timeline.disk.opened())
 
     def build(self, predecessor_seconds: float = 0.0) -> None:
         """The first step of ``start``: the chains. What another process has open is waited for, so
@@ -151,6 +157,8 @@ class Proxy:
         if predecessor_seconds:
             for runtime in self.chains.values():
                 runtime.expect_predecessor(predecessor_seconds)
+        self.recorder.open()
+        self.timeline.start(predecessor_seconds)
 
     async def listen(self, given: Sockets = NO_SOCKETS) -> None:
         """Open the ports, on the ``given`` sockets where there are any. Raises as ``start``."""
@@ -181,13 +189,16 @@ class Proxy:
         self._loop_lag.start()
         self._notices.configure(self.config.notify)
         self._history.start(self.clock.unix())
-        self.recorder.open()
+        self.timeline.on_started()
         self.sampler.start()
 
-    async def stop(self, drain_seconds: float | None = None, *, is_followed: bool = False) -> None:
+    async def stop(
+        self, drain_seconds: float | None = None, *, is_followed: bool = False, why: str = ""
+    ) -> None:
         """Finish what is in flight, within bounds, and close everything. ``is_followed``: another
-        process serves already, and waits for the journals.
+        process serves already, and waits for the journals. ``why``: in words, for the timeline.
         """
+        self.timeline.on_end(HandKind.TAKEN_OVER if is_followed else HandKind.STOPPED, why)
         seconds = self.config.server.drain_seconds if drain_seconds is None else drain_seconds
         await self._public_status.close()
         if self.listener is not None:
@@ -195,10 +206,8 @@ class Proxy:
                 # What is told here is not to be ahead of what the next process tells.
                 await asyncio.gather(*(runtime.retire() for runtime in self.chains.values()))
             patience = min(seconds, HANDOVER_SECONDS) if is_followed else seconds
-            leaving = release_journals(
-                self.listener, self.chains.values(), patience, self.clock.monotonic
-            )
-            releasing = tasks.start(leaving, "release journals")
+            letting_go = self._let_go(patience, is_followed=is_followed)
+            releasing = tasks.start(letting_go, "release journals")
             await self.listener.drain(seconds)
             await tasks.stop(releasing)
             await self.listener.close()
@@ -209,6 +218,7 @@ class Proxy:
         telling = tasks.start(self._notices.close(), "last notices")
         await self._history.close()
         await self.recorder.close()
+        await self.timeline.close()
         await tasks.stop(*self._retiring)
         for runtime in self.chains.values():
             await runtime.close()
@@ -216,6 +226,15 @@ class Proxy:
             await self.admin.close()
             self.admin = None
         await asyncio.gather(telling, self._tracing.close())
+
+    async def _let_go(self, seconds: float, *, is_followed: bool) -> None:
+        """Of the journals and, where another process waits for it, of the timeline."""
+        if self.listener is not None:
+            chains, now = self.chains.values(), self.clock.monotonic
+            await release_journals(self.listener, chains, seconds, now)
+        if is_followed:
+            self.sampler.sample_now()
+            await self.timeline.close()
 
     # ---- configuration
 
@@ -275,12 +294,15 @@ class Proxy:
             for change in changes:
                 self.changes.add(runtime.chain.name, change, self.clock.unix())
                 self._notices.on_change(runtime.chain.name, change)
+                self.timeline.on_change(runtime.chain.name, change)
 
         return on_changes
 
-    def reload(self, config: Config) -> None:
-        """Take over ``config``. Requests in flight end on the chains they began on."""
-        old = self.chains
+    def reload(self, config: Config, by: str = "") -> None:
+        """Take over ``config``, as ``by`` asked. Requests in flight end on the chains they began
+        on.
+        """
+        old, news = self.chains, differences(self.config, config)
         self.redactor.add(secrets_of(config))
         changed = [
             key
@@ -316,13 +338,18 @@ class Proxy:
         result = "taken over"
         if changed:
             result += f"; server.{', server.'.join(changed)} take effect at the next start"
-        self._note_reload(result, is_accepted=True)
+        self.timeline.on_configured()
+        words = "; ".join([*(news or ["nothing changed"]), *result.split("; ")[1:]])
+        self._note_reload(result, words, by, is_accepted=True)
 
-    def refuse_reload(self, reason: str) -> None:
+    def refuse_reload(self, reason: str, by: str = "") -> None:
         """A new configuration cannot be used: the one in force stays."""
-        self._note_reload(f"refused, the configuration in force stays: {reason}", is_accepted=False)
+        result = f"refused, the configuration in force stays: {reason}"
+        self._note_reload(result, reason, by, is_accepted=False)
 
-    def _note_reload(self, result: str, *, is_accepted: bool) -> None:
+    def _note_reload(self, result: str, words: str, by: str, *, is_accepted: bool) -> None:
+        kind = HandKind.CONFIG_RELOAD if is_accepted else HandKind.CONFIG_REFUSED
+        self.timeline.on_happened(kind, words=words, by=self.control.reload_by or by)
         self.counters.on_reload(is_accepted=is_accepted)
         self.last_reload = {"last_result": result, "last_time": utc(self.clock.unix())}
         level = logging.INFO if is_accepted else logging.ERROR

@@ -14,6 +14,7 @@ from rpcproxy.app.chain import ChainRuntime
 from rpcproxy.app.people.own_refusals import OwnRefusals
 from rpcproxy.app.people.recorder import Recorder
 from rpcproxy.app.people.request_records import RequestRecords
+from rpcproxy.app.people.timeline import Timeline
 from rpcproxy.clock import Clock
 from rpcproxy.config.model import Config
 from rpcproxy.edges.logs import Redactor
@@ -62,6 +63,9 @@ class InForce(Protocol):
 
     @property
     def recorder(self) -> Recorder: ...
+
+    @property
+    def timeline(self) -> Timeline: ...
 
     @property
     def refusals(self) -> OwnRefusals: ...

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from rpcproxy import __version__
 from rpcproxy.app.people.chain_report import (
@@ -17,6 +17,7 @@ from rpcproxy.app.people.chain_report import (
     find_transaction,
 )
 from rpcproxy.app.people.own_refusals import sends_refused_seconds, sends_words
+from rpcproxy.app.people.timeline_view import change_told
 from rpcproxy.app.serving import InForce
 from rpcproxy.chains.registry import HASH_WORDS, hash_of, kind_of
 from rpcproxy.edges.metrics.exposition import Exposition, ProxyCollector, Sources
@@ -29,9 +30,12 @@ from rpcproxy.front.operators.admin import (
     readiness,
     told_plainly,
 )
+from rpcproxy.front.operators.admin_changes import ChangesPage
 from rpcproxy.front.operators.admin_transactions import ChainTransactions, TransactionEntry
 from rpcproxy.front.pages.outlook import ChainOutlook
 from rpcproxy.rules.telling.snapshot import snapshot_of
+
+TIMELINE_SHOWN: Final = 50
 
 
 class ProxyView:
@@ -72,8 +76,22 @@ class ProxyView:
             **outlook,
             "chains": chains,
             "changes": self._proxy.changes.latest_first(),
+            "timeline": self.changes(TIMELINE_SHOWN)["changes"],
+            "timeline_kept": self._proxy.timeline.kept,
             "config": reloads,
         }
+
+    def changes(
+        self, limit: int, since_unix: float = 0.0, chain: str = "", upstream: str = ""
+    ) -> ChangesPage:
+        """The timeline, the newest first."""
+        timeline, unix_seconds = self._proxy.timeline, self._clock.unix()
+        found = timeline.latest_first(limit, since_unix, chain, upstream)
+        told = [change_told(each, unix_seconds) for each in found]
+        return {"changes": told, "kept": timeline.kept}
+
+    def unix_now(self) -> float:
+        return self._clock.unix()
 
     def _chain_statuses(self, now: float, unix_seconds: float) -> list[ChainStatus]:
         return [chain_status(runtime, now, unix_seconds) for runtime in self._proxy.chains.values()]

@@ -25,6 +25,7 @@ from rpcproxy.edges.disk.journal import DiskJournal
 from rpcproxy.edges.metrics.metrics import ChainCounters
 from rpcproxy.edges.process.given_sockets import Channel
 from rpcproxy.engine.sends.denials import Unwritten
+from rpcproxy.rules.standing.orders import standing_order
 from tests.integration.anvil_node import free_port
 from tests.integration.rpc_kit import CHAIN_ID, Upstream, described, each, good, on_uvloop, request
 from tests.kits import engine_kit
@@ -241,9 +242,9 @@ async def test_orders_of_operators_go_with_the_ports() -> None:
         try:
             standings = new.chains[NAME].standings
             for each_one in (first, second):
-                told = standings[each_one].order
+                told = standing_order(standings[each_one])
                 assert told is not None
-                assert told == old.proxy.chains[NAME].standings[each_one].order
+                assert told == standing_order(old.proxy.chains[NAME].standings[each_one])
                 assert told.by == "alice"
             assert standings[first].is_drained
             assert standings[second].is_cordoned

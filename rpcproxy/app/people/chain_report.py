@@ -40,6 +40,7 @@ from rpcproxy.front.operators.admin_transactions import (
 )
 from rpcproxy.messages import CLASS_NAMES, METHOD_CLASSES, Head, MethodClass
 from rpcproxy.rules.heads.heads import Heads
+from rpcproxy.rules.standing.orders import standing_order
 from rpcproxy.rules.standing.standing import Standing
 from rpcproxy.rules.telling.snapshot import snapshot_of
 
@@ -125,7 +126,7 @@ def chain_status(runtime: ChainRuntime, now: float, unix_seconds: float) -> Chai
 
 
 def _order(standing: Standing) -> OrderStatus | None:
-    note = standing.order
+    note = standing_order(standing)
     if note is None:
         return None
     since = utc(note.since_unix) if note.since_unix else None

@@ -29,6 +29,7 @@ from rpcproxy.rules.telling.notices import (
     Gathering,
     NoticeEvent,
     Outages,
+    SendRefusals,
 )
 from rpcproxy.rules.telling.sample import Sample
 from rpcproxy.states import Change, ChangeKind
@@ -68,6 +69,7 @@ class Notices:
         self._tellers: dict[Notice, _Teller] = {}
         self._conditions = Conditions()
         self._outages = Outages()
+        self._refusals = SendRefusals()
         self._closing: set[asyncio.Task[None]] = set()
 
     def configure(self, notices: Sequence[Notice]) -> None:
@@ -98,20 +100,31 @@ class Notices:
             )
 
     def on_reload(self, words: str, *, is_accepted: bool) -> None:
-        """The configuration was taken over, or refused and why."""
+        """The configuration was taken over, or refused and why. Who is told of reloads alone is
+        told of both.
+        """
+        told = NoticeEvent(
+            kind=ChangeKind.CONFIG_RELOAD,
+            reason=words,
+            unix_seconds=self._clock.unix(),
+            is_over=is_accepted,
+        )
+        refused = msgspec.structs.replace(told, kind=ChangeKind.CONFIG_REFUSED)
+        for teller in self._tellers.values():
+            teller.add(told if is_accepted or not teller.wants(refused) else refused)
+
+    def on_died(self, words: str) -> None:
+        """The process before this one ended without a word."""
         self._tell(
             NoticeEvent(
-                kind=ChangeKind.CONFIG_RELOAD,
-                reason=words,
-                unix_seconds=self._clock.unix(),
-                is_over=is_accepted,
+                kind=ChangeKind.DIED, reason=words, unix_seconds=self._clock.unix(), is_over=True
             )
         )
 
     def on_sample(self, sample: Sample) -> None:
-        """A sink of samples: outages begin and end."""
+        """A sink of samples: outages begin and end, and times in which transactions are refused."""
         self._conditions.forget_chains_but([chain.name for chain in sample.chains])
-        for turn in self._outages.compare(sample):
+        for turn in (*self._outages.compare(sample), *self._refusals.compare(sample)):
             self._tell(turn)
 
     def _tell(self, event: NoticeEvent) -> None:
@@ -155,8 +168,11 @@ class _Teller:
         self._sent: asyncio.Future[None]  # of what is under way
         self._task = tasks.start(self._run(), "webhook")
 
+    def wants(self, event: NoticeEvent) -> bool:
+        return event.kind in self._events
+
     def add(self, event: NoticeEvent) -> None:
-        if event.kind not in self._events:
+        if not self.wants(event):
             return
         left_out = self._gathering.add(event, self._now())
         self._counters.on_notices("left_out", left_out)

@@ -53,6 +53,10 @@ _FRESH: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
 _log = logging.getLogger("rpcproxy.app")
 
 
+def _nobody(_incidents: Sequence[Incident]) -> None:
+    pass
+
+
 class Recorder:
     """See the module's docstring. ``add`` is a sink of the sampler."""
 
@@ -73,6 +77,8 @@ class Recorder:
         self._settle_seconds = settle_seconds
         self.chronicle = Chronicle()
         self._take = take
+        # Told of all incidents at each look.
+        self.tell: Callable[[Sequence[Incident]], None] = _nobody
         self._refusals = refusals or OwnRefusals()
         self._looked = -math.inf  # monotonic seconds
         self._look: asyncio.TimerHandle | None = None
@@ -94,6 +100,7 @@ class Recorder:
 
     def add(self, sample: Sample) -> None:
         self.chronicle.add(sample)
+        self.tell(self.chronicle.every_incident())
         self._looked = sample.seconds
         is_due = sample.seconds - self._written >= WRITE_SECONDS
         is_idle = self._writing is None or self._writing.done()

@@ -16,6 +16,7 @@ from rpcproxy.app.people.own_refusals import OwnRefusals
 from rpcproxy.clock import SYSTEM_CLOCK, Clock
 from rpcproxy.engine import tasks
 from rpcproxy.messages import CLASS_NAMES, METHOD_CLASSES, MethodClass
+from rpcproxy.rules.standing.orders import standing_order
 from rpcproxy.rules.standing.standing import Standing
 from rpcproxy.rules.telling.sample import ChainSample, Refusal, Sample, Times, UpstreamSample
 from rpcproxy.rules.telling.snapshot import describe
@@ -112,6 +113,7 @@ def sample_chain(
         requests=requests,
         unserved=counters.unserved,
         refusals=tuple(refusals),
+        resumed=runtime.transactions.resumed,
         upstreams=tuple(
             _sample_upstream(runtime, standing, now, unix_seconds) for standing in standings
         ),
@@ -126,7 +128,7 @@ def _sample_upstream(
     tally = counters.attempts.get(name)
     latency = standing.classes[MethodClass.LIGHT].latency.seconds
     shared = ("name", "provider", "cloud", "region", "tier", "role", "state")
-    since_seconds, order = told["since_seconds"], standing.order
+    since_seconds, order = told["since_seconds"], standing_order(standing)
     if order is not None and order.since_unix and UPSTREAM_STATES[standing.state].by_order:
         # An order outlives the process that took it.
         since_seconds = max(since_seconds, unix_seconds - order.since_unix)

@@ -88,6 +88,7 @@ class Transactions:
         on_step: OnStep = unheard,
     ) -> None:
         self.path = settings.path
+        self.resumed = 0  # that were pending in the journal when it was opened
         self._now = clock.monotonic
         self._chain_name = chain.name
         self._identity = _identity(chain)
@@ -156,6 +157,7 @@ class Transactions:
                 await asyncio.sleep(AGAIN_SECONDS)
                 continue
             self.ledger.on_journal(journal)
+            self.resumed = len(journal.open_rows)
             self._was_tried.set()
             if journal.set_aside is not None:
                 reason = f"it was damaged, and is now {journal.set_aside}"

@@ -10,12 +10,13 @@ from typing import Any, Final
 import msgspec
 
 from rpcproxy.app.proxy import Proxy
+from rpcproxy.app.resuming import standing_orders
 from rpcproxy.app.storage.transaction_journal import SendSettings
 from rpcproxy.chains.known import told_identity
 from rpcproxy.config.model import Config
 from rpcproxy.edges.process.given_sockets import Broken
 from rpcproxy.messages import MethodClass
-from rpcproxy.rules.standing.orders import note_of, order_again
+from rpcproxy.rules.standing.orders import order_again
 from rpcproxy.words import OrderName, OrderNote
 
 ServedHeads = Mapping[str, int]
@@ -96,12 +97,8 @@ def orders_of(proxy: Proxy) -> dict[str, dict[str, list[OrderName]]]:
 def order_notes_of(proxy: Proxy) -> OrderNotes:
     """The same, with since when and by whom."""
     orders: dict[str, dict[str, list[OrderNote]]] = {}
-    for name, runtime in proxy.chains.items():
-        for standing in runtime.standings:
-            given = [note_of(standing, order) for order in ("drain", "cordon")]
-            notes = [note for note in given if note is not None]
-            if notes:
-                orders.setdefault(name, {})[standing.name] = notes
+    for place, note in standing_orders(proxy).items():
+        orders.setdefault(place.chain, {}).setdefault(place.upstream, []).append(note)
     return orders
 
 

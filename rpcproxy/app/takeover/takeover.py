@@ -248,6 +248,7 @@ async def _get_ready(
     heads.update(words["heads"])
     proxy.build(PREDECESSOR_SECONDS)
     follow_orders(proxy, orders_in(words))
+    proxy.timeline.are_orders_told = True
     proxy.watch()
     if not await _reach(proxy, heads, times.ready_seconds, channel):
         late = ", ".join(_behind(proxy, heads))

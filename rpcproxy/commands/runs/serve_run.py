@@ -94,13 +94,19 @@ async def _serve_until_signal(
 ) -> int:
     loop = asyncio.get_running_loop()
     stopping, reloading = asyncio.Event(), asyncio.Event()
+    why: list[str] = []
+
+    def stop(signum: signal.Signals) -> None:
+        why.append(signum.name)
+        stopping.set()
+
     for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, stopping.set)
+        loop.add_signal_handler(signum, stop, signum)
     hang_ups = options.hang_ups or HangUps()
     on_step = options.on_step or unheard
     proxy = Proxy(config, config_path=options.config, redactor=redactor, on_step=on_step)
     reload = reloading.set if options.config else None
-    hang_ups.hand_over(loop, proxy.clock.monotonic, end=stopping.set, reload=reload)
+    hang_ups.hand_over(loop, proxy.clock.monotonic, end=lambda: stop(signal.SIGHUP), reload=reload)
     service = Service(proxy, NotifySocket.of(os.environ, os.getpid()))
     try:
         has_taken = await takeover.start(proxy, os.environ, takes_over=options.takeover)
@@ -124,14 +130,14 @@ async def _serve_until_signal(
     _announce(proxy)
     service.start(is_new_process=has_taken)
     await stopping.wait()
-    why = "another process has taken over" if offer.is_taken else "stopping"
-    event(_log, logging.INFO, "drain", f"{why}: requests in flight are finished first")
+    words = "another process has taken over" if offer.is_taken else "stopping"
+    event(_log, logging.INFO, "drain", f"{words}: requests in flight are finished first")
     service.stopping()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, _leave_at_once)
     await tasks.stop(watching)
     await offer.close()
-    await proxy.stop(is_followed=offer.is_taken)
+    await proxy.stop(is_followed=offer.is_taken, why=", ".join(why))
     await service.close()
     return 0
 
@@ -207,6 +213,7 @@ async def _watch_file(
             is_asked = True
         except TimeoutError:
             is_asked = False
+        by = "a signal (SIGHUP)" if is_asked else "a change of the file"
         reloading.clear()
         on_look()
         found = _fingerprint(options.config)
@@ -220,15 +227,15 @@ async def _watch_file(
             check_certificate(config.server)
             check_traces(config.server)
         except ConfigError as error:
-            proxy.refuse_reload(str(error))
+            proxy.refuse_reload(str(error), by)
             continue
         for warning in config.warnings:
             event(_log, logging.WARNING, "config", warning)
         try:
-            proxy.reload(config)
+            proxy.reload(config, by)
         except Exception as error:  # noqa: BLE001 - logged; the one in force goes on
             _log.exception("reload failed")
-            proxy.refuse_reload(type(error).__name__)
+            proxy.refuse_reload(type(error).__name__, by)
 
 
 def _fingerprint(path: str) -> tuple[int, int, int] | None:

@@ -21,6 +21,7 @@ from rpcproxy.clock import SYSTEM_CLOCK, Clock
 from rpcproxy.edges.logs import utc
 from rpcproxy.edges.metrics.metrics import class_name
 from rpcproxy.front.operators.access import Access, make_guard
+from rpcproxy.front.operators.admin_changes import ChangesView, ChangeTold, changes_routes
 from rpcproxy.front.operators.admin_control import ControlView, control_routes
 from rpcproxy.front.operators.admin_index import index_routes, no_page
 from rpcproxy.front.operators.admin_transactions import (
@@ -134,11 +135,13 @@ class Status(Outlook):
     version: str
     uptime_seconds: float
     chains: Sequence[ChainPage]
-    changes: Sequence[ChangeEntry]  # the latest first
+    changes: Sequence[ChangeEntry]  # of standings, the latest first
+    timeline: Sequence[ChangeTold]  # the newest of ``/changes``
+    timeline_kept: str
     config: ReloadStatus
 
 
-class AdminView(TransactionsView, Protocol):
+class AdminView(TransactionsView, ChangesView, Protocol):
     """What the admin port may know. Called on the event loop's thread, once per page."""
 
     def status(self) -> Status: ...
@@ -252,6 +255,7 @@ def make_admin_app(
         ]
     )
     _add_status(app, view, redact, clock)
+    app.add_routes(changes_routes(view, page))
     app.add_routes(transaction_routes(view, page))
     app.add_routes(index_routes(page))
     return app

@@ -41,7 +41,11 @@ class ControlView(Protocol):
         self, chain: str, upstream: str, order: str, *, is_forced: bool, by: str = ""
     ) -> Ordered: ...
 
-    async def reload(self) -> str:
+    async def settle(self) -> None:
+        """Until what was ordered outlives the process, for a moment at most."""
+        ...
+
+    async def reload(self, by: str = "") -> str:
         """Read the configuration file again; what came of it, in words."""
         ...
 
@@ -54,7 +58,7 @@ class ControlView(Protocol):
     @property
     def log_level(self) -> str: ...
 
-    def set_log_level(self, level: str) -> None:
+    def set_log_level(self, level: str, by: str = "") -> None:
         """One of ``LEVELS``."""
         ...
 
@@ -66,21 +70,17 @@ def control_routes(view: ControlView, page: JsonPage) -> list[web.RouteDef]:
         """Drain, undrain, cordon or uncordon an upstream; ?force=1 for the last one, too."""
         asked = request.match_info
         is_forced = request.query.get("force", "") not in ("", "0")
-        return _told(
-            page,
-            lambda: view.obey(
-                asked["chain"],
-                asked["name"],
-                asked["order"],
-                is_forced=is_forced,
-                by=who(request.headers.get(OPERATOR_HEADER, ""), request.remote),
-            ),
+        chain, name, order = asked["chain"], asked["name"], asked["order"]
+        told = _told(
+            page, lambda: view.obey(chain, name, order, is_forced=is_forced, by=_who(request))
         )
+        await view.settle()
+        return told
 
-    async def reload(_request: web.Request) -> web.Response:
+    async def reload(request: web.Request) -> web.Response:
         """Read the configuration file again."""
         try:
-            return page({"result": await view.reload()})
+            return page({"result": await view.reload(_who(request))})
         except Denied as denied:
             return page({"error": str(denied)}, status=denied.status)
 
@@ -94,7 +94,7 @@ def control_routes(view: ControlView, page: JsonPage) -> list[web.RouteDef]:
         if wanted is None:
             words = f'expected {{"level": "…"}} with one of {", ".join(LEVELS)}'
             return page({"error": words}, status=400)
-        view.set_log_level(wanted)
+        view.set_log_level(wanted, _who(request))
         return page({"level": view.log_level})
 
     async def explain(request: web.Request) -> web.Response:
@@ -116,6 +116,10 @@ def who(name: str, peer: str | None) -> str:
     """Whoever gives an order, as it may be told: the name that was given, and from where."""
     plain = "".join(each for each in name if each.isprintable()).strip()[:LONGEST_NAME]
     return ", ".join(filter(None, (plain, f"from {peer}" if peer else "")))
+
+
+def _who(request: web.Request) -> str:
+    return who(request.headers.get(OPERATOR_HEADER, ""), request.remote)
 
 
 def _told(page: JsonPage, tell: Callable[[], object]) -> web.Response:

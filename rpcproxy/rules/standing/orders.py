@@ -20,17 +20,20 @@ from rpcproxy.words import OperatorOrder, OrderName, OrderNote
 def obey(standing: Standing, order: OperatorOrder) -> list[Change]:
     """Carry out an order; nothing turns where it was so already, nor does who ordered it first."""
     is_on = order.order in ("drain", "cordon")
-    name, note = standing.name, OrderNote(order.order, order.unix_seconds, order.by)
-    if order.order in ("drain", "undrain"):
-        if standing.is_drained == is_on:
-            return []
-        standing.is_drained, standing.drain_note = is_on, note if is_on else None
+    name, is_drain = standing.name, order.order in ("drain", "undrain")
+    if (standing.is_drained if is_drain else standing.is_cordoned) == is_on:
+        return []
+    if is_on:
+        note = OrderNote(order.order, order.unix_seconds, order.by)
+        standing.order_notes[order.order] = note
+    else:
+        standing.order_notes.pop("drain" if is_drain else "cordon", None)
+    if is_drain:
+        standing.is_drained = is_on
         if is_on:
             return [Change(name, ChangeKind.DRAINED, f"{DRAINED}: no new requests go there")]
         return [Change(name, ChangeKind.UNDRAINED, "an operator lets it take requests again")]
-    if standing.is_cordoned == is_on:
-        return []
-    standing.is_cordoned, standing.cordon_note = is_on, note if is_on else None
+    standing.is_cordoned = is_on
     if is_on:
         return [
             Change(name, ChangeKind.CORDONED, f"{CORDONED}: asked only where nobody else can be")
@@ -38,12 +41,16 @@ def obey(standing: Standing, order: OperatorOrder) -> list[Change]:
     return [Change(name, ChangeKind.UNCORDONED, "an operator lets it take its share again")]
 
 
+def standing_order(standing: Standing) -> OrderNote | None:
+    """What an operator ordered, and nobody took back: what spares it more, where it is both."""
+    return note_of(standing, "drain") or note_of(standing, "cordon")
+
+
 def note_of(standing: Standing, order: OrderName) -> OrderNote | None:
     """Since when it is drained, or cordoned, and by whom; ``None`` where it is not."""
-    is_drain = order == "drain"
-    if not (standing.is_drained if is_drain else standing.is_cordoned):
+    if not (standing.is_drained if order == "drain" else standing.is_cordoned):
         return None
-    return (standing.drain_note if is_drain else standing.cordon_note) or OrderNote(order, 0.0, "")
+    return standing.order_notes.get(order) or OrderNote(order, 0.0, "")
 
 
 def order_again(upstream: str, note: OrderNote) -> OperatorOrder:

@@ -20,7 +20,7 @@ from rpcproxy.rules.standing.latency import Latency
 from rpcproxy.rules.standing.limits import Cooldown, Rates
 from rpcproxy.rules.standing.reach import Reach
 from rpcproxy.states import ChangeKind, UpstreamState
-from rpcproxy.words import OrderNote
+from rpcproxy.words import OrderName, OrderNote
 
 # Assumed where nothing was measured.
 UNKNOWN_SECONDS: Final = 0.1
@@ -141,9 +141,7 @@ class Standing:
         "cloud",
         "cooldown",
         "cooldown_reason",
-        "cordon_note",
         "domain",
-        "drain_note",
         "exclusions",
         "failing_at",
         "fork_level",
@@ -170,6 +168,7 @@ class Standing:
         "main",
         "name",
         "needs_care",
+        "order_notes",
         "private",
         "provider",
         "quarantine_level",
@@ -219,17 +218,13 @@ class Standing:
         self.rates = Rates(upstream.rate_limit_per_second, now)
         self.cooldown = Cooldown()
         self.is_cooling = False
-        self.is_drained = False  # by an operator: nobody asks it but probes
-        self.is_cordoned = False  # by an operator: asked where nobody else can be
-        # Since when, and by whom.
-        self.drain_note: OrderNote | None = None
-        self.cordon_note: OrderNote | None = None
+        self.is_drained = self.is_cordoned = False  # by an operator: see ``orders``
+        self.order_notes: dict[OrderName, OrderNote] = {}  # since when, and by whom
         self.is_admitted = False  # its chain id was verified
         self.is_quarantined = False
         self.quarantine_until: float | None = None
-        self.quarantine_level = 0
+        self.quarantine_level = self.clean_checks = 0
         self.readmitted_at = math.inf  # never yet: the level is kept
-        self.clean_checks = 0
         self.refused_at = -math.inf  # when its key was last refused
         self.is_lagging = self.is_stalled = self.is_far_above = self.is_behind = False
         self.is_forked = False  # it is not on our chain
@@ -251,9 +246,7 @@ class Standing:
         self.state = UpstreamState.UNKNOWN
         self.state_since = now
         self.reason = UNVERIFIED
-        self.quarantine_reason = ""
-        self.cooldown_reason = ""
-        self.stale_reason = ""
+        self.quarantine_reason = self.cooldown_reason = self.stale_reason = ""
         for record in self.classes:
             record.reprice()
         self.settle_care()
@@ -282,11 +275,6 @@ class Standing:
     def is_askable(self) -> bool:
         """Trusted, and not spared by an operator."""
         return self.is_trusted and not self.is_drained
-
-    @property
-    def order(self) -> OrderNote | None:
-        """What an operator ordered, and nobody took back: what spares it more, where it is both."""
-        return self.drain_note or self.cordon_note
 
     @property
     def has_vote(self) -> bool:
@@ -416,7 +404,7 @@ class Standing:
         Attempts in flight stay counted on the old one.
         """
         self.is_drained, self.is_cordoned = old.is_drained, old.is_cordoned
-        self.drain_note, self.cordon_note = old.drain_note, old.cordon_note
+        self.order_notes = dict(old.order_notes)
         if not self.is_same_as(old):
             return
         for name in _LEARNED:

@@ -159,9 +159,9 @@ class Chronicle:
         """What is not told on pages, too, in no order."""
         return self._incidents.every()
 
-    def resume(self, known: Iterable[Incident], seen_unix: float) -> None:
+    def resume(self, known: Iterable[Incident], seen_unix: float) -> set[str]:
         """Incidents of the process before this one (``Incidents.resume``)."""
-        self._incidents.resume(known, seen_unix)
+        return self._incidents.resume(known, seen_unix)
 
     def chain_strip(self, chain: str) -> Strip:
         """An empty one where nothing is known."""

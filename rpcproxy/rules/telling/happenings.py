@@ -7,11 +7,12 @@ Pure.
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 import msgspec
 
+from rpcproxy.rules.telling.incidents import UPSTREAM_KINDS, Incident
 from rpcproxy.states import INCIDENTS, IncidentKind
 
 
@@ -81,7 +82,7 @@ class Happening(msgspec.Struct, kw_only=True):
     what; ``by`` who did it, empty where nobody did. Times are wall-clock seconds; ``ended_unix``
     is ``None`` while it lasts, and equals the start for what has no end. ``unserved`` of the
     ``requests`` that came meanwhile had an error: what wallets noticed. ``times``: how often it
-    came back.
+    came back. ``is_brief``: of an incident, that it was over at once each time.
     """
 
     id: str
@@ -95,3 +96,79 @@ class Happening(msgspec.Struct, kw_only=True):
     requests: int = 0
     unserved: int = 0
     times: int = 1
+    is_brief: bool = False
+
+    @property
+    def group(self) -> str:
+        """Whose it is, and what: many of one group push out their own only."""
+        kind = "state" if self.kind in UPSTREAM_KINDS else self.kind
+        return f"{self.chain}/{self.subject}/{kind}"
+
+    @property
+    def last_unix(self) -> float:
+        """When something was heard of it last, as far as that is known here."""
+        return self.started_unix if self.ended_unix is None else self.ended_unix
+
+
+def sentence_of(happening: Happening) -> str:
+    """It in words: of what, what, by whom, why, and what wallets noticed."""
+    meaning = HAPPENINGS.get(happening.kind) or HappeningMeaning(happening.kind, happening.kind)
+    is_under_way = meaning.lasts and happening.ended_unix is None
+    words = meaning.present if is_under_way else meaning.past
+    if happening.subject:
+        words = f"{happening.subject} {words[:1].lower()}{words[1:]}"
+    if happening.chain:
+        words = f"{happening.chain}: {words}"
+    if happening.by:
+        words += f" by {happening.by}"
+    if happening.words:
+        words += f": {happening.words}"
+    if happening.times > 1:
+        words += f" ({happening.times} times)"
+    return words + _noticed(happening)
+
+
+def _noticed(happening: Happening) -> str:
+    if happening.kind not in INCIDENTS:
+        return ""
+    if not happening.unserved:
+        return "; no wallet noticed"
+    of = f" of {happening.requests}" if happening.requests >= happening.unserved else ""
+    are = "request was" if happening.unserved == 1 and not of else "requests were"
+    return f"; {happening.unserved}{of} {are} not served"
+
+
+def of_incident(incident: Incident, redact: Callable[[str], str]) -> Happening:
+    """An incident as the timeline tells it."""
+    return Happening(
+        id=incident.id,
+        kind=incident.kind,
+        started_unix=incident.started_unix,
+        ended_unix=incident.ended_unix,
+        chain=incident.chain,
+        subject=incident.subject,
+        words=redact(incident.cause),
+        requests=incident.requests,
+        unserved=incident.unserved,
+        times=incident.times,
+        is_brief=incident.is_brief,
+    )
+
+
+def incident_of(happening: Happening) -> Incident | None:
+    """The incident that it is; ``None`` where it is none, or of a kind that is not known here."""
+    if happening.kind not in INCIDENTS:
+        return None
+    return Incident(
+        id=happening.id,
+        kind=IncidentKind(happening.kind),
+        started_unix=happening.started_unix,
+        ended_unix=happening.ended_unix,
+        chain=happening.chain,
+        subject=happening.subject,
+        cause=happening.words,
+        requests=happening.requests,
+        unserved=happening.unserved,
+        times=happening.times,
+        is_brief=happening.is_brief,
+    )

@@ -7,12 +7,19 @@ that are over, in ``Incidents``, written by ``rules.telling.chronicle``.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 
-from rpcproxy.rules.telling.sample import ChainSample, Refusal, Refused, UpstreamSample
+from rpcproxy.rules.telling.sample import ChainSample, Refusal
+from rpcproxy.rules.telling.troubles import (
+    Trouble,
+    is_new,
+    is_starting,
+    troubles_of,
+    troubles_of_refusals,
+)
 from rpcproxy.states import OF_STATES, IncidentKind, UpstreamState
 
 KEPT: Final = 200
@@ -20,8 +27,6 @@ KEPT: Final = 200
 BRIEF_SECONDS: Final = 5.0
 # Again within this time: the same incident, one time more.
 AGAIN_SECONDS: Final = 60.0
-# A proxy that starts knows nobody yet.
-START_SECONDS: Final = 15.0
 LONGEST_CAUSE: Final = 300
 STARTING: Final = "the proxy had just started: no upstream was known yet"
 BRIEF_KEPT: Final = 100
@@ -29,12 +34,6 @@ _SPANS_KEPT: Final = 64  # looks at a chain: a minute and more
 
 # Of one upstream, the worst last: an incident is called after the worst it came to.
 UPSTREAM_KINDS: Final = tuple(OF_STATES.values())
-_OF_REFUSALS: Final[Mapping[Refused, IncidentKind]] = {
-    Refused.SENDS: IncidentKind.SENDS_REFUSED,
-    Refused.RECORDS: IncidentKind.RECORDS_REFUSED,
-    Refused.CLIENTS: IncidentKind.CLIENTS_REFUSED,
-    Refused.ATTEMPTS: IncidentKind.ATTEMPTS_REFUSED,
-}
 
 
 _Key: TypeAlias = tuple[str, str, str]  # chain, subject, and the kind but for upstreams
@@ -69,71 +68,6 @@ class Incident(msgspec.Struct, kw_only=True):
     @property
     def key(self) -> _Key:
         return self.chain, self.subject, "" if self.kind in UPSTREAM_KINDS else self.kind
-
-
-class Trouble(msgspec.Struct, frozen=True):
-    """Something that is wrong at this moment, for so long."""
-
-    subject: str
-    kind: IncidentKind
-    cause: str
-    since_seconds: float
-
-
-def troubles_of(chain: ChainSample) -> Iterator[Trouble]:
-    """What is wrong with a chain, its fault domains and its upstreams."""
-    if chain.outage_seconds is not None and not _is_starting(chain):
-        states = "; ".join(f"{each.name} {each.state}" for each in chain.upstreams)
-        yield Trouble("", IncidentKind.OUTAGE, states, chain.outage_seconds)
-    if chain.halted_seconds is not None:
-        cause = f"all heads stood still at block {chain.served_head}"
-        yield Trouble("", IncidentKind.HALTED, cause, chain.halted_seconds)
-    if chain.is_split:
-        yield Trouble("", IncidentKind.SPLIT, "upstreams did not agree on one chain", 0.0)
-    domain = suspect_domain(chain)
-    if domain:
-        yield Trouble(domain, IncidentKind.SUSPECT, "several of its upstreams failed together", 0.0)
-    if chain.is_panicking and not _is_starting(chain):
-        usable, readers = chain.usable, sum(each.role != "sends" for each in chain.upstreams)
-        yield Trouble("", IncidentKind.PANIC, f"{usable} of {readers} could be asked", 0.0)
-    for upstream in chain.upstreams:
-        kind = OF_STATES.get(upstream.state)
-        if kind is not None and not is_new(upstream):
-            yield Trouble(upstream.name, kind, upstream.reason, upstream.since_seconds)
-    yield from troubles_of_refusals(chain.refusals)
-
-
-def troubles_of_refusals(refusals: Iterable[Refusal]) -> Iterator[Trouble]:
-    """What wallets are refused for reasons of our own, of a chain or of the process."""
-    for refusal in refusals:
-        kind = _OF_REFUSALS[refusal.what]
-        yield Trouble("", kind, refusal.detail or refusal.why, refusal.since_seconds)
-
-
-def suspect_domain(chain: ChainSample) -> str:
-    """What those that are suspect have in common, as narrow as it can be said."""
-    suspects = [each for each in chain.upstreams if each.is_suspect]
-    if not suspects:
-        return ""
-    for name in (_region, lambda each: str(each.provider), lambda each: str(each.cloud)):
-        names = {name(each) for each in suspects}
-        if len(names) == 1 and (only := names.pop()) and not only.startswith("unknown"):
-            return only
-    return "a fault domain"
-
-
-def _region(upstream: UpstreamSample) -> str:
-    known = "unknown" not in (upstream.cloud, upstream.region)
-    return f"{upstream.cloud}/{upstream.region}" if known else ""
-
-
-def _is_starting(chain: ChainSample) -> bool:
-    return all(map(is_new, chain.upstreams))
-
-
-def is_new(upstream: UpstreamSample) -> bool:
-    """Whether it is not known yet, as at the start."""
-    return upstream.state == UpstreamState.UNKNOWN and upstream.since_seconds < START_SECONDS
 
 
 class _Span(NamedTuple):
@@ -258,23 +192,29 @@ class Incidents:
 
     # ---- through a restart
 
-    def resume(self, known: Iterable[Incident], seen_unix: float) -> None:
+    def resume(self, known: Iterable[Incident], seen_unix: float) -> set[str]:
         """Take up what the process before this one knew, which was last heard of at ``seen_unix``.
         What was under way then goes on as soon as it is seen here, else it ended at that moment;
-        what both saw is one incident, with what wallets noticed of each.
+        what both saw is one incident, with what wallets noticed of each: of these it returns the
+        ids that were given here.
         """
+        given_up = set()
         for each in sorted(known, key=lambda each: each.started_unix):
             self._forget(each.id)
             mine = self._same_as(each)
             if mine is not None:
+                given_up.add(mine.id)
                 _merge(each, mine)
             elif each.ended_unix is None:
+                if each.key in self._left:
+                    self._end_left(each.key)
                 self._left[each.key] = _Left(each, seen_unix)
             else:
                 self._over.append(each)
         ended = sorted((*self._over, *self._brief), key=lambda each: each.ended_unix or 0.0)
         self._over = deque((each for each in ended if not each.is_brief), maxlen=KEPT)
         self._brief = deque((each for each in ended if each.is_brief), maxlen=BRIEF_KEPT)
+        return given_up - {each.id for each in self.every()}
 
     def _forget(self, id: str) -> None:
         """An older copy of it."""
@@ -339,7 +279,7 @@ class Incidents:
         """What was not served while nobody was known belongs to what is found to be wrong; where
         nothing is, it is told all the same.
         """
-        if _is_starting(chain):
+        if is_starting(chain):
             self._unsaid[chain.name] = self._unsaid.get(chain.name, 0) + unserved
             return
         unsaid = self._unsaid.pop(chain.name, 0)
@@ -387,7 +327,7 @@ def _is_known(chain: ChainSample, left: Incident) -> bool:
     if left.kind in UPSTREAM_KINDS:
         upstream = next((each for each in chain.upstreams if each.name == left.subject), None)
         return upstream is None or not is_new(upstream)
-    return not _is_starting(chain)
+    return not is_starting(chain)
 
 
 def _rank(kind: IncidentKind) -> int:

@@ -4,7 +4,8 @@ An end is told only where its beginning was seen: upstreams that are admitted at
 news. Events that come together go out together, so many messages a minute at most; of one that
 repeats itself in between the last is told, and how often it came. What is left out is counted.
 
-State: ``Conditions`` and ``Outages``, one of each per process; ``Gathering``, one per webhook.
+State: ``Conditions``, ``Outages`` and ``SendRefusals``, one of each per process; ``Gathering``, one
+per webhook.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import msgspec
 
 from rpcproxy.messages import CLASS_NAMES
 from rpcproxy.rules.standing.limits import TokenBucket
-from rpcproxy.rules.telling.sample import Sample
+from rpcproxy.rules.telling.sample import Refused, Sample
 from rpcproxy.states import CHANGES, ChangeKind, Severity, condition_of, severity_of
 
 # What seldom comes alone (an ejection, and the suspicion of a domain) is told in one message.
@@ -108,6 +109,35 @@ class Outages:
                     chain=chain.name,
                     reason=f"for {seconds:.0f} s so far: " + ", ".join(ill),
                     unix_seconds=sample.unix_seconds - seconds,
+                )
+
+
+class SendRefusals:
+    """Compares samples: the chains whose transactions are refused, for a reason of our own."""
+
+    def __init__(self) -> None:
+        self._refused: set[str] = set()  # names of chains; told
+
+    def compare(self, sample: Sample) -> Iterator[NoticeEvent]:
+        """What began or ended since the sample before."""
+        self._refused &= {chain.name for chain in sample.chains}
+        for chain in sample.chains:
+            refusal = next((each for each in chain.refusals if each.what is Refused.SENDS), None)
+            if refusal is None:
+                if chain.name in self._refused:
+                    self._refused.discard(chain.name)
+                    yield NoticeEvent(
+                        kind=ChangeKind.SENDS_TAKEN,
+                        chain=chain.name,
+                        unix_seconds=sample.unix_seconds,
+                    )
+            elif chain.name not in self._refused and refusal.since_seconds >= OUTAGE_TOLD_SECONDS:
+                self._refused.add(chain.name)
+                yield NoticeEvent(
+                    kind=ChangeKind.SENDS_REFUSED,
+                    chain=chain.name,
+                    reason=refusal.why,
+                    unix_seconds=sample.unix_seconds - refusal.since_seconds,
                 )
 
 

@@ -13,8 +13,8 @@ from typing import Final, Literal
 import msgspec
 
 from rpcproxy.rules.telling.chronicle import LastMinute
-from rpcproxy.rules.telling.incidents import is_new, suspect_domain
 from rpcproxy.rules.telling.sample import ChainSample, Refusal, Refused, UpstreamSample
+from rpcproxy.rules.telling.troubles import is_new, suspect_domain
 from rpcproxy.states import LEVELS, UPSTREAM_STATES, Level, UpstreamState
 
 Whose = Literal["", "provider", "chain", "here"]

@@ -11,6 +11,7 @@ import pytest
 
 import rpcproxy
 from rpcproxy import cli
+from rpcproxy.app.people.timeline_disk import BOUNDS
 from rpcproxy.chains.method import MethodKind
 from rpcproxy.config.model import Deadlines, Upstream
 from rpcproxy.edges.disk import journal_file, journal_settings
@@ -24,9 +25,11 @@ from rpcproxy.front.operators.admin import (
     CHANGES_KEPT,
     ChainPage,
     ChangeEntry,
+    OrderStatus,
     ReloadStatus,
     Status,
 )
+from rpcproxy.front.operators.admin_changes import ChangeTold
 from rpcproxy.front.operators.admin_transactions import (
     OPEN_SHOWN,
     ChainTransactions,
@@ -50,6 +53,7 @@ from rpcproxy.rules.standing import standings as standing_rules
 from rpcproxy.rules.standing.settings import Settings
 from rpcproxy.rules.standing.standings import Standings
 from rpcproxy.rules.telling import incidents
+from rpcproxy.rules.telling.happenings import HandKind
 from rpcproxy.rules.telling.snapshot import snapshot_of
 from rpcproxy.states import BETTER, ChangeKind, UpstreamState
 from tests.kits.evm_rules import standings_of
@@ -120,13 +124,23 @@ def test_the_status_is_told_key_by_key() -> None:
         *typing.get_type_hints(ChainPage),
         *snapshot,
         *snapshot["classes"]["light"],
+        "order",
     ]
     told = section(METRICS, "`/status`")
     assert sorted(first_names(told)) == sorted(expected)
     entries = (ChangeEntry, ReloadStatus, IncidentEntry, TrafficEntry, StripsEntry, StripEntry)
-    entries += (RefusalEntry,)
+    entries += (RefusalEntry, OrderStatus)
     for key in (key for entry in entries for key in typing.get_type_hints(entry)):
         assert f"`{key}`" in told
+
+
+def test_the_timeline_is_told_key_by_key() -> None:
+    told = section(METRICS, "The timeline")
+    assert sorted(first_names(told)) == sorted(typing.get_type_hints(ChangeTold))
+    kinds = told.partition("| `kind` |")[2].partition("\n")[0]
+    for kind in HandKind:
+        assert f"`{kind}`" in kinds
+    assert f"{BOUNDS['happening']:,} entries" in told
 
 
 def test_the_transactions_are_told_key_by_key() -> None:
@@ -142,7 +156,11 @@ def test_the_transactions_are_told_key_by_key() -> None:
 
 def logged_events() -> set[str]:
     """Names of events and kinds of changes, as the code spells them."""
-    of_samples = {ChangeKind.OUTAGE, ChangeKind.OUTAGE_OVER}  # told to webhooks alone
+    # Told to webhooks alone; a refused file is a line of config_reload.
+    of_samples = {
+        *(ChangeKind.OUTAGE, ChangeKind.OUTAGE_OVER),
+        *(ChangeKind.SENDS_REFUSED, ChangeKind.SENDS_TAKEN, ChangeKind.CONFIG_REFUSED),
+    }
     found = {"log_lines_lost", *(set(ChangeKind) - of_samples)}
     for path in sorted(PACKAGE.rglob("*.py")):
         if "drills" in path.parts:

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from rpcproxy.messages import Verdict
-from rpcproxy.rules.standing.orders import why_needed
+from rpcproxy.rules.standing.orders import standing_order, why_needed
 from rpcproxy.states import EVENTS
 from rpcproxy.words import ORDERS, OperatorOrder, OrderName, OrderNote
 from tests.kits.engine_kit import Engine, answering, now, virtual
@@ -32,11 +32,11 @@ def test_since_when_and_by_whom_is_kept_of_the_first_order() -> None:
             OperatorOrder("a", order, by=by, unix_seconds=seconds),  # type: ignore[arg-type]
             fleet.now,
         )
-    assert fleet["a"].order == OrderNote("drain", 7.0, "alice")
+    assert standing_order(fleet["a"]) == OrderNote("drain", 7.0, "alice")
     obey(fleet, "a", "undrain")
-    assert fleet["a"].order == OrderNote("cordon", 5.0, "")
+    assert standing_order(fleet["a"]) == OrderNote("cordon", 5.0, "")
     obey(fleet, "a", "uncordon")
-    assert fleet["a"].order is None
+    assert standing_order(fleet["a"]) is None
 
 
 # ---- drained

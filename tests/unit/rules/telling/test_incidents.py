@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from rpcproxy.rules.telling.incidents import KEPT, Incident, Incidents, suspect_domain
+from rpcproxy.rules.telling.incidents import KEPT, Incident, Incidents
 from rpcproxy.rules.telling.sample import ChainSample
+from rpcproxy.rules.telling.troubles import suspect_domain
 from tests.kits.samples import START, a_chain, an_upstream, with_state
 
 
