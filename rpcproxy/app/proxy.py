@@ -18,7 +18,7 @@ from rpcproxy.app.control import Control
 from rpcproxy.app.leaving import HANDOVER_SECONDS, release_journals
 from rpcproxy.app.people.history_writer import HistoryWriter
 from rpcproxy.app.people.notifier import Notices
-from rpcproxy.app.people.own_refusals import OwnRefusals, RefusingFigures
+from rpcproxy.app.people.own_refusals import OwnRefusals, figures_of
 from rpcproxy.app.people.recorder import Recorder, beside
 from rpcproxy.app.people.request_records import RequestRecords
 from rpcproxy.app.people.sampling import Sampler
@@ -34,7 +34,7 @@ from rpcproxy.config.model import Address, Chain, Config, Server
 from rpcproxy.edges.logs import Redactor, event, secrets_of, utc
 from rpcproxy.edges.metrics.metrics import Counters, LoopLag
 from rpcproxy.edges.process.given_sockets import ADMIN, NO_SOCKETS, WALLET, Sockets
-from rpcproxy.edges.process.own_limits import limits, room
+from rpcproxy.edges.process.own_limits import room
 from rpcproxy.engine import tasks
 from rpcproxy.engine.reads.pipeline import Pipeline
 from rpcproxy.engine.sends.ledger import OnStep, unheard
@@ -95,7 +95,7 @@ class Proxy:
         self.reload_listeners = [self.control.on_reload]
         self.admin: AdminPort | None = None
         self._loop_lag = LoopLag(self.counters.on_loop_lag)
-        self.refusals = OwnRefusals(self._own_figures)
+        self.refusals = OwnRefusals(lambda: figures_of(self.listener, clock.monotonic()))
         running = lambda: self.chains.values()  # noqa: E731, PLW0108 -- a reload replaces it
         self.sampler = Sampler(running, clock, refusals=self.refusals)
         self._tracing = Tracing(config.server)
@@ -110,9 +110,8 @@ class Proxy:
             clock=clock,
         )
         self.recorder.tell = self.timeline.on_incidents
-        tellers = (self._notices, self._history, self.timeline)
-        self.sampler.sinks += [each.on_sample for each in tellers]
-        self.sampler.sinks += [self.recorder.add, Trimmer(self.holdings).on_sample]
+        sinks = (self._notices.on_sample, self._history.on_sample, self.timeline.on_sample)
+        self.sampler.sinks += [*sinks, self.recorder.add, Trimmer(self.holdings).on_sample]
         self.view = ProxyView(self)
         self.public = PublicView(self, self.view)
         self._public_status = PublicStatus(
@@ -123,13 +122,6 @@ class Proxy:
         )
         self.address: tuple[str, int] = ("", 0)
         self.admin_address: tuple[str, int] | None = None
-
-    def _own_figures(self) -> RefusingFigures:
-        lacking = limits.lately(self.clock.monotonic())
-        if self.listener is None:
-            return RefusingFigures(lacking=lacking)
-        counters = self.listener.counters
-        return RefusingFigures(counters.refused_connections, counters.crowded_out, lacking)
 
     # ---- life
 

@@ -59,6 +59,9 @@ class TakingUp:
 
 
 def timeline_of(proxy: InForce, tell_died: Callable[[str], None]) -> Timeline:
-    """The timeline of a proxy, where its configuration keeps it."""
+    """The timeline of a proxy, where its configuration keeps it; its traces are kept there, too."""
     path, why_none = timeline_place(proxy.config)
-    return Timeline(path, why_none, proxy.redactor, TakingUp(proxy, tell_died), proxy.clock)
+    taking_up = TakingUp(proxy, tell_died)
+    timeline = Timeline(path, why_none, proxy.redactor, taking_up, proxy.clock)
+    timeline.disk.share(proxy.records.keep_in, proxy.records.leave)
+    return timeline

@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Literal, NamedTuple
 
 from rpcproxy.app.chain import ChainRuntime
+from rpcproxy.edges.process.own_limits import limits
 from rpcproxy.front.operators.admin import TAKEN
+from rpcproxy.front.wire.listener import Listener
 from rpcproxy.messages import MethodClass
 from rpcproxy.rules.standing.standing import Standing
 from rpcproxy.rules.telling.plight import span
@@ -35,6 +37,15 @@ class RefusingFigures(NamedTuple):
     connections_refused: int = 0
     crowded_out: int = 0
     lacking: str = ""
+
+
+def figures_of(listener: Listener | None, now: float) -> RefusingFigures:
+    """Those of this process at ``now``, in monotonic seconds."""
+    lacking = limits.lately(now)
+    if listener is None:
+        return RefusingFigures(lacking=lacking)
+    counters = listener.counters
+    return RefusingFigures(counters.refused_connections, counters.crowded_out, lacking)
 
 
 class _Finding(NamedTuple):

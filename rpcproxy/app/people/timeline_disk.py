@@ -118,14 +118,20 @@ class TimelineDisk:
         self._was_tried = asyncio.Event()
         self._told: set[str] = set()
         self._waiting: list[Callable[[TimelineStore], None]] = []
+        self._leaving: list[Callable[[], None]] = []
 
     @property
     def is_awaited(self) -> bool:
         """Whether it may be open soon: nothing is wrong so far."""
         return self.store is None and not self.refusal
 
-    def when_open(self, use: Callable[[TimelineStore], None]) -> None:
-        """Give the store to another who keeps something in it, as soon as it is open."""
+    def share(
+        self, use: Callable[[TimelineStore], None], leave: Callable[[], None] = lambda: None
+    ) -> None:
+        """Give the store to another who keeps something in it, as soon as it is open; ``leave`` is
+        called before it is closed.
+        """
+        self._leaving.append(leave)
         if self.store is not None:
             use(self.store)
         else:
@@ -150,6 +156,8 @@ class TimelineDisk:
     async def close(self) -> None:
         """Write what waits, and close; idempotent."""
         await tasks.stop(self._opening)
+        for leave in self._leaving:
+            leave()
         if self.store is not None:
             await self.store.close()
 

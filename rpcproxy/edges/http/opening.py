@@ -16,7 +16,6 @@ from rpcproxy.edges.http.tunnel import Tunnel, Way
 from rpcproxy.edges.process.own_limits import limits
 from rpcproxy.messages import Failure, FailureKind
 
-
 _LATE: Final = {
     FailureKind.CONNECT: "no connection",
     FailureKind.TLS: "no TLS handshake",

@@ -146,12 +146,14 @@ async def test_a_disk_that_fails_and_is_well_again(path: Path) -> None:
 async def test_another_who_keeps_something_in_it_gets_the_store(path: Path) -> None:
     stores: list[TimelineStore] = []
     timeline = a_timeline(Proxy(), path)
-    timeline.disk.when_open(stores.append)
+    left: list[bool] = []
+    timeline.disk.share(stores.append, lambda: left.append(timeline.store is not None))
     timeline.start()
     await timeline.disk.opened()
-    timeline.disk.when_open(stores.append)
+    timeline.disk.share(stores.append)
     assert stores == [timeline.store, timeline.store]
     await timeline.close()
+    assert left == [True], "it may write its last words"
 
 
 # ---- incidents
