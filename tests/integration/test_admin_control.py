@@ -13,6 +13,9 @@ import msgspec
 
 from rpcproxy.app.control import Control
 from rpcproxy.config import model
+from rpcproxy.engine.attempts.request_log import OpenRequest
+from rpcproxy.messages import Request
+from rpcproxy.reasons import Reason
 from tests.integration.rpc_kit import ASK, Upstream, Wallet, a_proxy, each, good, on_uvloop
 from tests.kits.waiting import until
 
@@ -189,12 +192,13 @@ async def test_explanations_and_failures() -> None:
 async def test_failed_sends_are_told_with_their_reason() -> None:
     async with Upstream(each(good)) as a, an_admin(a) as admin:
         control: Control = admin.wallet.proxy.control
-        encoder = admin.wallet.runtime.pipeline.encoder
-        encoder.log_unserved("m" * 100, "brief", "trace", b'{"error":{"message":"in full"}}')
-        encoder.log_unserved("m", "brief", "trace", b"not json")
-        reasons = [entry["reason"] for entry in control.failures()]
-        assert reasons == ["brief", "in full"]
-        assert len(control.failures()[1]["method"]) == 80
+        log = admin.wallet.runtime.pipeline.log
+        log.unserved(OpenRequest(Request("m" * 100), "trace", 0.0), Reason("brief", "in full"))
+        log.unserved(OpenRequest(Request("m"), "trace", 0.0), Reason("brief"))
+        entries = control.failures({})["failures"]
+        assert [entry["reason"] for entry in entries] == ["brief", "in full"]
+        assert [entry["told"] for entry in entries] == ["", "brief"]
+        assert len(entries[1]["method"]) == 80
 
 
 @on_uvloop

@@ -76,7 +76,7 @@ class RequestRecords:
         self._wrote_at = -math.inf
         self._loading: asyncio.Task[None] | None = None
         self.began_unix = clock.unix()
-        self.trouble = "it is not open yet"
+        self.trouble = ""
 
     # ---- what happens
 

@@ -54,15 +54,15 @@ class FailureEntry(TypedDict):
 
 
 class FailuresPage(TypedDict):
-    """``failures``, the latest first. ``words``: why there is none of the one that was asked for.
-    ``since``: since when they are known, UTC. ``kept``: why nothing is kept on disk, empty where it
-    is.
+    """``failures``, the latest first. Where there is none of what was asked for, ``words`` say why,
+    and ``since`` since when they are known, UTC. ``kept``: why nothing is kept on disk, left out
+    where it is.
     """
 
     failures: Sequence[FailureEntry]
-    words: str
-    since: str
-    kept: str
+    words: NotRequired[str]
+    since: NotRequired[str]
+    kept: NotRequired[str]
 
 
 class FailuresView(Protocol):
@@ -114,13 +114,13 @@ def failures_page(
     usual = set(TraceOutcome) if is_one else {TraceOutcome.FAILED, TraceOutcome.SLOW}
     wanted = {TraceOutcome(outcome)} if outcome else usual
     shown = [each for each in found if each.outcome in wanted]
-    known_since = utc(records.began_unix)
-    return {
-        "failures": [entry_of(each) for each in shown[:limit]],
-        "words": "" if shown else _nothing(trace_id, transaction, known_since),
-        "since": known_since,
-        "kept": records.trouble,
-    }
+    told: FailuresPage = {"failures": [entry_of(each) for each in shown[:limit]]}
+    if not shown and query.keys() - {"limit"}:
+        told["since"] = utc(records.began_unix)
+        told["words"] = _nothing(trace_id, transaction, told["since"])
+    if records.trouble:
+        told["kept"] = records.trouble
+    return told
 
 
 def _nothing(trace_id: str, transaction: str, since: str) -> str:
