@@ -11,7 +11,7 @@ import heapq
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from rpcproxy.app.storage.transaction_journal import journal_path, state_directory
 from rpcproxy.config.model import Config
@@ -37,6 +37,7 @@ _MEANINGS: Final = {
     TransactionState.EXPIRED: "no block took it for too long: it is sent no more",
 }
 _COLUMNS: Final = ("state", "age", "chain", "hash", "sender", "nonce", "block")
+_LONG: Final[tuple[Literal["hash", "sender"], ...]] = ("hash", "sender")
 _ELSEWHERE: Final = (
     "a proxy that runs as a service or as another user may keep it elsewhere: "
     "give the place with --journal, or its configuration with -c"
@@ -119,10 +120,24 @@ def age_words(seconds: float) -> str:
     return f"{days} day" + ("s" if days > 1 else "")
 
 
-def table(entries: Sequence[TransactionEntry]) -> list[str]:
-    """One line for each, below a head; none where there are none."""
+def table(entries: Sequence[TransactionEntry], columns: int | None = None) -> list[str]:
+    """One line for each, below a head; none where there are none. Where that is wider than so many
+    ``columns``, a transaction's hash and sender stand below its line.
+    """
     if not entries:
         return []
+    lines = _lines(entries, range(len(_COLUMNS)))
+    if columns is None or max(map(len, lines)) <= columns:
+        return lines
+    head, *lines = _lines(entries, [_COLUMNS.index(name) for name in _COLUMNS if name not in _LONG])
+    told = [head]
+    for line, entry in zip(lines, entries, strict=True):
+        told.append(line)
+        told += [plain(f"  {name:<8}{_or_unknown(entry[name])}") for name in _LONG]
+    return told
+
+
+def _lines(entries: Sequence[TransactionEntry], shown: Sequence[int]) -> list[str]:
     cells = [
         (
             entry["state"],
@@ -135,7 +150,10 @@ def table(entries: Sequence[TransactionEntry]) -> list[str]:
         )
         for entry in entries
     ]
-    rows = [_COLUMNS, *(tuple(map(plain, row)) for row in cells)]
+    rows = [
+        tuple(row[column] for column in shown)
+        for row in (_COLUMNS, *(tuple(map(plain, row)) for row in cells))
+    ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -241,9 +259,10 @@ def list_transactions(
     limit: int,
     is_pending: bool,
     is_json: bool,
+    columns: int | None = None,
 ) -> ToldLines:
     """The newest ``limit`` of all places, the newest first; those that wait for their block only
-    where ``is_pending``.
+    where ``is_pending``. ``columns``: how wide a table may be.
     """
     found, notes, code = _read(places, None)
     if is_pending:
@@ -255,7 +274,7 @@ def list_transactions(
     if not found and not code:
         notes.append("no pending transactions" if is_pending else "no transactions")
     return ToldLines(
-        [json_line(each) for each in entries] if is_json else table(entries), notes, code
+        [json_line(each) for each in entries] if is_json else table(entries, columns), notes, code
     )
 
 

@@ -9,7 +9,10 @@ import errno
 import io
 import os
 import sys
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, TextIO
+
+_DIGITS: Final = 5  # of a number of columns
 
 
 def open_standard_streams() -> None:
@@ -42,6 +45,21 @@ def replace_closed_output() -> None:
     if sys.stdout is None:
         raw = io.FileIO(os.open(os.devnull, os.O_RDONLY), "w")
         sys.stdout = io.TextIOWrapper(io.BufferedWriter(raw), encoding="utf-8")
+
+
+def columns_of(out: TextIO | None, environ: Mapping[str, str]) -> int | None:
+    """How wide whoever reads wants it: as ``COLUMNS`` says, else as the terminal is; ``None`` where
+    neither is known, as in a pipe.
+    """
+    given = environ.get("COLUMNS", "")
+    if given.isascii() and given.isdigit() and int(given[:_DIGITS]) > 0:
+        return int(given[:_DIGITS])
+    try:
+        if out is not None and out.isatty():
+            return os.get_terminal_size(out.fileno()).columns or None
+    except (OSError, ValueError):  # closed, or held in memory
+        pass
+    return None
 
 
 def is_unwritten(error: OSError) -> bool:

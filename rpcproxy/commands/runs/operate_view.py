@@ -16,6 +16,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from rpcproxy.app.process.standard_streams import columns_of
 from rpcproxy.rules.telling.happenings import HAPPENINGS
 from rpcproxy.rules.telling.plight import span
 
@@ -27,9 +28,8 @@ def drawn(picture: RenderableType, out: TextIO) -> str:
     """The text of a picture, as wide as whoever reads has room."""
     console = Console(file=out)
     if not console.is_terminal:
-        given = os.environ.get("COLUMNS", "")
-        columns = int(given) if given.isascii() and given.isdigit() and int(given) else 0
-        console = Console(file=out, width=columns or PRINTED_COLUMNS, color_system=None)
+        columns = columns_of(out, os.environ) or PRINTED_COLUMNS
+        console = Console(file=out, width=columns, color_system=None)
     # Not printed by the console: it would end the process where nobody reads.
     with console.capture() as captured:
         console.print(picture)

@@ -17,7 +17,7 @@ from rpcproxy.app.people.history_writer import (
 from rpcproxy.app.people.report_card import ReportCard, report_card
 from rpcproxy.app.people.tx_view import plain
 from rpcproxy.app.process.extras import how_to_add
-from rpcproxy.app.process.standard_streams import drop_output
+from rpcproxy.app.process.standard_streams import columns_of, drop_output
 from rpcproxy.chains.known import KNOWN
 from rpcproxy.commands.runs import report_view
 from rpcproxy.commands.runs.report_page import page
@@ -50,7 +50,8 @@ def run(options: argparse.Namespace) -> int:
     elif options.csv:
         text = report_view.as_csv(card)
     else:
-        text = report_view.as_tables(card, is_terminal=sys.stdout.isatty())
+        columns = columns_of(sys.stdout, os.environ) or report_view.PRINTED_COLUMNS
+        text = report_view.as_tables(card, columns, is_terminal=sys.stdout.isatty())
     try:
         sys.stdout.write(text)
         sys.stdout.flush()

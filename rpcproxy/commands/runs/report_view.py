@@ -18,8 +18,10 @@ from rpcproxy.app.people.report_card import Figures, OutageFigures, ReportCard
 from rpcproxy.app.people.tx_view import plain
 from rpcproxy.messages import CLASS_NAMES
 
-# Where nobody's window says how wide it may be, nothing is cut.
-UNBOUND_COLUMNS: Final = 200
+# Where nobody says how wide it may be.
+PRINTED_COLUMNS: Final = 120
+# From here on all figures of an upstream stand on one line; below, in two tables.
+_WIDE_COLUMNS: Final = 150
 OUTAGES_SHOWN: Final = 20
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 
@@ -27,6 +29,14 @@ FIGURES_HEAD: Final = (
     *("available", *(f"{name} p50/p99" for name in CLASS_NAMES), "answered", "failed"),
     *("limited", "lag", "calls", "CU est.", "outages"),
 )
+_AVAILABLE: Final = FIGURES_HEAD[0]
+_OUTAGE_HEAD: Final = ("from (UTC)", "for", "chain", "upstream", "why")
+_STANDING_HEAD: Final = (_AVAILABLE, "answered", "failed", "limited", "lag", "outages")
+_WORK_HEAD: Final = tuple(name for name in FIGURES_HEAD if name not in _STANDING_HEAD)
+_HEADS: Final = (FIGURES_HEAD,)
+_NARROW_HEADS: Final = (_STANDING_HEAD, _WORK_HEAD)
+_OF: Final = {FIGURES_HEAD: "", _STANDING_HEAD: "", _WORK_HEAD: ", times and calls"}
+_ASCII_HEAD: Final = box.Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
 
 
 def as_json(card: ReportCard) -> str:
@@ -90,32 +100,33 @@ def _cell(value: object) -> object:
 # The terminal
 
 
-def as_tables(card: ReportCard, *, is_terminal: bool) -> str:
-    """For people. Colours, and the width of their window, where it is a terminal."""
+def as_tables(card: ReportCard, columns: int = PRINTED_COLUMNS, *, is_terminal: bool) -> str:
+    """For people, so wide; with colours where it is a terminal."""
     out = io.StringIO()
-    width = None if is_terminal else UNBOUND_COLUMNS
-    console = Console(file=out, width=width, force_terminal=is_terminal, highlight=False)
-    for line in summary(card):
-        console.print(Text(plain(line)))
+    console = Console(file=out, width=columns, force_terminal=is_terminal, highlight=False)
+    heads = _HEADS if columns >= _WIDE_COLUMNS else _NARROW_HEADS
+    # Bytes are columns in a pipe: whoever counts them there is not to be misled.
+    line = box.SIMPLE_HEAD if is_terminal else _ASCII_HEAD
+    for words in summary(card):
+        console.print(Text(plain(words)))
     for title, rows in (("Providers", card.providers), ("Upstreams", card.upstreams)):
-        if rows:
+        for names in heads if rows else ():
             console.print()
-            console.print(_table(title, rows))
+            console.print(_table(f"{title}{_OF[names]}", rows, names, line))
     wrong = [f for f in card.upstreams if f.errors]
     if wrong:
         console.print()
         console.print(
-            _grid("Errors, by kind", ("chain", "upstream", "errors"), map(_errors, wrong))
+            _grid("Errors, by kind", ("chain", "upstream", "errors"), map(_errors, wrong), line)
         )
     if card.outages:
         console.print()
         shown = card.outages[:OUTAGES_SHOWN]
         more = len(card.outages) - len(shown)
         title = "Outages" if not more else f"Outages, the last {len(shown)} (and {more} before)"
-        heads = ("from (UTC)", "for", "chain", "upstream", "why")
-        console.print(_grid(title, heads, map(_outage, shown)))
+        console.print(_grid(title, _OUTAGE_HEAD, map(_outage, shown), line))
     text = out.getvalue()
-    return text if is_terminal else "".join(f"{line.rstrip()}\n" for line in text.splitlines())
+    return text if is_terminal else "".join(f"{each.rstrip()}\n" for each in text.splitlines())
 
 
 def summary(card: ReportCard) -> list[str]:
@@ -215,20 +226,21 @@ def _milliseconds(seconds: float) -> str:
     return f"{seconds * 1000:.{0 if seconds >= 0.01 else 1}f}"
 
 
-def _table(title: str, rows: Sequence[Figures]) -> Table:
-    is_upstreams = bool(rows[0].upstream)
-    first = ("chain", "upstream", "provider") if is_upstreams else ("provider",)
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+def _table(title: str, rows: Sequence[Figures], heads: Sequence[str], line: box.Box) -> Table:
+    """``heads``: of these figures alone."""
+    first: tuple[str, ...] = ("provider",)
+    if rows[0].upstream:
+        first = ("chain", "upstream", *first) if _AVAILABLE in heads else ("chain", "upstream")
+    table = Table(title=title, title_justify="left", box=line, pad_edge=False)
     for name in first:
         table.add_column(name, overflow="fold")
-    for name in FIGURES_HEAD:
+    for name in heads:
         table.add_column(name, justify="right", overflow="fold")
     for figures in rows:
-        names = (figures.chain, figures.upstream, figures.provider)
-        cells = figures_cells(figures)
-        available = Text(cells[0], style=_style(figures.availability))
-        shown = names if is_upstreams else names[2:]
-        table.add_row(*(Text(plain(name)) for name in shown), available, *map(Text, cells[1:]))
+        cells = dict(zip(FIGURES_HEAD, map(Text, figures_cells(figures)), strict=True))
+        cells[_AVAILABLE].stylize(_style(figures.availability))
+        names = (Text(plain(getattr(figures, name))) for name in first)
+        table.add_row(*names, *(cells[name] for name in heads))
     return table
 
 
@@ -238,8 +250,8 @@ def _style(availability: float | None) -> str:
     return "green" if availability >= 0.999 else "yellow" if availability >= 0.99 else "red"
 
 
-def _grid(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+def _grid(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]], line: box.Box) -> Table:
+    table = Table(title=title, title_justify="left", box=line, pad_edge=False)
     for name in heads:
         table.add_column(name, overflow="fold")
     for row in rows:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from rpcproxy.app.people import tx_view
-from rpcproxy.app.process.standard_streams import drop_output
+from rpcproxy.app.process.standard_streams import columns_of, drop_output
 from rpcproxy.chains.known import KNOWN
 from rpcproxy.config.load import load_file
 
@@ -26,8 +26,14 @@ def list_all(options: argparse.Namespace) -> int:
             limit=options.limit,
             is_pending=options.pending,
             is_json=options.json,
+            columns=_columns(),
         ),
     )
+
+
+def _columns() -> int | None:
+    """Into a pipe each has one line, whatever its length: programs read it."""
+    return columns_of(sys.stdout, os.environ) if sys.stdout.isatty() else None
 
 
 def show_one(options: argparse.Namespace) -> int:

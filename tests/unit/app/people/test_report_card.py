@@ -169,7 +169,7 @@ def test_shares_and_spans_in_words() -> None:
 def test_the_tables_say_it_all() -> None:
     dark = outage("a", 0.0, 36.0, dark_seconds=9.0)
     unserved = Outage(chain="eth", upstream="", start=NOW - 90, end=NOW - 30)
-    text = report_view.as_tables(card_of(dark, unserved), is_terminal=False)
+    text = report_view.as_tables(card_of(dark, unserved), 200, is_terminal=False)
     assert "eth: 200 requests of wallets, 1 ended in an error of ours; for 12 s nobody" in text
     [line] = re.findall(r"^ eth +a +of a .*$", text, re.MULTILINE)
     for words in ("99.50%", "38/50 ms", "95.00%", "3.00%", "0.5 ≤4", "142", "344", "1, ≤36 s"):
@@ -184,6 +184,19 @@ def test_the_tables_say_it_all() -> None:
     assert "\x1b[" in report_view.as_tables(card_of(), is_terminal=True)
     many = [outage("a", n * 2.0, n * 2.0 + 1.0) for n in range(25)]
     assert "the last 20 (and 5 before)" in report_view.as_tables(card_of(*many), is_terminal=False)
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+@pytest.mark.parametrize("columns", [80, 120, 200])
+def test_the_tables_fit(columns: int, is_terminal: bool) -> None:
+    unserved = Outage(chain="eth", upstream="", start=NOW - 90, end=NOW - 30)
+    text = report_view.as_tables(card_of(unserved), columns, is_terminal=is_terminal)
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()
+    assert max(map(len, lines)) <= columns
+    if not is_terminal:
+        assert max(len(line.encode()) for line in lines) <= columns + 8  # of ≤ and the like
+    for words in ("99.50%", "38/50 ms", "95.00%", "3.00%", "0.5 ≤4", "142", "344"):
+        assert words in text, words
 
 
 def test_csv_is_read_back() -> None:

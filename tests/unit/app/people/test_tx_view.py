@@ -147,6 +147,16 @@ def test_a_table_has_one_line_each() -> None:
     cells = ("1 min", "ethereum", hash_of(2), SENDER, "2   ", "-")
     assert [head.index(name) for name in names] == [lines[0].rindex(cell) for cell in cells]
     assert tx_view.table([]) == []
+    assert tx_view.table(entries, 200) == [head, *lines]
+    assert tx_view.table(entries, 80) == [
+        "state      age        chain     nonce    block",
+        "sent       1 min      ethereum  2        -",
+        f"  hash    {hash_of(2)}",
+        f"  sender  {SENDER}",
+        "journaled  2 h 1 min  a         unknown  8",
+        f"  hash    {hash_of(1)}",
+        "  sender  unknown",
+    ]
 
 
 @pytest.mark.parametrize("state", TransactionState)
@@ -299,6 +309,18 @@ def test_fifty_unless_told_otherwise(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert err.startswith("the newest 50 of 51")
     assert run("list", "--limit", "99", "--journal", str(path)) == 0
     assert len(capsys.readouterr().out.splitlines()) == 52
+
+
+def test_the_list_fits_a_narrow_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_journal(tmp_path / "base.sqlite", row(1), row(2))
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert run("list", "--journal", str(path)) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert len(lines) == 7
 
 
 def test_an_empty_journal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
