@@ -76,10 +76,9 @@ class Proxy:
         """
         self.config = config
         self._started_with = config.server  # of which FIXED_KEYS are in force until the end
-        self.counters = Counters()
+        self.counters, self.changes = Counters(), RecentChanges()
         self.chains: dict[str, ChainRuntime] = {}
         self.doors: dict[str, Pipeline] = {}
-        self.changes = RecentChanges()
         self.redactor = redactor or Redactor()
         self._ssl_context = ssl_context
         self.clock, self._on_step = clock, on_step

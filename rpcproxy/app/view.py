@@ -173,6 +173,7 @@ class ProxyView:
         refused = self._proxy.refusals.of_process(self._clock.monotonic())
         return {
             **{f"refusing_{refusal.what}": 1.0 for refusal in refused},
+            "timeline_trouble": float(self._proxy.timeline.is_troubled),
             "client_connections": listener.open_connections,
             "client_connections_refused": listener.counters.refused_connections,
             "held_bytes": self._proxy.holdings.used,

@@ -7,7 +7,10 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,7 @@ import pytest
 
 from rpcproxy.drills.scenarios import faults
 from tests.integration.anvil_node import free_port
-from tests.integration.running_proxy import RunningProxy
+from tests.integration.running_proxy import ROOT, RunningProxy
 from tests.integration.wire import Wire
 from tests.kits.waiting import LIMIT_SECONDS, wait_until
 from tests.sockets.providers import ProviderProcess
@@ -213,3 +216,21 @@ def test_wallets_noticed_an_outage_at_the_start(world: World) -> None:
     wait_until(lambda: of_kind(proxy, "outage")[0]["unserved"] == 3, "what wallets noticed")
     proxy._process.send_signal(signal.SIGINT)
     assert proxy.wait() == 0
+
+
+def test_the_report_tells_what_happened(world: World) -> None:
+    proxy = world.start()
+    wait_until(lambda: changes(proxy), "it has started")
+    proxy.close()
+    state = {"XDG_STATE_HOME": str(world.directory / "state")}
+    for option, words in (("--json", '"kind": "stopped"'), ("--since=1h", "The proxy stopped")):
+        done = subprocess.run(
+            [sys.executable, "-m", "rpcproxy", "report", "-c", str(proxy.config_path), option],
+            cwd=ROOT,
+            env={**os.environ, **state},
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_SECONDS,
+            check=True,
+        )
+        assert words in done.stdout

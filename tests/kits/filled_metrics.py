@@ -133,6 +133,7 @@ def busy_sources() -> Sources:
             "held_bytes": 7000,
             "client_requests_crowded_out": 3,
             "refusing_clients": 1,
+            "timeline_trouble": 1,
         },
         chains=lambda: {"ethereum": BUSY, "base": ChainFigures()},
         connections=lambda: {"ethereum": {"infura-us": (4, 1)}},

@@ -15,6 +15,7 @@ import msgspec
 
 from rpcproxy.app.people.history_writer import Kept, RunFacts
 from rpcproxy.edges.logs import utc
+from rpcproxy.front.pages.outlook import ChangeTold
 from rpcproxy.messages import CLASS_NAMES, Blame, Verdict
 from rpcproxy.rules.telling.failing import counted
 from rpcproxy.rules.telling.sample import Times
@@ -133,6 +134,7 @@ class ReportCard(msgspec.Struct, frozen=True, kw_only=True):
     chains: Sequence[ChainReport]
     outages: Sequence[OutageFigures]  # the newest first
     days: Sequence[Day]
+    timeline: Sequence[ChangeTold] = ()  # the newest first
 
 
 def report_card(kept: Kept, since: float, now: float) -> ReportCard:

@@ -12,11 +12,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from secrets import token_hex
-from typing import Final, Protocol
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -24,6 +24,7 @@ from rpcproxy import __version__
 from rpcproxy.app.people.timeline_book import (
     ORDER_KINDS,
     OrderPlace,
+    Resuming,
     TimelineBook,
     latest_first,
     note_in,
@@ -48,7 +49,7 @@ from rpcproxy.rules.telling.happenings import HandKind, Happening, incident_of, 
 from rpcproxy.rules.telling.incidents import AGAIN_SECONDS, Incident
 from rpcproxy.rules.telling.sample import Sample
 from rpcproxy.states import Change, ChangeKind
-from rpcproxy.words import OrderName, OrderNote
+from rpcproxy.words import OrderName
 
 # What wallets notice of an incident grows all the while: how often that is written.
 COUNT_SECONDS: Final = 3.0
@@ -60,24 +61,6 @@ _PASSING: Final = {
     ChangeKind.REORG: HandKind.REORG,
     ChangeKind.HEAD_JUMPED: HandKind.HEAD_JUMPED,
 }
-
-
-class Resuming(Protocol):
-    """The proxy, as far as it takes up what another process left."""
-
-    def resume(self, known: Iterable[Incident], seen_unix: float) -> set[str]:
-        """Incidents; the ids that are given up, since what had them is one of those now."""
-        ...
-
-    def standing_orders(self) -> Mapping[OrderPlace, OrderNote]: ...
-
-    def follow(self, place: OrderPlace, note: OrderNote) -> bool:
-        """Be as an operator ordered it; whether there is such an upstream."""
-        ...
-
-    def on_died(self, words: str) -> None:
-        """The process before this one ended without a word."""
-        ...
 
 
 class Timeline:
@@ -120,6 +103,11 @@ class Timeline:
         """Empty where what happens is written down, else why it is not."""
         reason = self.disk.refusal or self._trouble
         return self._redact(reason)
+
+    @property
+    def is_troubled(self) -> bool:
+        """Whether it is meant to be written down, and is not."""
+        return bool(self.disk.is_wanted and self.kept)
 
     @property
     def store(self) -> TimelineStore | None:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from rpcproxy.rules.telling.happenings import HandKind, Happening
+from rpcproxy.rules.telling.incidents import Incident
 from rpcproxy.words import OrderName, OrderNote
 
 # As ``front.operators.recent``: many of one group push out their own only.
@@ -110,3 +111,21 @@ def order_place(happening: Happening) -> OrderPlace | None:
 def note_in(happening: Happening) -> OrderNote:
     """The order of an entry that ``order_place`` has a place for."""
     return OrderNote(_ORDERS[happening.kind], happening.started_unix, happening.by)
+
+
+class Resuming(Protocol):
+    """The proxy, as far as it takes up what another process left."""
+
+    def resume(self, known: Iterable[Incident], seen_unix: float) -> set[str]:
+        """Incidents; the ids that are given up, since what had them is one of those now."""
+        ...
+
+    def standing_orders(self) -> Mapping[OrderPlace, OrderNote]: ...
+
+    def follow(self, place: OrderPlace, note: OrderNote) -> bool:
+        """Be as an operator ordered it; whether there is such an upstream."""
+        ...
+
+    def on_died(self, words: str) -> None:
+        """The process before this one ended without a word."""
+        ...

@@ -121,6 +121,11 @@ class TimelineDisk:
         self._leaving: list[Callable[[], None]] = []
 
     @property
+    def is_wanted(self) -> bool:
+        """Whether there is a place for it."""
+        return self._path is not None
+
+    @property
     def is_awaited(self) -> bool:
         """Whether it may be open soon: nothing is wrong so far."""
         return self.store is None and not self.refusal

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+from pathlib import Path
+
+import msgspec
+
+from rpcproxy.app.people.timeline_book import latest_first
+from rpcproxy.app.people.timeline_disk import BOUNDS, FILE_NAME, HAPPENINGS
+from rpcproxy.edges.disk.timeline_store import read_timeline
 from rpcproxy.edges.logs import utc
-from rpcproxy.front.operators.admin_changes import ChangeTold
+from rpcproxy.front.pages.outlook import ChangeTold
 from rpcproxy.rules.telling.happenings import Happening, sentence_of
 
 
@@ -26,3 +34,17 @@ def change_told(happening: Happening, unix_seconds: float) -> ChangeTold:
         "unserved": happening.unserved,
         "times": happening.times,
     }
+
+
+def read_changes(beside: Path, since_unix: float, unix_seconds: float) -> list[ChangeTold]:
+    """What happened since then, from the file ``beside`` that of the history; nothing where that is
+    missing, or cannot be read.
+    """
+    found: list[Happening] = []
+    with contextlib.suppress(OSError):
+        for entry in read_timeline(beside.with_name(FILE_NAME), HAPPENINGS, since_unix):
+            with contextlib.suppress(msgspec.MsgspecError):
+                found.append(msgspec.json.decode(entry.data, type=Happening))
+    found.reverse()
+    told = latest_first(found, most=BOUNDS[HAPPENINGS], since_unix=since_unix)
+    return [change_told(each, unix_seconds) for each in told]

@@ -11,11 +11,13 @@ from rpcproxy.app.people.report_card import Figures, ReportCard
 from rpcproxy.chains.registry import KINDS
 from rpcproxy.commands.runs.report_view import (
     FIGURES_HEAD,
+    TIMELINE_HEAD,
     figures_cells,
     minute,
     printable,
     span,
     summary,
+    timeline_cells,
     why,
 )
 
@@ -86,6 +88,7 @@ def page(card: ReportCard, plots: Sequence[Drawn]) -> str:
         *(_plot(number, plot) for number, plot in enumerate(plots)),
         *_errors(card),
         *_outages(card),
+        *_timeline(card),
         "<h2>What the figures mean</h2><ul>",
         *(f"<li>{escape(note)}</li>" for note in _NOTES.format(unit=_UNIT).split("\n\n")),
         "</ul>",
@@ -128,6 +131,13 @@ def _errors(card: ReportCard) -> Iterable[str]:
         for row in wrong
     ]
     return _table("Errors in numbers", ["chain", "upstream", "errors"], cells)
+
+
+def _timeline(card: ReportCard) -> Iterable[str]:
+    if not card.timeline:
+        return []
+    cells = [list(timeline_cells(each)) for each in card.timeline]
+    return _table("What happened", list(TIMELINE_HEAD), cells)
 
 
 def _outages(card: ReportCard) -> Iterable[str]:

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from rpcproxy.app.people.history_writer import (
     FILE_NAME,
     HistoryRefused,
@@ -15,6 +17,7 @@ from rpcproxy.app.people.history_writer import (
     read_history,
 )
 from rpcproxy.app.people.report_card import ReportCard, report_card
+from rpcproxy.app.people.timeline_view import read_changes
 from rpcproxy.app.people.tx_view import plain
 from rpcproxy.app.process.extras import how_to_add
 from rpcproxy.app.process.standard_streams import columns_of, drop_output
@@ -40,6 +43,7 @@ def run(options: argparse.Namespace) -> int:
     since = now - options.since
     try:
         card = report_card(read_history(path, since), since, now)
+        card = msgspec.structs.replace(card, timeline=read_changes(path, since, now))
     except HistoryRefused as refusal:
         hint = "" if options.config or options.history else _ELSEWHERE
         return _refuse(f"{refusal}{hint}")

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from rpcproxy.app.people.report_card import Figures, OutageFigures, ReportCard
 from rpcproxy.app.people.tx_view import plain
+from rpcproxy.front.pages.outlook import ChangeTold
 from rpcproxy.messages import CLASS_NAMES
 
 # Where nobody says how wide it may be.
@@ -23,6 +24,8 @@ PRINTED_COLUMNS: Final = 120
 # From here on all figures of an upstream stand on one line; below, in two tables.
 _WIDE_COLUMNS: Final = 150
 OUTAGES_SHOWN: Final = 20
+TIMELINE_SHOWN: Final = 50
+TIMELINE_HEAD: Final = ("from (UTC)", "for", "what")
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 
 FIGURES_HEAD: Final = (
@@ -125,8 +128,25 @@ def as_tables(card: ReportCard, columns: int = PRINTED_COLUMNS, *, is_terminal: 
         more = len(card.outages) - len(shown)
         title = "Outages" if not more else f"Outages, the last {len(shown)} (and {more} before)"
         console.print(_grid(title, _OUTAGE_HEAD, map(_outage, shown), line))
+    if card.timeline:
+        console.print()
+        happened = map(timeline_cells, card.timeline[:TIMELINE_SHOWN])
+        console.print(_grid(_timeline_title(card), TIMELINE_HEAD, happened, line))
     text = out.getvalue()
     return text if is_terminal else "".join(f"{each.rstrip()}\n" for each in text.splitlines())
+
+
+def _timeline_title(card: ReportCard) -> str:
+    more = len(card.timeline) - TIMELINE_SHOWN
+    title = "What happened"
+    return title if more <= 0 else f"{title}, the last {TIMELINE_SHOWN} (and {more} before)"
+
+
+def timeline_cells(entry: ChangeTold) -> tuple[str, ...]:
+    """The cells under ``TIMELINE_HEAD``."""
+    is_moment = entry["ended"] == entry["started"]
+    lasted = "" if is_moment else span(entry["seconds"]) + ("" if entry["ended"] else " so far")
+    return entry["started"][:19].replace("T", " "), lasted, entry["sentence"]
 
 
 def summary(card: ReportCard) -> list[str]:

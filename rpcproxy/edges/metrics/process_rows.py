@@ -95,6 +95,14 @@ PROCESS_ROWS: Final = (
         _front("client_requests_crowded_out"),
     ),
     MetricRow(
+        "rpcproxy_timeline_trouble",
+        _GAUGE,
+        MetricUnit.FLAG,
+        NO_LABELS,
+        "1 while what happens cannot be written to the timeline's file.",
+        _front("timeline_trouble"),
+    ),
+    MetricRow(
         "rpcproxy_refusing",
         _GAUGE,
         MetricUnit.FLAG,

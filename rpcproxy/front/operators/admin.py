@@ -21,7 +21,7 @@ from rpcproxy.clock import SYSTEM_CLOCK, Clock
 from rpcproxy.edges.logs import utc
 from rpcproxy.edges.metrics.metrics import class_name
 from rpcproxy.front.operators.access import Access, make_guard
-from rpcproxy.front.operators.admin_changes import ChangesView, ChangeTold, changes_routes
+from rpcproxy.front.operators.admin_changes import ChangesView, changes_routes
 from rpcproxy.front.operators.admin_control import ControlView, control_routes
 from rpcproxy.front.operators.admin_index import index_routes, no_page
 from rpcproxy.front.operators.admin_transactions import (
@@ -30,7 +30,7 @@ from rpcproxy.front.operators.admin_transactions import (
     transaction_routes,
 )
 from rpcproxy.front.operators.recent import RecentEntries
-from rpcproxy.front.pages.outlook import ChainOutlook, Outlook
+from rpcproxy.front.pages.outlook import ChainOutlook, ChangeTold, Outlook
 from rpcproxy.front.pages.status_page import StatusPage, status_routes
 from rpcproxy.front.protocol.page import SERVER_HEADER
 from rpcproxy.states import ChainState, Change, UpstreamState

@@ -10,30 +10,10 @@ from aiohttp import web
 from rpcproxy.front.operators.access import Denied
 from rpcproxy.front.operators.admin_transactions import JsonPage
 from rpcproxy.front.operators.queries import asked_only, limit_in, since_in
+from rpcproxy.front.pages.outlook import ChangeTold
 
 USUAL_LIMIT: Final = 200
 MOST: Final = 2000
-
-
-class ChangeTold(TypedDict):
-    """One entry of the timeline. ``sentence`` has all of it in words, ``words`` why or what alone.
-    ``upstream`` may be a fault domain. Times are UTC, ISO 8601; ``ended`` is ``None`` while it
-    lasts. ``unserved`` of ``requests`` had an error: what wallets noticed.
-    """
-
-    id: str
-    kind: str
-    chain: str
-    upstream: str
-    words: str
-    sentence: str
-    by: str
-    started: str
-    ended: str | None
-    seconds: float
-    requests: int
-    unserved: int
-    times: int
 
 
 class ChangesPage(TypedDict):

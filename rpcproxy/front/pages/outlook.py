@@ -40,6 +40,27 @@ class RefusalEntry(TypedDict):
     seconds: float
 
 
+class ChangeTold(TypedDict):
+    """One entry of the timeline. ``sentence`` has all of it in words, ``words`` why or what alone.
+    ``upstream`` may be a fault domain. Times are UTC, ISO 8601; ``ended`` is ``None`` while it
+    lasts. ``unserved`` of ``requests`` had an error: what wallets noticed.
+    """
+
+    id: str
+    kind: str
+    chain: str
+    upstream: str
+    words: str
+    sentence: str
+    by: str
+    started: str
+    ended: str | None
+    seconds: float
+    requests: int
+    unserved: int
+    times: int
+
+
 class TrafficEntry(TypedDict):
     """One upstream's part of the last minute."""
 

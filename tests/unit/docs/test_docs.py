@@ -29,13 +29,13 @@ from rpcproxy.front.operators.admin import (
     ReloadStatus,
     Status,
 )
-from rpcproxy.front.operators.admin_changes import ChangeTold
 from rpcproxy.front.operators.admin_transactions import (
     OPEN_SHOWN,
     ChainTransactions,
     TransactionEntry,
 )
 from rpcproxy.front.pages.outlook import (
+    ChangeTold,
     IncidentEntry,
     RefusalEntry,
     StripEntry,
