@@ -12,14 +12,12 @@ from typing import Any, Final
 
 from rpcproxy.front.pages.markup import Markup, icon, join, tag
 from rpcproxy.front.pages.outlook import latency_of
+from rpcproxy.front.pages.timeline_html import mark, note, timeline
 from rpcproxy.front.pages.wording import (
     LEVEL_WORDS,
-    MARKS,
     WHOSE,
     ago,
     failures_of,
-    has_cost,
-    has_lasted,
     how_long,
     milliseconds,
     number,
@@ -31,7 +29,6 @@ from rpcproxy.front.pages.wording import (
     state_notes,
     state_word,
     well_words,
-    what_changed,
     what_happened,
     what_wallets_noticed,
 )
@@ -40,7 +37,6 @@ from rpcproxy.rules.telling.strips import WORDS, level_of
 from rpcproxy.states import Level, UpstreamState
 
 INCIDENTS_SHOWN: Final = 50
-HAPPENINGS_SHOWN: Final = 20
 _DAY_SECONDS: Final = 86_400.0
 _HEIGHTS: Final = {Level.WELL: 5, Level.TROUBLED: 11, Level.DOWN: 16}
 _STRIP_HEIGHT: Final = 16
@@ -69,7 +65,7 @@ def status_main(status: Mapping[str, Any], now: datetime) -> Markup:
     parts: list[Markup | None] = [
         tag(
             "div",
-            tag("p", _mark(level), LEVEL_WORDS[level], class_=f"badge {level}"),
+            tag("p", mark(level), LEVEL_WORDS[level], class_=f"badge {level}"),
             tag("h1", status["sentence"]),
             tag("p", whose, class_="whose") if whose else None,
             class_=f"plight {level}",
@@ -78,13 +74,9 @@ def status_main(status: Mapping[str, Any], now: datetime) -> Markup:
     ]
     parts += [_chain(chain, is_only=len(chains) == 1) for chain in chains]
     parts.append(_incidents(status, now))
-    parts.append(_timeline(status, now))
+    parts.append(timeline(status, now))
     parts.append(_footer(status, now))
     return join(*parts)
-
-
-def _mark(level: str) -> Markup:
-    return tag("span", MARKS[level], class_="mark", aria_hidden="true")
 
 
 # --------------------------------------------------------------------------
@@ -98,7 +90,7 @@ def _chain(chain: Mapping[str, Any], *, is_only: bool) -> Markup:
     )
     line = None
     if not is_only:
-        words = (_mark(level), tag("span", f"{LEVEL_WORDS[level]}: ", class_="aside"))
+        words = (mark(level), tag("span", f"{LEVEL_WORDS[level]}: ", class_="aside"))
         line = tag("p", *words, chain["sentence"], class_=f"line {level}")
     strips = chain["strips"]
     return tag(
@@ -170,21 +162,21 @@ def _upstream(upstream: Mapping[str, Any], chain: Mapping[str, Any]) -> Markup:
     place = place_of(upstream)
     cells = (
         _state(upstream),
-        join(number(upstream.get("head")), _note(_lag(upstream))),
+        join(number(upstream.get("head")), note(_lag(upstream))),
         milliseconds(latency_of(upstream)),
         _failures(traffic),
         join(
             percent(traffic.get("share"), digits=0),
-            _note(share_notes(traffic, str(upstream.get("state")))),
+            note(share_notes(traffic, str(upstream.get("state")))),
         ),
         join(
             _strip(strip, chain["strips"], name),
-            _note(well_words(strip)),
+            note(well_words(strip)),
         ),
     )
     return tag(
         "tr",
-        tag("th", tag("span", name), _note(place), scope="row", role="rowheader"),
+        tag("th", tag("span", name), note(place), scope="row", role="rowheader"),
         *(
             tag("td", tag("div", cell), role="cell", data_label=label)
             for label, cell in zip(_COLUMNS[1:], cells, strict=True)
@@ -198,14 +190,10 @@ def _state(upstream: Mapping[str, Any]) -> Markup:
     level = level_of(state)
     since = upstream.get("since_seconds")
     return join(
-        tag("strong", _mark(level), state_word(state), class_=level),
+        tag("strong", mark(level), state_word(state), class_=level),
         tag("span", f" for {span(since)}", class_="since") if since is not None else None,
-        _note(state_notes(upstream)),
+        note(state_notes(upstream)),
     )
-
-
-def _note(text: str) -> Markup | None:
-    return tag("small", text) if text else None
 
 
 def _lag(upstream: Mapping[str, Any]) -> str:
@@ -216,7 +204,7 @@ def _lag(upstream: Mapping[str, Any]) -> str:
 
 
 def _failures(traffic: Mapping[str, Any]) -> Markup:
-    return join(failures_of(traffic), _note(probes_of(traffic)))
+    return join(failures_of(traffic), note(probes_of(traffic)))
 
 
 # --------------------------------------------------------------------------
@@ -310,77 +298,17 @@ def _incident(
             tag("time", f"{started:%H:%M:%S}", datetime=incident["started"]),
             "–",
             tag("time", end, datetime=ended),
-            _note(how_long(incident)),
+            note(how_long(incident)),
         ),
         join(
             tag("span", what_happened(incident)),
-            _note(" · ".join(filter(None, (title, incident.get("cause"))))),
+            note(" · ".join(filter(None, (title, incident.get("cause"))))),
         ),
         join(
-            tag("strong", _mark(level), what_wallets_noticed(incident), class_=level),
-            _note(f"{incident['requests']:,} requests meanwhile" if incident["requests"] else ""),
+            tag("strong", mark(level), what_wallets_noticed(incident), class_=level),
+            note(f"{incident['requests']:,} requests meanwhile" if incident["requests"] else ""),
         ),
     )
-    return tag(
-        "tr",
-        *(
-            tag("td", tag("div", cell), role="cell", data_label=label)
-            for label, cell in zip(columns, cells, strict=True)
-        ),
-        role="row",
-    )
-
-
-# --------------------------------------------------------------------------
-# The timeline
-
-
-def _timeline(status: Mapping[str, Any], now: datetime) -> Markup | None:
-    """What happened, whoever did it; ``None`` where the status tells nothing of it."""
-    every: Sequence[Mapping[str, Any]] = status.get("timeline", ())
-    kept = status.get("timeline_kept")
-    if not every and not kept:
-        return None
-    titles = {chain["name"]: chain["title"] for chain in status["chains"]}
-    has_who = any(each.get("by") for each in every)
-    columns = ("When (UTC)", "What", *(("Who",) if has_who else ()), "Wallets noticed")
-    head = tag("tr", *(tag("th", text, scope="col", role="columnheader") for text in columns),
-               role="row")  # fmt: skip
-    rows = [_happening(each, titles, columns, now) for each in every[:HAPPENINGS_SHOWN]]
-    table = tag(
-        "table",
-        tag("caption", "What happened, the latest first", class_="aside"),
-        tag("thead", head, role="rowgroup"),
-        tag("tbody", *rows, role="rowgroup"),
-        class_="incidents happened",
-        role="table",
-    )
-    note = tag("p", f"Not kept through a restart: {kept}.", class_="quiet") if kept else None
-    heading = tag("h2", "What happened", id="happened")
-    return tag("section", heading, table if rows else None, note, aria_labelledby="happened")
-
-
-def _happening(
-    entry: Mapping[str, Any], titles: Mapping[str, str], columns: Sequence[str], now: datetime
-) -> Markup:
-    started = datetime.fromisoformat(entry["started"])
-    ended = entry.get("ended")
-    moment = f"{started:%H:%M:%S}" if started.date() == now.date() else f"{started:%d %b %H:%M}"
-    until = how_long(entry) + ("" if ended else " so far") if has_lasted(entry) else ""
-    title = titles.get(entry["chain"], entry["chain"])
-    noticed: Markup | str = "–"
-    if has_cost(entry):
-        level = Level.DOWN if entry["unserved"] else Level.WELL
-        noticed = tag("strong", _mark(level), what_wallets_noticed(entry), class_=level)
-    cells = [
-        join(tag("time", moment, datetime=entry["started"]), _note(until)),
-        join(
-            tag("span", what_changed(entry)),
-            _note(" · ".join(filter(None, (title, entry.get("words"))))),
-        ),
-    ]
-    cells += [join(entry.get("by") or "–")] if "Who" in columns else []
-    cells.append(join(noticed))
     return tag(
         "tr",
         *(

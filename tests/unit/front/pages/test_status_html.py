@@ -15,13 +15,9 @@ import pytest
 from rpcproxy.front.pages.landing import SHELL as LANDING
 from rpcproxy.front.pages.markup import Markup, Shell, asset, icon, join, tag
 from rpcproxy.front.pages.outlook import public_part
-from rpcproxy.front.pages.status_html import (
-    HAPPENINGS_SHOWN,
-    INCIDENTS_SHOWN,
-    status_body,
-    status_main,
-)
+from rpcproxy.front.pages.status_html import INCIDENTS_SHOWN, status_body, status_main
 from rpcproxy.front.pages.status_page import SHELL
+from rpcproxy.front.pages.timeline_html import HAPPENINGS_SHOWN
 from rpcproxy.front.pages.wording import (
     ago,
     how_long,
