@@ -34,7 +34,7 @@ HOLD = 8 * MIB  # answers up to this size are whole before they are given on
 PARAMS = b'["0x%064x"]' % 7
 ASK = request("debug_traceTransaction", PARAMS, b'"id \\u0041"')
 HEAD = b'{"jsonrpc":"2.0","id":"id \\u0041","result":"'
-BLOCK = bytes(ord("a") + n % 23 for n in range(MIB - 1)) + b"."
+BLOCK = (bytes(range(ord("a"), ord("x"))) * (MIB // 23 + 1))[: MIB - 1] + b"."
 
 
 def first(call: Call) -> tuple[bytes, bytes]:
