@@ -101,14 +101,7 @@ class Proxy:
         self._notices = Notices(self.counters, self.redactor, clock)
         self._history = HistoryWriter(config.server.history, self.redactor)
         self.timeline = timeline_of(self, self._notices.on_died)
-        self.recorder = Recorder(
-            self.sampler.take,
-            beside(self._history.path),
-            self.redactor,
-            refusals=self.refusals,
-            clock=clock,
-        )
-        self.recorder.tell = self.timeline.on_incidents
+        self.recorder = self._recorder()
         sinks = (self._notices.on_sample, self._history.on_sample, self.timeline.on_sample)
         self.sampler.sinks += [*sinks, self.recorder.add, Trimmer(self.holdings).on_sample]
         self.view = ProxyView(self)
@@ -121,6 +114,17 @@ class Proxy:
         )
         self.address: tuple[str, int] = ("", 0)
         self.admin_address: tuple[str, int] | None = None
+
+    def _recorder(self) -> Recorder:
+        recorder = Recorder(
+            self.sampler.take,
+            beside(self._history.path),
+            self.redactor,
+            refusals=self.refusals,
+            clock=self.clock,
+        )
+        recorder.tell = self.timeline.on_incidents
+        return recorder
 
     # ---- life
 
