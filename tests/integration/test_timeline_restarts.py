@@ -5,7 +5,6 @@ nothing is told twice, and who did what is said.
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import os
 import signal
@@ -14,12 +13,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
 from rpcproxy.drills.scenarios import faults
-from tests.integration.anvil_node import free_port
+from tests.integration.restarted_world import RestartedWorld, asked
 from tests.integration.running_proxy import ROOT, RunningProxy
 from tests.integration.wire import Wire
 from tests.kits.waiting import LIMIT_SECONDS, wait_until
@@ -32,55 +30,10 @@ def providers() -> Iterator[ProviderProcess]:
         yield providers
 
 
-class World:
-    """One configuration, and its proxies one after the other."""
-
-    def __init__(self, providers: ProviderProcess, directory: Path) -> None:
-        self.providers = providers
-        self.directory = directory
-        self.ports = free_port(), free_port()
-        self.running: list[RunningProxy] = []
-
-    def config(self, *names: str) -> str:
-        wallet, admin = self.ports
-        upstreams = "".join(
-            f"      - {{name: {name}, url: {self.providers.urls[name]}, provider: {name}}}\n"
-            for name in names or tuple(self.providers.urls)
-        )
-        return (
-            f"server: {{listen: 127.0.0.1:{wallet}, admin: 127.0.0.1:{admin}, drain: 1s}}\n"
-            f"chains:\n  - name: here\n    chain_id: 1337\n    block_time: 1s\n    upstreams:\n"
-            + upstreams
-        )
-
-    def start(self, *arguments: str) -> RunningProxy:
-        proxy = RunningProxy(self.config(), self.directory, arguments=arguments)
-        self.running.append(proxy)
-        return proxy
-
-    def set_all(self, fault: Any) -> None:
-        for name in self.providers.urls:
-            self.providers.set_fault(name, fault)
-
-
 @pytest.fixture
-def world(providers: ProviderProcess, tmp_path: Path) -> Iterator[World]:
-    world = World(providers, tmp_path / "proxy")
-    try:
+def world(providers: ProviderProcess, tmp_path: Path) -> Iterator[RestartedWorld]:
+    with contextlib.closing(RestartedWorld(providers, tmp_path / "proxy")) as world:
         yield world
-    finally:
-        for proxy in world.running:
-            if proxy.is_running:
-                proxy.kill()
-
-
-def asked(proxy: RunningProxy, method: str, path: str, body: object = None) -> tuple[int, Any]:
-    connection = http.client.HTTPConnection(urlsplit(proxy.admin_url).netloc, timeout=LIMIT_SECONDS)
-    headers = {"X-Operator": "alice", "Content-Type": "application/json"}
-    with contextlib.closing(connection):
-        connection.request(method, path, json.dumps(body), headers)
-        answer = connection.getresponse()
-        return answer.status, json.loads(answer.read())
 
 
 def changes(proxy: RunningProxy, query: str = "") -> list[dict[str, Any]]:
@@ -100,7 +53,7 @@ def fail_once(proxy: RunningProxy) -> None:
         assert "error" in wire.ask("eth_gasPrice")[1]
 
 
-def an_outage(world: World, proxy: RunningProxy) -> dict[str, Any]:
+def an_outage(world: RestartedWorld, proxy: RunningProxy) -> dict[str, Any]:
     """It has begun, and a wallet has noticed; as it is told."""
     world.set_all(faults.REFUSE)
     wait_until(lambda: of_kind(proxy, "outage"), "the outage is told")
@@ -109,7 +62,7 @@ def an_outage(world: World, proxy: RunningProxy) -> dict[str, Any]:
     return of_kind(proxy, "outage")[0]
 
 
-def test_an_outage_and_an_order_go_through_a_kill(world: World) -> None:
+def test_an_outage_and_an_order_go_through_a_kill(world: RestartedWorld) -> None:
     first = world.start()
     first.wait_until_well()
     assert asked(first, "POST", "/upstreams/here/b/drain")[0] == 200
@@ -141,7 +94,7 @@ def test_an_outage_and_an_order_go_through_a_kill(world: World) -> None:
     second.close()
 
 
-def test_an_outage_goes_through_a_takeover(world: World) -> None:
+def test_an_outage_goes_through_a_takeover(world: RestartedWorld) -> None:
     first = world.start()
     first.wait_until_well()
     outage = an_outage(world, first)
@@ -158,7 +111,7 @@ def test_an_outage_goes_through_a_takeover(world: World) -> None:
     second.close()
 
 
-def test_reloads_refusals_and_ends_are_told(world: World) -> None:
+def test_reloads_refusals_and_ends_are_told(world: RestartedWorld) -> None:
     first = world.start()
     first.wait_until_well()
     asked(first, "PUT", "/log-level", {"level": "debug"})
@@ -187,7 +140,7 @@ def test_reloads_refusals_and_ends_are_told(world: World) -> None:
     second.close()
 
 
-def test_what_is_asked_of_a_time(world: World) -> None:
+def test_what_is_asked_of_a_time(world: RestartedWorld) -> None:
     proxy = world.start()
     wait_until(lambda: changes(proxy), "it has started")
     assert len(changes(proxy, "?since=1h&limit=1")) == 1
@@ -205,7 +158,7 @@ def test_what_is_asked_of_a_time(world: World) -> None:
     proxy.close()
 
 
-def test_wallets_noticed_an_outage_at_the_start(world: World) -> None:
+def test_wallets_noticed_an_outage_at_the_start(world: RestartedWorld) -> None:
     world.set_all(faults.REFUSE)
     proxy = world.start()
     for _ in range(3):
@@ -218,7 +171,7 @@ def test_wallets_noticed_an_outage_at_the_start(world: World) -> None:
     assert proxy.wait() == 0
 
 
-def test_the_report_tells_what_happened(world: World) -> None:
+def test_the_report_tells_what_happened(world: RestartedWorld) -> None:
     proxy = world.start()
     wait_until(lambda: changes(proxy), "it has started")
     proxy.close()
