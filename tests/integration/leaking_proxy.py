@@ -63,12 +63,12 @@ def arm() -> None:
             fail("protocol")
         return judge(self, outcome, id, method, *rest)
 
-    def encoded(self: Encoder, request: Any, settled: Any, trace_id: str) -> Any:
+    def encoded(self: Encoder, request: Any, settled: Any) -> Any:
         if request.method == "leak_in_handler":
             fail("handler")
         if request.method == "leak_everywhere":
             fail_everywhere()
-        return encode(self, request, settled, trace_id)
+        return encode(self, request, settled)
 
     def configured(style: Any, level: int = 20, *, redactor: Redactor) -> logs.LineHandler:
         """The usual log, and the same as JSON."""
