@@ -7,15 +7,22 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from rpcproxy.app.graph import ChainGraph, GraphParts
 from rpcproxy.app.storage.disk import Disk, DiskPlace
-from rpcproxy.app.storage.transaction_journal import SendSettings, Transactions
+from rpcproxy.app.storage.state_place import StatePlace
+from rpcproxy.app.storage.transaction_journal import (
+    OnResumed,
+    SendSettings,
+    Transactions,
+    nobody_asks,
+)
 from rpcproxy.chains.parts.errors import ErrorTable
 from rpcproxy.chains.registry import kind_of
 from rpcproxy.clock import SYSTEM_CLOCK, Clock
-from rpcproxy.config.model import Chain, Server, Upstream
+from rpcproxy.config.model import Chain, Config, Server, Upstream
 from rpcproxy.config.secrets import Redactor, secrets_of_upstream
 from rpcproxy.edges.disk.disk_cache import DiskCache
 from rpcproxy.edges.http.target import EdgeSettings, target_of
@@ -47,10 +54,13 @@ class ChainRuntime:
         holdings: Holdings | None = None,
         clock: Clock = SYSTEM_CLOCK,
         on_step: OnStep = unheard,
+        place: StatePlace | None = None,
+        on_resumed: OnResumed = nobody_asks,
     ) -> None:
         """``holdings`` count what is held, of the whole process. ``old``: what it takes over from.
         ``retired``: of chains on their last requests, whose journals are still open. ``on_step`` is
-        told of the steps of sends.
+        told of the steps of sends, ``on_resumed`` of what an earlier process left. ``place``: of
+        the configuration, the chain's own where it has none.
         """
         now = clock.monotonic()
         kind = self.kind = kind_of(chain)
@@ -65,16 +75,15 @@ class ChainRuntime:
             read_range=kind.errors.read_range,
         )
         self.wires = self._wires(chain, ssl_context, old, holdings)
-        settings = SendSettings.of(chain, server)
+        settings = SendSettings.of(chain, server, place or StatePlace.of(Config(chains=(chain,))))
         if kind.sends is None:
-            settings = settings._replace(path=None)  # there is nothing to write down
-        # Those of before go on where they are written down: another place takes effect at the next
-        # start, for what is pending is in this one. So do those of a chain that comes back.
-        known = next((gone for gone in retired if gone.is_at(settings.path, chain)), None)
-        if old is not None:
-            known = old.transactions
+            settings = settings._replace(path=None, why="")  # there is nothing to write down
+        known = self._known_transactions(settings.path, old, retired)
         self.transactions: Transactions = known or Transactions(
-            chain, settings, counters, kind.sends, clock=clock, on_step=on_step
+            *(chain, settings, counters, kind.sends),
+            clock=clock,
+            on_step=on_step,
+            on_resumed=on_resumed,
         )
         self.transactions.take(settings)
         given = GraphParts(
@@ -96,6 +105,16 @@ class ChainRuntime:
         self.disk = self._disk(chain, server, old, clock)
         if old is not None:
             graph.learned.adopt(old.graph.learned, now)
+
+    def _known_transactions(
+        self, path: Path | None, old: ChainRuntime | None, retired: Sequence[Transactions]
+    ) -> Transactions | None:
+        """Those of before go on where they are written down: another place takes effect at the
+        next start, for what is pending is in this one. So do those of a chain that comes back.
+        """
+        if old is not None:
+            return old.transactions
+        return next((gone for gone in retired if gone.is_at(path, self.chain)), None)
 
     def _given(self, given: GraphParts) -> GraphParts:
         """What the graph is made from."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 from rpcproxy.app.admin_port import AdminPort
 from rpcproxy.app.chain import ChainRuntime
@@ -19,18 +19,21 @@ from rpcproxy.app.leaving import HANDOVER_SECONDS, release_journals
 from rpcproxy.app.people.history_writer import HistoryWriter
 from rpcproxy.app.people.notifier import Notices
 from rpcproxy.app.people.own_refusals import OwnRefusals, figures_of
-from rpcproxy.app.people.recorder import Recorder, beside
+from rpcproxy.app.people.recorder import Recorder, beside, older_day
 from rpcproxy.app.people.request_records import RequestRecords
 from rpcproxy.app.people.sampling import Sampler
 from rpcproxy.app.process.allocator import Trimmer
+from rpcproxy.app.process.ports import worded
 from rpcproxy.app.process.process import room_for_clients
 from rpcproxy.app.public_view import PublicView
 from rpcproxy.app.resuming import timeline_of
+from rpcproxy.app.storage.kept_state import KeptState
+from rpcproxy.app.storage.state_place import StatePlace
 from rpcproxy.app.tracing import Tracing
 from rpcproxy.app.view import ProxyView
 from rpcproxy.clock import SYSTEM_CLOCK, Clock
 from rpcproxy.config.differences import differences
-from rpcproxy.config.model import Address, Chain, Config, Server
+from rpcproxy.config.model import Chain, Config, Server
 from rpcproxy.edges.logs import Redactor, event, secrets_of, utc
 from rpcproxy.edges.metrics.metrics import Counters, LoopLag
 from rpcproxy.edges.process.given_sockets import ADMIN, NO_SOCKETS, WALLET, Sockets
@@ -46,8 +49,6 @@ from rpcproxy.front.wire.shared import FrontSettings
 from rpcproxy.rules.answers.holding import Holdings
 from rpcproxy.rules.telling.happenings import HandKind
 from rpcproxy.states import Change, ChangeKind
-
-T = TypeVar("T")
 
 _log = logging.getLogger("rpcproxy.app")
 
@@ -99,8 +100,10 @@ class Proxy:
         self.sampler = Sampler(running, clock, refusals=self.refusals)
         self._tracing = Tracing(config.server)
         self._notices = Notices(self.counters, self.redactor, clock)
-        self._history = HistoryWriter(config.server.history, self.redactor)
-        self.timeline = timeline_of(self, self._notices.on_died)
+        self.state = KeptState(config)
+        self._history = HistoryWriter(config.server.history, self.redactor, self.state.place)
+        self.timeline = timeline_of(self, self.state.place, self._notices.on_died)
+        self.state.resumed_listeners.append(self.timeline.on_resumed)
         self.recorder = self._recorder()
         sinks = (self._notices.on_sample, self._history.on_sample, self.timeline.on_sample)
         self.sampler.sinks += [*sinks, self.recorder.add, Trimmer(self.holdings).on_sample]
@@ -152,7 +155,7 @@ class Proxy:
         if predecessor_seconds:
             for runtime in self.chains.values():
                 runtime.expect_predecessor(predecessor_seconds)
-        self.recorder.open()
+        self.recorder.open(older_day(self._history.older))
         self.timeline.start(predecessor_seconds)
 
     async def listen(self, given: Sockets = NO_SOCKETS) -> None:
@@ -166,12 +169,12 @@ class Proxy:
         self.listener.tell_refusals(self.records.on_refusal)
         try:
             start = self.listener.start(given.get(WALLET, ()))
-            self.address = await _worded(start, server.listen)
+            self.address = await worded(start, server.listen)
             if server.admin is not None:
                 access = self.control.access
                 app = make_admin_app(self.view, self.redactor, self.control, access, self.clock)
                 self.admin = AdminPort(app, server.limits)
-                await _worded(self.admin.start(server.admin, given.get(ADMIN, ())), server.admin)
+                await worded(self.admin.start(server.admin, given.get(ADMIN, ())), server.admin)
                 self.admin_address = self.admin.address
         except OSError:
             await self.stop(drain_seconds=0)
@@ -185,6 +188,7 @@ class Proxy:
         self._notices.configure(self.config.notify)
         self._history.start(self.clock.unix())
         self.timeline.on_started()
+        self.state.start()
         self.sampler.start()
 
     async def stop(
@@ -208,6 +212,7 @@ class Proxy:
             await self.listener.close()
             self.listener = None
         self._loop_lag.stop()
+        await self.state.close()
         await self.sampler.stop()
         # Beside the rest: receivers that hang cost one moment, not one each.
         telling = tasks.start(self._notices.close(), "last notices")
@@ -261,7 +266,7 @@ class Proxy:
     def _build_chains(
         self, config: Config, old: Mapping[str, ChainRuntime], chains: dict[str, ChainRuntime]
     ) -> None:
-        server = share_of(config)
+        server, place = share_of(config), StatePlace.of(config)
         for chain in config.chains:
             before = old.get(chain.name)
             if before is not None and _key(before.chain) != _key(chain):
@@ -276,6 +281,8 @@ class Proxy:
                 holdings=self.holdings,
                 clock=self.clock,
                 on_step=self._on_step,
+                place=place,
+                on_resumed=self.state.on_resumed,
             )
             runtime.executor.listeners.append(self._listener_for(runtime))
             runtime.graph.log.on_trace = self.records.on_trace
@@ -300,10 +307,11 @@ class Proxy:
         old, news = self.chains, differences(self.config, config)
         self.redactor.add(secrets_of(config))
         changed = [
-            key
+            f"server.{key}"
             for key in FIXED_KEYS
             if getattr(config.server, key) != getattr(self._started_with, key)
         ]
+        changed += ["name"] if config.name != self.state.place.owner.name else []
         self._build(config)
         self.config = config
         self._notices.configure(config.notify)
@@ -332,7 +340,7 @@ class Proxy:
         retired.add_done_callback(self._retiring.discard)
         result = "taken over"
         if changed:
-            result += f"; server.{', server.'.join(changed)} take effect at the next start"
+            result += f"; {', '.join(changed)} take effect at the next start"
         self.timeline.on_configured()
         words = "; ".join([*(news or ["nothing changed"]), *result.split("; ")[1:]])
         self._note_reload(result, words, by, is_accepted=True)
@@ -382,15 +390,6 @@ def share_of(config: Config) -> Server:
         "disk_bytes": cache.disk_bytes // count,
     }
     return config.server.model_copy(update={"cache": cache.model_copy(update=share)})
-
-
-async def _worded(start: Awaitable[T], address: Address) -> T:
-    """Await ``start``; an ``OSError`` learns which address it was about."""
-    try:
-        return await start
-    except OSError as error:
-        error.filename = f"{address.host}:{address.port}"
-        raise
 
 
 def _file_room(config: Config) -> int | None:

@@ -9,6 +9,7 @@ from rpcproxy.app.people.timeline import Timeline
 from rpcproxy.app.people.timeline_book import OrderPlace
 from rpcproxy.app.people.timeline_disk import timeline_place
 from rpcproxy.app.serving import InForce
+from rpcproxy.app.storage.state_place import StatePlace
 from rpcproxy.edges.logs import event
 from rpcproxy.rules.standing.orders import note_of, order_again
 from rpcproxy.rules.telling.happenings import HandKind
@@ -58,9 +59,9 @@ class TakingUp:
         self._tell_died(words)
 
 
-def timeline_of(proxy: InForce, tell_died: Callable[[str], None]) -> Timeline:
+def timeline_of(proxy: InForce, place: StatePlace, tell_died: Callable[[str], None]) -> Timeline:
     """The timeline of a proxy, where its configuration keeps it; its traces are kept there, too."""
-    path, why_none = timeline_place(proxy.config)
+    path, why_none = timeline_place(proxy.config, place)
     taking_up = TakingUp(proxy, tell_died)
     timeline = Timeline(path, why_none, proxy.redactor, taking_up, proxy.clock)
     timeline.disk.share(proxy.records.keep_in, proxy.records.leave)

@@ -43,8 +43,9 @@ environment:
                             sockets, readiness and watchdog, as systemd has them
 
 files:
-  STATE/journal/CHAIN.sqlite   transactions, until they are in a final block
-  STATE/history/               figures of the last weeks, for report
+  STATE/*/owner                  whose directory it is: each configuration has one
+  STATE/*/journal/CHAIN.sqlite   transactions, until they are in a final block
+  STATE/*/history/               figures of the last weeks, for report
   STATE is $STATE_DIRECTORY, else $XDG_STATE_HOME/rpcproxy, else ~/.local/state/rpcproxy
 
 signals of a running proxy:

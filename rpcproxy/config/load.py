@@ -6,6 +6,7 @@ errors reaches a person, and no secret reaches a message.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -40,7 +41,9 @@ _FILE_ENDINGS: Final = (".yaml", ".yml", ".json")
 
 def load_file(path: str | Path, known: Known, environ: Mapping[str, str]) -> Config:
     """Read a YAML file, UTF-8. Raises ``ConfigError``."""
-    return load_text(_text_of(path), file=str(path), known=known, environ=environ)
+    config = load_text(_text_of(path), file=str(path), known=known, environ=environ)
+    # Links are left as they are: behind that of a ConfigMap is another directory each time.
+    return config.model_copy(update={"path": os.path.abspath(path)})  # noqa: PTH100
 
 
 def load_admin(

@@ -208,8 +208,13 @@ class Chain(Frozen):
 
 
 class Config(Frozen):
-    """``warnings`` are sentences for the person who wrote the file."""
+    """``warnings`` are sentences for the person who wrote the file. ``name`` says whose state is
+    kept where the ``path`` of the file, an absolute one, is not to; both are empty where chains
+    were named in place of a file.
+    """
 
+    name: str = ""
+    path: str = ""
     server: Server = Server()
     chains: tuple[Chain, ...]
     notify: tuple[Notice, ...] = ()

@@ -14,7 +14,8 @@ import pytest
 
 from rpcproxy.app.leaving import release_journals
 from rpcproxy.app.proxy import Proxy
-from rpcproxy.app.storage.transaction_journal import SendSettings, Transactions, journal_path
+from rpcproxy.app.storage.state_place import StatePlace
+from rpcproxy.app.storage.transaction_journal import SendSettings, Transactions
 from rpcproxy.app.takeover import offer, takeover
 from rpcproxy.app.takeover.handover import ServedHeads, heads_of, plans_of
 from rpcproxy.app.takeover.takeover import TakeoverTimes
@@ -410,9 +411,8 @@ async def test_the_journal_goes_once_no_send_can_come() -> None:
 @on_uvloop
 async def test_sends_wait_for_a_journal_that_is_about_to_be_left() -> None:
     chain = model.Chain(name=NAME, chain_id=engine_kit.CHAIN_ID, upstreams=())
-    settings = SendSettings.of(chain, model.Server())
-    path = journal_path(NAME, model.Server().journal)
-    old = await DiskJournal.open(path, f"evm:{engine_kit.CHAIN_ID}")
+    settings = SendSettings.of(chain, model.Server(), StatePlace.of(model.Config(chains=(chain,))))
+    old = await DiskJournal.open(settings.path or "", f"evm:{engine_kit.CHAIN_ID}")
     transactions = Transactions(chain, settings, ChainCounters(), EVM.sends)
     transactions.take(settings)
     transactions.expect_predecessor(600.0)
@@ -434,7 +434,7 @@ async def test_sends_wait_for_a_journal_that_is_about_to_be_left() -> None:
 @on_uvloop
 async def test_one_that_is_not_left_in_time_is_told_of() -> None:
     chain = model.Chain(name=NAME, chain_id=engine_kit.CHAIN_ID, upstreams=())
-    settings = SendSettings.of(chain, model.Server())
+    settings = SendSettings.of(chain, model.Server(), StatePlace.of(model.Config(chains=(chain,))))
     old = await DiskJournal.open(settings.path or "", f"evm:{engine_kit.CHAIN_ID}")
     transactions = Transactions(chain, settings, ChainCounters(), EVM.sends)
     transactions.take(settings)

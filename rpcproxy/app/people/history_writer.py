@@ -15,12 +15,13 @@ from typing import Final, NamedTuple, TypeVar
 import msgspec
 
 from rpcproxy import __version__
-from rpcproxy.app.storage.transaction_journal import state_directory
+from rpcproxy.app.storage.state_place import HISTORY, StatePlace, expanded
 from rpcproxy.config import model
 from rpcproxy.edges.disk.history import (
     DiskHistory,
     Found,
     HistoryRefused,
+    OlderHistory,
     OutageRow,
     ProcessRun,
     TallyRow,
@@ -30,7 +31,14 @@ from rpcproxy.edges.metrics.metrics import BUCKET_SECONDS
 from rpcproxy.rules.telling.sample import Sample
 from rpcproxy.rules.telling.tallies import HourRow, Outage, Tallies
 
-__all__ = ["HistoryRefused", "HistoryWriter", "Kept", "history_path", "read_history"]
+__all__ = [
+    "HistoryRefused",
+    "HistoryWriter",
+    "Kept",
+    "history_path",
+    "read_history",
+    "shared_history",
+]
 
 # A process that is killed loses what came since.
 WRITE_SECONDS: Final = 60.0
@@ -61,8 +69,19 @@ class HistoryWriter:
     ``redact`` takes secrets out of what upstreams said.
     """
 
-    def __init__(self, settings: model.History, redact: Callable[[str], str]) -> None:
-        self.path = history_path(settings) if settings.is_on else None
+    def __init__(
+        self,
+        settings: model.History,
+        redact: Callable[[str], str],
+        place: StatePlace,
+    ) -> None:
+        """In its ``place``, unless the configuration says where; then what is there of our chains
+        in the place that all configurations shared once is taken over.
+        """
+        self.path = history_path(settings, place)
+        is_own = self.path is not None and settings.path is None
+        shared = shared_history(place) if is_own else None
+        self.older = None if shared is None else OlderHistory(shared, place.chains)
         self._max_bytes = settings.size_bytes
         self._redact = redact
         self._tallies = Tallies()
@@ -75,7 +94,7 @@ class HistoryWriter:
             return
         facts = RunFacts(unix_seconds, os.getpid(), __version__)
         run = ProcessRun(token_hex(8), msgspec.json.encode(facts))
-        self._history = DiskHistory(self.path, self._max_bytes, run)
+        self._history = DiskHistory(self.path, self._max_bytes, run, older=self.older)
 
     def on_sample(self, sample: Sample) -> None:
         """A sink of ``app.people.sampling.Sampler``."""
@@ -116,10 +135,19 @@ class HistoryWriter:
         history.put(tallies, outages, sample.unix_seconds)
 
 
-def history_path(history: model.History) -> Path:
-    """The file of the history."""
-    directory = state_directory() / "history" if history.path is None else Path(history.path)
-    return directory.expanduser() / FILE_NAME
+def history_path(history: model.History, place: StatePlace) -> Path | None:
+    """The file of the history; ``None`` where none is kept, or there is no place for it."""
+    if not history.is_on:
+        return None
+    directory = place.history_directory
+    if history.path is not None:
+        directory, _ = expanded(history.path)
+    return None if directory is None else directory / FILE_NAME
+
+
+def shared_history(place: StatePlace) -> Path | None:
+    """The one that all configurations of a user shared before each had its own."""
+    return None if place.base is None else place.base / HISTORY / FILE_NAME
 
 
 def read_history(path: Path, since: float) -> Kept:

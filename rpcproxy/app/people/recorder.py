@@ -11,12 +11,13 @@ State: ``Recorder`` holds the process's ``rules.telling.chronicle.Chronicle``.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -25,6 +26,7 @@ from rpcproxy.app.people.own_refusals import OwnRefusals
 from rpcproxy.app.people.sampling import sample_chain
 from rpcproxy.chains.native import title_of
 from rpcproxy.clock import SYSTEM_CLOCK, Clock
+from rpcproxy.edges.disk.history import OlderHistory
 from rpcproxy.edges.logs import utc
 from rpcproxy.engine import tasks
 from rpcproxy.front.pages.outlook import (
@@ -57,6 +59,23 @@ def _nobody(_incidents: Sequence[Incident]) -> None:
     pass
 
 
+class OlderDay(NamedTuple):
+    """A file that several configurations shared; ours are these chains."""
+
+    path: Path
+    chains: frozenset[str]
+
+    def taken(self) -> Packed | None:
+        """What is ours of it. The file goes where it is nobody else's."""
+        packed = _read(self.path)
+        if packed is None:
+            return None
+        if packed.chains.keys() <= self.chains:
+            with contextlib.suppress(OSError):
+                self.path.unlink()
+        return packed.of_chains(self.chains)
+
+
 class Recorder:
     """See the module's docstring. ``add`` is a sink of the sampler."""
 
@@ -87,15 +106,18 @@ class Recorder:
         self._written = -math.inf  # monotonic seconds
         self._writing: asyncio.Task[None] | None = None
 
-    def open(self) -> None:
-        """Read what an earlier process left, if it can be read: it is nothing to fail for."""
+    def open(self, older: OlderDay | None = None) -> None:
+        """Read what an earlier process left, if it can be read: it is nothing to fail for. Where
+        there is no file yet, what is ours of an ``older`` one is taken over.
+        """
         if self._path is None:
             return
+        packed = _read(self._path)
+        if packed is None and older is not None:
+            packed = older.taken()
         try:
-            if self._path.stat().st_size > MOST_BYTES:
-                return
-            self.chronicle = Chronicle.unpack(read_packed(self._path.read_bytes()))
-        except (OSError, ValueError, msgspec.MsgspecError):
+            self.chronicle = Chronicle() if packed is None else Chronicle.unpack(packed)
+        except (ValueError, msgspec.MsgspecError):
             self.chronicle = Chronicle()
 
     def add(self, sample: Sample) -> None:
@@ -208,6 +230,20 @@ class Recorder:
 def beside(history: Path | None) -> Path | None:
     """Where the file is, by that of the history; ``None`` where none is kept."""
     return None if history is None else history.with_name(FILE_NAME)
+
+
+def older_day(history: OlderHistory | None) -> OlderDay | None:
+    """The file beside an older history."""
+    if history is None:
+        return None
+    return OlderDay(history.path.with_name(FILE_NAME), frozenset(history.chains))
+
+
+def _read(path: Path) -> Packed | None:
+    try:
+        return None if path.stat().st_size > MOST_BYTES else read_packed(path.read_bytes())
+    except (OSError, ValueError, msgspec.MsgspecError):
+        return None
 
 
 def _write(path: Path, packed: Packed) -> None:

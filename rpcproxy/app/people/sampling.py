@@ -113,7 +113,6 @@ def sample_chain(
         requests=requests,
         unserved=counters.unserved,
         refusals=tuple(refusals),
-        resumed=runtime.transactions.resumed,
         upstreams=tuple(
             _sample_upstream(runtime, standing, now, unix_seconds) for standing in standings
         ),

@@ -42,6 +42,7 @@ from rpcproxy.app.people.timeline_disk import (
     entry_of,
     entry_of_run,
 )
+from rpcproxy.app.storage.transaction_journal import Resumed
 from rpcproxy.clock import SYSTEM_CLOCK, Clock
 from rpcproxy.edges.disk.timeline_store import TimelineStore
 from rpcproxy.edges.logs import utc
@@ -85,7 +86,6 @@ class Timeline:
         self._put_unix: dict[str, float] = {}  # of incidents under way, when they were put last
         self._orders: dict[OrderPlace, str] = {}  # that stand, and the ids of their entries
         self._ordered: set[OrderPlace] = set()  # by operators, in this process
-        self._resumed: dict[str, int] = {}  # by chain, transactions found at the start
         self._trouble = ""
         self._run = Run(id=token_hex(8), version=__version__, started_unix=math.nan, seen_unix=0.0)
         self._before: Run | None = None
@@ -207,16 +207,13 @@ class Timeline:
         words, times = self._redact(change.reason), last.times + 1
         self._put([replace(last, ended_unix=unix, words=words, times=times)])
 
-    def on_sample(self, sample: Sample) -> None:
-        """A sink of samples: transactions that were resumed, and that we are alive."""
-        for chain in sample.chains:
-            known = self._resumed.get(chain.name)
-            self._resumed[chain.name] = chain.resumed
-            if chain.resumed and known != chain.resumed:
-                words = f"{chain.resumed} pending, found in the journal"
-                self.on_happened(HandKind.RESUMED, chain=chain.name, words=words)
-        for name in self._resumed.keys() - {chain.name for chain in sample.chains}:
-            del self._resumed[name]
+    def on_resumed(self, resumed: Resumed) -> None:
+        """An earlier process left transactions, which this one goes on with."""
+        words = f"{resumed.pending} pending, found in the journal"
+        self.on_happened(HandKind.RESUMED, chain=resumed.chain, words=words)
+
+    def on_sample(self, _sample: Sample) -> None:
+        """A sink of samples: that we are alive."""
         if self._unix() - self._run.seen_unix >= SEEN_SECONDS:
             self._seen(self._run.end)
 

@@ -17,6 +17,7 @@ from typing import Final, NamedTuple, TypeVar
 import msgspec
 
 from rpcproxy.app.people.history_writer import history_path
+from rpcproxy.app.storage.state_place import NO_HOME_FOR_TILDE, StatePlace
 from rpcproxy.config.model import Config
 from rpcproxy.edges.disk.timeline_store import (
     StoredEntry,
@@ -41,14 +42,15 @@ _log = logging.getLogger("rpcproxy.timeline")
 T = TypeVar("T")
 
 
-def timeline_place(config: Config) -> tuple[Path | None, str]:
+def timeline_place(config: Config, place: StatePlace) -> tuple[Path | None, str]:
     """Where its file is, by that of the history; or why there is no place for it."""
-    if not config.server.history.is_on:
+    history = config.server.history
+    if not history.is_on:
         return None, "the history is off in the configuration (server.history)"
-    try:
-        return history_path(config.server.history).with_name(FILE_NAME), ""
-    except RuntimeError:  # of expanduser
-        return None, "there is no home directory to keep it in"
+    path = history_path(history, place)
+    if path is None:
+        return None, place.why if history.path is None else NO_HOME_FOR_TILDE
+    return path.with_name(FILE_NAME), ""
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,7 +13,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
-from rpcproxy.app.storage.transaction_journal import journal_path, state_directory
+from rpcproxy.app.storage.state_place import (
+    JOURNALS,
+    NO_HOME,
+    StatePlace,
+    expanded,
+    places_in,
+    shared_place,
+    state_directory,
+)
+from rpcproxy.app.storage.transaction_journal import journal_path
 from rpcproxy.config.model import Config
 from rpcproxy.edges.disk.journal import JournalRefused, JournalRow, read_rows
 from rpcproxy.edges.logs import utc
@@ -57,10 +66,11 @@ class ToldLines(NamedTuple):
 
 
 class ChainJournal(NamedTuple):
-    """A chain's journal, and where it is."""
+    """A chain's journal, and where it is; ``owner`` is whose, in words, where that is known."""
 
     chain: str
     path: Path
+    owner: str = ""
 
 
 # --------------------------------------------------------------------------
@@ -204,22 +214,24 @@ def places_of(
     *, config: Config | None = None, path: str | None = None, chain: str | None = None
 ) -> list[ChainJournal]:
     """The journals of a configuration, else those at ``path`` (a file, or a directory of them),
-    else those in the default directory; of one ``chain`` only where it is named. Raises
+    else those of all configurations of this user; of one ``chain`` only where it is named. Raises
     ``NoJournal``.
     """
-    try:
-        if config is not None:
-            return _places_configured(config, chain)
-        directory = state_directory() / "journal" if path is None else Path(path).expanduser()
-    except RuntimeError:  # of expanduser
-        raise NoJournal("the journal: there is no home directory for the ~ in its path") from None
+    if config is not None:
+        return _places_configured(config, chain)
+    directory, why = (state_directory(), NO_HOME) if path is None else expanded(path)
+    if directory is None:
+        raise NoJournal(f"the journal: {why}")
     hint = f"; {_ELSEWHERE}" if path is None else ""
     try:
-        places = _places_at(directory)
+        places = _places_of_user(directory) if path is None else _places_at(directory)
     except OSError as error:
         raise NoJournal(f"{directory} cannot be read: {error.strerror}{hint}") from None
     if not places:
-        raise NoJournal(f"there is no journal at {directory}{hint}")
+        where = str(directory)
+        if path is None:
+            where = f"{directory / JOURNALS}, nor of any configuration in {directory}"
+        raise NoJournal(f"there is no journal at {where}{hint}")
     chosen = [place for place in places if chain in (None, place.chain)]
     if not chosen:
         names = ", ".join(place.chain for place in places)
@@ -233,11 +245,32 @@ def _places_configured(config: Config, chain: str | None) -> list[ChainJournal]:
         names = ", ".join(each.name for each in config.chains)
         raise NoJournal(f"the configuration has no chain {chain!r}, but {names}")
     journals = [(each.name, each.journal or config.server.journal) for each in chosen]
-    places = [ChainJournal(name, journal_path(name, each)) for name, each in journals if each.is_on]
+    place = StatePlace.of(config)
+    places = []
+    for name, journal in journals:
+        path, why = journal_path(name, journal, place) if journal.is_on else (None, "")
+        if why:
+            raise NoJournal(f"the journal: {why}")
+        if path is not None and not path.exists() and journal.path is None and place.base:
+            shared = place.base / JOURNALS / path.name
+            path = shared if shared.exists() else path  # until the next start of the proxy
+        if path is not None:
+            places.append(ChainJournal(name, path))
     if not places:
         names = ", ".join(name for name, _ in journals)
         raise NoJournal(f"the journal is off for {names}: no transaction is written down")
     return places
+
+
+def _places_of_user(state: Path) -> list[ChainJournal]:
+    """Of all configurations, with their owners where there is more than one."""
+    found = []
+    for place in (shared_place(state), *places_in(state)):
+        directory = place.journal_directory
+        if directory is not None and directory.is_dir():
+            found += [each._replace(owner=place.owner.words) for each in _places_at(directory)]
+    has_several = len({each.owner for each in found}) > 1
+    return found if has_several else [each._replace(owner="") for each in found]
 
 
 def _places_at(path: Path) -> list[ChainJournal]:
@@ -309,7 +342,10 @@ def _read(
                 missing += 1
                 notes.append(f"there is no journal of {place.chain} at {place.path}")
                 continue
-            found += [(place.chain, row) for row in read_rows(place.path, hash)]
+            rows = read_rows(place.path, hash)
+            found += [(place.chain, row) for row in rows]
+            if place.owner and rows:
+                notes.append(f"{place.chain}: {len(rows)} of {place.owner}, in {place.path}")
         except (JournalRefused, OSError) as error:
             notes.append(str(error))
             code = TO_BE_MENDED

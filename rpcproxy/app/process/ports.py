@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 from rpcproxy.app.process.port_holder import PortHolder, free_port_near, holder_of
-from rpcproxy.config.model import Server
+from rpcproxy.config.model import Address, Server
+
+T = TypeVar("T")
+
+
+async def worded(start: Awaitable[T], address: Address) -> T:
+    """Await ``start``; an ``OSError`` learns which address it was about."""
+    try:
+        return await start
+    except OSError as error:
+        error.filename = f"{address.host}:{address.port}"
+        raise
 
 
 def explain_port(

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from rpcproxy.app.storage.state_place import expanded
 from rpcproxy.clock import SYSTEM_CLOCK
 from rpcproxy.config.model import Cache, Chain
 from rpcproxy.edges.disk.disk_cache import DiskCache, DiskCacheRefused
@@ -40,7 +41,11 @@ class DiskPlace(NamedTuple):
         """``None`` where nothing is to be kept on disk."""
         if cache.path is None or cache.disk_bytes <= 0:
             return None
-        path = Path(cache.path).expanduser() / f"{chain.name}.sqlite"
+        directory, why = expanded(cache.path)
+        if directory is None:
+            _warn(chain.name, why)
+            return None
+        path = directory / f"{chain.name}.sqlite"
         identity = f"{chain.kind}:{chain.identity}:{chain.name}"
         return cls(path, max(LEAST_BYTES, cache.disk_bytes), identity)
 
@@ -104,16 +109,7 @@ class Disk:
             await asyncio.sleep(AGAIN_SECONDS)
 
     def _warn(self, reason: str, bug: Exception | None = None) -> None:
-        level = logging.WARNING if bug is None else logging.ERROR
-        event(
-            _log,
-            level,
-            "disk_cache_refused",
-            "nothing is kept on disk",
-            exc_info=bug,
-            chain=self._chain_name,
-            reason=reason,
-        )
+        _warn(self._chain_name, reason, bug)
 
     async def close(self) -> None:
         """Write what waits, and close; idempotent."""
@@ -121,3 +117,16 @@ class Disk:
         if self.cache is not None and not self._is_closed:
             self._is_closed = True
             await self.cache.close()
+
+
+def _warn(chain_name: str, reason: str, bug: Exception | None = None) -> None:
+    level = logging.WARNING if bug is None else logging.ERROR
+    event(
+        _log,
+        level,
+        "disk_cache_refused",
+        "nothing is kept on disk",
+        exc_info=bug,
+        chain=chain_name,
+        reason=reason,
+    )

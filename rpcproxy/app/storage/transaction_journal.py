@@ -10,14 +10,21 @@ import asyncio
 import contextlib
 import logging
 import math
-import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from rpcproxy.app.storage.state_place import JOURNALS, SUFFIX, StatePlace, expanded
 from rpcproxy.chains.parts.transactions import Sends
 from rpcproxy.clock import SYSTEM_CLOCK, Clock
 from rpcproxy.config import model
-from rpcproxy.edges.disk.journal import DiskJournal, JournalInUse, JournalRefused
+from rpcproxy.edges.disk.journal import (
+    DiskJournal,
+    JournalInUse,
+    JournalRefused,
+    JournalSource,
+)
+from rpcproxy.edges.disk.journal_move import is_held, pending_in
 from rpcproxy.edges.disk.journal_schema import public_words_of
 from rpcproxy.edges.logs import event
 from rpcproxy.edges.metrics.metrics import ChainCounters
@@ -31,6 +38,7 @@ _log = logging.getLogger("rpcproxy.journal")
 AGAIN_SECONDS: Final = 1.0
 # Where one is known to be leaving.
 SOON_SECONDS: Final = 0.1
+NO_PLACE: Final = "there is no place for it"  # for wallets
 # A large journal on a slow disk: wallets are not kept waiting for it at a start.
 OPENING_SECONDS: Final = 2.0
 # Of the time that a send has, this part may be spent on a journal that another is about to leave.
@@ -38,46 +46,63 @@ PATIENT_SHARE: Final = 0.75
 
 
 class SendSettings(NamedTuple):
-    """What the configuration says of a chain's sends; ``path`` is ``None`` without a journal."""
+    """What the configuration says of a chain's sends; ``path`` is ``None`` without a journal, and
+    ``why`` says why there is none that is wanted. ``place`` is where the journal is, unless the
+    configuration says where.
+    """
 
     path: Path | None
     needs_journal: bool
     accepts_while_down: bool
     private_fallback_seconds: float
+    place: StatePlace | None = None
+    why: str = ""
 
     @classmethod
-    def of(cls, chain: model.Chain, server: model.Server) -> SendSettings:
+    def of(cls, chain: model.Chain, server: model.Server, place: StatePlace) -> SendSettings:
         journal = chain.journal or server.journal
         accepts, fallback = chain.accept_while_down, chain.private_fallback_seconds
+        path, why = journal_path(chain.name, journal, place) if journal.is_on else (None, "")
         return cls(
-            journal_path(chain.name, journal) if journal.is_on else None,
+            path,
             journal.is_on and journal.on_failure == "refuse",
             server.accept_while_down if accepts is None else accepts,
             server.private_fallback_seconds if fallback is None else fallback,
+            place if journal.is_on and journal.path is None else None,
+            why,
         )
 
 
-def journal_path(chain_name: str, journal: model.Journal) -> Path:
-    """The file of a chain's journal."""
-    directory = state_directory() / "journal" if journal.path is None else Path(journal.path)
-    return directory.expanduser() / f"{chain_name}.sqlite"
+def journal_path(
+    chain_name: str, journal: model.Journal, place: StatePlace
+) -> tuple[Path | None, str]:
+    """The file of a chain's journal; ``None`` where there can be none, and why."""
+    if journal.path is None:
+        directory, why = place.journal_directory, place.why
+    else:
+        directory, why = expanded(journal.path)
+    return (None if directory is None else directory / f"{chain_name}{SUFFIX}"), why
 
 
-def state_directory() -> Path:
-    """Where the proxy keeps what must outlive it: as systemd says, else as the XDG base directory
-    specification does.
-    """
-    by_systemd = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
-    if by_systemd:
-        return Path(by_systemd)
-    base = os.environ.get("XDG_STATE_HOME", "")
-    return Path(base or "~/.local/state").expanduser() / "rpcproxy"
+class Resumed(NamedTuple):
+    """So many transactions that are not closed were found at the start. ``words`` say it all."""
+
+    chain: str
+    pending: int
+    words: str
+
+
+OnResumed = Callable[[Resumed], None]
+
+
+def nobody_asks(_resumed: Resumed) -> None:
+    """Nobody wants to know what was resumed."""
 
 
 class Transactions:
     """See the module's docstring."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- it is told of by two
         self,
         chain: model.Chain,
         settings: SendSettings,
@@ -86,9 +111,14 @@ class Transactions:
         *,
         clock: Clock = SYSTEM_CLOCK,
         on_step: OnStep = unheard,
+        on_resumed: OnResumed = nobody_asks,
     ) -> None:
+        """``on_resumed`` is told once of what an earlier process left, where there is any."""
         self.path = settings.path
-        self.resumed = 0  # that were pending in the journal when it was opened
+        self._place = settings.place
+        self._why = settings.why
+        self._left_by: list[JournalSource] = []  # of the process that is taken over
+        self._on_resumed = on_resumed
         self._now = clock.monotonic
         self._chain_name = chain.name
         self._identity = _identity(chain)
@@ -106,6 +136,11 @@ class Transactions:
         is_same = self._identity == _identity(chain) and self._chain_name == chain.name
         return is_same and self.path == path and not self._is_closed
 
+    @property
+    def is_in_own_place(self) -> bool:
+        """Whether the journal is where the state of its configuration is."""
+        return self.path is not None and self._place is not None
+
     def take(self, settings: SendSettings) -> None:
         """What may change in a reload; the place may not."""
         if settings.path != self.path:
@@ -114,7 +149,7 @@ class Transactions:
                 "the journal stays where it is until the next start",
                 str(self.path),
             )
-        self.ledger.needs_journal = settings.needs_journal and self.path is not None
+        self.ledger.needs_journal = settings.needs_journal and bool(self.path or self._why)
         self.ledger.privacy.fallback_seconds = settings.private_fallback_seconds
 
     def expect_predecessor(self, seconds: float) -> None:
@@ -124,10 +159,35 @@ class Transactions:
         self._patient_until = self._now() + seconds
         self.ledger.opening_seconds = PATIENT_SHARE * self._send_seconds
 
+    def expect_journal(self, path: Path | None) -> None:
+        """The process that is about to leave has its journal at ``path``; ``None`` where it did not
+        say, and has the place that all configurations shared.
+        """
+        if self._place is None or self._place.base is None:
+            return
+        shared = self._place.base / JOURNALS / f"{self._chain_name}{SUFFIX}"
+        source = JournalSource(path or shared, "the process before this one", is_awaited=True)
+        self._left_by.append(source)
+
+    def _sources(self) -> list[JournalSource]:
+        """Where transactions may be that are ours to go on with. In the journal's thread."""
+        if self._place is None:
+            return []
+        self._place.claim()
+        is_patient = self._now() < self._patient_until
+        left = [each._replace(is_awaited=is_patient) for each in self._left_by]
+        # Whoever has the shared one is the process before us, unless that said where its own is.
+        is_before = is_patient and not left and self.path is not None and not self.path.exists()
+        return [*left, *self._place.journal_sources(self._chain_name, is_awaited=is_before)]
+
     def start(self) -> None:
         """Open the journal, once."""
         if self.path is None:
-            self.ledger.on_no_journal("")
+            self.ledger.on_no_journal(
+                f"{UNUSABLE}: {self._why}" if self._why else "", f"{UNUSABLE}: {NO_PLACE}"
+            )
+            if self._why and self._opening is None:
+                self._opening = tasks.start(self._tell_why(self._why), "a journal has no place")
         elif self._opening is None:
             self.ledger.await_journal()
             self._opening = tasks.start(
@@ -146,7 +206,7 @@ class Transactions:
         told: set[type[Exception]] = set()
         while True:
             try:
-                journal = await DiskJournal.open(path, self._identity)
+                journal = await DiskJournal.open(path, self._identity, sources=self._sources)
             except Exception as error:  # noqa: BLE001 - whatever it is, sends must not wait for ever
                 if isinstance(error, JournalInUse) and self._now() < self._patient_until:
                     self._was_tried.set()
@@ -159,6 +219,8 @@ class Transactions:
             self.ledger.on_journal(journal)
             self.resumed = len(journal.open_rows)
             self._was_tried.set()
+            self._tell_resumed(journal)
+            await self._tell_elsewhere()
             if journal.set_aside is not None:
                 reason = f"it was damaged, and is now {journal.set_aside}"
                 self._warn(logging.ERROR, "a new journal was begun", reason)
@@ -176,6 +238,46 @@ class Transactions:
         elif is_new:
             self._warn(logging.ERROR, "transactions cannot be written down", words)
 
+    async def _tell_why(self, why: str) -> None:
+        self._warn(logging.ERROR, "transactions cannot be written down", why)
+
+    def _tell_resumed(self, journal: DiskJournal) -> None:
+        for source, pending in journal.taken:
+            words = f"the journal of {self._chain_name} was taken over from {source.owner}"
+            event(
+                _log,
+                logging.INFO,
+                "journal_taken",
+                words,
+                chain=self._chain_name,
+                file=str(source.path),
+                pending=pending,
+            )
+        pending = self.ledger.pool.count
+        if pending:
+            words = f"{_transactions(pending)} of {self._chain_name} resumed"
+            event(_log, logging.INFO, "resumed", words, chain=self._chain_name, pending=pending)
+            self._on_resumed(Resumed(self._chain_name, pending, words))
+
+    async def _tell_elsewhere(self) -> None:
+        """Nobody else would: who runs the other configuration may have forgotten it."""
+        if self._place is None:
+            return
+        found = await asyncio.to_thread(
+            _left_elsewhere, self._place.journals_of_others, self._chain_name, self._identity
+        )
+        for source, pending in found:
+            event(
+                _log,
+                logging.WARNING,
+                "journal_elsewhere",
+                f"{_transactions(pending)} of {self._chain_name} are in the state of "
+                f"{source.owner}, and are not sent again until it is served",
+                chain=self._chain_name,
+                file=str(source.path),
+                pending=pending,
+            )
+
     def _warn(self, level: int, message: str, reason: str, bug: Exception | None = None) -> None:
         event(_log, level, "journal", message, chain=self._chain_name, reason=reason, exc_info=bug)
 
@@ -185,6 +287,18 @@ class Transactions:
         if self.ledger.journal is not None:
             self._is_closed = True
             await self.ledger.journal.close()  # waited for even where another began it
+
+
+def _left_elsewhere(
+    journals: Callable[[str], list[JournalSource]], chain_name: str, identity: str
+) -> list[tuple[JournalSource, int]]:
+    """Journals of other configurations in which something is pending, and that nobody has."""
+    found = [(each, pending_in(each.path, identity)) for each in journals(chain_name)]
+    return [(each, pending) for each, pending in found if pending and not is_held(each.path)]
+
+
+def _transactions(pending: int) -> str:
+    return f"{pending} pending transaction{'' if pending == 1 else 's'}"
 
 
 def _identity(chain: model.Chain) -> str:

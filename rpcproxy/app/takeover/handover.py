@@ -5,12 +5,14 @@ would not go on with, and what operators have ordered. No state.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
 from rpcproxy.app.proxy import Proxy
 from rpcproxy.app.resuming import standing_orders
+from rpcproxy.app.storage.state_place import JOURNALS, SUFFIX, StatePlace
 from rpcproxy.app.storage.transaction_journal import SendSettings
 from rpcproxy.chains.known import told_identity
 from rpcproxy.config.model import Config
@@ -26,13 +28,15 @@ OrderNotes = Mapping[str, Mapping[str, list[OrderNote]]]
 _INSTEAD: Final = "to change that, stop the old process and start this one without --takeover"
 
 
-class HandoverPlan(msgspec.Struct):
+class HandoverPlan(msgspec.Struct, omit_defaults=True):
     """A chain as the successor will serve it; ``id`` is its identity, ``journal`` is the file,
     ``None`` without one. What is a number is told as one: older versions take nothing else.
+    ``takes_journal``: whatever journal the other has in its own place is taken over from there.
     """
 
     id: int | str
     journal: str | None
+    takes_journal: bool = False
 
 
 Plans = Mapping[str, HandoverPlan]
@@ -48,14 +52,42 @@ def heads_of(proxy: Proxy) -> dict[str, int]:
 
 
 def plans_of(config: Config) -> dict[str, HandoverPlan]:
-    """What a process with this configuration will serve."""
-    plans = {}
+    """What a process with this configuration will serve. Touches the disk."""
+    plans, place = {}, StatePlace.of(config)
     for chain in config.chains:
-        path = SendSettings.of(chain, config.server).path
+        settings = SendSettings.of(chain, config.server, place)
+        path = settings.path
+        is_own = path is not None and settings.place is not None
+        if is_own and place.base is not None:
+            # An older version has its journals there, and wants to hear that they are ours.
+            shared = place.base / JOURNALS / f"{chain.name}{SUFFIX}"
+            path = shared if shared.is_file() else path
         plans[chain.name] = HandoverPlan(
-            told_identity(chain.identity), None if path is None else str(path.resolve())
+            told_identity(chain.identity), None if path is None else str(path.resolve()), is_own
         )
     return plans
+
+
+def journals_of(proxy: Proxy) -> dict[str, str]:
+    """Those that a successor may take over: they are where the proxy's own state is."""
+    return {
+        name: str(runtime.transactions.path.resolve())
+        for name, runtime in proxy.chains.items()
+        if runtime.transactions.path is not None and runtime.transactions.is_in_own_place
+    }
+
+
+def expect_journals(proxy: Proxy, words: Mapping[str, Any]) -> None:
+    """Take over those that the other process told. Raises ``Broken``."""
+    try:
+        told = msgspec.convert(words.get("journals"), dict[str, str] | None)
+    except msgspec.ValidationError as error:
+        raise Broken(f"its journals cannot be read: {error}") from None
+    for name, runtime in proxy.chains.items():
+        if told is None:  # an older version
+            runtime.transactions.expect_journal(None)
+        elif name in told:
+            runtime.transactions.expect_journal(Path(told[name]))
 
 
 def plans_in(words: Mapping[str, Any]) -> Plans:
@@ -76,7 +108,10 @@ def lost_by(proxy: Proxy, plans: Plans) -> str:
         if plan is None or plan.id != told_identity(identity):
             lost.append(f"chain {name} (id {identity}) is served here, and would not be there")
             continue
-        path, pending = runtime.transactions.path, runtime.transactions.ledger.pool.count
+        transactions = runtime.transactions
+        path, pending = transactions.path, transactions.ledger.pool.count
+        if plan.takes_journal and transactions.is_in_own_place:
+            continue
         if path is not None and pending and str(path.resolve()) != plan.journal:
             there = "no journal" if plan.journal is None else f"the journal {plan.journal}"
             lost.append(

@@ -18,6 +18,7 @@ from rpcproxy.app.proxy import Proxy
 from rpcproxy.app.takeover.handover import (
     Plans,
     heads_of,
+    journals_of,
     lost_by,
     order_notes_of,
     orders_of,
@@ -163,6 +164,7 @@ class Offer:
             "heads": heads_of(self._proxy),
             "orders": orders_of(self._proxy),
             "order_notes": order_notes_of(self._proxy),
+            "journals": journals_of(self._proxy),
         }
 
     async def _hand_sockets(self, channel: Channel) -> None:

@@ -28,9 +28,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from rpcproxy.app.proxy import Proxy
-from rpcproxy.app.storage.transaction_journal import state_directory
+from rpcproxy.app.storage.state_place import state_directory
 from rpcproxy.app.takeover.handover import (
     ServedHeads,
+    expect_journals,
     follow_orders,
     heads_of,
     orders_in,
@@ -117,7 +118,7 @@ async def start(
     for place in await asyncio.to_thread(places_of, proxy.config) if takes_over else ():
         try:
             peer = await asyncio.to_thread(place.connect)
-        except (FileNotFoundError, ConnectionRefusedError):
+        except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError, PermissionError):
             continue
         if await _take_over(proxy, Channel(peer, times.talk_seconds), place, times):
             return True
@@ -172,7 +173,10 @@ def places_named(addresses: Iterable[tuple[str, int]]) -> list[SocketPath]:
     """The Unix sockets of these wallet addresses. IPv4 first: of a name with several, that is the
     address that is written elsewhere, too.
     """
-    directory = state_directory() / "takeover"
+    state = state_directory()
+    if state is None:
+        return []
+    directory = state / "takeover"
     ordered = sorted(set(addresses), key=lambda address: (":" in address[0], address))
     return [
         SocketPath(directory / f"{host.replace(':', '_')}-{port}.sock") for host, port in ordered
@@ -249,6 +253,7 @@ async def _get_ready(
     proxy.build(PREDECESSOR_SECONDS)
     follow_orders(proxy, orders_in(words))
     proxy.timeline.are_orders_told = True
+    expect_journals(proxy, words)
     proxy.watch()
     if not await _reach(proxy, heads, times.ready_seconds, channel):
         late = ", ".join(_behind(proxy, heads))

@@ -21,6 +21,7 @@ from rpcproxy.config.keys.operation_keys import HISTORY, NOTICE, TRACES
 from rpcproxy.config.keys.sends_keys import JOURNAL
 from rpcproxy.config.keys.server_keys import CACHE, LIMITS, SERVER, TLS
 from rpcproxy.config.keys.upstream_keys import PHRASE, UPSTREAM
+from rpcproxy.config.reading.converters import text
 from rpcproxy.config.reading.read_chain import chains
 from rpcproxy.config.reading.read_operation import notices
 from rpcproxy.config.reading.read_server import server
@@ -33,6 +34,7 @@ TOP: Final = Section(
     rows=(
         Key("server", "server", server(SERVER), "section", "see there", "", may_be_empty=True),
         Key("chains", "chains", chains(CHAIN), "list", REQUIRED, ""),
+        Key("name", "name", text, "text", "the file's path", ""),
         Key("notify", "notify", notices(NOTICE), "list", "none", "", may_be_empty=True),
     ),
 )

@@ -26,6 +26,7 @@ from rpcproxy.edges.disk.history_file import (
     Found,
     HistoryFile,
     HistoryRefused,
+    OlderHistory,
     OutageRow,
     ProcessRun,
     TallyRow,
@@ -38,6 +39,7 @@ __all__ = [
     "DiskHistory",
     "Found",
     "HistoryRefused",
+    "OlderHistory",
     "OutageRow",
     "ProcessRun",
     "TallyRow",
@@ -51,6 +53,8 @@ _HELD_ROWS: Final = 20_000
 # Figures on their way to the thread, in pieces; where it hangs, the loop keeps them.
 QUEUED: Final = 4
 _CLOSE_SECONDS: Final = 5.0
+# An older file that another process has is looked for so often, at writes.
+_LOOKS: Final = 10
 # A disk that damages one file after another is not to be filled with what was set aside.
 MOST_SET_ASIDE: Final = 3
 
@@ -72,9 +76,13 @@ class DiskHistory:
         max_bytes: int,
         run: ProcessRun,
         *,
+        older: OlderHistory | None = None,
         held_rows: int = _HELD_ROWS,
         close_seconds: float = _CLOSE_SECONDS,
     ) -> None:
+        """What is ours in an ``older`` file is taken over, as soon as nobody has that."""
+        self._older = older
+        self._looks_left = _LOOKS
         self._path = path
         self._held_rows = held_rows
         self._max_bytes = max(LEAST_BYTES, max_bytes)
@@ -170,6 +178,16 @@ class DiskHistory:
             self._file = HistoryFile(self._path, self._max_bytes)
         tallies, outages = self._tallies.values(), self._outages.values()
         self._file.write(self._me, tallies, outages, unix_seconds)
+        self._take_older(self._file)
+
+    def _take_older(self, file: HistoryFile) -> None:
+        if self._older is None or not self._looks_left:
+            return
+        self._looks_left -= 1
+        # In use, most often: another process is about to leave it.
+        with contextlib.suppress(*DISK_ERRORS, HistoryRefused):
+            file.take_over(self._older)
+            self._older = None
 
     def _on_trouble(self, reason: str) -> None:
         if self._trouble != reason:

@@ -29,6 +29,7 @@ _PAGE_BYTES: Final = 4096
 _HOUR_SECONDS: Final = 3600
 _READ_TRIES: Final = 3
 
+_KEYS: Final = (("tallies", "part, chain, upstream"), ("outages", "chain, upstream, start"))
 _SCHEMA: Final = (
     """CREATE TABLE IF NOT EXISTS runs (
         id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, data BLOB NOT NULL)""",
@@ -87,6 +88,13 @@ class Found(NamedTuple):
     runs: dict[str, bytes]
     tallies: list[tuple[str, TallyRow]]
     outages: list[tuple[str, OutageRow]]
+
+
+class OlderHistory(NamedTuple):
+    """A file that several configurations shared; ours are these chains."""
+
+    path: Path
+    chains: tuple[str, ...]
 
 
 class HistoryFile:
@@ -153,6 +161,28 @@ class HistoryFile:
         # Not execute(): of a pragma that gives no columns it makes one step, a page.
         db.executescript("PRAGMA incremental_vacuum")
 
+    def take_over(self, other: OlderHistory) -> None:
+        """Put what is ours of another file into this one, and out of that; a file that is empty
+        then goes. Raises ``HistoryRefused``, and ``sqlite3.Error`` where somebody has it.
+        """
+        older, chains = other
+        if not older.is_file() or older.samefile(self._path):
+            return
+        with contextlib.closing(connect_read_only(older)) as db:
+            _check(db, older)
+        self._db.execute("ATTACH ? AS older", (str(older),))
+        try:
+            # Nobody else can have it open for that.
+            self._db.execute("PRAGMA older.journal_mode = DELETE").fetchall()
+            with self._transaction():
+                for statement in _taking(len(chains)):
+                    self._db.execute(statement, chains)
+                left = self._db.execute("SELECT count(*) FROM older.tallies").fetchone()[0]
+        finally:
+            self._db.execute("DETACH older")
+        if not left:
+            older.unlink(missing_ok=True)
+
     def _drop_old(self, now: float) -> None:
         newest = self._newest_hours()
         # A clock that is wrong for a moment must not age everything: the last hour but one has to
@@ -211,6 +241,21 @@ class HistoryFile:
             with contextlib.suppress(sqlite3.Error):
                 self._db.execute("ROLLBACK")
             raise
+
+
+def _taking(count: int) -> Iterator[str]:
+    ours = f"chain IN ({', '.join('?' * count)})"
+    runs = f"SELECT run FROM older.tallies WHERE {ours} UNION SELECT run FROM older.outages"  # noqa: S608 - constants
+    known = "INSERT OR IGNORE INTO main.runs (name, data) SELECT name, data FROM older.runs"
+    yield f"{known} WHERE id IN ({runs})"
+    for table, columns in _KEYS:
+        yield (
+            f"INSERT OR IGNORE INTO main.{table} (hour, run, {columns}, data)"  # noqa: S608 - constants
+            f" SELECT hour, ours.id, {columns}, rows.data FROM older.{table} AS rows"
+            " JOIN older.runs AS theirs ON theirs.id = rows.run"
+            f" JOIN main.runs AS ours ON ours.name = theirs.name WHERE {ours}"
+        )
+        yield f"DELETE FROM older.{table} WHERE {ours}"  # noqa: S608 - constants
 
 
 def read_file(path: Path, since: float) -> Found:

@@ -20,7 +20,7 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -28,17 +28,19 @@ from typing import Final, NamedTuple
 import msgspec
 
 from rpcproxy.edges.disk.journal_file import JournalFile
+from rpcproxy.edges.disk.journal_move import JournalSource, TakenJournal, no_sources
 from rpcproxy.edges.disk.journal_place import JournalPlace
 from rpcproxy.edges.disk.journal_row import JournalRow, RowChange, Values, values_of
 from rpcproxy.edges.disk.journal_salvage import read_rows
 from rpcproxy.edges.disk.journal_schema import (
+    USUAL,
     JournalInUse,
     JournalRefused,
+    JournalSettings,
     public_words_of,
     reason_of,
     words_of,
 )
-from rpcproxy.edges.disk.journal_settings import USUAL, JournalSettings
 from rpcproxy.edges.disk.worker import DISK_ERRORS, Duties, Worker, WorkerStopped, settle
 from rpcproxy.edges.logs import event
 from rpcproxy.reasons import Reason, Worded
@@ -50,6 +52,8 @@ __all__ = [
     "JournalRefused",
     "JournalRow",
     "JournalSettings",
+    "JournalSource",
+    "TakenJournal",
     "read_rows",
 ]
 
@@ -150,22 +154,28 @@ class DiskJournal:
         clock: Callable[[], float] = time.time,
         fault: Callable[[str], None] | None = None,
         settings: JournalSettings = USUAL,
+        sources: Callable[[], Sequence[JournalSource]] = no_sources,
     ) -> DiskJournal:
         """Open or begin the file, which is of one ``identity`` (the chain's kind and id) for ever.
         ``clock`` gives Unix seconds; ``fault`` is called in the thread with "before commit" and
-        "after commit", so that tests can crash there.
+        "after commit", so that tests can crash there. What is ours of ``sources``, which are asked
+        for in the thread, is put into it first; ``taken`` says what that was.
 
         Raises ``JournalRefused`` where it is in use, or not for us, and ``OSError`` where the disk
         does not let us.
         """
         path = Path(path)
-        journal = cls(JournalPlace(path, identity, settings, fault), path, clock, settings)
+        journal = cls(JournalPlace(path, identity, settings, fault, sources), path, clock, settings)
         await journal._worker.open()
         return journal
 
     @property
     def set_aside(self) -> Path | None:
         return self._place.set_aside
+
+    @property
+    def taken(self) -> list[TakenJournal]:
+        return self._place.taken
 
     async def add(self, row: JournalRow) -> None:
         """The row is on the disk on return. One whose hash is there already changes nothing, but

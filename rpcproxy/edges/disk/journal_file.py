@@ -36,12 +36,13 @@ from rpcproxy.edges.disk.journal_row import (
 from rpcproxy.edges.disk.journal_schema import (
     CLOSED,
     GIVEN_UP,
+    USUAL,
     WHAT_TO_DO,
     JournalRefused,
+    JournalSettings,
     check,
     migrate,
 )
-from rpcproxy.edges.disk.journal_settings import USUAL, JournalSettings
 
 # Closed rows are kept so long after the last word about them.
 CLOSED_SECONDS: Final = 7 * 86_400

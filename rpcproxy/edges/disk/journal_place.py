@@ -11,17 +11,23 @@ from __future__ import annotations
 import contextlib
 import logging
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from rpcproxy.edges.disk.disk_file import FileTrouble, trouble
-from rpcproxy.edges.disk.file_lock import FileInUse, FileLock
+from rpcproxy.edges.disk.file_lock import FileLock
 from rpcproxy.edges.disk.journal_file import JournalFile
+from rpcproxy.edges.disk.journal_move import (
+    JournalMove,
+    JournalSource,
+    TakenJournal,
+    lock_journal,
+    no_sources,
+)
 from rpcproxy.edges.disk.journal_row import JournalRow, Values
 from rpcproxy.edges.disk.journal_salvage import open_journal, renew
-from rpcproxy.edges.disk.journal_schema import WHAT_TO_DO, JournalInUse, words_of
-from rpcproxy.edges.disk.journal_settings import USUAL, JournalSettings
+from rpcproxy.edges.disk.journal_schema import USUAL, JournalSettings, words_of
 from rpcproxy.edges.logs import event
 
 _log = logging.getLogger("rpcproxy.journal")
@@ -30,7 +36,8 @@ T = TypeVar("T")
 
 class JournalPlace:
     """See the module's docstring. ``set_aside`` is where the last damaged file went;
-    ``secrets`` as the file told at ``open``. ``fault`` is for the file.
+    ``secrets`` as the file told at ``open``. ``fault`` is for the file, and for what is taken over
+    from ``sources`` at ``open``: ``taken`` is what that was.
     """
 
     def __init__(
@@ -39,7 +46,9 @@ class JournalPlace:
         identity: str,
         settings: JournalSettings = USUAL,
         fault: Callable[[str], None] | None = None,
+        sources: Callable[[], Sequence[JournalSource]] = no_sources,
     ) -> None:
+        self._sources = sources
         self._path = path
         self._settings = settings
         self._identity = identity
@@ -49,12 +58,16 @@ class JournalPlace:
         self._carried: list[Values] = []
         self._times_set_aside = 0
         self.set_aside: Path | None = None
+        self.taken: list[TakenJournal] = []
         self.secrets: list[tuple[str, bytes]] = []
 
     def open(self) -> list[JournalRow]:
         """Take the lock, and open or begin the file; its open rows, in the order of their
         creation. Raises ``JournalRefused``, ``OSError`` and ``sqlite3.Error``.
         """
+        self._lock = self._lock or lock_journal(self._path)
+        move = JournalMove(self._path, self._identity, self._settings, self._fault)
+        self.taken = move.take_over(self._sources())
         file = self._open_file()
         rows, file.open_rows = file.open_rows, []
         self.secrets, file.secrets = file.secrets, []
@@ -120,14 +133,3 @@ class JournalPlace:
 
     def _warn(self, name: str, message: str, reason: str | None = None) -> None:
         event(_log, logging.WARNING, name, message, file=str(self._path), reason=reason)
-
-
-def lock_journal(path: Path) -> FileLock:
-    """Raises ``JournalInUse`` where another process has it, and ``OSError``."""
-    try:
-        return FileLock(path)
-    except FileInUse as other:
-        raise JournalInUse(
-            f"{path} is in use by another rpcproxy (process {other.holder}):"
-            f" stop that one, or {WHAT_TO_DO}"
-        ) from None

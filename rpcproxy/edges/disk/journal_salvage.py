@@ -21,13 +21,14 @@ from rpcproxy.edges.disk.file_lock import beside, sync_directory
 from rpcproxy.edges.disk.journal_file import PAGE_BYTES, JournalFile
 from rpcproxy.edges.disk.journal_row import COLUMNS, JournalRow, Values, row_of
 from rpcproxy.edges.disk.journal_schema import (
+    USUAL,
     JournalRefused,
+    JournalSettings,
     Migrations,
     check,
     migrate,
     words_of,
 )
-from rpcproxy.edges.disk.journal_settings import USUAL, JournalSettings
 
 _CARRIED_AT_ONCE: Final = 1024
 _LAST_SEQ: Final = (1 << 63) - 1

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -62,6 +62,14 @@ class Packed(msgspec.Struct):
     chains: dict[str, tuple[int, bytes]]
     upstreams: list[tuple[str, str, tuple[int, bytes]]]
     incidents: list[Incident]
+
+    def of_chains(self, names: Collection[str]) -> Packed:
+        """What of it is about these."""
+        return Packed(
+            {name: strip for name, strip in self.chains.items() if name in names},
+            [each for each in self.upstreams if each[0] in names],
+            [each for each in self.incidents if each.chain in names],
+        )
 
 
 class _Spelled(msgspec.Struct):

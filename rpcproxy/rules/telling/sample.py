@@ -93,7 +93,6 @@ class ChainSample(msgspec.Struct, frozen=True, kw_only=True):
     upstreams: tuple[UpstreamSample, ...]
     unserved: int = 0  # requests that nobody could serve: each an error that a wallet saw
     refusals: tuple[Refusal, ...] = ()
-    resumed: int = 0  # transactions that were pending in the journal when it was opened
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from rpcproxy.app.storage.state_place import StatePlace
 from rpcproxy.app.storage.transaction_journal import SendSettings
 from rpcproxy.chains.known import KNOWN
 from rpcproxy.config.load import load_file, load_text
@@ -365,9 +366,15 @@ def test_what_a_chain_says_stands_in_place_of_the_servers() -> None:
         f"  - name: base\n    journal: /own\n    accept_while_down: off\n"
         f"    private_fallback: off{TWO}"
     )
-    ethereum, base = (SendSettings.of(chain, config.server) for chain in config.chains)
-    assert ethereum == (Path("/all/ethereum.sqlite"), False, True, 60.0)
-    assert base == (Path("/own/base.sqlite"), True, False, 0.0)  # and refuses, unlike the server's
+    place = StatePlace.of(config)
+    ethereum, base = (SendSettings.of(chain, config.server, place) for chain in config.chains)
+    assert ethereum[:4] == (Path("/all/ethereum.sqlite"), False, True, 60.0)
+    assert base[:4] == (
+        Path("/own/base.sqlite"),
+        True,
+        False,
+        0.0,
+    )  # and refuses, unlike the server's
 
 
 # --------------------------------------------------------------------------

@@ -81,7 +81,7 @@ def told_of_upstream(keys: str, environ: Mapping[str, str] | None = None) -> str
         (
             f"chain:\n  - name: ethereum{TWO}",
             (
-                "f.yaml:1: unknown key 'chain' in the file; expected server, chains or notify; did you mean 'chains'?\n"
+                "f.yaml:1: unknown key 'chain' in the file; expected server, chains, name or notify; did you mean 'chains'?\n"
                 "f.yaml:1: the file has no chains; expected chains"
             ),
         ),

@@ -14,7 +14,7 @@ from rpcproxy import cli
 from rpcproxy.app.people.timeline_disk import BOUNDS
 from rpcproxy.chains.method import MethodKind
 from rpcproxy.config.model import Deadlines, Upstream
-from rpcproxy.edges.disk import journal_file, journal_settings
+from rpcproxy.edges.disk import journal_file, journal_schema
 from rpcproxy.edges.http.target import EdgeSettings
 from rpcproxy.edges.metrics.metric_row import MetricKind
 from rpcproxy.edges.metrics.metric_table import METRIC_TABLE
@@ -187,6 +187,8 @@ def test_every_event_is_told() -> None:
         "config_reload",
         "feed_live",
         "journal_well",
+        "journal_taken",
+        "resumed",
         "history_well",
         "timeline_well",
         "traces_well",
@@ -225,7 +227,7 @@ def test_numbers_are_those_of_the_code() -> None:
     for words in ("70 % of those", "or 2 s after", f"the next {near} blocks", expiry):
         assert words in flat, words
     assert journal_file.CLOSED_SECONDS == 7 * 86_400, "a week"
-    assert journal_settings.USUAL.closed_rows == 500_000, "half a million"
+    assert journal_schema.USUAL.closed_rows == 500_000, "half a million"
     assert f"at most {OPEN_SHOWN}" in METRICS
     assert METRICS.count(f"took it for {pool.EXPIRY_SECONDS / 3600:g} h") == 2
     assert (exclusions.BATCH_SECONDS, exclusions.SIZE_SECONDS) == (600.0, 600.0)

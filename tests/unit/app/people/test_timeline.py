@@ -14,6 +14,7 @@ from rpcproxy import __version__
 from rpcproxy.app.people.timeline import COUNT_SECONDS, SEEN_SECONDS, Timeline
 from rpcproxy.app.people.timeline_book import OrderPlace, TimelineBook, latest_first
 from rpcproxy.app.people.timeline_disk import BOUNDS, DiskTimes, timeline_place
+from rpcproxy.app.storage.transaction_journal import Resumed
 from rpcproxy.clock import Clock
 from rpcproxy.config.model import Chain, Config, History, Server
 from rpcproxy.edges.disk.timeline_store import TimelineStore, read_timeline
@@ -21,7 +22,7 @@ from rpcproxy.rules.telling.happenings import HandKind, Happening, sentence_of
 from rpcproxy.rules.telling.incidents import Incident, Incidents
 from rpcproxy.states import Change, ChangeKind
 from rpcproxy.words import OrderNote
-from tests.kits.samples import START, a_chain, a_sample, with_state
+from tests.kits.samples import START, a_sample, with_state
 from tests.kits.waiting import until
 
 
@@ -328,15 +329,11 @@ async def test_reorgs_of_a_minute_are_one_entry() -> None:
     ]
 
 
-async def test_resumed_transactions_are_told_once() -> None:
+async def test_resumed_transactions_are_told() -> None:
     timeline = a_timeline(Proxy(), None, "nowhere")
-    for resumed in (0, 3, 3):
-        timeline.on_sample(a_sample(0, a_chain(resumed=resumed)))
-    timeline.on_sample(a_sample(0, a_chain(name="base")))
-    timeline.on_sample(a_sample(0, a_chain(resumed=3)))
-    (second, first) = timeline.latest_first(9)
-    assert first.words == "3 pending, found in the journal"
-    assert second.chain == "ethereum"
+    timeline.on_resumed(Resumed("ethereum", 3, "3 pending transactions of ethereum resumed"))
+    (told,) = timeline.latest_first(9)
+    assert (told.chain, told.words) == ("ethereum", "3 pending, found in the journal")
 
 
 def test_what_is_asked_for() -> None:

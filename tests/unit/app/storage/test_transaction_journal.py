@@ -27,6 +27,7 @@ class Opened:
     secrets = ()
     trouble = ""
     set_aside = None
+    taken = ()
 
     async def close(self) -> None:
         pass

@@ -18,6 +18,7 @@ from rpcproxy.app.people.history_writer import (
     history_path,
     read_history,
 )
+from rpcproxy.app.storage.state_place import StateOwner, StatePlace
 from rpcproxy.config import model
 from rpcproxy.edges.disk import history as edge
 from rpcproxy.edges.disk import history_file
@@ -36,6 +37,7 @@ from rpcproxy.rules.telling.tallies import HourRow
 from tests.kits.waiting import LIMIT_SECONDS, until
 from tests.unit.rules.telling.test_tallies import NOON, chain, upstream
 
+PLACE = StatePlace(StateOwner(), None)
 HOUR = 3600
 MIB = 1 << 20
 ME = ProcessRun("me", b"{}")
@@ -311,7 +313,7 @@ def sample(seconds: float, state: str = "up", **fields: object) -> Sample:
 
 async def test_samples_become_figures_on_disk(path: Path) -> None:
     settings = model.History(path=str(path.parent))
-    writer = HistoryWriter(settings, Redactor(["s3cret-key"]))
+    writer = HistoryWriter(settings, Redactor(["s3cret-key"]), PLACE)
     assert writer.path == path
     writer.on_sample(sample(0.0))  # before the start: nobody keeps it
     writer.start(float(NOON))
@@ -339,12 +341,16 @@ async def test_samples_become_figures_on_disk(path: Path) -> None:
 
 async def test_off_is_off(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(path.parent))
-    writer = HistoryWriter(model.History(is_on=False), Redactor())
+    writer = HistoryWriter(model.History(is_on=False), Redactor(), PLACE)
     writer.start(float(NOON))
     writer.on_sample(sample(0.0))
     await writer.close()
     assert not path.parent.exists()
-    assert history_path(model.History()) == path.parent / "rpcproxy" / "history" / FILE_NAME
+    place = StatePlace.of(model.Config(chains=()))
+    own = history_path(model.History(), place)
+    assert own is not None
+    assert own.parent.parent.parent == path.parent / "rpcproxy"
+    assert own.name == FILE_NAME
 
 
 def test_what_is_damaged_in_a_sound_file_is_left_out(path: Path) -> None:

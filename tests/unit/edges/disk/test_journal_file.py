@@ -30,8 +30,7 @@ from rpcproxy.edges.disk.journal_row import (
     values_of,
 )
 from rpcproxy.edges.disk.journal_salvage import open_journal, read_rows
-from rpcproxy.edges.disk.journal_schema import JournalRefused, words_of
-from rpcproxy.edges.disk.journal_settings import USUAL, JournalSettings
+from rpcproxy.edges.disk.journal_schema import USUAL, JournalRefused, JournalSettings, words_of
 
 CHAIN = "evm:1"
 GIVEN_UP = ("replaced", "refused", "expired")
