@@ -25,12 +25,15 @@ class Reloads:
     def __init__(self) -> None:
         self.taken: list[Config] = []
         self.refused: list[str] = []
+        self.by: list[str] = []
 
-    def reload(self, config: Config) -> None:
+    def reload(self, config: Config, by: str) -> None:
         self.taken.append(config)
+        self.by.append(by)
 
-    def refuse_reload(self, reason: str) -> None:
+    def refuse_reload(self, reason: str, by: str) -> None:
         self.refused.append(reason)
+        self.by.append(by)
 
 
 class Watched:
@@ -57,6 +60,7 @@ def test_a_signal_reloads_and_a_bad_file_is_refused(new_loop, tmp_path: Path) ->
         await until(lambda: len(watched.reloads.refused) == 1)
         assert "expected a list of chains" in watched.reloads.refused[0]
         assert len(watched.reloads.taken) == 1
+        assert watched.reloads.by == ["a signal (SIGHUP)"] * 2
         await tasks.stop(watched.task)
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
@@ -71,6 +75,7 @@ def test_a_changed_file_is_seen_without_a_signal(new_loop, tmp_path: Path) -> No
         watched.path.write_text(GOOD.replace("base", "ethereum"))
         await until(lambda: len(watched.reloads.taken) == 1)
         assert watched.reloads.taken[0].chains[0].name == "ethereum"
+        assert watched.reloads.by == ["a change of the file"]
         await tasks.stop(watched.task)
 
     with asyncio.Runner(loop_factory=new_loop) as runner:

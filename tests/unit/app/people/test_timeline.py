@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from rpcproxy import __version__
 from rpcproxy.app.people.timeline import COUNT_SECONDS, SEEN_SECONDS, Timeline
 from rpcproxy.app.people.timeline_book import OrderPlace, TimelineBook, latest_first
 from rpcproxy.app.people.timeline_disk import BOUNDS, DiskTimes, timeline_place
+from rpcproxy.app.storage.state_place import StatePlace
 from rpcproxy.app.storage.transaction_journal import Resumed
 from rpcproxy.clock import Clock
 from rpcproxy.config.model import Chain, Config, History, Server
@@ -400,9 +401,12 @@ def test_an_entry_in_words(fields: dict[str, Any], words: str) -> None:
 
 def test_where_it_is_kept() -> None:
     config = Config(chains=(Chain(name="c", chain_id=1, upstreams=()),))
-    path, why = timeline_place(config)
+    place = StatePlace.of(config, {"STATE_DIRECTORY": "/state"})
+    path, why = timeline_place(config, place)
     assert path is not None
     assert (path.name, why) == ("timeline.sqlite", "")
     off = config.model_copy(update={"server": Server(history=History(is_on=False))})
-    assert timeline_place(off)[0] is None
+    assert timeline_place(off, place)[0] is None
+    nowhere = replace(place, directory=None, why="no home")
+    assert timeline_place(config, nowhere) == (None, "no home")
     assert BOUNDS["happening"] >= 1000
