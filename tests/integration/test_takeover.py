@@ -15,7 +15,7 @@ import pytest
 from rpcproxy.app.leaving import release_journals
 from rpcproxy.app.proxy import Proxy
 from rpcproxy.app.storage.state_place import StatePlace
-from rpcproxy.app.storage.transaction_journal import SendSettings, Transactions
+from rpcproxy.app.storage.transaction_journal import Resumed, SendSettings, Transactions
 from rpcproxy.app.takeover import offer, takeover
 from rpcproxy.app.takeover.handover import ServedHeads, heads_of, plans_of
 from rpcproxy.app.takeover.takeover import TakeoverTimes
@@ -445,3 +445,45 @@ async def test_one_that_is_not_left_in_time_is_told_of() -> None:
         await transactions.ledger.begin(decode(signed().raw, engine_kit.CHAIN_ID), is_private=False)
     await transactions.close()
     await old.close()
+
+
+@on_uvloop
+async def test_the_journal_of_an_older_version_is_taken_over_when_it_leaves(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "rpcproxy")
+    told = offer.Offer._told
+
+    def told_then(self: offer.Offer) -> dict[str, object]:
+        return {key: value for key, value in told(self).items() if key != "journals"}
+
+    monkeypatch.setattr(offer.Offer, "_told", told_then)
+    async with Upstream(each(good)) as a:
+        config = config_of(free_port(), None, a)
+        base = StatePlace.of(config).base
+        assert base is not None
+        shared = model.Journal(path=str(base / "journal"))
+        server = config.server.model_copy(update={"journal": shared})
+        old = Serving(config.model_copy(update={"server": server}), takeover.USUAL_TIMES)
+        await takeover.start(old.proxy, {})
+        old.offer.start()
+        await until(lambda: heads_of(old.proxy).get(NAME, -1) >= 0)
+        tx = decode(signed().raw, engine_kit.CHAIN_ID)
+        await old.proxy.chains[NAME].transactions.ledger.begin(tx, is_private=False)
+        new = Proxy(config)
+        resumed: list[Resumed] = []
+        new.state.resumed_listeners.append(resumed.append)
+        assert await takeover.start(new, {}, takes_over=True) is True
+        try:
+            await until(lambda: old.taken == 1)
+            ledger = new.chains[NAME].transactions.ledger
+            assert ledger.journal is None
+            await old.offer.close()
+            await old.proxy.stop(is_followed=True)
+            await until(lambda: ledger.journal is not None)
+            assert ledger.pool.get(tx.hash) is not None
+            assert [each.words for each in resumed] == ["1 pending transaction of test resumed"]
+            assert not (base / "journal" / f"{NAME}.sqlite").exists()
+            assert "was taken over from" in caplog.text
+        finally:
+            await new.stop(drain_seconds=0)

@@ -25,6 +25,7 @@ from rpcproxy.edges.disk import history_file
 from rpcproxy.edges.disk.history import (
     DiskHistory,
     HistoryRefused,
+    OlderHistory,
     OutageRow,
     ProcessRun,
     TallyRow,
@@ -376,3 +377,52 @@ def test_what_is_damaged_in_a_sound_file_is_left_out(path: Path) -> None:
 def test_its_numbers_are_told() -> None:
     assert history_file.KEPT_SECONDS == 90 * 86_400
     assert model.History().size_bytes == 64 * MIB
+
+
+# ---- a file that several configurations shared
+
+
+def rows_of(path: Path) -> set[tuple[str, str, int]]:
+    found = read_file(path, 0)
+    return {(name, row.chain, row.hour) for name, row in found.tallies}
+
+
+def test_what_is_ours_of_a_shared_file_is_taken_over_once(path: Path) -> None:
+    shared = path.with_name("shared.sqlite")
+    older = HistoryFile(shared, MIB)
+    base = tally(NOON)._replace(chain="base")
+    older.write(ME, [tally(NOON), base], [OutageRow("eth", "a", NOON + 5.0, b"1")], NOON)
+    file = HistoryFile(path, MIB)
+    ours = OlderHistory(shared, ("eth",))
+    file.write(ProcessRun("new", b"n"), [tally(NOON)], [], NOON)
+    with pytest.raises(sqlite3.OperationalError):
+        file.take_over(ours)  # a process has it
+    assert rows_of(shared) == {("me", "eth", NOON), ("me", "base", NOON)}
+    older.close()
+    file.take_over(ours)
+    assert rows_of(path) == {("new", "eth", NOON), ("me", "eth", NOON)}
+    assert read_file(path, 0).outages == [("me", OutageRow("eth", "a", NOON + 5.0, b"1"))]
+    assert rows_of(shared) == {("me", "base", NOON)}
+    file.take_over(ours)
+    file.take_over(OlderHistory(path, ("eth",)))
+    assert rows_of(path) == {("new", "eth", NOON), ("me", "eth", NOON)}
+    file.close()
+    other = HistoryFile(path.with_name("other.sqlite"), MIB)
+    other.take_over(OlderHistory(shared, ("base",)))
+    other.close()
+    assert rows_of(path.with_name("other.sqlite")) == {("me", "base", NOON)}
+    assert not shared.exists()
+
+
+async def test_a_shared_file_that_is_in_use_is_taken_over_later(path: Path) -> None:
+    shared = path.with_name("shared.sqlite")
+    older = HistoryFile(shared, MIB)
+    older.write(ME, [tally(NOON)], [], NOON)
+    history = DiskHistory(path, MIB, ProcessRun("new", b""), older=OlderHistory(shared, ("eth",)))
+    history.put([tally(NOON)], [], NOON)
+    await until(lambda: history._taken == 1)
+    assert rows_of(path) == {("new", "eth", NOON)}
+    older.close()
+    history.put([tally(NOON)], [], NOON)
+    await history.close()
+    assert rows_of(path) == {("new", "eth", NOON), ("me", "eth", NOON)}

@@ -9,7 +9,14 @@ import time
 import msgspec
 import pytest
 
-from rpcproxy.app.people.recorder import FILE_NAME, LOOK_SECONDS, WRITE_SECONDS, Recorder, beside
+from rpcproxy.app.people.recorder import (
+    FILE_NAME,
+    LOOK_SECONDS,
+    WRITE_SECONDS,
+    OlderDay,
+    Recorder,
+    beside,
+)
 from rpcproxy.messages import MethodClass
 from rpcproxy.rules.telling.chronicle import Chronicle, Traffic, read_packed
 from rpcproxy.rules.telling.sample import Sample
@@ -160,6 +167,26 @@ async def test_the_last_day_goes_through_a_restart(tmp_path) -> None:
     assert incident.cause == "no answer from ***"
     # The one that is under way in memory keeps its words.
     assert recorder.chronicle.incidents()[0].cause == "no answer from SECRET"
+
+
+async def test_what_is_ours_of_a_day_that_was_shared_is_taken_over(tmp_path) -> None:
+    shared = tmp_path / "shared"
+    old = a_recorder(shared)
+    failing = an_upstream("a", "ejected", reason="no answer")
+    for second in range(0, 40, 5):
+        old.add(a_sample(second, a_chain(failing, an_upstream("b"))))
+    old.add(a_sample(45, with_state({"a": "up", "b": "up"})))
+    await old.close()
+    file = shared / FILE_NAME
+    stranger = a_recorder(tmp_path / "stranger")
+    stranger.open(OlderDay(file, frozenset({"base"})))
+    assert stranger.chronicle.incidents() == []
+    assert file.exists()
+    mine = a_recorder(tmp_path / "mine")
+    mine.open(OlderDay(file, frozenset({"ethereum", "base"})))
+    assert len(mine.chronicle.incidents()) == 1
+    assert not file.exists()
+    mine.open(OlderDay(file, frozenset({"ethereum"})))
 
 
 async def test_it_is_written_now_and_then(tmp_path) -> None:
