@@ -128,12 +128,15 @@ PAGES: Final[Mapping[str, ManualPage]] = {
     ),
     "init": ManualPage(
         "Ask for chains, providers, keys (by the names of their variables) and addresses, try "
-        "each upstream, and write a commented configuration. Without a terminal the defaults are "
-        "written.",
+        "each upstream, and write a commented configuration. A node of your own is asked which "
+        "chain it is on; one that is not known is described in the file. Without a terminal the "
+        "defaults are written.",
         (
             ("rpcproxy init", "asks, and writes rpcproxy.yaml"),
             ("rpcproxy init -o proxy.yaml --force", "another file, in place of the one there"),
             ("rpcproxy init ethereum base --offline", "these chains; nobody is asked anything"),
+            ("rpcproxy init http://127.0.0.1:8545 base", "a node of your own, and base"),
+            ("rpcproxy init http://10.0.0.5:8545 --name our", "any other chain"),
         ),
         {0: "written", 2: "the file is there already, or cannot be written"},
     ),

@@ -27,7 +27,8 @@ ADMIN: Final = "127.0.0.1:9545"
 @dataclass(frozen=True, slots=True)
 class SetupPlan:
     """What was asked for. ``listen`` is HOST:PORT; ``has_public`` adds the shipped endpoints;
-    ``unset`` are variables that have no value here.
+    ``unset`` are variables that have no value here, ``undescribed`` names of chains that the file
+    has to describe, as nothing is known of them.
     """
 
     chains: tuple[KnownChain, ...]
@@ -35,6 +36,7 @@ class SetupPlan:
     listen: str = "127.0.0.1:8545"
     has_public: bool = True
     unset: frozenset[str] = field(default_factory=frozenset)
+    undescribed: frozenset[str] = field(default_factory=frozenset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +122,9 @@ def written(plan: SetupPlan, trials: Trials) -> str:
     of ours.
     """
     text = "\n".join(_lines(plan, trials)) + "\n"
-    known = Known({chain.name: chain for chain in plan.chains}, KNOWN.kinds)
-    values = {entry.variable: _value(entry) for entry in plan.keyed}
+    described = (chain for chain in plan.chains if chain.name not in plan.undescribed)
+    known = Known({chain.name: chain for chain in described}, KNOWN.kinds)
+    values = {entry.variable: _value(entry) for entry in plan.keyed if entry.variable}
     load_text(text, file="the new file", known=known, environ=values)
     return text
 
@@ -134,8 +137,9 @@ def _value(entry: Keyed) -> str:
 def _lines(plan: SetupPlan, trials: Trials) -> Iterator[str]:
     yield "# rpcproxy serve -c THIS_FILE runs it; rpcproxy check -c THIS_FILE looks at everything."
     yield "# All keys with their meaning: docs/configuration.md, or rpcproxy schema for editors."
-    if plan.keyed:
-        names = ", ".join(dict.fromkeys(entry.variable for entry in plan.keyed))
+    needed = dict.fromkeys(entry.variable for entry in plan.keyed if entry.variable)
+    if needed:
+        names = ", ".join(needed)
         yield f"# ${{NAME}} comes from the environment. Needed: {names}."
     yield "# cloud: where an upstream runs, such as aws, if you know. What is on one cloud may fail"
     yield "# together, so that another one is asked next. tier: a backup is asked while nobody else"
@@ -153,6 +157,10 @@ def _lines(plan: SetupPlan, trials: Trials) -> Iterator[str]:
             yield ""
         place = f"/{chain.name}" if position else f"/ and /{chain.name}"
         yield _beside(f"  - name: {chain.name}", f"chain id {chain.identity}, at {place}")
+        if chain.name in plan.undescribed:
+            yield f"    chain_id: {chain.chain_id}"
+            words = "about; the proxy learns it"
+            yield _beside(f"    block_time: {chain.block_time_seconds:g}s", words)
         yield "    upstreams:"
         yield from _upstreams(plan, chain, trials)
 

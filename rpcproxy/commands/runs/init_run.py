@@ -11,18 +11,29 @@ import os
 import re
 import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, TypeVar
 
 from rpcproxy.app.checkup.asking import AskSettings
+from rpcproxy.app.checkup.own_nodes import (
+    EXAMPLE,
+    USUAL_BLOCK_SECONDS,
+    OwnNode,
+    ask_chain,
+    own_node,
+    unknown_chain_of,
+)
 from rpcproxy.app.checkup.setup import ADMIN, SetupPlan, Trials, summary, try_all, written
 from rpcproxy.chains.known import KNOWN
+from rpcproxy.chains.registry import KINDS
 from rpcproxy.config.load import by_any_name
 from rpcproxy.config.model import Known, KnownChain
 from rpcproxy.config.problems import ConfigError, Unfit, listed, nearest, quoted
-from rpcproxy.config.providers import PROVIDERS, KnownProvider, keyed
+from rpcproxy.config.providers import PROVIDERS, Keyed, KnownProvider, keyed
+from rpcproxy.config.reading.read_chain import chain_name_of
+from rpcproxy.config.reading.units import duration_seconds
 from rpcproxy.config.urls import is_host
 
 DEFAULT_CHAINS: Final = ("ethereum", "base")
@@ -31,6 +42,7 @@ _VARIABLE: Final = re.compile(r"[A-Z_][A-Z0-9_]{0,63}")
 _ADDRESS: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]+):([0-9]{1,5})")
 _SETTINGS: Final = AskSettings(question_seconds=5.0, total_seconds=8.0)
 _USAGE_ERROR: Final = 2
+_PORTS: Final = (8545, 8546, 8547, 8548)
 _HIGHEST_PORT: Final = 65535
 
 Answer = TypeVar("Answer")
@@ -48,6 +60,30 @@ class Setting:
     settings: AskSettings = _SETTINGS
 
 
+@dataclass(frozen=True, slots=True)
+class WantedChain:
+    """What the options say of the chain of a node that is not known. ``identity`` is empty where
+    the node is to be asked.
+    """
+
+    name: str = ""
+    identity: str = ""
+    block_seconds: float | None = None
+    is_offline: bool = False
+
+    @classmethod
+    def of(cls, options: argparse.Namespace) -> WantedChain:
+        """Raises ``Unfit``."""
+        given = vars(options)
+        chain_id, time = given.get("chain_id"), given.get("block_time")
+        return cls(
+            given.get("name") or "",
+            "" if chain_id is None else str(chain_id),
+            _block_seconds(time) if time else None,
+            is_offline=options.offline,
+        )
+
+
 def run(options: argparse.Namespace) -> int:
     """Write a configuration, asking where there is a terminal; returns the exit code."""
     has_terminal = sys.stdin.isatty() and sys.stdout.isatty()
@@ -62,7 +98,7 @@ def run_in(options: argparse.Namespace, setting: Setting) -> int:
         print(trouble, file=sys.stderr)
         return _USAGE_ERROR
     try:
-        plan = _plan(options.chains, setting)
+        plan = _plan(options.chains, setting, WantedChain.of(options))
     except Unfit as unfit:
         raise ConfigError([unfit.wrong]) from None
     except EOFError:
@@ -115,44 +151,132 @@ def _tell(file: Path, plan: SetupPlan, trials: Trials) -> None:
 # The plan
 
 
-def _plan(names: Sequence[str], setting: Setting) -> SetupPlan:
+def _plan(names: Sequence[str], setting: Setting, wanted: WantedChain) -> SetupPlan:
     """Raises ``Unfit`` with a sentence where nobody can be asked again, ``EOFError``."""
     ask = setting.ask
     if ask is None:
-        chains = _chains(names or DEFAULT_CHAINS, setting.known)
-        of_chains = tuple(chain.name for chain in chains)
-        return SetupPlan(chains, tuple(keyed(of_chains, setting.environ)))
+        chosen = _chosen(names or DEFAULT_CHAINS, setting, wanted)
+        entries = (*chosen.nodes, *keyed(chosen.described, setting.environ))
+        return SetupPlan(
+            chosen.chains, entries, chosen.listen, undescribed=frozenset(chosen.undescribed)
+        )
     if names:
-        chains = _chains(names, setting.known)
+        chosen = _chosen(names, setting, wanted)
     else:
         print(f"Known chains: {', '.join(setting.known)}.")
-        chains = _asked(
+        print(f"Of any other one, and of a node of your own, the URL: {EXAMPLE}.")
+        chosen = _asked(
             ask,
             f"Chains, the first one is the wallets' default [{' '.join(DEFAULT_CHAINS)}]: ",
-            lambda line: _chains(_words(line) or DEFAULT_CHAINS, setting.known),
+            lambda line: _chosen(_words(line) or DEFAULT_CHAINS, setting, wanted),
         )
-    providers, unset = _providers(ask, setting.environ)
-    of_chains = tuple(chain.name for chain in chains)
-    entries = tuple(keyed(of_chains, _filled(setting.environ, providers, unset), providers))
+    of_chains = chosen.described
+    providers, unset = _providers(ask, setting.environ) if of_chains else ((), frozenset[str]())
+    keys = keyed(of_chains, _filled(setting.environ, providers, unset), providers)
+    entries = (*chosen.nodes, *keys)
     has_public = True
-    if all(any(entry.chain == name for entry in entries) for name in of_chains):
+    if of_chains and all(any(entry.chain == name for entry in entries) for name in of_chains):
         question = "Public endpoints as backups, where all of those fail [yes]: "
         has_public = _asked(ask, question, _yes)
-    listen = _asked(ask, "Address for wallets [127.0.0.1:8545]: ", _address)
-    return SetupPlan(chains, entries, listen, has_public, unset)
+    usual = chosen.listen
+    listen = _asked(
+        ask, f"Address for wallets [{usual}]: ", lambda line: _address(line or usual, chosen.nodes)
+    )
+    undescribed = frozenset(chosen.undescribed)
+    return SetupPlan(chosen.chains, entries, listen, has_public, unset, undescribed)
 
 
-def _chains(names: Sequence[str], known: Mapping[str, KnownChain]) -> tuple[KnownChain, ...]:
-    every = by_any_name(known)
-    found: dict[str, KnownChain] = {}
+@dataclass(slots=True)
+class Chosen:
+    """What was named: chains by name, the nodes of one's own, and the chains that nothing is known
+    of.
+    """
+
+    by_name: dict[str, KnownChain] = field(default_factory=dict)
+    own: list[tuple[str, OwnNode]] = field(default_factory=list)
+    undescribed: set[str] = field(default_factory=set)
+
+    @property
+    def chains(self) -> tuple[KnownChain, ...]:
+        return tuple(self.by_name.values())
+
+    @property
+    def described(self) -> tuple[str, ...]:
+        return tuple(name for name in self.by_name if name not in self.undescribed)
+
+    @property
+    def nodes(self) -> tuple[Keyed, ...]:
+        return tuple(node.entry(chain) for chain, node in self.own)
+
+    @property
+    def listen(self) -> str:
+        """Where a node of one's own is not."""
+        ports = (port for port in _PORTS if not any(node.has_port(port) for _, node in self.own))
+        return f"127.0.0.1:{next(ports, _PORTS[0])}"
+
+
+def _chosen(names: Sequence[str], setting: Setting, wanted: WantedChain) -> Chosen:
+    """Raises ``Unfit``."""
+    every = by_any_name(setting.known)
+    by_id = {chain.identity: chain for chain in setting.known.values()}
+    chosen = Chosen()
     for name in names:
-        chain = every.get(name.casefold())
-        if chain is None:
+        node = own_node(name, setting.environ)
+        chain = every.get(name.casefold()) or by_id.get(name)
+        if node is not None:
+            chain = _chain_at(node, setting, wanted, chosen)
+            chosen.own.append((chain.name, node))
+        elif chain is None:
             meant = nearest(name, every)
-            hint = f"; did you mean '{meant}'?" if meant else ""
+            hint = f"; did you mean '{meant}'?" if meant else f": give the URL of a node, {EXAMPLE}"
             raise Unfit(f"chain {quoted(name)} is not known{hint}")
-        found[chain.name] = chain
-    return tuple(found.values())
+        chosen.by_name[chain.name] = chain
+    return chosen
+
+
+def _chain_at(node: OwnNode, setting: Setting, wanted: WantedChain, chosen: Chosen) -> KnownChain:
+    """The chain that a node is on, its name and block time asked for where it is not known."""
+    kind, identity = next(iter(KINDS)), wanted.identity
+    if not identity:
+        if wanted.is_offline:
+            raise Unfit("a node is not asked anything now: --chain-id N says which chain it is on")
+        kind, identity = asyncio.run(ask_chain(node, setting.settings))
+        print(f"The node at {node.provider} is on chain {identity}.")
+    for chain in (*setting.known.values(), *chosen.by_name.values()):
+        if (chain.kind, chain.identity) == (kind, identity):
+            return chain
+    taken = {*by_any_name(setting.known), *chosen.by_name}
+    name, seconds = wanted.name or f"chain-{identity}", wanted.block_seconds
+    if setting.ask is not None and not wanted.name:
+        question = f"Chain {identity} is not known. A name for it [{name}]: "
+        usual = name
+        name = _asked(setting.ask, question, lambda line: _name(line or usual, taken))
+    if setting.ask is not None and seconds is None:
+        question = f"How far apart are its blocks, about [{USUAL_BLOCK_SECONDS:g}s]: "
+        seconds = _asked(setting.ask, question, _block_seconds)
+    name = _name(name, taken)
+    chosen.undescribed.add(name)
+    return unknown_chain_of(name, kind, identity, seconds or USUAL_BLOCK_SECONDS)
+
+
+def _name(text: str, taken: Collection[str]) -> str:
+    try:
+        name = chain_name_of(text)
+    except Unfit as unfit:
+        raise Unfit(unfit.about("the name")) from None
+    if name.casefold() in taken or name.isdecimal():
+        raise Unfit(f"the name {quoted(name)} is another chain's; expected another one")
+    return name
+
+
+def _block_seconds(text: str) -> float:
+    try:
+        seconds = duration_seconds(text or f"{USUAL_BLOCK_SECONDS:g}s")
+    except Unfit as unfit:
+        raise Unfit(unfit.about("the time")) from None
+    if not seconds:
+        raise Unfit("the time is 0; expected a duration such as 2s")
+    return seconds
 
 
 def _providers(
@@ -245,13 +369,14 @@ def _yes(line: str) -> bool:
     return line.lower() in ("", "y", "yes")
 
 
-def _address(line: str) -> str:
-    line = line or "127.0.0.1:8545"
+def _address(line: str, nodes: Sequence[Keyed] = ()) -> str:
     parts = _ADDRESS.fullmatch(line)
     if parts is None or int(parts[2]) > _HIGHEST_PORT or not is_host(parts[1].strip("[]")):
         raise Unfit("expected HOST:PORT such as 127.0.0.1:8545")
     if _is_where_admin_is(parts[1].strip("[]"), int(parts[2])):
         raise Unfit("that is where the admin port will be; expected another one")
+    if any(line == node.url.partition("://")[2].partition("/")[0] for node in nodes):
+        raise Unfit("that is where your node is; expected another one")
     # An IPv6 address begins with a bracket, which YAML takes for a list.
     return f"'{line}'" if line.startswith("[") else line
 

@@ -141,6 +141,15 @@ def chain_name(node: Node, reading: Reading) -> str:
     return name
 
 
+def chain_name_of(text: str) -> str:
+    """A name as it would be read from a file. Raises ``Unfit``."""
+    if not _CHAIN_NAME.fullmatch(text) or text in _RESERVED:
+        raise Unfit(
+            f"is {quoted(text)}", "letters, digits, - and _, and no path of the proxy's own"
+        )
+    return text
+
+
 def read_chain(node: Node, reading: Reading, section: Section) -> Chain:
     """A chain, what is known of it filled in. Raises ``Unfit`` or ``Reported``."""
     if not isinstance(node, Table):

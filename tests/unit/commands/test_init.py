@@ -83,6 +83,7 @@ class Desk:
         typed: list[str] | None = None,
         force: bool = False,
         offline: bool = True,
+        **wanted: object,
     ) -> int:
         answers = iter(typed or ())
 
@@ -94,7 +95,7 @@ class Desk:
                 raise EOFError from None
 
         options = argparse.Namespace(
-            chains=names, output=str(self.file), force=force, offline=offline
+            chains=names, output=str(self.file), force=force, offline=offline, **wanted
         )
         setting = Setting(self.known, environ or {}, ask if typed is not None else None, PATIENT)
         return init_run.run_in(options, setting)
@@ -307,6 +308,111 @@ def test_where_all_are_strangers_they_are_left_in(provider: str, tmp_path: Path)
     assert desk.run("base", offline=False) == 0
     assert "is on chain 56, not 7" in desk.text
     assert len(desk.load().chains[0].upstreams) == 1
+
+
+# ---- a node of one's own
+
+
+def test_a_node_of_a_known_chain_comes_before_public_endpoints(
+    provider: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    desk = Desk(tmp_path, known(f"{provider}/7"))
+    assert desk.run(f"{provider.replace('127.0.0.1', 'localhost')}/7", offline=False) == 0
+    assert "is on chain 7." in capsys.readouterr().out
+    (chain,) = desk.load().chains
+    assert (chain.name, chain.chain_id) == ("base", 7)
+    assert [each.tier for each in chain.upstreams] == ["primary", "backup"]
+    assert "Needed:" not in desk.text
+
+
+def test_a_chain_that_is_not_known_is_described(provider: str, tmp_path: Path) -> None:
+    desk = Desk(tmp_path, known(f"{provider}/7"))
+    node = f"{provider}/31337"
+    assert desk.run(node, "base", offline=False, name="our", block_time="2s") == 0
+    ours, base = desk.load().chains
+    assert (ours.name, ours.chain_id, ours.block_time_seconds) == ("our", 31337, 2.0)
+    assert [each.url for each in ours.upstreams] == [node]
+    assert base.name == "base"
+    written = yaml.safe_load(desk.text)["chains"][0]
+    assert (written["chain_id"], written["block_time"]) == (31337, "2s")
+    assert desk.run(node, offline=False, force=True) == 0
+    assert desk.load().chains[0].name == "chain-31337"
+
+
+def test_two_nodes_of_one_chain_are_two_upstreams(provider: str, tmp_path: Path) -> None:
+    desk = Desk(tmp_path, known())
+    local = provider.replace("127.0.0.1", "localhost")
+    assert desk.run(f"{provider}/31337", f"{local}/31337", offline=False) == 0
+    (chain,) = desk.load().chains
+    assert [each.url for each in chain.upstreams] == [f"{provider}/31337", f"{local}/31337"]
+
+
+def test_at_the_terminal_name_and_block_time_are_asked_for(provider: str, tmp_path: Path) -> None:
+    desk = Desk(tmp_path, known(f"{provider}/7"))
+    typed = ["http://127.0.0.1:9/x", f"{provider}/31337", *("base", "1", "our"), *("2", "3s"), ""]
+    assert desk.run(typed=typed, offline=False) == 0
+    (chain,) = desk.load().chains
+    assert (chain.name, chain.chain_id, chain.block_time_seconds) == ("our", 31337, 3.0)
+    assert "Chain 31337 is not known. A name for it [chain-31337]: " in desk.asked
+    assert "How far apart are its blocks, about [12s]: " in desk.asked
+    assert not any("Public endpoints" in question for question in desk.asked)
+
+
+def test_without_asking_the_id_is_to_be_said(desk: Desk) -> None:
+    with pytest.raises(ConfigError, match="--chain-id N says which chain it is on"):
+        desk.run("http://10.0.0.5:8545")
+    assert desk.run("http://10.0.0.5:8545", chain_id=31337, name="our") == 0
+    (chain,) = desk.load().chains
+    assert (chain.chain_id, chain.upstreams[0].provider) == (31337, "10.0.0.5:8545")
+
+
+def test_the_wallet_port_is_not_where_the_node_is(desk: Desk) -> None:
+    assert desk.run("127.0.0.1:8545", chain_id=31337) == 0
+    config = desk.load()
+    assert config.server.listen.port == 8546
+    assert config.chains[0].upstreams[0].url == "http://127.0.0.1:8545"
+    typed = ["", "", "127.0.0.1:8545", ""]
+    assert desk.run("127.0.0.1:8545", chain_id=31337, typed=typed, force=True) == 0
+    assert desk.asked[-1] == "Address for wallets [127.0.0.1:8546]: "
+    assert desk.load().server.listen.port == 8546
+
+
+def test_a_key_of_a_node_stays_in_its_variable(desk: Desk) -> None:
+    url = f"https://node.example.com/{SECRET}"
+    with pytest.raises(ConfigError, match="the URL holds a key; expected it in a variable") as told:
+        desk.run(url, chain_id=31337)
+    assert SECRET not in str(told.value)
+    environ = {"OUR_NODE": url}
+    assert desk.run("${OUR_NODE}", chain_id=31337, environ=environ) == 0
+    assert SECRET not in desk.text
+    assert "Needed: OUR_NODE." in desk.text
+    assert desk.load(environ).chains[0].upstreams[0].url == url
+
+
+def test_a_known_chain_may_be_named_by_its_id(desk: Desk) -> None:
+    assert desk.run("8") == 0
+    assert [chain.name for chain in desk.load().chains] == ["ethereum"]
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted", "words"),
+    [
+        ("77", {}, "chain '77' is not known: give the URL of a node"),
+        ("http://", {}, "the URL has no host"),
+        ("${NOT_SET_AT_ALL}", {}, "the URL needs the environment variable NOT_SET_AT_ALL"),
+        ("http://10.0.0.5", {"name": "base"}, "the name 'base' is another chain's"),
+        ("http://10.0.0.5", {"name": "a b"}, "the name is 'a b'; expected letters"),
+        ("http://10.0.0.5", {"name": "status"}, "the name is 'status'; expected letters"),
+        ("http://10.0.0.5", {"block_time": "2"}, "the time is '2', which has no unit"),
+        ("http://10.0.0.5", {"block_time": "0s"}, "the time is 0"),
+    ],
+)
+def test_what_cannot_be_taken_is_told(
+    name: str, wanted: dict[str, object], words: str, desk: Desk
+) -> None:
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        desk.run(name, chain_id=31337, **wanted)
+    assert not desk.file.exists()
 
 
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
