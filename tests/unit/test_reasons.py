@@ -40,6 +40,15 @@ def test_what_is_for_everybody_stays(told: str) -> None:
     assert veiled(told) == told
 
 
+@pytest.mark.parametrize("begins", ["[:", "[::1%", "/a", "geth.", "pid ", "<a."])
+def test_a_long_text_of_anybodys_is_read_once(begins: str) -> None:
+    """Whoever writes it, an upstream or a wallet: where each character were the beginning of
+    another look, this would not end, and nobody would be served meanwhile.
+    """
+    text = begins + begins[-1] * 50_000
+    assert veiled(text) == text
+
+
 def test_an_error_of_ours_hides_what_it_must_wherever_it_is_made() -> None:
     answer = encode_error(b"1", INTERNAL_ERROR, "/var/lib/journal/x.sqlite is in use")
     assert b"/var" not in answer
