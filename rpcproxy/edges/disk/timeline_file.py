@@ -160,8 +160,10 @@ class TimelineFile:
             self._db.executemany("DELETE FROM entries WHERE seq = ?", found)
 
     def load(self, shelf: str, most: int) -> list[StoredEntry]:
-        """The newest first."""
-        return _entries(self._db, "WHERE shelf = ?", (shelf,), f"LIMIT {int(most)}")
+        """The newest first: so many, and those that are held besides, however old they are."""
+        newest = f"SELECT seq FROM entries WHERE shelf = ? {_NEWEST} LIMIT {int(most)}"  # noqa: S608 - constants
+        where = f"WHERE shelf = ? AND (is_held OR seq IN ({newest}))"
+        return _entries(self._db, where, (shelf, shelf))
 
     def find(self, shelf: str, key: str) -> list[StoredEntry]:
         """Those that have the key, the newest first."""
@@ -219,10 +221,8 @@ def read_timeline(path: Path, shelf: str, since_unix: float) -> list[StoredEntry
                 raise OSError(f"{path} cannot be read: {words_of(error)}") from error
 
 
-def _entries(
-    db: sqlite3.Connection, where: str, values: tuple[object, ...], limit: str = ""
-) -> list[StoredEntry]:
-    rows = db.execute(f"SELECT {_COLUMNS} FROM entries {where} {_NEWEST} {limit}", values)  # noqa: S608 - constants
+def _entries(db: sqlite3.Connection, where: str, values: tuple[object, ...]) -> list[StoredEntry]:
+    rows = db.execute(f"SELECT {_COLUMNS} FROM entries {where} {_NEWEST}", values)  # noqa: S608 - constants
     found = []
     for id, shelf, pack, unix_seconds, keys, data, is_held in rows:
         try:

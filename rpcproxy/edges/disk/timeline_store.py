@@ -162,7 +162,9 @@ class TimelineStore:
     # On the loop
 
     async def load(self, shelf: str, most: int) -> list[StoredEntry]:
-        """The newest first. Raises ``OSError`` in words, ``TimeoutError`` where the disk hangs."""
+        """The newest first: so many, and those that are held besides. Raises ``OSError`` in words,
+        ``TimeoutError`` where the disk hangs.
+        """
         return await self._read(lambda file: file.load(shelf, most))
 
     async def find(self, shelf: str, key: str) -> list[StoredEntry]:

@@ -13,7 +13,13 @@ import pytest
 from rpcproxy import __version__
 from rpcproxy.app.people.timeline import COUNT_SECONDS, SEEN_SECONDS, Timeline
 from rpcproxy.app.people.timeline_book import OrderPlace, TimelineBook, latest_first
-from rpcproxy.app.people.timeline_disk import BOUNDS, DiskTimes, timeline_place
+from rpcproxy.app.people.timeline_disk import (
+    BOUNDS,
+    HAPPENINGS,
+    DiskTimes,
+    entry_of,
+    timeline_place,
+)
 from rpcproxy.app.storage.state_place import StatePlace
 from rpcproxy.app.storage.transaction_journal import Resumed
 from rpcproxy.clock import Clock
@@ -277,6 +283,26 @@ async def test_orders_stand_through_a_kill_and_are_taken_back_for_ever(path: Pat
     async with running(path) as (timeline, proxy):
         assert proxy.standing == {}
         assert told(timeline).count("drained") == 1
+
+
+async def test_an_order_stands_however_much_happened_since(path: Path) -> None:
+    async with running(path) as (timeline, proxy):
+        proxy.now = -1.0
+        proxy.order(timeline, "drain")
+        proxy.now = 0.0
+    store = await TimelineStore.open(path, bounds=BOUNDS)
+    later = [
+        entry_of(
+            Happening(id=str(unix), kind="reorg", started_unix=unix, ended_unix=unix), is_held=False
+        )
+        for unix in range(int(START) + 1, int(START) + 1 + BOUNDS[HAPPENINGS])
+    ]
+    store.put(later, lambda _: None)
+    await store.close()
+    async with running(path) as (_, proxy):
+        assert proxy.standing == {
+            OrderPlace("ethereum", "a", "drain"): OrderNote("drain", START - 1.0, "alice")
+        }
 
 
 async def test_an_upstream_that_left_and_comes_back_is_not_drained(path: Path) -> None:
