@@ -358,7 +358,7 @@ INCIDENTS: Final[Mapping[IncidentKind, IncidentMeaning]] = {
         "Fewer than half of the providers are usable",
         "Fewer than half of the providers were usable",
     ),
-    _I.DISK_TROUBLE: IncidentMeaning("A file cannot be written", "A file could not be written"),
+    _I.DISK_TROUBLE: IncidentMeaning("cannot be written", "could not be written"),
     _I.SENDS_REFUSED: IncidentMeaning("Transactions are refused", "Transactions were refused"),
     _I.RECORDS_REFUSED: IncidentMeaning(
         "Transactions are not written down", "Transactions were not written down"

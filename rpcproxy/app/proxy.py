@@ -127,6 +127,7 @@ class Proxy:
             clock=self.clock,
         )
         recorder.tell = self.timeline.on_incidents
+        self.sampler.files["the history"] = lambda: self._history.trouble
         return recorder
 
     # ---- life

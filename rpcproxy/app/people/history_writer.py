@@ -96,6 +96,11 @@ class HistoryWriter:
         run = ProcessRun(token_hex(8), msgspec.json.encode(facts))
         self._history = DiskHistory(self.path, self._max_bytes, run, older=self.older)
 
+    @property
+    def trouble(self) -> str:
+        """Why nothing can be written, empty where something can, or nothing is to be."""
+        return "" if self._history is None else self._history.trouble
+
     def on_sample(self, sample: Sample) -> None:
         """A sink of ``app.people.sampling.Sampler``."""
         if self._history is None:

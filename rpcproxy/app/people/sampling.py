@@ -45,6 +45,8 @@ class Sampler:
         self._clock = clock
         self._every_seconds = every_seconds
         self.sinks: list[Sink] = []
+        # What is kept on disk beside the rest: why it cannot be written, or nothing.
+        self.files: dict[str, Callable[[], str]] = {}
         self._runtimes = runtimes
         self._task: asyncio.Task[None] | None = None
 
@@ -81,6 +83,7 @@ class Sampler:
             seconds=now,
             chains=chains,
             refusals=refusals.of_process(now),
+            unwritten={name: why for name, tell in self.files.items() if (why := tell())},
         )
 
     async def _run(self) -> None:

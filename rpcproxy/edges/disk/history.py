@@ -103,6 +103,11 @@ class DiskHistory:
         self._worker.start()
 
     @property
+    def trouble(self) -> str:
+        """Why figures cannot be written, empty while they can."""
+        return self._trouble
+
+    @property
     def has_room(self) -> bool:
         """Whether ``put`` may be called: the disk is not that far behind."""
         return not self._is_closing and self._queued - self._taken < QUEUED

@@ -19,6 +19,7 @@ from rpcproxy.rules.telling.failing import counted
 from rpcproxy.rules.telling.incidents import Incident, Incidents
 from rpcproxy.rules.telling.sample import ChainSample, Sample, UpstreamSample, grown
 from rpcproxy.rules.telling.strips import Strip, level_of
+from rpcproxy.rules.telling.troubles import troubles_of_process
 from rpcproxy.states import CHANGES, ChangeKind, Level
 
 RECENT_SECONDS: Final = 60.0
@@ -113,7 +114,7 @@ class Chronicle:
         last = {} if before is None else {chain.name: chain for chain in before.chains}
         for chain in sample.chains:
             self._add_chain(chain, last.get(chain.name), sample.unix_seconds, seconds)
-        self._incidents.step_process(sample.refusals, sample.unix_seconds)
+        self._incidents.step_process(troubles_of_process(sample), sample.unix_seconds)
         names = {chain.name for chain in sample.chains}
         self._incidents.end_chains_but(names, sample.unix_seconds)
         self._forget(sample)

@@ -12,13 +12,12 @@ from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 
-from rpcproxy.rules.telling.sample import ChainSample, Refusal
+from rpcproxy.rules.telling.sample import ChainSample
 from rpcproxy.rules.telling.troubles import (
     Trouble,
     is_new,
     is_starting,
     troubles_of,
-    troubles_of_refusals,
 )
 from rpcproxy.states import OF_STATES, IncidentKind, UpstreamState
 
@@ -145,9 +144,9 @@ class Incidents:
                 self._end_left(key)
         self._settle_start(chain, unix_seconds, 0 if is_claimed else unserved)
 
-    def step_process(self, refusals: Iterable[Refusal], unix_seconds: float) -> None:
-        """What the whole process refuses now; its incidents have no chain."""
-        seen = self._begin("", troubles_of_refusals(refusals), unix_seconds)
+    def step_process(self, troubles: Iterable[Trouble], unix_seconds: float) -> None:
+        """What is wrong with the whole process now; its incidents have no chain."""
+        seen = self._begin("", troubles, unix_seconds)
         for key, incident in list(self._open.items()):
             if not incident.chain and key not in seen:
                 self._close(incident, unix_seconds)

@@ -97,13 +97,15 @@ class ChainSample(msgspec.Struct, frozen=True, kw_only=True):
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
     """All chains. ``unix_seconds`` may jump with the clock, ``seconds`` (monotonic) does not.
-    ``refusals``: of the whole process, whichever chain is asked for.
+    ``refusals``: of the whole process, whichever chain is asked for. ``unwritten``: why, by what of
+    ours on disk cannot be written.
     """
 
     unix_seconds: float
     seconds: float
     chains: tuple[ChainSample, ...]
     refusals: tuple[Refusal, ...] = ()
+    unwritten: Mapping[str, str] = {}
 
 
 def grown(now: Mapping[str, int], before: Mapping[str, int]) -> dict[str, int]:

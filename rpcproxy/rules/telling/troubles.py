@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from rpcproxy.rules.telling.sample import ChainSample, Refusal, Refused, UpstreamSample
+from rpcproxy.rules.telling.sample import ChainSample, Refusal, Refused, Sample, UpstreamSample
 from rpcproxy.states import OF_STATES, IncidentKind, UpstreamState
 
 # A proxy that starts knows nobody yet.
@@ -58,6 +58,13 @@ def troubles_of_refusals(refusals: Iterable[Refusal]) -> Iterator[Trouble]:
     for refusal in refusals:
         kind = _OF_REFUSALS[refusal.what]
         yield Trouble("", kind, refusal.detail or refusal.why, refusal.since_seconds)
+
+
+def troubles_of_process(sample: Sample) -> Iterator[Trouble]:
+    """What is wrong whichever chain is asked for: what is refused, and what cannot be written."""
+    yield from troubles_of_refusals(sample.refusals)
+    for name, why in sample.unwritten.items():
+        yield Trouble(name, IncidentKind.DISK_TROUBLE, why, 0.0)
 
 
 def suspect_domain(chain: ChainSample) -> str:

@@ -116,6 +116,21 @@ def test_what_is_not_configured_any_more_is_forgotten() -> None:
     assert [each.ended_unix for each in chronicle.incidents()] == [START + 10]
 
 
+def test_what_cannot_be_written_is_an_incident_of_the_process() -> None:
+    chronicle = Chronicle()
+    full = msgspec.structs.replace(a_sample(0), unwritten={"the history": "the disk is full"})
+    chronicle.add(full)
+    (incident,) = chronicle.incidents()
+    assert (incident.chain, incident.subject, incident.kind, incident.cause) == (
+        "",
+        "the history",
+        "disk_trouble",
+        "the disk is full",
+    )
+    chronicle.add(a_sample(5))
+    assert [each.ended_unix for each in chronicle.incidents()] == [START + 5]
+
+
 # ---- the file
 
 
