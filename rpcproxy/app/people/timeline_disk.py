@@ -171,9 +171,11 @@ class TimelineDisk:
     async def _open(self, path: Path) -> None:
         looked = -math.inf
         while True:
+            # One that is given up leaves its thread with the disk: it is waited for, and no other
+            # is sent after it.
+            hanging = asyncio.get_running_loop().call_later(OPENING_SECONDS, self._on_hanging, path)
             try:
-                async with asyncio.timeout(OPENING_SECONDS):
-                    store = await TimelineStore.open(path, bounds=BOUNDS)
+                store = await TimelineStore.open(path, bounds=BOUNDS)
                 await self._take(store)
             except TimelineInUse as error:
                 if self._now() < self._patient_until:
@@ -185,11 +187,13 @@ class TimelineDisk:
                     continue
                 self._refuse(str(error))
             except TimeoutError:
-                self._refuse(f"the disk of {path} does not answer")
+                self._on_hanging(path)
             except OSError as error:
                 self._refuse(str(error))
             else:
                 return
+            finally:
+                hanging.cancel()
             self._was_tried.set()
             await asyncio.sleep(self._times.again_seconds)
 
@@ -213,6 +217,10 @@ class TimelineDisk:
         with contextlib.suppress(OSError):
             entries = await asyncio.to_thread(read_timeline, path, HAPPENINGS, 0.0)
             self._on_look(_decoded(entries, Happening))
+
+    def _on_hanging(self, path: Path) -> None:
+        self._refuse(f"the disk of {path} does not answer")
+        self._was_tried.set()
 
     def _refuse(self, words: str) -> None:
         self.refusal = words

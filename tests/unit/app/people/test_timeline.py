@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,7 @@ from rpcproxy.rules.telling.happenings import HandKind, Happening, sentence_of
 from rpcproxy.rules.telling.incidents import Incident, Incidents
 from rpcproxy.states import Change, ChangeKind
 from rpcproxy.words import OrderNote
+from tests.kits.jumping import on_a_jumping_loop
 from tests.kits.samples import START, a_sample, with_state
 from tests.kits.waiting import until
 
@@ -149,6 +151,32 @@ async def test_a_disk_that_fails_and_is_well_again(path: Path) -> None:
         await timeline.settle()
         assert timeline.kept == ""
         assert told(timeline)[0] == "log_level"
+
+
+@on_a_jumping_loop
+async def test_a_disk_that_hangs_for_an_hour_is_asked_once(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Path] = []
+
+    async def hangs(path: Path, **_: object) -> TimelineStore:
+        asked.append(path)
+        await asyncio.sleep(3600.0)
+        raise OSError("it is read-only now")
+
+    monkeypatch.setattr(TimelineStore, "open", hangs)
+    timeline = a_timeline(Proxy(), path)
+    timeline.start()
+    await timeline.disk.opened()
+    await asyncio.sleep(60.0)
+    assert "does not answer" in timeline.kept
+    timeline.on_happened(HandKind.LOG_LEVEL, words="debug")
+    assert told(timeline) == ["log_level"]
+    await asyncio.sleep(3500.0)
+    assert asked == [path], "each try would leave a thread with the disk"
+    await asyncio.sleep(39.0)
+    assert timeline.kept == "it is read-only now"
+    await timeline.close()
 
 
 async def test_another_who_keeps_something_in_it_gets_the_store(path: Path) -> None:
