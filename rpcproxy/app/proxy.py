@@ -157,6 +157,8 @@ class Proxy:
             for runtime in self.chains.values():
                 runtime.expect_predecessor(predecessor_seconds)
         self.recorder.open(older_day(self._history.older))
+        # Before the timeline is open: it may tell how the process before this one ended.
+        self._notices.configure(self.config.notify)
         self.timeline.start(predecessor_seconds)
 
     async def listen(self, given: Sockets = NO_SOCKETS) -> None:
@@ -186,7 +188,6 @@ class Proxy:
         for runtime in self.chains.values():
             runtime.start()
         self._loop_lag.start()
-        self._notices.configure(self.config.notify)
         self._history.start(self.clock.unix())
         self.timeline.on_started()
         self.state.start()

@@ -8,15 +8,18 @@ import itertools
 import json
 import logging
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 
 from rpcproxy.app.people.notifier import Notices, NoticeTimes
+from rpcproxy.app.people.timeline_disk import BOUNDS, FILE_NAME, Run, entry_of_run
 from rpcproxy.app.proxy import Proxy
 from rpcproxy.clock import SYSTEM_CLOCK, Clock
-from rpcproxy.config.model import Address, Config, Notice, Server
+from rpcproxy.config.model import Address, Config, History, Notice, Server
+from rpcproxy.edges.disk.timeline_store import TimelineStore
 from rpcproxy.edges.logs import Redactor
 from rpcproxy.edges.metrics.metrics import Counters
 from rpcproxy.edges.webhook import LONGEST_ASKED_SECONDS, Webhook
@@ -235,6 +238,23 @@ async def test_a_proxy_ends_with_its_webhooks_and_its_traces_at_once(
     monkeypatch.setattr(proxy._tracing, "close", close)
     async with limited():
         await proxy.stop(drain_seconds=0)
+
+
+async def test_a_start_tells_that_the_process_before_it_died(
+    receiver: Receiver, tmp_path: Path
+) -> None:
+    store = await TimelineStore.open(tmp_path / FILE_NAME, bounds=BOUNDS)
+    run = Run(id="before", version="1.2.3", started_unix=1.0, seen_unix=2.0)
+    store.put([entry_of_run(run)], lambda _: None)
+    await store.close()
+    history = History(path=str(tmp_path))
+    server = Server(listen=Address(host="127.0.0.1", port=0), admin=None, history=history)
+    notices = (Notice(url=receiver.url, events=("died",)),)
+    proxy = Proxy(Config(server=server, chains=(), notify=notices))
+    await proxy.start()
+    await proxy.stop(drain_seconds=0)
+    (told,) = receiver.bodies
+    assert "1.2.3" in json.dumps(told)
 
 
 async def test_a_reload_keeps_webhooks_and_takes_leave_of_others(receiver: Receiver) -> None:
