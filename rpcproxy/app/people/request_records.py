@@ -31,6 +31,8 @@ TRACE_SHELF: Final = "trace"
 TRACES_KEPT: Final = 2000
 # After a write the next one waits so long: a storm of failures is a few commits a second.
 WRITE_SECONDS: Final = 0.2
+# So many at once: to spell out as many as are kept would hold up the event loop.
+MOST_AT_ONCE: Final = 100
 
 _log = logging.getLogger("rpcproxy.requests")
 
@@ -93,12 +95,7 @@ class RequestRecords:
         self._unwritten.append(kept)
         # What is pushed out of memory meanwhile is not worth a write.
         del self._unwritten[: -self._kept]
-        if self._writing is None:
-            wait = self._wrote_at + WRITE_SECONDS - self._clock.monotonic()
-            loop = asyncio.get_running_loop()
-            self._writing = (
-                loop.call_later(wait, self._write) if wait > 0 else loop.call_soon(self._write)
-            )
+        self._write_soon()
 
     def on_refusal(self, trace_id: str, answer: Answer) -> None:
         """The wallet port answered by itself, before any chain was asked."""
@@ -154,9 +151,8 @@ class RequestRecords:
         self.trouble = ""
         if loaded:
             self.began_unix = min(self.began_unix, loaded[-1].trace.started_unix)
-        if newer:
-            self._unwritten = newer
-            self._write()
+        self._unwritten = newer
+        self._write()
 
     def leave(self) -> None:
         """Write what waits; the store is about to be closed."""
@@ -164,13 +160,27 @@ class RequestRecords:
             self._loading.cancel()
         if self._writing is not None:
             self._writing.cancel()
-        self._write()
+        self._put(len(self._unwritten))
         self._store = None
         self.trouble = "it is closed"
 
+    def _write_soon(self) -> None:
+        if self._writing is None:
+            wait = self._wrote_at + WRITE_SECONDS - self._clock.monotonic()
+            loop = asyncio.get_running_loop()
+            self._writing = (
+                loop.call_later(wait, self._write) if wait > 0 else loop.call_soon(self._write)
+            )
+
     def _write(self) -> None:
         self._writing = None
-        unwritten, self._unwritten = self._unwritten, []
+        self._put(MOST_AT_ONCE)
+        if self._unwritten:
+            self._write_soon()
+
+    def _put(self, most: int) -> None:
+        """Give the oldest of those that wait to the store."""
+        unwritten, self._unwritten = self._unwritten[:most], self._unwritten[most:]
         if self._store is None or not unwritten:
             return
         self._wrote_at = self._clock.monotonic()

@@ -10,7 +10,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from rpcproxy.app.people.request_records import TRACE_SHELF, RequestRecords
+from rpcproxy.app.people.request_records import (
+    MOST_AT_ONCE,
+    TRACE_SHELF,
+    WRITE_SECONDS,
+    RequestRecords,
+)
 from rpcproxy.clock import Clock
 from rpcproxy.edges.disk.timeline_store import StoredEntry, TimelineStore, read_timeline
 from rpcproxy.front.operators.access import Denied
@@ -150,6 +155,20 @@ async def test_a_storm_is_a_few_writes() -> None:
     assert store.puts == 1
     known.leave()
     assert store.puts == 2
+
+
+@virtual
+async def test_what_is_written_at_once_is_bounded_and_all_is_written_at_last() -> None:
+    store = Store()
+    known = records(10 * MOST_AT_ONCE)
+    known.keep_in(store)
+    await settled()
+    for number in range(5 * MOST_AT_ONCE):
+        known.on_trace(trace(str(number)))
+    await settled()
+    assert len(store.entries) == MOST_AT_ONCE
+    await asyncio.sleep(10 * WRITE_SECONDS)
+    assert (store.puts, len(store.entries)) == (5, 5 * MOST_AT_ONCE)
 
 
 @virtual
