@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -58,9 +58,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class TimelineSettings:
-    """``held_entries`` wait at most for a disk that fails, the oldest are dropped; it is tried
-    again every ``retry_seconds``. A disk that takes ``patience_seconds`` hangs, and must not keep
-    the process from ending longer than ``close_seconds``.
+    """``held_entries`` wait at most for a disk that fails, the oldest of the shelf that has the
+    most are dropped; it is tried again every ``retry_seconds``. A disk that takes
+    ``patience_seconds`` hangs, and must not keep the process from ending longer than
+    ``close_seconds``.
     """
 
     held_entries: int = 10_000
@@ -78,15 +79,16 @@ class TimelineInUse(Exception):
 
 class _Put:
     """Entries of one call, which ``began`` at a monotonic time; ``told`` is what its caller
-    heard last, ``None`` before the first.
+    heard last, ``None`` before the first; ``shelf``: of the first of them.
     """
 
-    __slots__ = ("began", "entries", "is_dropped", "told", "written")
+    __slots__ = ("began", "entries", "is_dropped", "shelf", "told", "written")
 
     def __init__(
         self, entries: Sequence[StoredEntry], written: Callable[[str], None], began: float
     ) -> None:
         self.entries = tuple(entries)
+        self.shelf = self.entries[0].shelf if self.entries else ""
         self.written = written
         self.began = began
         self.told: str | None = None
@@ -119,6 +121,7 @@ class TimelineStore:
         # The loop's.
         self._outstanding: dict[_Put, None] = {}  # the oldest first
         self._count = 0  # of their entries
+        self._counts: Counter[str] = Counter()  # the same, by shelf
         self._patience: asyncio.TimerHandle | None = None
         self._is_closing = False
         # The thread's.
@@ -184,8 +187,9 @@ class TimelineStore:
             return
         self._outstanding[put] = None
         self._count += len(put.entries)
+        self._counts[put.shelf] += len(put.entries)
         while self._count > self._settings.held_entries and len(self._outstanding) > 1:
-            self._drop(next(iter(self._outstanding)))
+            self._drop(self._most_dispensable())
         self._coming.append(put)
         self._worker.schedule(self._write_coming)
         self._watch()
@@ -223,6 +227,11 @@ class TimelineStore:
         if untold:
             self._watch()
 
+    def _most_dispensable(self) -> _Put:
+        """The oldest of the shelf that has the most: many requests that fail push out no order."""
+        fullest = max(self._counts, key=lambda shelf: self._counts[shelf])
+        return next(put for put in self._outstanding if put.shelf == fullest)
+
     def _drop(self, put: _Put) -> None:
         put.is_dropped = True
         self._forget(put)
@@ -231,6 +240,7 @@ class TimelineStore:
     def _forget(self, put: _Put) -> None:
         del self._outstanding[put]
         self._count -= len(put.entries)
+        self._counts[put.shelf] -= len(put.entries)
 
     def _on_written(self, puts: Sequence[_Put]) -> None:
         for put in puts:
@@ -253,6 +263,7 @@ class TimelineStore:
             self._patience.cancel()
             self._patience = None
         left, self._outstanding, self._count = self._outstanding, {}, 0
+        self._counts.clear()
         for put in left:
             put.tell(reason)
 

@@ -315,6 +315,27 @@ async def test_a_full_disk_loses_nothing_that_is_held(
     assert events == ["timeline_broken", "timeline_well"]
 
 
+async def test_many_requests_that_fail_push_out_no_order_while_the_disk_is_full(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_full = threading.Event()
+    is_full.set()
+    _fail_while(monkeypatch, is_full, "PRAGMA max_page_count = 1", lambda: None)
+    store = await TimelineStore.open(
+        path, bounds=BOUNDS, settings=TimelineSettings(held_entries=10, retry_seconds=0.001)
+    )
+    told: list[str] = []
+    store.put([entry("order", data=b"x" * 9000, is_held=True)], told.append)
+    for n in range(100):
+        store.put([entry(str(n), float(n), shelf="trace")], lambda _: None)
+    assert store._count == 10
+    is_full.clear()
+    await until(lambda: told[-1:] == [""])
+    await store.close()
+    assert ids(read_timeline(path, "happening", 0.0)) == ["order"]
+    assert len(read_timeline(path, "trace", 0.0)) == 9
+
+
 async def test_a_disk_that_is_full_at_the_end_ends_it(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
