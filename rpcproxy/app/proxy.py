@@ -157,8 +157,7 @@ class Proxy:
             for runtime in self.chains.values():
                 runtime.expect_predecessor(predecessor_seconds)
         self.recorder.open(older_day(self._history.older))
-        # Before the timeline is open: it may tell how the process before this one ended.
-        self._notices.configure(self.config.notify)
+        self._notices.configure(self.config.notify)  # the timeline may tell of a process that died
         self.timeline.start(predecessor_seconds)
 
     async def listen(self, given: Sockets = NO_SOCKETS) -> None:

@@ -46,12 +46,14 @@ from rpcproxy.app.storage.transaction_journal import Resumed
 from rpcproxy.clock import SYSTEM_CLOCK, Clock
 from rpcproxy.edges.disk.timeline_store import TimelineStore
 from rpcproxy.edges.logs import utc
-from rpcproxy.rules.telling.happenings import HandKind, Happening, incident_of, of_incident
+from rpcproxy.rules.telling.happenings import HandKind, Happening, incident_of, is_told, of_incident
 from rpcproxy.rules.telling.incidents import AGAIN_SECONDS, Incident
 from rpcproxy.rules.telling.sample import Sample
 from rpcproxy.states import Change, ChangeKind
 from rpcproxy.words import OrderName
 
+# Ages are taken without their sign: a clock that is set back must not hold anything up until it
+# is again as late as it was.
 # What wallets notice of an incident grows all the while: how often that is written.
 COUNT_SECONDS: Final = 3.0
 # How exactly it can be said when a process died without a word.
@@ -184,8 +186,10 @@ class Timeline:
             return  # which of them are known is not known yet
         news = []
         for incident in incidents:
+            known = self._all.get(incident.id)
+            if known is not None and is_told(known, incident):
+                continue
             happening = of_incident(incident, self._redact)
-            known = self._all.get(happening.id)
             if known != happening and self._is_due(known, happening):
                 news.append(happening)
         self._put(news)
@@ -201,7 +205,7 @@ class Timeline:
             key=lambda each: each.last_unix,
             default=None,
         )
-        if last is None or unix - last.last_unix > AGAIN_SECONDS:
+        if last is None or abs(unix - last.last_unix) > AGAIN_SECONDS:
             self.on_happened(kind, chain=chain, words=change.reason)
             return
         words, times = self._redact(change.reason), last.times + 1
@@ -214,7 +218,7 @@ class Timeline:
 
     def on_sample(self, _sample: Sample) -> None:
         """A sink of samples: that we are alive."""
-        if self._unix() - self._run.seen_unix >= SEEN_SECONDS:
+        if abs(self._unix() - self._run.seen_unix) >= SEEN_SECONDS:
             self._seen(self._run.end)
 
     def on_order(self, chain: str, upstream: str, order: OrderName, by: str) -> None:
@@ -246,7 +250,7 @@ class Timeline:
             happening.words,
             happening.times,
         )
-        return is_more or self._unix() - self._put_unix.get(known.id, 0.0) >= COUNT_SECONDS
+        return is_more or abs(self._unix() - self._put_unix.get(known.id, 0.0)) >= COUNT_SECONDS
 
     def _put(self, happenings: Sequence[Happening]) -> None:
         if not happenings:

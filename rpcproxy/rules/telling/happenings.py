@@ -155,6 +155,20 @@ def of_incident(incident: Incident, redact: Callable[[str], str]) -> Happening:
     )
 
 
+def is_told(known: Happening, incident: Incident) -> bool:
+    """Whether an incident is over, and all of it is in ``known``: there are hundreds, and to make
+    an entry of each at every look would take milliseconds.
+    """
+    told = known.ended_unix, known.times, known.requests, known.unserved, known.is_brief
+    return incident.ended_unix is not None and told == (
+        incident.ended_unix,
+        incident.times,
+        incident.requests,
+        incident.unserved,
+        incident.is_brief,
+    )
+
+
 def incident_of(happening: Happening) -> Incident | None:
     """The incident that it is; ``None`` where it is none, or of a kind that is not known here."""
     if happening.kind not in INCIDENTS:

@@ -26,6 +26,7 @@ from rpcproxy.app.storage.transaction_journal import Resumed
 from rpcproxy.clock import Clock
 from rpcproxy.config.model import Chain, Config, History, Server
 from rpcproxy.edges.disk.timeline_store import TimelineStore, read_timeline
+from rpcproxy.edges.logs import utc
 from rpcproxy.rules.telling.happenings import HandKind, Happening, sentence_of
 from rpcproxy.rules.telling.incidents import Incident, Incidents
 from rpcproxy.states import Change, ChangeKind
@@ -216,6 +217,41 @@ async def test_counts_of_an_incident_are_written_now_and_then(path: Path) -> Non
         assert await unserved() == 4
         (incident,) = timeline.latest_first(9, subject="a")
         assert incident.ended_unix is not None
+
+
+async def test_a_clock_that_is_set_back_holds_up_nothing(path: Path) -> None:
+    async with running(path, is_killed=True) as (timeline, proxy):
+        proxy.look(timeline, {"a": "ejected", "b": "up"}, unserved=1)
+        proxy.now -= 3600.0
+        proxy.look(timeline, {"a": "ejected", "b": "up"}, unserved=1)
+        timeline.on_change("ethereum", Change("", ChangeKind.REORG, "2 blocks"))
+        timeline.on_sample(a_sample(0.0))
+        await timeline.settle()
+        (incident,) = timeline.latest_first(9, subject="a")
+        assert incident.unserved == 2
+        proxy.now -= 3600.0
+        timeline.on_change("ethereum", Change("", ChangeKind.REORG, "3 blocks"))
+        await timeline.settle()
+        assert told(timeline).count("reorg") == 2
+    async with running(path) as (timeline, proxy):
+        assert utc(START - 3600.0) in proxy.died[0]
+
+
+async def test_incidents_that_are_over_are_not_made_anew_at_every_look() -> None:
+    proxy, read = Proxy(), []
+
+    def redact(text: str) -> str:
+        read.append(text)
+        return text
+
+    timeline = Timeline(None, "nowhere", redact, proxy, Clock(lambda: 0.0, lambda: START))
+    proxy.look(timeline, {"a": "ejected", "b": "up"}, unserved=1)
+    proxy.now += 30.0
+    proxy.look(timeline, {"a": "up", "b": "up"})
+    count = len(read)
+    proxy.look(timeline, {"a": "up", "b": "up"})
+    assert len(read) == count
+    assert told(timeline) == ["ejected"]
 
 
 async def test_an_incident_goes_on_after_a_kill(path: Path) -> None:
