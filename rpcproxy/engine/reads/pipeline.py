@@ -188,9 +188,9 @@ class Pipeline:
             return Answer(encode_result(request.id, number)), RequestOutcome.OK
         answer, outcome, failure = self.encoder.encode(request, settled)
         if failure is not None:
-            self.log.unserved(
-                OpenRequest(request, caller.trace_id, started), failure, settled.tried
-            )
+            is_ours = outcome is RequestOutcome.OWN_ERROR
+            tell = self.log.unserved if is_ours else self.log.failed
+            tell(OpenRequest(request, caller.trace_id, started), failure, settled.tried)
         return answer, outcome
 
     def close(self) -> None:

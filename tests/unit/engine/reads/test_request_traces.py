@@ -10,7 +10,7 @@ import pytest
 
 from rpcproxy.config import model
 from rpcproxy.engine.sends.denials import UNUSABLE
-from rpcproxy.messages import FailureKind
+from rpcproxy.messages import FailureKind, Verdict
 from rpcproxy.rules.telling.request_traces import Trace, TraceOutcome
 from tests.kits.engine_kit import (
     Engine,
@@ -148,6 +148,18 @@ async def test_an_upstreams_own_error_that_is_passed_on_is_a_failure_and_a_rever
     assert trace.outcome is TraceOutcome.FAILED
     assert "internal error" in trace.reason
     assert {verdict for _, _, verdict in attempts_of(trace)} == {"server_error"}
+
+
+@virtual
+async def test_the_head_that_nobody_tells_is_counted_as_any_other_read() -> None:
+    engine = Traced(are_admitted=False)
+    engine.all_behave(refusing(-32603, "internal error"))
+    for name in "abcd":
+        engine.observe(name, Verdict.OK, is_probe=True, is_identity=True)
+    reply = await engine.ask("eth_blockNumber").reply()
+    assert reply["error"]["message"] == "internal error"
+    assert engine.only.outcome is TraceOutcome.FAILED
+    assert engine.counters.unserved == 0, "an upstream's error is no error of ours"
 
 
 @virtual
