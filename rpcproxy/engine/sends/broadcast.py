@@ -31,7 +31,7 @@ from rpcproxy.engine import tasks
 from rpcproxy.engine.attempts.executor import Executor
 from rpcproxy.engine.attempts.request_log import OpenRequest, RequestLog
 from rpcproxy.engine.sends.copies import Copies
-from rpcproxy.engine.sends.denials import Denial, Unwritten
+from rpcproxy.engine.sends.denials import NOT_SENT, Denial, Unwritten
 from rpcproxy.engine.sends.ledger import Ledger
 from rpcproxy.engine.sends.other_hashes import OtherHashes
 from rpcproxy.engine.sends.send_orders import SendOrder, SendOutcome
@@ -58,7 +58,6 @@ COPIES: Final = 3  # asked at once, on distinct fault domains
 # The sends that are ours to copy, to write down and to send again.
 OURS: Final = (SendForm.OURS, SendForm.SYNC)
 RECEIPT_SECONDS: Final = 0.25
-NOT_SENT: Final = "not sent, and not sent later"
 UNWRITTEN: Final = (
     "it was not sent, and may be sent later: that it is not to be was not written down"
 )

@@ -22,6 +22,7 @@ from rpcproxy.engine.attempts.attempts import Settled
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.attempts.executor import Executor
 from rpcproxy.engine.attempts.tries import Notes
+from rpcproxy.engine.sends.denials import NOT_SENT
 from rpcproxy.engine.sends.send_orders import SendOrder, SendOutcome
 from rpcproxy.messages import Blame, Judgement, MethodClass, Verdict
 from rpcproxy.reasons import Reason
@@ -357,7 +358,7 @@ class Copies:
                 error = bytes(shown_error(failed) or b"")
                 return SendOutcome(error=error, verdict=failed.verdict)
         unsure = still_out or any(f.verdict in MAY_HAVE_TAKEN for _, f in tally.failures)
-        fate = "it may or may not have been sent" if unsure else "not sent, and not sent later"
+        fate = "it may or may not have been sent" if unsure else NOT_SENT
         since = self._executor.standings.outage_since(MethodClass.SEND)
         seconds = None if since is None else self._now() - since
         standings = self._executor.standings

@@ -7,6 +7,7 @@ from typing import Final
 
 from rpcproxy.reasons import Worded
 
+NOT_SENT: Final = "not sent, and not sent later"
 OPENING: Final = "the journal of transactions is still being opened"
 UNUSABLE: Final = "the journal cannot be used"
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Protocol, TypedDict
 
 from aiohttp import web
 
-from rpcproxy.front.operators.access import Denied
 from rpcproxy.front.operators.admin_transactions import JsonPage
-from rpcproxy.front.operators.queries import asked_only, limit_in, since_in
+from rpcproxy.front.operators.queries import asked_only, denied_in_words, limit_in, since_in
 from rpcproxy.front.pages.outlook import ChangeTold
 
 USUAL_LIMIT: Final = 200
@@ -50,11 +49,3 @@ def changes_routes(view: ChangesView, page: JsonPage) -> list[web.RouteDef]:
         return denied_in_words(page, lambda: told(request.query))
 
     return [web.get("/changes", changes)]
-
-
-def denied_in_words(page: JsonPage, tell: Callable[[], object]) -> web.Response:
-    """What is told, or why not."""
-    try:
-        return page(tell())
-    except Denied as denied:
-        return page({"error": str(denied)}, status=denied.status)

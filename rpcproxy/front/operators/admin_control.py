@@ -8,7 +8,7 @@ No state.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final, Protocol, TypedDict
 
 import msgspec
@@ -17,6 +17,7 @@ from aiohttp import web
 from rpcproxy.front.operators.access import Denied
 from rpcproxy.front.operators.admin_failures import FailuresPage, failures_routes
 from rpcproxy.front.operators.admin_transactions import JsonPage
+from rpcproxy.front.operators.queries import denied_in_words
 
 # Who gives an order, as they call themselves.
 OPERATOR_HEADER: Final = "X-Operator"
@@ -71,7 +72,7 @@ def control_routes(view: ControlView, page: JsonPage) -> list[web.RouteDef]:
         asked = request.match_info
         is_forced = request.query.get("force", "") not in ("", "0")
         chain, name, order = asked["chain"], asked["name"], asked["order"]
-        told = _told(
+        told = denied_in_words(
             page, lambda: view.obey(chain, name, order, is_forced=is_forced, by=_who(request))
         )
         await view.settle()
@@ -100,7 +101,7 @@ def control_routes(view: ControlView, page: JsonPage) -> list[web.RouteDef]:
     async def explain(request: web.Request) -> web.Response:
         """Who would be asked for the JSON-RPC request in the body, and why; ?chain=NAME."""
         body = await request.read()
-        return _told(page, lambda: view.explain(body, request.query.get("chain")))
+        return denied_in_words(page, lambda: view.explain(body, request.query.get("chain")))
 
     return [
         web.post(f"/upstreams/{{chain}}/{{name}}/{{order:{'|'.join(ORDERS)}}}", obey),
@@ -120,13 +121,6 @@ def who(name: str, peer: str | None) -> str:
 
 def _who(request: web.Request) -> str:
     return who(request.headers.get(OPERATOR_HEADER, ""), request.remote)
-
-
-def _told(page: JsonPage, tell: Callable[[], object]) -> web.Response:
-    try:
-        return page(tell())
-    except Denied as denied:
-        return page({"error": str(denied)}, status=denied.status)
 
 
 def _level_in(body: bytes) -> str | None:

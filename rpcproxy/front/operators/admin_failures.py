@@ -14,7 +14,7 @@ from aiohttp import web
 from rpcproxy.edges.logs import utc
 from rpcproxy.front.operators.access import Denied
 from rpcproxy.front.operators.admin_transactions import JsonPage
-from rpcproxy.front.operators.queries import asked_only, limit_in, since_in
+from rpcproxy.front.operators.queries import asked_only, denied_in_words, limit_in, since_in
 from rpcproxy.rules.telling.request_traces import Trace, TraceOutcome
 
 USUAL_FAILURES: Final = 100
@@ -169,9 +169,6 @@ def failures_routes(
 
     async def failures(request: web.Request) -> web.Response:
         """Requests that failed or were slow, with their attempts; by trace_id, tx, since, chain."""
-        try:
-            return page(tell(request.query))
-        except Denied as denied:
-            return page({"error": str(denied)}, status=denied.status)
+        return denied_in_words(page, lambda: tell(request.query))
 
     return [web.get("/failures", failures)]

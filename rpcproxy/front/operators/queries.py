@@ -1,14 +1,17 @@
-"""What may be asked of a list on the admin port: since when, how many. No state."""
+"""What may be asked of a list on the admin port: since when, how many, or why not. No state."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
+from aiohttp import web
+
 from rpcproxy.front.operators.access import Denied
+from rpcproxy.front.operators.admin_transactions import JsonPage
 
 _UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 _AGO: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)([smhdw])")
@@ -57,3 +60,11 @@ def asked_only(query: Mapping[str, str], known: Sequence[str]) -> None:
         if name not in known:
             shown = repr(name[:_LONGEST_SHOWN])
             raise Denied(400, f"there is no {shown} here; known are {', '.join(known)}")
+
+
+def denied_in_words(page: JsonPage, tell: Callable[[], object]) -> web.Response:
+    """What is told, or why not; ``page`` is how the pages of the port are made."""
+    try:
+        return page(tell())
+    except Denied as denied:
+        return page({"error": str(denied)}, status=denied.status)
