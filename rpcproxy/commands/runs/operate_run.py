@@ -64,6 +64,7 @@ def explain(options: argparse.Namespace) -> int:
 def failures(options: argparse.Namespace) -> int:
     """List the requests that failed or were slow."""
     found: list[Mapping[str, Any]] = []
+    words: list[str] = []
 
     def ask(client: AdminClient) -> AdminAnswer:
         answer = client.get(
@@ -75,6 +76,7 @@ def failures(options: argparse.Namespace) -> int:
             limit=options.limit,
         )
         found.extend(_listed(client, answer, "failures"))
+        words.append(str(answer.told.get("words") or _no_failures(options)))
         # A proxy of an older version overlooks what it was asked by.
         if options.trace:
             found[:] = [each for each in found if each.get("trace_id") == options.trace]
@@ -86,7 +88,7 @@ def failures(options: argparse.Namespace) -> int:
     code = _run(options, ask, view)
     is_one = bool(options.trace or options.tx)
     if code == FINE and not found:
-        print(_no_failures(options), file=sys.stderr)
+        print(operate_view.plain(words[0]), file=sys.stderr)
         return NOT_FOUND if is_one else FINE
     return code
 
@@ -165,6 +167,7 @@ def _listed(client: AdminClient, answer: AdminAnswer, name: str) -> Sequence[Map
 
 
 def _no_failures(options: argparse.Namespace) -> str:
+    """Where the proxy does not say it: one of an older version."""
     if options.trace:
         which = f"of trace {options.trace[:80]}"
     elif options.tx:

@@ -22,6 +22,9 @@ from rpcproxy.rules.telling.plight import span
 
 PRINTED_COLUMNS: Final = 120  # into a file or a pipe, where COLUMNS says nothing
 _LONGEST_PARAMS: Final = 400
+_FAILED: Final = "failed", "red"
+# By outcome, as ``rules.telling.request_traces`` calls it.
+_ENDS: Final = {"slow": ("was slow", "yellow"), "refused": ("was refused", "yellow")}
 
 
 def drawn(picture: RenderableType, out: TextIO) -> str:
@@ -168,8 +171,8 @@ class Failures:
             (plain(entry.get("method") or "?"), "bold"),
             f" on {plain(entry.get('chain') or '?')} ",
         )
-        is_slow = entry.get("outcome") == "slow"
-        line.append("was slow" if is_slow else "failed", "yellow" if is_slow else "red")
+        words, color = _ENDS.get(str(entry.get("outcome")), _FAILED)
+        line.append(words, color)
         if isinstance(entry.get("seconds"), int | float):
             line.append(f" after {entry['seconds']:.3g} s")
         return line

@@ -294,6 +294,15 @@ def test_failures_are_told_with_their_attempts(admin: Any, desk: Desk) -> None:
     assert (code, json.loads(out)) == (0, {"failures": [FAILURE]})
 
 
+def test_what_was_refused_is_called_so_and_nothing_found_is_told_as_the_proxy_says_it(
+    admin: Any, desk: Desk
+) -> None:
+    admin.pages["/failures"] = (200, {"failures": [{**FAILURE, "outcome": "refused"}]})
+    assert "eth_call on ethereum was refused after 4.5 s" in desk.run("failures")[1]
+    admin.pages["/failures"] = (200, {"failures": [], "words": "none is known since noon"})
+    assert desk.run("failures", "--trace", TRACE) == (1, "", "none is known since noon\n")
+
+
 def test_failures_of_an_older_proxy_are_told_as_far_as_they_go(admin: Any, desk: Desk) -> None:
     old = {key: FAILURE[key] for key in ("time", "chain", "method", "reason", "trace_id")}
     other = {**old, "trace_id": "0" * 16}
