@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from rpcproxy import arrays
-from rpcproxy.reasons import veiled
+from rpcproxy.reasons import veiled_reason
 
 # --------------------------------------------------------------------------
 # Requests
@@ -397,7 +397,7 @@ def encode_raw_error(id: bytes | msgspec.Raw, error: bytes | msgspec.Raw) -> byt
 
 def encode_error(id: bytes | msgspec.Raw, code: int, reason: str, **data: object) -> bytes:
     """An error of the proxy's own; ``reason``, veiled, goes into message and ``data.reason``."""
-    told = veiled(reason)
+    told = veiled_reason(reason)
     error = {"code": code, "message": told, "data": {"reason": told, **data}}
     return encode_raw_error(id, _encoder.encode(error))
 

@@ -16,6 +16,9 @@ from typing import Final
 import msgspec
 
 HIDDEN: Final = "(hidden)"
+# To look through what is longer would hold up the event loop.
+LONGEST_ERROR: Final = 16_000
+LONGEST_REASON: Final = 4000
 
 # What no stranger is told, whoever wrote the sentence. A host needs a letter before its port, or
 # to be an address: times and ratios are neither. A path has two parts at least: what is served at
@@ -64,14 +67,39 @@ def veiled(text: str) -> str:
     return _PRIVATE.sub(HIDDEN, text)
 
 
+def veiled_reason(reason: str) -> str:
+    """Why something does not work, ``veiled``, and cut where it is too long: what clients and
+    upstreams wrote may be a part of it.
+    """
+    return veiled(reason[:LONGEST_REASON])
+
+
 def veiled_json(text: bytes | msgspec.Raw) -> bytes | msgspec.Raw:
-    """A JSON text with every string in it ``veiled``; as it came where nothing is to be hidden."""
+    """The JSON text of an error with every string in it ``veiled``; as it came where nothing is to
+    be hidden. Of a very long one there is left what it says, and its code.
+    """
     try:
+        if memoryview(text).nbytes > LONGEST_ERROR:
+            text = _shortened(text)
         if _PRIVATE.search(str(memoryview(text), "utf-8")) is None:
             return text
         return msgspec.json.encode(_veiled_value(msgspec.json.decode(text)))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return text
+
+
+class _LongError(msgspec.Struct):
+    code: int = -32603
+    message: str = HIDDEN
+
+
+def _shortened(text: bytes | msgspec.Raw) -> bytes:
+    try:
+        error = msgspec.json.decode(text, type=_LongError)
+    except msgspec.DecodeError:
+        error = _LongError()
+    error.message = error.message[: LONGEST_ERROR // 4]
+    return msgspec.json.encode(error)
 
 
 def _veiled_value(value: object) -> object:

@@ -4,7 +4,15 @@ import msgspec
 import pytest
 
 from rpcproxy.messages import INTERNAL_ERROR, encode_error
-from rpcproxy.reasons import HIDDEN, Reason, Worded, veiled, veiled_json
+from rpcproxy.reasons import (
+    HIDDEN,
+    LONGEST_ERROR,
+    LONGEST_REASON,
+    Reason,
+    Worded,
+    veiled,
+    veiled_json,
+)
 
 
 @pytest.mark.parametrize(
@@ -66,6 +74,19 @@ def test_an_errors_texts_are_hidden_and_nothing_else_of_it() -> None:
     plain = b'{"code":3 , "message": "execution reverted"}'
     assert veiled_json(plain) is plain
     assert veiled_json(b"{nonsense 10.0.0.1") == b"{nonsense 10.0.0.1"
+
+
+def test_what_is_long_is_cut_before_it_is_looked_through() -> None:
+    """A method's name is the client's, and may be as long as a request."""
+    long = "personal_" + "x/" * 500_000
+    answer = msgspec.json.decode(encode_error(b"1", INTERNAL_ERROR, f"the method {long}: no"))
+    assert len(answer["error"]["message"]) <= LONGEST_REASON
+    error = msgspec.json.encode({"code": -32603, "message": f"10.0.0.1 {long}", "data": long})
+    told = msgspec.json.decode(veiled_json(error))
+    assert (told["code"], told["message"][:18]) == (-32603, f"{HIDDEN} personal_"[:18])
+    assert len(msgspec.json.encode(told)) < LONGEST_ERROR
+    odd = msgspec.json.encode({"code": "x", "message": f"10.0.0.1 {long}"})
+    assert msgspec.json.decode(veiled_json(odd)) == {"code": -32603, "message": HIDDEN}
 
 
 def test_an_error_in_words_has_some_for_each() -> None:
