@@ -203,9 +203,13 @@ class ChainRuntime:
         if self.graph.rebroadcast is not None:
             await self.graph.rebroadcast.close()
 
-    async def retire(self) -> None:
-        """Stop asking, and telling what changes; what is in flight goes on."""
-        self.executor.retire()
+    async def retire(self, successor: ChainRuntime | None = None) -> None:
+        """Stop asking, and telling what changes; what is in flight goes on, and what waits for an
+        upstream goes on at ``successor``.
+        """
+        if successor is not None:
+            self.pipeline.go_on_at(successor.pipeline)
+        self.executor.retire(is_followed=successor is not None)
         await self.stop_watching()
 
     async def close(self, kept: Sequence[Held] = ()) -> None:

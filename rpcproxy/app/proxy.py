@@ -365,7 +365,9 @@ class Proxy:
     async def _retire(self, old: Sequence[ChainRuntime]) -> None:
         try:
             for runtime in old:
-                await runtime.retire()
+                new = self.chains.get(runtime.chain.name)
+                is_same = new is not None and _key(new.chain) == _key(runtime.chain)
+                await runtime.retire(new if is_same else None)
             await asyncio.sleep(
                 max((runtime.longest_seconds for runtime in old), default=0.0)
                 + RETIRED_GRACE_SECONDS

@@ -93,7 +93,7 @@ class Executor:
         self._last_failures: dict[str, Judgement] = {}
         self._ticker: asyncio.TimerHandle | None = None
         self._set_ticker(TICK_SECONDS)
-        self.is_retired = False
+        self.is_retired = self.is_followed = False
         self.listeners: list[Callable[[Sequence[Change]], None]] = []
         # Told who lacks what it has by its own word: its head may have moved to another chain.
         self.on_doubt: Callable[[str], None] = lambda _upstream: None
@@ -169,6 +169,8 @@ class Executor:
                     self._send(run, step, now)
                 elif isinstance(step, Finish):
                     return self._settle(run, step)
+                elif step.for_recovery and self.is_followed:
+                    return self._settle(run, Finish(None, exhausted=True))
                 else:
                     await self._sleep(run, step, now)
                     now = self._now()
@@ -411,10 +413,7 @@ class Executor:
         if member is None:
             return
         member.wire.drop_idle()
-        for attempt in tuple(self._in_flight[upstream]):
-            if not attempt.is_lingering:
-                attempt.run.plan.on_ejected(attempt.member.standing)
-                attempt.run.wake()
+        self._on_silent(upstream, self._now())
 
     def _on_silent(self, upstream: str, since: float) -> None:
         """Nothing comes back from it: whoever waits for it asks another."""
@@ -467,11 +466,13 @@ class Executor:
     def _sweep(self) -> None:
         self._lingering.sweep(self._now())
 
-    def retire(self) -> None:
-        """Another executor has taken over the chain and tells people what changes; this one goes
-        on, in silence, for the requests that it has.
+    def retire(self, *, is_followed: bool = False) -> None:
+        """Another has taken over and tells people what changes; this one goes on, in silence, for
+        its requests. Where those may go on there (``is_followed``) none waits here for an upstream.
         """
-        self.is_retired = True
+        self.is_retired, self.is_followed = True, is_followed
+        for run in self._waiting if is_followed else ():
+            run.wake()
 
     def close(self) -> None:
         """Stop the clock and give up what is in flight."""

@@ -29,6 +29,7 @@ from rpcproxy.engine.reads.profiles import Profile
 from rpcproxy.messages import (
     INTERNAL_ERROR,
     Answer,
+    Caller,
     MethodClass,
     Request,
     Verdict,
@@ -39,6 +40,8 @@ from rpcproxy.rules.answers.outage import shown_error
 from rpcproxy.states import RequestOutcome
 
 _log = logging.getLogger("rpcproxy.requests")
+
+GoOn = Callable[[Request, Caller], Awaitable[Answer]]
 
 
 class OpenRead(msgspec.Struct, gc=False, frozen=True, eq=False):
@@ -74,6 +77,8 @@ class Endings:
         self._sharing = sharing
         self._counters = counters
         self._now = clock.monotonic
+        # After a reload: who answers what nobody could be asked for here.
+        self.go_on: GoOn | None = None
 
     async def end(
         self, read: OpenRead, ask: Callable[[], Awaitable[Settled]], due: float | None = None
@@ -88,7 +93,11 @@ class Endings:
             raise
         except Exception:  # noqa: BLE001 - logged; the client gets its answer whatever it was
             return self.fail(read)
-        return self.settle(read, settled)
+        left_seconds = read.started + read.profile.policy.deadline_seconds - self._now()
+        if self.go_on is None or not settled.exhausted or left_seconds <= 0.0:
+            return self.settle(read, settled)
+        self.land(read, None)
+        return await self.go_on(read.request, Caller(read.trace_id, is_fresh=not read.call.key))
 
     async def reach(
         self, read: OpenRead, ask: Callable[[], Awaitable[Settled]], due: float | None = None

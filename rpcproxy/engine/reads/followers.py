@@ -17,10 +17,11 @@ from rpcproxy.engine.answers.sharing import Follower, Sharing, SlowFlight
 from rpcproxy.engine.attempts.calls import SingleCall
 from rpcproxy.engine.attempts.executor import Executor, Settled
 from rpcproxy.engine.attempts.tries import Notes
-from rpcproxy.engine.reads.endings import Endings, OpenRead
+from rpcproxy.engine.reads.endings import Endings, GoOn, OpenRead
 from rpcproxy.engine.reads.patience import LEAST_AGAIN_SECONDS
 from rpcproxy.engine.reads.profiles import Profiles
 from rpcproxy.engine.reads.terms import Terms
+from rpcproxy.messages import Caller
 
 _log = logging.getLogger("rpcproxy.requests")
 
@@ -49,8 +50,13 @@ class Followers:
     def relaunch(self, followers: Sequence[Follower]) -> None:
         """The one that they followed failed. They ask again together, where time is left; those
         that ask another thing by now (the head has moved) apart from each other. Never raises:
-        whose question cannot be told any more is told so.
+        whose question cannot be told any more is told so. After a reload they go on, one by one,
+        where others are asked.
         """
+        if self._endings.go_on is not None:
+            for follower in followers:
+                tasks.start(self._go_on(self._endings.go_on, follower), "follower goes on")
+            return
         groups: dict[bytes, tuple[SingleCall, list[Follower]]] = {}
         lost: list[Follower] = []
         trouble: Exception | None = None
@@ -81,6 +87,11 @@ class Followers:
             self._endings.land(read, None)
             self._fail(everybody, error)
             return
+        if settled.exhausted and self._endings.go_on is not None:
+            everybody = _taken_off(flight)
+            self._endings.land(read, None)
+            self.relaunch(everybody)
+            return
         waiting, others = self._still_asking(call, settled, _taken_off(flight))
         self.relaunch(others)
         if not waiting:
@@ -94,6 +105,17 @@ class Followers:
             del waiting[1:]
         for follower in waiting:
             follower.end(self._endings.settle(self._read_of(follower, call, flight), settled))
+
+    async def _go_on(self, go_on: GoOn, follower: Follower) -> None:
+        try:
+            answer = await go_on(follower.request, Caller(follower.trace_id))
+        except Exception as error:  # noqa: BLE001 - logged; it gets its answer whatever it was
+            self._fail([follower], error)
+            return
+        if not follower.is_over:
+            follower.end(answer)
+        elif answer.rest is not None:
+            answer.rest.close()
 
     def _fail(self, followers: Sequence[Follower], error: Exception) -> None:
         """What failed, failed for all of them: it is logged once, and each is told so."""

@@ -76,6 +76,7 @@ class Pipeline:
         self.truth, self.ledger, self.encoder = reads.truth, reads.ledger, reads.encoder
         self.log = reads.log
         self._broadcast = broadcast
+        self._successor: Pipeline | None = None  # after a reload
         self._max_batch = max_batch
         # Bound once: a look-up less for each request.
         self._read = reads.read
@@ -155,7 +156,7 @@ class Pipeline:
             return await answer_of(self._read(request, profile, caller, call))
         started = self.now()
         try:
-            answer, outcome = await self._answer_other(request, profile, caller)
+            answer, outcome = await self.answer_other(request, profile, caller)
         except Exception:  # noqa: BLE001 - logged; the client gets its answer whatever it was
             _log.exception("request failed", extra={"trace_id": caller.trace_id})
             self.log.unserved(OpenRequest(request, caller.trace_id, started), Reason(FAILURE))
@@ -164,7 +165,7 @@ class Pipeline:
         self.counters.on_request(profile.method_class, self.now() - started, outcome)
         return answer
 
-    async def _answer_other(
+    async def answer_other(
         self, request: Request, profile: Profile, caller: Caller
     ) -> tuple[Answer, RequestOutcome]:
         method = profile.method
@@ -180,6 +181,8 @@ class Pipeline:
             answer = Answer(encode_error(request.id, METHOD_REFUSED, refusal))
             return answer, RequestOutcome.OWN_ERROR
         settled = await self.told.ask(self.executor, profile.policy)
+        if self._successor is not None:  # nobody is told by two at once what the head is
+            return await self._successor.answer_other(request, profile, caller)
         if self.told.text() is None and not settled.exhausted:
             # At start-up one voice is not believed at once: others are about to be heard.
             await self.reads.patience.wait_for_head(0, FIRST_HEAD_SECONDS)
@@ -192,6 +195,13 @@ class Pipeline:
             tell = self.log.unserved if is_ours else self.log.failed
             tell(OpenRequest(request, caller.trace_id, started), failure, settled.tried)
         return answer, outcome
+
+    def go_on_at(self, successor: Pipeline) -> None:
+        """A reload: what would wait here for an upstream goes on there."""
+        self._successor = successor
+        self.reads.endings.go_on = successor.answer
+        if self._broadcast is not None:
+            self._broadcast.successor = successor._broadcast
 
     def close(self) -> None:
         """Stop the clocks, and the tasks that outlive their requests."""

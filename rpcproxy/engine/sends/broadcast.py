@@ -98,6 +98,7 @@ class Broadcast:
         self._accepts_while_down = accepts_while_down
         self.on_accepted: Callable[[str], None] = lambda _hash: None
         self._in_flight: dict[tuple[str, str], asyncio.Task[SendOutcome]] = {}
+        self.successor: Broadcast | None = None  # after a reload
         self._reader = ThreadPoolExecutor(1, f"rpcproxy-read-{chain.name}")
 
     @property
@@ -187,10 +188,14 @@ class Broadcast:
             self._log.slow(asked, outcome.tried, f"refused ({verdict.label})")
         return SendEnd(encode_raw_error(id, outcome.error), RequestOutcome.RPC_ERROR)
 
-    async def _copied(self, order: SendOrder) -> SendOutcome:
-        """How its copies ended, and which they were."""
+    async def copied(self, order: SendOrder) -> SendOutcome:
+        """How its copies ended, and which they were. Where nobody could take it before a reload, it
+        is sent to those that are there now.
+        """
         outcome = await self.copies.send(order)
         outcome.tried = order.notes.tried
+        if self.successor is not None and not (outcome.result or outcome.error):
+            return await self.successor.copied(order)
         return outcome
 
     async def _read(self, params: bytes, *, is_public: bool) -> DecodedTransaction | None:
@@ -239,7 +244,7 @@ class Broadcast:
         hash = "" if tx is None else tx.hash
         if self._has_private:
             self.ledger.watch_private(params)
-        outcome = await self._copied(SendOrder(method, params, hash, 1, self._has_private))
+        outcome = await self.copied(SendOrder(method, params, hash, 1, self._has_private))
         if tx is None:
             outcome = await self.hashes.of_operation(
                 method, params, outcome, is_private=self._has_private
@@ -268,7 +273,7 @@ class Broadcast:
             return yes
         ledger.on_step("before broadcast")
         order.is_overtaken = functools.partial(ledger.pool.is_overtaken, entry)
-        outcome = await self._copied(order)
+        outcome = await self.copied(order)
         ledger.on_step("before answer")
         if outcome.result or entry.state.is_closed:
             return outcome
@@ -292,7 +297,7 @@ class Broadcast:
             order.hash = known
             return await self._send_known(order, msgspec.structs.replace(tx, hash=known))
         order.wants_hash = True
-        outcome = await self._copied(order)
+        outcome = await self.copied(order)
         hash = await self.hashes.of_transaction(outcome, tx.raw, is_private=order.is_private)
         if not hash:
             return outcome

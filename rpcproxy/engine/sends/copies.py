@@ -318,7 +318,8 @@ class Copies:
 
     def _is_young_outage(self, now: float) -> bool:
         since = self._executor.standings.outage_since(MethodClass.SEND)
-        return since is None or now - since < YOUNG_OUTAGE_SECONDS
+        is_young = since is None or now - since < YOUNG_OUTAGE_SECONDS
+        return is_young and not self._executor.is_followed
 
     def _count(
         self,
