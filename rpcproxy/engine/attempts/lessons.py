@@ -60,7 +60,11 @@ def is_poisonous(run: PlanRun, finish: Finish) -> bool:
         return False
     if judgement.verdict is Verdict.UNKNOWN or run.call.need.method_class is MethodClass.SEND:
         return False
-    failed = {name for name, failed in run.plan.failures if failed.error is not None}
+    failed = {
+        name
+        for name, failed in run.plan.failures
+        if failed.error is not None and (failed.verdict.blame is not Blame.LIMIT or failed.by_code)
+    }
     if finish.exhausted:
         standings = [(attempt.member.standing, attempt) for attempt in run.attempts]
         failed |= {s.name for s, late in standings if s.has_answered_since(late.started)}

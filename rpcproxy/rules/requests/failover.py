@@ -322,7 +322,7 @@ class Plan:
             standing = self._excluded_by_method(now)
         if standing is None and self._is_refused_by_all(final, now):
             standing = self._last_resort(now, self._tried)
-            if standing is None and not self._pauses:
+            if standing is None and self._pauses <= 1:
                 final = None  # in a moment another may be there to ask
         elif standing is None and self._pauses and not self._tried:
             standing = self._last_resort(now)
@@ -370,15 +370,15 @@ class Plan:
         return all(other.name in names or other in heard for other in (*usable, *self._live))
 
     def _is_refused_by_all(self, final: Finish | None, now: float) -> bool:
-        """Whether all that are well refused it as out of their plan or above their limit: one
-        that is out of favour may take it.
+        """Whether all that are well refused it as out of their plan or above their limit, or the
+        only one failed at it by an error of its own: one that is out of favour may take it.
         """
-        return (
-            final is not None
-            and final.judgement is not None
-            and final.judgement.verdict in (*LIMITS, *ACCESS)
-            and self._out_of_favour(self._tried, now) is not None
-        )
+        if final is None or final.judgement is None:
+            return False
+        verdict, said = final.judgement.verdict, self.hearing.said
+        if verdict in (*LIMITS, *ACCESS) or (verdict is Verdict.SERVER_ERROR and len(said) == 1):
+            return self._out_of_favour(self._tried, now) is not None
+        return False
 
     def _is_spent(self, now: float) -> bool:
         """Whether nobody may be asked once more, whatever comes back."""

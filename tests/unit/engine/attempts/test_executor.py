@@ -542,6 +542,18 @@ async def test_a_request_that_fails_everywhere_is_remembered_and_hurts_nobody_ag
 
 
 @virtual
+async def test_a_request_that_one_failed_at_and_others_had_no_room_for_is_not_remembered() -> None:
+    engine = Engine()
+    engine.all_behave(refusing(-32005, "rate limit exceeded"))
+    engine.wires["a"].behaviour = refusing(-32603, "internal error")
+    settled = await engine.run()
+    assert settled.judgement is not None
+    assert settled.judgement.verdict is Verdict.SERVER_ERROR
+    assert not engine.executor.poison.is_poison(b"eth_gasPrice []", now())
+    await engine.assert_soon_idle()
+
+
+@virtual
 async def test_budgets_grow_with_the_requests() -> None:
     engine = Engine()
     while engine.budgets.hedges.take():

@@ -823,6 +823,49 @@ def test_the_own_error_of_a_lone_upstream_stands_when_it_says_so_again() -> None
     assert stage.step() == "finish a server_error"
 
 
+def test_the_own_error_of_the_only_one_that_is_well_is_no_answer_while_another_may_have_one() -> (
+    None
+):
+    stage = Stage("a", "b")
+    stage.learn("b", LIMITED, cooldown_seconds=60.0)
+    stage.new_plan()
+    stage.step()
+    stage.answer("a", OWN_ERROR)
+    assert stage.step() == "pause 0.100"
+    stage.sleep()
+    assert stage.step() == "send a server_error"
+    stage.answer("a", OWN_ERROR)
+    assert stage.step() == "send b server_error"
+    stage.answer("b", OK)
+    assert stage.step() == "finish b ok"
+
+
+def test_the_own_error_of_the_only_one_that_is_well_stands_where_no_other_has_an_answer() -> None:
+    stage = Stage("a", "b")
+    stage.kill("b")
+    stage.new_plan()
+    stage.step()
+    stage.answer("a", OWN_ERROR)
+    stage.step()
+    stage.sleep()
+    stage.step()
+    stage.answer("a", OWN_ERROR)
+    assert stage.step() == "send b server_error"
+    stage.answer("b", UNREACHABLE)
+    assert stage.step() == "finish a server_error"
+
+
+def test_an_own_error_that_two_gave_is_not_asked_of_the_dead() -> None:
+    stage = Stage("a", "b", "c")
+    stage.kill("c")
+    stage.new_plan()
+    stage.step()
+    stage.answer("a", OWN_ERROR)
+    stage.step()
+    stage.answer("b", OWN_ERROR)
+    assert stage.step() == "finish a server_error"
+
+
 def test_ranks_of_all_verdicts() -> None:
     ranks = {verdict: ends.rank(error(verdict)) for verdict in Verdict}
     for verdict, rank in ranks.items():
