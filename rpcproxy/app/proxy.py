@@ -302,9 +302,7 @@ class Proxy:
         return on_changes
 
     def reload(self, config: Config, by: str = "") -> None:
-        """Take over ``config``, as ``by`` asked. Requests in flight end on the chains they began
-        on.
-        """
+        """Take over ``config``, as ``by`` asked. Requests in flight end where they began."""
         old, news = self.chains, differences(self.config, config)
         self.redactor.add(secrets_of(config))
         changed = [
@@ -365,9 +363,9 @@ class Proxy:
     async def _retire(self, old: Sequence[ChainRuntime]) -> None:
         try:
             for runtime in old:
-                new = self.chains.get(runtime.chain.name)
-                is_same = new is not None and _key(new.chain) == _key(runtime.chain)
-                await runtime.retire(new if is_same else None)
+                after = self.chains.get(runtime.chain.name)
+                is_same = after is not None and _key(after.chain) == _key(runtime.chain)
+                await runtime.retire(after if is_same else None)
             await asyncio.sleep(
                 max((runtime.longest_seconds for runtime in old), default=0.0)
                 + RETIRED_GRACE_SECONDS
