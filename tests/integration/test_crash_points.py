@@ -69,7 +69,7 @@ def test_a_crash(
     point: str,
     is_surely_kept: bool,
 ) -> None:
-    config = proxy_config(chain.nodes)
+    config = f"name: crashes\n{proxy_config(chain.nodes)}"  # of a file, and of none
     account = chain.accounts[0]
     nonce = int(chain.nodes[0].call("eth_getTransactionCount", account.address, "latest"), 16)
     hash, raw = signed_transfer(account, nonce)
