@@ -93,7 +93,11 @@ class Timeline:
         self._before: Run | None = None
         self._has_told_start = False
         self.disk = TimelineDisk(
-            path, why_none, Openings(self._on_open, self._on_look), clock.monotonic, times
+            path,
+            why_none,
+            Openings(self._on_open, self._on_new, self._on_look),
+            clock.monotonic,
+            times,
         )
         # Another process tells which orders stand: what is on the disk is not asked.
         self.are_orders_told = False
@@ -312,6 +316,10 @@ class Timeline:
         self.on_happened(HandKind.STARTED, words=words)
 
     # ---- what another process left
+
+    def _on_new(self) -> None:
+        """What is known is to be in the new file, too, and orders that stand above all."""
+        self._put([*self._all])
 
     def _on_look(self, happenings: list[Happening]) -> None:
         for each in reversed(happenings):

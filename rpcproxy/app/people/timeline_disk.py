@@ -89,10 +89,12 @@ class Opened(NamedTuple):
 
 class Openings(NamedTuple):
     """``on_open`` is called once, before anybody is given the store; ``on_look`` with what another
-    process has written so far, while that one is waited for.
+    process has written so far, while that one is waited for; ``on_new`` whenever the file is a new
+    one, as it was removed or damaged.
     """
 
     on_open: Callable[[Opened], None]
+    on_new: Callable[[], None]
     on_look: Callable[[list[Happening]], None]
 
 
@@ -112,7 +114,7 @@ class TimelineDisk:
         self._path = path
         self._times = times
         self._now = now
-        self._on_open, self._on_look = openings
+        self._on_open, self._on_new, self._on_look = openings
         self.store: TimelineStore | None = None
         self.refusal = why_none if path is None else ""  # why it is not open, in words
         self._patient_until = -math.inf
@@ -175,7 +177,7 @@ class TimelineDisk:
             # is sent after it.
             hanging = asyncio.get_running_loop().call_later(OPENING_SECONDS, self._on_hanging, path)
             try:
-                store = await TimelineStore.open(path, bounds=BOUNDS)
+                store = await TimelineStore.open(path, bounds=BOUNDS, on_new=self._on_new)
                 await self._take(store)
             except TimelineInUse as error:
                 if self._now() < self._patient_until:

@@ -77,7 +77,7 @@ class TimelineFile:
 
     Each shelf keeps as many entries as ``bounds`` say of it, beside those that are held; where it
     has more, the group that has the most loses its oldest. Opening makes the file where it is
-    missing; it raises ``TimelineRefused`` and ``OSError``.
+    missing (it ``is_new`` then); it raises ``TimelineRefused`` and ``OSError``.
     """
 
     def __init__(self, path: Path, bounds: Mapping[str, int]) -> None:
@@ -96,6 +96,7 @@ class TimelineFile:
     def _prepare(self) -> None:
         db = self._db
         _check(db, self._path)
+        self.is_new = not _has_tables(db)
         for pragma in (
             # Before the first table: what is dropped gives its room back.
             "auto_vacuum = INCREMENTAL",

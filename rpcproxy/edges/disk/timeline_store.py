@@ -111,8 +111,10 @@ class TimelineStore:
         bounds: Mapping[str, int],
         settings: TimelineSettings,
         now: Callable[[], float],
+        on_new: Callable[[], None],
     ) -> None:
         self._path = path
+        self._on_new = on_new
         self._bounds = dict(bounds)
         self._settings = settings
         self._now = now
@@ -147,14 +149,16 @@ class TimelineStore:
         bounds: Mapping[str, int],
         settings: TimelineSettings = USUAL_TIMELINE,
         now: Callable[[], float] = SYSTEM_CLOCK.monotonic,
+        on_new: Callable[[], None] = lambda: None,
     ) -> TimelineStore:
         """Open or begin the file. ``bounds``: how many entries each shelf keeps, beside those that
-        are held. ``now`` tells monotonic seconds.
+        are held. ``now`` tells monotonic seconds. ``on_new`` is called on the loop whenever the
+        file is a new one: whoever knows what was in another puts it again.
 
         Raises ``TimelineInUse`` where another process has it, and ``OSError`` in words where it is
         not for us or cannot be opened; it may take as long as a disk that hangs, so set a deadline.
         """
-        store = cls(path, bounds, settings, now)
+        store = cls(path, bounds, settings, now, on_new)
         try:
             await store._worker.open()
         except WorkerStopped as stopped:
@@ -332,6 +336,8 @@ class TimelineStore:
             if self._lock is None:
                 self._lock = self._taken_lock()
             self._file = TimelineFile(self._path, self._bounds)
+            if self._file.is_new:
+                self._worker.call_on_loop(self._on_new)
         return self._file
 
     def _taken_lock(self) -> FileLock:

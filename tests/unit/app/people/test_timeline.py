@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -367,6 +368,19 @@ async def test_an_order_stands_however_much_happened_since(path: Path) -> None:
         assert proxy.standing == {
             OrderPlace("ethereum", "a", "drain"): OrderNote("drain", START - 1.0, "alice")
         }
+
+
+async def test_an_order_stands_though_the_file_is_removed(path: Path) -> None:
+    async with running(path) as (timeline, proxy):
+        proxy.order(timeline, "drain")
+        await timeline.settle()
+        os.unlink(path)  # noqa: PTH108 -- at once
+        timeline.on_happened(HandKind.LOG_LEVEL, words="debug")
+        await timeline.settle()
+        await timeline.settle()
+        assert len(read_timeline(path, "happening", 0.0)) == 3
+    async with running(path) as (_, proxy):
+        assert [place.order for place in proxy.standing] == ["drain"]
 
 
 async def test_an_upstream_that_left_and_comes_back_is_not_drained(path: Path) -> None:
