@@ -8,8 +8,8 @@ from typing import Final
 
 from rpcproxy.commands import Commands, Run
 
-_PERIOD: Final = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?)\s*(m|min|h|d|w)")
-_UNIT_SECONDS: Final = {"m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
+_PERIOD: Final = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?)\s*(s|m|min|h|d|w)")
+_UNIT_SECONDS: Final = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 _LONGEST_SECONDS: Final = 3650 * 86_400
 
 EPILOG: Final = """\

@@ -230,33 +230,31 @@ class Changes:
 def _what(entry: Mapping[str, Any]) -> Text:
     kind = str(entry.get("kind", "?"))
     meaning = HAPPENINGS.get(kind)
-    is_open = meaning is not None and meaning.lasts and entry.get("ended") is None
-    words = Text(plain(_sentence(entry, kind, is_open=is_open)), "bold" if is_open else "")
-    details = []
-    if meaning is not None and meaning.lasts and isinstance(entry.get("seconds"), int | float):
-        details.append(f"for {span(entry['seconds'])}{' so far' if is_open else ''}")
+    lasts = meaning is not None and meaning.lasts
+    is_open = lasts and entry.get("ended") is None
+    told = str(entry.get("sentence") or "").removeprefix(f"{entry.get('chain')}: ").rstrip(".")
+    words = Text(plain(told or _sentence(entry, kind, is_open=is_open)), "bold" if is_open else "")
+    if lasts and isinstance(entry.get("seconds"), int | float):
+        words.append(f", for {span(entry['seconds'])}{' so far' if is_open else ''}", "not bold")
     if isinstance(entry.get("times"), int) and entry["times"] > 1:
-        details.append(f"{entry['times']} times")
-    for detail in details:
-        words.append(f", {detail}", "not bold")
-    said = entry.get("words")
-    if said and str(said) not in words.plain:
-        words.append(f": {plain(said)}", "not bold dim")
-    unserved = entry.get("unserved")
-    if meaning is not None and meaning.lasts and isinstance(unserved, int):
-        noticed = f"{unserved:,} error{'' if unserved == 1 else 's'}" if unserved else "nothing"
-        words.append(f"; wallets noticed {noticed}", "not bold red" if unserved else "not bold")
+        words.append(f", {entry['times']} times", "not bold")
     if entry.get("by") and str(entry["by"]) not in words.plain:
         words.append(f" (by {plain(entry['by'])})", "not bold")
     return words
 
 
 def _sentence(entry: Mapping[str, Any], kind: str, *, is_open: bool) -> str:
-    if entry.get("sentence"):
-        return str(entry["sentence"]).rstrip(".")
+    """Of a proxy that tells none."""
     meaning = HAPPENINGS.get(kind)
-    words = kind if meaning is None else meaning.present if is_open else meaning.past
-    return f"{entry.get('upstream') or ''} {words}".strip()
+    verb = kind if meaning is None else meaning.present if is_open else meaning.past
+    words = f"{entry.get('upstream') or ''} {verb}".strip()
+    if entry.get("words"):
+        words += f": {entry['words']}"
+    unserved = entry.get("unserved")
+    if meaning is not None and meaning.lasts and isinstance(unserved, int):
+        noticed = f"{unserved:,} error{'' if unserved == 1 else 's'}" if unserved else "nothing"
+        words += f"; wallets noticed {noticed}"
+    return words
 
 
 def _clock(moment: object, now: float) -> str:

@@ -39,6 +39,7 @@ _WORK_HEAD: Final = tuple(name for name in FIGURES_HEAD if name not in _STANDING
 _HEADS: Final = (FIGURES_HEAD,)
 _NARROW_HEADS: Final = (_STANDING_HEAD, _WORK_HEAD)
 _OF: Final = {FIGURES_HEAD: "", _STANDING_HEAD: "", _WORK_HEAD: ", times and calls"}
+_PADDING: Final = (0, 1, 0, 0)
 _ASCII_HEAD: Final = box.Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
 
 
@@ -250,8 +251,9 @@ def _table(title: str, rows: Sequence[Figures], heads: Sequence[str], line: box.
     """``heads``: of these figures alone."""
     first: tuple[str, ...] = ("provider",)
     if rows[0].upstream:
-        first = ("chain", "upstream", *first) if _AVAILABLE in heads else ("chain", "upstream")
-    table = Table(title=title, title_justify="left", box=line, pad_edge=False)
+        # Where it is told in two tables, the first one has to fit 80 columns.
+        first = ("chain", "upstream") if heads == _STANDING_HEAD else ("chain", "upstream", *first)
+    table = Table(title=title, title_justify="left", box=line, pad_edge=False, padding=_PADDING)
     for name in first:
         table.add_column(name, overflow="fold")
     for name in heads:

@@ -67,6 +67,30 @@ def test_the_first_page_names_all_and_says_what_is_common() -> None:
         assert variable in text
 
 
+def test_commands_are_listed_by_what_they_are_for() -> None:
+    named = [name for names in manual.GROUPS.values() for name in names]
+    assert sorted(named) == sorted(name for name in COMMANDS if " " not in name)
+    text = printed("--help")
+    lines = [f"\n  {title}:\n" for title in manual.GROUPS] + ["\noptions:\n"]
+    assert [text.index(line) for line in lines] == sorted(text.index(line) for line in lines)
+    places = [re.search(rf"^    {name}\b", text, re.MULTILINE) for name in named]
+    starts = [place.start() for place in places if place is not None]
+    assert starts == sorted(starts)
+    assert len(starts) == len(named)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_prints_the_page_of_a_command(name: str) -> None:
+    assert printed("help", *name.split()) == printed(*name.split(), "--help")
+
+
+def test_help_alone_and_of_no_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert printed("help") == printed("--help")
+    assert printed("version") == printed("--version")
+    assert cli.main(["help", "tx", "lst"]) == 2
+    assert "there is no command 'tx lst'; did you mean 'tx list'?" in capsys.readouterr().err
+
+
 def test_a_page_of_its_own_is_kept() -> None:
     parser = argparse.ArgumentParser()
     serve = parser.add_subparsers().add_parser("serve", epilog="its own")
@@ -100,6 +124,10 @@ def test_every_shell_hears_of_every_command(scripts: dict[str, str]) -> None:
         ("rpcproxy serve --conf", ["--config"]),
         ("rpcproxy tx ", ["list", "show"]),
         ("rpcproxy tx list --pen", ["--pending"]),
+        ("rpcproxy dra", ["drain"]),
+        ("rpcproxy drain --fo", ["--force"]),
+        ("rpcproxy changes --chain ba", ["base"]),
+        ("rpcproxy explain -c rpc", ["rpcproxy.yaml"]),
     ],
 )
 def test_bash_completes(

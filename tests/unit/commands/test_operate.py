@@ -330,8 +330,13 @@ def test_changes_are_told_with_who_and_what_wallets_noticed(admin: Any, desk: De
     assert (code, err) == (0, "nothing is kept on disk: the disk is full\n")
     ejected, drained = out.splitlines()[1:]
     assert "alchemy failed" in ejected or "alchemy fails" in ejected
-    assert "for 75 s so far: 2 timeouts; wallets noticed 2 errors" in ejected
+    assert ": 2 timeouts; wallets noticed 2 errors, for 75 s so far" in ejected
     assert "infura was drained: an operator drained it (by alice, from 127.0.0.1)" in drained
+    sentence = "ethereum: infura was drained by alice, from 127.0.0.1"
+    admin.pages["/changes"] = (200, {"changes": [{**DRAINED, "sentence": sentence}]})
+    _, out, _ = desk.run("changes", "--since", "90s")
+    assert out.splitlines()[1].endswith("ethereum  infura was drained by alice, from 127.0.0.1")
+    assert admin.asked[-1][1] == "/changes?since=90s&limit=100"
     admin.pages["/changes"] = (200, {"changes": []})
     assert desk.run("changes")[::2] == (0, "nothing happened in the last hour\n")
 
