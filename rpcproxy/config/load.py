@@ -190,10 +190,11 @@ def unknown_chain(name: str, known: Mapping[str, KnownChain]) -> str:
     meant = nearest(name, by_any_name(known))
     if meant:
         return f"chain {quoted(name)} is not known; did you mean '{meant}'?"
-    what = f"the id {name}" if name.isdecimal() else f"the name {quoted(name)}"
+    if not name.isdecimal():
+        return f"chain {quoted(name)} is not known"
     return (
-        f"no known chain has {what}; known are {listed(known, 'and')}. Any other one goes into a "
-        "configuration file: rpcproxy init writes one"
+        f"no known chain has the id {name}; known are {listed(known, 'and')}. Any other one "
+        "goes into a configuration file: rpcproxy init writes one"
     )
 
 

@@ -111,11 +111,8 @@ def test_names_to_configuration() -> None:
     [
         (["etherium"], "chain 'etherium' is not known; did you mean 'ethereum'?"),
         (
-            ["base", "eterium", "bass"],
-            (
-                "chain 'eterium' is not known; did you mean 'ethereum'?\n"
-                "chain 'bass' is not known; did you mean 'base'?"
-            ),
+            ["base", "zzz", "bass"],
+            "chain 'zzz' is not known\nchain 'bass' is not known; did you mean 'base'?",
         ),
         (["eth", "ethereum"], "chain 'ethereum' is named twice"),
         ([], "no chain named; expected names such as ethereum or base"),
@@ -133,14 +130,6 @@ def test_names_that_cannot_be_served(names: list[str], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         from_names(names, {**KNOWN, "bare": bare}, {})
     assert str(caught.value) == message
-
-
-def test_a_name_like_no_other_is_told_those_that_are_known() -> None:
-    with pytest.raises(ConfigError) as caught:
-        from_names(["zzz"], KNOWN, {})
-    words = str(caught.value)
-    assert words.startswith("no known chain has the name 'zzz'; known are ethereum, ")
-    assert words.endswith("goes into a configuration file: rpcproxy init writes one")
 
 
 def test_a_name_wins_over_an_alias() -> None:

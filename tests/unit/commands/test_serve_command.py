@@ -100,7 +100,7 @@ def test_a_chain_may_be_named_by_its_id() -> None:
         ("proxy.yaml", "'proxy.yaml' is no name of a chain; did you mean -c proxy.yaml?"),
         ("./proxy", "'./proxy' is no name of a chain; did you mean -c ./proxy?"),
         ("77", "no known chain has the id 77; known are ethereum, "),
-        ("zzzzz", "no known chain has the name 'zzzzz'; known are ethereum, "),
+        ("zzzzz", "chain 'zzzzz' is not known"),
     ],
 )
 @pytest.mark.parametrize("command", ["serve", "check"])
