@@ -23,8 +23,10 @@ from rpcproxy.clock import Clock
 from rpcproxy.edges.disk.timeline_store import StoredEntry
 from rpcproxy.edges.logs import event
 from rpcproxy.engine import tasks
+from rpcproxy.engine.attempts.request_log import REFUSALS_PER_SECOND
 from rpcproxy.front.operators.recent import RecentEntries
 from rpcproxy.messages import Answer
+from rpcproxy.rules.standing.limits import TokenBucket
 from rpcproxy.rules.telling.request_traces import AttemptTrace, Trace, TraceOutcome, bounded
 
 TRACE_SHELF: Final = "trace"
@@ -78,6 +80,7 @@ class RequestRecords:
         self._wrote_at = -math.inf
         self._loading: asyncio.Task[None] | None = None
         self.began_unix = clock.unix()
+        self._refusals = TokenBucket(REFUSALS_PER_SECOND, clock.monotonic())
         self.trouble = ""
 
     # ---- what happens
@@ -98,7 +101,13 @@ class RequestRecords:
         self._write_soon()
 
     def on_refusal(self, trace_id: str, answer: Answer) -> None:
-        """The wallet port answered by itself, before any chain was asked."""
+        """The wallet port answered by itself, before any chain was asked. Of so many a second no
+        more are kept: what a client makes up costs little.
+        """
+        now = self._clock.monotonic()
+        if self._refusals.tokens(now) < 1.0:
+            return
+        self._refusals.take(now)
         try:
             reason = msgspec.json.decode(answer.body, type=_Refusal).error.message
         except msgspec.DecodeError:

@@ -2,7 +2,7 @@
 
 One per chain. Whatever answers requests says here how they ended; who keeps the traces is told.
 
-State: a budget of log lines about requests that nobody could serve.
+State: budgets of log lines about requests that nobody could serve, and of traces.
 """
 
 from __future__ import annotations
@@ -27,6 +27,10 @@ from rpcproxy.rules.telling.request_traces import Trace, TraceOutcome, bounded, 
 _log = logging.getLogger("rpcproxy.requests")
 
 LOG_LINES_PER_SECOND: Final = 5.0  # about requests that nobody could serve
+# What a client makes up costs no more than this, nor do thousands that follow one that failed: a
+# trace takes some 80 microseconds of the loop, in 2026.
+TRACES_PER_SECOND: Final = 500.0
+REFUSALS_PER_SECOND: Final = 100.0
 
 
 class OpenRequest(NamedTuple):
@@ -75,6 +79,8 @@ class RequestLog:
         self._clock = clock
         self._keeps_params = keeps_params
         self._bucket = TokenBucket(LOG_LINES_PER_SECOND, clock.monotonic())
+        self._traces = TokenBucket(TRACES_PER_SECOND, clock.monotonic())
+        self._refusals = TokenBucket(REFUSALS_PER_SECOND, clock.monotonic())
         self.slow_seconds = tuple(
             slow_seconds(each, policies[each].attempt_seconds) for each in METHOD_CLASSES
         )
@@ -86,10 +92,8 @@ class RequestLog:
         """
         self._counters.on_unserved()
         trace = self._tell(asked, TraceOutcome.FAILED, why, tried)
-        now = self._clock.monotonic()
-        if self._bucket.tokens(now) < 1.0:
+        if trace is None or not self._takes(self._bucket):
             return
-        self._bucket.take(now)
         event(
             _log,
             logging.WARNING,
@@ -119,7 +123,10 @@ class RequestLog:
 
     def _tell(
         self, asked: OpenRequest, outcome: TraceOutcome, why: Reason, tried: Sequence[Tried]
-    ) -> Trace:
+    ) -> Trace | None:
+        """``None`` where there were so many that it is not told of."""
+        if not self._takes(self._refusals if outcome is TraceOutcome.REFUSED else self._traces):
+            return None
         request, clock = asked.request, self._clock
         method = self._describe(request.method)
         seconds = max(0.0, clock.monotonic() - asked.started)
@@ -143,3 +150,11 @@ class RequestLog:
         )
         self.on_trace(trace, method.is_known)
         return trace
+
+    def _takes(self, bucket: TokenBucket) -> bool:
+        """Whether there is room for one more."""
+        now = self._clock.monotonic()
+        if bucket.tokens(now) < 1.0:
+            return False
+        bucket.take(now)
+        return True

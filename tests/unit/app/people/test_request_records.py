@@ -18,6 +18,7 @@ from rpcproxy.app.people.request_records import (
 )
 from rpcproxy.clock import Clock
 from rpcproxy.edges.disk.timeline_store import StoredEntry, TimelineStore, read_timeline
+from rpcproxy.engine.attempts.request_log import REFUSALS_PER_SECOND
 from rpcproxy.front.operators.access import Denied
 from rpcproxy.front.operators.admin_failures import failures_page
 from rpcproxy.messages import Answer
@@ -98,6 +99,13 @@ def test_what_the_wallet_port_refuses_by_itself_is_found() -> None:
     assert found.outcome is TraceOutcome.REFUSED
     assert "more bytes are waiting" in found.reason
     assert known.find(trace_id="t8")[0].reason == "HTTP 400"
+
+
+def test_what_a_client_makes_up_is_kept_so_often_and_no_more() -> None:
+    known = records()
+    for number in range(3 * int(REFUSALS_PER_SECOND)):
+        known.on_refusal(f"t{number}", Answer(b"<html>", 400))
+    assert len(known.find()) == REFUSALS_PER_SECOND
 
 
 def test_many_of_one_kind_push_out_their_own_only() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from rpcproxy.config import model
+from rpcproxy.engine.attempts.request_log import REFUSALS_PER_SECOND
 from rpcproxy.engine.sends.denials import UNUSABLE
 from rpcproxy.messages import FailureKind, Verdict
 from rpcproxy.rules.telling.request_traces import Trace, TraceOutcome
@@ -214,6 +215,14 @@ async def test_what_the_proxy_refuses_is_told_as_refused() -> None:
 
 
 # ---- sends
+
+
+@virtual
+async def test_what_a_client_makes_up_is_told_of_so_often_and_no_more() -> None:
+    engine = Traced()
+    for _ in range(3 * int(REFUSALS_PER_SECOND)):
+        await engine.handle(b'{"nonsense').reply()
+    assert len(engine.traces) == REFUSALS_PER_SECOND
 
 
 @virtual
