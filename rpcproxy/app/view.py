@@ -94,7 +94,11 @@ class ProxyView:
         return self._clock.unix()
 
     def _chain_statuses(self, now: float, unix_seconds: float) -> list[ChainStatus]:
-        return [chain_status(runtime, now, unix_seconds) for runtime in self._proxy.chains.values()]
+        sample_of = self._proxy.recorder.sample_of
+        return [
+            chain_status(runtime, now, unix_seconds, sample_of(runtime, now, unix_seconds))
+            for runtime in self._proxy.chains.values()
+        ]
 
     def outlooks(self) -> dict[str, ChainOutlook]:
         """How each chain stands, for pages that show no more."""

@@ -10,7 +10,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +64,17 @@ def an_outage(world: RestartedWorld, proxy: RunningProxy) -> dict[str, Any]:
     return of_kind(proxy, "outage")[0]
 
 
+def seconds_since(moment: str) -> float:
+    return (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
+
+
+def assert_since_then(proxy: RunningProxy, moment: str) -> None:
+    """The chain's outage lasts since then, whoever is asked."""
+    chain = proxy.status()["chains"][0]
+    began = datetime.fromisoformat(chain["outage_since"])
+    assert abs((began - datetime.fromisoformat(moment)).total_seconds()) < 1.0
+
+
 def test_an_outage_and_an_order_go_through_a_kill(world: RestartedWorld) -> None:
     first = world.start()
     first.wait_until_well()
@@ -69,6 +82,7 @@ def test_an_outage_and_an_order_go_through_a_kill(world: RestartedWorld) -> None
     outage = an_outage(world, first)
     shown = {each["id"] for each in changes(first)}
     first.kill()
+    time.sleep(1.5)
     second = world.start()
     assert "ended without a word" in second.log
     kinds = [each["kind"] for each in changes(second)]
@@ -85,6 +99,8 @@ def test_an_outage_and_an_order_go_through_a_kill(world: RestartedWorld) -> None
     assert upstream["order"]["order"] == "drain"
     assert upstream["order"]["by"] == "alice, from 127.0.0.1"
     assert upstream["order"]["since"] == of_kind(second, "drained")[0]["started"]
+    assert_since_then(second, outage["started"])
+    assert upstream["since_seconds"] >= seconds_since(upstream["order"]["since"]) - 1.0
     world.set_all(None)
     wait_until(lambda: of_kind(second, "outage")[0]["ended"], "it ends")
     (over,) = of_kind(second, "outage")
@@ -107,6 +123,7 @@ def test_an_outage_goes_through_a_takeover(world: RestartedWorld) -> None:
     assert (again["id"], again["started"], again["times"]) == (outage["id"], outage["started"], 1)
     assert again["unserved"] >= outage["unserved"]
     wait_until(lambda: len(of_kind(second, "started")) == 2, "who serves now")
+    assert_since_then(second, outage["started"])
     assert of_kind(second, "died") == []
     second.close()
 

@@ -42,6 +42,7 @@ from rpcproxy.messages import CLASS_NAMES, METHOD_CLASSES, Head, MethodClass
 from rpcproxy.rules.heads.heads import Heads
 from rpcproxy.rules.standing.orders import standing_order
 from rpcproxy.rules.standing.standing import Standing
+from rpcproxy.rules.telling.sample import ChainSample
 from rpcproxy.rules.telling.snapshot import snapshot_of
 
 # A disk that hangs must not keep a page waiting for ever.
@@ -82,14 +83,19 @@ def chain_figures(runtime: ChainRuntime, now: float, unix_seconds: float) -> Cha
     )
 
 
-def chain_status(runtime: ChainRuntime, now: float, unix_seconds: float) -> ChainStatus:
-    """One chain at ``now`` (monotonic), which is ``unix_seconds`` of wall-clock time."""
+def chain_status(
+    runtime: ChainRuntime, now: float, unix_seconds: float, sample: ChainSample | None = None
+) -> ChainStatus:
+    """One chain at ``now`` (monotonic), which is ``unix_seconds`` of wall-clock time. ``sample``
+    knows since when it is so, also where that was before this process.
+    """
     chain, standings = runtime.chain, runtime.standings
     heads, figures = standings.heads, chain_figures(runtime, now, unix_seconds)
     usable = len(standings.usable(MethodClass.LIGHT))
     # What an operator drained is nobody's trouble.
     readers = sum(each.role != "sends" and not each.is_drained for each in standings)
-    since = standings.outage_since(MethodClass.LIGHT)
+    outage_seconds = figures.outage_seconds if sample is None else sample.outage_seconds
+    since_seconds = {} if sample is None else {e.name: e.since_seconds for e in sample.upstreams}
     halted, head_age = figures.halted_seconds, figures.head_age_seconds
     return {
         "name": chain.name,
@@ -117,9 +123,13 @@ def chain_status(runtime: ChainRuntime, now: float, unix_seconds: float) -> Chai
             for c in METHOD_CLASSES
             if c is not MethodClass.SEND
         },
-        "outage_since": None if since is None else utc(unix_seconds - (now - since)),
+        "outage_since": None if outage_seconds is None else utc(unix_seconds - outage_seconds),
         "upstreams": [
-            {**told, "order": _order(standings[told["name"]])}
+            {
+                **told,
+                "since_seconds": since_seconds.get(told["name"], told["since_seconds"]),
+                "order": _order(standings[told["name"]]),
+            }
             for told in snapshot_of(standings, now)
         ],
     }

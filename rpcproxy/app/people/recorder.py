@@ -39,7 +39,7 @@ from rpcproxy.front.pages.outlook import (
 from rpcproxy.rules.telling.chronicle import Chronicle, Packed, read_packed
 from rpcproxy.rules.telling.incidents import Incident
 from rpcproxy.rules.telling.plight import Plight, plight_of, summary, with_refusals
-from rpcproxy.rules.telling.sample import Refusal, Sample
+from rpcproxy.rules.telling.sample import ChainSample, Refusal, Sample
 from rpcproxy.rules.telling.strips import CELL_SECONDS, Strip
 from rpcproxy.states import Change
 
@@ -163,13 +163,19 @@ class Recorder:
         self._look = None
         self.add(self._take())
 
+    def sample_of(self, runtime: ChainRuntime, now: float, unix_seconds: float) -> ChainSample:
+        """One chain, with since when it is as it is, also where that was before this process."""
+        refusals = self._refusals.of_chain(runtime, now)
+        sample = sample_chain(runtime, now, unix_seconds, refusals)
+        return self.chronicle.with_since(sample, unix_seconds)
+
     def chain_outlook(
         self, runtime: ChainRuntime, now: float, unix_seconds: float
     ) -> tuple[Plight, ChainOutlook]:
         """One chain at ``now`` (monotonic), which is ``unix_seconds`` of wall-clock time."""
         name, title = runtime.chain.name, title_of(runtime.chain.name)
         refusals = self._refusals.of_chain(runtime, now)
-        sample = sample_chain(runtime, now, unix_seconds, refusals)
+        sample = self.sample_of(runtime, now, unix_seconds)
         recent = self.chronicle.recent(sample, now)
         plight = plight_of(sample, title, recent)
         # Whoever looks at this chain alone is to know what it meets, too.

@@ -14,13 +14,14 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from rpcproxy.rules.telling.failing import counted
 from rpcproxy.rules.telling.incidents import Incident, Incidents
 from rpcproxy.rules.telling.sample import ChainSample, Sample, UpstreamSample, grown
 from rpcproxy.rules.telling.strips import Strip, level_of
-from rpcproxy.rules.telling.troubles import troubles_of_process
-from rpcproxy.states import CHANGES, ChangeKind, Level
+from rpcproxy.rules.telling.troubles import is_new, troubles_of_process
+from rpcproxy.states import CHANGES, OF_STATES, ChangeKind, IncidentKind, Level
 
 RECENT_SECONDS: Final = 60.0
 # For who can be reached now: what was heard before an outage is none of it.
@@ -171,6 +172,29 @@ class Chronicle:
     def resume(self, known: Iterable[Incident], seen_unix: float) -> set[str]:
         """Incidents of the process before this one (``Incidents.resume``)."""
         return self._incidents.resume(known, seen_unix)
+
+    def with_since(self, chain: ChainSample, unix_seconds: float) -> ChainSample:
+        """The chain with since when its outage lasts, and the troubles of its upstreams, also where
+        that was before this process.
+        """
+        seconds = chain.outage_seconds
+        if seconds is not None:
+            seconds = self._longer(seconds, chain.name, "", IncidentKind.OUTAGE, unix_seconds)
+        upstreams = []
+        for each in chain.upstreams:
+            kind = OF_STATES.get(each.state)
+            if kind is not None and not is_new(each):
+                since = self._longer(each.since_seconds, chain.name, each.name, kind, unix_seconds)
+                upstreams.append(replace(each, since_seconds=since))
+            else:
+                upstreams.append(each)
+        return replace(chain, outage_seconds=seconds, upstreams=tuple(upstreams))
+
+    def _longer(
+        self, seconds: float, chain: str, subject: str, kind: IncidentKind, unix_seconds: float
+    ) -> float:
+        began = self._incidents.under_way_since(chain, subject, kind)
+        return seconds if began is None else max(seconds, unix_seconds - began)
 
     def chain_strip(self, chain: str) -> Strip:
         """An empty one where nothing is known."""

@@ -115,6 +115,15 @@ class Incidents:
         left = (each.incident for each in self._left.values())
         return [*self._open.values(), *left, *self._over, *self._brief]
 
+    def under_way_since(self, chain: str, subject: str, kind: IncidentKind) -> float | None:
+        """When what is wrong began, also where that was before this process; in Unix seconds.
+        ``None`` where nothing is known to be.
+        """
+        key = chain, subject, "" if kind in UPSTREAM_KINDS else kind
+        left = self._left.get(key)
+        incident = self._open.get(key) or (None if left is None else left.incident)
+        return None if incident is None else incident.again_unix
+
     def has_open(self, chain: str) -> bool:
         """Whether anything is wrong that a wallet may notice."""
         under_way = (*self._open.values(), *(left.incident for left in self._left.values()))
@@ -313,6 +322,8 @@ def _merge(known: Incident, mine: Incident) -> None:
     is_one = known.ended_unix is None or mine.started_unix <= known.ended_unix
     mine.id = known.id
     mine.started_unix = min(known.started_unix, mine.started_unix)
+    if is_one:
+        mine.again_unix = min(known.again_unix, mine.again_unix)
     if _rank(known.kind) > _rank(mine.kind):
         mine.kind, mine.cause = known.kind, known.cause
     mine.requests += known.requests
