@@ -14,7 +14,7 @@ import msgspec
 
 from rpcproxy.rules.telling.chronicle import LastMinute
 from rpcproxy.rules.telling.sample import ChainSample, Refusal, Refused, UpstreamSample
-from rpcproxy.rules.telling.troubles import is_new, suspect_domain
+from rpcproxy.rules.telling.troubles import are_new, suspect_domain
 from rpcproxy.states import LEVELS, UPSTREAM_STATES, Level, UpstreamState
 
 Whose = Literal["", "provider", "chain", "here"]
@@ -141,7 +141,7 @@ def _nobody(chain: ChainSample, title: str, recent: LastMinute) -> Plight:
     seconds = chain.outage_seconds or 0.0
     if all(each.state == UpstreamState.DRAINED for each in upstreams):
         return _all_drained(count, title, seconds)
-    if all(map(is_new, upstreams)):
+    if are_new(upstreams):
         return _plight(Level.UNKNOWN, f"{title}: the providers are being checked")
     since = f" for {span(seconds)}"
     providers = {each.provider for each in upstreams}

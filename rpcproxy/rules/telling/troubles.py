@@ -85,8 +85,16 @@ def _region(upstream: UpstreamSample) -> str:
 
 
 def is_starting(chain: ChainSample) -> bool:
-    """Whether nobody is known yet."""
-    return all(map(is_new, chain.upstreams))
+    """Whether nobody is known yet. What an operator drained is not waited for, and whatever is
+    known of it tells nothing of the others.
+    """
+    return are_new(chain.upstreams)
+
+
+def are_new(upstreams: Iterable[UpstreamSample]) -> bool:
+    """The same of upstreams; not where all are drained."""
+    asked = [each for each in upstreams if each.state != UpstreamState.DRAINED]
+    return bool(asked) and all(map(is_new, asked))
 
 
 def is_new(upstream: UpstreamSample) -> bool:

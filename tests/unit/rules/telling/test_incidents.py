@@ -111,6 +111,16 @@ def test_a_proxy_that_starts_has_no_incident() -> None:
     assert {each[1] for each in log.told()} == {"outage", "unknown"}
 
 
+def test_a_drained_upstream_is_no_reason_to_tell_of_an_outage_at_a_start() -> None:
+    log = Log()
+    drained = an_upstream("c", "drained", since_seconds=1.0)
+    fresh = [an_upstream(name, "unknown", since_seconds=1.0) for name in "ab"]
+    log.step(a_chain(*fresh, drained, outage_seconds=1.0))
+    assert log.told() == []
+    log.step(a_chain(drained, outage_seconds=6.0))
+    assert {each[1] for each in log.told()} == {"outage"}
+
+
 @pytest.mark.parametrize(
     ("places", "domain"),
     [
