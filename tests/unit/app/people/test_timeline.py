@@ -293,6 +293,18 @@ async def test_one_that_is_over_ended_when_the_process_was_last_heard_of(path: P
         assert incident.ended_unix == START + SEEN_SECONDS
 
 
+async def test_what_it_wrote_last_is_a_word_of_the_process(path: Path) -> None:
+    async with running(path, is_killed=True) as (timeline, proxy):
+        proxy.now += SEEN_SECONDS / 2
+        proxy.look(timeline, {"a": "ejected", "b": "up"})
+        await timeline.settle()
+    async with running(path, Proxy(now=100.0)) as (timeline, _):
+        await timeline.settle()
+        (died,) = (each for each in timeline.latest_first(9) if each.kind == "died")
+        (incident,) = timeline.latest_first(9, subject="a")
+        assert died.started_unix == incident.started_unix > START
+
+
 async def test_a_successor_waits_and_nothing_is_counted_twice(path: Path) -> None:
     down = {"a": "ejected", "b": "up"}
     async with running(path, is_killed=True) as (old, proxy):
