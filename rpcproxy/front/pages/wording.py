@@ -144,7 +144,10 @@ def order_of(upstream: Mapping[str, Any]) -> str:
     by = f" by {order['by']}" if order.get("by") else ""
     since = order.get("since")
     when = f", {datetime.fromisoformat(since):%d %b %H:%M:%S} UTC" if since else ""
-    return f"ordered{by}{when}" if by or when else ""
+    told = f"{order.get('order', 'order')}ed"
+    if upstream.get("state") == told:
+        told = "ordered"  # the state and its reason say what
+    return f"{told}{by}{when}" if by or when else ""
 
 
 def state_notes(upstream: Mapping[str, Any]) -> str:

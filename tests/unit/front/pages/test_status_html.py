@@ -221,6 +221,9 @@ def test_who_drained_it_is_on_the_page_of_operators_alone() -> None:
     words = "ordered by alice, from ::1, 01 Sep 11:30:00 UTC"
     assert words in drawn(a_status(chain)).text
     assert "alice" not in json.dumps(public_part(a_status(chain)))
+    order = {**order, "order": "cordon"}
+    failing = an_upstream("a", "ejected", order=order)
+    assert "cordoned by alice, from ::1, 01 Sep" in drawn(a_status(a_chain(failing))).text
     unknown = {"order": "drain", "since": None, "by": ""}
     assert "ordered" not in drawn(a_status(a_chain(an_upstream("a", order=unknown)))).text
 
