@@ -353,7 +353,8 @@ class Copies:
             return SendOutcome(result, error, verdict=None if result else accepted.verdict)
         rejection = tally.rejection or tally.weak or tally.lasting
         if rejection is not None and rejection.error is not None:
-            return SendOutcome(error=bytes(rejection.error), verdict=rejection.verdict)
+            error = bytes(shown_error(rejection) or b"")
+            return SendOutcome(error=error, verdict=rejection.verdict)
         for _, failed in tally.failures:
             if failed.error is not None and failed.verdict.blame in (Blame.UPSTREAM, Blame.NOBODY):
                 error = bytes(shown_error(failed) or b"")

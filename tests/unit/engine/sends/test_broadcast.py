@@ -293,6 +293,15 @@ async def test_an_upstreams_own_error_is_shown_when_nobody_said_more() -> None:
     await engine.assert_soon_idle()
 
 
+@pytest.mark.parametrize("code", [-32000, -32603])
+@virtual
+async def test_a_wallet_is_not_told_of_the_machines_of_an_upstream(code: int) -> None:
+    engine = Engine()
+    engine.all_behave(refusing(code, "boom at 10.0.0.7:8545, pid 123"))
+    assert (await error_of(send(engine)))["message"] == "boom at (hidden), (hidden)"
+    await engine.assert_soon_idle()
+
+
 # ---- the account's own words (zkSync 442; ERC-7769; stackup-bundler 386)
 
 
