@@ -41,6 +41,7 @@ from rpcproxy.app.people.timeline_disk import (
     TimelineDisk,
     entry_of,
     entry_of_run,
+    heard_last,
 )
 from rpcproxy.app.storage.transaction_journal import Resumed
 from rpcproxy.clock import SYSTEM_CLOCK, Clock
@@ -331,7 +332,7 @@ class Timeline:
             if self._all.get(each.id) is None:
                 self._all.put(each)
         mine = [each for each in self._all if self._written.get(each.id) != each]
-        opened = _heard_last(opened)
+        opened = heard_last(opened, 2 * SEEN_SECONDS)
         self._take_up_runs(opened.runs)
         self._take_up_incidents(opened)
         self._put([each for each in mine if self._all.get(each.id) is each])
@@ -396,13 +397,3 @@ class Timeline:
                 by=note.by,
             )
             self._hold(place, told)
-
-
-def _heard_last(opened: Opened) -> Opened:
-    """The last process, where it did not say that it ends, was heard of by what it wrote, too."""
-    latest = max(opened.runs, key=lambda run: run.started_unix, default=None)
-    if latest is None or latest.end:
-        return opened
-    seen_unix = max((latest.seen_unix, *(each.last_unix for each in opened.happenings)))
-    runs = [replace(run, seen_unix=seen_unix) if run is latest else run for run in opened.runs]
-    return opened._replace(runs=runs)

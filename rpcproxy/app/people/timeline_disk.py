@@ -256,3 +256,17 @@ def entry_of(happening: Happening, *, is_held: bool) -> StoredEntry:
 
 def entry_of_run(run: Run) -> StoredEntry:
     return StoredEntry(run.id, RUNS, "", run.seen_unix, (), msgspec.json.encode(run))
+
+
+def heard_last(opened: Opened, within_seconds: float) -> Opened:
+    """The last process, where it did not say that it ends, was heard of by what it wrote, too. What
+    is later than its own word by more than ``within_seconds`` was written before its clock was set
+    back.
+    """
+    latest = max(opened.runs, key=lambda run: run.started_unix, default=None)
+    if latest is None or latest.end:
+        return opened
+    most = latest.seen_unix + within_seconds
+    wrote = [each.last_unix for each in opened.happenings if each.last_unix <= most]
+    heard = msgspec.structs.replace(latest, seen_unix=max(latest.seen_unix, *wrote, -math.inf))
+    return opened._replace(runs=[heard if run is latest else run for run in opened.runs])
