@@ -109,6 +109,9 @@ class Gone:
         self.bench = bench
         self.began_at = time.monotonic()
         wire = bench.proxy.wire()
+        before = wire.result("eth_blockNumber")
+        # The next block is a whole block time away: none comes while they go, one after the other.
+        wait_until(lambda: wire.result("eth_blockNumber") != before, "a block that just came")
         self._told = wire.result("eth_blockNumber")
         self._block = wire.result("eth_getBlockByNumber", self._told, False)
         for provider, fault in zip(PLACES, GONE_BY, strict=True):
